@@ -1,0 +1,95 @@
+"""Every error a user of flux_assets can meet, each of one sentence and a remedy.
+
+Here: the hierarchy and how a message is put together. Not here: deciding that something is wrong
+(the module that finds it) and catching (cli.py for the terminal, assets.py for a Dagster run).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class FluxError(Exception):
+    """Something the user can mend: what is wrong, and what to do about it."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} {remedy}".strip())
+
+
+class SettingError(FluxError):
+    """A setting is missing, malformed, or not allowed together with another."""
+
+
+class ReleaseError(FluxError):
+    """A release, or one of its files, cannot be had or is not what it should be."""
+
+
+class ManifestError(ReleaseError):
+    """The manifest is malformed, or a file does not match what it says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where in a release file something is: line 1 is the header, record 1 the first row after it."""
+
+    file: str
+    line: int | None = None
+    record: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        parts = [self.file]
+        if self.line is not None:
+            parts.append(f"line {self.line}")
+        elif self.record is not None:
+            parts.append(f"record {self.record}")
+        if self.column is not None:
+            parts.append(f"column {self.column}")
+        if self.value is not None:
+            parts.append(f"value {abbreviated(self.value)}")
+        return ", ".join(parts)
+
+
+class RecordError(ReleaseError):
+    """One value, record or header of a release file is not acceptable; `place` says where."""
+
+    def __init__(self, place: Place, problem: str, remedy: str = "") -> None:
+        self.place = place
+        super().__init__(f"{place}: {problem}", remedy)
+
+
+class TargetError(FluxError):
+    """The target database cannot be used: unreachable, refused, too old, without PostGIS or rights."""
+
+
+class LayerError(FluxError):
+    """A layer's load stopped; what was published before is still published."""
+
+
+class SchemaChangeError(LayerError):
+    """The declaration and the public table differ in a way that only the user can decide."""
+
+
+class AuditError(LayerError):
+    """A blocking audit failed; the staged version is kept for inspection and was not published."""
+
+
+class PublishError(LayerError):
+    """The audited version could not be published now; the next run publishes it without loading."""
+
+
+class BusyError(LayerError):
+    """Another process is loading the same layer."""
+
+
+class EmbeddedError(FluxError):
+    """The embedded PostGIS or stand-in could not be found, made or started."""
+
+
+def abbreviated(value: str, limit: int = 80) -> str:
+    """A value as shown in a message: quoted, on one line, long ones cut with their length."""
+    shown = repr(value[:limit])
+    return shown if len(value) <= limit else f"{shown}… ({len(value)} characters)"

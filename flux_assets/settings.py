@@ -1,0 +1,203 @@
+"""The environment, read and validated once; secrets print as ***.
+
+Here: every setting of the contract, its default and its legality. Not here: providing what is not set
+(embedded/ does) and connecting (postgis/ and warehouse/ do).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flux_assets.errors import SettingError
+
+LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _duration(value: object) -> object:
+    """A time span: seconds, or a number with s, m, h or d behind it."""
+    return (
+        timedelta(seconds=_scaled(value, _UNITS, "a time span such as 90, 10m or 2h"))
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _size(value: object) -> object:
+    """A number of bytes, or a number with a unit (kB, MB, GB, TB, KiB, MiB, GiB) behind it."""
+    return round(_scaled(value, _SIZES, "a size such as 500MB or 20GB")) if isinstance(value, str) else value
+
+
+def _scaled(text: str, units: dict[str, int], expected: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"is not {expected}")
+    return float(match[1]) * units[match[2].lower()]
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Bytes = Annotated[int, BeforeValidator(_size)]
+
+
+def default_home() -> Path:
+    """`.flux` in the repository, or in the working folder when the package is installed without one."""
+    inside = (REPOSITORY / "pyproject.toml").is_file()
+    return (REPOSITORY if inside else Path.cwd()) / ".flux"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, under the names of the environment variables in lower case."""
+
+    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True)
+
+    flux_profile: Literal["embedded", "production"] = "embedded"
+    flux_home: Path = Field(default_factory=default_home)
+
+    flux_postgres_url: SecretStr | None = None
+    flux_postgres_schema: str = "public"
+    flux_publish_wait: Duration = timedelta(minutes=10)
+    flux_keep_versions: int = Field(default=1, ge=0, le=100)
+    flux_disk_limit: Bytes | None = None
+    flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
+    pgservice: str | None = None
+    pghost: str | None = None
+    pghostaddr: str | None = None
+    pgservicefile: str | None = None
+
+    flux_release: str | None = None
+    flux_release_tag: str | None = None
+
+    snowflake_account: str | None = None
+    snowflake_user: str | None = None
+    snowflake_password: SecretStr | None = None
+    snowflake_private_key_path: Path | None = None
+    snowflake_private_key_passphrase: SecretStr | None = None
+    snowflake_role: str | None = None
+    snowflake_warehouse: str | None = None
+    snowflake_database: str = "FLUX_DB"
+    snowflake_schema: str = "PRODUCTION"
+    snowflake_host: str | None = None
+    snowflake_port: int | None = Field(default=None, ge=1, le=65535)
+    snowflake_protocol: Literal["http", "https"] | None = None
+
+    flux_config: Path | None = None
+    dagster_postgres_url: SecretStr | None = None
+
+    @field_validator("flux_home")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("flux_postgres_schema")
+    @classmethod
+    def _plain_schema(cls, name: str) -> str:
+        if not _SCHEMA.fullmatch(name) or name.startswith("pg_") or name in {"flux_versions", "postgres_sync"}:
+            raise ValueError("is not a plain lower-case schema name that is free for published tables")
+        return name
+
+    @field_validator("flux_postgres_url", "dagster_postgres_url")
+    @classmethod
+    def _well_formed(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            _check_postgres_url(url.get_secret_value())
+        return url
+
+    @model_validator(mode="after")
+    def _one_sign_in(self) -> Settings:
+        if self.snowflake_password and self.snowflake_private_key_path:
+            raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep the key pair")
+        return self
+
+    @property
+    def libpq_end(self) -> str | None:
+        """The libpq variable that names a server, when one does and FLUX_POSTGRES_URL does not."""
+        if self.flux_postgres_url is not None:
+            return None
+        return next((name for name in LIBPQ_ENDS if getattr(self, name.lower())), None)
+
+    @property
+    def target_is_set(self) -> bool:
+        """Whether the user named a target database."""
+        return self.flux_postgres_url is not None or self.libpq_end is not None
+
+    def postgres_conninfo(self) -> str:
+        """The conninfo of the configured target, with TLS demanded of a host that is not local."""
+        if self.flux_postgres_url is None:
+            return (
+                ""
+                if self.pghost is None or _is_local(self.pghost) or "PGSSLMODE" in os.environ
+                else "sslmode=verify-full"
+            )
+        return with_tls(self.flux_postgres_url.get_secret_value())
+
+
+def with_tls(url: str) -> str:
+    """The URL with `sslmode=verify-full` when its host is not local and it says nothing of TLS."""
+    parts = urlsplit(url)
+    if _is_local(_host(url)) or "sslmode" in parse_qs(parts.query):
+        return url
+    return parts._replace(query="&".join(filter(None, [parts.query, "sslmode=verify-full"]))).geturl()
+
+
+def _host(url: str) -> str | None:
+    parts = urlsplit(url)
+    return parse_qs(parts.query).get("host", [None])[0] or (unquote(parts.hostname) if parts.hostname else None)
+
+
+def _is_local(host: str | None) -> bool:
+    return host is None or host == "" or host.startswith(("/", "127.")) or host in {"localhost", "::1"}
+
+
+def _check_postgres_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("does not start with postgresql://")
+    if not parts.path.strip("/"):
+        raise ValueError("names no database; write postgresql://user:password@host:port/database")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 1 to 65535") from None
+    weak = parse_qs(parts.query).get("sslmode", [""])[0]
+    if not _is_local(_host(url)) and weak in {"disable", "allow", "prefer"}:
+        raise ValueError(f"has sslmode={weak}, but its host is not local; use require, verify-ca or verify-full")
+
+
+@cache
+def load_settings() -> Settings:
+    """The settings of this process, from the environment and `.env` (FLUX_ENV_FILE names another; empty means none).
+
+    Raises SettingError, naming each variable that is not acceptable and what is; never its value when it is secret.
+    """
+    env_file = os.environ.get("FLUX_ENV_FILE", _dot_env())
+    try:
+        return Settings(_env_file=env_file or None)
+    except ValidationError as error:
+        raise SettingError("; ".join(_said(problem) for problem in error.errors()), "Mend it and try again.") from None
+
+
+def _dot_env() -> str:
+    here = Path(".env")
+    return str(here if here.is_file() else REPOSITORY / ".env")
+
+
+def _said(problem: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in problem["loc"]).upper()
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    value = problem.get("input")
+    secret = any(word in name for word in ("URL", "PASS", "KEY"))
+    shown = f" = {value!r}" if isinstance(value, str) and not secret else ""
+    return f"{name}{shown}: {message}" if name else message

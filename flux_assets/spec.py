@@ -1,0 +1,274 @@
+"""The vocabulary of declarations: what a table of flux_assets is, and nothing of how it is filled.
+
+Here: StaticTable and DynamicTable, the facts that SQL cannot say about a table (references, ranges,
+positions, Snowflake columns), the digest of a declaration, and the refusal of nonsense when one is
+constructed. Not here: SQL text, Arrow types, Dagster, or the name of any table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+
+import sqlalchemy as sa
+from geoalchemy2 import Geography, Geometry
+from sqlalchemy.dialects import postgresql
+
+KNOWN_TYPES = (
+    sa.String, sa.Integer, sa.BigInteger, sa.Double, sa.Numeric, sa.DateTime, sa.Date, Geometry, Geography,
+)  # fmt: skip
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+class DeclarationError(ValueError):
+    """A declaration contradicts itself; raised while it is constructed, with the table's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """`column` should hold a value that `to_column` of `to_table` holds: a soft reference, judged, never enforced."""
+
+    column: str
+    to_table: str
+    to_column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """`column` should lie between `minimum` and `maximum`, both allowed, in the column's own unit."""
+
+    column: str
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """A pair of columns that hold degrees (EPSG:4326); finite and in range, or the load stops.
+
+    `same_as` names a point column that should agree with the pair; a row that does not is a warning.
+    """
+
+    longitude: str
+    latitude: str
+    same_as: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Declaration:
+    """What static and dynamic tables have in common. `table` is the SQLAlchemy table, comments and indexes included."""
+
+    table: sa.Table
+    references: tuple[Reference, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    positions: tuple[Position, ...] = ()
+    owner: str = "team:gis"
+
+    def __post_init__(self) -> None:
+        for problem in _problems(self):
+            raise DeclarationError(f"table {self.table.name}: {problem}")
+
+    @property
+    def name(self) -> str:
+        """The table's name: the asset's key and the public table's name."""
+        return self.table.name
+
+    @property
+    def description(self) -> str:
+        return str(self.table.comment)
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """Names of the primary key's columns; empty when the table has none."""
+        return tuple(column.name for column in self.table.primary_key.columns)
+
+    @cached_property
+    def columns(self) -> tuple[sa.Column[object], ...]:
+        return tuple(self.table.columns)
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def spatial_columns(self) -> tuple[sa.Column[object], ...]:
+        return tuple(column for column in self.columns if is_spatial(column))
+
+    @cached_property
+    def unique_keys(self) -> tuple[tuple[str, ...], ...]:
+        """Column sets, other than the primary key, of which no two rows may be equal."""
+        constraints = (c for c in self.table.constraints if isinstance(c, sa.UniqueConstraint))
+        return tuple(sorted(tuple(column.name for column in c.columns) for c in constraints))
+
+    @cached_property
+    def indexes(self) -> tuple[sa.Index, ...]:
+        """The declared indexes, those of keys and unique constraints apart, in a stable order."""
+        return tuple(sorted(self.table.indexes, key=lambda index: str(index.name)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that shapes stored rows: columns, types, key, indexes. Comments do not count."""
+        return hashlib.sha256("\n".join(_structure(self)).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticTable(_Declaration):
+    """A layer loaded whole from one file of a release and published as a version.
+
+    `release_rows` is the row count of the published release at scale 1; the sample city aims at it.
+    `draw` picks how previews and docs colour the layer: a Matplotlib colour.
+    """
+
+    release_rows: int
+    draw: str = "#4c78a8"
+
+    @property
+    def file_name(self) -> str:
+        """Name of the layer's file within a release."""
+        return f"{self.name}.csv.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceColumn:
+    """Where a target column comes from: Snowflake column names in order of preference.
+
+    `required` stops the table's sync when none of them exists; otherwise the column becomes NULL and is reported.
+    `otherwise` is the value stored where the source has NULL.
+    """
+
+    target: str
+    names: tuple[str, ...]
+    required: bool = False
+    otherwise: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsTaken:
+    """Which source rows a sync takes: open ones by `status_column`, or ones whose `time_column` lies in the window.
+
+    `window` reaches back from the source's instant; later times count as inside it. Columns are target names.
+    """
+
+    status_column: str
+    open_statuses: tuple[str, ...]
+    time_column: str
+    window: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """How long after the last sync a table is late (`warn`) and not to be trusted (`fail`)."""
+
+    warn: timedelta = timedelta(minutes=11)
+    fail: timedelta = timedelta(minutes=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicTable(_Declaration):
+    """A table kept equal to rows of one Snowflake table, by differences, every few minutes.
+
+    `source` is the Snowflake table's name. `rows_taken` None takes every row. `computed` names the columns that
+    are made on this side (geometry from a position, counts, bookkeeping times) and so have no source column.
+    """
+
+    source: str
+    source_columns: tuple[SourceColumn, ...]
+    rows_taken: RowsTaken | None = None
+    computed: tuple[str, ...] = ()
+    freshness: Freshness = field(default_factory=Freshness)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for problem in _source_problems(self):
+            raise DeclarationError(f"table {self.table.name}: {problem}")
+
+
+def is_spatial(column: sa.Column[object]) -> bool:
+    """Whether a column holds geometry or geography."""
+    return isinstance(column.type, (Geometry, Geography))
+
+
+def type_ddl(column: sa.Column[object]) -> str:
+    """The column's PostgreSQL type as DDL text, for example `varchar(50)` or `geometry(POINT,4326)`."""
+    return str(column.type.compile(dialect=_DIALECT)).lower()
+
+
+def index_columns(index: sa.Index) -> tuple[str, ...]:
+    """Names of the columns of a declared index, in its order."""
+    return tuple(column.name for column in index.columns)
+
+
+def index_method(index: sa.Index) -> str:
+    """The index's access method, `btree` unless declared otherwise."""
+    return str(index.dialect_options["postgresql"]["using"] or "btree")
+
+
+def _structure(declaration: _Declaration) -> Iterator[str]:
+    for column in declaration.columns:
+        yield f"column {column.name} {type_ddl(column)} {'null' if column.nullable else 'not null'}"
+    yield f"key {declaration.key}"
+    yield from (f"unique {columns}" for columns in declaration.unique_keys)
+    yield from sorted(f"index {index_method(index)} {index_columns(index)}" for index in declaration.indexes)
+
+
+def _problems(declaration: _Declaration) -> Iterator[str]:
+    table = declaration.table
+    if not _NAME.fullmatch(table.name):
+        yield "its name is not a plain lower-case identifier of at most 63 characters"
+    if table.schema is not None:
+        yield "it names a schema; the schema is a setting"
+    if not table.comment:
+        yield "it has no comment"
+    if table.foreign_keys:
+        yield "it has a foreign key; declare a Reference, which judges and does not block a load"
+    yield from (problem for column in table.columns for problem in _column_problems(column))
+    named = {reference.column for reference in declaration.references}
+    named |= {bounds.column for bounds in declaration.ranges}
+    for position in declaration.positions:
+        named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
+    if unknown := named - set(table.columns.keys()):
+        yield f"it speaks of columns it does not have: {', '.join(sorted(unknown))}"
+    for bounds in declaration.ranges:
+        if not bounds.minimum < bounds.maximum:
+            yield f"the range of {bounds.column} is empty"
+
+
+def _column_problems(column: sa.Column[object]) -> Iterator[str]:
+    if not _NAME.fullmatch(column.name):
+        yield f"column {column.name!r} is not a plain lower-case identifier"
+    if not column.comment:
+        yield f"column {column.name} has no comment"
+    if not isinstance(column.type, KNOWN_TYPES):
+        yield f"column {column.name} has the type {type_ddl(column)}, which no release file carries"
+    if column.primary_key and column.autoincrement is not False and isinstance(column.type, sa.Integer):
+        yield f"column {column.name} would become SERIAL; say autoincrement=False"
+    if isinstance(column.type, (Geometry, Geography)):
+        if column.type.srid != 4326:
+            yield f"column {column.name} has SRID {column.type.srid}; layers are stored in EPSG:4326"
+        if column.type.spatial_index:
+            yield f"column {column.name} asks for an automatic index; say spatial_index=False and declare a GiST index"
+
+
+def _source_problems(declaration: DynamicTable) -> Iterator[str]:
+    if not declaration.key:
+        yield "it has no primary key, so differences cannot be told"
+    fed = [column.target for column in declaration.source_columns]
+    targets = [*fed, *declaration.computed]
+    if doubled := {name for name in targets if targets.count(name) > 1}:
+        yield f"columns with two origins: {', '.join(sorted(doubled))}"
+    if unknown := set(targets) - set(declaration.column_names):
+        yield f"origins of columns it does not have: {', '.join(sorted(unknown))}"
+    if orphans := set(declaration.column_names) - set(targets):
+        yield f"columns without an origin: {', '.join(sorted(orphans))}"
+    if empty := [column.target for column in declaration.source_columns if not column.names]:
+        yield f"source columns without a name: {', '.join(empty)}"
+    rows = declaration.rows_taken
+    if rows and (unknown := {rows.status_column, rows.time_column} - set(fed)):
+        yield f"its rows are chosen by columns that no source column feeds: {', '.join(sorted(unknown))}"
+    if declaration.freshness.warn >= declaration.freshness.fail:
+        yield "it would fail before it warns"

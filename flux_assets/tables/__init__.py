@@ -1,0 +1,29 @@
+"""What exists: one module per table, each exporting TABLE. A new table is a new module here and nothing else.
+
+Here: declarations, and the finding of them. Not here: how a table is loaded, synced or checked.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from flux_assets.spec import DynamicTable, StaticTable
+
+
+@cache
+def declarations() -> tuple[StaticTable | DynamicTable, ...]:
+    """Every declared table, static ones first, each kind in alphabetical order."""
+    found = [import_module(f"{__name__}.{module.name}").TABLE for module in iter_modules(__path__)]
+    return tuple(sorted(found, key=lambda table: (isinstance(table, DynamicTable), table.name)))
+
+
+def static_tables() -> tuple[StaticTable, ...]:
+    """The declared layers."""
+    return tuple(table for table in declarations() if isinstance(table, StaticTable))
+
+
+def dynamic_tables() -> tuple[DynamicTable, ...]:
+    """The declared synced tables."""
+    return tuple(table for table in declarations() if isinstance(table, DynamicTable))
