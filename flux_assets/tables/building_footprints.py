@@ -1,0 +1,27 @@
+"""Building footprints: the largest layer, drawn extruded to its heights."""
+
+from geoalchemy2 import Geometry
+from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table
+
+from flux_assets.spec import StaticTable
+
+TABLE = StaticTable(
+    table=Table(
+        "building_footprints",
+        MetaData(),
+        Column("building_id", String(50), primary_key=True, comment="Identifier of the building."),
+        Column("building_name", String(255), comment="Name of the building where it has one; most have none."),
+        Column("building_type", String(50), comment="Use of the building, for example residential."),
+        Column("height_meters", Double, comment="Height of the roof above the ground, in metres."),
+        Column("num_floors", Integer, comment="Number of floors above the ground."),
+        Column(
+            "geom",
+            Geometry("POLYGON", srid=4326, spatial_index=False),
+            comment="Outline on the ground, courtyards as holes (EPSG:4326).",
+        ),
+        Index("building_footprints_geom_idx", "geom", postgresql_using="gist"),
+        comment="Building polygons with heights, drawn extruded in 3D.",
+    ),
+    release_rows=2_670_707,
+    draw="#c8b6a2",
+)

@@ -1,0 +1,73 @@
+"""Outages: open ones, and all that began within the last week."""
+
+from datetime import timedelta
+
+from geoalchemy2 import Geometry
+from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
+
+from flux_assets.spec import DynamicTable, Position, Reference, RowsTaken, SourceColumn
+
+TABLE = DynamicTable(
+    table=Table(
+        "outage_restoration_tracker",
+        MetaData(),
+        Column("outage_id", String(50), primary_key=True, comment="Identifier of the outage."),
+        Column("circuit_id", String(50), comment="Circuit that is out, wholly or in part."),
+        Column("substation_id", String(50), comment="Substation that feeds the circuit."),
+        Column("outage_type", String(50), comment="Planned or not, as the outage system names it."),
+        Column("cause_category", String(100), comment="Kind of cause, for example weather."),
+        Column("start_time", DateTime, comment="When the outage began (UTC)."),
+        Column("estimated_restoration", DateTime, comment="When supply is expected to be back (UTC)."),
+        Column("actual_restoration", DateTime, comment="When supply was back (UTC); none while it is out."),
+        Column("customers_affected", Integer, comment="Number of customers without supply at the worst."),
+        Column("customers_restored", Integer, comment="Number of those who have supply again."),
+        Column("status", String(20), comment="State of the outage, for example ACTIVE."),
+        Column("priority", String(20), comment="Urgency that operations gave it."),
+        Column("crew_assigned", String(100), comment="Crew at work on it."),
+        Column("latitude", Double, comment="Latitude in degrees (EPSG:4326)."),
+        Column("longitude", Double, comment="Longitude in degrees (EPSG:4326)."),
+        Column(
+            "geom",
+            Geometry("POINT", srid=4326, spatial_index=False),
+            comment="Position made from longitude and latitude (EPSG:4326); none when either is missing.",
+        ),
+        Column("created_at", DateTime, comment="When the row first arrived here (UTC)."),
+        Column("updated_at", DateTime, comment="When the row last changed here (UTC)."),
+        Index("outage_restoration_tracker_status_idx", "status"),
+        Index("outage_restoration_tracker_circuit_id_idx", "circuit_id"),
+        Index("outage_restoration_tracker_geom_idx", "geom", postgresql_using="gist"),
+        comment="Open outages, and those that began within the last 7 days.",
+    ),
+    references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
+    positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
+    owner="team:operations",
+    source="OUTAGE_RESTORATION_TRACKER",
+    source_columns=(
+        SourceColumn(target="outage_id", names=("OUTAGE_ID",), required=True),
+        # Required because the circuits' outage counts would otherwise silently be 0.
+        SourceColumn(target="circuit_id", names=("CIRCUIT_ID",), required=True),
+        SourceColumn(target="substation_id", names=("SUBSTATION_ID",)),
+        SourceColumn(target="outage_type", names=("OUTAGE_TYPE",)),
+        SourceColumn(target="cause_category", names=("CAUSE_CATEGORY", "CAUSE")),
+        SourceColumn(target="start_time", names=("OUTAGE_START_TIME",), required=True),
+        SourceColumn(target="estimated_restoration", names=("ESTIMATED_RESTORATION_TIME", "ESTIMATED_RESTORATION")),
+        SourceColumn(
+            target="actual_restoration",
+            names=("ACTUAL_RESTORATION_TIME", "ACTUAL_RESTORATION", "OUTAGE_END_TIME"),
+        ),
+        SourceColumn(target="customers_affected", names=("CUSTOMERS_AFFECTED", "AFFECTED_CUSTOMERS")),
+        SourceColumn(target="customers_restored", names=("CUSTOMERS_RESTORED",)),
+        SourceColumn(target="status", names=("STATUS",), required=True),
+        SourceColumn(target="priority", names=("PRIORITY",)),
+        SourceColumn(target="crew_assigned", names=("CREW_ASSIGNED",)),
+        SourceColumn(target="latitude", names=("LATITUDE",)),
+        SourceColumn(target="longitude", names=("LONGITUDE",)),
+    ),
+    rows_taken=RowsTaken(
+        status_column="status",
+        open_statuses=("ACTIVE", "ASSIGNED", "IN_PROGRESS", "PENDING"),
+        time_column="start_time",
+        window=timedelta(days=7),
+    ),
+    computed=("geom", "created_at", "updated_at"),
+)
