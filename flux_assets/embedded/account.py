@@ -1,0 +1,89 @@
+"""The operating system's user that runs the embedded server: another one when we are root, which PostgreSQL refuses.
+
+Here: who it is, what it can reach, and starting programs as it. Not here: what is started.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from flux_assets.errors import EmbeddedError
+
+_CANDIDATES = ("postgres", "_postgres", "nobody")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user that is not root; `other` says that it is not the one this process runs as."""
+
+    uid: int
+    gid: int
+    other: bool
+
+    def run(self, command: list[str], output: IO[bytes]) -> int:
+        """Run a program to its end as this user, in a session of its own that no Ctrl-C reaches; its exit code."""
+        as_other = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.other else {}
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=_environment(),
+            start_new_session=True, check=False, **as_other,  # type: ignore[call-overload]
+        )  # fmt: skip
+        return int(done.returncode)
+
+    def own(self, path: Path) -> None:
+        """Hand a file or folder over to this user."""
+        if self.other:
+            os.chown(path, self.uid, self.gid)
+
+    def can_reach(self, folder: Path) -> bool:
+        """Whether this user may traverse the folder and all above it."""
+        if not self.other:
+            return True
+        with Path(os.devnull).open("wb") as nowhere:
+            return self.run(["test", "-x", str(folder)], nowhere) == 0
+
+
+def server_account(data: Path) -> Account:
+    """The owner of an existing cluster, else this process's user, else (for root) `postgres` or `nobody`.
+
+    Raises EmbeddedError when the cluster belongs to somebody else.
+    """
+    owner = data.stat().st_uid if data.exists() else None
+    if os.geteuid() != 0:
+        if owner not in {None, os.geteuid()}:
+            raise EmbeddedError(
+                f"The embedded cluster in {data} belongs to another user (uid {owner}).",
+                "Run as that user, or set FLUX_HOME to a folder of your own.",
+            )
+        return Account(uid=os.geteuid(), gid=os.getegid(), other=False)
+    return _account(owner) if owner else _stand_in_for_root()
+
+
+def _account(uid: int) -> Account:
+    try:
+        return Account(uid=uid, gid=pwd.getpwuid(uid).pw_gid, other=True)
+    except KeyError:
+        return Account(uid=uid, gid=uid, other=True)
+
+
+def _stand_in_for_root() -> Account:
+    for name in _CANDIDATES:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(uid=entry.pw_uid, gid=entry.pw_gid, other=True)
+    raise EmbeddedError(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.",
+        "Run as another user, or set FLUX_POSTGRES_URL.",
+    )
+
+
+def _environment() -> dict[str, str]:
+    """A plain English environment without any PG* variable: PGDATA, PGPORT and the like steer server programs too."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return kept | {"LC_ALL": "C"}

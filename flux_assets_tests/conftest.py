@@ -1,0 +1,136 @@
+"""Fixtures for every test: a real PostGIS of the test session's own, and an environment without anybody's settings.
+
+Here: the cluster, a fresh database per test, SQL against it. Not here: releases, declarations, Dagster
+instances; those lie with the tests that use them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql as psql
+
+from flux_assets.embedded.cluster import OWNER, Cluster
+from flux_assets.postgis.connect import Target
+from flux_assets.settings import REPOSITORY, load_settings
+
+HOMES = REPOSITORY / ".flux" / "tests"
+TEMPLATE = "flux_template"
+SETTINGS = ("FLUX_", "PG", "SNOWFLAKE_", "DAGSTER_")
+
+Sql = Callable[..., list[tuple]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything of ours is imported by a test: nobody's settings, and a FLUX_HOME of this session's own."""
+    worker = hasattr(config, "workerinput")
+    home = os.environ.get("FLUX_HOME") if worker else str(HOMES / str(os.getpid()))
+    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
+        del os.environ[name]
+    os.environ |= {"FLUX_HOME": str(home), "FLUX_ENV_FILE": "", "DAGSTER_DISABLE_TELEMETRY": "1"}
+    if not worker:
+        _sweep()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The process that started the session stops its server; workers of pytest-xdist only used it."""
+    if not hasattr(config, "workerinput"):
+        _remove(HOMES / str(os.getpid()))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    """Settings are cached for a process; a test that changes the environment must not leave its own behind."""
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The session's private PostGIS, started when the first test asks; the workers of a session share it."""
+    cluster = Cluster(Path(os.environ["FLUX_HOME"]))
+    cluster.ensure_map_database(TEMPLATE)
+    return cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh database with PostGIS, roles and rights as in production; dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    with cluster.admin_session() as admin:
+        create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+        admin.execute(create.format(*map(psql.Identifier, (name, TEMPLATE, OWNER))))
+    yield name
+    with cluster.admin_session() as admin:
+        admin.execute(psql.SQL("DROP DATABASE {} (FORCE)").format(psql.Identifier(name)))
+
+
+@pytest.fixture
+def target(cluster: Cluster, database: str) -> Target:
+    """The fresh database as the engine sees it: a role that owns it and is no superuser, schema public."""
+    return Target(conninfo=cluster.conninfo(database))
+
+
+@pytest.fixture
+def sql(target: Target) -> Iterator[Sql]:
+    """`sql(statement, *parameters)` runs one statement in the fresh database and returns its rows."""
+    with psycopg.connect(target.conninfo, autocommit=True) as connection:
+        yield _runner(connection)
+
+
+@pytest.fixture
+def admin_sql(cluster: Cluster, database: str) -> Iterator[Sql]:
+    """The same as the superuser, for what the loader may not do."""
+    with psycopg.connect(cluster.conninfo(database, admin=True), autocommit=True) as connection:
+        yield _runner(connection)
+
+
+@pytest.fixture
+def reader_sql(target: Target) -> Iterator[Sql]:
+    """The same as a map server: the role flux_reader, which may only read public tables."""
+    with psycopg.connect(target.conninfo, autocommit=True) as connection:
+        connection.execute("SET ROLE flux_reader")
+        yield _runner(connection)
+
+
+def _runner(connection: psycopg.Connection) -> Sql:
+    def run(statement: str | psql.Composable, *parameters: object) -> list[tuple]:
+        cursor = connection.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def _sweep() -> None:
+    """Stop the servers of sessions that were killed and could not."""
+    for home in HOMES.glob("*"):
+        if home.name.isdigit() and not _alive(int(home.name)):
+            _remove(home)
+
+
+def _remove(home: Path) -> None:
+    cluster = Cluster(home)
+    data = cluster.data
+    cluster.stop()
+    shutil.rmtree(data.parent, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
+    with suppress(OSError):
+        HOMES.rmdir()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
