@@ -5,6 +5,7 @@ Here: the decision, for the layers and for Dagster's storage. Not here: how the 
 
 from __future__ import annotations
 
+import psycopg2.extensions
 from psycopg.conninfo import make_conninfo
 
 from flux_assets.embedded.cluster import Cluster
@@ -45,8 +46,6 @@ def dagster_storage_url(settings: Settings) -> str:
             "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
             "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database of Dagster's own.",
         )
-    import psycopg2.extensions
-
     cluster = Cluster(settings.flux_home)
     cluster.ensure_plain_database()
     return cluster.url("dagster", driver="psycopg2", libpq_version=psycopg2.extensions.libpq_version())

@@ -1,0 +1,70 @@
+"""Dagster's own storage, as dagster.yaml names it: the configured PostgreSQL, or a database of the embedded cluster.
+
+Here: classes that Dagster makes from dagster.yaml before any of our definitions is loaded. They exist because
+dagster.yaml itself can only demand a variable, never do without it. Not here: assets and resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from flux_assets.embedded.target import dagster_storage_url
+from flux_assets.settings import load_settings
+
+
+class InstanceStorage(DagsterPostgresStorage):
+    """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
+
+    Raises SettingError or EmbeddedError, which end the `dagster` command with their remedy.
+    """
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> InstanceStorage:
+        return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+
+
+class HomeArtifactStorage(LocalArtifactStorage):
+    """Files of runs under FLUX_HOME, whichever folder the command is started in and whatever DAGSTER_HOME says."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> HomeArtifactStorage:
+        return cls(base_dir=_folder("artifacts"), inst_data=inst_data)
+
+
+class HomeComputeLogs(LocalComputeLogManager):
+    """What steps print, under FLUX_HOME: the UI shows it also after a command that had no DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> HomeComputeLogs:
+        return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
+
+
+def _folder(name: str) -> str:
+    folder: Path = load_settings().flux_home / "dagster" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
