@@ -1,0 +1,31 @@
+# The commands of the project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test ui check bench down
+ARGS ?=
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+setup: ## install what is missing: packages in .venv, PostgreSQL with PostGIS
+	@scripts/setup.sh
+
+demo: setup ## load the sample city into the embedded PostGIS and show what is there
+	@scripts/isolated.sh scripts/demo.sh
+
+test: setup ## the whole test suite (ARGS='-k name' for a part of it)
+	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
+
+ui: setup ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
+	@scripts/ui.sh
+
+check: setup ## format, lint, types, import layers; changes nothing
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: setup ## the benchmarks; results in bench/results/
+	@.venv/bin/python -m bench $(ARGS)
+
+down: ## stop what the project started
+	@scripts/down.sh

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Stops what the project started, known by its own process files, and nothing else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+home="${FLUX_HOME:-$PWD/.flux}"
+
+running_ui() {
+    local command
+    command="$(ps -ww -o args= -p "$1" 2>/dev/null)" || return 1
+    case "$command" in *"dagster dev"*) return 0 ;; *) return 1 ;; esac
+}
+
+if [ -f "$home/ui.pid" ]; then
+    ui="$(cat "$home/ui.pid")"
+    if running_ui "$ui"; then
+        kill -INT "$ui"
+        for _ in $(seq 100); do
+            running_ui "$ui" || break
+            sleep 0.1
+        done
+    fi
+    rm -f "$home/ui.pid"
+fi
+
+[ -x .venv/bin/flux-assets ] || exit 0
+for folder in "$home" "$PWD"/.flux/tests/[0-9]*; do
+    # A test session that still runs stops its own server.
+    if [ -d "$folder/postgres" ] && ! kill -0 "$(basename "$folder")" 2>/dev/null; then
+        FLUX_HOME="$folder" FLUX_ENV_FILE='' FLUX_PROFILE=embedded .venv/bin/flux-assets down
+    fi
+done
