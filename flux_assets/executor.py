@@ -1,0 +1,210 @@
+"""Runs the steps of one Dagster run side by side on threads of one process.
+
+Here: the executor of this project, and the way a step learns that its run is being interrupted. One process,
+because `import dagster` costs more than most layers take to load, and threads, because a layer's work is done
+by PostgreSQL and by C code that lets go of the interpreter. Dagster's own in-process executor runs one step
+after another; its multiprocess executor starts Python for each. Not here: what a step does.
+
+It leans on the same internals as Dagster's own executors (`dagster/_core/executor/in_process.py` and
+`multiprocess.py`), which is why pyproject.toml holds Dagster to one minor version. Async assets have no place
+in it: the steps of a run share one event loop.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, EngineEventData
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.compute_logs import create_compute_log_file_key
+from dagster._core.execution.context.system import (
+    PlanExecutionContext,
+    PlanOrchestrationContext,
+    StepExecutionContext,
+)
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.executor.base import Executor
+
+from flux_assets.postgis.connect import Stop
+from flux_assets.settings import load_settings
+
+POLL_SECONDS = 0.2
+Report = tuple[int, DagsterEvent | None]  # number of the start; None is its last report
+_stops: dict[str, Stop] = {}
+
+
+def stop_of(run_id: str) -> Stop:
+    """The stop request that Ctrl-C, SIGTERM or Terminate in the UI makes to the steps of a run.
+
+    A run of another executor has one that nobody makes: there the interruption is an exception in the step.
+    """
+    return _stops.get(run_id) or Stop()
+
+
+@dg.executor(
+    name="threads",
+    config_schema={
+        "max_concurrent": dg.Field(
+            dg.Noneable(int),
+            default_value=None,
+            description="Steps that run at the same time; FLUX_PARALLEL_LAYERS unless set.",
+        ),
+        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
+    },
+)
+def threads_executor(init: dg.InitExecutorContext) -> Executor:
+    """Steps side by side on threads of one process; higher `dagster/priority` first."""
+    retries = RetryMode.from_config(init.executor_config["retries"])  # type: ignore[arg-type]
+    limit = init.executor_config["max_concurrent"] or load_settings().flux_parallel_layers
+    return ThreadsExecutor(retries=retries or RetryMode.ENABLED, max_concurrent=int(str(limit)))
+
+
+class ThreadsExecutor(Executor):
+    """Initialises resources once, then runs up to `max_concurrent` steps at a time, each on a thread of its own."""
+
+    def __init__(self, *, retries: RetryMode, max_concurrent: int) -> None:
+        self._retries = retries
+        self._max_concurrent = max_concurrent
+
+    @property
+    def retries(self) -> RetryMode:
+        return self._retries
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        yield DagsterEvent.engine_event(
+            plan_context,
+            f"Running up to {self._max_concurrent} steps at a time on threads of process {os.getpid()}",
+            EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute),
+        )
+        yield from ExecuteRunWithPlanIterable(
+            execution_plan=execution_plan,
+            iterator=self._iterate,
+            execution_context_manager=PlanExecutionContextManager(
+                job=plan_context.job,
+                retry_mode=plan_context.retry_mode,
+                execution_plan=execution_plan,
+                run_config=plan_context.run_config,
+                dagster_run=plan_context.dagster_run,
+                instance=plan_context.instance,
+                raise_on_error=False,
+                output_capture=plan_context.output_capture,
+                step_dependency_config=self.step_dependency_config,
+            ),
+        )
+
+    def _iterate(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        with ExitStack() as stack:
+            stop = _stops[job_context.run_id] = Stop()
+            stack.callback(_stops.pop, job_context.run_id)
+            yield _capture_output(stack, job_context, execution_plan)
+            concurrency = stack.enter_context(InstanceConcurrencyContext(job_context.instance, job_context.dagster_run))
+            active = stack.enter_context(
+                execution_plan.start(
+                    retry_mode=job_context.retry_mode,
+                    max_concurrent=self._max_concurrent,
+                    instance_concurrency_context=concurrency,
+                    step_dependency_config=job_context.step_dependency_config,
+                )
+            )
+            yield from _Steps(job_context, active, stop).run()
+
+
+class _Steps:
+    """The steps in flight of one run: starts them, hands on their events, stops them."""
+
+    def __init__(self, job_context: PlanExecutionContext, active: ActiveExecution, stop: Stop) -> None:
+        self._context = job_context
+        self._active = active
+        self._stop = stop
+        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._running: dict[int, str] = {}  # step keys by number of the start: a second try may overlap the first's end
+        self._starts = itertools.count()
+
+    def run(self) -> Iterator[DagsterEvent]:
+        try:
+            while self._running or not (self._stop.asked or self._active.is_complete):
+                if self._active.check_for_interrupts():
+                    yield self._interrupt()
+                if not self._stop.asked:
+                    self._start_what_is_ready()
+                    yield from self._active.concurrency_event_iterator(self._context)
+                yield from self._reported()
+                yield from self._active.plan_events_iterator(self._context)
+        except BaseException:
+            self._stop.request()
+            raise
+        if self._stop.asked:
+            raise dg.DagsterExecutionInterruptedError
+
+    def _start_what_is_ready(self) -> None:
+        for step in self._active.get_steps_to_execute():
+            step_context = self._context.for_step(step, self._active.get_known_state())
+            start = next(self._starts)
+            self._running[start] = step.key
+            threading.Thread(
+                target=contextvars.copy_context().run,
+                args=(_run_step, step_context, partial(self._report, start)),
+                name=step.key,
+                daemon=True,
+            ).start()
+
+    def _report(self, start: int, event: DagsterEvent | None) -> None:
+        self._reports.put((start, event))
+
+    def _reported(self) -> Iterator[DagsterEvent]:
+        """The events that have come in, waiting a moment for the first; signals are seen between two waits."""
+        try:
+            start, event = self._reports.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+        if event is not None:
+            yield event
+            self._active.handle_event(event)
+        elif (key := self._running.pop(start)) not in self._running.values():
+            self._active.verify_complete(self._context, key)
+
+    def _interrupt(self) -> DagsterEvent:
+        """Asks the running steps to end; asked a second time, waits no longer (sessions end with the process)."""
+        if self._stop.asked:
+            raise dg.DagsterExecutionInterruptedError
+        self._active.mark_interrupted()
+        self._stop.request()
+        running = sorted(self._running.values())
+        message = f"Interrupted; stopping {', '.join(running) or 'before the next step'}"
+        return DagsterEvent.engine_event(self._context, message, EngineEventData.interrupted(running))
+
+
+def _run_step(step_context: StepExecutionContext, report: Callable[[DagsterEvent | None], None]) -> None:
+    """Runs one step to its end; the last report is None. Events are stored as they arise, on this thread."""
+    events: list[DagsterEvent] = []
+    try:
+        with suppress(dg.DagsterExecutionInterruptedError):  # raised after the step's failure has been reported
+            for event in dagster_event_sequence_for_step(step_context):
+                events.append(event)
+                report(event)
+        for event in _trigger_hook(step_context, events):
+            report(event)
+    finally:
+        report(None)
+
+
+def _capture_output(stack: ExitStack, context: PlanExecutionContext, plan: ExecutionPlan) -> DagsterEvent:
+    """Captures what the process prints, once for all steps: file descriptors belong to the process."""
+    manager = context.instance.compute_log_manager
+    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]
+    captured = stack.enter_context(manager.capture_logs(log_key))
+    event: DagsterEvent = DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
+    return event
