@@ -6,7 +6,9 @@ Here: the hierarchy and how a message is put together. Not here: deciding that s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class FluxError(Exception):
@@ -74,7 +76,14 @@ class SchemaChangeError(LayerError):
 
 
 class AuditError(LayerError):
-    """A blocking audit failed; the staged version is kept for inspection and was not published."""
+    """A blocking audit failed; the staged version is kept for inspection and was not published.
+
+    `audits` are the results of all audits (postgis.audit.AuditResult), so that they can be shown.
+    """
+
+    def __init__(self, problem: str, remedy: str, audits: Sequence[Any]) -> None:
+        self.audits = tuple(audits)
+        super().__init__(problem, remedy)
 
 
 class PublishError(LayerError):

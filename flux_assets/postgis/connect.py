@@ -1,19 +1,63 @@
-"""Connections to the target database.
+"""Connections to the target database, and stopping what runs in them.
 
-Here: the target's address and how a session is opened and named. Not here: what runs in it.
+Here: the target's address, how a session is opened and named, and the stop request that cancels all of a
+load's sessions. Not here: what runs in a session.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 
-from flux_assets.errors import TargetError
+from flux_assets.errors import LayerError, TargetError
 
 APPLICATION = "flux_assets"
+
+
+class Stop:
+    """A request to stop, made by another thread: cancels what the registered sessions are running, and stays."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._connections: set[psycopg.Connection] = set()
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def request(self) -> None:
+        """Ask to stop; returns at once, statements under way end with QueryCanceled."""
+        self._asked.set()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
+
+    def check(self) -> None:
+        """Raise LayerError when a stop has been asked for."""
+        if self.asked:
+            raise LayerError("The load was stopped on request; what was published before is still published.")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake up and raise LayerError when a stop is asked for."""
+        self._asked.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def watching(self, connection: psycopg.Connection) -> Iterator[None]:
+        """While the block runs, a stop request cancels what `connection` is running."""
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +71,8 @@ class Target:
         return f"Target(schema={self.schema!r})"
 
     @contextmanager
-    def session(self, purpose: str) -> Iterator[psycopg.Connection]:
-        """An autocommit session, closed at the end; `purpose` shows in pg_stat_activity.
+    def session(self, purpose: str, stop: Stop | None = None) -> Iterator[psycopg.Connection]:
+        """An autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         Raises TargetError when the server cannot be reached or refuses.
         """
@@ -38,12 +82,12 @@ class Target:
                 autocommit=True,
                 application_name=f"{APPLICATION} {purpose}"[:63],
                 connect_timeout=15,
-                options="-c timezone=UTC -c client_min_messages=warning",
+                options="-c timezone=UTC -c client_min_messages=warning -c idle_in_transaction_session_timeout=0",
             )
         except psycopg.OperationalError as error:
             raise TargetError(
                 f"The target database cannot be reached: {str(error).strip()}.",
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
-        with connection:
+        with connection, (stop or Stop()).watching(connection):
             yield connection

@@ -1,0 +1,40 @@
+"""A server's refusal of a record, as an error that names the record's line in the release file.
+
+Here: reading what COPY says of where it failed. Not here: finding the line (release/locate.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import errors
+
+from flux_assets.postgis.layer import Layer
+from flux_assets.release.locate import describe_record
+
+# COPY counts its tuples from 1, without the header, which is how records are counted here.
+_WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
+
+
+@contextmanager
+def described(layer: Layer, path: Path, name: str) -> Iterator[None]:
+    """Raise what the server refuses of a record within the block as a RecordError for the file `name` at `path`."""
+    try:
+        yield
+    except (errors.DataError, errors.IntegrityError, errors.InternalError_) as error:
+        where = _WHERE.search(error.diag.context or "")
+        if where is None:
+            raise
+        raise _record_error(layer, path, name, error, int(where[1]), where[2]) from error
+
+
+def _record_error(
+    layer: Layer, path: Path, name: str, error: psycopg.Error, record: int, column: str | None
+) -> Exception:
+    known = column if column in layer.table.column_names else None
+    problem = f"PostgreSQL refuses it: {error.diag.message_primary}"
+    return describe_record(path, name, layer.table, record, known, problem, "Mend the file and load again.")

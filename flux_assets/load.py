@@ -1,0 +1,261 @@
+"""One static table, from a release into PostGIS: resolve, stage, index, audit, publish, keep, clean up.
+
+Here: the order of the steps, and rolling back. Not here: how a step is done (candidate.py, release/, postgis/),
+Dagster, or the name of any table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal, prove_equal
+from flux_assets.errors import FluxError, LayerError
+from flux_assets.load_options import LoadOptions
+from flux_assets.postgis import audit, catalog, equal, ledger, publish, register, shape, stage
+from flux_assets.postgis.audit import AuditResult, Case
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.faults import translated
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.ledger import Entry
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.publish import Swap
+from flux_assets.postgis.register import Version
+from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.spec import StaticTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadResult:
+    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326)."""
+
+    outcome: Literal["published", "unchanged"]
+    rows_changed: bool
+    version: str
+    sha256: str
+    release_tag: str
+    rows: int
+    gz_bytes: int
+    csv_bytes: int
+    table_bytes: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    extent: tuple[float, float, float, float] | None
+    audits: tuple[AuditResult, ...]
+
+
+def load_layer(
+    table: StaticTable, release: Release, target: Target, options: LoadOptions, log: Callable[[str], None]
+) -> LoadResult:
+    """Make the release's version of a layer the published one; do nothing when it is already.
+
+    Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
+    BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
+    """
+    layer = Layer(target.schema, table)
+    with _recorded(layer, target, options, "FULL") as (control, entry):
+        shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
+        return _load(shop, entry)
+
+
+def rollback(
+    table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None], to: str | None = None
+) -> Version:
+    """Publish a kept earlier version of a layer: the one whose id begins with `to`, or the one published last before.
+
+    Raises LayerError when there is none, PublishError when it cannot be swapped in now.
+    """
+    layer = Layer(target.schema, table)
+    with (
+        _recorded(layer, target, options, "ROLLBACK") as (control, entry),
+        register.leased(control, layer, options.publish_wait, options.stop) as lease,
+    ):
+        ledger.close_dead(control, layer)
+        version = _kept_version(control, layer, to)
+        public = shape.reconcile(control, layer, options.patience(log), accept_change=False)
+        make_equal(control, layer, target, options, version.relation, public)
+        publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
+        stage.analyze(control, layer.public)
+        return version
+
+
+def audit_live(
+    table: StaticTable, target: Target, names: Collection[str] | None = None, stop: Stop | None = None
+) -> tuple[AuditResult, ...]:
+    """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
+    layer, stop = Layer(target.schema, table), stop or Stop()
+    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
+        prepare(session, target.schema)
+        if catalog.find(session, layer.schema, layer.name) is None:
+            raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
+        current = register.live_version(session, layer)
+        case = Case(
+            connection=session,
+            layer=layer,
+            relation=layer.public,
+            rows=stage.count(session, layer.public),
+            promised_rows=current.rows if current else None,
+        )
+        return audit.run_audits(case, names)
+
+
+def _load(shop: Workshop, entry: Entry) -> LoadResult:
+    with shop.clock.timed("resolve"):
+        file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
+        wanted = _version_id(file, shop.layer.table)
+    if current := _current(shop, wanted):
+        return _unchanged(shop, entry, file, current)
+    with register.leased(shop.control, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
+        if current := _current(shop, wanted):
+            return _unchanged(shop, entry, file, current)
+        return _publish(shop, entry, file, wanted, lease)
+
+
+def _current(shop: Workshop, wanted: str) -> Version | None:
+    """The live version when it is the wanted one and nobody asked for it to be loaded again."""
+    current = register.live_version(shop.control, shop.layer)
+    return current if current and current.version == wanted and not shop.options.force else None
+
+
+def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
+    shape.refresh_comments(shop.control, shop.layer)
+    ledger.succeed(shop.control, entry, 0, version=current.version, sync_type="UNCHANGED")
+    shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
+    return _result(shop, "unchanged", file, Candidate(current, 0))
+
+
+def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: int) -> LoadResult:
+    ledger.close_dead(shop.control, shop.layer)
+    patience = shop.options.patience(shop.log)
+    public = shape.reconcile(shop.control, shop.layer, patience, accept_change=shop.options.accept_schema_change)
+    ready = None if shop.options.force else _ready_version(shop, wanted)
+    spare = ready.lease if ready else None
+    publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)
+    candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
+    with shop.clock.timed("publish"):
+        locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
+    shop.log(
+        f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows,"
+        f" locked for {locked_ms:.1f} ms"
+    )
+    _tidy(shop)
+    return _result(shop, "published", file, candidate)
+
+
+def _ready_version(shop: Workshop, wanted: str) -> Version | None:
+    """A version of the wanted id that was audited, or published, before and still has its table."""
+    for version in register.versions(shop.control, shop.layer):
+        good = version.version == wanted and version.state in {"staged", "published"}
+        if good and equal.exists(shop.control, version.relation):
+            return version
+    return None
+
+
+def _ready(shop: Workshop, version: Version, public: shape.Public) -> Candidate:
+    shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
+    make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
+    return Candidate(version, 0)
+
+
+def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: int, public: shape.Public) -> Candidate:
+    version = Version(
+        lease=lease,
+        version=wanted,
+        sha256=file.sha256,
+        release_tag=shop.release.tag,
+        relation=shop.layer.relation(wanted, lease),
+        run_id=shop.options.run_id,
+    )
+    published = register.live_version(shop.control, shop.layer)
+    candidate = make_candidate(shop, file, version, public, published)
+    prove_equal(shop.control, shop.layer, version.relation, public)
+    return candidate
+
+
+def _tidy(shop: Workshop) -> None:
+    """What may fail without harm once the version is live."""
+    try:
+        with shop.clock.timed("tidy"):
+            stage.analyze(shop.control, shop.layer.public)
+            publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
+    except psycopg.Error as error:
+        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")
+
+
+def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
+    found = register.versions(connection, layer)
+    kept = [version for version in found if version.state == "published" and not version.current]
+    kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    fitting = [version for version in kept if to is None or version.version.startswith(to)]
+    if not fitting:
+        names = ", ".join(version.version[:12] for version in kept) or "none"
+        raise LayerError(
+            f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
+            "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
+        )
+    if to is not None and len({version.version for version in fitting}) > 1:
+        raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
+    return fitting[0]
+
+
+@contextmanager
+def _recorded(
+    layer: Layer, target: Target, options: LoadOptions, sync_type: str
+) -> Iterator[tuple[psycopg.Connection, Entry]]:
+    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises."""
+    with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
+        prepare(control, target.schema)
+        entry = ledger.open_entry(control, layer, sync_type, options.run_id)
+        try:
+            with translated(layer, options.stop):
+                yield control, entry
+        except BaseException as error:
+            _record_failure(target, entry, error)
+            raise
+
+
+def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+    """Through a session of its own: the load's may be broken."""
+    try:
+        with target.session("ledger") as session:
+            ledger.fail(session, entry, str(error).strip() or type(error).__name__)
+    except (FluxError, psycopg.Error):
+        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
+
+
+def _version_id(file: ReleaseFile, table: StaticTable) -> str:
+    return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
+
+
+def _result(
+    shop: Workshop, outcome: Literal["published", "unchanged"], file: ReleaseFile, candidate: Candidate
+) -> LoadResult:
+    version = candidate.version
+    return LoadResult(
+        outcome=outcome,
+        rows_changed=outcome == "published",
+        version=version.version,
+        sha256=file.sha256,
+        release_tag=shop.release.tag,
+        rows=version.rows or 0,
+        gz_bytes=file.bytes,
+        csv_bytes=candidate.csv_bytes,
+        table_bytes=version.bytes or 0,
+        seconds=dict(shop.clock.seconds),
+        peak_memory_bytes=_peak_memory_bytes(),
+        extent=version.extent,
+        audits=tuple(AuditResult.from_json(stored) for stored in version.audits),
+    )
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,126 @@
+"""Audits: what is claimed of a version before it is published, and of the live table on demand.
+
+Here: the audits that follow from a declaration, running them, their results. The claims themselves are in
+blocking.py (ERROR: do not publish) and warnings.py (WARN: look). Not here: Dagster's asset checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.postgis.layer import Layer
+from flux_assets.spec import StaticTable
+
+Severity = Literal["ERROR", "WARN"]
+Numbers = dict[str, int | float | str]
+SAMPLED_ROWS = 200_000
+SAMPLE_KEYS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """What an audit found: the numbers it judged, offending keys, and SQL that shows the offending rows."""
+
+    name: str
+    passed: bool
+    severity: Severity
+    description: str
+    numbers: Numbers
+    sample: tuple[str, ...] = ()
+    sql: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """For the register; `from_json` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(stored: Mapping[str, object]) -> AuditResult:
+        """A result as the register kept it."""
+        return AuditResult(**{**stored, "sample": tuple(stored["sample"])})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a judge says; the audit adds its name and severity."""
+
+    passed: bool
+    numbers: Numbers = field(default_factory=dict)
+    sample: tuple[str, ...] = ()
+    sql: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is judged: `relation` (a staged version, or the public table) of a layer, with `rows` rows.
+
+    `promised_rows` (by the manifest, or the register) and `published_rows` are None where unknown. `decoded` says
+    that the decoder has proven of every row that its coordinates are finite and in range.
+    """
+
+    connection: psycopg.Connection
+    layer: Layer
+    relation: sql.Identifier
+    rows: int
+    promised_rows: int | None = None
+    published_rows: int | None = None
+    accept_fewer_rows: bool = False
+    decoded: bool = False
+
+    @property
+    def sampled(self) -> bool:
+        """Whether warnings judge a random sample instead of every row."""
+        return self.rows > SAMPLED_ROWS
+
+    @property
+    def judged_rows(self) -> sql.Composed:
+        """A FROM item for warnings, named t: every row, or about 200,000 random ones of a larger table."""
+        if not self.sampled:
+            return sql.SQL("{} AS t").format(self.relation)
+        percent = sql.Literal(round(100 * SAMPLED_ROWS / self.rows, 4))
+        return sql.SQL("{} AS t TABLESAMPLE SYSTEM ({})").format(self.relation, percent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """A claim about a table: its name, how serious it is when it does not hold, and who judges it."""
+
+    name: str
+    severity: Severity
+    description: str
+    judge: Callable[[Case], Finding]
+
+    def run(self, case: Case) -> AuditResult:
+        """Judge the case."""
+        found = self.judge(case)
+        return AuditResult(
+            name=self.name, severity=self.severity, description=self.description, passed=found.passed,
+            numbers=found.numbers, sample=found.sample, sql=found.sql,
+        )  # fmt: skip
+
+
+def audits_of(table: StaticTable) -> tuple[Audit, ...]:
+    """The audits that follow from a declaration, blocking ones first."""
+    from flux_assets.postgis import blocking, warnings
+
+    return (*blocking.audits(table), *warnings.audits(table))
+
+
+def run_audits(
+    case: Case, names: Collection[str] | None = None, severity: Severity | None = None
+) -> tuple[AuditResult, ...]:
+    """Run the layer's audits; `names` and `severity` narrow them down."""
+    return tuple(
+        audit.run(case)
+        for audit in audits_of(case.layer.table)
+        if (names is None or audit.name in names) and severity in {None, audit.severity}
+    )
+
+
+def refusing(results: Collection[AuditResult]) -> tuple[AuditResult, ...]:
+    """The failed audits that keep a version from being published."""
+    return tuple(result for result in results if result.severity == "ERROR" and not result.passed)

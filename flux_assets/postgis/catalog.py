@@ -1,0 +1,211 @@
+"""What a table looks like now, read from PostgreSQL's catalogs.
+
+Here: columns, indexes, constraints, partitions, dependent views, blockers of any table. Not here: changing anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+_COLUMNS = """
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
+       attgenerated <> '' AS generated, col_description(attrelid, attnum) AS comment
+FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+# The text behind USING names access method, columns, operator classes, options and predicate, and no table.
+_INDEXES = """
+SELECT c.relname AS name, i.indisunique AS is_unique, i.indisprimary AS is_primary, i.indisvalid AS valid,
+       i.indnullsnotdistinct AS nulls_not_distinct,
+       substr(pg_get_indexdef(i.indexrelid), strpos(pg_get_indexdef(i.indexrelid), ' USING ' || am.amname) + 7) AS body,
+       am.amname AS method, con.oid IS NOT NULL AS is_constraint
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
+LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u')
+WHERE i.indrelid = %s ORDER BY c.relname
+"""
+_CONSTRAINTS = """
+SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS definition
+FROM pg_constraint WHERE conrelid = %s AND contype IN ('c', 'f') ORDER BY conname
+"""
+_INBOUND_KEYS = """
+SELECT conrelid::regclass::text || ' (' || conname || ')'
+FROM pg_constraint WHERE confrelid = %s AND contype = 'f' AND conparentid = 0 ORDER BY 1
+"""
+_DEPENDENT_VIEWS = """
+SELECT DISTINCT v.oid::regclass::text
+FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND v.oid <> %s
+  AND d.refobjsubid IN (SELECT attnum FROM pg_attribute WHERE attrelid = %s AND attname = ANY (%s))
+ORDER BY 1
+"""
+_BLOCKERS = """
+SELECT DISTINCT session.pid, session.usename AS username, session.application_name AS application,
+       session.state, coalesce(extract(epoch FROM clock_timestamp() - session.xact_start), 0)::float8 AS age_seconds
+FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+WHERE held.relation = ANY (%s::oid[]) AND held.granted AND held.pid <> pg_backend_pid()
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY age_seconds DESC
+"""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table by its OID and kind (`r` plain, `p` partitioned, `v` view, …)."""
+
+    oid: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class LiveColumn:
+    """A column as it stands; `type` as format_type() writes it."""
+
+    name: str
+    type: str
+    not_null: bool
+    generated: bool
+    comment: str | None
+
+    @property
+    def bare_type(self) -> str:
+        """The type as declarations spell it: lower case, without the schema PostGIS may be installed in."""
+        head, parenthesis, rest = self.type.lower().partition("(")
+        return head.rpartition(".")[2] + parenthesis + rest
+
+
+@dataclass(frozen=True)
+class LiveIndex:
+    """An index as it stands; `body` is its definition from the access method on, without any table's name."""
+
+    name: str
+    is_unique: bool
+    is_primary: bool
+    valid: bool
+    nulls_not_distinct: bool
+    body: str
+    method: str
+    is_constraint: bool
+
+    @property
+    def shape(self) -> tuple[str, bool]:
+        """What must be equal for one index to stand for another."""
+        return self.body, self.is_unique
+
+    def covers(self, method: str, column_names: tuple[str, ...]) -> bool:
+        """Whether this is a plain index over just these columns; plain lower-case names need no quotes."""
+        return self.body.replace('"', "") == f"{method} ({', '.join(column_names)})"
+
+    def keeps_unique(self, key: tuple[str, ...]) -> bool:
+        """Whether this index guarantees that no two rows are equal in `key`."""
+        return self.is_unique and self.valid and self.covers("btree", key)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A CHECK (`c`) or foreign key (`f`) constraint with its definition."""
+
+    name: str
+    type: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A session that holds a lock on a table; `age_seconds` is its transaction's age."""
+
+    pid: int
+    username: str | None
+    application: str | None
+    state: str | None
+    age_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"process {self.pid} (user {self.username}, application {self.application or 'unnamed'}, {self.state},"
+            f" transaction open for {self.age_seconds:.0f} s)"
+        )
+
+
+def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
+    """The relation of that name, None when there is none."""
+    with connection.cursor(row_factory=class_row(Relation)) as cursor:
+        return cursor.execute(
+            "SELECT c.oid, c.relkind::text AS kind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s",
+            [schema, name],
+        ).fetchone()
+
+
+def columns(connection: psycopg.Connection, oid: int) -> list[LiveColumn]:
+    """The columns in their order."""
+    with connection.cursor(row_factory=class_row(LiveColumn)) as cursor:
+        return cursor.execute(_COLUMNS, [oid]).fetchall()
+
+
+def indexes(connection: psycopg.Connection, oid: int) -> list[LiveIndex]:
+    """The indexes, those of constraints included."""
+    with connection.cursor(row_factory=class_row(LiveIndex)) as cursor:
+        return cursor.execute(_INDEXES, [oid]).fetchall()
+
+
+def constraints(connection: psycopg.Connection, oid: int) -> list[Constraint]:
+    """CHECK constraints and outbound foreign keys."""
+    with connection.cursor(row_factory=class_row(Constraint)) as cursor:
+        return cursor.execute(_CONSTRAINTS, [oid]).fetchall()
+
+
+def inbound_keys(connection: psycopg.Connection, oid: int) -> list[str]:
+    """Foreign keys of other tables that point here, as `table (constraint)`."""
+    return [row[0] for row in connection.execute(_INBOUND_KEYS, [oid])]
+
+
+def partitions(connection: psycopg.Connection, oid: int) -> list[str]:
+    """The partitions as `schema.name`."""
+    query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1"
+    return [row[0] for row in connection.execute(query, [oid])]
+
+
+def partition_column(connection: psycopg.Connection, oid: int) -> tuple[str, str] | None:
+    """Strategy (`l` for LIST) and column of a partitioned table's partition key."""
+    return connection.execute(
+        "SELECT partstrat::text, attname FROM pg_partitioned_table"
+        " JOIN pg_attribute ON attrelid = partrelid AND attnum = partattrs[0] WHERE partrelid = %s",
+        [oid],
+    ).fetchone()
+
+
+def dependent_views(connection: psycopg.Connection, oid: int, column_names: list[str]) -> list[str]:
+    """Views that read any of these columns."""
+    return [row[0] for row in connection.execute(_DEPENDENT_VIEWS, [oid, oid, oid, column_names])]
+
+
+def blockers(connection: psycopg.Connection, oids: list[int]) -> list[Blocker]:
+    """Other sessions that hold a lock on any of these tables, the oldest transaction first."""
+    with connection.cursor(row_factory=class_row(Blocker)) as cursor:
+        return cursor.execute(_BLOCKERS, [oids]).fetchall()
+
+
+def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:
+    """Columns of the primary key, empty when there is none."""
+    query = (
+        "SELECT attname FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS k (num, place)"
+        " JOIN pg_attribute ON attrelid = %(oid)s AND attnum = k.num"
+        " WHERE conrelid = %(oid)s AND contype = 'p' ORDER BY place"
+    )
+    return tuple(row[0] for row in connection.execute(query, {"oid": oid}))
+
+
+def size_bytes(connection: psycopg.Connection, table: sql.Identifier) -> int:
+    """Bytes on disk of a plain table with its indexes and TOAST."""
+    query = sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(table.as_string(connection)))
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def table_comment(connection: psycopg.Connection, oid: int) -> str | None:
+    """The table's comment."""
+    row = connection.execute("SELECT obj_description(%s, 'pg_class')", [oid]).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,158 @@
+"""Making a version the equal of its public table, so that attaching it builds and scans nothing.
+
+Here: the indexes and constraints a version needs, building them, proving that nothing is missing. Users own the
+public table too: an index or constraint that they added counts as much as a declared one. Not here: columns (shape.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import PublishError
+from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis.catalog import LiveIndex
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+from flux_assets.postgis.prerequisites import find_postgis
+from flux_assets.spec import StaticTable, index_method
+
+
+def exists(connection: psycopg.Connection, relation: str) -> bool:
+    """Whether the version's table is still there."""
+    return catalog.find(connection, VERSIONS, relation) is not None
+
+
+def missing_indexes(
+    connection: psycopg.Connection, table: StaticTable, relation: str, public_oid: int | None
+) -> list[sql.Composed]:
+    """Statements for the indexes that the version lacks, the slowest to build (GiST) first."""
+    on = version_table(relation)
+    standing = catalog.indexes(connection, _oid(connection, relation))
+    statements = [
+        ddl.create_index(on, index)
+        for index in sorted(table.indexes, key=lambda index: index_method(index) != "gist")
+        if not any(ddl.same_index(live, index) for live in standing)
+    ]
+    statements += [
+        ddl.create_unique_index(on, key)
+        for key in filter(None, [table.key, *table.unique_keys])
+        if not any(live.keeps_unique(key) for live in standing)
+    ]
+    if public_oid is not None:
+        statements += _users_indexes(connection, table, on, standing, public_oid)
+    return statements
+
+
+def _users_indexes(
+    connection: psycopg.Connection, table: StaticTable, on: sql.Identifier, standing: list[LiveIndex], public_oid: int
+) -> Iterator[sql.Composed]:
+    shapes = {live.shape for live in standing}
+    for live in catalog.indexes(connection, public_oid):
+        declared = live.is_primary or any(ddl.same_index(live, index) for index in table.indexes)
+        if not declared and live.shape not in shapes:
+            shapes.add(live.shape)
+            yield ddl.create_equal_index(on, live)
+
+
+def build_side_by_side(
+    target: Target, statements: list[sql.Composed], purpose: str, sessions: int, stop: Stop
+) -> list[Future[None]]:
+    """Start building indexes of one version, each in a session of its own, at most `sessions` at once."""
+    pool = ThreadPoolExecutor(max_workers=max(1, sessions), thread_name_prefix="index")
+
+    def build(statement: sql.Composed) -> None:
+        stop.check()
+        with target.session(purpose, stop) as session:
+            find_postgis(session)
+            session.execute(statement)
+
+    futures = [pool.submit(build, statement) for statement in statements]
+    pool.shutdown(wait=False)
+    return futures
+
+
+def add_constraints(connection: psycopg.Connection, table: StaticTable, relation: str, public_oid: int | None) -> None:
+    """Turn the key's index into the primary key and give the version every constraint of the public table."""
+    on, oid = version_table(relation), _oid(connection, relation)
+    standing = catalog.indexes(connection, oid)
+    if table.key and not any(live.is_primary for live in standing):
+        _use_index(connection, on, _unique_index(standing, table.key), "PRIMARY KEY")
+    if public_oid is None:
+        return
+    for live in catalog.indexes(connection, public_oid):
+        twin = next((mine for mine in standing if mine.shape == live.shape and not mine.is_constraint), None)
+        if live.is_constraint and not live.is_primary and twin:
+            _use_index(connection, on, twin, "UNIQUE")
+    have = {constraint.name: constraint for constraint in catalog.constraints(connection, oid)}
+    for constraint in catalog.constraints(connection, public_oid):
+        if constraint.name not in have:
+            connection.execute(
+                sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+                    on, sql.Identifier(constraint.name), sql.SQL(constraint.definition)
+                )
+            )
+    _require_columns(connection, on, oid, public_oid)
+
+
+def refuse_unequal(connection: psycopg.Connection, layer: Layer, relation: str, public_oid: int) -> None:
+    """Raise PublishError when attaching the version would still build or scan something under an exclusive lock."""
+    missing = list(_inequalities(connection, relation, public_oid))
+    if missing:
+        raise PublishError(
+            f"{layer.title}: attaching the version would do work under an exclusive lock, because it lacks"
+            f" {'; '.join(missing)}.",
+            "Run the load again: the public table was changed while the version was being made.",
+        )
+
+
+def _inequalities(connection: psycopg.Connection, relation: str, public_oid: int) -> Iterator[str]:
+    oid = _oid(connection, relation)
+    mine = [live for live in catalog.indexes(connection, oid) if live.valid]
+    for live in catalog.indexes(connection, public_oid):
+        if not any(
+            live.shape == own.shape and live.is_primary == own.is_primary and live.is_constraint == own.is_constraint
+            for own in mine
+        ):
+            yield f"an index like {live.name} ({live.body})"
+    constraints = {(own.name, own.definition) for own in catalog.constraints(connection, oid)}
+    for theirs in catalog.constraints(connection, public_oid):
+        if (theirs.name, theirs.definition) not in constraints:
+            yield f"the constraint {theirs.name} ({theirs.definition})"
+    columns = {own.name: own for own in catalog.columns(connection, oid)}
+    public_columns = catalog.columns(connection, public_oid)
+    for column in public_columns:
+        own = columns.pop(column.name, None)
+        if own is None or own.type != column.type or (column.not_null and not own.not_null):
+            yield f"the column {column.name} ({column.type}{' NOT NULL' if column.not_null else ''})"
+    yield from (f"a public column {name}" for name in columns)
+
+
+def _require_columns(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
+    mine = {column.name: column for column in catalog.columns(connection, oid)}
+    for column in catalog.columns(connection, public_oid):
+        own = mine.get(column.name)
+        if column.not_null and own is not None and not own.not_null:
+            statement = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
+            connection.execute(statement.format(on, sql.Identifier(column.name)))
+
+
+def _use_index(connection: psycopg.Connection, on: sql.Identifier, index: LiveIndex, kind: str) -> None:
+    statement = sql.SQL("ALTER TABLE {} ADD {} USING INDEX {}")
+    connection.execute(statement.format(on, sql.SQL(kind), sql.Identifier(index.name)))
+
+
+def _unique_index(standing: list[LiveIndex], key: tuple[str, ...]) -> LiveIndex:
+    return next(live for live in standing if live.keeps_unique(key))
+
+
+def _oid(connection: psycopg.Connection, relation: str) -> int:
+    found = catalog.find(connection, VERSIONS, relation)
+    if found is None:
+        raise PublishError(
+            f"The version's table {VERSIONS}.{relation} is gone.", "Run the load again; it stages a new one."
+        )
+    return found.oid

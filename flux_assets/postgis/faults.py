@@ -1,0 +1,62 @@
+"""Server errors as sentences: what PostgreSQL refused, and what to do about it.
+
+Here: SQLSTATEs that a load can meet, translated to our errors. Not here: errors about a record (load.py finds its
+line in the release file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+
+from flux_assets.errors import LayerError, TargetError
+from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.layer import Layer
+
+
+@contextmanager
+def translated(layer: Layer, stop: Stop) -> Iterator[None]:
+    """Raise what psycopg raises within the block as an error of ours; the block's own errors pass through."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _ours(layer, error, stop) from error
+
+
+def _ours(layer: Layer, error: psycopg.Error, stop: Stop) -> Exception:
+    said = (error.diag.message_primary or str(error)).strip()
+    if stop.asked and isinstance(error, errors.QueryCanceled):
+        return LayerError(f"{layer.title}: the load was stopped on request; what was published stays.")
+    for kinds, problem, remedy in _TARGET_FAULTS:
+        if isinstance(error, kinds):
+            return TargetError(f"{layer.title}: {problem}: {said}.", remedy)
+    detail = f" {error.diag.message_detail}" if error.diag.message_detail else ""
+    return LayerError(f"{layer.title}: PostgreSQL refused with {error.sqlstate}: {said}.{detail}")
+
+
+# The first that fits; OperationalError is the base of those above it.
+_TARGET_FAULTS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
+    (
+        (errors.InsufficientPrivilege,),
+        "the database user lacks a right",
+        "Grant it, or run `flux-assets doctor` for the list of rights that a load needs.",
+    ),
+    (
+        (errors.DiskFull,),
+        "the database server's disk is full",
+        "Make room on the server; the half-made version is gone already and what was published stays.",
+    ),
+    (
+        (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow),
+        "the database server is shutting down",
+        "Run again when it is up.",
+    ),
+    (
+        (psycopg.OperationalError,),
+        "the connection to the database was lost or refused",
+        "Run again when the server answers; the next run clears up what this one left.",
+    ),
+)

@@ -1,0 +1,57 @@
+"""Names that belong to one layer in one schema: its public table, its versions, its lock.
+
+Here: how they are spelt. Not here: any statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from flux_assets.spec import StaticTable
+
+VERSIONS = "flux_versions"
+_LONGEST = 63  # bytes of a PostgreSQL identifier
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One declared table in one target schema; every name and lock key below includes both."""
+
+    schema: str
+    table: StaticTable
+
+    @property
+    def name(self) -> str:
+        """The public table's name."""
+        return self.table.name
+
+    @property
+    def public(self) -> sql.Identifier:
+        """The table that readers use."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def title(self) -> str:
+        """The layer as messages name it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def lock_key(self) -> int:
+        """Key of the layer's advisory lock, a signed 64-bit number."""
+        return int.from_bytes(hashlib.sha256(f"flux_assets {self.title}".encode()).digest()[:8], "big", signed=True)
+
+    def relation(self, version: str, lease: int) -> str:
+        """Name of a version's table, unique also when the same version is loaded again under another lease."""
+        stem, tail = f"{self.schema}__{self.name}", f"__{version[:8]}_{lease}"
+        if len(stem) + len(tail) > _LONGEST:
+            short = hashlib.sha256(stem.encode()).hexdigest()[:8]
+            stem = f"{stem[: _LONGEST - len(tail) - 9]}_{short}"
+        return stem + tail
+
+
+def version_table(relation: str) -> sql.Identifier:
+    """A version's table by its name in the register."""
+    return sql.Identifier(VERSIONS, relation)

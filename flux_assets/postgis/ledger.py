@@ -1,0 +1,82 @@
+"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail.
+
+Here: opening a RUNNING row, closing it, closing rows whose process is gone. Not here: the register of
+versions (register.py) and the views (sql/postgis/ledger.sql).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from flux_assets.postgis.layer import Layer
+
+_CLOSE_DEAD = """
+UPDATE postgres_sync.sync_status AS entry
+SET status = 'FAILED', completed_at = clock_timestamp(),
+    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
+    error_message = 'The process ended without finishing; closed by a later run.'
+WHERE status = 'RUNNING' AND layer_name = %s AND schema_name = %s AND NOT EXISTS (
+    SELECT FROM pg_stat_activity AS session
+    WHERE session.pid = entry.backend_pid
+      -- the start is NULL where we may not see another role's sessions: such a session counts as alive
+      AND coalesce(session.backend_start, entry.backend_start) = entry.backend_start)
+"""
+_CLOSE = """
+UPDATE postgres_sync.sync_status
+SET status = %(status)s, sync_type = %(sync_type)s, rows_synced = %(rows)s, error_message = %(error)s,
+    version = coalesce(%(version)s, version), completed_at = clock_timestamp(),
+    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
+WHERE sync_id = %(sync_id)s AND status = 'RUNNING'
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the ledger that this process opened."""
+
+    sync_id: int
+    sync_type: str
+
+
+def open_entry(connection: psycopg.Connection, layer: Layer, sync_type: str, run_id: str | None) -> Entry:
+    """Write a RUNNING row that is gone from RUNNING when `connection`'s process is."""
+    row = connection.execute(
+        "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
+        " SELECT %s, %s, %s, %s, pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        " RETURNING sync_id",
+        [layer.name, layer.schema, sync_type, run_id],
+    ).fetchone()
+    return Entry(row[0] if row else 0, sync_type)
+
+
+def succeed(
+    connection: psycopg.Connection, entry: Entry, rows: int, *, version: str | None = None, sync_type: str | None = None
+) -> None:
+    """Close a row as SUCCESS, in the caller's transaction when there is one."""
+    _close(connection, entry, status="SUCCESS", sync_type=sync_type, rows=rows, version=version)
+
+
+def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
+    """Close a row as FAILED with the error's message."""
+    _close(connection, entry, status="FAILED", error=message)
+
+
+def close_dead(connection: psycopg.Connection, layer: Layer) -> int:
+    """Close the layer's RUNNING rows whose process is gone; returns how many there were."""
+    return connection.execute(_CLOSE_DEAD, [layer.name, layer.schema]).rowcount
+
+
+def _close(  # noqa: PLR0913 - one parameter a column
+    connection: psycopg.Connection,
+    entry: Entry,
+    *,
+    status: str,
+    sync_type: str | None = None,
+    rows: int | None = None,
+    version: str | None = None,
+    error: str | None = None,
+) -> None:
+    values = {"status": status, "sync_type": sync_type or entry.sync_type, "rows": rows, "version": version}
+    connection.execute(_CLOSE, {**values, "error": error, "sync_id": entry.sync_id})

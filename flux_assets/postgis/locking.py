@@ -1,0 +1,69 @@
+"""Short transactions that need an exclusive lock, without making readers wait.
+
+Here: lock_timeout, jittered retries, naming who blocks. Not here: what the transaction does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+import psycopg
+from psycopg import errors
+
+from flux_assets.errors import PublishError
+from flux_assets.postgis.catalog import blockers
+from flux_assets.postgis.connect import Stop
+
+# Readers that come while we wait for the lock queue behind us: well under the 100 ms that they are promised.
+LOCK_TIMEOUT_MS = 50
+_PAUSES_SECONDS = (0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to go on trying, where to say so, and how to be told to stop."""
+
+    seconds: float
+    log: Callable[[str], None]
+    stop: Stop = field(default_factory=Stop)
+
+
+def in_short_transaction(
+    connection: psycopg.Connection,
+    work: Callable[[], None],
+    patience: Patience,
+    *,
+    waiting_for: list[int],
+    doing: str,
+) -> None:
+    """Run `work` in a transaction that gives up a lock after 50 ms, again and again until it succeeds.
+
+    `waiting_for` are the OIDs of the tables whose holders are named. Nobody is ever terminated: raises PublishError
+    naming the blocking sessions when the patience is over.
+    """
+    deadline = monotonic() + patience.seconds
+    attempt = 0
+    while True:
+        patience.stop.check()
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+                work()
+        except errors.LockNotAvailable:
+            pass
+        else:
+            return
+        in_the_way = "; ".join(map(str, blockers(connection, waiting_for))) or "a session that is gone by now"
+        if monotonic() >= deadline:
+            raise PublishError(
+                f"{doing[:1].upper()}{doing[1:]} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",
+                "End that transaction and run again; what has been staged and audited is kept.",
+            )
+        if attempt in {0, 4, 16, 64, 256}:
+            patience.log(f"{doing} waits for {in_the_way}")
+        pause = _PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)]
+        patience.stop.wait(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter, not cryptography
+        attempt += 1

@@ -1,0 +1,62 @@
+"""Counting the rows of a case that break a rule, and naming a few of them by key.
+
+Here: the one query shape that all row-wise audits share. Not here: the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from flux_assets.postgis.audit import SAMPLE_KEYS, Case, Finding, Numbers
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that offending rows (of the alias t) meet, and an expression that says why; both SQL."""
+
+    condition: sql.Composable
+    reason: sql.Composable
+
+
+def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: Numbers | None = None) -> Finding:
+    """A finding over all rules: how many rows break any, which ones, and the query that lists them all."""
+    source = case.judged_rows if sampled else sql.SQL("{} AS t").format(case.relation)
+    bad = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {key} AS key, ({why})::text AS why FROM {source} WHERE {condition}").format(
+            key=key_text(case), why=rule.reason, source=source, condition=rule.condition
+        )
+        for rule in rules
+    )
+    query = sql.SQL(
+        "WITH bad AS ({bad}) SELECT (SELECT count(*) FROM bad),"
+        " ARRAY(SELECT concat_ws(': ', coalesce(key, '(no key)'), why) FROM bad LIMIT {limit})"
+    ).format(bad=bad, limit=sql.Literal(SAMPLE_KEYS))
+    row = case.connection.execute(query).fetchone()
+    count, sample = row or (0, [])
+    judged: Numbers = (
+        {"judged": f"a random {min(case.rows, 200_000):,} of {case.rows:,} rows"}
+        if sampled and case.sampled
+        else {"judged": f"all {case.rows:,} rows"}
+    )
+    return Finding(
+        passed=count == 0,
+        numbers={"offending_rows": count, **judged, **(numbers or {})},
+        sample=tuple(sample),
+        sql=_listing(case, rules) if count else "",
+    )
+
+
+def key_text(case: Case) -> sql.Composed:
+    """The row's key as text; a table without one is named by its first two columns."""
+    columns = case.layer.table.key or case.layer.table.column_names[:2]
+    parts = sql.SQL(", ").join(sql.Identifier("t", name) for name in columns)
+    return sql.SQL("concat_ws(' ', {})").format(parts)
+
+
+def _listing(case: Case, rules: Sequence[Rule]) -> str:
+    conditions = sql.SQL(" OR ").join(sql.SQL("({})").format(rule.condition) for rule in rules)
+    query = sql.SQL("SELECT * FROM {} AS t WHERE {}").format(case.relation, conditions)
+    return query.as_string(case.connection)

@@ -1,0 +1,104 @@
+"""Publishing: one short transaction swaps the public table's only partition.
+
+Here: the swap with its ledger and register rows, and dropping versions that nobody needs. Not here: making a
+version fit (shape.py, equal.py) or good (audit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import psycopg
+from psycopg import errors, sql
+
+from flux_assets.postgis import catalog, ddl, ledger, register, stage
+from flux_assets.postgis.layer import Layer, version_table
+from flux_assets.postgis.ledger import Entry
+from flux_assets.postgis.locking import Patience, in_short_transaction
+from flux_assets.postgis.register import Version
+from flux_assets.postgis.shape import Public
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row."""
+
+    version: Version
+    lease: int
+    entry: Entry
+    sync_type: str
+
+
+def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap, patience: Patience) -> float:
+    """Swap the version in; returns the milliseconds for which the public name was locked exclusively.
+
+    Readers see the old version or the new one, whole, and wait for at most the lock's time-out. Raises PublishError
+    when a transaction that has read the table outlives the patience, or when a newer lease exists.
+    """
+    old = register.default_partition(connection, layer)
+    waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
+    locked_ms = 0.0
+
+    def work() -> None:
+        nonlocal locked_ms
+        register.hold_newest(connection, layer, swap.lease)
+        register.make_current(connection, layer, swap.version)
+        ledger.succeed(
+            connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
+        )
+        connection.execute(
+            "SELECT pg_notify('flux_published', json_build_object('schema', %s::text, 'table', %s::text,"
+            " 'version', %s::text)::text)",
+            [layer.schema, layer.name, swap.version.version],
+        )
+        for statement in _statements(layer, public, swap, old):
+            connection.execute(statement)
+            locked_ms = locked_ms or perf_counter()
+
+    in_short_transaction(connection, work, patience, waiting_for=waiting_for, doing=f"publishing {layer.title}")
+    return (perf_counter() - locked_ms) * 1000 if public.oid is not None else 0.0
+
+
+def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
+    statements: list[sql.Composed] = []
+    if public.oid is None:
+        statements += ddl.create_public(layer)
+    if old is not None:
+        statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
+    statements += [change(layer.public) for change in public.changes]
+    statements.append(
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version_table(swap.version.relation))
+    )
+    return statements
+
+
+def _locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
+    names = [(layer.schema, layer.name), *([old] if old else [])]
+    return [found for found in (catalog.find(connection, *name) for name in names) if found]
+
+
+def clean_up(
+    connection: psycopg.Connection, layer: Layer, keep: int, log: Callable[[str], None], *, spare: int | None = None
+) -> list[Version]:
+    """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
+
+    Call it while holding the layer's lease, so that whatever is still staging belongs to a dead process. `spare` is
+    the lease of a version that must stay. A version that somebody is reading is left for the next run.
+    """
+    found = [version for version in register.versions(connection, layer) if not version.current]
+    published = sorted((v for v in found if v.state == "published"), key=lambda v: v.published_at or v.staged_at)
+    kept = {v.lease for v in published[len(published) - keep :]} if keep else set()
+    dropped = []
+    for version in found:
+        if version.lease in kept or version.lease == spare:
+            continue
+        try:
+            stage.drop(connection, version.relation)
+        except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
+            log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
+            continue
+        register.mark_dropped(connection, layer, version)
+        dropped.append(version)
+    return dropped

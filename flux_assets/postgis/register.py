@@ -1,0 +1,202 @@
+"""The register of versions, and the leases that order their publishers.
+
+Here: what is known of every version of a layer, which is current, who may publish. Not here: the swap itself
+(publish.py) and the ledger of runs (ledger.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import kwargs_row
+
+from flux_assets.errors import BusyError, PublishError
+from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+
+_COLUMNS = (
+    "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
+    " published_at, run_id"
+)
+_HOLDER = """
+SELECT session.pid, session.application_name, session.usename
+FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (held.classid::bigint << 32 | held.objid::bigint) = %s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326)."""
+
+    lease: int
+    version: str
+    sha256: str
+    release_tag: str
+    relation: str
+    run_id: str | None = None
+    state: str = "staging"
+    current: bool = False
+    rows: int | None = None
+    bytes: int | None = None
+    extent: tuple[float, float, float, float] | None = None
+    audits: list[dict[str, object]] = field(default_factory=list)
+    staged_at: datetime = datetime.min
+    published_at: datetime | None = None
+
+
+def versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
+    """Every version of the layer whose table still exists by the register, the newest lease first."""
+    with connection.cursor(row_factory=kwargs_row(_read)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM postgres_sync.layer_versions"  # noqa: S608 - a constant of this module
+            " WHERE schema_name = %s AND layer_name = %s AND state <> 'dropped' ORDER BY lease DESC",
+            [layer.schema, layer.name],
+        ).fetchall()
+
+
+def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
+    """The current version, when it really is the public table's default partition and has rows where it should."""
+    current = next((version for version in versions(connection, layer) if version.current), None)
+    if current is None or default_partition(connection, layer) != (VERSIONS, current.relation):
+        return None
+    return current if _has_rows(connection, current) == bool(current.rows) else None
+
+
+def default_partition(connection: psycopg.Connection, layer: Layer) -> tuple[str, str] | None:
+    """Schema and name of the public table's default partition, None when there is none."""
+    return connection.execute(
+        "SELECT n.nspname, c.relname FROM pg_partitioned_table p"
+        " JOIN pg_class t ON t.oid = p.partrelid JOIN pg_namespace s ON s.oid = t.relnamespace"
+        " JOIN pg_class c ON c.oid = p.partdefid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE s.nspname = %s AND t.relname = %s",
+        [layer.schema, layer.name],
+    ).fetchone()
+
+
+@contextmanager
+def leased(connection: psycopg.Connection, layer: Layer, wait: timedelta, stop: Stop) -> Iterator[int]:
+    """Hold the layer's advisory lock, with a lease number greater than every earlier one.
+
+    Waits while another process holds the lock; raises BusyError naming it when `wait` is over.
+    """
+    deadline = monotonic() + wait.total_seconds()
+    while not _locked(connection, layer):
+        if monotonic() >= deadline:
+            raise BusyError(*_busy(connection, layer))
+        stop.wait(0.5)
+    try:
+        yield _next_lease(connection, layer)
+    finally:
+        if not connection.closed and not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [layer.lock_key])
+
+
+def hold_newest(connection: psycopg.Connection, layer: Layer, lease: int) -> None:
+    """Within a transaction: keep others from taking a lease until it ends; raise PublishError when ours is old."""
+    row = connection.execute(
+        "SELECT lease FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE",
+        [layer.schema, layer.name],
+    ).fetchone()
+    if row is None or row[0] != lease:
+        raise PublishError(
+            f"{layer.title}: another load has begun since this one was interrupted (lease {row and row[0]}, ours is"
+            f" {lease}), so this one does not publish.",
+            "Nothing to do: the newer load publishes.",
+        )
+
+
+def add_staging(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
+    """Register a version before its table is made, so that it can be found and dropped if we die."""
+    connection.execute(
+        "INSERT INTO postgres_sync.layer_versions"
+        " (schema_name, layer_name, lease, version, sha256, release_tag, relation, state, run_id)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, 'staging', %s)",
+        [layer.schema, layer.name, version.lease, version.version, version.sha256, version.release_tag,
+         version.relation, version.run_id],
+    )  # fmt: skip
+
+
+def judged(  # noqa: PLR0913 - one parameter a column
+    connection: psycopg.Connection,
+    layer: Layer,
+    version: Version,
+    *,
+    state: str,
+    rows: int,
+    size: int,
+    extent: tuple[float, float, float, float] | None,
+    audits: list[dict[str, object]],
+) -> Version:
+    """Record what the audits said of a staged version: `staged` when it may be published, `rejected` when not."""
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET state = %s, rows = %s, bytes = %s, extent = %s, audits = %s"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [state, rows, size, list(extent) if extent else None, json.dumps(audits), layer.schema, layer.name,
+         version.lease],
+    )  # fmt: skip
+    return replace(version, state=state, rows=rows, bytes=size, extent=extent, audits=audits)
+
+
+def make_current(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
+    """Within the publish transaction: this version is the current one."""
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET current = false"
+        " WHERE schema_name = %s AND layer_name = %s AND current",
+        [layer.schema, layer.name],
+    )
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET current = true, state = 'published', published_at = clock_timestamp()"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [layer.schema, layer.name, version.lease],
+    )
+
+
+def mark_dropped(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
+    """The version's table is gone."""
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET state = 'dropped'"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [layer.schema, layer.name, version.lease],
+    )
+
+
+def _read(**columns: Any) -> Version:  # noqa: ANN401 - a row of the register, in the order of no one
+    extent = columns.pop("extent")
+    return Version(extent=tuple(extent) if extent else None, **columns)
+
+
+def _has_rows(connection: psycopg.Connection, version: Version) -> bool:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+def _locked(connection: psycopg.Connection, layer: Layer) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [layer.lock_key]).fetchone()
+    return bool(row and row[0])
+
+
+def _next_lease(connection: psycopg.Connection, layer: Layer) -> int:
+    row = connection.execute(
+        "INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease) VALUES (%s, %s, 1)"
+        " ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1 RETURNING lease",
+        [layer.schema, layer.name],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _busy(connection: psycopg.Connection, layer: Layer) -> tuple[str, str]:
+    holder = connection.execute(_HOLDER, [layer.lock_key]).fetchone()
+    who = f"process {holder[0]} ({holder[1]}, user {holder[2]})" if holder else "another process"
+    return (f"{layer.title} is being loaded by {who}.", "Wait for it to end, or stop it, and run this load again.")

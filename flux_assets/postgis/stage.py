@@ -1,0 +1,76 @@
+"""Staging: a version's table made and filled in one transaction, by binary COPY (FREEZE).
+
+Made and filled in one transaction so that FREEZE may be used: readers whose snapshot is older than the version
+then see it whole after the swap, instead of empty. Not here: indexes (equal.py) and audits (audit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import psycopg
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import sql
+
+from flux_assets.errors import LayerError
+from flux_assets.postgis import ddl
+from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.layer import version_table
+
+
+def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
+    session: psycopg.Connection,
+    relation: str,
+    create: Sequence[sql.Composed],
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    limit_bytes: int | None,
+    stop: Stop,
+) -> int:
+    """Run `create`, then COPY the batches into the version's table, all or nothing; returns the bytes sent.
+
+    Batches hold the columns of `schema`, geometry as EWKB in binary columns. Raises LayerError when more than
+    `limit_bytes` would be written, psycopg errors as the server words them.
+    """
+    columns = ddl.names(tuple(schema.names))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(version_table(relation), columns)
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    sent = 0
+    with session.transaction():
+        for statement in create:
+            session.execute(statement)
+        with session.cursor().copy(copy_in) as copy:
+            copy.write(encoder.write_header())
+            for batch in batches:
+                stop.check()
+                chunk = encoder.write_batch(batch)
+                sent += len(chunk)
+                if limit_bytes is not None and sent > limit_bytes:
+                    raise LayerError(
+                        f"Staging {relation} has written {sent:,} bytes, more than the {limit_bytes:,} that"
+                        " FLUX_DISK_LIMIT leaves for it.",
+                        "Check the release file, or raise FLUX_DISK_LIMIT.",
+                    )
+                copy.write(chunk)
+            copy.write(encoder.finish())
+    return sent
+
+
+def analyze(session: psycopg.Connection, table: sql.Identifier) -> None:
+    """Collect the planner's statistics."""
+    session.execute(sql.SQL("ANALYZE {}").format(table))
+
+
+def count(session: psycopg.Connection, table: sql.Identifier) -> int:
+    """Exact count of rows."""
+    row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def drop(session: psycopg.Connection, relation: str) -> None:
+    """Drop a version's table where it still exists; gives up after a second when somebody is reading it."""
+    with session.transaction():
+        session.execute("SET LOCAL lock_timeout = '1s'")
+        session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation)))

@@ -1,0 +1,154 @@
+"""The audits that warn and do not block: WARN, look at the named rows.
+
+Here: valid_geometry, geometry_present, same_position, relationships, main_extent, accepted_range. Tables above
+200,000 rows are judged by a random 200,000. Not here: audits that block (blocking.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from flux_assets.postgis import catalog
+from flux_assets.postgis.audit import Audit, Case, Finding
+from flux_assets.postgis.blocking import geometry
+from flux_assets.postgis.offenders import Rule, rows_breaking
+from flux_assets.spec import Reference, StaticTable
+
+# Release files write degrees with six or more decimals; this is about 0.1 m on the ground.
+_SAME_DEGREES = 1e-6
+# Fewer rows than this have no main extent worth the name.
+_ENOUGH_ROWS = 20
+
+
+def audits(table: StaticTable) -> Iterator[Audit]:
+    """The warning audits of a declaration."""
+    if table.spatial_columns:
+        yield _audit("valid_geometry", "Geometries are valid (OGC simple features).", _valid_geometry)
+        yield _audit("geometry_present", "Every row has a geometry that is not empty.", _geometry_present)
+    if any(position.same_as for position in table.positions):
+        yield _audit("same_position", "Latitude and longitude columns agree with the point.", _same_position)
+    if table.references:
+        yield _audit("relationships", "Identifiers point at rows that exist in the published tables.", _relationships)
+    if table.ranges:
+        yield _audit("accepted_range", "Measures lie within their declared range.", _accepted_range)
+    if table.spatial_columns or table.positions:
+        yield _audit("main_extent", "Rows lie within or near the extent that holds 98 % of them.", _main_extent)
+
+
+def _audit(name: str, description: str, judge: object) -> Audit:
+    return Audit(name=name, severity="WARN", description=description, judge=judge)  # type: ignore[arg-type]
+
+
+def _valid_geometry(case: Case) -> Finding:
+    rules = [
+        Rule(sql.SQL("NOT ST_IsValid({})").format(shape), sql.SQL("ST_IsValidReason({})").format(shape))
+        for shape in map(geometry, case.layer.table.spatial_columns)
+    ]
+    return rows_breaking(case, rules, sampled=True)
+
+
+def _geometry_present(case: Case) -> Finding:
+    rules = [
+        Rule(
+            sql.SQL("({column} IS NULL OR ST_IsEmpty({shape}))").format(
+                column=sql.Identifier("t", column.name), shape=geometry(column)
+            ),
+            sql.SQL("CASE WHEN {} IS NULL THEN 'NULL' ELSE 'empty' END").format(sql.Identifier("t", column.name)),
+        )
+        for column in case.layer.table.spatial_columns
+    ]
+    return rows_breaking(case, rules, sampled=True)
+
+
+def _same_position(case: Case) -> Finding:
+    columns = {column.name: column for column in case.layer.table.columns}
+    rules = []
+    for position in case.layer.table.positions:
+        if position.same_as is None:
+            continue
+        point = geometry(columns[position.same_as])
+        longitude, latitude = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
+        condition = sql.SQL(
+            "GeometryType({p}) = 'POINT' AND NOT ST_IsEmpty({p})"
+            " AND greatest(abs(ST_X({p}) - {x}), abs(ST_Y({p}) - {y})) > {tolerance}"
+        ).format(p=point, x=longitude, y=latitude, tolerance=sql.Literal(_SAME_DEGREES))
+        reason = sql.SQL("concat(ST_AsText({p}), ' but ', {x}, ' ', {y})").format(p=point, x=longitude, y=latitude)
+        rules.append(Rule(condition, reason))
+    return rows_breaking(case, rules, sampled=True)
+
+
+def _relationships(case: Case) -> Finding:
+    judged = [reference for reference in case.layer.table.references if _published(case, reference)]
+    missing = {reference.to_table for reference in case.layer.table.references if reference not in judged}
+    note = {"not_published": ", ".join(sorted(missing))} if missing else {}
+    if not judged:
+        return Finding(passed=True, numbers={"offending_rows": 0, **note})
+    rules = [_unresolved(case, reference) for reference in judged]
+    return rows_breaking(case, rules, sampled=True, numbers={**note})
+
+
+def _published(case: Case, reference: Reference) -> bool:
+    return catalog.find(case.connection, case.layer.schema, reference.to_table) is not None
+
+
+def _unresolved(case: Case, reference: Reference) -> Rule:
+    column = sql.Identifier("t", reference.column)
+    condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE o.{key} = {c})").format(
+        c=column,
+        other=sql.Identifier(case.layer.schema, reference.to_table),
+        key=sql.Identifier(reference.to_column),
+    )
+    said = sql.Literal(f"{reference.column} not in {reference.to_table}: ")
+    return Rule(condition, sql.SQL("{} || {}").format(said, column))
+
+
+def _accepted_range(case: Case) -> Finding:
+    rules = []
+    for bounds in case.layer.table.ranges:
+        column = sql.Identifier("t", bounds.column)
+        condition = sql.SQL("NOT ({c} >= {low} AND {c} <= {high})").format(
+            c=column, low=sql.Literal(bounds.minimum), high=sql.Literal(bounds.maximum)
+        )
+        rules.append(Rule(condition, sql.SQL("{} || {}").format(sql.Literal(f"{bounds.column} = "), column)))
+    return rows_breaking(case, rules, sampled=True)
+
+
+def _main_extent(case: Case) -> Finding:
+    if case.rows < _ENOUGH_ROWS:
+        return Finding(passed=True, numbers={"offending_rows": 0, "judged": "too few rows to have a main extent"})
+    x, y = _centre(case.layer.table)
+    west, east = _margins(case, x)
+    south, north = _margins(case, y)
+    if west is None or east is None or south is None or north is None:
+        return Finding(passed=True, numbers={"offending_rows": 0, "judged": "no positions"})
+    condition = sql.SQL("NOT ({x} BETWEEN {w} AND {e} AND {y} BETWEEN {s} AND {n})").format(
+        x=x, y=y, w=sql.Literal(west), e=sql.Literal(east), s=sql.Literal(south), n=sql.Literal(north)
+    )
+    reason = sql.SQL("concat(round(({x})::numeric, 5), ' ', round(({y})::numeric, 5))").format(x=x, y=y)
+    extent = f"{west:.4f} {south:.4f} {east:.4f} {north:.4f}"
+    return rows_breaking(case, [Rule(condition, reason)], sampled=True, numbers={"main_extent": extent})
+
+
+def _centre(table: StaticTable) -> tuple[sql.Composable, sql.Composable]:
+    """Longitude and latitude of a row: the middle of its geometry's box, or its first position."""
+    if table.spatial_columns:
+        shape = geometry(table.spatial_columns[0])
+        x = sql.SQL("((ST_XMin({g}) + ST_XMax({g})) / 2)").format(g=shape)
+        return x, sql.SQL("((ST_YMin({g}) + ST_YMax({g})) / 2)").format(g=shape)
+    position = table.positions[0]
+    return sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
+
+
+def _margins(case: Case, coordinate: sql.Composable) -> tuple[float | None, float | None]:
+    """The span of the middle 98 % of a coordinate, widened on each side by its own length, at least 0.05°."""
+    query = sql.SQL("SELECT percentile_cont(ARRAY[0.01, 0.99]) WITHIN GROUP (ORDER BY {c}) FROM {source}").format(
+        c=coordinate, source=case.judged_rows
+    )
+    row = case.connection.execute(query).fetchone()
+    if row is None or row[0] is None:
+        return None, None
+    low, high = row[0]
+    margin = max(high - low, 0.05)
+    return low - margin, high + margin
