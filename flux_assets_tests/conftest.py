@@ -53,6 +53,15 @@ def _fresh_settings() -> Iterator[None]:
     load_settings.cache_clear()
 
 
+@pytest.fixture
+def new_home() -> Iterator[Path]:
+    """A FLUX_HOME in which nothing is yet, for a cluster of the test's own."""
+    home = Path(os.environ["FLUX_HOME"]) / "homes" / uuid4().hex[:8]
+    home.mkdir(parents=True)
+    yield home
+    Cluster(home).remove()
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The session's private PostGIS, started when the first test asks; the workers of a session share it."""
@@ -117,10 +126,8 @@ def _sweep() -> None:
 
 
 def _remove(home: Path) -> None:
-    cluster = Cluster(home)
-    data = cluster.data
-    cluster.stop()
-    shutil.rmtree(data.parent, ignore_errors=True)
+    for folder in [home / "postgres", *home.glob("homes/*/postgres")]:
+        Cluster(folder.parent).remove()
     shutil.rmtree(home, ignore_errors=True)
     with suppress(OSError):
         HOMES.rmdir()

@@ -81,6 +81,13 @@ class Cluster:
         with self._layout.lock():
             Server.of(self._layout).stop()
 
+    def remove(self) -> None:
+        """Stop the server and delete the cluster with all its data; the next start makes an empty one."""
+        if self._layout.data.exists():
+            with self._layout.lock():
+                Server.of(self._layout).stop("immediate")
+        self._layout.remove()
+
     def ensure_map_database(self, name: str = MAP_DATABASE) -> None:
         """Start the server, and make a database with PostGIS and the reader role if there is none of that name."""
         self._ensure(name, sqlfiles.script("postgis/roles.sql"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,13 @@ class Layout:
 
     def write_address(self, address: Address) -> None:
         replace_text(self.folder / "address.json", json.dumps(asdict(address)), mode=0o644)
+
+    def remove(self) -> None:
+        """Delete every folder of the cluster, those outside FLUX_HOME too."""
+        address = self.read_address()
+        folders = [self.data.parent, self.folder, *([Path(address.socket_folder)] if address else [])]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -103,13 +103,16 @@ class Server:
                 raise self._failure("The embedded PostGIS does not start", start)
             time.sleep(0.2)
 
-    def stop(self) -> None:
-        """Stop the server, ending its sessions; nothing happens when it does not run. Raises EmbeddedError."""
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server, ending its sessions; nothing happens when it does not run. Raises EmbeddedError.
+
+        `mode` is pg_ctl's: `fast` leaves everything in order, `immediate` leaves it to the next start.
+        """
         if not self._alive():
             return
         programs = binaries.find(int((self.layout.data / "PG_VERSION").read_text()))
         start = self._log_size()
-        if self._control(programs, "stop", "-m", "fast") != 0 and self._alive():
+        if self._control(programs, "stop", "-m", mode) != 0 and self._alive():
             raise self._failure("The embedded PostGIS does not stop", start)
 
     def running(self) -> bool:
@@ -177,14 +180,19 @@ class Server:
         return bool(lines) and lines[0].isdigit() and str(self.layout.data) in _command_line(int(lines[0]))
 
     def _forget_reused_process(self) -> None:
-        """After a reboot the number in postmaster.pid may be another program's, and PostgreSQL would not start.
+        """After a reboot the number in the lock files may be another program's, and PostgreSQL would not start.
 
-        Only the number is replaced: the rest of the file guards against backends of a killed server.
+        A killed server that nobody has reaped counts as alive for it too. Of postmaster.pid only the number is
+        replaced: the rest of the file guards against backends of a killed server.
         """
         lines = self._process_lines()
-        if lines and not self._alive():
-            text = "\n".join([str(_ABSENT_PROCESS), *lines[1:]]) + "\n"
-            replace_text(self.layout.process_file, text, mode=0o600, account=self.account)
+        if not lines or self._alive():
+            return
+        text = "\n".join([str(_ABSENT_PROCESS), *lines[1:]]) + "\n"
+        replace_text(self.layout.process_file, text, mode=0o600, account=self.account)
+        if address := self.layout.read_address():
+            for left in Path(address.socket_folder).glob(".s.PGSQL.*"):
+                left.unlink()
 
     def _rotate_log(self) -> None:
         if self._log_size() > _LOG_LIMIT_BYTES:
