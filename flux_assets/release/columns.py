@@ -1,0 +1,93 @@
+"""What the reader must know of each declared column: its Arrow type, its limits, its place among the positions.
+
+Here: from SQLAlchemy's types to Arrow's. Not here: judging a value (audit.py in bulk, values.py one at a time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from flux_assets.spec import StaticTable, is_spatial, type_ddl
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spatial:
+    """What a geometry column takes: `kind` of WKB (None: any), SRID, and whether points carry Z and M."""
+
+    kind: int | None
+    srid: int
+    has_z: bool
+    has_m: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadColumn:
+    """A column as the reader sees it.
+
+    `arrow` is the type delivered, `longest` the limit in characters, `axis` whether it holds degrees of a position.
+    """
+
+    name: str
+    ddl: str
+    arrow: pa.DataType
+    nullable: bool
+    longest: int | None = None
+    axis: Literal["longitude", "latitude"] | None = None
+    spatial: Spatial | None = None
+
+
+KINDS = {
+    "POINT": 1, "LINESTRING": 2, "POLYGON": 3, "MULTIPOINT": 4, "MULTILINESTRING": 5, "MULTIPOLYGON": 6,
+    "GEOMETRYCOLLECTION": 7, "CIRCULARSTRING": 8, "COMPOUNDCURVE": 9, "CURVEPOLYGON": 10, "MULTICURVE": 11,
+    "MULTISURFACE": 12, "POLYHEDRALSURFACE": 15, "TIN": 16, "TRIANGLE": 17,
+}  # fmt: skip
+KIND_NAMES = {number: name for name, number in KINDS.items()}
+
+
+def read_columns(table: StaticTable) -> tuple[ReadColumn, ...]:
+    """The columns of a declaration, in its order."""
+    axes: dict[str, Literal["longitude", "latitude"]] = {}
+    for position in table.positions:
+        axes |= {position.longitude: "longitude", position.latitude: "latitude"}
+    return tuple(
+        ReadColumn(
+            name=column.name,
+            ddl=type_ddl(column),
+            arrow=_arrow(column),
+            nullable=bool(column.nullable),
+            longest=column.type.length if isinstance(column.type, sa.String) else None,
+            axis=axes.get(column.name),
+            spatial=_spatial(column) if is_spatial(column) else None,
+        )
+        for column in table.columns
+    )
+
+
+def _arrow(column: sa.Column[object]) -> pa.DataType:
+    kind = column.type
+    if is_spatial(column):
+        return pa.binary()
+    if isinstance(kind, sa.Double):
+        return pa.float64()
+    if isinstance(kind, sa.Numeric):
+        return pa.decimal128(kind.precision or 38, kind.scale or 0)
+    if isinstance(kind, sa.DateTime):
+        return pa.timestamp("us", tz="UTC" if kind.timezone else None)
+    simple = ((sa.String, pa.string()), (sa.BigInteger, pa.int64()), (sa.Integer, pa.int32()), (sa.Date, pa.date32()))
+    return next(arrow for declared, arrow in simple if isinstance(kind, declared))
+
+
+def _spatial(column: sa.Column[object]) -> Spatial:
+    name = str(getattr(column.type, "geometry_type", None) or "GEOMETRY").upper()
+    dimension = int(getattr(column.type, "dimension", 2) or 2)
+    flat = name.removesuffix("ZM").removesuffix("M").removesuffix("Z")
+    return Spatial(
+        kind=KINDS.get(flat),
+        srid=int(getattr(column.type, "srid", 4326)),
+        has_z=name.endswith(("Z", "ZM")) or dimension == 4,
+        has_m=name.endswith("M"),
+    )

@@ -1,0 +1,147 @@
+"""A layer's file as a stream of audited Arrow batches: gunzip, cut, parse, judge, in threads of their own.
+
+Here: the pipeline and its end. Not here: what each stage does (gunzip.py, blocks.py, parse.py, audit.py), and the
+place and sentence of a fault (locate.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from io import IOBase
+from itertools import chain
+from pathlib import Path
+from threading import Semaphore
+from typing import cast
+
+import pyarrow as pa
+
+from flux_assets.release.ahead import Ahead
+from flux_assets.release.audit import LayerFacts, delivered_schema
+from flux_assets.release.blocks import Block, blocks
+from flux_assets.release.columns import read_columns
+from flux_assets.release.geometry import SuspectError
+from flux_assets.release.gunzip import GunzippedFile
+from flux_assets.release.locate import fault_in
+from flux_assets.release.parse import Parser
+from flux_assets.spec import StaticTable
+
+_AHEAD = 4
+
+
+class LayerStream:
+    """The rows of one release file, once.
+
+    Iterating gives record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
+    stays flat on any file. `name` is what messages call the file. With `sha256`, the bytes that were read must have it.
+
+    Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
+    ReleaseError for a file that is not whole gzip; the batches before it have been given by then. Leaving the loop
+    early, or closing the iterator, ends the threads. `facts` is complete once the loop has ended by itself.
+    """
+
+    def __init__(
+        self, path: Path, name: str, table: StaticTable, *, block_bytes: int = 1 << 20, sha256: str | None = None
+    ) -> None:
+        self._file = GunzippedFile(path, name, piece=block_bytes, sha256=sha256)
+        self._name = name
+        self._columns = read_columns(table)
+        self.facts = LayerFacts()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every batch."""
+        return delivered_schema(self._columns)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        with Ahead(self._batches(), f"parse {self._name}", _AHEAD) as batches:
+            yield from batches
+        self.facts.gz_bytes, self.facts.csv_bytes = self._file.gz_bytes, self._file.csv_bytes
+
+    def _batches(self) -> Generator[pa.RecordBatch, None, None]:
+        with Ahead(blocks(iter(self._file), self._name), f"gunzip {self._name}", _AHEAD) as cuts:
+            first = next(cuts)
+            parser = Parser(first.header, self._columns)
+            if first.records:
+                yield from self._audited(_Feed(first, cuts), parser)
+
+    def _audited(self, feed: _Feed, parser: Parser) -> Iterator[pa.RecordBatch]:
+        try:
+            reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
+            for raw in reader:
+                block = feed.block_of(raw)
+                batch, facts = parser.judged(raw, block)
+                self.facts.add(facts)
+                feed.done()
+                yield batch
+        except (pa.ArrowInvalid, SuspectError) as error:
+            raise feed.error_before() or fault_in(feed.oldest(), parser, str(error)) from None
+        finally:
+            feed.close()  # before `reader` goes, which would wait for a read that nobody answers
+        if feed.error is not None:
+            raise feed.error
+
+
+class _Feed:
+    """A file for Arrow's reader: every read gives the piece of one block, and one batch comes of it.
+
+    Arrow reads in a thread of its own and ahead, here by a few blocks at most. An error of the cutting must not travel
+    through Arrow: it is kept, and Arrow told that the file ends.
+    """
+
+    def __init__(self, first: Block, cuts: Ahead[Block]) -> None:
+        self._cuts = cuts
+        self._coming = chain([first], cuts)
+        self._given: deque[Block] = deque()
+        self._room = Semaphore(_AHEAD)
+        self.closed = False
+        self.error: BaseException | None = None
+
+    def read(self, _size: int = -1) -> bytes:
+        self._room.acquire()
+        if self.closed or self.error is not None:
+            return b""
+        try:
+            block = next(self._coming, None)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that reads batches
+            self.error = error
+            return b""
+        if block is None:
+            return b""
+        self._given.append(block)
+        return block.piece
+
+    def block_of(self, raw: pa.RecordBatch) -> Block:
+        """The block that `raw` was read from. Raises SuspectError when Arrow found another number of records in it."""
+        if error := self.error_before():
+            raise error
+        block = self._given[0]
+        if raw.num_rows != block.records:
+            raise SuspectError
+        return block
+
+    def done(self) -> None:
+        """The oldest block's batch is sound; Arrow may read another one."""
+        self._given.popleft()
+        self._room.release()
+
+    def oldest(self) -> Block:
+        return self._given[0]
+
+    def error_before(self) -> BaseException | None:
+        """The error of the cutting, once only the last block before it is left.
+
+        Arrow has then taken the beginning of the next record for a record, so that block cannot be judged.
+        """
+        return self.error if len(self._given) <= 1 else None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+        self._cuts.close()
+        self._room.release()

@@ -1,0 +1,102 @@
+"""CSV text to Arrow, by the declaration alone: types are never guessed, ids keep their leading zeros.
+
+Here: the settings of Arrow's CSV reader, and the header against the declaration. Not here: threads (decode.py),
+judging values (audit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+
+from flux_assets.errors import Place, RecordError
+from flux_assets.release.audit import LayerFacts, audited
+from flux_assets.release.blocks import LONGEST_RECORD, Header
+from flux_assets.release.columns import ReadColumn
+from flux_assets.release.geometry import SuspectError
+from flux_assets.release.records import Text, has_blank_record
+
+_INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
+
+
+class Parser:
+    """Reads records whose columns stand in the order of `header`; delivers them in the order of the declaration.
+
+    Raises RecordError, naming every column concerned, when the header is not the declaration's.
+    """
+
+    def __init__(self, header: Header, columns: tuple[ReadColumn, ...]) -> None:
+        _check(header, columns)
+        self.header, self.columns = header, columns
+        self._parse = pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+        self._types = {column.name: column.arrow for column in columns}
+
+    def open(self, source: pa.NativeFile, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
+        """Batches, not yet audited, of records that a file-like `source` gives; one batch for each read of it.
+
+        Columns of `as_text` come as strings.
+        """
+        convert = pv.ConvertOptions(
+            column_types=self._types | dict.fromkeys(as_text, pa.string()),
+            include_columns=list(self._types),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        read = pv.ReadOptions(column_names=list(self.header.names), use_threads=False, block_size=2 * LONGEST_RECORD)
+        return pv.open_csv(
+            cast("IO[bytes]", source), read_options=read, parse_options=self._parse, convert_options=convert
+        )
+
+    def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
+        """`audited`, and no blank lines: Arrow takes one for a row of NULLs. `source` is what `raw` was read from."""
+        batch, facts = audited(raw, self.columns)
+        if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
+            raise SuspectError
+        self._refuse_overflow(batch, source)
+        return batch, facts
+
+    def _refuse_overflow(self, batch: pa.RecordBatch, source: _HasData) -> None:
+        """Arrow makes an infinity of a number that is too large, and PostgreSQL an error; `Infinity` both take."""
+        doubles = [column.name for column in self.columns if column.arrow == pa.float64()]
+        infinite = [name for name in doubles if pc.any(pc.is_inf(batch[name])).as_py()]
+        if infinite:
+            texts = pa.Table.from_batches(list(self.open(pa.BufferReader(source.data), as_text=infinite)))
+            for name in infinite:
+                if not pc.all(pc.match_substring_regex(texts.filter(pc.is_inf(batch[name]))[name], _INFINITY)).as_py():
+                    raise SuspectError(name)
+
+    def refusal(self, text: Text) -> str | None:
+        """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
+        try:
+            for raw in self.open(pa.BufferReader(text.data)):
+                self.judged(raw, text)
+        except (pa.ArrowInvalid, SuspectError) as error:
+            return str(error) or "a value is not acceptable"
+        return None
+
+
+class _HasData(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
+    wanted = [column.name for column in columns]
+    doubled = sorted({name for name in header.names if header.names.count(name) > 1})
+    faults = (
+        ("missing", [name for name in wanted if name not in header.names]),
+        ("unknown", [name for name in header.names if name not in wanted]),
+        ("given twice", doubled),
+    )
+    said = [f"{what}: {', '.join(repr(name) for name in names)}" for what, names in faults if names]
+    if said:
+        raise RecordError(
+            Place(file=header.file, line=1),
+            f"the header does not name the table's columns ({'; '.join(said)}).",
+            f"It needs {', '.join(wanted)}, in any order.",
+        )

@@ -1,0 +1,128 @@
+"""One CSV record at a time, exactly: its fields, NULL apart from the empty string, and the place of a fault.
+
+Here: the slow pass over text that has already been found to be wrong, in PostgreSQL's reading of CSV.
+Not here: finding out that something is wrong (blocks.py and audit.py do, in bulk).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flux_assets.errors import Place, RecordError
+
+_FIELD = re.compile(rb'"([^"]*(?:""[^"]*)*)"|([^",\r\n]*)')
+_SHOWN = 200
+
+
+class MalformedError(ValueError):
+    """Text that is not a CSV record; `start` is where the field begins and `column` its index."""
+
+    def __init__(self, problem: str, start: int, column: int) -> None:
+        self.start, self.column = start, column
+        super().__init__(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value as text, None when it is NULL (nothing between the commas, not even quotes)."""
+
+    value: bytes | None
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """Whole records of a file, and where they stand in it: line and record number of the first byte."""
+
+    file: str
+    names: tuple[str, ...]
+    data: bytes
+    line: int
+    record: int
+
+    def error_at(self, position: int, problem: str, remedy: str) -> RecordError:
+        """The error of the field that holds the byte at `position`, with line, record, column and value."""
+        starts = record_starts(self.data)
+        index = int(np.searchsorted(starts, position, side="right")) - 1
+        start = int(starts[index])
+        column, begin, value = _field_at(self.data[start:], position - start)
+        return RecordError(
+            Place(
+                file=self.file,
+                line=self.line + self.data.count(b"\n", 0, start + begin),
+                record=self.record + index,
+                column=self.names[column] if column < len(self.names) else None,
+                value=value,
+            ),
+            problem,
+            remedy,
+        )
+
+
+def fields(record: bytes) -> list[Field]:
+    """The fields of the record that `record` begins with; what follows its line end is ignored.
+
+    Raises MalformedError for quotes that different readers of CSV would take differently.
+    """
+    found: list[Field] = []
+    position = 0
+    while True:
+        start = position
+        match = _FIELD.match(record, start)
+        quoted = match is not None and match[1] is not None
+        if match is None or (not quoted and record[start : start + 1] == b'"'):
+            raise MalformedError("a quote opens here and never closes", start, len(found))
+        found.append(Field(match[1].replace(b'""', b'"') if quoted else match[2] or None, start))
+        position = match.end()
+        after = record[position : position + 1]
+        if after != b",":
+            if after in (b"", b"\n") or record[position : position + 2] in (b"\r\n", b"\r"):
+                return found
+            raise MalformedError(_ODD_TEXT[quoted, after == b"\r"], start, len(found) - 1)
+        position += 1
+
+
+_ODD_TEXT = {
+    (False, False): "a quote stands inside an unquoted value",
+    (True, False): "text follows the closing quote",
+    (False, True): "a carriage return stands inside an unquoted value",
+    (True, True): "a carriage return follows the closing quote",
+}
+
+
+def record_starts(data: bytes) -> npt.NDArray[np.int64]:
+    """Offsets at which the records of `data` begin: after every newline that is outside quotes."""
+    ends = boundaries(data) + 1
+    inner = ends[ends < len(data)]
+    return np.concatenate([np.zeros(1, np.int64), inner])
+
+
+def boundaries(data: bytes) -> npt.NDArray[np.int64]:
+    """Offsets of the newlines of `data` that are outside quotes."""
+    view = np.frombuffer(data, np.uint8)
+    newlines: npt.NDArray[np.int64] = np.flatnonzero(view == 10)
+    outside: npt.NDArray[np.bool_] = np.searchsorted(np.flatnonzero(view == 34), newlines) & 1 == 0
+    return newlines[outside]
+
+
+def has_blank_record(data: bytes) -> bool:
+    """Whether one of the records is an empty line."""
+    first = np.frombuffer(data, np.uint8)[record_starts(data)]
+    return bool(((first == 10) | (first == 13)).any())
+
+
+def _field_at(record: bytes, position: int) -> tuple[int, int, str | None]:
+    """Index, start and text of the field of `record` that holds the byte at `position`."""
+    try:
+        found = fields(record)
+    except MalformedError as error:
+        if error.start <= position:
+            return error.column, error.start, record[error.start : error.start + _SHOWN].decode(errors="replace")
+        found = fields(record[: error.start])
+    index = max(i for i, field in enumerate(found) if field.start <= position)
+    value = found[index].value
+    return index, found[index].start, None if value is None else value.decode(errors="replace")

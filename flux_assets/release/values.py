@@ -1,0 +1,161 @@
+"""One value of a file, judged by the declaration of its column: what is wrong with it, and what to do.
+
+Here: the sentences. Not here: finding the value (locate.py), or judging the columns of a good file (audit.py).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error as HexError
+from binascii import unhexlify
+from collections.abc import Callable
+from datetime import datetime
+from math import isfinite
+
+import pyarrow as pa
+
+from flux_assets.release import ewkb
+from flux_assets.release.columns import ReadColumn
+
+Judgement = tuple[str, str]
+"""A problem, and its remedy."""
+
+_DEGREES = "Positions are degrees of longitude and latitude (EPSG:4326)."
+_CURES = (
+    ("SRID is", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
+    ("metres", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
+    ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
+    ("NaN", "Leave nothing between the commas, NULL, where there is no position."),
+)
+_WHOLE = re.compile(r"\s*-?\d+\s*")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+_NOT_A_NUMBER = re.compile(r"\s*[+-]?(nan|inf|infinity)\s*", re.IGNORECASE)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIMESTAMP = re.compile(_DATE.pattern + r"([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
+_ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
+_ONLY_POSTGRESQL = {"now", "today", "tomorrow", "yesterday", "epoch", "infinity", "-infinity", "allballs"}
+
+
+def judge(column: ReadColumn, value: bytes | None) -> Judgement | None:
+    """What is wrong with `value`, None standing for NULL; None when nothing is."""
+    if value is None:
+        return None if column.nullable else ("it is NULL, which the column does not take.", "Give every row a value.")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        broken = value[error.start : error.start + 4].hex(" ").upper()
+        return (
+            f"it is not UTF-8 (byte {error.start + 1} of the value: {broken}).",
+            "Write the file in UTF-8 (set client_encoding, or convert it with iconv).",
+        )
+    if column.spatial is not None:
+        return _geometry(column, value)
+    return next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
+
+
+def _geometry(column: ReadColumn, value: bytes) -> Judgement | None:
+    if not value:
+        return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
+    remedy = f"Write hexadecimal EWKB of {column.ddl}, as PostGIS prints a geometry."
+    try:
+        data = unhexlify(value)
+    except HexError:
+        odd = re.search(rb"[^0-9A-Fa-f]", value)
+        where = (
+            f"character {odd.start() + 1} is {chr(odd[0][0])!r}"
+            if odd
+            else f"it has {len(value)} digits, an odd number"
+        )
+        return f"it is not hexadecimal: {where}.", remedy
+    assert column.spatial is not None  # noqa: S101 - the caller asked
+    problem = ewkb.judge(data, column.spatial)
+    if problem is None:
+        return None
+    return f"{problem}.", next((cure for sign, cure in _CURES if sign in problem), remedy)
+
+
+def _text(column: ReadColumn, text: str) -> Judgement | None:
+    if column.longest is None or len(text) <= column.longest:
+        return None
+    return (
+        f"it has {len(text)} characters, {column.ddl} takes {column.longest}.",
+        "Shorten it, or widen the declared column.",
+    )
+
+
+def _integer(column: ReadColumn, text: str) -> Judgement | None:
+    bits = 63 if column.arrow == pa.int64() else 31
+    if not _WHOLE.fullmatch(text):
+        return f"it is not a whole number, as {column.ddl} needs.", _EMPTY_IS_NULL
+    if -(2**bits) <= int(text) < 2**bits:
+        return None
+    return (
+        f"it is out of range for {column.ddl} ({-(2**bits)} to {2**bits - 1}).",
+        "Mend the value, or declare a wider type.",
+    )
+
+
+def _double(column: ReadColumn, text: str) -> Judgement | None:
+    if not (_NUMBER.fullmatch(text) or _NOT_A_NUMBER.fullmatch(text)):
+        return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
+    number = float(text)
+    if column.axis is None:
+        too_large = abs(number) == float("inf") and not _NOT_A_NUMBER.fullmatch(text)
+        return ("it is out of range for double precision.", "Mend the value.") if too_large else None
+    limit = 180 if column.axis == "longitude" else 90
+    if -limit <= number <= limit:
+        return None
+    return f"{_astray(number, limit)} for a {column.axis} (±{limit} degrees).", _DEGREES
+
+
+def _astray(number: float, limit: int) -> str:
+    if not isfinite(number):
+        return "it is not a finite number, as is needed"
+    if limit == 90 and abs(number) <= 180:
+        return "longitude and latitude look swapped: it is out of range"
+    return "it looks like metres of a projection: it is out of range" if abs(number) > 1000 else "it is out of range"
+
+
+def _numeric(column: ReadColumn, text: str) -> Judgement | None:
+    if not _NUMBER.fullmatch(text):
+        return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
+    try:
+        pa.scalar(text.strip()).cast(pa.decimal128(38, _scale(column))).cast(column.arrow)
+    except pa.ArrowInvalid as error:
+        if "data loss" in str(error) or "truncate" in str(error):
+            return (
+                f"it has more decimals than {column.ddl} keeps.",
+                f"Round it to {_scale(column)} decimals, or widen the declared column.",
+            )
+        return f"it is out of range for {column.ddl}.", "Mend the value, or widen the declared column."
+    return None
+
+
+def _scale(column: ReadColumn) -> int:
+    return int(getattr(column.arrow, "scale", 0))
+
+
+def _time(column: ReadColumn, text: str) -> Judgement | None:
+    is_date = pa.types.is_date(column.arrow)
+    wanted = "YYYY-MM-DD" if is_date else "YYYY-MM-DD HH:MM:SS"
+    remedy = f"Write {wanted}, or leave the value empty for NULL."
+    if text.strip().lower() in _ONLY_POSTGRESQL:
+        return f"only PostgreSQL knows what {text.strip()!r} means, and it may mean another time at every load.", remedy
+    if (_DATE if is_date else _TIMESTAMP).fullmatch(text):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError as error:
+            return f"there is no such {'day' if is_date else 'time'} ({error}).", remedy
+        if is_date or ("with time zone" in column.ddl) == bool(_ZONE.search(text)):
+            return None
+    return f"it is not written as {column.ddl} is.", remedy
+
+
+_EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
+_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], Judgement | None]], ...] = (
+    (pa.types.is_string, _text),
+    (pa.types.is_integer, _integer),
+    (pa.types.is_floating, _double),
+    (pa.types.is_decimal, _numeric),
+    (pa.types.is_temporal, _time),
+)
