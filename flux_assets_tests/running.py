@@ -18,6 +18,7 @@ QUIET = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_mana
 @contextmanager
 def instance_in(folder: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with real storage on disk."""
+    folder.mkdir(exist_ok=True)
     with dg.DagsterInstance.local_temp(str(folder), overrides=QUIET) as instance:
         yield instance
 

@@ -185,9 +185,10 @@ def test_a_second_interruption_does_not_wait_for_a_step_that_will_not_end(instan
     try:
         finished = run(instance, asset("stubborn", stubborn))
         assert finished.status == dg.DagsterRunStatus.FAILURE
-        assert "stubborn" in [thread.name for thread in threading.enumerate()]
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "stubborn"]
     finally:
         ended.set()
+    thread.join(PATIENCE)
 
 
 def test_outside_a_run_of_this_executor_nobody_asks_to_stop():

@@ -1,0 +1,53 @@
+"""A layer's audits as asset checks.
+
+Here: the checks an asset declares, and what each of their outcomes shows. The same checks judge the staged
+version when they run with the asset, and the published table when they run alone. Not here: the judging
+(postgis/audit.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import dagster as dg
+
+from flux_assets.postgis.audit import AuditResult, audits_of
+from flux_assets.spec import StaticTable
+
+
+def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
+    """One check for each audit of the table; a blocking one keeps a version from being published."""
+    return [
+        dg.AssetCheckSpec(
+            audit.name,
+            asset=table.name,
+            description=audit.description,
+            metadata={"blocks": audit.severity == "ERROR"},
+        )
+        for audit in audits_of(table)
+    ]
+
+
+def check_results(
+    table: StaticTable, audits: Iterable[AuditResult], selected: Collection[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """The outcomes of the checks that were asked for, with figures, offending keys and the query that finds them."""
+    for audit in audits:
+        if audit.name in selected:
+            yield dg.AssetCheckResult(
+                asset_key=table.name,
+                check_name=audit.name,
+                passed=audit.passed,
+                severity=dg.AssetCheckSeverity(audit.severity),
+                description=audit.description,
+                metadata=_metadata(audit),
+            )
+
+
+def _metadata(audit: AuditResult) -> dict[str, int | float | str | dg.MarkdownMetadataValue]:
+    shown: dict[str, int | float | str | dg.MarkdownMetadataValue] = {**audit.numbers}
+    if audit.sample:
+        shown["sample"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in audit.sample))
+    if audit.sql:
+        shown["sql"] = dg.MetadataValue.md(f"```sql\n{audit.sql}\n```")
+    return shown

@@ -1,0 +1,108 @@
+"""The assembled definitions: complete, quick to import, and loadable without any database."""
+
+import json
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from flux_assets.definitions import defs
+from flux_assets.postgis.audit import audits_of
+from flux_assets.spec import StaticTable, type_ddl
+from flux_assets.tables import static_tables
+
+SLOW = ("adlfs", "dagster_postgres", "dagster_snowflake", "fsspec", "geopandas", "matplotlib", "pandas", "pyarrow")
+each_layer = pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
+graph = defs.resolve_asset_graph()
+
+
+def python(code: str, **environment: str) -> str:
+    """What another Python prints, with nothing set but what is given."""
+    kept = {name: os.environ[name] for name in ("PATH", "FLUX_ENV_FILE") if name in os.environ}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env={**kept, **environment}, check=True, capture_output=True, text=True).stdout
+
+
+def test_nothing_slow_is_imported():
+    """`import dagster_snowflake` takes ten seconds; each of the others more than all of ours together."""
+    code = f"import json, sys, flux_assets.definitions; print(json.dumps([m for m in {SLOW} if m in sys.modules]))"
+    assert json.loads(python(code)) == []
+
+
+def test_definitions_load_without_any_database():
+    code = (
+        "import dagster as dg; from flux_assets.definitions import defs; dg.Definitions.validate_loadable(defs);"
+        "print(len(defs.resolve_asset_graph().get_all_asset_keys()))"
+    )
+    printed = python(code, FLUX_PROFILE="production", FLUX_POSTGRES_URL="postgresql://nobody@nowhere.invalid/none")
+    assert int(printed) >= 2 * len(static_tables())
+
+
+def test_loading_them_says_nothing():
+    """A warning would greet the user in front of every command."""
+    result = subprocess.run(
+        [sys.executable, "-W", "default", "-c", "import dagster, warnings; warnings.resetwarnings();"
+         "warnings.simplefilter('error', dagster.BetaWarning); import flux_assets.definitions"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_layer_has_its_file_upstream():
+    layers = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "static_layers"}
+    assert layers == {dg.AssetKey(table.name) for table in static_tables()}
+    for key in layers:
+        assert graph.get(key).parent_keys == {dg.AssetKey(["release", *key.path])}
+
+
+def test_the_job_selects_the_group():
+    job = defs.resolve_job_def("load_static_layers")
+    assert job.asset_layer.executable_asset_keys == {dg.AssetKey(table.name) for table in static_tables()}
+
+
+@pytest.mark.parametrize("job", ["load_static_layers", "__ASSET_JOB"])
+def test_steps_run_on_threads_also_without_a_job(job):
+    assert defs.resolve_job_def(job).executor_def.name == "threads"
+
+
+def test_the_files_are_observable():
+    for table in static_tables():
+        node = graph.get(dg.AssetKey(["release", table.name]))
+        assert (node.group_name, node.is_observable, node.is_materializable) == ("release", True, False)
+
+
+@each_layer
+def test_the_asset_says_what_the_declaration_says(table: StaticTable):
+    node = graph.get(dg.AssetKey(table.name))
+    assert node.description == table.description
+    assert node.owners == [table.owner]
+    assert node.code_version == table.digest[:12]
+    assert "postgres" in node.kinds
+    columns = node.metadata["dagster/column_schema"].columns
+    assert [column.name for column in columns] == list(table.column_names)
+    for shown, column in zip(columns, table.columns, strict=True):
+        assert (shown.type, shown.description) == (type_ddl(column), column.comment)
+        assert shown.constraints.nullable == column.nullable
+        assert ("primary key" in shown.constraints.other) == column.primary_key
+
+
+@each_layer
+def test_every_audit_is_declared_as_a_check(table: StaticTable):
+    checks = {key.name: graph.get(key) for key in graph.get(dg.AssetKey(table.name)).check_keys}
+    assert checks.keys() == {audit.name for audit in audits_of(table)}
+    assert all(check.description for check in checks.values())
+
+
+@each_layer
+def test_larger_layers_go_first(table: StaticTable):
+    """One after another in a queue, the largest last would leave one core idle at the end."""
+    assert defs.resolve_assets_def(table.name).op.tags["dagster/priority"] == str(table.release_rows)
+
+
+@each_layer
+def test_force_is_a_documented_option_that_is_off(table: StaticTable):
+    fields = defs.resolve_assets_def(table.name).op.config_schema.config_type.fields
+    assert set(fields) == {"force", "accept_fewer_rows", "accept_schema_change"}
+    assert all(field.description and field.default_value is False for field in fields.values())
