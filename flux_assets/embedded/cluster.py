@@ -45,6 +45,11 @@ class Cluster:
         return self._layout.log
 
     @property
+    def secrets(self) -> Path:
+        """The file that holds the passwords; only the user who made the cluster can read it."""
+        return self._layout.secrets
+
+    @property
     def data(self) -> Path:
         """The server's data folder: under FLUX_HOME unless the server's user cannot reach that."""
         return self._layout.data

@@ -1,0 +1,314 @@
+"""The command line `flux-assets`.
+
+Here: commands, options, what they print, exit codes. Not here: how tables and errors look (terminal.py), and
+everything a command does; each imports it when it is called, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from flux_assets.errors import LayerError, SettingError
+from flux_assets.terminal import WRONG, Commands, moment, progress_bars, show_findings, show_table, size, warn
+
+if TYPE_CHECKING:
+    from flux_assets.load_options import LoadOptions
+    from flux_assets.postgis.connect import Target
+    from flux_assets.postgis.register import Version
+    from flux_assets.settings import Settings
+    from flux_assets.spec import StaticTable
+
+_AS_IS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with identifiers in full.")
+
+
+@click.group(cls=Commands, context_settings={"max_content_width": 100})
+@click.version_option(package_name="flux_assets")
+def main() -> None:
+    """Versioned map layers in PostGIS: the database, the state of its tables, and going back to an earlier version.
+
+    Layers are loaded by Dagster (`dagster asset materialize -m flux_assets.definitions --select group:static_layers`,
+    or `make ui`). Settings come from the environment and from `.env`; `flux-assets doctor` tests each of them.
+
+    Exit codes: 0 fine, 1 something is wrong, 2 wrong usage.
+    """
+
+
+@main.command()
+def up() -> None:
+    """Start the embedded PostGIS and say how to connect.
+
+    It starts by itself whenever it is needed; this is for connecting a map program.
+
+    \b
+    Example:
+      flux-assets up
+    """
+    from flux_assets.embedded.cluster import Cluster
+    from flux_assets.settings import load_settings
+
+    settings = load_settings()
+    if settings.flux_profile == "production":
+        raise SettingError("Profile production provides no database.", "Unset FLUX_PROFILE to use the embedded one.")
+    cluster = Cluster(settings.flux_home)
+    cluster.ensure_map_database()
+    if settings.target_is_set:
+        click.echo("The layers go into the database that your settings name; this one is embedded and apart from it.")
+    _say_how_to_connect(cluster.tcp_url(), cluster.secrets)
+
+
+@main.command()
+def down() -> None:
+    """Stop the embedded PostGIS, and nothing else.
+
+    Only what this project started under FLUX_HOME is stopped; its data stays.
+
+    \b
+    Example:
+      flux-assets down
+    """
+    from flux_assets.embedded.cluster import Cluster
+    from flux_assets.settings import load_settings
+
+    cluster = Cluster(load_settings().flux_home)
+    if not cluster.running():
+        click.echo(f"Nothing runs: no embedded PostGIS of {cluster.home}.")
+        return
+    cluster.stop()
+    click.echo(f"Stopped the embedded PostGIS of {cluster.home}; its data stays.")
+
+
+@main.command(context_settings=_AS_IS)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS]...")
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the target database, passing all arguments on.
+
+    Address and password go through the environment. Put `--` before arguments that this command would take itself.
+
+    \b
+    Examples:
+      flux-assets psql
+      flux-assets psql -c 'SELECT count(*) FROM substations'
+      flux-assets psql -- --help
+    """
+    from flux_assets.embedded.client import psql_environment, psql_program
+    from flux_assets.settings import load_settings
+
+    program, environment = psql_program(), psql_environment(load_settings())
+    os.execve(program, ["psql", *arguments], environment)  # noqa: S606 - the user's own terminal, and no shell
+
+
+@main.command()
+@as_json
+def status(as_json: bool) -> None:
+    """Show the state of every table.
+
+    Which version is live, its rows, the last load or sync, and whether the table can be trusted. Exit code 1 when a table is not what it should be or its last load did not end well.
+
+    \b
+    Examples:
+      flux-assets status
+      flux-assets status --json
+    """
+    from flux_assets.status import in_words, table_statuses
+    from flux_assets.tables import declarations
+
+    target = _target()
+    found = table_statuses(target, declarations())
+    if as_json:
+        _print_json({"schema": target.schema, "tables": [asdict(table) | {"wrong": table.wrong} for table in found]})
+    else:
+        show_table(
+            ("table", "state", "version", "release", "rows", "last load or sync", "remarks"),
+            [
+                (
+                    table.table,
+                    table.state,
+                    table.version[:12] if table.version else None,
+                    table.release_tag,
+                    table.rows,
+                    in_words(table.age_seconds) if table.age_seconds is not None else None,
+                    table.detail,
+                )
+                for table in found
+            ],
+            folded=("remarks",),
+        )
+    _exit_if(any(table.wrong for table in found))
+
+
+@main.command()
+@click.argument("table", required=False)
+@as_json
+def versions(table: str | None, as_json: bool) -> None:
+    """List the versions of every layer, or of TABLE.
+
+    The newest first, with the one that readers see and those that can be rolled back to (state `published`).
+
+    \b
+    Examples:
+      flux-assets versions
+      flux-assets versions substations --json
+    """
+    from flux_assets.status import layer_versions
+    from flux_assets.tables import static_tables
+
+    chosen = (_layer(table),) if table else static_tables()
+    found = layer_versions(_target(), chosen)
+    if as_json:
+        _print_json([{"table": name} | asdict(version) for name, version in found])
+        return
+    if not found:
+        click.echo("No version yet. Load the layers, and they appear here.")
+        return
+    headings = ("table", "version", "lease", "state", "current", "rows", "size", "release", "staged", "published")
+    show_table((*headings, "run"), [(name, *_version_cells(version)) for name, version in found])
+
+
+@main.command()
+@click.argument("table")
+@click.option("--to", metavar="VERSION", help="The version to publish: the first characters of its id are enough.")
+def rollback(table: str, to: str | None) -> None:
+    """Publish an earlier version of TABLE again.
+
+    Readers see one version or the other, whole. Without --to, the version that was published last before the current one. `flux-assets versions TABLE` lists them.
+
+    \b
+    Examples:
+      flux-assets rollback substations
+      flux-assets rollback substations --to 3f2a9c
+    """
+    from flux_assets import load
+    from flux_assets.settings import load_settings
+
+    declared, settings = _layer(table), load_settings()
+    version = load.rollback(declared, _target(), _options(settings), lambda line: click.echo(line, err=True), to)
+    click.echo(f"{table}: version {version.version[:12]} of release {version.release_tag} is live now,")
+    click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
+    _tell_dagster(settings, table, version)
+
+
+@main.command()
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Size; 1 is that of the published release.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Another seed is another city.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
+def sample(scale: float, seed: int, out: Path) -> None:
+    """Write a made-up release of any size: the sample city.
+
+    The same scale and seed give the same bytes.
+
+    \b
+    Example:
+      flux-assets sample --scale 0.05 --seed 7 --out city
+      FLUX_RELEASE=city dagster asset materialize -m flux_assets.definitions --select group:static_layers
+    """
+    from flux_assets.embedded.city.release_writer import write_release
+    from flux_assets.tables import static_tables
+
+    with progress_bars() as progress:
+        write_release(out, static_tables(), scale=scale, seed=seed, progress=progress)
+    files = sorted(out.glob("*.csv.gz"))
+    written = sum(file.stat().st_size for file in files)
+    click.echo(f"Wrote {len(files)} files, {size(written)}, and manifest.json to {out}.")
+    click.echo(f"Load it with FLUX_RELEASE={out.absolute()}")
+
+
+@main.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Test every setting and permission.
+
+    Says what to do about each that fails. Exit code 1 when anything failed; warnings and notes do not count.
+
+    \b
+    Examples:
+      flux-assets doctor
+      flux-assets doctor --json
+    """
+    from flux_assets.doctor.examination import examine
+    from flux_assets.tables import declarations
+
+    findings = list(examine(declarations()))
+    failed = [finding for finding in findings if finding.outcome == "failed"]
+    if as_json:
+        _print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+    else:
+        show_findings(findings)
+    _exit_if(bool(failed))
+
+
+def _target() -> Target:
+    from flux_assets.embedded.target import postgis_target
+    from flux_assets.settings import load_settings
+
+    return postgis_target(load_settings())
+
+
+def _layer(name: str) -> StaticTable:
+    from flux_assets.tables import static_tables
+
+    layers = {table.name: table for table in static_tables()}
+    if name not in layers:
+        raise LayerError(f"There is no layer {name!r}.", f"The layers are {', '.join(layers)}.")
+    return layers[name]
+
+
+def _options(settings: Settings) -> LoadOptions:
+    from flux_assets.load_options import LoadOptions
+
+    return LoadOptions(publish_wait=settings.flux_publish_wait, keep_versions=settings.flux_keep_versions)
+
+
+def _tell_dagster(settings: Settings, table: str, version: Version) -> None:
+    """The rollback has happened whether or not Dagster hears of it, so a failure here is only told."""
+    from flux_assets.embedded.cluster import Cluster
+
+    if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
+        return
+    try:
+        from flux_assets.history import report_rollback
+
+        report_rollback(table, version)
+    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
+        warn(f"Dagster was not told, so its UI shows the version before: {' '.join(str(error).split())}")
+
+
+def _say_how_to_connect(url: str, secrets: Path) -> None:
+    parts = urlsplit(url)
+    click.echo("The embedded PostGIS is running. Stop it with `flux-assets down`.")
+    click.echo("  psql:         flux-assets psql")
+    click.echo(
+        f"  map program:  host {parts.hostname}, port {parts.port}, database {parts.path[1:]}, user {parts.username}"
+    )
+    click.echo(f"  password:     `owner` in {secrets}")
+
+
+def _version_cells(version: Version) -> tuple[str | int | None, ...]:
+    return (
+        version.version[:12],
+        version.lease,
+        version.state,
+        "current" if version.current else None,
+        version.rows,
+        size(version.bytes),
+        version.release_tag,
+        moment(version.staged_at),
+        moment(version.published_at),
+        version.run_id,
+    )
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, default=lambda instant: instant.isoformat()))
+
+
+def _exit_if(wrong: bool) -> None:
+    if wrong:
+        click.get_current_context().exit(WRONG)

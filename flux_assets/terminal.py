@@ -1,0 +1,166 @@
+"""How the command line looks: tables, sentences, errors and exit codes.
+
+Here: what every command shares. Not here: what a command does (cli.py).
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from flux_assets.errors import FluxError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from flux_assets.doctor.finding import Finding
+
+WRONG, INTERRUPTED = 1, 130
+_NO_LIMIT = 10_000
+Cell = str | int | None
+
+
+class Commands(click.Group):
+    """A group whose errors are one sentence and a remedy on stderr, never a traceback. Exit code 1; 130 for Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        try:
+            return super().invoke(ctx)
+        except FluxError as error:
+            complain(error.problem, error.remedy)
+            raise click.exceptions.Exit(WRONG) from None
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if not _is_refusal_of_the_database(error):
+                raise
+            said = " ".join(str(error).split())
+            complain(f"The database refused: {said}.", "`flux-assets doctor` tests what a load needs.")
+            raise click.exceptions.Exit(WRONG) from None
+
+
+def complain(problem: str, remedy: str = "") -> None:
+    """Say on stderr what is wrong, in red on a terminal, and below it what to do."""
+    click.secho(f"Error: {problem}", fg="red", err=True)
+    if remedy:
+        click.echo(remedy, err=True)
+
+
+def warn(problem: str) -> None:
+    """Say on stderr what did not work without making the command fail."""
+    click.secho(f"Warning: {problem}", fg="yellow", err=True)
+
+
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = ()) -> None:
+    """Print a table, numbers to the right. Only `folded` columns break into lines, and only on a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for place, heading in enumerate(headings):
+        side: Literal["left", "right"] = "right" if any(isinstance(row[place], int) for row in rows) else "left"
+        table.add_column(Text(heading), justify=side, no_wrap=heading not in folded, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_shown(cell), style=_style(cell)) for cell in row))
+    click.echo(_drawn(table, terminal=terminal), color=terminal or None)
+
+
+def _drawn(table: Table, *, terminal: bool) -> str:
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=terminal, width=_NO_LIMIT, highlight=False)
+    if terminal:
+        # A terminal that is too narrow breaks the lines itself; Rich would cut identifiers instead.
+        narrowest = Measurement.get(console, console.options, table).minimum
+        console.width = max(shutil.get_terminal_size().columns, narrowest)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in drawn.getvalue().rstrip("\n").split("\n"))
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def _style(cell: Cell) -> str:
+    return _STYLES.get(cell, "") if isinstance(cell, str) else ""
+
+
+_COLOURS: dict[str, dict[str, Any]] = {
+    "ok": {"fg": "green"},
+    "note": {"fg": "cyan"},
+    "warning": {"fg": "yellow"},
+    "failed": {"fg": "red", "bold": True},
+}
+_STYLES = {
+    "live": "green", "loading": "cyan", "never loaded": "dim", "not synced": "dim",
+    "failed": "bold red", "interrupted": "bold red", "broken": "bold red",
+}  # fmt: skip
+
+
+def moment(instant: datetime | None) -> str | None:
+    """An instant to the second, in UTC."""
+    return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
+
+
+def size(count: int | None) -> str | None:
+    """Bytes with a unit."""
+    if count is None:
+        return None
+    amount, units = float(count), iter(("B", "kB", "MB", "GB"))
+    for unit in units:
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print what an examination found, a heading a group, with what to do below each line that needs it."""
+    group = ""
+    for finding in findings:
+        if finding.group != group:
+            group = finding.group
+            click.secho(f"\n{group}" if finding is not findings[0] else group, bold=True)
+        click.echo(f"  {click.style(f'{finding.outcome:8}', **_COLOURS[finding.outcome])} {finding.said}")
+        for line in finding.remedy.splitlines():
+            click.echo(f"           {line}")
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """`report(name, done, of)` moves the bar of that name; on stderr, and silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=of)
+            bars.update(tasks[name], completed=done, total=of)
+
+        yield report
+
+
+def _is_refusal_of_the_database(error: Exception) -> bool:
+    """Without importing the driver: it is loaded when the error is its own."""
+    psycopg = sys.modules.get("psycopg")
+    return psycopg is not None and isinstance(error, psycopg.Error)
