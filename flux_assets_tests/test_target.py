@@ -1,0 +1,125 @@
+"""Which database is used: the configured one, the embedded one, or none, and then by a clear error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import psycopg2
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from flux_assets.embedded.cluster import Cluster
+from flux_assets.embedded.target import dagster_storage_url, postgis_target
+from flux_assets.errors import SettingError
+from flux_assets.settings import load_settings
+
+
+def test_the_embedded_database_is_provided_where_nothing_is_set(cluster: Cluster) -> None:
+    with postgis_target(load_settings()).session("test") as session:
+        row = session.execute("SELECT current_database(), current_user, postgis_version() IS NOT NULL").fetchone()
+    assert row == ("flux", "flux", True)
+
+
+def test_the_schema_setting_reaches_the_target(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUX_POSTGRES_SCHEMA", "gis")
+    assert postgis_target(load_settings()).schema == "gis"
+
+
+def test_a_configured_database_is_used_and_no_cluster_is_made(
+    cluster: Cluster, database: str, new_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLUX_HOME", str(new_home))
+    monkeypatch.setenv("FLUX_POSTGRES_URL", cluster.tcp_url(database))
+    with postgis_target(load_settings()).session("test") as session:
+        assert session.execute("SELECT current_database()").fetchone() == (database,)
+    assert list(new_home.iterdir()) == []
+
+
+def test_libpq_variables_name_a_database_also_from_a_dot_env(
+    cluster: Cluster, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = conninfo_to_dict(cluster.conninfo(database))
+    (tmp_path / "env").write_text(f"PGHOST={parts['host']}\n")
+    monkeypatch.setenv("FLUX_ENV_FILE", str(tmp_path / "env"))
+    for name in ("port", "user", "password"):
+        monkeypatch.setenv(f"PG{name.upper()}", str(parts[name]))
+    monkeypatch.setenv("PGDATABASE", database)
+    with postgis_target(load_settings()).session("test") as session:
+        assert session.execute("SELECT current_database()").fetchone() == (database,)
+
+
+@pytest.mark.parametrize(
+    ("resolve", "named"), [(postgis_target, "FLUX_POSTGRES_URL"), (dagster_storage_url, "DAGSTER_POSTGRES_URL")]
+)
+def test_production_is_given_nothing(resolve, named: str, new_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUX_HOME", str(new_home))
+    monkeypatch.setenv("FLUX_PROFILE", "production")
+    with pytest.raises(SettingError, match=f"{named} is not set"):
+        resolve(load_settings())
+    assert list(new_home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://u:p@localhost/runs", "postgresql+psycopg2://u:p@localhost/runs"),
+        ("postgres://u:p@db.example/runs", "postgresql+psycopg2://u:p@db.example/runs?sslmode=verify-full"),
+        (
+            "postgresql://u:p@db.example/runs?sslmode=require",
+            "postgresql+psycopg2://u:p@db.example/runs?sslmode=require",
+        ),
+    ],
+)
+def test_dagsters_configured_storage_is_spelt_for_its_driver(
+    given: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", given)
+    assert dagster_storage_url(load_settings()) == used
+
+
+def test_dagsters_embedded_storage_is_a_database_of_its_own(cluster: Cluster) -> None:
+    url = dagster_storage_url(load_settings())
+    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_database(), current_user")
+        assert cursor.fetchone() == ("dagster", "flux")
+        cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'postgis'")
+        assert cursor.fetchone() == (0,)
+
+
+def test_a_service_that_names_the_target_leaves_dagsters_embedded_storage_alone(
+    cluster: Cluster, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process holds both: the layers' database from a service file, and Dagster's from the embedded cluster."""
+    parts = conninfo_to_dict(cluster.conninfo(database))
+    service = [
+        "[maps]",
+        "options=-c search_path=evil",
+        f"dbname={database}",
+        "sslmode=prefer",
+        "require_auth=scram-sha-256",
+    ]
+    service += [f"{name}={parts[name]}" for name in ("host", "port", "user", "password")]
+    (tmp_path / "services").write_text("\n".join(service) + "\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGSERVICE", "maps")
+    with psycopg.connect(postgis_target(load_settings()).conninfo) as connection:
+        row = connection.execute("SELECT current_database(), current_setting('search_path')").fetchone()
+    assert row == (database, "evil")
+    url = dagster_storage_url(load_settings())
+    with psycopg2.connect(url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_database(), current_setting('search_path')")
+        assert cursor.fetchone() == ("dagster", '"$user", public')
+
+
+def test_variables_that_change_the_meaning_of_times_are_dropped(cluster: Cluster) -> None:
+    """libpq sends PGTZ and PGDATESTYLE with every connection, and they win over what a session asks for."""
+    code = (
+        "from flux_assets.embedded.target import postgis_target; from flux_assets.settings import load_settings\n"
+        "with postgis_target(load_settings()).session('test') as session:\n"
+        "    print(*session.execute(\"SELECT current_setting('timezone'), current_setting('datestyle')\").fetchone())"
+    )
+    hostile = {"PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGSERVICE": ""}
+    command = ["env", *(f"{name}={value}" for name, value in hostile.items()), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "UTC ISO, MDY\n", done.stderr
