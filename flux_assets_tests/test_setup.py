@@ -1,0 +1,195 @@
+"""The set-up scripts do nothing when nothing is missing, and name the exact remedy when they cannot help."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flux_assets.settings import REPOSITORY
+
+TOOLS = (
+    "bash",
+    "cat",
+    "cksum",
+    "cut",
+    "awk",
+    "sort",
+    "tail",
+    "grep",
+    "dirname",
+    "rm",
+    "mkdir",
+    "basename",
+    "env",
+    "ps",
+    "seq",
+    "sleep",
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the scripts, the lock and nothing else."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(REPOSITORY / "scripts", folder / "scripts")
+    (folder / "requirements.lock").write_text("locked==1\n")
+    (folder / "pyproject.toml").write_text("[project]\n")
+    return folder
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Path:
+    """The only folder of the PATH: a few tools of the machine, to which a test adds commands of its own."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    for tool in TOOLS:
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    return folder
+
+
+def program(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/bash", *lines, ""]))
+    path.chmod(0o755)
+
+
+def run(checkout: Path, script: str, commands: Path, *arguments: str, **environment: str):
+    command = ["bash", str(checkout / "scripts" / script), *arguments]
+    environment = {"PATH": str(commands), "HOME": "/nowhere"} | environment
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+
+def make_environment(checkout: Path, made_from: str) -> Path:
+    """A `.venv` whose python writes down what it was asked to do; returns those notes."""
+    notes = checkout / "notes"
+    program(checkout / ".venv" / "bin" / "python", f'echo "$@" >>"{notes}"')
+    (checkout / ".venv" / "bin" / "activate").write_text(f'VIRTUAL_ENV="{checkout.resolve()}/.venv"\n')
+    (checkout / ".venv" / "made_from").write_text(made_from)
+    return notes
+
+
+def digest(checkout: Path) -> str:
+    whole = (checkout / "requirements.lock").read_bytes() + (checkout / "pyproject.toml").read_bytes()
+    return subprocess.run(["cksum"], input=whole, capture_output=True, check=True).stdout.decode()
+
+
+def test_nothing_is_installed_when_nothing_is_missing(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, digest(checkout))
+    done = run(checkout, "setup.sh", commands)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    asked = notes.read_text()
+    assert "pip" not in asked
+    assert "binaries.find()" in asked
+
+
+def test_a_changed_lock_is_installed_into_the_environment_that_is_there(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, digest(checkout))
+    (checkout / "requirements.lock").write_text("locked==2\n")
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 0, done.stderr
+    assert "--require-hashes -r requirements.lock" in notes.read_text()
+    assert (checkout / ".venv" / "made_from").read_text() == digest(checkout)
+
+
+def test_a_failed_installation_is_tried_again(checkout: Path, commands: Path) -> None:
+    make_environment(checkout, "an older lock")
+    program(checkout / ".venv" / "bin" / "python", 'case "$*" in *pip*) echo "no such package" >&2; exit 1;; esac')
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 1
+    assert "no such package" in done.stderr
+    assert (checkout / ".venv" / "made_from").read_text() == "an older lock"
+
+
+def test_an_environment_that_was_copied_from_elsewhere_is_made_anew(checkout: Path, commands: Path) -> None:
+    make_environment(checkout, digest(checkout))
+    (checkout / ".venv" / "bin" / "activate").write_text('VIRTUAL_ENV="/elsewhere/.venv"\n')
+    python = checkout / ".venv" / "bin" / "python"
+    venv = f"mkdir -p {python.parent}; echo '#!/bin/bash' >{python}; {shutil.which('chmod')} +x {python}"
+    program(commands / "python3", f'case "$*" in "-m venv .venv") {venv};; --version) echo Python 3.12.0;; esac')
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 0, done.stderr
+    assert "making .venv with Python 3.12.0" in done.stdout
+    assert not (checkout / ".venv" / "bin" / "activate").exists()
+
+
+def test_no_python_that_is_new_enough(checkout: Path, commands: Path) -> None:
+    program(commands / "python3", "exit 1")
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 1
+    assert "No Python from 3.11 on was found." in done.stderr
+    assert "apt-get install python3" in done.stderr
+    assert "brew install python" in done.stderr
+    done = run(checkout, "setup.sh", commands, PYTHON=str(commands / "python3"))
+    assert f"(PYTHON={commands}/python3 is older)" in done.stderr
+
+
+def test_a_python_without_its_venv_module(checkout: Path, commands: Path) -> None:
+    program(commands / "python3", 'case "$*" in *venv*version_info*) echo python3.11-venv;; "-m venv"*) exit 1;; esac')
+    program(commands / "id", "echo 1000")
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 1
+    assert "sudo apt-get install python3.11-venv" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("system", "user", "apt", "remedy"),
+    [
+        ("Linux", "1000", True, "sudo apt-get install --no-install-recommends postgresql-17-postgis-3"),
+        ("Linux", "0", False, "by your system's package manager"),
+        ("Darwin", "501", False, "brew install postgresql@17 postgis"),
+    ],
+)
+def test_postgis_is_missing_and_cannot_be_installed_from_here(
+    checkout: Path, commands: Path, system: str, user: str, apt: bool, remedy: str
+) -> None:
+    program(commands / "uname", f"echo {system}")
+    program(commands / "id", f"echo {user}")
+    if apt:
+        program(commands / "apt-get", "exit 9")
+        versions = " ".join(f"postgresql-{version}-postgis-3" for version in (9, 13, 17, 15))
+        program(commands / "apt-cache", f'for name in {versions}; do echo "$name - Geographic objects"; done')
+    make_environment(checkout, digest(checkout))
+    program(checkout / ".venv" / "bin" / "python", 'case "$*" in *binaries.find*) exit 1;; esac')
+    done = run(checkout, "setup.sh", commands)
+    assert done.returncode == 1
+    assert remedy in done.stderr
+
+
+def test_demo_and_test_see_nobodys_settings(checkout: Path, commands: Path) -> None:
+    theirs = dict.fromkeys(
+        """FLUX_POSTGRES_URL FLUX_POSTGRES_SCHEMA FLUX_PROFILE FLUX_RELEASE FLUX_RELEASE_TAG FLUX_CONFIG FLUX_ENV_FILE
+        PGHOST PGSERVICE PGOPTIONS SNOWFLAKE_ACCOUNT SNOWFLAKE_PASSWORD DAGSTER_POSTGRES_URL DAGSTER_HOME""".split(),
+        "theirs",
+    )
+    done = run(checkout, "isolated.sh", commands, "env", FLUX_HOME="/mine", PYTHONPATH="/mine", **theirs)
+    left = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert left["FLUX_HOME"] == "/mine"
+    assert left["FLUX_ENV_FILE"] == ""
+    assert not (set(theirs) - {"FLUX_ENV_FILE"}) & set(left)
+
+
+def test_down_ends_no_process_that_took_over_the_number_of_the_ui(checkout: Path, commands: Path) -> None:
+    (checkout / ".flux").mkdir()
+    (checkout / ".flux" / "ui.pid").write_text(str(os.getpid()))
+    done = run(checkout, "down.sh", commands)
+    assert done.returncode == 0, done.stderr
+    assert not (checkout / ".flux" / "ui.pid").exists()
+
+
+def test_down_stops_the_ui(checkout: Path, commands: Path) -> None:
+    (checkout / ".flux").mkdir()
+    program(checkout / "dagster", "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done")
+    with subprocess.Popen([checkout / "dagster", "dev"], stdout=subprocess.PIPE) as ui:
+        assert ui.stdout.readline() == b"ready\n"
+        (checkout / ".flux" / "ui.pid").write_text(str(ui.pid))
+        assert run(checkout, "down.sh", commands).returncode == 0
+        assert ui.wait(timeout=30) == 7
+
+
+def test_make_lists_its_commands() -> None:
+    done = subprocess.run(["make", "-C", REPOSITORY], capture_output=True, text=True, check=True)
+    for command in ("setup", "demo", "test", "ui", "check", "bench", "down", "help"):
+        assert f"make {command} " in done.stdout
