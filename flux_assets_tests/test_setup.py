@@ -159,11 +159,9 @@ def test_postgis_is_missing_and_cannot_be_installed_from_here(
 
 
 def test_demo_and_test_see_nobodys_settings(checkout: Path, commands: Path) -> None:
-    theirs = dict.fromkeys(
-        """FLUX_POSTGRES_URL FLUX_POSTGRES_SCHEMA FLUX_PROFILE FLUX_RELEASE FLUX_RELEASE_TAG FLUX_CONFIG FLUX_ENV_FILE
-        PGHOST PGSERVICE PGOPTIONS SNOWFLAKE_ACCOUNT SNOWFLAKE_PASSWORD DAGSTER_POSTGRES_URL DAGSTER_HOME""".split(),
-        "theirs",
-    )
+    flux = ("POSTGRES_URL", "POSTGRES_SCHEMA", "PROFILE", "RELEASE", "RELEASE_TAG", "CONFIG", "ENV_FILE")
+    others = ("PGHOST", "PGSERVICE", "PGOPTIONS", "SNOWFLAKE_ACCOUNT", "SNOWFLAKE_PASSWORD", "DAGSTER_HOME")
+    theirs = dict.fromkeys([*(f"FLUX_{name}" for name in flux), *others, "DAGSTER_POSTGRES_URL"], "theirs")
     done = run(checkout, "isolated.sh", commands, "env", FLUX_HOME="/mine", PYTHONPATH="/mine", **theirs)
     left = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert left["FLUX_HOME"] == "/mine"

@@ -112,14 +112,15 @@ def test_a_service_that_names_the_target_leaves_dagsters_embedded_storage_alone(
         assert cursor.fetchone() == ("dagster", '"$user", public')
 
 
-def test_variables_that_change_the_meaning_of_times_are_dropped(cluster: Cluster) -> None:
+def test_variables_that_change_the_meaning_of_times_are_dropped(cluster: Cluster, database: str) -> None:
     """libpq sends PGTZ and PGDATESTYLE with every connection, and they win over what a session asks for."""
     code = (
         "from flux_assets.embedded.target import postgis_target; from flux_assets.settings import load_settings\n"
         "with postgis_target(load_settings()).session('test') as session:\n"
         "    print(*session.execute(\"SELECT current_setting('timezone'), current_setting('datestyle')\").fetchone())"
     )
-    hostile = {"PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGSERVICE": ""}
+    url = {"FLUX_POSTGRES_URL": cluster.tcp_url(database)}
+    hostile = url | {"PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGSERVICE": ""}
     command = ["env", *(f"{name}={value}" for name, value in hostile.items()), sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "UTC ISO, MDY\n", done.stderr
