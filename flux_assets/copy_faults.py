@@ -36,5 +36,5 @@ def _record_error(
     layer: Layer, path: Path, name: str, error: psycopg.Error, record: int, column: str | None
 ) -> Exception:
     known = column if column in layer.table.column_names else None
-    problem = f"PostgreSQL refuses it: {error.diag.message_primary}"
+    problem = f"PostgreSQL refuses it: {error.diag.message_primary}."
     return describe_record(path, name, layer.table, record, known, problem, "Mend the file and load again.")

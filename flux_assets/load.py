@@ -151,10 +151,10 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
 
 
 def _ready_version(shop: Workshop, wanted: str) -> Version | None:
-    """A version of the wanted id that was audited, or published, before and still has its table."""
+    """A version of the wanted id that was audited, or published, before and still has all its rows."""
     for version in register.versions(shop.control, shop.layer):
-        good = version.version == wanted and version.state in {"staged", "published"}
-        if good and equal.exists(shop.control, version.relation):
+        fits = version.version == wanted and version.state in {"staged", "published"} and not version.current
+        if fits and equal.is_whole(shop.control, version.relation, version.rows):
             return version
     return None
 
@@ -201,6 +201,12 @@ def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) 
             f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
             "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
         )
+    if not equal.is_whole(connection, fitting[0].relation, fitting[0].rows):
+        raise LayerError(
+            f"{layer.title}: version {fitting[0].version[:12]} is not published: its table"
+            f" flux_versions.{fitting[0].relation} is gone or has lost rows.",
+            "Choose another version (`flux-assets versions`), or load the release it came from.",
+        )
     if to is not None and len({version.version for version in fitting}) > 1:
         raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
     return fitting[0]
@@ -246,7 +252,7 @@ def _result(
         sha256=file.sha256,
         release_tag=shop.release.tag,
         rows=version.rows or 0,
-        gz_bytes=file.bytes,
+        gz_bytes=file.bytes or 0,
         csv_bytes=candidate.csv_bytes,
         table_bytes=version.bytes or 0,
         seconds=dict(shop.clock.seconds),

@@ -77,6 +77,11 @@ class Case:
         return self.rows > SAMPLED_ROWS
 
     @property
+    def judged(self) -> str:
+        """Which rows warnings judge, in words."""
+        return f"about {SAMPLED_ROWS:,} random rows of {self.rows:,}" if self.sampled else f"all {self.rows:,} rows"
+
+    @property
     def judged_rows(self) -> sql.Composed:
         """A FROM item for warnings, named t: every row, or about 200,000 random ones of a larger table."""
         if not self.sampled:

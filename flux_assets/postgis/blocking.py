@@ -53,7 +53,8 @@ def _columns(case: Case) -> Finding:
 
 def _row_count(case: Case) -> Finding:
     numbers: Numbers = {"rows": case.rows}
-    problems = [] if case.rows else ["the table has no rows"]
+    empty = case.rows == 0 and case.promised_rows != 0 and not case.accept_fewer_rows
+    problems = ["the table has no rows; load with accept_fewer_rows: true if that is right"] if empty else []
     if case.promised_rows is not None:
         numbers["promised_rows"] = case.promised_rows
         if case.rows != case.promised_rows:

@@ -18,12 +18,14 @@ from flux_assets.postgis.catalog import LiveIndex
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.prerequisites import find_postgis
+from flux_assets.postgis.stage import count
 from flux_assets.spec import StaticTable, index_method
 
 
-def exists(connection: psycopg.Connection, relation: str) -> bool:
-    """Whether the version's table is still there."""
-    return catalog.find(connection, VERSIONS, relation) is not None
+def is_whole(connection: psycopg.Connection, relation: str, rows: int | None) -> bool:
+    """Whether a version made earlier still has its table, with the rows it was registered with."""
+    there = catalog.find(connection, VERSIONS, relation) is not None
+    return there and count(connection, version_table(relation)) == rows
 
 
 def missing_indexes(

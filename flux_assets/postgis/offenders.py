@@ -36,14 +36,10 @@ def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: 
     ).format(bad=bad, limit=sql.Literal(SAMPLE_KEYS))
     row = case.connection.execute(query).fetchone()
     count, sample = row or (0, [])
-    judged: Numbers = (
-        {"judged": f"a random {min(case.rows, 200_000):,} of {case.rows:,} rows"}
-        if sampled and case.sampled
-        else {"judged": f"all {case.rows:,} rows"}
-    )
+    judged = case.judged if sampled else f"all {case.rows:,} rows"
     return Finding(
         passed=count == 0,
-        numbers={"offending_rows": count, **judged, **(numbers or {})},
+        numbers={"offending_rows": count, "judged": judged, **(numbers or {})},
         sample=tuple(sample),
         sql=_listing(case, rules) if count else "",
     )

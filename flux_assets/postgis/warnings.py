@@ -19,7 +19,7 @@ from flux_assets.spec import Reference, StaticTable
 # Release files write degrees with six or more decimals; this is about 0.1 m on the ground.
 _SAME_DEGREES = 1e-6
 # Fewer rows than this have no main extent worth the name.
-_ENOUGH_ROWS = 20
+_ENOUGH_ROWS = 40
 
 
 def audits(table: StaticTable) -> Iterator[Audit]:
@@ -34,7 +34,7 @@ def audits(table: StaticTable) -> Iterator[Audit]:
     if table.ranges:
         yield _audit("accepted_range", "Measures lie within their declared range.", _accepted_range)
     if table.spatial_columns or table.positions:
-        yield _audit("main_extent", "Rows lie within or near the extent that holds 98 % of them.", _main_extent)
+        yield _audit("main_extent", "Rows lie in or near the extent that holds the middle 90 % of them.", _main_extent)
 
 
 def _audit(name: str, description: str, judge: object) -> Audit:
@@ -142,13 +142,13 @@ def _centre(table: StaticTable) -> tuple[sql.Composable, sql.Composable]:
 
 
 def _margins(case: Case, coordinate: sql.Composable) -> tuple[float | None, float | None]:
-    """The span of the middle 98 % of a coordinate, widened on each side by its own length, at least 0.05°."""
-    query = sql.SQL("SELECT percentile_cont(ARRAY[0.01, 0.99]) WITHIN GROUP (ORDER BY {c}) FROM {source}").format(
+    """The span of the middle 90 % of a coordinate, widened on each side by twice its length, at least 0.05°."""
+    query = sql.SQL("SELECT percentile_disc(ARRAY[0.05, 0.95]) WITHIN GROUP (ORDER BY {c}) FROM {source}").format(
         c=coordinate, source=case.judged_rows
     )
     row = case.connection.execute(query).fetchone()
     if row is None or row[0] is None:
         return None, None
     low, high = row[0]
-    margin = max(high - low, 0.05)
+    margin = max(2 * (high - low), 0.05)
     return low - margin, high + margin
