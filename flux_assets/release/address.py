@@ -1,0 +1,92 @@
+"""Where a release lies: a folder or a URL prefix, and how it is written in messages, which is without its secrets.
+
+Here: taking an address apart and putting a file's address together. Not here: reading anything from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from flux_assets.errors import ReleaseError
+
+_HTTP = {"http", "https"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A folder or URL prefix as configured. Its user, password and query are secrets: nothing shows them."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r})"
+
+    @cached_property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self.text)
+
+    @cached_property
+    def scheme(self) -> str:
+        """`file` for a folder, otherwise the URL's scheme in lower case."""
+        return self._parts.scheme.lower() if "://" in self.text else "file"
+
+    @property
+    def is_http(self) -> bool:
+        return self.scheme in _HTTP
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, when the release lies in one."""
+        if self.scheme != "file":
+            return None
+        return Path(unquote(self._parts.path) if "://" in self.text else self.text).expanduser()
+
+    @property
+    def shown(self) -> str:
+        """The address without user, password, query and fragment."""
+        if self.folder is not None:
+            return str(self.folder)
+        host = self._parts.netloc.rpartition("@")[2]
+        return f"{self._parts.scheme}://{host}{self._parts.path}"
+
+    @property
+    def last_segment(self) -> str:
+        """The last segment of the path: a release's version label, unless one is configured."""
+        path = str(self.folder.absolute()) if self.folder is not None else unquote(self._parts.path)
+        named = [segment for segment in path.split("/") if segment not in {"", "."}]
+        return named[-1] if named else self._parts.netloc.rpartition("@")[2]
+
+    def file(self, name: str) -> Address:
+        """The address of a file below this one; a query, which may hold a signature, stays at the end."""
+        if self.folder is not None:
+            return Address(str(self.folder / name))
+        below = quote(name) if self.is_http else name
+        return Address(self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{below}", fragment="").geturl())
+
+    def scrubbed(self, text: str) -> str:
+        """`text` (of another library's error) without this address's secrets."""
+        user, at, _ = self._parts.netloc.rpartition("@")
+        secrets = [self._parts.query, unquote(self._parts.query)]
+        if at:
+            secrets += [user, unquote(user), self._parts.password or "", unquote(self._parts.password or "")]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def check(self) -> None:
+        """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""
+        if self.is_http and not self._parts.hostname:
+            raise ReleaseError(f"{self.shown} names no host.", "Set FLUX_RELEASE to https://host/path.")
+        if self.scheme == "http" and not _is_loopback(self._parts.hostname or ""):
+            raise ReleaseError(f"{self.shown} would be read unencrypted.", "Set FLUX_RELEASE to the https:// address.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

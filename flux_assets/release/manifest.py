@@ -1,0 +1,107 @@
+"""manifest.json of a release: which files it has, and what each must be.
+
+Here: reading and refusing one. Not here: where it lies (source.py), comparing a file with it (source.py, decode.py),
+comparing the loaded rows with it (the load's audits).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flux_assets.errors import ManifestError
+
+NAME = "manifest.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REMEDY = "Write it again (`flux-assets sample` shows the form), or remove it: it is not required."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileEntry:
+    """One file as the manifest has it; `file` is its name within the release, None is what is not said.
+
+    `rows` counts records without the header, `bytes` and `sha256` (hex) are of the compressed file.
+    """
+
+    table: str
+    file: str
+    rows: int | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The files of a release, at most one for each table."""
+
+    files: tuple[FileEntry, ...]
+
+    def entry(self, table: str) -> FileEntry | None:
+        """What the manifest says of a table's file, if anything."""
+        return next((entry for entry in self.files if entry.table == table), None)
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """Read a manifest; keys it need not have, and unknown ones, are let be.
+
+    Raises ManifestError, naming `where` and the entry and key, for anything that is not what it should be.
+    """
+    try:
+        whole = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: this is not JSON: {error}.", _REMEDY) from None
+    listed = whole.get("files") if isinstance(whole, dict) else None
+    if not isinstance(listed, list):
+        raise ManifestError(f'{where}: it is no object with a list "files".', _REMEDY)
+    files = tuple(_entry(item, f"{where}: files[{index}]") for index, item in enumerate(listed))
+    for key in ("table", "file"):
+        for name in _doubled(str(getattr(entry, key)) for entry in files):
+            raise ManifestError(f"{where}: {key} {name!r} is listed twice.", _REMEDY)
+    return Manifest(files=files)
+
+
+def _entry(item: object, where: str) -> FileEntry:
+    if not isinstance(item, dict):
+        raise ManifestError(f"{where} is no object.", _REMEDY)
+    sha256 = item.get("sha256")
+    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower())):
+        raise ManifestError(f"{where}.sha256 is {sha256!r}, not 64 hexadecimal digits.", _REMEDY)
+    return FileEntry(
+        table=_name(item, "table", where),
+        file=_inside(_name(item, "file", where), where),
+        rows=_count(item, "rows", where),
+        bytes=_count(item, "bytes", where),
+        sha256=sha256.lower() if sha256 else None,
+    )
+
+
+def _name(item: dict[str, object], key: str, where: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str) or not value:
+        raise ManifestError(f"{where}.{key} is {value!r}, not a name.", _REMEDY)
+    return value
+
+
+def _inside(file: str, where: str) -> str:
+    """A file name that cannot lead out of the release: plain segments, no way up, no root, no drive, no scheme."""
+    segments = file.split("/")
+    if any(segment in {"", ".", ".."} for segment in segments) or re.search(r"[\\:\x00-\x1f\x7f]", file):
+        raise ManifestError(f"{where}.file is {file!r}, which does not name a file within the release.", _REMEDY)
+    return file
+
+
+def _count(item: dict[str, object], key: str, where: str) -> int | None:
+    value = item.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ManifestError(f"{where}.{key} is {value!r}, not a count.", _REMEDY)
+
+
+def _doubled(names: Iterator[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
