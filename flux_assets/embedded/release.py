@@ -57,9 +57,10 @@ def sample_release(home: Path, log: Callable[[str], None]) -> Path:
 
 
 def _make_city(folder: Path) -> None:
-    from flux_assets.embedded.city import write_release
+    from flux_assets.embedded.city.release_writer import write_release
+    from flux_assets.tables import static_tables
 
-    write_release(folder, scale=SCALE, seed=SEED)
+    write_release(folder, static_tables(), scale=SCALE, seed=SEED)
 
 
 def _opened(settings: Settings, address: str) -> Release:
