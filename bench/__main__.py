@@ -1,0 +1,90 @@
+"""`python -m bench`: runs the experiments, prints what they found, writes it under bench/results/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import click
+from rich.console import Console
+
+from bench import buildings, growth, machine, peers, readers, whole
+from bench.ground import Ground, ground, release, server_facts
+from bench.results import Section, finish, show
+from flux_assets.release.source import Release
+from flux_assets.spec import StaticTable
+from flux_assets.tables import static_tables
+
+EXPERIMENTS = ("buildings", "release", "memory", "linear", "publish", "peers")
+LAYER = "building_footprints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the command line asked for."""
+
+    scale: float
+    seed: int
+    pairs: int
+    publishes: int
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--scale", default=1.0, show_default=True, help="Size of the sample city; 1 is the published release.")
+@click.option("--seed", default=7, show_default=True, help="Which sample city.")
+@click.option("--pairs", default=5, show_default=True, help="Rounds of the alternated runs.")
+@click.option("--publishes", default=20, show_default=True, help="Publishes under readers.")
+@click.option("--quick", is_flag=True, help="Scale 0.05 and two rounds: does it run? Its ratios mean nothing.")
+@click.option("--only", type=click.Choice(EXPERIMENTS), multiple=True, help="This experiment; may be repeated.")
+@click.option(
+    "--settings", type=click.Choice(["stock", "embedded"]), default="stock", show_default=True,
+    help="PostgreSQL's own settings, or those of the embedded cluster; for both sides.",
+)  # fmt: skip
+def main(*, quick: bool, only: tuple[str, ...], settings: str, **asked: Any) -> None:
+    """Measure loads and publishes of the sample city in a private PostGIS."""
+    wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})))
+    console = Console(width=None if Console().is_terminal else 200)
+    facts = machine.facts()
+    sections: list[Section] = []
+    with ground(settings, partial(console.print, highlight=False)) as place:
+        facts |= {"scale": f"{wanted.scale:g}", "server": f"{settings} settings, autovacuum off: {_server(place)}"}
+        for name in only or EXPERIMENTS:
+            place.say(f"{name} …")
+            sections.append(_experiments(place, wanted)[name]())
+            show(sections[-1], console)
+    when = datetime.now(UTC).strftime("%Y%m%d-%H%M")
+    finish(sections, facts, console, "-".join([when, f"scale{wanted.scale:g}", settings, *only]))
+
+
+def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Section]]:
+    table = _layer()
+
+    def city(scale: float = wanted.scale) -> Release:
+        return release(place.say, scale, wanted.seed)
+
+    def sizes() -> dict[float, Release]:
+        return {size: city(size) for size in (wanted.scale / 4, wanted.scale)}
+
+    return {
+        "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs),
+        "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs),
+        "memory": lambda: growth.memory(place, table, sizes(), 2),
+        "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),
+        "publish": lambda: readers.measure(place, table, city(), wanted.publishes),
+        "peers": lambda: peers.measure(place, table, city(), min(wanted.pairs, 3)),
+    }
+
+
+def _layer() -> StaticTable:
+    return next(table for table in static_tables() if table.name == LAYER)
+
+
+def _server(place: Ground) -> str:
+    return ", ".join(f"{name} {value}" for name, value in server_facts(place.cluster).items())
+
+
+if __name__ == "__main__":
+    main()

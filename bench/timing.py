@@ -1,0 +1,85 @@
+"""Alternated runs, and what is said of them.
+
+Here: running sides in turn, medians with their spread, ratios of pairs. Not here: what a side does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+
+Steps = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One way of doing a job. `ready` is not timed; `run` is, and may return seconds by step."""
+
+    name: str
+    run: Callable[[], Steps | None]
+    ready: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One timed run: seconds on the clock, and of CPU in this process and the programs it waited for."""
+
+    seconds: float
+    client_cpu: float
+    steps: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, minimum and maximum of some runs."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    def text(self, digits: int = 2) -> str:
+        """`median (minimum-maximum)`."""
+        return f"{self.median:.{digits}f} ({min(self.values):.{digits}f}-{max(self.values):.{digits}f})"
+
+
+Runs = dict[str, list[Run]]
+
+
+def alternated(sides: Sequence[Side], pairs: int, say: Callable[[str], None]) -> Runs:
+    """Run every side once, in turn, `pairs` times over: A B A B, so that a slow minute hits all of them."""
+    runs: Runs = {side.name: [] for side in sides}
+    for number in range(pairs):
+        for side in sides:
+            side.ready()
+            run = timed(side.run)
+            runs[side.name].append(run)
+            say(f"  {number + 1}/{pairs} {side.name}: {run.seconds:.2f} s (load average {os.getloadavg()[0]:.1f})")
+    return runs
+
+
+def timed(work: Callable[[], Steps | None]) -> Run:
+    """Run once and look at the clocks."""
+    cpu, begun = _client_cpu(), perf_counter()
+    steps = work()
+    return Run(seconds=perf_counter() - begun, client_cpu=_client_cpu() - cpu, steps=dict(steps or {}))
+
+
+def seconds(runs: Sequence[Run]) -> Spread:
+    """Seconds on the clock."""
+    return Spread(tuple(run.seconds for run in runs))
+
+
+def ratios(slow: Sequence[Run], fast: Sequence[Run], of: Callable[[Run], float] = lambda run: run.seconds) -> Spread:
+    """How many times as long the first took, pair by pair; `of` says what counts as the second's seconds."""
+    return Spread(tuple(a.seconds / of(b) for a, b in zip(slow, fast, strict=True)))
+
+
+def _client_cpu() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
