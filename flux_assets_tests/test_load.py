@@ -298,7 +298,8 @@ def test_what_an_interrupted_load_left_is_cleared_by_the_next(loader: Loader, sq
     loader.load(made_up(), rows(5))
     sql("CREATE TABLE flux_versions.half (id int)")
     sql("INSERT INTO postgres_sync.layer_versions"
-        " (schema_name, layer_name, lease, version, sha256, release_tag, relation, state) VALUES ('public', 'poles', 0, 'x', 'x', 'x', 'half', 'staging')")  # fmt: skip
+        " (schema_name, layer_name, lease, version, sha256, release_tag, relation, state)"
+        " VALUES ('public', 'poles', 0, 'x', 'x', 'x', 'half', 'staging')")  # fmt: skip
     sql("INSERT INTO postgres_sync.sync_status (layer_name, backend_pid, backend_start) VALUES ('poles', 1, now())")
     loader.load(made_up(), rows(6))
     assert "half" not in version_tables(sql)
