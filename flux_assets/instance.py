@@ -14,6 +14,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine
 
 from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.settings import load_settings
@@ -34,6 +35,15 @@ class InstanceStorage(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
     ) -> InstanceStorage:
         return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        super().__init__(postgres_url, inst_data=inst_data)
+        engine = create_engine(
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16, pool_pre_ping=True
+        )
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = engine
 
 
 class HomeArtifactStorage(LocalArtifactStorage):
