@@ -182,16 +182,17 @@ def load_settings() -> Settings:
 
     Raises SettingError, naming each variable that is not acceptable and what is; never its value when it is secret.
     """
-    env_file = os.environ.get("FLUX_ENV_FILE", _dot_env())
     try:
-        return Settings(_env_file=env_file or None)
+        return Settings(_env_file=env_file())
     except ValidationError as error:
         raise SettingError("; ".join(_said(problem) for problem in error.errors()), "Mend it and try again.") from None
 
 
-def _dot_env() -> str:
+def env_file() -> Path | None:
+    """The `.env` file that settings are read from, whether or not it exists; None when FLUX_ENV_FILE is empty."""
     here = Path(".env")
-    return str(here if here.is_file() else REPOSITORY / ".env")
+    named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
+    return Path(named) if named else None
 
 
 def _said(problem: ErrorDetails) -> str:

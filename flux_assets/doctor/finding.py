@@ -1,6 +1,6 @@
 """What an examination says.
 
-Here: one finding. Not here: finding it.
+Here: one finding, and making those of a group. Not here: finding it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flux_assets.errors import FluxError
+
 Outcome = Literal["ok", "note", "warning", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line: what was examined, how it is, and what to do when it is not `ok`.
+    """One line: how what was examined is, and what to do when it is not `ok`.
 
     A note tells of something that is as it should be and surprises people all the same.
     """
@@ -22,3 +24,26 @@ class Finding:
     outcome: Outcome
     said: str
     remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Makes the findings of one group."""
+
+    name: str
+
+    def ok(self, said: str) -> Finding:
+        return Finding(group=self.name, outcome="ok", said=said)
+
+    def note(self, said: str, remedy: str = "") -> Finding:
+        return Finding(group=self.name, outcome="note", said=said, remedy=remedy)
+
+    def warning(self, said: str, remedy: str) -> Finding:
+        return Finding(group=self.name, outcome="warning", said=said, remedy=remedy)
+
+    def failed(self, said: str, remedy: str) -> Finding:
+        return Finding(group=self.name, outcome="failed", said=said, remedy=remedy)
+
+    def error(self, error: FluxError) -> Finding:
+        """What a step of ours refused, as it would say it itself."""
+        return self.failed(error.problem, error.remedy)

@@ -39,6 +39,11 @@ class Need:
 def estimate(connection: psycopg.Connection, layer: Layer, csv_bytes: int) -> Need:
     """The disk a load of that much CSV will take, with what the layer's versions hold now."""
     kept = sum(version.bytes or 0 for version in register.versions(connection, layer))
+    return need_of(csv_bytes, kept)
+
+
+def need_of(csv_bytes: int, kept: int) -> Need:
+    """The disk a load of that much CSV will take beside `kept` bytes of earlier versions."""
     return Need(round(csv_bytes * _HEAP), round(csv_bytes * _INDEXES), round(csv_bytes * _WAL), kept)
 
 

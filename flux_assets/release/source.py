@@ -114,6 +114,21 @@ class Release:
         stamp = self._store.stamp(self._address.file(entry.file))
         return f"stamp {stamp.size} {stamp.mark}"
 
+    def size(self, file_name: str, table: str) -> int | None:
+        """Bytes of a layer's file as it lies there now; nothing is fetched. None where the store does not say.
+
+        Raises ReleaseError when there is no such file or it cannot be asked for, ManifestError when it has not the
+        size that the manifest says.
+        """
+        entry = self._entry(file_name, table)
+        if self._folder is not None:
+            size: int | None = self._local(entry.file).stat().st_size
+        else:
+            size = self._store.stamp(self._address.file(entry.file)).size
+        if size is not None:
+            self._check_size(entry, size)
+        return size
+
     @cached_property
     def _manifest(self) -> Manifest | None:
         where = self._address.file(manifest.NAME)

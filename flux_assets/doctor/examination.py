@@ -1,0 +1,66 @@
+"""The whole examination, in the order in which one thing needs another.
+
+Here: what is examined when, and what is left out because something before it failed. Not here: how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psycopg
+
+from flux_assets.doctor import configuration, connection, layers, release_files, rights, surroundings
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.embedded.target import postgis_target
+from flux_assets.errors import FluxError, SettingError
+from flux_assets.postgis.connect import Target
+from flux_assets.settings import Settings, load_settings
+from flux_assets.spec import DynamicTable, StaticTable
+
+
+def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
+    """Everything that can be examined. Nothing is changed; the embedded PostGIS is started when it is the target."""
+    try:
+        settings = load_settings()
+    except SettingError as error:
+        yield from configuration.illegal(error.problem)
+        return
+    yield from configuration.findings(settings)
+    static = [table for table in tables if isinstance(table, StaticTable)]
+    target: Target | None = None
+    try:
+        target = postgis_target(settings)
+    except FluxError as error:
+        yield Group("Target database").error(error)
+    if target is None or (refusal := connection.refused(target)):
+        if target is not None and refusal:
+            yield from connection.reachable(target)
+            yield refusal
+        yield from release_files.findings(settings, None, static)
+    else:
+        yield from _within(settings, target, static)
+    yield from surroundings.findings(settings, target)
+
+
+def _within(settings: Settings, target: Target, static: Sequence[StaticTable]) -> Iterator[Finding]:
+    """What takes a session in the target database."""
+    yield from connection.reachable(target)
+    with target.session("doctor") as session:
+        usable = True
+        for finding in connection.server(session):
+            usable = usable and finding.outcome != "failed"
+            yield finding
+        if usable:
+            yield from _read(session, target, static)
+        yield from release_files.findings(settings, session if usable else None, static)
+
+
+def _read(session: psycopg.Connection, target: Target, static: Sequence[StaticTable]) -> Iterator[Finding]:
+    try:
+        yield from rights.findings(session, target.schema, static)
+        yield from layers.findings(session, target.schema, static)
+    except psycopg.Error as error:
+        said = " ".join(str(error).split())
+        yield Group("Rights").failed(
+            f"the examination was refused: {said}", "Grant what it names, and run doctor again."
+        )

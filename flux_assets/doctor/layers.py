@@ -1,0 +1,137 @@
+"""What stands under the layers' names, and what a partitioned public table changes for its users.
+
+Here: what keeps a layer from being published, what slows it down, what surprises. Not here: rights (rights.py), and
+whether the live version is the right one (status.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import errors, sql
+
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.postgis import catalog, overview
+from flux_assets.postgis.layer import VERSIONS, Layer
+from flux_assets.spec import StaticTable
+
+_GROUP = Group("Layers")
+_GIST_ON_PARENT = """
+SELECT format('%%I.%%I', n.nspname, c.relname), attname
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_am am ON am.oid = c.relam JOIN pg_attribute ON attrelid = i.indrelid AND attnum = i.indkey[0]
+WHERE i.indrelid = %s AND am.amname = 'gist' ORDER BY 1
+"""
+
+
+def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
+    """What concerns single layers, then once what concerns all of them."""
+    layers = [Layer(schema, table) for table in tables]
+    published = []
+    troubled = False
+    for layer in layers:
+        relation = catalog.find(session, schema, layer.name)
+        if relation is not None and relation.kind == "p":
+            published.append((layer, relation.oid))
+        for finding in _of_layer(session, layer, relation):
+            troubled = True
+            yield finding
+    if not troubled:
+        yield _GROUP.ok(f"nothing stands in the way of publishing any of the {len(layers)} layers")
+    yield from _waiting(session, [(layer, oid) for layer, oid in published])
+    if published:
+        yield from _surprises(session, *published[0])
+
+
+def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relation | None) -> Iterator[Finding]:
+    if relation is None:
+        return
+    if relation.kind != "p":
+        yield _GROUP.failed(
+            f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
+            f"Run ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux, load the layer, point its views at the"
+            " new table, then drop the old one.",
+        )
+        return
+    yield from _strange_partitions(session, layer, relation.oid)
+    for key in catalog.inbound_keys(session, relation.oid):
+        table, _, constraint = key.rstrip(")").partition(" (")
+        yield _GROUP.failed(
+            f"the foreign key {constraint} of {table} points at {layer.title}: no version can be swapped out",
+            f"Run ALTER TABLE {table} DROP CONSTRAINT {constraint}; the audit `relationships` judges references.",
+        )
+    for index, column in session.execute(_GIST_ON_PARENT, [relation.oid]).fetchall():
+        yield from _broken_extent(session, layer, index, column)
+
+
+def _strange_partitions(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
+    found = catalog.partitions(session, oid)
+    foreign = [name for name in found if not name.startswith(f"{VERSIONS}.")]
+    if foreign or len(found) > 1:
+        yield _GROUP.failed(
+            f"{layer.title} has partitions that flux_assets did not make: {', '.join(foreign or found)}",
+            "Detach them (ALTER TABLE … DETACH PARTITION …); a layer is one version under a DEFAULT partition.",
+        )
+
+
+def _broken_extent(session: psycopg.Connection, layer: Layer, index: str, column: str) -> Iterator[Finding]:
+    """Asked of the server, because later versions of PostGIS may answer."""
+    try:
+        session.execute("SELECT ST_EstimatedExtent(%s, %s, %s)", [layer.schema, layer.name, column])
+    except psycopg.Error as error:
+        yield _GROUP.warning(
+            f"{index} is a GiST index on {layer.title} itself, and ST_EstimatedExtent fails on it, which map servers"
+            f" call: {error.diag.message_primary}",
+            f"Run DROP INDEX {index}, which drops the live version's index with it, then load {layer.name} with"
+            " force: true; versions have a GiST index of their own.",
+        )
+
+
+def _waiting(session: psycopg.Connection, published: Sequence[tuple[Layer, int]]) -> Iterator[Finding]:
+    idle: dict[int, tuple[catalog.Blocker, list[str]]] = {}
+    for layer, oid in published:
+        for blocker in catalog.blockers(session, [oid]):
+            if (blocker.state or "").startswith("idle in transaction"):
+                idle.setdefault(blocker.pid, (blocker, []))[1].append(layer.name)
+    for blocker, names in idle.values():
+        yield _GROUP.warning(
+            f"{blocker} has read {', '.join(names)}; a publish waits until that transaction ends",
+            f"End it where it was begun, or run SELECT pg_terminate_backend({blocker.pid}).",
+        )
+
+
+def _surprises(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
+    """Each is tried on one layer, for a later PostgreSQL may do what this one does not; the layers are all alike."""
+    name = layer.name
+    if not _copies_out(session, layer):
+        yield _GROUP.note(
+            f"COPY {name} TO is refused, for a layer is a partitioned table",
+            f"Use COPY (SELECT * FROM {name}) TO, or \\copy with the same in psql.",  # noqa: S608 - words
+        )
+    size = session.execute("SELECT pg_total_relation_size(%s::oid)", [oid]).fetchone()
+    if size is not None and size[0] == 0:
+        yield _GROUP.note(
+            f"pg_total_relation_size('{name}') is 0, for the rows are in its partition",
+            f"Use SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{name}').",  # noqa: S608 - words
+        )
+    version = next(iter(catalog.partitions(session, oid)), f"{VERSIONS}.<its version>")
+    yield _GROUP.note(
+        f"pg_dump -t {name} dumps no rows, for the rows are in its partition",
+        f"Name both: pg_dump -t {layer.title} -t {version}; from pg_dump 16 on --table-and-children={layer.title}.\n"
+        f"Restore into a database that has the schema {VERSIONS}. A dump of the whole database holds everything.",
+    )
+    yield _GROUP.note(
+        f"CREATE INDEX CONCURRENTLY ON {name} is refused, for a layer is a partitioned table",
+        f"Use CREATE INDEX ON {name}: readers are not blocked while it is built, and later versions get its equal"
+        " before they are published.",
+    )
+
+
+def _copies_out(session: psycopg.Connection, layer: Layer) -> bool:
+    try:
+        with session.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(layer.public)) as copy:
+            next(iter(copy), None)
+    except errors.WrongObjectType:
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""The release that layers are loaded from, and the disk that a load of it needs.
+
+Here: reachability, manifest, presence of each layer's file, need against limit. Not here: what the files hold; a
+load judges that.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psycopg
+
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.embedded.cluster import Cluster
+from flux_assets.embedded.release import SAMPLE, SCALE, layer_release
+from flux_assets.errors import FluxError
+from flux_assets.postgis import overview, register, space
+from flux_assets.postgis.layer import Layer
+from flux_assets.release.gunzip import expanded_bytes
+from flux_assets.release.source import Release
+from flux_assets.settings import Settings
+from flux_assets.spec import StaticTable
+
+_RELEASE, _DISK = Group("Release"), Group("Disk")
+# Of the layers of a release, only geometry in hexadecimal is long, and it halves at least twice.
+_USUAL_EXPANSION = 4
+Sizes = dict[str, int]
+
+
+def findings(
+    settings: Settings, session: psycopg.Connection | None, tables: Sequence[StaticTable]
+) -> Iterator[Finding]:
+    """The release, then the disk; `session` is None where the target cannot be reached."""
+    if settings.flux_release in {None, SAMPLE}:
+        if settings.flux_profile != "production" and not (settings.flux_release is None and settings.target_is_set):
+            yield _RELEASE.ok(f"the sample city of scale {SCALE:g}; the first load makes it if it is not there")
+        return
+    try:
+        release = layer_release(settings)
+        manifest = release.manifest()
+    except FluxError as error:
+        yield _RELEASE.error(error)
+        return
+    yield _RELEASE.ok(f"{release.address}, release {release.tag}")
+    yield _RELEASE.ok(
+        f"manifest.json lists {len(manifest.files)} files" if manifest else "no manifest.json, which is not required"
+    )
+    sizes: Sizes = {}
+    yield from _files(release, tables, sizes)
+    if session is not None:
+        yield from _disk(settings, session, release, [table for table in tables if table.name in sizes], sizes)
+
+
+def _files(release: Release, tables: Sequence[StaticTable], sizes: Sizes) -> Iterator[Finding]:
+    for table in tables:
+        try:
+            sizes[table.name] = release.size(table.file_name, table.name) or 0
+        except FluxError as error:
+            yield _RELEASE.error(error)
+    if sizes:
+        total = sum(sizes.values())
+        yield _RELEASE.ok(f"{len(sizes)} of {len(tables)} layers' files are there, {total / 1e6:,.1f} MB")
+
+
+def _disk(
+    settings: Settings, session: psycopg.Connection, release: Release, tables: Sequence[StaticTable], sizes: Sizes
+) -> Iterator[Finding]:
+    needs = {table.name: _need(session, settings, release, table, sizes[table.name]) for table in tables}
+    if not needs:
+        return
+    largest = max(needs, key=lambda name: needs[name].total)
+    limit = settings.flux_disk_limit
+    said = f"{largest} needs the most of all layers, about {needs[largest].total / 1e6:,.0f} MB ({needs[largest]})"
+    if limit is None:
+        yield _DISK.ok(f"{said}; FLUX_DISK_LIMIT is not set")
+    elif needs[largest].total > limit:
+        remedy = "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or make room."
+        yield _DISK.failed(f"{said}, more than FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB", remedy)
+    else:
+        yield _DISK.ok(f"{said}, within FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB")
+    if not settings.target_is_set:
+        yield _free(Cluster(settings.flux_home).data, sum(need.total for need in needs.values()))
+
+
+def _need(
+    session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
+) -> space.Need:
+    folder = Path(release.address)
+    plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
+    layer = Layer(settings.flux_postgres_schema, table)
+    found = register.versions(session, layer) if overview.is_prepared(session) else []
+    return space.need_of(plain, sum(version.bytes or 0 for version in found))
+
+
+def _free(data: Path, need: int) -> Finding:
+    free = shutil.disk_usage(data).free
+    said = f"{free / 1e9:,.1f} GB are free under {data}, and all layers together need about {need / 1e9:,.1f} GB"
+    return _DISK.ok(said) if free > need else _DISK.failed(said, "Make room, or set FLUX_HOME to another disk.")

@@ -1,0 +1,123 @@
+"""What the target's user may do, and who may do too much.
+
+Here: every right that a load needs, tested, with the GRANT that gives it. Not here: the tables' own shape (layers.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.postgis import overview
+from flux_assets.spec import StaticTable
+
+_GROUP = Group("Rights")
+_ALLOWED = """
+SELECT has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
+       has_schema_privilege(%s, 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE')
+"""
+_NOT_OURS = """
+SELECT format('%%I.%%I', n.nspname, c.relname), pg_get_userbyid(c.relowner)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT pg_has_role(c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'v')
+  AND (n.nspname IN ('flux_versions', 'postgres_sync') OR (n.nspname = %s AND c.relname = ANY (%s) AND c.relkind = 'p'))
+ORDER BY 1
+"""
+# Roles that own the schema, by themselves or as members, are loaders; superusers see everything anyway.
+_CURIOUS = """
+SELECT rolname FROM pg_roles AS role, pg_namespace AS versions
+WHERE nspname = 'flux_versions' AND has_schema_privilege(role.oid, versions.oid, 'USAGE')
+  AND NOT rolsuper AND NOT pg_has_role(role.oid, nspowner, 'USAGE') AND rolname !~ '^pg_'
+ORDER BY 1
+"""
+_PUBLIC = """
+SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'flux_versions' AND grantee = 0)
+"""
+
+
+def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
+    """The rights of the session's user, and of others on the schema of versions."""
+    if session.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+        yield _GROUP.failed(
+            f"schema {schema} does not exist",
+            f"Run CREATE SCHEMA {schema}, or set FLUX_POSTGRES_SCHEMA to one that does.",
+        )
+        return
+    prepared = overview.is_prepared(session)
+    yield from _allowed(session, schema, prepared=prepared)
+    yield from _owned(session, schema, [table.name for table in tables])
+    if prepared:
+        yield _tried(session)
+        yield from _curious(session)
+
+
+def _allowed(session: psycopg.Connection, schema: str, *, prepared: bool) -> Iterator[Finding]:
+    user = f'"{session.info.user}"'
+    on_database, create, usage, sees_others = session.execute(_ALLOWED, [schema, schema]).fetchone() or [False] * 4
+    if prepared:
+        yield _GROUP.ok("the schemas postgres_sync and flux_versions are there")
+    elif on_database:
+        yield _GROUP.ok("the first load can make the schemas postgres_sync and flux_versions")
+    else:
+        yield _GROUP.failed(
+            f"user {user} may not make the schemas postgres_sync and flux_versions",
+            f'Run GRANT CREATE ON DATABASE "{session.info.dbname}" TO {user} as the database\'s owner.',
+        )
+    if create and usage:
+        yield _GROUP.ok(f"tables can be made in schema {schema}")
+    else:
+        yield _GROUP.failed(
+            f"user {user} may not make tables in schema {schema}",
+            f"Run GRANT USAGE, CREATE ON SCHEMA {schema} TO {user} as the schema's owner.",
+        )
+    if sees_others:
+        yield _GROUP.ok("a publish that has to wait can name who it waits for")
+    else:
+        yield _GROUP.warning(
+            "a publish that has to wait cannot name who it waits for, nor a load tell whether another one is alive",
+            f"Run GRANT pg_read_all_stats TO {user} as a superuser.",
+        )
+
+
+def _owned(session: psycopg.Connection, schema: str, names: list[str]) -> Iterator[Finding]:
+    foreign = session.execute(_NOT_OURS, [schema, names]).fetchall()
+    for name, owner in foreign:
+        yield _GROUP.failed(
+            f"{name} belongs to {owner}, and only an owner can publish into it",
+            f'Run ALTER TABLE {name} OWNER TO "{session.info.user}", or GRANT "{owner}" TO "{session.info.user}".',
+        )
+    if not foreign:
+        yield _GROUP.ok("every table of the layers, of the ledger and of the versions is ours to change")
+
+
+def _tried(session: psycopg.Connection) -> Finding:
+    """Rights alone do not tell: an event trigger or a quota may refuse as well."""
+    table = sql.Identifier("flux_versions", f"flux_doctor_{os.getpid()}")
+    try:
+        with session.transaction(force_rollback=True):
+            session.execute(sql.SQL("CREATE TABLE {} (id integer)").format(table))
+            session.execute(sql.SQL("DROP TABLE {}").format(table))
+    except psycopg.Error as error:
+        said = error.diag.message_primary or str(error)
+        return _GROUP.failed(
+            f"a table could not be made and dropped in schema flux_versions: {said}",
+            f'Run GRANT USAGE, CREATE ON SCHEMA flux_versions TO "{session.info.user}" as its owner.',
+        )
+    return _GROUP.ok("a table was made and dropped in schema flux_versions")
+
+
+def _curious(session: psycopg.Connection) -> Iterator[Finding]:
+    public = session.execute(_PUBLIC).fetchone()
+    roles = ["PUBLIC"] if public and public[0] else [f'"{name}"' for (name,) in session.execute(_CURIOUS)]
+    if roles:
+        named = ", ".join(roles)
+        yield _GROUP.warning(
+            f"map tools will list layers twice, with their versions, for {named}",
+            f"Run REVOKE ALL ON SCHEMA flux_versions FROM {named}; the public tables are enough to read layers.",
+        )
+    else:
+        yield _GROUP.ok("nobody else has a right on schema flux_versions, so map tools list each layer once")

@@ -1,0 +1,83 @@
+"""What stands around the layers: Dagster's storage and its folder, and programs.
+
+Here: whether they are there and answer. Not here: the target database and the release.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.embedded.client import psql_program
+from flux_assets.embedded.cluster import DAGSTER_DATABASE, Cluster
+from flux_assets.embedded.target import dagster_storage_url
+from flux_assets.errors import FluxError
+from flux_assets.postgis.connect import Target
+from flux_assets.settings import REPOSITORY, Settings
+
+_DAGSTER, _PROGRAMS = Group("Dagster"), Group("Programs")
+
+
+def findings(settings: Settings, target: Target | None) -> Iterator[Finding]:
+    """Dagster's storage, Dagster's folder, psql."""
+    yield from _storage(settings, target)
+    yield _folder()
+    yield _psql()
+
+
+def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
+    try:
+        conninfo = dagster_storage_url(settings).replace("postgresql+psycopg2:", "postgresql:", 1)
+        if settings.dagster_postgres_url is None:
+            conninfo = Cluster(settings.flux_home).conninfo(DAGSTER_DATABASE)
+        with psycopg.connect(conninfo, connect_timeout=15, autocommit=True) as session:
+            create = session.execute("SELECT has_schema_privilege('public', 'CREATE')").fetchone()
+    except FluxError as error:
+        yield _DAGSTER.error(error)
+        return
+    except psycopg.Error as error:
+        said = " ".join(str(error).split())
+        yield _DAGSTER.failed(f"Dagster's storage cannot be reached: {said}", "Correct DAGSTER_POSTGRES_URL.")
+        return
+    yield _DAGSTER.ok("Dagster's storage answers")
+    if not (create and create[0]):
+        yield _DAGSTER.failed(
+            "Dagster may not make its tables in its storage", "Run GRANT CREATE ON SCHEMA public TO its user there."
+        )
+    if target is not None and _place(conninfo) == _place(target.conninfo):
+        yield _DAGSTER.warning(
+            "Dagster's storage is the database of the layers",
+            "Give it a database of its own (CREATE DATABASE dagster), and name that in DAGSTER_POSTGRES_URL.",
+        )
+
+
+def _place(conninfo: str) -> tuple[object, ...]:
+    said = conninfo_to_dict(conninfo)
+    return said.get("host"), str(said.get("port") or 5432), said.get("dbname")
+
+
+def _folder() -> Finding:
+    home = os.environ.get("DAGSTER_HOME")
+    if home and not (Path(home).expanduser() / "dagster.yaml").is_file():
+        return _DAGSTER.warning(
+            f"DAGSTER_HOME = {home} holds no dagster.yaml, so Dagster keeps its history in files there",
+            f"Unset DAGSTER_HOME, or set it to {REPOSITORY}.",
+        )
+    if not home and not Path("dagster.yaml").is_file():
+        return _DAGSTER.note(
+            "DAGSTER_HOME is not set and there is no dagster.yaml here, so runs from here leave no history",
+            f"Run Dagster in {REPOSITORY}, or set DAGSTER_HOME to it.",
+        )
+    return _DAGSTER.ok(f"dagster.yaml is read from {home or Path.cwd()}")
+
+
+def _psql() -> Finding:
+    try:
+        return _PROGRAMS.ok(f"psql is {psql_program()}")
+    except FluxError as error:
+        return _PROGRAMS.warning(error.problem.rstrip("."), error.remedy)
