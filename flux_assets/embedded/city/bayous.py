@@ -122,7 +122,7 @@ def creeks_of(bayous: tuple[Bayou, ...], count: int, seed: int) -> tuple[Creek, 
     for number in range(count):
         bayou, direction = banks[number % len(banks)]
         on_bank = max(1, -(-(count - number % len(banks)) // len(banks)))
-        west, room = -bayou.frame.width / 2, bayou.end + bayou.frame.width / 2
+        west, room = -bayou.frame.width / 2, 0.96 * (bayou.end + bayou.frame.width / 2)
         spacing = room / on_bank
         x = west + spacing * (number // len(banks) + random.uniform(0.25, 0.75))
         at = np.array([x])

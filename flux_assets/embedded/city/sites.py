@@ -51,8 +51,9 @@ def sites_of(city: City) -> Sites:
     hubs = np.array([hub(city.blocks(city.bare_cell(cell)), city.waters) for cell in cells.tolist()])
     # Several in one cell stand side by side.
     repeats = np.array([list(cells[:number]).count(cell) for number, cell in enumerate(cells)])
+    grounds = np.array([_dry_ground(place, city.waters) for place in hubs.tolist()])
     return Sites(
-        x=hubs[:, 0] + 34 + 90.0 * repeats, y=hubs[:, 1] + 30, cell=cells,
+        x=grounds[:, 0] + 90.0 * repeats, y=grounds[:, 1], cell=cells,
         substation=substation, through=through, order=order,
     )  # fmt: skip
 
@@ -62,6 +63,15 @@ def hub(blocks: Blocks, waters: Waters) -> tuple[float, float]:
     x = _dry_street(blocks.streets_x, blocks.streets_y, waters, northwards=True)
     y = _dry_street(blocks.streets_y, blocks.streets_x, waters, northwards=False)
     return x + KERB, y + KERB
+
+
+def _dry_ground(hub: list[float], waters: Waters) -> tuple[float, float]:
+    """A place for a substation beside the crossing, or a little way off where that is wet."""
+    corners = [(34, 30), (-47, 30), (34, -43), (-47, -43)]
+    places = [(hub[0] + reach * x, hub[1] + reach * y) for reach in (1, 2.4, 4, 6) for x, y in corners]
+    x, y = np.array(places).T
+    wet = waters.covers(x, y, _GROUNDS)
+    return places[int(np.argmin(wet))]
 
 
 def wetness(streets: Floats, ends: Floats, waters: Waters, *, northwards: bool) -> Floats:

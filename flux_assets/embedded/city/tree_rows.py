@@ -26,7 +26,7 @@ REQUIRED_CLEARANCE = np.array([3.0, 4.5, 2.5])
 CONDUCTOR_HEIGHT = np.array([11.5, 11.5, 9.0])
 LONGEST_OUTLOOK = 40.0
 LEVELS = ("low", "medium", "high", "critical")
-LEVEL_LIMITS = (0.3, 0.55, 0.75)
+LEVEL_LIMITS = (0.35, 0.6, 0.82)
 _SOURCES = ("LiDAR survey 2024", "Aerial imagery 2023", "Field inspection")
 # Species: class, name, mean height (m), crown radius per metre of height, growth (m a year), share.
 _SPECIES = (
@@ -74,8 +74,8 @@ def measured(tree: shapely.STRtree, longitude: Floats, latitude: Floats) -> Meas
 
 def risk_scores(gap: Floats, required: Floats, height: Floats, distance: Floats, kilovolts: Floats) -> Floats:
     """Risk 0..1: mostly how little air is left, then whether the tree would reach the line in falling, then voltage."""
-    air = np.clip(1.15 - gap / (2.2 * required), 0, 1)
-    falling = np.clip((height - distance) / 12, 0, 1)
+    air = np.clip(1 - gap / (2.4 * required), 0, 1)
+    falling = np.clip((height - distance) / 20, 0, 1)
     return np.asarray(np.round(np.clip(0.62 * air + 0.28 * falling + 0.1 * kilovolts / 34.5, 0, 1), 3), float)
 
 
@@ -94,7 +94,7 @@ def _planted(network: Network, random: np.random.Generator, along: Floats) -> tu
     line = np.minimum(np.searchsorted(ends, along, "right"), len(lines) - 1)
     share = np.clip(1 - (ends[line] - along) / lines.length[line], 0, 1)
     x, y, direction = lines.along(line, share)
-    aside = np.minimum(1.2 + random.gamma(1.9, 4.6, len(along)), CORRIDOR) * random.choice([-1.0, 1.0], len(along))
+    aside = np.minimum(1.5 + random.gamma(2.1, 5.0, len(along)), CORRIDOR) * random.choice([-1.0, 1.0], len(along))
     return to_degrees(x - aside * np.sin(direction), y + aside * np.cos(direction))
 
 

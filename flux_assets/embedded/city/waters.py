@@ -103,7 +103,7 @@ def waters_of(frame: Frame, count: int, seed: int) -> Waters:
     bare = Waters(
         bayous=bayous,
         reaches=tuple(reaches // len(bayous) + (n < reaches % len(bayous)) for n in range(len(bayous))),
-        creeks=creeks_of(bayous, creeks, seed),
+        creeks=tuple(_out_of(bay, creek) for creek in creeks_of(bayous, creeks, seed)),
         lakes=(),
         bay=bay,
     )
@@ -132,6 +132,16 @@ def _ended(bayou: Bayou, bay: Bay | None) -> Bayou:
     x = np.linspace(-bayou.frame.width / 2, bayou.frame.width / 2, 4000)
     met = np.flatnonzero(bay.covers(x, bayou.course(x), 0.0))
     return replace(bayou, end=float(x[met[0]])) if len(met) else bayou
+
+
+def _out_of(bay: Bay | None, creek: Creek) -> Creek:
+    """The creek, shorter where it would run into the bay."""
+    while bay and creek.length > 30:
+        way = np.linspace(0, creek.length, 20)
+        if not bay.covers(creek.course(way), creek.y + creek.direction * way, 25.0).any():
+            break
+        creek = replace(creek, length=0.7 * creek.length)
+    return creek
 
 
 def _lakes(frame: Frame, others: Waters, count: int, seed: int) -> tuple[Lake, ...]:
