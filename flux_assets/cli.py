@@ -78,11 +78,12 @@ def down() -> None:
     from flux_assets.settings import load_settings
 
     cluster = Cluster(load_settings().flux_home)
-    if not cluster.running():
-        click.echo(f"Nothing runs: no embedded PostGIS of {cluster.home}.")
-        return
+    ran = cluster.running()
     cluster.stop()
-    click.echo(f"Stopped the embedded PostGIS of {cluster.home}; its data stays.")
+    if ran:
+        click.echo(f"Stopped the embedded PostGIS of {cluster.home}; its data stays.")
+    else:
+        click.echo(f"Nothing to stop: no embedded PostGIS of {cluster.home} runs.")
 
 
 @main.command(context_settings=_AS_IS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 WRONG, INTERRUPTED = 1, 130
 _NO_LIMIT = 10_000
+_FOLDED_WIDTH = 30
 Cell = str | int | None
 
 
@@ -63,14 +65,18 @@ def warn(problem: str) -> None:
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = ()) -> None:
     """Print a table, numbers to the right. Only `folded` columns break into lines, and only on a terminal."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for place, heading in enumerate(headings):
-        side: Literal["left", "right"] = "right" if any(isinstance(row[place], int) for row in rows) else "left"
-        table.add_column(Text(heading), justify=side, no_wrap=heading not in folded, overflow="fold")
+        cells = [row[place] for row in rows]
+        side: Literal["left", "right"] = "right" if any(isinstance(cell, int) for cell in cells) else "left"
+        whole = heading not in folded
+        width = max(map(cell_len, [heading, *map(_shown, cells)])) if whole else _FOLDED_WIDTH
+        table.add_column(Text(heading), justify=side, no_wrap=whole, min_width=width, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(cell), style=_style(cell)) for cell in row))
     click.echo(_drawn(table, terminal=terminal), color=terminal or None)
@@ -136,9 +142,19 @@ def show_findings(findings: Sequence[Finding]) -> None:
         if finding.group != group:
             group = finding.group
             click.secho(f"\n{group}" if finding is not findings[0] else group, bold=True)
-        click.echo(f"  {click.style(f'{finding.outcome:8}', **_COLOURS[finding.outcome])} {finding.said}")
+        click.secho(f"  {finding.outcome:8} ", nl=False, **_COLOURS[finding.outcome])
+        click.echo("\n".join(_indented(finding.said)).lstrip())
         for line in finding.remedy.splitlines():
-            click.echo(f"           {line}")
+            click.echo("\n".join(_indented(line)))
+
+
+def _indented(line: str) -> list[str]:
+    """The line below the outcomes, broken where a terminal would break it; whole where there is no terminal."""
+    margin = " " * 11
+    width = max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _NO_LIMIT
+    return textwrap.wrap(
+        line, width, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
 
 
 @contextmanager

@@ -96,5 +96,5 @@ def _need(
 
 def _free(data: Path, need: int) -> Finding:
     free = shutil.disk_usage(data).free
-    said = f"{free / 1e9:,.1f} GB are free under {data}, and all layers together need about {need / 1e9:,.1f} GB"
+    said = f"{free / 1e6:,.0f} MB are free under {data}, and all layers together need about {need / 1e6:,.0f} MB"
     return _DISK.ok(said) if free > need else _DISK.failed(said, "Make room, or set FLUX_HOME to another disk.")
