@@ -1,4 +1,4 @@
-"""A made-up layer and release files for it: small, and none of the declared ones."""
+"""A made-up layer with release files for it, and tiny release files for declared ones."""
 
 import csv
 import gzip
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import shapely
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, MetaData, String, Table
+from sqlalchemy import Column, Date, DateTime, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Range, StaticTable
+from flux_assets.spec import Range, StaticTable, is_spatial
 
 Tree = tuple[str, float, float, float]
 
@@ -36,13 +36,37 @@ def grove(count: int, first: int = 0) -> list[Tree]:
 
 def write_trees(folder: Path, rows: Iterable[Tree], name: str = "trees") -> Path:
     """The layer's release file, as the published release writes it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    lines = [[tree_id, height, _hex(shapely.Point(*place))] for tree_id, height, *place in rows]
+    return _write(folder / f"{name}.csv.gz", [["tree_id", "height_m", "geom"], *lines])
+
+
+def write_one_row(folder: Path, table: StaticTable) -> Path:
+    """A file of one plausible row for any declared layer."""
+    row = [_plausible(column) for column in table.columns]
+    return _write(folder / table.file_name, [list(table.column_names), row])
+
+
+def _plausible(column: Column) -> object:
+    if is_spatial(column):
+        kind = "POINT" if column.type.geometry_type == "GEOMETRY" else column.type.geometry_type
+        shapes = {"POINT": shapely.Point(10, 50), "POLYGON": shapely.box(9, 49, 11, 51)}
+        return _hex(shapes.get(kind) or shapely.LineString([(9.5, 49.5), (10.5, 50.5)]))
+    if isinstance(column.type, Date):
+        return "2024-02-29"
+    if isinstance(column.type, DateTime):
+        return "2024-02-29 12:00:00"
+    if isinstance(column.type, String):
+        return "A1"
+    return 50 if "lat" in column.name else 10 if "lon" in column.name else 1
+
+
+def _hex(shape: shapely.Geometry) -> str:
+    return shapely.to_wkb(shapely.set_srid(shape, 4326), hex=True, include_srid=True)
+
+
+def _write(path: Path, lines: list[list[object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["tree_id", "height_m", "geom"])
-    for tree_id, height, longitude, latitude in rows:
-        point = shapely.set_srid(shapely.Point(longitude, latitude), 4326)
-        writer.writerow([tree_id, height, shapely.to_wkb(point, hex=True, include_srid=True)])
-    path = folder / f"{name}.csv.gz"
+    csv.writer(text).writerows(lines)
     path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
     return path

@@ -70,8 +70,8 @@ def test_a_load_publishes_and_says_what_it_did(instance, release, sql):
     assert "west 10.20000, south 53.50000" in shown["extent"]
     assert shown["table_bytes"] > 0
     assert shown["rows_per_second"] > 0
-    assert {record.data["stage"] for record in shown["seconds"]} >= {"stage", "publish"}
-    assert {record.data["audit"] for record in shown["audits"]} == {audit.name for audit in audits_of(trees())}
+    assert {record.data["stage"] for record in shown["seconds"].records} >= {"stage", "publish"}
+    assert {record.data["audit"] for record in shown["audits"].records} == {audit.name for audit in audits_of(trees())}
     assert run.materialized()["trees"].tags["dagster/data_version"] == shown["version"]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from flux_assets.errors import SettingError
 from flux_assets.release.source import Release
 from flux_assets.settings import Settings
+from flux_assets.tables import static_tables
 
 SAMPLE = "sample"
 SCALE, SEED = 0.05, 7
@@ -58,7 +59,6 @@ def sample_release(home: Path, log: Callable[[str], None]) -> Path:
 
 def _make_city(folder: Path) -> None:
     from flux_assets.embedded.city.release_writer import write_release
-    from flux_assets.tables import static_tables
 
     write_release(folder, static_tables(), scale=SCALE, seed=SEED)
 
