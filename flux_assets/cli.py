@@ -11,12 +11,12 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
 from flux_assets.errors import LayerError, SettingError
-from flux_assets.terminal import WRONG, Commands, moment, progress_bars, show_findings, show_table, size, warn
+from flux_assets.shown import show_connection, show_findings, show_statuses, show_versions
+from flux_assets.terminal import WRONG, Commands, moment, progress_bars, size, warn
 
 if TYPE_CHECKING:
     from flux_assets.load_options import LoadOptions
@@ -61,7 +61,7 @@ def up() -> None:
     cluster.ensure_map_database()
     if settings.target_is_set:
         click.echo("The layers go into the database that your settings name; this one is embedded and apart from it.")
-    _say_how_to_connect(cluster.tcp_url(), cluster.secrets)
+    show_connection(cluster.tcp_url(), cluster.secrets)
 
 
 @main.command()
@@ -111,14 +111,15 @@ def psql(arguments: tuple[str, ...]) -> None:
 def status(as_json: bool) -> None:
     """Show the state of every table.
 
-    Which version is live, its rows, the last load or sync, and whether the table can be trusted. Exit code 1 when a table is not what it should be or its last load did not end well.
+    Which version is live, its rows, the last load or sync, and whether the table can be trusted.
+    Exit code 1 when a table is not what it should be or its last load did not end well.
 
     \b
     Examples:
       flux-assets status
       flux-assets status --json
     """
-    from flux_assets.status import in_words, table_statuses
+    from flux_assets.status import table_statuses
     from flux_assets.tables import declarations
 
     target = _target()
@@ -126,22 +127,7 @@ def status(as_json: bool) -> None:
     if as_json:
         _print_json({"schema": target.schema, "tables": [asdict(table) | {"wrong": table.wrong} for table in found]})
     else:
-        show_table(
-            ("table", "state", "version", "release", "rows", "last load or sync", "remarks"),
-            [
-                (
-                    table.table,
-                    table.state,
-                    table.version[:12] if table.version else None,
-                    table.release_tag,
-                    table.rows,
-                    in_words(table.age_seconds) if table.age_seconds is not None else None,
-                    table.detail,
-                )
-                for table in found
-            ],
-            folded=("remarks",),
-        )
+        show_statuses(found)
     _exit_if(any(table.wrong for table in found))
 
 
@@ -166,11 +152,7 @@ def versions(table: str | None, as_json: bool) -> None:
     if as_json:
         _print_json([{"table": name} | asdict(version) for name, version in found])
         return
-    if not found:
-        click.echo("No version yet. Load the layers, and they appear here.")
-        return
-    headings = ("table", "version", "lease", "state", "current", "rows", "size", "release", "staged", "published")
-    show_table((*headings, "run"), [(name, *_version_cells(version)) for name, version in found])
+    show_versions(found)
 
 
 @main.command()
@@ -179,7 +161,8 @@ def versions(table: str | None, as_json: bool) -> None:
 def rollback(table: str, to: str | None) -> None:
     """Publish an earlier version of TABLE again.
 
-    Readers see one version or the other, whole. Without --to, the version that was published last before the current one. `flux-assets versions TABLE` lists them.
+    Readers see one version or the other, whole. Without --to, the version that was published last
+    before the current one. `flux-assets versions TABLE` lists them.
 
     \b
     Examples:
@@ -279,31 +262,6 @@ def _tell_dagster(settings: Settings, table: str, version: Version) -> None:
         report_rollback(table, version)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         warn(f"Dagster was not told, so its UI shows the version before: {' '.join(str(error).split())}")
-
-
-def _say_how_to_connect(url: str, secrets: Path) -> None:
-    parts = urlsplit(url)
-    click.echo("The embedded PostGIS is running. Stop it with `flux-assets down`.")
-    click.echo("  psql:         flux-assets psql")
-    click.echo(
-        f"  map program:  host {parts.hostname}, port {parts.port}, database {parts.path[1:]}, user {parts.username}"
-    )
-    click.echo(f"  password:     `owner` in {secrets}")
-
-
-def _version_cells(version: Version) -> tuple[str | int | None, ...]:
-    return (
-        version.version[:12],
-        version.lease,
-        version.state,
-        "current" if version.current else None,
-        version.rows,
-        size(version.bytes),
-        version.release_tag,
-        moment(version.staged_at),
-        moment(version.published_at),
-        version.run_id,
-    )
 
 
 def _print_json(value: object) -> None:

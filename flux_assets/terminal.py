@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
     from rich.table import Table
-
-    from flux_assets.doctor.finding import Finding
 
 WRONG, INTERRUPTED = 1, 130
 _NO_LIMIT = 10_000
@@ -106,12 +103,6 @@ def _style(cell: Cell) -> str:
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""
 
 
-_COLOURS: dict[str, dict[str, Any]] = {
-    "ok": {"fg": "green"},
-    "note": {"fg": "cyan"},
-    "warning": {"fg": "yellow"},
-    "failed": {"fg": "red", "bold": True},
-}
 _STYLES = {
     "live": "green", "loading": "cyan", "never loaded": "dim", "not synced": "dim",
     "failed": "bold red", "interrupted": "bold red", "broken": "bold red",
@@ -133,28 +124,6 @@ def size(count: int | None) -> str | None:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
-
-
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print what an examination found, a heading a group, with what to do below each line that needs it."""
-    group = ""
-    for finding in findings:
-        if finding.group != group:
-            group = finding.group
-            click.secho(f"\n{group}" if finding is not findings[0] else group, bold=True)
-        click.secho(f"  {finding.outcome:8} ", nl=False, **_COLOURS[finding.outcome])
-        click.echo("\n".join(_indented(finding.said)).lstrip())
-        for line in finding.remedy.splitlines():
-            click.echo("\n".join(_indented(line)))
-
-
-def _indented(line: str) -> list[str]:
-    """The line below the outcomes, broken where a terminal would break it; whole where there is no terminal."""
-    margin = " " * 11
-    width = max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _NO_LIMIT
-    return textwrap.wrap(
-        line, width, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
-    )
 
 
 @contextmanager
