@@ -73,9 +73,11 @@ def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
     header, previous = _take_header(pieces, file)
     cutter = _Cutter(header)
     for piece in pieces:
-        if previous and (block := cutter.cut(previous, piece[0])):
+        whole = previous.removesuffix(b"\r")  # Arrow would end a record between a carriage return and its newline
+        following = previous[len(whole) :] + piece
+        if whole and (block := cutter.cut(whole, following[0])):
             yield block
-        previous = piece
+        previous = following
     yield cutter.finish(previous)
 
 

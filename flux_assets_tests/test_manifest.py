@@ -1,0 +1,96 @@
+"""manifest.json: what is read of it, and what is refused, with its place."""
+
+import json
+
+import pytest
+
+from flux_assets.errors import ManifestError
+from flux_assets.release.manifest import FileEntry, parse_manifest
+
+SHA = "a" * 64
+WHERE = "https://host/v1/manifest.json"
+
+
+def parse(*files: object) -> object:
+    return parse_manifest(json.dumps({"files": list(files)}).encode(), WHERE)
+
+
+def test_reads_entries_and_ignores_unknown_keys():
+    entry = {"table": "t", "file": "t.csv.gz", "rows": 3, "bytes": 9, "sha256": SHA.upper(), "made": "today"}
+    manifest = parse_manifest(json.dumps({"files": [entry], "more": [1]}).encode(), WHERE)
+    assert manifest.entry("t") == FileEntry(table="t", file="t.csv.gz", rows=3, bytes=9, sha256=SHA)
+    assert manifest.entry("u") is None
+
+
+def test_what_is_not_said_is_unknown():
+    assert parse({"table": "t", "file": "t.csv.gz"}).entry("t") == FileEntry(table="t", file="t.csv.gz")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"files": {}}', b'"files"', b"\xff", b"[" * 100_000],
+    ids=lambda c: repr(c[:9]),
+)
+def test_refuses_what_is_no_manifest(content):
+    with pytest.raises(ManifestError, match="https://host/v1/manifest.json: (this is not JSON|it is no object with)"):
+        parse_manifest(content, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (7, "files[1] is no object"),
+        ({"file": "t.csv.gz"}, "files[1].table is None"),
+        ({"table": "t"}, "files[1].file is None"),
+        ({"table": "", "file": "t"}, "files[1].table is ''"),
+        ({"table": "t", "file": "t", "rows": -1}, "files[1].rows is -1, not a count"),
+        ({"table": "t", "file": "t", "rows": "3"}, "files[1].rows is '3', not a count"),
+        ({"table": "t", "file": "t", "bytes": True}, "files[1].bytes is True, not a count"),
+        ({"table": "t", "file": "t", "bytes": 1.5}, "files[1].bytes is 1.5, not a count"),
+        ({"table": "t", "file": "t", "sha256": "abc"}, "files[1].sha256 is 'abc', not 64 hexadecimal digits"),
+        ({"table": "t", "file": "t", "sha256": 5}, "files[1].sha256 is 5, not 64 hexadecimal digits"),
+    ],
+)
+def test_refuses_an_entry_and_says_where(entry, said):
+    with pytest.raises(ManifestError) as caught:
+        parse({"table": "s", "file": "s.csv.gz"}, entry)
+    assert f"{WHERE}: {said}" in str(caught.value)
+    assert "flux-assets sample" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../t.csv.gz",
+        "/etc/passwd",
+        "a/../../t",
+        "a//t",
+        "./t",
+        "C:\\t",
+        "..\\t",
+        "s3://other/t",
+        "t\0",
+        "t\n",
+        "a/",
+        "..",
+    ],
+)
+def test_refuses_a_file_outside_the_release(file):
+    with pytest.raises(ManifestError, match="does not name a file within the release"):
+        parse({"table": "t", "file": file})
+
+
+def test_a_file_in_a_folder_of_the_release_is_inside():
+    assert parse({"table": "t", "file": "layers/t..1.csv.gz"}).entry("t").file == "layers/t..1.csv.gz"
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"table": "t", "file": "u"}, "table 't' is listed twice"),
+        ({"table": "u", "file": "t"}, "file 't' is listed twice"),
+    ],
+)
+def test_refuses_two_entries_for_one_thing(second, said):
+    with pytest.raises(ManifestError, match=said):
+        parse({"table": "t", "file": "t"}, second)
