@@ -1,0 +1,244 @@
+"""The state of tables, each state brought about for real."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
+
+import pytest
+from layers import Loader, ReleaseFolder, made_up, rows
+
+from flux_assets.errors import FluxError, LayerError
+from flux_assets.load import rollback
+from flux_assets.load_options import LoadOptions
+from flux_assets.status import TableStatus, in_words, layer_versions, table_statuses
+from flux_assets.tables import dynamic_tables
+
+PATIENCE = 60
+POLES = made_up()
+# A load as the engine begins it, in a process of its own that can be killed.
+RUNNING = """
+import sys, time
+from flux_assets.postgis import ledger
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.prerequisites import prepare
+from layers import made_up
+with Target(conninfo=sys.argv[1]).session("load poles") as session:
+    prepare(session, "public")
+    ledger.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
+    print(session.info.backend_pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def loader(target, tmp_path) -> Loader:
+    return Loader(target, ReleaseFolder(tmp_path / "v1"))
+
+
+@contextmanager
+def load_under_way(target) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-c", RUNNING, target.conninfo]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=__file__.rpartition("/")[0], text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def killed(process: subprocess.Popen, sql) -> None:
+    backend = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    until = monotonic() + PATIENCE
+    while sql("SELECT FROM pg_stat_activity WHERE pid = %s", backend):
+        assert monotonic() < until
+        sleep(0.02)
+
+
+def state(target, table=POLES) -> TableStatus:
+    (status,) = table_statuses(target, [table])
+    return status
+
+
+def test_nothing_is_made_by_looking(target, sql):
+    assert (state(target).state, state(target).wrong) == ("never loaded", False)
+    assert state(target).detail == ""
+    assert layer_versions(target, [POLES]) == []
+    assert sql("SELECT FROM pg_namespace WHERE nspname IN ('postgres_sync', 'flux_versions')") == []
+
+
+def test_live(loader, target):
+    result = loader.load(POLES, rows(7), run_id="run-1")
+    status = state(target)
+    assert (status.state, status.detail, status.wrong) == ("live", "", False)
+    assert (status.version, status.rows, status.release_tag, status.run_id) == (result.version, 7, "v1", "run-1")
+    assert timedelta(0) <= datetime.now(UTC) - status.last < timedelta(seconds=PATIENCE)
+    assert 0 <= status.age_seconds < PATIENCE
+
+
+def test_an_unchanged_load_counts_as_the_last_one(loader, target):
+    loader.load(POLES, rows(7))
+    first = state(target).last
+    loader.load(POLES)
+    assert state(target).last > first
+
+
+def test_tables_come_in_the_order_asked_for(loader, target):
+    loader.load(POLES, rows(3))
+    other = made_up("masts")
+    assert [(s.table, s.state) for s in table_statuses(target, [other, POLES])] == [
+        ("masts", "never loaded"),
+        ("poles", "live"),
+    ]
+
+
+def test_a_failed_load_says_why_and_what_is_still_served(loader, target):
+    version = loader.load(POLES, rows(3)).version
+    last = state(target).last
+    with pytest.raises(FluxError) as raised:
+        loader.load(POLES, "id,code\nx,not a number\n")
+    status = state(target)
+    assert (status.state, status.wrong) == ("failed", True)
+    assert str(raised.value).splitlines()[0] in status.detail
+    assert f"still serving version {version[:12]}" in status.detail
+    assert (status.version, status.last) == (version, last)
+    loader.load(POLES, rows(4))
+    assert state(target).state == "live"
+
+
+def test_a_failed_first_load(loader, target):
+    with pytest.raises(FluxError):
+        loader.load(POLES, "")
+    assert state(target).state == "failed"
+    assert "nothing was published before" in state(target).detail
+    assert state(target).last is None
+
+
+def test_a_load_under_way_and_one_whose_process_died(loader, target, sql):
+    version = loader.load(POLES, rows(3)).version
+    with load_under_way(target) as process:
+        until = monotonic() + PATIENCE
+        while state(target).state != "loading":
+            assert monotonic() < until
+            sleep(0.05)
+        assert (state(target).wrong, state(target).run_id) == (False, "run-7")
+        killed(process, sql)
+    status = state(target)
+    assert (status.state, status.wrong) == ("interrupted", True)
+    assert f"still serving version {version[:12]}" in status.detail
+    loader.load(POLES, rows(3))
+    assert state(target).state == "live"
+
+
+def test_a_run_that_gave_up_does_not_hide_the_one_under_way(loader, target, sql):
+    """The one that gave up began later."""
+    with load_under_way(target) as process:
+        process.stdout.readline()
+        with pytest.raises(FluxError):
+            loader.load(POLES, "")
+        assert state(target).state == "loading"
+
+
+def test_a_refused_rollback_says_nothing_about_the_table(loader, target):
+    loader.load(POLES, rows(3))
+    with pytest.raises(LayerError):
+        rollback(POLES, target, LoadOptions(), lambda _: None)
+    assert state(target).state == "live"
+
+
+def test_a_rolled_back_table_is_live(loader, target):
+    first = loader.load(POLES, rows(3)).version
+    loader.load(POLES, rows(4))
+    rollback(POLES, target, LoadOptions(), lambda _: None)
+    assert (state(target).state, state(target).version) == ("live", first)
+
+
+DAMAGE = {
+    "ALTER TABLE poles DETACH PARTITION {version}": "is not attached to public.poles",
+    "ALTER TABLE poles DETACH PARTITION {version}; CREATE TABLE mine PARTITION OF poles DEFAULT": "mine is attached",
+    "TRUNCATE {version}": "public.poles is empty",
+    "CREATE TABLE mine PARTITION OF poles FOR VALUES IN ('mine')": "partitions that flux_assets did not make",
+    "DROP TABLE poles": "table public.poles is gone",
+    "ALTER TABLE poles RENAME TO other; CREATE TABLE poles (id text)": "is a plain table now",
+    "ALTER TABLE poles RENAME TO other; CREATE VIEW poles AS SELECT 1 AS id": "is a view now",
+}
+
+
+@pytest.mark.parametrize("statements", DAMAGE)
+def test_a_table_that_was_changed_by_hand_is_not_to_be_trusted(statements, loader, target, sql):
+    loader.load(POLES, rows(3))
+    ((version,),) = sql("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'poles'::regclass")
+    sql(statements.format(version=version))
+    status = state(target)
+    assert (status.state, status.wrong) == ("broken", True)
+    assert DAMAGE[statements] in status.detail
+
+
+def test_what_has_a_layers_name_before_its_first_load(loader, target, sql):
+    loader.load(made_up("masts"), rows(1))
+    sql("CREATE TABLE poles (id text)")
+    assert (state(target).state, state(target).wrong) == ("never loaded", False)
+    assert "a plain table of another origin" in state(target).detail
+
+
+def test_another_schema_is_another_table(loader, target, sql):
+    loader.load(POLES, rows(3))
+    sql("CREATE SCHEMA gis")
+    elsewhere = type(target)(conninfo=target.conninfo, schema="gis")
+    assert state(elsewhere).state == "never loaded"
+    assert layer_versions(elsewhere, [POLES]) == []
+
+
+def test_synced_tables_that_no_sync_has_met(loader, target):
+    loader.load(POLES, rows(3))
+    assert {status.state for status in table_statuses(target, dynamic_tables())} == {"not synced"}
+    assert {status.kind for status in table_statuses(target, dynamic_tables())} == {"dynamic"}
+
+
+def test_versions_are_listed_newest_first(loader, target):
+    first = loader.load(POLES, rows(3)).version
+    second = loader.load(POLES, rows(4)).version
+    assert [(name, v.version, v.current, v.rows, v.state) for name, v in layer_versions(target, [POLES])] == [
+        ("poles", second, True, 4, "published"),
+        ("poles", first, False, 3, "published"),
+    ]
+
+
+def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
+    """Looked at again and again while versions are swapped: what is seen is always one version, whole."""
+    loader.load(POLES, rows(3))
+    command = [sys.executable, "-c", SWAPPING, target.conninfo]
+    loader.load(POLES, rows(4))
+    seen = set()
+    with subprocess.Popen(command, cwd=__file__.rpartition("/")[0], stdout=subprocess.PIPE) as process:
+        while process.poll() is None:
+            seen.add(state(target).state)
+    assert process.returncode == 0
+    assert seen <= {"live", "loading"}
+    assert seen
+
+
+SWAPPING = """
+import sys
+from flux_assets.load import rollback
+from flux_assets.load_options import LoadOptions
+from flux_assets.postgis.connect import Target
+from layers import made_up
+for _ in range(15):
+    rollback(made_up(), Target(conninfo=sys.argv[1]), LoadOptions(), print)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "just now"), (59.9, "just now"), (60, "1 minute ago"), (7199, "1 hour ago"), (7200, "2 hours ago"),
+        (86400, "1 day ago"), (864000, "10 days ago"), (-3, "just now"),
+    ],
+)  # fmt: skip
+def test_ages_in_words(seconds, words):
+    assert in_words(seconds) == words
