@@ -32,7 +32,7 @@ def test_what_is_not_said_is_unknown():
     ids=lambda c: repr(c[:9]),
 )
 def test_refuses_what_is_no_manifest(content):
-    with pytest.raises(ManifestError, match="https://host/v1/manifest.json: (this is not JSON|it is no object with)"):
+    with pytest.raises(ManifestError, match=r"https://host/v1/manifest.json: (this is not JSON|it is no object with)"):
         parse_manifest(content, WHERE)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
 
 from flux_assets.errors import ReleaseError
 from flux_assets.release.address import Address
@@ -128,9 +128,13 @@ class Download:
 
     def _patiently(self, work: Callable[[], Stamp]) -> Stamp:
         """Try again what another attempt may cure, for as long as every few attempts bring some bytes."""
-        waiting = wait_exponential_jitter(initial=self._pause, max=max(20.0, self._pause), jitter=self._pause)
+        patience = _Patience(self._part, self._pause)
         attempts = Retrying(
-            retry=retry_if_exception_type(TemporaryError), wait=waiting, stop=_Fruitless(self._part), reraise=True
+            retry=retry_if_exception_type(TemporaryError),
+            after=patience.count,
+            wait=patience.wait,
+            stop=patience.is_over,
+            reraise=True,
         )
         return attempts(work)
 
@@ -149,17 +153,24 @@ class Download:
             ) from error
 
 
-class _Fruitless:
-    """Says when to give up: after some attempts in a row in which the part has not grown."""
+class _Patience:
+    """How long to wait, and when to give up: both go by the attempts in a row in which the part has not grown."""
 
-    def __init__(self, part: Path) -> None:
-        self._part, self._size, self._attempts = part, -1, 0
+    def __init__(self, part: Path, pause: float) -> None:
+        self._part, self._pause = part, pause
+        self._size, self._fruitless = 0, 0
 
-    def __call__(self, _state: RetryCallState) -> bool:
+    def count(self, _state: RetryCallState) -> None:
         size = self._part.stat().st_size if self._part.exists() else 0
-        self._attempts = 1 if size > self._size else self._attempts + 1
+        self._fruitless = 1 if size > self._size else self._fruitless + 1
         self._size = size
-        return self._attempts >= _FRUITLESS
+
+    def wait(self, state: RetryCallState) -> float:
+        longer: float = self._pause * 2 ** (self._fruitless - 1)
+        return min(20.0, longer) + wait_random(0, self._pause)(state)
+
+    def is_over(self, _state: RetryCallState) -> bool:
+        return self._fruitless >= _FRUITLESS
 
 
 def digest(path: Path) -> str:
