@@ -11,7 +11,7 @@ from functools import partial
 from bench import floor, ours, published
 from bench.ground import Ground
 from bench.results import Goal, Section
-from bench.timing import Run, Runs, Side, Spread, alternated, ratios, seconds
+from bench.timing import Run, Runs, Side, Spread, alternated, cpu, ratios, seconds
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
@@ -24,10 +24,10 @@ PUBLISHED, OURS, BARE, FLOOR = "published way", "ours, all audits", "ours, audit
 def measure(ground: Ground, table: StaticTable, release: Release, pairs: int) -> Section:
     """Load the layer again and again into where it has been published already."""
     sides = _sides(ground, table, release)
-    runs = alternated(sides, pairs, ground.say)
+    runs = alternated(sides, pairs, ground)
     return Section(
         title=f"{table.name}: one layer, {pairs} rounds in turn",
-        columns=["way", "seconds", "published / it", "CPU s of the client", "WAL MB"],
+        columns=["way", "seconds", "published / it", "CPU s, client + server", "WAL MB"],
         rows=[_row(runs, side.name) for side in sides],
         goals=_goals(runs),
         notes=[
@@ -78,8 +78,7 @@ def alone(run: Run) -> float:
 def _row(runs: Runs, name: str) -> list[str]:
     found = runs[name]
     wal = Spread(tuple(run.steps["wal_bytes"] / 1e6 for run in found))
-    cpu = Spread(tuple(run.client_cpu for run in found))
-    return [name, seconds(found).text(), ratios(runs[PUBLISHED], found).text(), cpu.text(1), f"{wal.median:.0f}"]
+    return [name, seconds(found).text(), ratios(runs[PUBLISHED], found).text(), cpu(found), f"{wal.median:.0f}"]
 
 
 def _goals(runs: Runs) -> list[Goal]:

@@ -10,11 +10,12 @@ import gzip
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import psutil
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -63,6 +64,15 @@ class Ground:
             shutil.rmtree(cache, ignore_errors=True)
         with self.cluster.admin_session() as admin:
             admin.execute("CHECKPOINT")
+
+    def server_cpu(self) -> float:
+        """CPU seconds of the server so far, of sessions that have ended too."""
+        postmaster = psutil.Process(int((self.cluster.data / "postmaster.pid").read_text().split()[0]))
+        total = sum(postmaster.cpu_times()[:4])
+        for process in postmaster.children():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:2])
+        return float(total)
 
     def wal_bytes(self) -> int:
         """Bytes of WAL written since the cluster was made."""

@@ -53,7 +53,7 @@ def linear(ground: Ground, table: StaticTable, releases: dict[float, Release], p
         target = ground.fresh_database(f"bench_{len(sides)}")
         ours.load(table, release, target)
         sides.append(Side(name=f"{scale:g}", run=partial(_rows, table, release, target), ready=ground.settle))
-    runs = alternated(sides, pairs, ground.say)
+    runs = alternated(sides, pairs, ground)
     rates = {name: Spread(tuple(run.steps["rows"] / run.seconds for run in found)) for name, found in runs.items()}
     small, large = (rates[side.name] for side in sides)
     shares = Spread(tuple(b / a for a, b in zip(small.values, large.values, strict=True)))
@@ -82,7 +82,7 @@ def _rows(table: StaticTable, release: Release, target: Target) -> dict[str, flo
 def _probe(table: StaticTable, release: Release, target: Target) -> dict[str, int]:
     command = [sys.executable, "-m", "bench.memory_probe", table.name, str(release.address)]
     environment = dict(os.environ) | {"FLUX_BENCH_TARGET": target.conninfo}
-    return dict(json.loads(published.run(command, environment, REPOSITORY)))
+    return dict(json.loads(published.run(command, environment, REPOSITORY)[0]))
 
 
 def _megabytes(probes: list[dict[str, int]], name: str) -> str:

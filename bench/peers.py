@@ -28,7 +28,7 @@ def measure(ground: Ground, table: StaticTable, release: Release, pairs: int) ->
         Side(name=GEOPANDAS, run=partial(_geopandas, table, part, other), ready=ground.settle),
         Side(name=OURS, run=partial(_ours, table, part, new), ready=ground.settle),
     ]
-    runs = alternated(sides, pairs, ground.say)
+    runs = alternated(sides, pairs, ground)
     return Section(
         title=f"Peers: {ROWS:,} rows of {table.name} at most, {pairs} rounds in turn",
         columns=["way", "seconds", "geopandas / it"],

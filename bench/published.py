@@ -53,9 +53,9 @@ def finish(table: StaticTable) -> list[str]:
     return [*create_indexes(table), f"ANALYZE {table.name}"]
 
 
-def run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> str:
-    """Run a program to its end; its output. Raises RuntimeError with what it said."""
+def run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> tuple[str, str]:
+    """Run a program to its end; its output and what it said on stderr. Raises RuntimeError when it failed."""
     done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
+    return done.stdout, done.stderr

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
+from typing import Protocol
 
 Steps = Mapping[str, float]
 
@@ -26,10 +27,11 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One timed run: seconds on the clock, and of CPU in this process and the programs it waited for."""
+    """One timed run: seconds on the clock, and of CPU: of this process with its programs, and of the server."""
 
     seconds: float
     client_cpu: float
+    server_cpu: float
     steps: dict[str, float] = field(default_factory=dict)
 
 
@@ -51,23 +53,35 @@ class Spread:
 Runs = dict[str, list[Run]]
 
 
-def alternated(sides: Sequence[Side], pairs: int, say: Callable[[str], None]) -> Runs:
+class Place(Protocol):
+    """Where sides run: tells the user, and knows the server's CPU seconds so far."""
+
+    @property
+    def say(self) -> Callable[[str], None]: ...
+
+    def server_cpu(self) -> float: ...
+
+
+def alternated(sides: Sequence[Side], pairs: int, place: Place) -> Runs:
     """Run every side once, in turn, `pairs` times over: A B A B, so that a slow minute hits all of them."""
     runs: Runs = {side.name: [] for side in sides}
     for number in range(pairs):
         for side in sides:
             side.ready()
-            run = timed(side.run)
+            run = timed(side.run, place)
             runs[side.name].append(run)
-            say(f"  {number + 1}/{pairs} {side.name}: {run.seconds:.2f} s (load average {os.getloadavg()[0]:.1f})")
+            place.say(
+                f"  {number + 1}/{pairs} {side.name}: {run.seconds:.2f} s (load average {os.getloadavg()[0]:.1f})"
+            )
     return runs
 
 
-def timed(work: Callable[[], Steps | None]) -> Run:
+def timed(work: Callable[[], Steps | None], place: Place) -> Run:
     """Run once and look at the clocks."""
-    cpu, begun = _client_cpu(), perf_counter()
-    steps = work()
-    return Run(seconds=perf_counter() - begun, client_cpu=_client_cpu() - cpu, steps=dict(steps or {}))
+    server, client, begun = place.server_cpu(), _client_cpu(), perf_counter()
+    steps = dict(work() or {})
+    took = perf_counter() - begun
+    return Run(seconds=took, client_cpu=_client_cpu() - client, server_cpu=place.server_cpu() - server, steps=steps)
 
 
 def seconds(runs: Sequence[Run]) -> Spread:
@@ -78,6 +92,12 @@ def seconds(runs: Sequence[Run]) -> Spread:
 def ratios(slow: Sequence[Run], fast: Sequence[Run], of: Callable[[Run], float] = lambda run: run.seconds) -> Spread:
     """How many times as long the first took, pair by pair; `of` says what counts as the second's seconds."""
     return Spread(tuple(a.seconds / of(b) for a, b in zip(slow, fast, strict=True)))
+
+
+def cpu(runs: Sequence[Run]) -> str:
+    """CPU seconds of client and server, medians: less moved by what else the machine does than the clock is."""
+    client, server = (median(getattr(run, name) for run in runs) for name in ("client_cpu", "server_cpu"))
+    return f"{client:.1f} + {server:.1f}"
 
 
 def _client_cpu() -> float:

@@ -15,7 +15,7 @@ from time import perf_counter
 from bench import ours, published
 from bench.ground import Ground
 from bench.results import Goal, Section
-from bench.timing import Runs, Side, Spread, alternated, ratios, seconds
+from bench.timing import Runs, Side, Spread, alternated, cpu, ratios, seconds
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
 from flux_assets.settings import REPOSITORY
@@ -54,12 +54,12 @@ def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, p
         Side(name=COMMAND, run=partial(command, ground, release), ready=empty("flux")),
     ]
     ground.cluster.ensure_plain_database()
-    runs = alternated(sides, pairs, ground.say)
-    again = alternated([Side(name=COMMAND, run=partial(command, ground, release))], 3, ground.say)
+    runs = alternated(sides, pairs, ground)
+    again = alternated([Side(name=COMMAND, run=partial(command, ground, release))], 3, ground)
     layers = _unchanged(tables, release, places["bench_ours"])
     return Section(
         title=f"The whole release of {len(tables)} layers into an empty database, {pairs} rounds in turn",
-        columns=["way", "seconds", "published / it", "CPU s of the client"],
+        columns=["way", "seconds", "published / it", "CPU s, client + server"],
         rows=[
             *(_row(runs, side.name) for side in sides),
             ["ours, the whole command again, nothing changed", seconds(again[COMMAND]).text(), "", ""],
@@ -77,7 +77,7 @@ def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, p
 def command(ground: Ground, release: Release) -> dict[str, float]:
     """`dagster asset materialize` of the whole group, in a process of its own; seconds of each step."""
     environment = ground.environment() | {"FLUX_RELEASE": str(release.address)}
-    said = published.run([*_COMMAND, *_SELECT], environment, REPOSITORY)
+    _, said = published.run([*_COMMAND, *_SELECT], environment, REPOSITORY)
     return {step: float(took) / (1000 if unit == "ms" else 1) for step, took, unit in _STEP.findall(said)}
 
 
@@ -92,8 +92,7 @@ def _unchanged(tables: tuple[StaticTable, ...], release: Release, target: Target
 
 
 def _row(runs: Runs, name: str) -> list[str]:
-    cpu = Spread(tuple(run.client_cpu for run in runs[name]))
-    return [name, seconds(runs[name]).text(1), ratios(runs[PUBLISHED], runs[name]).text(), cpu.text(1)]
+    return [name, seconds(runs[name]).text(1), ratios(runs[PUBLISHED], runs[name]).text(), cpu(runs[name])]
 
 
 def _slowest(runs: Runs) -> str:
