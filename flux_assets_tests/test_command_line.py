@@ -117,4 +117,4 @@ def test_an_interrupted_command_ends_and_leaves_what_was_published(sent, environ
 
 def waiting(admin_sql) -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
-    return admin_sql(query, "flux_assets load%")[0][0]
+    return admin_sql(query, "flux_assets %")[0][0]
