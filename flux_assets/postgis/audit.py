@@ -84,9 +84,13 @@ class Case:
     @property
     def judged_rows(self) -> sql.Composed:
         """A FROM item for warnings, named t: every row, or about 200,000 random ones of a larger table."""
-        if not self.sampled:
+        return self.random_rows(SAMPLED_ROWS)
+
+    def random_rows(self, count: int) -> sql.Composed:
+        """A FROM item named t: about `count` random rows, or all where there are not more."""
+        if self.rows <= count:
             return sql.SQL("{} AS t").format(self.relation)
-        percent = sql.Literal(round(100 * SAMPLED_ROWS / self.rows, 4))
+        percent = sql.Literal(round(100 * count / self.rows, 4))
         return sql.SQL("{} AS t TABLESAMPLE SYSTEM ({})").format(self.relation, percent)
 
 

@@ -16,6 +16,12 @@ import psycopg
 from flux_assets.errors import LayerError, TargetError
 
 APPLICATION = "flux_assets"
+# Compiling a query costs more than any of ours gains by it; a load that waits for its turn must not be cut off.
+# Set by statements: poolers refuse them as options of the connection.
+_SETTINGS = """
+SET timezone = 'UTC'; SET jit = off; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = 0;
+SET statement_timeout = 0; SET lock_timeout = 0
+"""
 
 
 class Stop:
@@ -82,7 +88,6 @@ class Target:
                 autocommit=True,
                 application_name=f"{APPLICATION} {purpose}"[:63],
                 connect_timeout=15,
-                options="-c timezone=UTC -c client_min_messages=warning -c idle_in_transaction_session_timeout=0",
             )
         except psycopg.OperationalError as error:
             raise TargetError(
@@ -90,4 +95,5 @@ class Target:
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
         with connection, (stop or Stop()).watching(connection):
+            connection.execute(_SETTINGS)
             yield connection

@@ -68,8 +68,7 @@ class Standing:
 
 def is_prepared(connection: psycopg.Connection) -> bool:
     """Whether any load has ever made our schemas here."""
-    row = connection.execute("SELECT to_regclass('postgres_sync.layer_versions') IS NOT NULL").fetchone()
-    return bool(row and row[0])
+    return catalog.find(connection, "postgres_sync", "layer_versions") is not None
 
 
 def now(connection: psycopg.Connection) -> datetime:
