@@ -102,6 +102,14 @@ def test_postgresql_reads_the_file_and_writes_the_same_text(table: StaticTable, 
     assert sorted(back.splitlines()) == sorted(text.splitlines())
 
 
+def test_null_is_an_empty_field_and_the_empty_text_is_quoted() -> None:
+    """Surveyors type empty names now and then, and a reader must not take them for no name."""
+    text = gzip.decompress((sample_cities.folder() / "building_footprints.csv.gz").read_bytes()).decode()
+    names = [line.split(",", 2)[1] for line in text.splitlines()[1:]]
+    assert 0 < names.count('""') < 0.002 * len(names)
+    assert names.count("") > 0.9 * len(names)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
 @pytest.mark.parametrize("scale", [1e-7, 1e-5, 0.0003, 0.0021])
 def test_cities_of_any_small_size_are_complete(scale: float, seed: int, tmp_path: Path) -> None:
