@@ -132,6 +132,6 @@ def _copies_out(session: psycopg.Connection, layer: Layer) -> bool:
     try:
         with session.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(layer.public)) as copy:
             next(iter(copy), None)
-    except errors.WrongObjectType:
+    except (errors.WrongObjectType, errors.InsufficientPrivilege):  # the right to read is asked about first
         return False
     return True

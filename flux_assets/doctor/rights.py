@@ -31,7 +31,7 @@ ORDER BY 1
 _CURIOUS = """
 SELECT rolname FROM pg_roles AS role, pg_namespace AS versions
 WHERE nspname = 'flux_versions' AND has_schema_privilege(role.oid, versions.oid, 'USAGE')
-  AND NOT rolsuper AND NOT pg_has_role(role.oid, nspowner, 'USAGE') AND rolname !~ '^pg_'
+  AND NOT rolsuper AND rolname <> current_user AND NOT pg_has_role(role.oid, nspowner, 'USAGE') AND rolname !~ '^pg_'
 ORDER BY 1
 """
 _PUBLIC = """
@@ -51,6 +51,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
     yield from _allowed(session, schema, prepared=prepared)
     yield from _owned(session, schema, [table.name for table in tables])
     if prepared:
+        yield from _ledger(session)
         yield _tried(session)
         yield from _curious(session)
 
@@ -92,6 +93,16 @@ def _owned(session: psycopg.Connection, schema: str, names: list[str]) -> Iterat
         )
     if not foreign:
         yield _GROUP.ok("every table of the layers, of the ledger and of the versions is ours to change")
+
+
+def _ledger(session: psycopg.Connection) -> Iterator[Finding]:
+    row = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
+    if row and not row[0]:
+        user = f'"{session.info.user}"'
+        yield _GROUP.failed(
+            f"user {user} may not use schema postgres_sync, where ledger and register are",
+            f"Run GRANT USAGE, CREATE ON SCHEMA postgres_sync TO {user} as its owner.",
+        )
 
 
 def _tried(session: psycopg.Connection) -> Finding:
