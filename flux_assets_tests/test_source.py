@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.registry import _registry as file_systems
 
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.source import Release
@@ -482,6 +483,40 @@ def test_a_file_of_a_store_that_changes_while_it_is_read(flaky, tmp_path):
     assert fetched(release("flaky://bucket/v1", tmp_path)) == OTHER
 
 
+@pytest.fixture
+def s3(web, monkeypatch):
+    """The real S3 client, pointed at the test's server, where keys are paths below the bucket's."""
+    for name, value in {"ENDPOINT_URL": web.address, "DEFAULT_REGION": "x", "EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    system = fsspec.get_filesystem_class("s3")
+    system.clear_instance_cache()
+    web.files["/bucket/v1/" + NAME] = CONTENT
+    yield web
+    system.clear_instance_cache()
+
+
+def test_a_bucket_is_read(s3, tmp_path):
+    some = release("s3://bucket/v1", tmp_path)
+    assert fetched(some) == CONTENT
+    assert some.fingerprint(NAME, "sites") == f'stamp {len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"'
+
+
+def test_a_bucket_that_denies_access_is_named(s3, tmp_path):
+    s3.statuses = [403] * 20
+    with pytest.raises(ReleaseError, match=rf"s3://bucket/v1/{NAME}: access is denied .*Check the credentials"):
+        release("s3://bucket/v1", tmp_path).fingerprint(NAME, "sites")
+
+
+def test_credentials_that_are_missing_are_named(s3, tmp_path, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(ReleaseError, match=r"s3://bucket/v1/manifest.json: cannot sign in .*Check the credentials"):
+        release("s3://bucket/v1", tmp_path).resolve(NAME, "sites")
+
+
 @pytest.mark.parametrize(
     ("scheme", "module", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gs"), ("abfs", "adlfs", "abfs")]
 )
@@ -489,7 +524,7 @@ def test_a_plug_in_that_is_missing_is_named(monkeypatch, tmp_path, scheme, modul
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(fsspec.registry.target if hasattr(fsspec.registry, "target") else {}, scheme, raising=False)
+    monkeypatch.delitem(file_systems, scheme, raising=False)
     with pytest.raises(ReleaseError, match=rf"`pip install 'flux_assets\[{extra}\]'`"):
         release(f"{scheme}://container/v1", tmp_path).resolve(NAME, "sites")
 

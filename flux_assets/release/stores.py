@@ -71,7 +71,8 @@ class FsspecStore:
         with _explained(address):
             system, path = _found(address)
             stamp = _stamp(system, path)
-        begin = start if stamp.mark is not None and stamp.mark == mark else 0
+        same = stamp.mark is not None and stamp.mark == mark
+        begin = start if same and start <= (stamp.size or 0) else 0
         return Opened(stamp, begin, _parts(address, system, path, begin, stamp))
 
 
@@ -93,7 +94,13 @@ def _parts(address: Address, system: Any, path: str, start: int, stamp: Stamp) -
     with _explained(address):
         size = stamp.size if stamp.size is not None else len(system.cat_file(path))
         for begin in range(start, size, _PART):
-            yield system.cat_file(path, start=begin, end=min(begin + _PART, size))
+            end = min(begin + _PART, size)
+            part = system.cat_file(path, start=begin, end=end)
+            if len(part) != end - begin:
+                raise TemporaryError(
+                    f"{address.shown}: {len(part)} bytes came where {end - begin} were asked for.", AGAIN_LATER
+                )
+            yield part
         if _stamp(system, path) != stamp:
             raise TemporaryError(f"{address.shown} changed while it was fetched.", AGAIN_LATER)
 
