@@ -103,7 +103,7 @@ def psql(arguments: tuple[str, ...]) -> None:
     from flux_assets.settings import load_settings
 
     program, environment = psql_program(), psql_environment(load_settings())
-    os.execve(program, ["psql", *arguments], environment)  # noqa: S606 - the user's own terminal, and no shell
+    os.execve(program, [program, *arguments], environment)  # noqa: S606 - the user's own terminal, and no shell
 
 
 @main.command()
