@@ -89,7 +89,7 @@ def test_waters_do_not_overlap() -> None:
 
 def test_the_centre_is_denser_and_higher() -> None:
     places = shapely.get_coordinates(shapely.centroid(geometries("building_footprints")))
-    away = np.hypot((places[:, 0] + 95.37) * 96_600, (places[:, 1] - 29.76) * 110_850)
+    away = np.hypot((places[:, 0] + 95.39) * 96_600, (places[:, 1] - 29.76) * 110_850)
     heights = numbers("building_footprints", "height_meters")
     reach = away.max()
     inner, outer = away < 0.35 * reach, away > 0.6 * reach

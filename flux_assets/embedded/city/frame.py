@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-CENTRE_LONGITUDE = -95.37
+CENTRE_LONGITUDE = -95.39
 CENTRE_LATITUDE = 29.76
 # 1e-7 degree is a centimetre; what is stored is rounded first and computed from afterwards.
 DECIMALS = 7
@@ -68,6 +68,11 @@ def true_lengths(longitude_steps: Floats, latitude_steps: Floats, latitude: Floa
     """Metres of short steps given in degrees, at a latitude; right to 1e-5 for steps of some kilometres."""
     east, north = metres_per_degree(latitude)
     return np.hypot(longitude_steps * east, latitude_steps * north)
+
+
+def true_distances(x_steps: Floats, y_steps: Floats, latitude: Floats) -> Floats:
+    """The same for steps in the city's metres, which are true on the centre's latitude only."""
+    return true_lengths(x_steps / _EAST, y_steps / _NORTH, latitude)
 
 
 def ring_area(longitude: Floats, latitude: Floats) -> float:

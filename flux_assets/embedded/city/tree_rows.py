@@ -13,7 +13,7 @@ import shapely
 
 from flux_assets.embedded.city import csv_text, ewkb, names
 from flux_assets.embedded.city.chunks import BLOCK, Chunk, blocks_of_rows
-from flux_assets.embedded.city.frame import Floats, Ints, random_stream, to_degrees, to_metres, true_lengths
+from flux_assets.embedded.city.frame import Floats, Ints, random_stream, to_degrees, to_metres, true_distances
 from flux_assets.embedded.city.line_rows import line_ids
 from flux_assets.embedded.city.network import KILOVOLTS, Lines, Network
 
@@ -68,8 +68,8 @@ def measured(tree: shapely.STRtree, longitude: Floats, latitude: Floats) -> Meas
     spots = shapely.points(x, y)
     found = tree.query_nearest(spots, all_matches=False)[1].astype(np.int64)
     gap = shapely.get_coordinates(shapely.shortest_line(spots, tree.geometries[found])).reshape(-1, 2, 2)
-    step = (gap[:, 1] - gap[:, 0]) / _metres_of_a_degree()
-    return Measured(line=found, distance=true_lengths(step[:, 0], step[:, 1], latitude))
+    step = gap[:, 1] - gap[:, 0]
+    return Measured(line=found, distance=true_distances(step[:, 0], step[:, 1], latitude))
 
 
 def risk_scores(gap: Floats, required: Floats, height: Floats, distance: Floats, kilovolts: Floats) -> Floats:
@@ -77,10 +77,6 @@ def risk_scores(gap: Floats, required: Floats, height: Floats, distance: Floats,
     air = np.clip(1 - gap / (2.4 * required), 0, 1)
     falling = np.clip((height - distance) / 20, 0, 1)
     return np.asarray(np.round(np.clip(0.62 * air + 0.28 * falling + 0.1 * kilovolts / 34.5, 0, 1), 3), float)
-
-
-def _metres_of_a_degree() -> Floats:
-    return np.concatenate(to_metres(np.array([-94.37]), np.array([30.76])))
 
 
 def _line_of_vertex(lines: Lines) -> Ints:

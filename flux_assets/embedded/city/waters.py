@@ -6,6 +6,7 @@ Not here: ponds (streets.py gives them whole blocks), rows (water_rows.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -100,10 +101,11 @@ def waters_of(frame: Frame, count: int, seed: int) -> Waters:
     reaches, creeks, lakes = max(1, round(0.07 * count)), round(0.06 * count), round(0.05 * count)
     lakes = max(lakes, 1) if count > 1 else 0
     bayous = tuple(_ended(bayou, bay) for bayou in bayous_of(frame, reaches, seed))
+    others: list[Bay | Bayou] = [*bayous, *([bay] if bay else [])]
     bare = Waters(
         bayous=bayous,
         reaches=tuple(reaches // len(bayous) + (n < reaches % len(bayous)) for n in range(len(bayous))),
-        creeks=tuple(_out_of(bay, creek) for creek in creeks_of(bayous, creeks, seed)),
+        creeks=tuple(_clear_of(others, creek) for creek in creeks_of(bayous, creeks, seed)),
         lakes=(),
         bay=bay,
     )
@@ -134,11 +136,12 @@ def _ended(bayou: Bayou, bay: Bay | None) -> Bayou:
     return replace(bayou, end=float(x[met[0]])) if len(met) else bayou
 
 
-def _out_of(bay: Bay | None, creek: Creek) -> Creek:
-    """The creek, shorter where it would run into the bay."""
-    while bay and creek.length > 30:
-        way = np.linspace(0, creek.length, 20)
-        if not bay.covers(creek.course(way), creek.y + creek.direction * way, 25.0).any():
+def _clear_of(others: Sequence[Bay | Bayou], creek: Creek) -> Creek:
+    """The creek, shorter where it would run into other water than the bayou that it leaves."""
+    while creek.length > 80:
+        way = np.linspace(60, creek.length, 24)
+        x, y = creek.course(way), creek.y + creek.direction * way
+        if not any(other.covers(x, y, 20.0).any() for other in others):
             break
         creek = replace(creek, length=0.7 * creek.length)
     return creek
