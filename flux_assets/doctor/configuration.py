@@ -55,7 +55,7 @@ def _misspelt() -> Iterator[Finding]:
     names = {name for name in [*os.environ, *_names_in(env_file())] if name.startswith(_OURS)}
     for name in sorted(names - _KNOWN):
         close = get_close_matches(name, _KNOWN, n=1)
-        remedy = f"Did you mean {close[0]}?" if close else "Remove it, or compare it with the README's list."
+        remedy = f"Did you mean {close[0]}?" if close else "Remove it, or correct its name."
         yield _GROUP.warning(f"{name} is no setting and is ignored", remedy)
 
 
