@@ -90,19 +90,11 @@ class GunzippedFile:
         self._rest = member.unused_data
 
     def _next_member(self, read: _Read) -> bytes:
-        """What follows a member: nothing, or another one; zeros up to the end are padding, as for gzip itself."""
-        padded = False
-        rest = self._rest
-        while True:
-            stripped = rest.lstrip(b"\0")
-            padded |= len(stripped) < len(rest)
-            if stripped and padded:
-                raise self._foreign(self.gz_bytes - len(stripped))
-            if stripped:
-                return stripped
-            rest = self._more(read)
-            if not rest:
-                return b""
+        """What follows a member: nothing, or another one. Zeros are padding, as for gzip itself."""
+        rest = self._rest.lstrip(b"\0")
+        while not rest and (more := self._more(read)):
+            rest = more.lstrip(b"\0")
+        return rest
 
     def _more(self, read: _Read) -> bytes:
         data = read(_READ)
