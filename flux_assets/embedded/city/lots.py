@@ -19,6 +19,7 @@ _STREAM = 7
 # Lot widths in metres for each use; houses take what the density leaves them.
 _WIDTHS = np.array([0.0, 34.0, 44.0, 82.0, 96.0, 38.0])
 _WIDEST_HOUSE_LOT = {District.INNER: 20.0, District.SUBURB: 21.0, District.EXURB: 27.0}
+_NARROWEST = 9.0
 _SMALL, _LARGE = 24.0, 62.0
 
 
@@ -69,7 +70,7 @@ def _first_width(cell: Cell, blocks: Blocks, random: np.random.Generator) -> flo
     widest = _WIDEST_HOUSE_LOT.get(cell.district, 22.0) * float(random.uniform(0.92, 1.08))
     length = blocks.north - blocks.south if blocks.turned else blocks.east - blocks.west
     frontage = 2 * float(length[(blocks.use == Use.HOUSES) & ~blocks.pond].sum())
-    return float(np.clip(0.8 * frontage / max(cell.buildings, 1), 9.0, widest))
+    return float(np.clip(0.8 * frontage / max(cell.buildings, 1), _NARROWEST, widest))
 
 
 def _liking(cell: Cell, blocks: Blocks, random: np.random.Generator, seed: int) -> Floats:
@@ -85,9 +86,8 @@ def _parted(blocks: Blocks, house_width: float) -> tuple[Lots, Ints]:
     use = blocks.use[keep]
     south, north, west, east = blocks.south[keep], blocks.north[keep], blocks.west[keep], blocks.east[keep]
     start, end, low, high = (south, north, west, east) if blocks.turned else (west, east, south, north)
-    wanted = np.where(use == Use.HOUSES, house_width, np.maximum(_WIDTHS[use], 1.0))
-    if house_width < 6:
-        wanted = np.minimum(wanted, house_width)
+    # Once houses are as narrow as they get, everything else shrinks in proportion.
+    wanted = np.where(use == Use.HOUSES, house_width, _WIDTHS[use] * min(1.0, house_width / _NARROWEST))
     across = np.maximum(1, np.floor((end - start) / wanted)).astype(np.int64)
     deep = np.where((use == Use.CIVIC) | ((use == Use.WORKS) & (high - low < 110)), 1, 2)
     block = np.repeat(np.arange(len(keep)), across * deep)
