@@ -9,6 +9,7 @@ import fcntl
 import gzip
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Ground:
 
     def server_cpu(self) -> float:
         """CPU seconds of the server so far, of sessions that have ended too."""
+        time.sleep(0.2)  # a session that has just ended is a process for a moment more
         postmaster = psutil.Process(int((self.cluster.data / "postmaster.pid").read_text().split()[0]))
         total = sum(postmaster.cpu_times()[:4])
         for process in postmaster.children():
