@@ -13,11 +13,18 @@ running_ui() {
 if [ -f "$home/ui.pid" ]; then
     ui="$(cat "$home/ui.pid")"
     if running_ui "$ui"; then
-        kill -INT "$ui"
-        for _ in $(seq 100); do
-            running_ui "$ui" || break
-            sleep 0.1
+        # One that was started in the background of a script ignores the interrupt.
+        for signal in INT TERM; do
+            kill "-$signal" "$ui" 2>/dev/null || break
+            for _ in $(seq 100); do
+                running_ui "$ui" || break 2
+                sleep 0.1
+            done
         done
+    fi
+    if running_ui "$ui"; then
+        echo "The UI (process $ui) does not stop; end it with kill -9 $ui and run this again." >&2
+        exit 1
     fi
     rm -f "$home/ui.pid"
 fi
