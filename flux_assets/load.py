@@ -11,7 +11,7 @@ import resource
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -23,7 +23,7 @@ from flux_assets.postgis import audit, catalog, equal, ledger, publish, register
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.faults import translated
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.publish import Swap
@@ -258,8 +258,15 @@ def _result(
         seconds=dict(shop.clock.seconds),
         peak_memory_bytes=_peak_memory_bytes(),
         extent=version.extent,
-        audits=tuple(AuditResult.from_json(stored) for stored in version.audits),
+        audits=_readable(shop.layer, version),
     )
+
+
+def _readable(layer: Layer, version: Version) -> tuple[AuditResult, ...]:
+    """The version's audits, with queries that ask the public table now that it is there."""
+    staged, public = version_table(version.relation).as_string(), layer.public.as_string()
+    found = (AuditResult.from_json(stored) for stored in version.audits)
+    return tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in found)
 
 
 def _peak_memory_bytes() -> int:
