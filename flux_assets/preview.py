@@ -135,7 +135,7 @@ def _draw_panel(axes: Axes, features: GeoSeries, window: Window, color: str) -> 
         shapes[~areas].plot(ax=axes, color=_darker(color, 0.8), linewidth=0.7, markersize=2, aspect=None)
     if small.any():
         dots = features[small].bounds
-        size = _DOT if small.sum() > 500 else 2.5 * _DOT
+        size = 2.5 * _DOT if small.all() and len(dots) < 500 else _DOT
         place = (dots.minx + dots.maxx) / 2, (dots.miny + dots.maxy) / 2
         axes.scatter(*place, s=size**2, color=_darker(color, 0.7), linewidths=0)
     axes.set(xlim=(window.west, window.east), ylim=(window.south, window.north), aspect="auto")
