@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from flux_assets.load import LoadResult, load_layer
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import audit
+from flux_assets.postgis import audits
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
@@ -47,5 +47,5 @@ def load_all(
 @contextmanager
 def without_audits() -> Iterator[None]:
     """While the block runs, loads judge nothing but what decoding judges on its way."""
-    with patch.object(audit, "run_audits", lambda *_, **__: ()):
+    with patch.object(audits, "run_audits", lambda *_, **__: ()):
         yield

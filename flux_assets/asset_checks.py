@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 import dagster as dg
 
-from flux_assets.postgis.audit import AuditResult, audits_of
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.audits import audits_of
 from flux_assets.spec import StaticTable
 
 

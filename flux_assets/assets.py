@@ -132,7 +132,7 @@ def _loaded(
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
     """The selected checks alone, on what is published."""
-    from flux_assets.load import audit_live
+    from flux_assets.live_audit import audit_live
 
     names = _selected_checks(context)
     yield from check_results(table, audit_live(table, postgis.target(), names, stop_of(context.run.run_id)), names)

@@ -17,7 +17,7 @@ from psycopg import errors
 from flux_assets.copy_faults import described
 from flux_assets.errors import AuditError
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import audit, catalog, equal, register, space, stage
+from flux_assets.postgis import audits, catalog, equal, register, space, stage
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.ddl import create_version
@@ -141,14 +141,14 @@ def _index_and_audit(shop: Workshop, case: Case, version: Version, public: Publi
     with shop.clock.timed("index"):
         building = _start_indexes(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
-        warned = audit.run_audits(case, severity="WARN")
+        warned = audits.run_audits(case, severity="WARN")
         doubled = _finish(building)
         if not doubled:
             equal.add_constraints(shop.control, shop.layer.table, version.relation, public.oid)
     with shop.clock.timed("analyze"):
         stage.analyze(shop.control, case.relation)
     with shop.clock.timed("audit"):
-        return (*audit.run_audits(case, severity="ERROR"), *warned)
+        return (*audits.run_audits(case, severity="ERROR"), *warned)
 
 
 def _start_indexes(
@@ -175,7 +175,7 @@ def _judge(
         shop.control,
         shop.layer,
         version,
-        state="rejected" if audit.refusing(results) else "staged",
+        state="rejected" if audits.refusing(results) else "staged",
         rows=case.rows,
         size=catalog.size_bytes(shop.control, case.relation),
         extent=stream.facts.extent,
@@ -187,7 +187,7 @@ def _refuse(shop: Workshop, version: Version, results: tuple[AuditResult, ...], 
     for result in results:
         if not result.passed:
             shop.log(f"{shop.layer.title}: audit {result.name} ({result.severity}) failed: {_told(result)}")
-    if refused := audit.refusing(results):
+    if refused := audits.refusing(results):
         said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
         raise AuditError(
             f"{shop.layer.title}: {file.file} was not published: {said}.",

@@ -155,10 +155,10 @@ def versions(table: str | None, as_json: bool) -> None:
     show_versions(found)
 
 
-@main.command()
+@main.command("rollback")
 @click.argument("table")
 @click.option("--to", metavar="VERSION", help="The version to publish: the first characters of its id are enough.")
-def rollback(table: str, to: str | None) -> None:
+def roll_back(table: str, to: str | None) -> None:
     """Publish an earlier version of TABLE again.
 
     Readers see one version or the other, whole. Without --to, the version that was published last
@@ -169,11 +169,11 @@ def rollback(table: str, to: str | None) -> None:
       flux-assets rollback substations
       flux-assets rollback substations --to 3f2a9c
     """
-    from flux_assets import load
+    from flux_assets.rollback import rollback
     from flux_assets.settings import load_settings
 
     declared, settings = _layer(table), load_settings()
-    version = load.rollback(declared, _target(), _options(settings), lambda line: click.echo(line, err=True), to)
+    version = rollback(declared, _target(), _options(settings), lambda line: click.echo(line, err=True), to)
     click.echo(f"{table}: version {version.version[:12]} of release {version.release_tag} is live now,")
     click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
     _tell_dagster(settings, table, version)

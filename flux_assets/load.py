@@ -1,7 +1,7 @@
 """One static table, from a release into PostGIS: resolve, stage, index, audit, publish, keep, clean up.
 
-Here: the order of the steps, and rolling back. Not here: how a step is done (candidate.py, release/, postgis/),
-Dagster, or the name of any table.
+Here: the order of the steps. Not here: how a step is done (candidate.py, release/, postgis/), going back
+(rollback.py), Dagster, or the name of any table.
 """
 
 from __future__ import annotations
@@ -9,26 +9,23 @@ from __future__ import annotations
 import hashlib
 import resource
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
 
 from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal, prove_equal
-from flux_assets.errors import FluxError, LayerError
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import audit, catalog, equal, ledger, publish, register, shape, stage
-from flux_assets.postgis.audit import AuditResult, Case
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.faults import translated
+from flux_assets.postgis import equal, ledger, publish, register, shape, stage
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Version
 from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.run_record import recorded
 from flux_assets.spec import StaticTable
 
 
@@ -60,50 +57,9 @@ def load_layer(
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
-    with _recorded(layer, target, options, "FULL") as (control, entry):
+    with recorded(layer, target, options, "FULL") as (control, entry):
         shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
         return _load(shop, entry)
-
-
-def rollback(
-    table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None], to: str | None = None
-) -> Version:
-    """Publish a kept earlier version of a layer: the one whose id begins with `to`, or the one published last before.
-
-    Raises LayerError when there is none, PublishError when it cannot be swapped in now.
-    """
-    layer = Layer(target.schema, table)
-    with (
-        _recorded(layer, target, options, "ROLLBACK") as (control, entry),
-        register.leased(control, layer, options.publish_wait, options.stop) as lease,
-    ):
-        ledger.close_dead(control, layer)
-        version = _kept_version(control, layer, to)
-        public = shape.reconcile(control, layer, options.patience(log), accept_change=False)
-        make_equal(control, layer, target, options, version.relation, public)
-        publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
-        stage.analyze(control, layer.public)
-        return version
-
-
-def audit_live(
-    table: StaticTable, target: Target, names: Collection[str] | None = None, stop: Stop | None = None
-) -> tuple[AuditResult, ...]:
-    """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
-    layer, stop = Layer(target.schema, table), stop or Stop()
-    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
-        prepare(session, target.schema)
-        if catalog.find(session, layer.schema, layer.name) is None:
-            raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
-        current = register.live_version(session, layer)
-        case = Case(
-            connection=session,
-            layer=layer,
-            relation=layer.public,
-            rows=stage.count(session, layer.public),
-            promised_rows=current.rows if current else None,
-        )
-        return audit.run_audits(case, names)
 
 
 def _load(shop: Workshop, entry: Entry) -> LoadResult:
@@ -188,53 +144,6 @@ def _tidy(shop: Workshop) -> None:
             publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
     except psycopg.Error as error:
         shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")
-
-
-def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
-    found = register.versions(connection, layer)
-    kept = [version for version in found if version.state == "published" and not version.current]
-    kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
-    fitting = [version for version in kept if to is None or version.version.startswith(to)]
-    if not fitting:
-        names = ", ".join(version.version[:12] for version in kept) or "none"
-        raise LayerError(
-            f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
-            "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
-        )
-    if not equal.is_whole(connection, fitting[0].relation, fitting[0].rows):
-        raise LayerError(
-            f"{layer.title}: version {fitting[0].version[:12]} is not published: its table"
-            f" flux_versions.{fitting[0].relation} is gone or has lost rows.",
-            "Choose another version (`flux-assets versions`), or load the release it came from.",
-        )
-    if to is not None and len({version.version for version in fitting}) > 1:
-        raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
-    return fitting[0]
-
-
-@contextmanager
-def _recorded(
-    layer: Layer, target: Target, options: LoadOptions, sync_type: str
-) -> Iterator[tuple[psycopg.Connection, Entry]]:
-    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises."""
-    with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
-        prepare(control, target.schema)
-        entry = ledger.open_entry(control, layer, sync_type, options.run_id)
-        try:
-            with translated(layer, options.stop):
-                yield control, entry
-        except BaseException as error:
-            _record_failure(target, entry, error)
-            raise
-
-
-def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
-    """Through a session of its own: the load's may be broken."""
-    try:
-        with target.session("ledger") as session:
-            ledger.fail(session, entry, str(error).strip() or type(error).__name__)
-    except (FluxError, psycopg.Error):
-        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
 
 
 def _version_id(file: ReleaseFile, table: StaticTable) -> str:

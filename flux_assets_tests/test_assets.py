@@ -19,7 +19,7 @@ import flux_assets.preview
 from flux_assets import tables
 from flux_assets.assets import layer_asset
 from flux_assets.executor import threads_executor
-from flux_assets.postgis.audit import audits_of
+from flux_assets.postgis.audits import audits_of
 from flux_assets.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable

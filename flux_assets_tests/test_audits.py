@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import AuditError
-from flux_assets.load import audit_live
+from flux_assets.live_audit import audit_live
 from flux_assets.postgis import audit
-from flux_assets.postgis.audit import AuditResult, audits_of
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.audits import audits_of
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, point, rows

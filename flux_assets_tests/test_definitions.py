@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.postgis.audit import audits_of
+from flux_assets.postgis.audits import audits_of
 from flux_assets.spec import StaticTable, type_ddl
 from flux_assets.tables import static_tables
 

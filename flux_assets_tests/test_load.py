@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 from flux_assets.errors import AuditError, BusyError, LayerError, SchemaChangeError, TargetError
-from flux_assets.load import audit_live, rollback
+from flux_assets.live_audit import audit_live
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import register
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer
+from flux_assets.rollback import rollback
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, point, rows
 

@@ -50,16 +50,16 @@ def differing_rows(target: Target, table: StaticTable, file: Path) -> tuple[int,
 
 
 @pytest.mark.parametrize("table", REAL_TABLES, ids=lambda table: table.name)
-def test_real_files(target: Target, table: StaticTable) -> None:
+def test_real_files(target: Target, table: StaticTable, tmp_path: Path) -> None:
     """OpenStreetMap buildings and water, a public grid: odd names, holes, invalid rings, not in Houston."""
-    result = load_layer(table, Release(str(REAL), "real", REAL), target, LoadOptions(), print)
+    result = load_layer(table, Release(str(REAL), "real", tmp_path), target, LoadOptions(), print)
     assert differing_rows(target, table, REAL / table.file_name) == (result.rows, 0)
     assert result.rows > 0
 
 
-def test_invalid_real_geometries_are_named_and_do_not_block(target: Target) -> None:
+def test_invalid_real_geometries_are_named_and_do_not_block(target: Target, tmp_path: Path) -> None:
     (table,) = (table for table in REAL_TABLES if table.name == "building_footprints")
-    result = load_layer(table, Release(str(REAL), "real", REAL), target, LoadOptions(), print)
+    result = load_layer(table, Release(str(REAL), "real", tmp_path), target, LoadOptions(), print)
     (found,) = (audit for audit in result.audits if audit.name == "valid_geometry")
     assert not found.passed
     assert len(found.sample) == min(10, found.numbers["offending_rows"]) > 0
@@ -69,7 +69,7 @@ def test_invalid_real_geometries_are_named_and_do_not_block(target: Target) -> N
 
 
 @pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
-def test_the_sample_city(target: Target, city: Path, table: StaticTable) -> None:
-    result = load_layer(table, Release(str(city), "city", city), target, LoadOptions(), print)
+def test_the_sample_city(target: Target, city: Path, table: StaticTable, tmp_path: Path) -> None:
+    result = load_layer(table, Release(str(city), "city", tmp_path), target, LoadOptions(), print)
     assert differing_rows(target, table, city / table.file_name) == (result.rows, 0)
     assert [audit.name for audit in result.audits if not audit.passed] == []

@@ -11,8 +11,8 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.load import rollback
 from flux_assets.load_options import LoadOptions
+from flux_assets.rollback import rollback
 from flux_assets.status import TableStatus, in_words, layer_versions, table_statuses
 from flux_assets.tables import dynamic_tables
 
@@ -224,7 +224,7 @@ def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
 
 SWAPPING = """
 import sys
-from flux_assets.load import rollback
+from flux_assets.rollback import rollback
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis.connect import Target
 from layers import made_up

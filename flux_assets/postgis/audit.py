@@ -1,12 +1,11 @@
-"""Audits: what is claimed of a version before it is published, and of the live table on demand.
+"""The vocabulary of audits: a claim about a table, the case it is judged on, what was found.
 
-Here: the audits that follow from a declaration, running them, their results. The claims themselves are in
-blocking.py (ERROR: do not publish) and warnings.py (WARN: look). Not here: Dagster's asset checks.
+Not here: the claims (blocking.py, warnings.py), running them (audits.py), Dagster's asset checks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -14,7 +13,6 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.postgis.layer import Layer
-from flux_assets.spec import StaticTable
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]
@@ -110,26 +108,3 @@ class Audit:
             name=self.name, severity=self.severity, description=self.description, passed=found.passed,
             numbers=found.numbers, sample=found.sample, sql=found.sql,
         )  # fmt: skip
-
-
-def audits_of(table: StaticTable) -> tuple[Audit, ...]:
-    """The audits that follow from a declaration, blocking ones first."""
-    from flux_assets.postgis import blocking, warnings
-
-    return (*blocking.audits(table), *warnings.audits(table))
-
-
-def run_audits(
-    case: Case, names: Collection[str] | None = None, severity: Severity | None = None
-) -> tuple[AuditResult, ...]:
-    """Run the layer's audits; `names` and `severity` narrow them down."""
-    return tuple(
-        audit.run(case)
-        for audit in audits_of(case.layer.table)
-        if (names is None or audit.name in names) and severity in {None, audit.severity}
-    )
-
-
-def refusing(results: Collection[AuditResult]) -> tuple[AuditResult, ...]:
-    """The failed audits that keep a version from being published."""
-    return tuple(result for result in results if result.severity == "ERROR" and not result.passed)

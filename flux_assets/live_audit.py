@@ -1,0 +1,38 @@
+"""Auditing the published table, on demand.
+
+Here: the case that the live table makes. Not here: the audits (postgis/audits.py), and auditing what is staged
+(candidate.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flux_assets.errors import LayerError
+from flux_assets.postgis import audits, catalog, register, stage
+from flux_assets.postgis.audit import AuditResult, Case
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.faults import translated
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets.spec import StaticTable
+
+
+def audit_live(
+    table: StaticTable, target: Target, names: Collection[str] | None = None, stop: Stop | None = None
+) -> tuple[AuditResult, ...]:
+    """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
+    layer, stop = Layer(target.schema, table), stop or Stop()
+    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
+        prepare(session, target.schema)
+        if catalog.find(session, layer.schema, layer.name) is None:
+            raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
+        current = register.live_version(session, layer)
+        case = Case(
+            connection=session,
+            layer=layer,
+            relation=layer.public,
+            rows=stage.count(session, layer.public),
+            promised_rows=current.rows if current else None,
+        )
+        return audits.run_audits(case, names)

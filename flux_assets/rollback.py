@@ -1,0 +1,64 @@
+"""Publishing a kept earlier version again.
+
+Here: choosing the version, and the steps of a load that are left when nothing is loaded. Not here: loading (load.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+
+from flux_assets.candidate import make_equal
+from flux_assets.errors import LayerError
+from flux_assets.load_options import LoadOptions
+from flux_assets.postgis import equal, ledger, publish, register, shape, stage
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.publish import Swap
+from flux_assets.postgis.register import Version
+from flux_assets.run_record import recorded
+from flux_assets.spec import StaticTable
+
+
+def rollback(
+    table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None], to: str | None = None
+) -> Version:
+    """Publish a kept earlier version of a layer: the one whose id begins with `to`, or the one published last before.
+
+    Raises LayerError when there is none, PublishError when it cannot be swapped in now.
+    """
+    layer = Layer(target.schema, table)
+    with (
+        recorded(layer, target, options, "ROLLBACK") as (control, entry),
+        register.leased(control, layer, options.publish_wait, options.stop) as lease,
+    ):
+        ledger.close_dead(control, layer)
+        version = _kept_version(control, layer, to)
+        public = shape.reconcile(control, layer, options.patience(log), accept_change=False)
+        make_equal(control, layer, target, options, version.relation, public)
+        publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
+        stage.analyze(control, layer.public)
+        return version
+
+
+def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
+    found = register.versions(connection, layer)
+    kept = [version for version in found if version.state == "published" and not version.current]
+    kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    fitting = [version for version in kept if to is None or version.version.startswith(to)]
+    if not fitting:
+        names = ", ".join(version.version[:12] for version in kept) or "none"
+        raise LayerError(
+            f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
+            "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
+        )
+    if not equal.is_whole(connection, fitting[0].relation, fitting[0].rows):
+        raise LayerError(
+            f"{layer.title}: version {fitting[0].version[:12]} is not published: its table"
+            f" flux_versions.{fitting[0].relation} is gone or has lost rows.",
+            "Choose another version (`flux-assets versions`), or load the release it came from.",
+        )
+    if to is not None and len({version.version for version in fitting}) > 1:
+        raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
+    return fitting[0]
