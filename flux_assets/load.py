@@ -15,7 +15,7 @@ from typing import Literal
 
 import psycopg
 
-from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal, prove_equal
+from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import equal, ledger, publish, register, shape, stage
 from flux_assets.postgis.audit import AuditResult
@@ -131,9 +131,7 @@ def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: int, public: sha
         run_id=shop.options.run_id,
     )
     published = register.live_version(shop.control, shop.layer)
-    candidate = make_candidate(shop, file, version, public, published)
-    prove_equal(shop.control, shop.layer, version.relation, public)
-    return candidate
+    return make_candidate(shop, file, version, public, published)
 
 
 def _tidy(shop: Workshop) -> None:

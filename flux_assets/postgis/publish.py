@@ -13,7 +13,7 @@ from time import perf_counter
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.postgis import catalog, ddl, ledger, register, stage
+from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage
 from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, in_short_transaction
@@ -35,7 +35,8 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
     """Swap the version in; returns the milliseconds for which the public name was locked exclusively.
 
     Readers see the old version or the new one, whole, and wait for at most the lock's time-out. Raises PublishError
-    when a transaction that has read the table outlives the patience, or when a newer lease exists.
+    when a transaction that has read the table outlives the patience, when a newer lease exists, or, before any lock
+    is taken, when attaching the version would build or scan anything.
     """
     old = register.default_partition(connection, layer)
     waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
@@ -44,6 +45,9 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
     def work() -> None:
         nonlocal locked_ms
         register.hold_newest(connection, layer, swap.lease)
+        if public.oid is not None and not public.changes:
+            # Here, and not before the first attempt: users go on adding indexes while a publish waits.
+            equal.refuse_unequal(connection, layer, swap.version.relation, public.oid)
         register.make_current(connection, layer, swap.version)
         ledger.succeed(
             connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
