@@ -137,7 +137,7 @@ class _Steps:
         try:
             while self._running or not (self._stop.asked or self._active.is_complete):
                 if self._active.check_for_interrupts():
-                    yield self._interrupt()
+                    self._interrupt()
                 if not self._stop.asked:
                     self._start_what_is_ready()
                     yield from self._active.concurrency_event_iterator(self._context)
@@ -176,15 +176,14 @@ class _Steps:
         elif (key := self._running.pop(start)) not in self._running.values():
             self._active.verify_complete(self._context, key)
 
-    def _interrupt(self) -> DagsterEvent:
+    def _interrupt(self) -> None:
         """Asks the running steps to end; asked a second time, waits no longer (sessions end with the process)."""
         if self._stop.asked:
             raise dg.DagsterExecutionInterruptedError
         self._active.mark_interrupted()
         self._stop.request()
-        running = sorted(self._running.values())
-        message = f"Interrupted; stopping {', '.join(running) or 'before the next step'}"
-        return DagsterEvent.engine_event(self._context, message, EngineEventData.interrupted(running))
+        running = ", ".join(sorted(self._running.values()))
+        self._context.log.warning(f"Interrupted; stopping {running or 'before the next step'}")
 
 
 def _run_step(step_context: StepExecutionContext, report: Callable[[DagsterEvent | None], None]) -> None:
