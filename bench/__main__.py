@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,13 +14,14 @@ import click
 from rich.console import Console
 
 from bench import buildings, growth, machine, peers, readers, whole
-from bench.ground import Ground, ground, release, server_facts
+from bench.ground import Ground, ground, release, scattered_keys, server_facts
 from bench.results import Section, finish, show
+from flux_assets.errors import FluxError
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
-EXPERIMENTS = ("buildings", "release", "memory", "linear", "publish", "peers")
+EXPERIMENTS = ("buildings", "scattered", "release", "memory", "linear", "publish", "peers")
 LAYER = "building_footprints"
 
 
@@ -37,19 +40,20 @@ class Wanted:
 @click.option("--seed", default=7, show_default=True, help="Which sample city.")
 @click.option("--pairs", default=5, show_default=True, help="Rounds of the alternated runs.")
 @click.option("--publishes", default=20, show_default=True, help="Publishes under readers.")
+@click.option("--patience", default=0.0, help="Seconds to wait, before each timed run, for others to be quiet.")
 @click.option("--quick", is_flag=True, help="Scale 0.05 and two rounds: does it run? Its ratios mean nothing.")
 @click.option("--only", type=click.Choice(EXPERIMENTS), multiple=True, help="This experiment; may be repeated.")
 @click.option(
     "--settings", type=click.Choice(["stock", "embedded"]), default="stock", show_default=True,
     help="PostgreSQL's own settings, or those of the embedded cluster; for both sides.",
 )  # fmt: skip
-def main(*, quick: bool, only: tuple[str, ...], settings: str, **asked: Any) -> None:
+def main(*, quick: bool, only: tuple[str, ...], settings: str, patience: float, **asked: Any) -> None:
     """Measure loads and publishes of the sample city in a private PostGIS."""
     wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})))
     console = Console(width=None if Console().is_terminal else 200)
     facts = machine.facts()
     sections: list[Section] = []
-    with ground(settings, partial(console.print, highlight=False)) as place:
+    with ground(settings, partial(console.print, highlight=False), patience) as place:
         facts |= {"scale": f"{wanted.scale:g}", "server": f"{settings} settings, autovacuum off: {_server(place)}"}
         for name in only or EXPERIMENTS:
             place.say(f"{name} …")
@@ -65,11 +69,15 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
     def city(scale: float = wanted.scale) -> Release:
         return release(place.say, scale, wanted.seed)
 
+    def scattered() -> Release:
+        return scattered_keys(city(), table, f"scattered-{wanted.scale:g}-{wanted.seed}")
+
     def sizes() -> dict[float, Release]:
         return {size: city(size) for size in (wanted.scale / 4, wanted.scale)}
 
     return {
-        "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs),
+        "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs, "keys in order"),
+        "scattered": lambda: buildings.measure(place, table, scattered(), wanted.pairs, "keys in no order"),
         "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs),
         "memory": lambda: growth.memory(place, table, sizes(), 2),
         "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),
@@ -87,4 +95,8 @@ def _server(place: Ground) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # through the end of `ground`, which stops the server
+    try:
+        main()
+    except FluxError as error:
+        sys.exit(str(error))

@@ -11,7 +11,7 @@ from functools import partial
 from bench import floor, ours, published
 from bench.ground import Ground
 from bench.results import Goal, Section
-from bench.timing import Run, Runs, Side, Spread, alternated, cpu, ratios, seconds
+from bench.timing import Run, Runs, Side, Spread, alternated, cpu, quietest, ratios, seconds
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
@@ -21,15 +21,15 @@ ALONE = ("stage", "index", "analyze", "publish")
 PUBLISHED, OURS, BARE, FLOOR = "published way", "ours, all audits", "ours, audits off", "floor"
 
 
-def measure(ground: Ground, table: StaticTable, release: Release, pairs: int) -> Section:
+def measure(ground: Ground, table: StaticTable, release: Release, pairs: int, keys: str) -> Section:
     """Load the layer again and again into where it has been published already."""
     sides = _sides(ground, table, release)
     runs = alternated(sides, pairs, ground)
     return Section(
-        title=f"{table.name}: one layer, {pairs} rounds in turn",
-        columns=["way", "seconds", "published / it", "CPU s, client + server", "WAL MB"],
+        title=f"{table.name}, {keys}: one layer, {pairs} rounds in turn",
+        columns=["way", "seconds", "published / it", "in the quietest pair", "CPU s, client + server", "WAL MB"],
         rows=[_row(runs, side.name) for side in sides],
-        goals=_goals(runs),
+        goals=_goals(runs, keys),
         notes=[
             "ours: load_layer with force into a published layer, from resolving the version to dropping the old one.",
             f"alone: the steps {' + '.join(ALONE)} of ours with all audits. The warning audits run beside the index"
@@ -78,21 +78,24 @@ def alone(run: Run) -> float:
 def _row(runs: Runs, name: str) -> list[str]:
     found = runs[name]
     wal = Spread(tuple(run.steps["wal_bytes"] / 1e6 for run in found))
-    return [name, seconds(found).text(), ratios(runs[PUBLISHED], found).text(), cpu(found), f"{wal.median:.0f}"]
+    old = runs[PUBLISHED]
+    return [
+        name, seconds(found).text(), ratios(old, found).text(), quietest(old, found), cpu(found), f"{wal.median:.0f}"
+    ]  # fmt: skip
 
 
-def _goals(runs: Runs) -> list[Goal]:
+def _goals(runs: Runs, keys: str) -> list[Goal]:
     whole = ratios(runs[PUBLISHED], runs[OURS])
     steps = ratios(runs[PUBLISHED], runs[OURS], alone)
     bare = ratios(runs[PUBLISHED], runs[BARE])
     floors = Spread(tuple(alone(a) / b.seconds for a, b in zip(runs[OURS], runs[FLOOR], strict=True)))
     bare_floors = ratios(runs[BARE], runs[FLOOR])
     return [
-        _at_least("buildings, all audits inside: published / ours", 1.6, whole),
-        _at_least("buildings, load + index + publish alone (its steps): published / ours", 1.8, steps),
-        _at_least("buildings, audits off, the whole load: published / ours", 1.8, bare),
-        _at_most("buildings, load + index + publish alone (its steps): ours / floor", 1.4, floors),
-        _at_most("buildings, audits off, the whole load: ours / floor", 1.4, bare_floors),
+        _at_least(f"buildings, {keys}, all audits inside: published / ours", 1.6, whole),
+        _at_least(f"buildings, {keys}, load + index + publish alone (its steps): published / ours", 1.8, steps),
+        _at_least(f"buildings, {keys}, audits off, the whole load: published / ours", 1.8, bare),
+        _at_most(f"buildings, {keys}, load + index + publish alone (its steps): ours / floor", 1.4, floors),
+        _at_most(f"buildings, {keys}, audits off, the whole load: ours / floor", 1.4, bare_floors),
     ]
 
 

@@ -13,6 +13,8 @@ from statistics import median
 from time import perf_counter
 from typing import Protocol
 
+import psutil
+
 Steps = Mapping[str, float]
 
 
@@ -27,12 +29,18 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One timed run: seconds on the clock, and of CPU: of this process with its programs, and of the server."""
+    """One timed run: seconds on the clock, and of CPU: of this process with its programs, of the server, of others."""
 
     seconds: float
     client_cpu: float
     server_cpu: float
+    other_cpu: float
     steps: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def disturbed(self) -> float:
+        """The share of the machine that others had meanwhile; above a few hundredths the clock says little."""
+        return self.other_cpu / self.seconds / (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -70,18 +78,18 @@ def alternated(sides: Sequence[Side], pairs: int, place: Place) -> Runs:
             side.ready()
             run = timed(side.run, place)
             runs[side.name].append(run)
-            place.say(
-                f"  {number + 1}/{pairs} {side.name}: {run.seconds:.2f} s (load average {os.getloadavg()[0]:.1f})"
-            )
+            place.say(f"  {number + 1}/{pairs} {side.name}: {run.seconds:.2f} s ({run.disturbed:.0%} for others)")
     return runs
 
 
 def timed(work: Callable[[], Steps | None], place: Place) -> Run:
     """Run once and look at the clocks."""
-    server, client, begun = place.server_cpu(), _client_cpu(), perf_counter()
+    server, client, busy, begun = place.server_cpu(), _client_cpu(), _busy_cpu(), perf_counter()
     steps = dict(work() or {})
-    took = perf_counter() - begun
-    return Run(seconds=took, client_cpu=_client_cpu() - client, server_cpu=place.server_cpu() - server, steps=steps)
+    took, busy, client = perf_counter() - begun, _busy_cpu() - busy, _client_cpu() - client
+    server = place.server_cpu() - server
+    other = max(0.0, busy - client - server)
+    return Run(seconds=took, client_cpu=client, server_cpu=server, other_cpu=other, steps=steps)
 
 
 def seconds(runs: Sequence[Run]) -> Spread:
@@ -94,10 +102,22 @@ def ratios(slow: Sequence[Run], fast: Sequence[Run], of: Callable[[Run], float] 
     return Spread(tuple(a.seconds / of(b) for a, b in zip(slow, fast, strict=True)))
 
 
+def quietest(slow: Sequence[Run], fast: Sequence[Run]) -> str:
+    """The ratio of the pair in which others had least of the machine."""
+    pair = min(zip(slow, fast, strict=True), key=lambda pair: max(run.disturbed for run in pair))
+    return f"{pair[0].seconds / pair[1].seconds:.2f} ({max(run.disturbed for run in pair):.0%} for others)"
+
+
 def cpu(runs: Sequence[Run]) -> str:
     """CPU seconds of client and server, medians: less moved by what else the machine does than the clock is."""
     client, server = (median(getattr(run, name) for run in runs) for name in ("client_cpu", "server_cpu"))
     return f"{client:.1f} + {server:.1f}"
+
+
+def _busy_cpu() -> float:
+    """CPU seconds that the whole machine has worked, or had taken away by its host."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + getattr(times, "steal", 0.0))
 
 
 def _client_cpu() -> float:

@@ -15,7 +15,7 @@ from time import perf_counter
 from bench import ours, published
 from bench.ground import Ground
 from bench.results import Goal, Section
-from bench.timing import Runs, Side, Spread, alternated, cpu, ratios, seconds
+from bench.timing import Runs, Side, Spread, alternated, cpu, quietest, ratios, seconds
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
 from flux_assets.settings import REPOSITORY
@@ -59,11 +59,11 @@ def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, p
     layers = _unchanged(tables, release, places["bench_ours"])
     return Section(
         title=f"The whole release of {len(tables)} layers into an empty database, {pairs} rounds in turn",
-        columns=["way", "seconds", "published / it", "CPU s, client + server"],
+        columns=["way", "seconds", "published / it", "in the quietest pair", "CPU s, client + server"],
         rows=[
             *(_row(runs, side.name) for side in sides),
             ["ours, the whole command again, nothing changed", seconds(again[COMMAND]).text(), "", ""],
-            ["ours, one unchanged layer, in process", layers.text(3), "", ""],
+            ["ours, one unchanged layer, in process", layers.text(3), "", "", ""],
         ],
         goals=_goals(runs, again, layers),
         notes=[
@@ -92,7 +92,8 @@ def _unchanged(tables: tuple[StaticTable, ...], release: Release, target: Target
 
 
 def _row(runs: Runs, name: str) -> list[str]:
-    return [name, seconds(runs[name]).text(1), ratios(runs[PUBLISHED], runs[name]).text(), cpu(runs[name])]
+    old, found = runs[PUBLISHED], runs[name]
+    return [name, seconds(found).text(1), ratios(old, found).text(), quietest(old, found), cpu(found)]
 
 
 def _slowest(runs: Runs) -> str:
