@@ -17,8 +17,9 @@ from flux_assets.errors import PublishError
 from flux_assets.postgis.catalog import blockers
 from flux_assets.postgis.connect import Stop
 
-# Readers that come while we wait for the lock queue behind us: well under the 100 ms that they are promised.
-LOCK_TIMEOUT_MS = 50
+# Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
+# version: together under the 100 ms that readers are promised.
+LOCK_TIMEOUT_MS = 40
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 
 
@@ -39,7 +40,7 @@ def in_short_transaction(
     waiting_for: list[int],
     doing: str,
 ) -> None:
-    """Run `work` in a transaction that gives up a lock after 50 ms, again and again until it succeeds.
+    """Run `work` in a transaction that gives up a lock after 40 ms, again and again until it succeeds.
 
     `waiting_for` are the OIDs of the tables whose holders are named. Nobody is ever terminated: raises PublishError
     naming the blocking sessions when the patience is over.
@@ -52,7 +53,7 @@ def in_short_transaction(
             with connection.transaction():
                 connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
                 work()
-        except errors.LockNotAvailable:
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             pass
         else:
             return

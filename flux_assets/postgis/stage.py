@@ -59,8 +59,13 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
 
 
 def analyze(session: psycopg.Connection, table: sql.Identifier) -> None:
-    """Collect the planner's statistics; of a public table this does its version as well."""
-    session.execute(sql.SQL("ANALYZE {}").format(table))
+    """Collect the planner's statistics; of a public table this does its version as well.
+
+    Gives up with LockNotAvailable when somebody else's maintenance holds the table for ten seconds.
+    """
+    with session.transaction():
+        session.execute("SET LOCAL lock_timeout = '10s'")
+        session.execute(sql.SQL("ANALYZE {}").format(table))
 
 
 def analyze_roughly(session: psycopg.Connection, table: sql.Identifier) -> None:
