@@ -16,12 +16,16 @@ import psycopg
 from flux_assets.errors import LayerError, TargetError
 
 APPLICATION = "flux_assets"
-# Compiling a query costs more than any of ours gains by it; a load that waits for its turn must not be cut off.
+# What the environment, a role or a database may have set otherwise. In another encoding the server would convert
+# what COPY sends; times and index definitions are read as text; a load that waits for its turn, or whose control
+# session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by it.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = """
-SET timezone = 'UTC'; SET jit = off; SET client_min_messages = warning; SET idle_in_transaction_session_timeout = 0;
-SET statement_timeout = 0; SET lock_timeout = 0
+SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET quote_all_identifiers = off;
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;
+SET idle_in_transaction_session_timeout = 0; SET jit = off; SET client_min_messages = warning
 """
+_SINCE_17 = "SET transaction_timeout = 0"
 
 
 class Stop:
@@ -96,4 +100,6 @@ class Target:
             ) from error
         with connection, (stop or Stop()).watching(connection):
             connection.execute(_SETTINGS)
+            if connection.info.server_version >= 170000:
+                connection.execute(_SINCE_17)
             yield connection
