@@ -43,7 +43,8 @@ ORDER BY 1
 """
 _BLOCKERS = """
 SELECT DISTINCT session.pid, session.usename AS username, session.application_name AS application,
-       session.state, coalesce(extract(epoch FROM clock_timestamp() - session.xact_start), 0)::float8 AS age_seconds
+       session.state,
+       coalesce(greatest(0, extract(epoch FROM statement_timestamp() - session.xact_start)), 0)::float8 AS age_seconds
 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
 WHERE held.relation = ANY (%s::oid[]) AND held.granted AND held.pid <> pg_backend_pid()
   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
