@@ -2,14 +2,20 @@
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from flux_assets import load, rollback
 from flux_assets.errors import PublishError
-from flux_assets.postgis import catalog, equal
+from flux_assets.load_options import LoadOptions
+from flux_assets.postgis import catalog, equal, publish
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.publish import Swap
+from flux_assets.postgis.shape import Public
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
@@ -69,3 +75,61 @@ def test_an_index_that_came_while_a_publish_waited_is_not_built_under_its_lock(
     assert any("was staged and audited before" in line for line in loader.log)
     assert sql("SELECT count(*) FROM poles") == [(70,)]
     assert sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'late'::regclass") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE INDEX ON poles (name)"],
+        ["CREATE INDEX ON poles (score)", "CREATE INDEX ON poles (score)"],
+        ["CREATE UNIQUE INDEX ON poles (id)"],
+        ["ALTER TABLE poles ADD UNIQUE (id)"],
+        ["CREATE UNIQUE INDEX ON poles (id, code)", "ALTER TABLE poles ADD UNIQUE (id, code)"],
+    ],
+)
+def test_an_index_that_is_like_another_is_not_built_under_the_lock_either(
+    loader: Loader, sql: Sql, target: Target, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    """Attaching takes one index of the version for each of the public table, and builds what it does not find."""
+    for statement in statements:
+        sql(statement)
+    counts: list[tuple[int, int]] = []
+
+    def counted(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap, patience: Patience) -> float:
+        before = indexes(sql, swap.version.relation)
+        locked_ms = publish.publish(connection, layer, public, swap, patience)
+        counts.append((before, indexes(sql, swap.version.relation)))
+        return locked_ms
+
+    for module in (load, rollback):
+        monkeypatch.setattr(module, "publish", SimpleNamespace(publish=counted, clean_up=publish.clean_up))
+    loader.load(made_up(), rows(70))
+    rollback.rollback(made_up(), target, LoadOptions(), loader.log.append)
+    assert sql("SELECT count(*) FROM poles") == [(60,)]
+    assert [before for before, _ in counts] == [after for _, after in counts]
+
+
+def indexes(sql: Sql, relation: str) -> int:
+    ((count,),) = sql("SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass", f"flux_versions.{relation}")
+    return count
+
+
+def test_a_check_that_is_not_valid_keeps_nothing_from_being_published(loader: Loader, sql: Sql, target: Target) -> None:
+    sql("ALTER TABLE poles ADD CONSTRAINT low CHECK (code < 65) NOT VALID")
+    loader.load(made_up(), rows(65))
+    sql("ALTER TABLE poles VALIDATE CONSTRAINT low")
+    rollback.rollback(made_up(), target, LoadOptions(), loader.log.append)
+    assert sql("SELECT count(*) FROM poles") == [(60,)]
+
+
+def test_a_version_made_earlier_gets_a_check_as_it_stands_now(loader: Loader, sql: Sql) -> None:
+    sql("ALTER TABLE poles ADD CONSTRAINT low CHECK (code < 1000)")
+    loader.load(made_up(), rows(70))
+    loader.load(made_up(), rows(80))
+    sql("ALTER TABLE poles DROP CONSTRAINT low")
+    sql("ALTER TABLE poles ADD CONSTRAINT low CHECK (code < 2000)")
+    loader.load(made_up(), rows(70))
+    assert sql("SELECT count(*) FROM poles") == [(70,)]
+    assert sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'low' AND coninhcount = 1") == [
+        ("CHECK ((code < 2000))",)
+    ]

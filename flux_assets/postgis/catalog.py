@@ -95,6 +95,11 @@ class LiveIndex:
         """What must be equal for one index to stand for another."""
         return self.body, self.is_unique
 
+    def stands_for(self, other: LiveIndex) -> bool:
+        """Whether attaching a partition with this index need not build one for `other`, the public table's."""
+        kind, others = (self.is_primary, self.is_constraint), (other.is_primary, other.is_constraint)
+        return self.shape == other.shape and kind == others
+
     def covers(self, method: str, column_names: tuple[str, ...]) -> bool:
         """Whether this is a plain index over just these columns; plain lower-case names need no quotes."""
         return self.body.replace('"', "") == f"{method} ({', '.join(column_names)})"
@@ -111,6 +116,11 @@ class Constraint:
     name: str
     type: str
     definition: str
+
+    def stands_for(self, other: Constraint) -> bool:
+        """Whether this is `other`, the public table's, where that may be NOT VALID and this has been proven."""
+        proven = other.definition.removesuffix(" NOT VALID")
+        return self.name == other.name and self.definition in {other.definition, proven}
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,17 @@ def missing_indexes(
 def _users_indexes(
     connection: psycopg.Connection, table: StaticTable, on: sql.Identifier, standing: list[LiveIndex], public_oid: int
 ) -> Iterator[sql.Composed]:
-    shapes = {live.shape for live in standing}
+    """One for each of the public table's: attaching never lets one index stand for two that are alike."""
+    spare = [live for live in standing if not live.is_primary]
+    coming = [index for index in table.indexes if not any(ddl.same_index(live, index) for live in standing)]
     for live in catalog.indexes(connection, public_oid):
-        declared = live.is_primary or any(ddl.same_index(live, index) for index in table.indexes)
-        if not declared and live.shape not in shapes:
-            shapes.add(live.shape)
+        if live.is_primary:
+            continue
+        if twin := next((mine for mine in spare if mine.shape == live.shape), None):
+            spare.remove(twin)
+        elif declared := next((index for index in coming if ddl.same_index(live, index)), None):
+            coming.remove(declared)
+        else:
             yield ddl.create_equal_index(on, live)
 
 
@@ -85,18 +91,8 @@ def add_constraints(connection: psycopg.Connection, table: StaticTable, relation
         _use_index(connection, on, _unique_index(standing, table.key), "PRIMARY KEY")
     if public_oid is None:
         return
-    for live in catalog.indexes(connection, public_oid):
-        twin = next((mine for mine in standing if mine.shape == live.shape and not mine.is_constraint), None)
-        if live.is_constraint and not live.is_primary and twin:
-            _use_index(connection, on, twin, "UNIQUE")
-    have = {constraint.name: constraint for constraint in catalog.constraints(connection, oid)}
-    for constraint in catalog.constraints(connection, public_oid):
-        if constraint.name not in have:
-            connection.execute(
-                sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                    on, sql.Identifier(constraint.name), sql.SQL(constraint.definition)
-                )
-            )
+    _use_unique_indexes(connection, on, oid, public_oid)
+    _add_checks_and_keys(connection, on, oid, public_oid)
     _require_columns(connection, on, oid, public_oid)
 
 
@@ -115,14 +111,13 @@ def _inequalities(connection: psycopg.Connection, relation: str, public_oid: int
     oid = _oid(connection, relation)
     mine = [live for live in catalog.indexes(connection, oid) if live.valid]
     for live in catalog.indexes(connection, public_oid):
-        if not any(
-            live.shape == own.shape and live.is_primary == own.is_primary and live.is_constraint == own.is_constraint
-            for own in mine
-        ):
+        if own := next((own for own in mine if own.stands_for(live)), None):
+            mine.remove(own)
+        else:
             yield f"an index like {live.name} ({live.body})"
-    constraints = {(own.name, own.definition) for own in catalog.constraints(connection, oid)}
+    constraints = catalog.constraints(connection, oid)
     for theirs in catalog.constraints(connection, public_oid):
-        if (theirs.name, theirs.definition) not in constraints:
+        if not any(own.stands_for(theirs) for own in constraints):
             yield f"the constraint {theirs.name} ({theirs.definition})"
     columns = {own.name: own for own in catalog.columns(connection, oid)}
     public_columns = catalog.columns(connection, public_oid)
@@ -131,6 +126,30 @@ def _inequalities(connection: psycopg.Connection, relation: str, public_oid: int
         if own is None or own.type != column.type or (column.not_null and not own.not_null):
             yield f"the column {column.name} ({column.type}{' NOT NULL' if column.not_null else ''})"
     yield from (f"a public column {name}" for name in columns)
+
+
+def _use_unique_indexes(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
+    """Make a unique constraint of an index for each that the public table has and the version has not."""
+    mine = catalog.indexes(connection, oid)
+    for live in catalog.indexes(connection, public_oid):
+        if live.is_constraint and not live.is_primary:
+            alike = [own for own in mine if own.shape == live.shape and not own.is_primary]
+            # The last: attaching gives the first that fits, constraint or not, to a plain index.
+            for own in sorted(alike, key=lambda own: own.is_constraint)[-1:]:
+                mine.remove(own)
+                if not own.is_constraint:
+                    _use_index(connection, on, own, "UNIQUE")
+
+
+def _add_checks_and_keys(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
+    """Give the version the public table's CHECK constraints and foreign keys, as they now stand there."""
+    mine = {constraint.name: constraint for constraint in catalog.constraints(connection, oid)}
+    for theirs in catalog.constraints(connection, public_oid):
+        own, name = mine.get(theirs.name), sql.Identifier(theirs.name)
+        if own is None or not own.stands_for(theirs):
+            drop = sql.SQL("DROP CONSTRAINT IF EXISTS {}, ").format(name)
+            add = sql.SQL("ADD CONSTRAINT {} {}").format(name, sql.SQL(theirs.definition))
+            connection.execute(sql.SQL("ALTER TABLE {} ").format(on) + drop + add)
 
 
 def _require_columns(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
