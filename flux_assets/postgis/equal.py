@@ -111,8 +111,8 @@ def _inequalities(connection: psycopg.Connection, relation: str, public_oid: int
     oid = _oid(connection, relation)
     mine = [live for live in catalog.indexes(connection, oid) if live.valid]
     for live in catalog.indexes(connection, public_oid):
-        if own := next((own for own in mine if own.stands_for(live)), None):
-            mine.remove(own)
+        if twin := next((own for own in mine if own.stands_for(live)), None):
+            mine.remove(twin)
         else:
             yield f"an index like {live.name} ({live.body})"
     constraints = catalog.constraints(connection, oid)
