@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage
-from flux_assets.postgis.layer import Layer, version_table
+from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, in_short_transaction
 from flux_assets.postgis.register import Version
@@ -89,14 +89,15 @@ def clean_up(
     """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
 
     Call it while holding the layer's lease, so that whatever is still staging belongs to a dead process. `spare` is
-    the lease of a version that must stay. A version that somebody is reading is left for the next run.
+    the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
+    attached stays, whoever attached it.
     """
-    found = [version for version in register.versions(connection, layer) if not version.current]
-    published = sorted((v for v in found if v.state == "published"), key=lambda v: v.published_at or v.staged_at)
-    kept = {v.lease for v in published[len(published) - keep :]} if keep else set()
+    attached = register.default_partition(connection, layer)
+    found = [version for version in register.versions(connection, layer, with_leftovers=True) if not version.current]
+    kept = {version.lease for version in _worth_keeping(connection, layer, found)[:keep]} | {spare}
     dropped = []
     for version in found:
-        if version.lease in kept or version.lease == spare:
+        if version.lease in kept or attached == (VERSIONS, version.relation):
             continue
         try:
             stage.drop(connection, version.relation)
@@ -106,3 +107,11 @@ def clean_up(
         register.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped
+
+
+def _worth_keeping(connection: psycopg.Connection, layer: Layer, found: list[Version]) -> list[Version]:
+    """Published versions with their tables, the newest first; another copy of the current one is no earlier version."""
+    current = {version.version for version in register.versions(connection, layer) if version.current}
+    earlier = [v for v in found if v.state == "published" and v.version not in current]
+    earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    return [version for version in earlier if catalog.find(connection, VERSIONS, version.relation)]

@@ -55,13 +55,18 @@ class Version:
     published_at: datetime | None = None
 
 
-def versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
-    """Every version of the layer whose table still exists by the register, the newest lease first."""
+def versions(connection: psycopg.Connection, layer: Layer, *, with_leftovers: bool = False) -> list[Version]:
+    """Every version of the layer whose table still exists by the register, the newest lease first.
+
+    Leftovers are those whose table exists although the register says that it was dropped: the next run had given
+    the version up before the staging session, whose control session was gone, committed it.
+    """
     with connection.cursor(row_factory=kwargs_row(_read)) as cursor:
         return cursor.execute(
             f"SELECT {_COLUMNS} FROM postgres_sync.layer_versions"  # noqa: S608 - a constant of this module
-            " WHERE schema_name = %s AND layer_name = %s AND state <> 'dropped' ORDER BY lease DESC",
-            [layer.schema, layer.name],
+            " WHERE schema_name = %s AND layer_name = %s AND (state <> 'dropped' OR %s AND to_regclass(format("
+            "'%%I.%%I', %s::text, relation)) IS NOT NULL) ORDER BY lease DESC",
+            [layer.schema, layer.name, with_leftovers, VERSIONS],
         ).fetchall()
 
 
