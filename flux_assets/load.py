@@ -88,10 +88,9 @@ def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version
 
 
 def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: int) -> LoadResult:
-    ledger.close_dead(shop.control, shop.layer)
     patience = shop.options.patience(shop.log)
     public = shape.reconcile(shop.control, shop.layer, patience, accept_change=shop.options.accept_schema_change)
-    ready = None if shop.options.force else _ready_version(shop, wanted)
+    ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
     publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
@@ -106,11 +105,12 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     return _result(shop, "published", file, candidate)
 
 
-def _ready_version(shop: Workshop, wanted: str) -> Version | None:
-    """A version of the wanted id that was audited, or published, before and still has all its rows."""
+def _ready_version(shop: Workshop, wanted: str, public: shape.Public) -> Version | None:
+    """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
     for version in register.versions(shop.control, shop.layer):
         fits = version.version == wanted and version.state in {"staged", "published"} and not version.current
-        if fits and equal.is_whole(shop.control, version.relation, version.rows):
+        whole = fits and equal.is_whole(shop.control, version.relation, version.rows)
+        if whole and shape.has_columns(shop.control, shop.layer, version.relation, public):
             return version
     return None
 
@@ -138,6 +138,7 @@ def _tidy(shop: Workshop) -> None:
     """What may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
+            shape.refresh_comments(shop.control, shop.layer)
             stage.analyze(shop.control, shop.layer.public)
             publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
     except psycopg.Error as error:

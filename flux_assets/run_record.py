@@ -25,9 +25,13 @@ from flux_assets.postgis.prerequisites import prepare
 def recorded(
     layer: Layer, target: Target, options: LoadOptions, sync_type: str
 ) -> Iterator[tuple[psycopg.Connection, Entry]]:
-    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises."""
+    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
+
+    Rows of runs that died are closed first, whatever this run will find to do.
+    """
     with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
         prepare(control, target.schema)
+        ledger.close_dead(control, layer)
         entry = ledger.open_entry(control, layer, sync_type, options.run_id)
         try:
             with translated(layer, options.stop):

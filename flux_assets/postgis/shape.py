@@ -45,7 +45,7 @@ class _Difference:
 def reconcile(connection: psycopg.Connection, layer: Layer, patience: Patience, *, accept_change: bool) -> Public:
     """Make the public table fit the declaration as far as that loses nothing.
 
-    Adds declared columns to it and to every kept version, adds declared plain indexes, brings comments up to date.
+    Adds declared columns to it and to every kept version, and declared plain indexes.
     Raises LayerError for a table that is not ours, SchemaChangeError for a removed or retyped column that was not
     accepted, with the views that read it.
     """
@@ -59,6 +59,15 @@ def reconcile(connection: psycopg.Connection, layer: Layer, patience: Patience, 
         _add_columns(connection, layer, relation.oid, difference.added, patience)
     _add_plain_indexes(connection, layer, relation.oid)
     return Public(relation.oid, changes)
+
+
+def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, public: Public) -> bool:
+    """Whether a version made earlier has the columns that the public table will have once it is attached."""
+    found = catalog.find(connection, VERSIONS, relation)
+    wanted = {column.name: ddl.type_name(column) for column in layer.table.columns}
+    if public.oid is not None:
+        wanted |= {c.name: c.bare_type for c in catalog.columns(connection, public.oid) if c.generated}
+    return found is not None and wanted == {c.name: c.bare_type for c in catalog.columns(connection, found.oid)}
 
 
 def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:
@@ -195,7 +204,7 @@ def _add_columns(
         for table in tables:
             for column in added:
                 connection.execute(
-                    sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+                    sql.SQL("ALTER TABLE IF EXISTS {} ADD COLUMN IF NOT EXISTS {} {}").format(
                         table, sql.Identifier(column.name), sql.SQL(ddl.type_name(column))
                     )
                 )
