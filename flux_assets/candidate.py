@@ -97,9 +97,11 @@ def make_candidate(
         accept_fewer_rows=shop.options.accept_fewer_rows,
         decoded=True,
     )
-    results = _index_and_audit(shop, case, version, public)
-    judged = _judge(shop, case, version, results, stream)
+    results, doubled = _index_and_audit(shop, case, version, public)
+    judged = _judge(shop, case, version, results, stream, refused=doubled is not None)
     _refuse(shop, judged, results, file)
+    if doubled is not None:
+        raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
     return Candidate(judged, stream.facts.csv_bytes)
 
 
@@ -107,7 +109,8 @@ def make_equal(
     control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
 ) -> None:
     """Give a version made earlier what the public table has gained since."""
-    _finish(_start_indexes(control, layer, target, options, relation, public))
+    if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
+        raise doubled
     equal.add_constraints(control, layer.table, relation, public.oid)
 
 
@@ -127,19 +130,21 @@ def _forget(shop: Workshop, version: Version) -> None:
         register.mark_dropped(shop.control, shop.layer, version)
 
 
-def _index_and_audit(shop: Workshop, case: Case, version: Version, public: Public) -> tuple[AuditResult, ...]:
+def _index_and_audit(
+    shop: Workshop, case: Case, version: Version, public: Public
+) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
     with shop.clock.timed("index"):
         building = _start_indexes(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
         warned = audits.run_audits(case, severity="WARN")
         doubled = _finish(building)
-        if not doubled:
+        if doubled is None:
             equal.add_constraints(shop.control, shop.layer.table, version.relation, public.oid)
     with shop.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own ANALYZE follows the swap.
         stage.analyze_roughly(shop.control, case.relation)
     with shop.clock.timed("audit"):
-        return (*audits.run_audits(case, severity="ERROR"), *warned)
+        return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
 
 
 def _start_indexes(
@@ -149,24 +154,33 @@ def _start_indexes(
     return equal.build_side_by_side(target, statements, f"index {layer.name}", options.index_sessions, options.stop)
 
 
-def _finish(building: list[Future[None]]) -> bool:
-    """Wait for all indexes; True when one could not be built because of duplicates, which the audit then names."""
+def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
+    """Wait for all indexes; what the server said when one could not be built because of duplicates."""
     wait(building)
-    problems = [future.exception() for future in building]
-    for problem in problems:
-        if problem is not None and not isinstance(problem, errors.UniqueViolation):
+    doubled = None
+    for future in building:
+        problem = future.exception()
+        if isinstance(problem, errors.UniqueViolation):
+            doubled = problem
+        elif problem is not None:
             raise problem
-    return any(problems)
+    return doubled
 
 
 def _judge(
-    shop: Workshop, case: Case, version: Version, results: tuple[AuditResult, ...], stream: LayerStream
+    shop: Workshop,
+    case: Case,
+    version: Version,
+    results: tuple[AuditResult, ...],
+    stream: LayerStream,
+    *,
+    refused: bool,
 ) -> Version:
     return register.judged(
         shop.control,
         shop.layer,
         version,
-        state="rejected" if audits.refusing(results) else "staged",
+        state="rejected" if refused or audits.refusing(results) else "staged",
         rows=case.rows,
         size=catalog.size_bytes(shop.control, case.relation),
         extent=stream.facts.extent,
