@@ -15,6 +15,11 @@ from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.audits import audits_of
 from flux_assets.spec import StaticTable
 
+_CONSEQUENCE = {
+    "ERROR": "A version that fails it is not published.",
+    "WARN": "A version that fails it is published, with the rows named.",
+}
+
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
     """One check for each audit of the table; a blocking one keeps a version from being published."""
@@ -22,17 +27,19 @@ def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             audit.name,
             asset=table.name,
-            description=audit.description,
-            metadata={"blocks": audit.severity == "ERROR"},
+            description=f"{audit.description} {_CONSEQUENCE[audit.severity]}",
         )
         for audit in audits_of(table)
     ]
 
 
 def check_results(
-    table: StaticTable, audits: Iterable[AuditResult], selected: Collection[str]
+    table: StaticTable, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
-    """The outcomes of the checks that were asked for, with figures, offending keys and the query that finds them."""
+    """The outcomes of the checks that were asked for, with figures, offending keys and the query that finds them.
+
+    `judged` says what they are about, where that is not what readers see.
+    """
     for audit in audits:
         if audit.name in selected:
             yield dg.AssetCheckResult(
@@ -40,7 +47,7 @@ def check_results(
                 check_name=audit.name,
                 passed=audit.passed,
                 severity=dg.AssetCheckSeverity(audit.severity),
-                description=audit.description,
+                description=f"{judged} {audit.description}".strip(),
                 metadata=_metadata(audit),
             )
 

@@ -115,7 +115,7 @@ def _loaded(
     try:
         result = load_layer(table, release.release(log), postgis.target(), _options(context, config), log)
     except AuditError as error:
-        yield from check_results(table, error.audits, selected)
+        yield from check_results(table, error.audits, selected, "Of a version that was not published:")
         raise
     yield from observed(context, table, result.sha256)
     preview = {}

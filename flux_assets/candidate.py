@@ -203,4 +203,5 @@ def _refuse(shop: Workshop, version: Version, results: tuple[AuditResult, ...], 
 
 def _told(result: AuditResult) -> str:
     numbers = ", ".join(f"{name} {value}" for name, value in result.numbers.items())
-    return f"{'; '.join(result.sample)} ({numbers})" if result.sample else numbers
+    more = f"; and {len(result.sample) - 3} more" if len(result.sample) > 3 else ""
+    return f"{'; '.join(result.sample[:3])}{more} ({numbers})" if result.sample else numbers

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
+from click import ClickException
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
@@ -17,13 +18,14 @@ from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine
 
 from flux_assets.embedded.target import dagster_storage_url
+from flux_assets.errors import FluxError
 from flux_assets.settings import load_settings
 
 
 class InstanceStorage(DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
 
-    Raises SettingError or EmbeddedError, which end the `dagster` command with their remedy.
+    Raises ClickException with the sentence and remedy of a SettingError or EmbeddedError.
     """
 
     @classmethod
@@ -34,7 +36,11 @@ class InstanceStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
     ) -> InstanceStorage:
-        return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+        try:
+            return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+        except FluxError as error:
+            # Dagster's commands are click's: this ends them with the sentence and remedy alone, without frames.
+            raise ClickException(str(error)) from error
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keeps connections open between events: a new one for each costs ten times what storing the event does."""

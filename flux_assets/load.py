@@ -97,10 +97,8 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
     with shop.clock.timed("publish"):
         locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
-    shop.log(
-        f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows,"
-        f" locked for {locked_ms:.1f} ms"
-    )
+    locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
+    shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
     _tidy(shop)
     return _result(shop, "published", file, candidate)
 

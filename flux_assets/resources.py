@@ -41,7 +41,7 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The release that layers are loaded from; the sample city where the contract allows it."""
+    """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
     _release: Any = PrivateAttr(default=None)
 

@@ -14,7 +14,9 @@ from flux_assets.errors import LayerError
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import equal, ledger, publish, register, shape, stage
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Version
 from flux_assets.run_record import recorded
@@ -29,6 +31,7 @@ def rollback(
     Raises LayerError when there is none, PublishError when it cannot be swapped in now.
     """
     layer = Layer(target.schema, table)
+    _refuse_hopeless(layer, target, options, to)
     with (
         recorded(layer, target, options, "ROLLBACK") as (control, entry),
         register.leased(control, layer, options.publish_wait, options.stop) as lease,
@@ -40,6 +43,13 @@ def rollback(
         publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
         stage.analyze(control, layer.public)
         return version
+
+
+def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:
+    """Asking for a version that is not there is a question answered, and no failed run for the ledger."""
+    with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
+        prepare(session, target.schema)
+        _kept_version(session, layer, to)
 
 
 def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:

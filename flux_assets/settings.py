@@ -185,7 +185,8 @@ def load_settings() -> Settings:
     try:
         return Settings(_env_file=env_file())
     except ValidationError as error:
-        raise SettingError("; ".join(_said(problem) for problem in error.errors()), "Mend it and try again.") from None
+        said = "; ".join(_said(problem) for problem in error.errors())
+        raise SettingError(f"{said}.", "Correct it and try again.") from None
 
 
 def env_file() -> Path | None:

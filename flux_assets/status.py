@@ -108,7 +108,7 @@ def _status(
 
 def _judged(table: StaticTable | DynamicTable, standing: Standing, run: Run | None, now: datetime) -> tuple[State, str]:
     if standing.broken:
-        return "broken", f"{standing.broken}; load it again"
+        return "broken", f"{standing.broken}; `flux-assets doctor` says what to do"
     if run is not None and run.status != "SUCCESS":
         return _unfinished(run, standing, now)
     if standing.current is not None or (run is not None and isinstance(table, DynamicTable)):

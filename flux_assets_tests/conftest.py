@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ Sql = Callable[..., list[tuple]]
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything of ours is imported by a test: nobody's settings, and a FLUX_HOME of this session's own."""
     worker = hasattr(config, "workerinput")
+    # A suite that a script started in the background would otherwise hand an ignored Ctrl-C on to what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = os.environ.get("FLUX_HOME") if worker else str(HOMES / str(os.getpid()))
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         del os.environ[name]

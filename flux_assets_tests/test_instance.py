@@ -20,7 +20,8 @@ MODULE = """
 import dagster as dg
 
 @dg.asset
-def tiny():
+def tiny(context):
+    context.log.info("a line, so that the run's id is printed")
     print("the asset speaks")
 
 defs = dg.Definitions(assets=[tiny], executor=dg.in_process_executor)

@@ -159,7 +159,17 @@ def test_postgis_is_missing_and_cannot_be_installed_from_here(
 
 
 def test_demo_and_test_see_nobodys_settings(checkout: Path, commands: Path) -> None:
-    flux = ("POSTGRES_URL", "POSTGRES_SCHEMA", "PROFILE", "RELEASE", "RELEASE_TAG", "CONFIG", "ENV_FILE")
+    flux = (
+        "POSTGRES_URL",
+        "POSTGRES_SCHEMA",
+        "PROFILE",
+        "RELEASE",
+        "RELEASE_TAG",
+        "CONFIG",
+        "ENV_FILE",
+        "DISK_LIMIT",
+        "KEEP_VERSIONS",
+    )
     others = ("PGHOST", "PGSERVICE", "PGOPTIONS", "SNOWFLAKE_ACCOUNT", "SNOWFLAKE_PASSWORD", "DAGSTER_HOME")
     theirs = dict.fromkeys([*(f"FLUX_{name}" for name in flux), *others, "DAGSTER_POSTGRES_URL"], "theirs")
     done = run(checkout, "isolated.sh", commands, "env", FLUX_HOME="/mine", PYTHONPATH="/mine", **theirs)

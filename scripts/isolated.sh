@@ -4,7 +4,8 @@ set -euo pipefail
 
 for name in $(compgen -e); do
     case "$name" in
-    FLUX_POSTGRES_* | FLUX_RELEASE* | FLUX_PROFILE | FLUX_CONFIG | PG* | SNOWFLAKE_* | DAGSTER_*) unset "$name" ;;
+    FLUX_HOME) ;;
+    FLUX_* | PG* | SNOWFLAKE_* | DAGSTER_*) unset "$name" ;;
     esac
 done
 export FLUX_ENV_FILE=

@@ -4,9 +4,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export DAGSTER_HOME="${DAGSTER_HOME:-$PWD}"
 home="${FLUX_HOME:-$PWD/.flux}"
+port="${UI_PORT:-3000}"
 mkdir -p "$home"
+
+if [ -f "$home/ui.pid" ] && ps -ww -o args= -p "$(cat "$home/ui.pid")" 2>/dev/null | grep -q "dagster dev"; then
+    echo "The UI of $home runs already (process $(cat "$home/ui.pid")); make down stops it." >&2
+    exit 1
+fi
+if ! .venv/bin/python -c 'import socket, sys
+probe = socket.socket()
+probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+probe.bind(("127.0.0.1", int(sys.argv[1])))' "$port" 2>/dev/null; then
+    echo "Port $port of 127.0.0.1 is taken. Choose another: UI_PORT=3001 make ui" >&2
+    exit 1
+fi
 echo $$ >"$home/ui.pid"
+# Dagster announces that this way of starting it will be replaced one day; nothing for a user to do.
+export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
 # A script's background job begins with the interrupt ignored, and Dagster then ignores both ways of being stopped.
 exec .venv/bin/python -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])' .venv/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+os.execv(sys.argv[1], sys.argv[1:])' .venv/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port "$port"

@@ -95,7 +95,7 @@ class Target:
             )
         except psycopg.OperationalError as error:
             raise TargetError(
-                f"The target database cannot be reached: {str(error).strip()}.",
+                f"The target database cannot be reached: {' '.join(str(error).split()).rstrip('.?')}.",
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
         with connection, (stop or Stop()).watching(connection):

@@ -61,7 +61,7 @@ def in_short_transaction(
         if monotonic() >= deadline:
             raise PublishError(
                 f"{doing[:1].upper()}{doing[1:]} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",
-                "End that transaction and run again; what has been staged and audited is kept.",
+                "End that transaction and run again.",
             )
         if attempt in {0, 4, 16, 64, 256}:
             patience.log(f"{doing} waits for {in_the_way}")

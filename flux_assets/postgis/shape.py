@@ -92,8 +92,8 @@ def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: cata
         raise LayerError(
             f"{layer.title} is {kind.get(relation.kind, 'a relation')} that flux_assets did not make;"
             " it is left as it is.",
-            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux), load again, point its views at"
-            " the new table, then drop the old one.",
+            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux), load again, repeat its"
+            " grants (\\dp shows them) and point its views at the new table, then drop the old one.",
         )
     strategy = catalog.partition_column(connection, relation.oid)
     table = layer.table
