@@ -55,3 +55,10 @@ def test_a_release_that_comes_back_is_loaded_where_users_added_a_generated_colum
     sql("ALTER TABLE poles ADD COLUMN twice int GENERATED ALWAYS AS (code * 2) STORED")
     loader.load(made_up(), rows(5))
     assert sql("SELECT sum(twice) FROM poles") == [(20,)]
+
+
+def test_an_accepted_removal_takes_the_columns_indexes_and_checks_along(loader: Loader, sql: Sql) -> None:
+    sql("CREATE INDEX ON poles (lower(name)) WHERE score > 0")
+    sql("ALTER TABLE poles ADD CHECK (name <> parent_id)")
+    loader.load(made_up(parts=columns(name=None)), rows(6), accept_schema_change=True)
+    assert sql("SELECT count(*) FROM poles") == [(6,)]

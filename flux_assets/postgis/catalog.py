@@ -21,13 +21,19 @@ _INDEXES = """
 SELECT c.relname AS name, i.indisunique AS is_unique, i.indisprimary AS is_primary, i.indisvalid AS valid,
        i.indnullsnotdistinct AS nulls_not_distinct,
        substr(pg_get_indexdef(i.indexrelid), strpos(pg_get_indexdef(i.indexrelid), ' USING ' || am.amname) + 7) AS body,
-       am.amname AS method, con.oid IS NOT NULL AS is_constraint
+       am.amname AS method, con.oid IS NOT NULL AS is_constraint,
+       ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d
+             JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+             WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
+               AND (d.classid, d.objid) IN (('pg_class'::regclass, i.indexrelid), ('pg_constraint'::regclass, con.oid))
+       ) AS columns
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
 LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u')
 WHERE i.indrelid = %s ORDER BY c.relname
 """
 _CONSTRAINTS = """
-SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS definition
+SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS definition,
+       ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS columns
 FROM pg_constraint WHERE conrelid = %s AND contype IN ('c', 'f') ORDER BY conname
 """
 _INBOUND_KEYS = """
@@ -89,6 +95,7 @@ class LiveIndex:
     body: str
     method: str
     is_constraint: bool
+    columns: list[str]
 
     @property
     def shape(self) -> tuple[str, bool]:
@@ -116,6 +123,7 @@ class Constraint:
     name: str
     type: str
     definition: str
+    columns: list[str]
 
     def stands_for(self, other: Constraint) -> bool:
         """Whether this is `other`, the public table's, where that may be NOT VALID and this has been proven."""

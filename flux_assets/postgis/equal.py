@@ -45,25 +45,26 @@ def missing_indexes(
         if not any(live.keeps_unique(key) for live in standing)
     ]
     if public_oid is not None:
-        statements += _users_indexes(connection, table, on, standing, public_oid)
+        statements += _users_indexes(connection, table, relation, standing, public_oid)
     return statements
 
 
 def _users_indexes(
-    connection: psycopg.Connection, table: StaticTable, on: sql.Identifier, standing: list[LiveIndex], public_oid: int
+    connection: psycopg.Connection, table: StaticTable, relation: str, standing: list[LiveIndex], public_oid: int
 ) -> Iterator[sql.Composed]:
     """One for each of the public table's: attaching never lets one index stand for two that are alike."""
     spare = [live for live in standing if not live.is_primary]
     coming = [index for index in table.indexes if not any(ddl.same_index(live, index) for live in standing)]
+    here = _names(connection, relation)
     for live in catalog.indexes(connection, public_oid):
-        if live.is_primary:
+        if live.is_primary or not here.issuperset(live.columns):  # an index goes with a column that is being removed
             continue
         if twin := next((mine for mine in spare if mine.shape == live.shape), None):
             spare.remove(twin)
         elif declared := next((index for index in coming if ddl.same_index(live, index)), None):
             coming.remove(declared)
         else:
-            yield ddl.create_equal_index(on, live)
+            yield ddl.create_equal_index(version_table(relation), live)
 
 
 def build_side_by_side(
@@ -92,7 +93,7 @@ def add_constraints(connection: psycopg.Connection, table: StaticTable, relation
     if public_oid is None:
         return
     _use_unique_indexes(connection, on, oid, public_oid)
-    _add_checks_and_keys(connection, on, oid, public_oid)
+    _add_checks_and_keys(connection, relation, oid, public_oid)
     _require_columns(connection, on, oid, public_oid)
 
 
@@ -141,12 +142,13 @@ def _use_unique_indexes(connection: psycopg.Connection, on: sql.Identifier, oid:
                     _use_index(connection, on, own, "UNIQUE")
 
 
-def _add_checks_and_keys(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
+def _add_checks_and_keys(connection: psycopg.Connection, relation: str, oid: int, public_oid: int) -> None:
     """Give the version the public table's CHECK constraints and foreign keys, as they now stand there."""
+    here, on = _names(connection, relation), version_table(relation)
     mine = {constraint.name: constraint for constraint in catalog.constraints(connection, oid)}
     for theirs in catalog.constraints(connection, public_oid):
         own, name = mine.get(theirs.name), sql.Identifier(theirs.name)
-        if own is None or not own.stands_for(theirs):
+        if here.issuperset(theirs.columns) and not (own and own.stands_for(theirs)):
             drop = sql.SQL("DROP CONSTRAINT IF EXISTS {}, ").format(name)
             add = sql.SQL("ADD CONSTRAINT {} {}").format(name, sql.SQL(theirs.definition))
             connection.execute(sql.SQL("ALTER TABLE {} ").format(on) + drop + add)
@@ -168,6 +170,10 @@ def _use_index(connection: psycopg.Connection, on: sql.Identifier, index: LiveIn
 
 def _unique_index(standing: list[LiveIndex], key: tuple[str, ...]) -> LiveIndex:
     return next(live for live in standing if live.keeps_unique(key))
+
+
+def _names(connection: psycopg.Connection, relation: str) -> set[str]:
+    return {column.name for column in catalog.columns(connection, _oid(connection, relation))}
 
 
 def _oid(connection: psycopg.Connection, relation: str) -> int:
