@@ -42,6 +42,10 @@ class LayerConfig(dg.Config):
     accept_schema_change: bool = Field(
         default=False, description="Remove or retype columns of the public table as the declaration now says."
     )
+    take_over: bool = Field(
+        default=False,
+        description="Rename a plain table of the layer's name, left by another loader, when the new one is ready.",
+    )
 
 
 class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
@@ -144,6 +148,7 @@ def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOpti
         force=config.force,
         accept_fewer_rows=config.accept_fewer_rows,
         accept_schema_change=config.accept_schema_change,
+        take_over=config.take_over,
         publish_wait=settings.flux_publish_wait,
         keep_versions=settings.flux_keep_versions,
         disk_limit=settings.flux_disk_limit,

@@ -89,7 +89,13 @@ def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version
 
 def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: int) -> LoadResult:
     patience = shop.options.patience(shop.log)
-    public = shape.reconcile(shop.control, shop.layer, patience, accept_change=shop.options.accept_schema_change)
+    public = shape.reconcile(
+        shop.control,
+        shop.layer,
+        patience,
+        accept_change=shop.options.accept_schema_change,
+        take_over=shop.options.take_over,
+    )
     ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
     publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)

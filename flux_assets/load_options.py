@@ -20,6 +20,7 @@ class LoadOptions:
     force: bool = False
     accept_fewer_rows: bool = False
     accept_schema_change: bool = False
+    take_over: bool = False
     publish_wait: timedelta = timedelta(minutes=10)
     keep_versions: int = 1
     disk_limit: int | None = None

@@ -38,7 +38,7 @@ def rollback(
     ):
         ledger.close_dead(control, layer)
         version = _kept_version(control, layer, to)
-        public = shape.reconcile(control, layer, options.patience(log), accept_change=False)
+        public = shape.reconcile(control, layer, options.patience(log))
         make_equal(control, layer, target, options, version.relation, public)
         publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
         stage.analyze(control, layer.public)

@@ -50,8 +50,9 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
     if relation.kind != "p":
         yield _GROUP.failed(
             f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
-            f"Run ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux, load the layer, point its views at the"
-            " new table, then drop the old one.",
+            "Load it with take_over: true: the plain table is renamed once the new one is ready."
+            if relation.kind == "r"
+            else f"Rename it to {layer.name}_before_flux and load the layer.",
         )
         return
     yield from _strange_partitions(session, layer, relation.oid)

@@ -13,7 +13,7 @@ from time import perf_counter
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage
+from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage, takeover
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, in_short_transaction
@@ -40,10 +40,10 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
     """
     old = register.default_partition(connection, layer)
     waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
-    locked_ms = 0.0
+    locked_at = 0.0
 
     def work() -> None:
-        nonlocal locked_ms
+        nonlocal locked_at
         register.hold_newest(connection, layer, swap.lease)
         if public.oid is not None and not public.changes:
             # Here, and not before the first attempt: users go on adding indexes while a publish waits.
@@ -57,16 +57,20 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
             " 'version', %s::text)::text)",
             [layer.schema, layer.name, swap.version.version],
         )
-        for statement in _statements(layer, public, swap, old):
+        granting = [] if public.plain_oid is None else takeover.grants(connection, layer, public.plain_oid)
+        locked_at = 0.0
+        for statement in (*_statements(layer, public, swap, old), *granting):
             connection.execute(statement)
-            locked_ms = locked_ms or perf_counter()
+            locked_at = locked_at or perf_counter()
 
     in_short_transaction(connection, work, patience, waiting_for=waiting_for, doing=f"publishing {layer.title}")
-    return (perf_counter() - locked_ms) * 1000 if public.oid is not None else 0.0
+    return (perf_counter() - locked_at) * 1000 if waiting_for else 0.0
 
 
 def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
     statements: list[sql.Composed] = []
+    if public.plain_oid is not None:
+        statements.append(takeover.rename(layer))
     if public.oid is None:
         statements += ddl.create_public(layer)
     if old is not None:

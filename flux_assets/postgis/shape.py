@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
-from flux_assets.postgis import catalog, ddl, register
+from flux_assets.postgis import catalog, ddl, register, takeover
 from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.locking import Patience, in_short_transaction
@@ -28,10 +28,12 @@ class Public:
     """The public table as found: its OID (None before the first publish) and accepted changes still to be made.
 
     The changes are made to a new version while it is empty, and to the public table while no version is attached.
+    `plain_oid` is a plain table of the same name that gives way at the swap.
     """
 
     oid: int | None
     changes: tuple[Change, ...] = ()
+    plain_oid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,14 @@ class _Difference:
     null_changed: list[sa.Column[object]]
 
 
-def reconcile(connection: psycopg.Connection, layer: Layer, patience: Patience, *, accept_change: bool) -> Public:
+def reconcile(
+    connection: psycopg.Connection,
+    layer: Layer,
+    patience: Patience,
+    *,
+    accept_change: bool = False,
+    take_over: bool = False,
+) -> Public:
     """Make the public table fit the declaration as far as that loses nothing.
 
     Adds declared columns to it and to every kept version, and declared plain indexes.
@@ -52,6 +61,9 @@ def reconcile(connection: psycopg.Connection, layer: Layer, patience: Patience, 
     relation = catalog.find(connection, layer.schema, layer.name)
     if relation is None:
         return Public(None)
+    if relation.kind == "r" and take_over:
+        takeover.announce(connection, layer, relation.oid, patience.log)
+        return Public(None, plain_oid=relation.oid)
     _refuse_foreign(connection, layer, relation)
     difference = _difference(connection, layer.table, relation.oid)
     changes = _accepted_changes(connection, layer, relation.oid, difference, accept_change=accept_change)
@@ -89,11 +101,15 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> None:
     if relation.kind != "p":
         kind = {"r": "a plain table", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
+        take_over = (
+            f"Load with take_over: true: once the new table is ready, this one becomes {takeover.new_name(layer)}, with"
+            " all its rows, and its grants are repeated."
+        )
+        by_hand = f"Rename it to {takeover.new_name(layer)} and load again."
         raise LayerError(
             f"{layer.title} is {kind.get(relation.kind, 'a relation')} that flux_assets did not make;"
             " it is left as it is.",
-            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux), load again, repeat its"
-            " grants (\\dp shows them) and point its views at the new table, then drop the old one.",
+            take_over if relation.kind == "r" else by_hand,
         )
     strategy = catalog.partition_column(connection, relation.oid)
     table = layer.table

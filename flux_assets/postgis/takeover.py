@@ -1,0 +1,62 @@
+"""Taking the name of a plain table that another loader left, without a moment in which readers find nothing.
+
+Here: the statements that rename it and give its grants to the new table, for the publish transaction. The old table
+is never dropped or emptied. Not here: deciding whether that is wanted (shape.py), the transaction (publish.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import LayerError
+from flux_assets.postgis import catalog
+from flux_assets.postgis.layer import Layer
+
+_GRANTS = """
+SELECT privilege_type, NULL AS column_name, grantee::regrole::text, is_grantable
+FROM pg_class, aclexplode(relacl) WHERE oid = %(oid)s AND grantee <> relowner
+UNION ALL
+SELECT acl.privilege_type, attname, acl.grantee::regrole::text, acl.is_grantable
+FROM pg_attribute, aclexplode(attacl) AS acl WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
+"""
+
+
+def new_name(layer: Layer) -> str:
+    """The name that the old table gets."""
+    return f"{layer.name[:51]}_before_flux"
+
+
+def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
+    """Say what will happen at the swap. Raises LayerError when the old table's new name is taken."""
+    if catalog.find(connection, layer.schema, new_name(layer)):
+        raise LayerError(
+            f"{layer.title} cannot be renamed to {new_name(layer)}, for there is a table of that name already.",
+            "Rename or drop one of the two.",
+        )
+    names = [column.name for column in catalog.columns(connection, oid)]
+    views = catalog.dependent_views(connection, oid, names)
+    reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
+    log(f"{layer.title} is a plain table: at the swap it becomes {new_name(layer)}, with all its rows{reading}")
+
+
+def rename(layer: Layer) -> sql.Composed:
+    """Give the old table its new name."""
+    return sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(new_name(layer)))
+
+
+def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
+    """What others may do with the old table, as grants on the new one."""
+    for privilege, column, grantee, grantable in connection.execute(_GRANTS, {"oid": oid}).fetchall():
+        if column is not None and column not in layer.table.column_names:
+            continue
+        yield sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+            sql.SQL(privilege),
+            sql.SQL(" ({})").format(sql.Identifier(column)) if column else sql.SQL(""),
+            layer.public,
+            # regrole shows OID 0, which stands for everybody, as a dash, and quotes names where they need it.
+            sql.SQL("PUBLIC" if grantee == "-" else grantee),
+            sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+        )
