@@ -11,7 +11,7 @@ from flux_assets import load, rollback
 from flux_assets.errors import PublishError
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import catalog, equal, publish
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.publish import Swap
@@ -133,3 +133,13 @@ def test_a_version_made_earlier_gets_a_check_as_it_stands_now(loader: Loader, sq
     assert sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'low' AND coninhcount = 1") == [
         ("CHECK ((code < 2000))",)
     ]
+
+
+def test_indexes_for_which_postgresql_chooses_one_name_are_built_side_by_side(sql: Sql, target: Target) -> None:
+    """It makes the name of an index from its columns, and two sessions may choose it in the same moment."""
+    sql("CREATE TABLE alike (name text)")
+    statements = [psycopg.sql.SQL("CREATE INDEX ON public.alike (name)")] * 8
+    for _ in range(10):
+        for building in equal.build_side_by_side(target, statements, "index alike", 8, Stop()):
+            building.result()
+    assert sql("SELECT count(*) FROM pg_index WHERE indrelid = 'alike'::regclass") == [(80,)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from flux_assets.errors import PublishError
 from flux_assets.postgis import catalog, ddl
@@ -77,11 +77,23 @@ def build_side_by_side(
         stop.check()
         with target.session(purpose, stop) as session:
             find_postgis(session)
-            session.execute(statement)
+            while not _built(session, statement):
+                stop.check()
 
     futures = [pool.submit(build, statement) for statement in statements]
     pool.shutdown(wait=False)
     return futures
+
+
+def _built(session: psycopg.Connection, statement: sql.Composed) -> bool:
+    """False when another session has just taken the name that PostgreSQL chose; next time it chooses another."""
+    try:
+        session.execute(statement)
+    except errors.UniqueViolation as error:
+        if error.diag.schema_name != "pg_catalog":
+            raise
+        return False
+    return True
 
 
 def add_constraints(connection: psycopg.Connection, table: StaticTable, relation: str, public_oid: int | None) -> None:
