@@ -21,7 +21,16 @@ from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
-EXPERIMENTS = ("buildings", "scattered", "release", "memory", "linear", "publish", "peers")
+EXPERIMENTS = (
+    "buildings",
+    "buildings-scattered",
+    "release",
+    "release-scattered",
+    "memory",
+    "linear",
+    "publish",
+    "peers",
+)
 LAYER = "building_footprints"
 
 
@@ -77,8 +86,11 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
 
     return {
         "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs, "keys in order"),
-        "scattered": lambda: buildings.measure(place, table, scattered(), wanted.pairs, "keys in no order"),
-        "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs),
+        "buildings-scattered": lambda: buildings.measure(place, table, scattered(), wanted.pairs, "keys in no order"),
+        "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs, "keys in order"),
+        "release-scattered": lambda: whole.measure(
+            place, static_tables(), scattered(), wanted.pairs, "building keys in no order"
+        ),
         "memory": lambda: growth.memory(place, table, sizes(), 2),
         "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),
         "publish": lambda: readers.measure(place, table, city(), wanted.publishes),

@@ -153,7 +153,7 @@ def first_rows(whole: Release, table: StaticTable, rows: int, name: str) -> Rele
 
 
 def scattered_keys(whole: Release, table: StaticTable, name: str) -> Release:
-    """A release of one file whose rows have each other's numbered keys (`BLDG-00000001`), in no order.
+    """The release, but the rows of one file have each other's numbered keys (`BLDG-00000001`), in no order.
 
     The sample city numbers its rows in the file's order, which is the best case for a table that has its key before
     its rows; identifiers of real data seldom come sorted.
@@ -166,6 +166,9 @@ def scattered_keys(whole: Release, table: StaticTable, name: str) -> Release:
         with gzip.open(path_of(whole, table), "rb") as source, gzip.open(unfinished / table.file_name, "wb", 4) as out:
             out.write(next(source))
             out.writelines(_scattered(line) for line in source)
+        for file in path_of(whole, table).parent.glob("*.csv.gz"):
+            if file.name != table.file_name:
+                (unfinished / file.name).symlink_to(file)
         unfinished.rename(folder)
     return opened(folder)
 

@@ -28,7 +28,7 @@ _SELECT = ["--select", "group:static_layers"]
 _STEP = re.compile(r"- (\w+) - STEP_SUCCESS - .* in ([\d.]+)(m?s)")
 
 
-def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, pairs: int) -> Section:
+def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, pairs: int, keys: str) -> Section:
     """Load everything into an empty database, each way in turn, then twice more with nothing changed."""
     places: dict[str, Target] = {}
 
@@ -58,14 +58,14 @@ def measure(ground: Ground, tables: tuple[StaticTable, ...], release: Release, p
     again = alternated([Side(name=COMMAND, run=partial(command, ground, release))], 3, ground)
     layers = _unchanged(tables, release, places["bench_ours"])
     return Section(
-        title=f"The whole release of {len(tables)} layers into an empty database, {pairs} rounds in turn",
+        title=f"The whole release of {len(tables)} layers, {keys}, into an empty database, {pairs} rounds in turn",
         columns=["way", "seconds", "published / it", "in the quietest pair", "CPU s, client + server"],
         rows=[
             *(_row(runs, side.name) for side in sides),
             ["ours, the whole command again, nothing changed", seconds(again[COMMAND]).text(), "", ""],
             ["ours, one unchanged layer, in process", layers.text(3), "", "", ""],
         ],
-        goals=_goals(runs, again, layers),
+        goals=_goals(runs, again, layers, keys),
         notes=[
             "The database is empty; the server has just been told to write a checkpoint; files are in the page cache.",
             f"the slowest steps in the pool, medians: {_slowest(runs)}",
@@ -103,16 +103,16 @@ def _slowest(runs: Runs) -> str:
     return ", ".join(f"{name} {medians[name]:.2f}" for name in slowest)
 
 
-def _goals(runs: Runs, again: Runs, layers: Spread) -> list[Goal]:
+def _goals(runs: Runs, again: Runs, layers: Spread, keys: str) -> list[Goal]:
     pool, whole = ratios(runs[PUBLISHED], runs[POOL]), ratios(runs[PUBLISHED], runs[COMMAND])
     quick, slowest = seconds(again[COMMAND]), max(layers.values)
     return [
         Goal(
-            claim="whole release, first byte to last publish: published / ours",
+            claim=f"whole release, {keys}, first byte to last publish: published / ours",
             wanted="≥ 2x", measured=f"{pool.text()}x", met=pool.median >= 2,
         ),
         Goal(
-            claim="whole release, the whole command: published / ours",
+            claim=f"whole release, {keys}, the whole command: published / ours",
             wanted="≥ 1.5x", measured=f"{whole.text()}x", met=whole.median >= 1.5,
         ),
         Goal(
