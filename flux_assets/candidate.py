@@ -20,7 +20,7 @@ from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import audits, catalog, equal, register, space, stage
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.ddl import create_version
+from flux_assets.postgis.ddl import create_template, create_version
 from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.prerequisites import find_postgis
 from flux_assets.postgis.register import Version
@@ -80,7 +80,7 @@ def make_candidate(
     need = space.estimate(shop.control, shop.layer, expanded_bytes(path))
     space.refuse_above(shop.layer, need, shop.options.disk_limit)
     register.add_staging(shop.control, shop.layer, version)
-    stream = LayerStream(path, file.file, shop.layer.table)
+    stream = LayerStream(path, file.file, shop.layer.table, sha256=file.sha256)
     try:
         with shop.clock.timed("stage"), described(shop.layer, path, file.file):
             _fill(shop, stream, version, public, need)
@@ -112,15 +112,19 @@ def make_equal(
     if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
         raise doubled
     equal.add_constraints(control, layer.table, relation, public.oid)
+    if public.oid is not None and not public.changes:
+        equal.require_columns(control, relation, public.oid)
 
 
 def _fill(shop: Workshop, stream: LayerStream, version: Version, public: Public, need: space.Need) -> None:
-    create = [create_version(shop.layer, version.relation, like_public=public.oid is not None)]
+    create = [create_version(shop.layer, version.relation, like_template=public.oid is not None)]
     create += [change(version_table(version.relation)) for change in public.changes]
     limit = None if shop.options.disk_limit is None else shop.options.disk_limit - need.kept
     stop = shop.options.stop
     with shop.target.session(f"stage {shop.layer.name}", stop) as session:
         find_postgis(session)
+        if public.oid is not None:
+            session.execute(create_template(shop.layer))
         stage.fill(session, version.relation, create, stream, stream.schema, limit_bytes=limit, stop=stop)
 
 
@@ -136,7 +140,10 @@ def _index_and_audit(
     with shop.clock.timed("index"):
         building = _start_indexes(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
-        warned = audits.run_audits(case, severity="WARN")
+        try:
+            warned = audits.run_audits(case, severity="WARN")
+        finally:
+            wait(building)
         doubled = _finish(building)
         if doubled is None:
             equal.add_constraints(shop.control, shop.layer.table, version.relation, public.oid)

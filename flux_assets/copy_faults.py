@@ -37,4 +37,7 @@ def _record_error(
 ) -> Exception:
     known = column if column in layer.table.column_names else None
     problem = f"PostgreSQL refuses it: {error.diag.message_primary}."
-    return describe_record(path, name, layer.table, record, known, problem, "Mend the file and load again.")
+    remedy = "Mend the file and load again."
+    if isinstance(error, errors.NotNullViolation):
+        remedy = "Mend the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
+    return describe_record(path, name, layer.table, record, known, problem, remedy)

@@ -77,7 +77,9 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
 def _current(shop: Workshop, wanted: str) -> Version | None:
     """The live version when it is the wanted one and nobody asked for it to be loaded again."""
     current = register.live_version(shop.control, shop.layer)
-    return current if current and current.version == wanted and not shop.options.force else None
+    if current is None or current.version != wanted or shop.options.force:
+        return None
+    return current if shape.keeps_declared_columns(shop.control, shop.layer) else None
 
 
 def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:

@@ -213,7 +213,10 @@ def _structure(declaration: _Declaration) -> Iterator[str]:
         yield f"column {column.name} {type_ddl(column)} {'null' if column.nullable else 'not null'}"
     yield f"key {declaration.key}"
     yield from (f"unique {columns}" for columns in declaration.unique_keys)
-    yield from sorted(f"index {index_method(index)} {index_columns(index)}" for index in declaration.indexes)
+    yield from sorted(
+        f"{'unique ' if index.unique else ''}index {index_method(index)} {index_columns(index)}"
+        for index in declaration.indexes
+    )
 
 
 def _problems(declaration: _Declaration) -> Iterator[str]:
@@ -245,6 +248,8 @@ def _column_problems(column: sa.Column[object]) -> Iterator[str]:
         yield f"column {column.name} has no comment"
     if not isinstance(column.type, KNOWN_TYPES):
         yield f"column {column.name} has the type {type_ddl(column)}, which no release file carries"
+    if isinstance(column.type, sa.Numeric) and not isinstance(column.type, sa.Float) and column.type.precision is None:
+        yield f"column {column.name} is numeric without a precision; say Numeric(12, 2) or the like"
     if column.primary_key and column.autoincrement is not False and isinstance(column.type, sa.Integer):
         yield f"column {column.name} would become SERIAL; say autoincrement=False"
     if isinstance(column.type, (Geometry, Geography)):

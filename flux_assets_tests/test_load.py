@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets.errors import AuditError, BusyError, LayerError, SchemaChangeError, TargetError
+from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.live_audit import audit_live
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import register
@@ -203,6 +203,49 @@ def test_a_removed_or_retyped_column_is_the_users_decision(
                      " WHERE attrelid = 'poles'::regclass AND attnum > 0 AND NOT attisdropped"))  # fmt: skip
     assert types.get("score") == (None if column is None else "integer")
     assert sql("SELECT count(*) FROM poles") == [(6,)]
+
+
+@pytest.mark.parametrize("change", ["DROP COLUMN score", "RENAME COLUMN score TO points", "ALTER score TYPE real"])
+def test_a_public_table_that_lost_a_column_is_no_current_version(loader: Loader, sql: Sql, change: str) -> None:
+    loader.load(made_up(), rows(5))
+    sql(f"ALTER TABLE poles {change}")
+    if "DROP" in change:
+        assert loader.load(made_up()).outcome == "published"
+        assert sql("SELECT sum(score) FROM poles") == [(2.5,)]
+    else:
+        with pytest.raises(SchemaChangeError, match=r"points|score"):
+            loader.load(made_up())
+
+
+def test_a_column_may_become_optional_when_that_is_accepted(loader: Loader, sql: Sql) -> None:
+    """A NOT NULL that is not declared may be a user's own, so it stands until the user says otherwise."""
+    strict = made_up(parts=columns(score=sa.Column("score", sa.Double, nullable=False, comment="Share.")))
+    loader.load(strict, rows(5))
+    content = rows(6)
+    content[3]["score"] = None
+    with pytest.raises(RecordError, match=r"line 5.*accept_schema_change: true"):
+        loader.load(made_up(), content)
+    loader.load(made_up(), accept_schema_change=True)
+    assert sql("SELECT count(*), count(score) FROM poles") == [(6, 5)]
+
+
+def test_users_can_change_the_public_table_while_a_load_stages(loader: Loader, sql: Sql) -> None:
+    """Staging must hold no lock on it: an ALTER would wait for the whole COPY, and every reader behind it."""
+    loader.load(made_up(), rows(5))
+    begun: list[int] = []
+
+    class Staging(Stop):
+        def check(self) -> None:
+            if not begun and sql("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '%stage poles%'"
+                                 " AND datname = current_database() AND query LIKE 'COPY%'"):  # fmt: skip
+                begun.append(1)
+                sql("SET lock_timeout = '2s'")
+                sql("DO $$ BEGIN LOCK TABLE ONLY poles IN ACCESS EXCLUSIVE MODE; END $$")
+            super().check()
+
+    loader.load(made_up(), rows(3000), stop=Staging())
+    assert begun
+    assert sql("SELECT count(*) FROM poles") == [(3000,)]
 
 
 def test_rolling_back_over_an_accepted_change_is_refused(loader: Loader, sql: Sql, target: Target) -> None:

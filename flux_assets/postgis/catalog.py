@@ -181,6 +181,15 @@ def inbound_keys(connection: psycopg.Connection, oid: int) -> list[str]:
     return [row[0] for row in connection.execute(_INBOUND_KEYS, [oid])]
 
 
+def looked_up(connection: psycopg.Connection, oid: int) -> list[Relation]:
+    """Tables that the table's own foreign keys point at; changing the table locks them too."""
+    query = (
+        "SELECT DISTINCT c.oid, c.relkind::text FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid"
+        " WHERE k.conrelid = %s AND k.contype = 'f'"
+    )
+    return [Relation(*row) for row in connection.execute(query, [oid])]
+
+
 def partitions(connection: psycopg.Connection, oid: int) -> list[str]:
     """The partitions as `schema.name`."""
     query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1"

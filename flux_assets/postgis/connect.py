@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import LayerError, TargetError
 
@@ -70,6 +71,11 @@ class Stop:
                 self._connections.discard(connection)
 
 
+def _kept_alive(conninfo: str) -> str:
+    """A load's first session says nothing while another one stages: keep what is between from dropping it."""
+    return conninfo if "keepalives_idle" in conninfo_to_dict(conninfo) else make_conninfo(conninfo, keepalives_idle=60)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown."""
@@ -88,7 +94,7 @@ class Target:
         """
         try:
             connection = psycopg.connect(
-                self.conninfo,
+                _kept_alive(self.conninfo),
                 autocommit=True,
                 application_name=f"{APPLICATION} {purpose}"[:63],
                 connect_timeout=15,

@@ -64,15 +64,31 @@ def on_public(index: sa.Index) -> bool:
     return index_method(index) == "btree" and not index.unique
 
 
-def create_version(layer: Layer, relation: str, *, like_public: bool) -> sql.Composed:
-    """A version's table without indexes: like the public one as it stands, or by the declaration when there is none."""
-    if like_public:
-        return sql.SQL(
-            "CREATE TABLE {} (LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED"
-            " INCLUDING STORAGE INCLUDING COMPRESSION)"
-        ).format(version_table(relation), layer.public)
+_TEMPLATE = sql.Identifier("pg_temp", "public_table")
+
+
+def create_template(layer: Layer) -> sql.Composed:
+    """A temporary, empty copy of the public table as it stands.
+
+    LIKE locks the table it copies until the transaction ends, and staging takes long: a user's ALTER would wait for it
+    all, and every reader behind the ALTER. So the public table is copied first, on its own.
+    """
+    return sql.SQL("CREATE {}").format(_like(sql.SQL("TEMP TABLE public_table"), layer.public))
+
+
+def create_version(layer: Layer, relation: str, *, like_template: bool) -> sql.Composed:
+    """A version's table without indexes: like the session's template, or by the declaration when there is none."""
+    if like_template:
+        return sql.SQL("CREATE {}").format(_like(sql.SQL("TABLE {}").format(version_table(relation)), _TEMPLATE))
     definitions = (column_definition(column) for column in layer.table.columns)
     return sql.SQL("CREATE TABLE {} ({})").format(version_table(relation), sql.SQL(", ").join(definitions))
+
+
+def _like(new: sql.Composable, old: sql.Identifier) -> sql.Composed:
+    return sql.SQL(
+        "{} (LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE"
+        " INCLUDING COMPRESSION)"
+    ).format(new, old)
 
 
 def column_definition(column: sa.Column[object]) -> sql.Composed:

@@ -74,8 +74,8 @@ def build_side_by_side(
     pool = ThreadPoolExecutor(max_workers=max(1, sessions), thread_name_prefix="index")
 
     def build(statement: sql.Composed) -> None:
-        stop.check()
         with target.session(purpose, stop) as session:
+            stop.check()
             find_postgis(session)
             while not _built(session, statement):
                 stop.check()
@@ -106,7 +106,6 @@ def add_constraints(connection: psycopg.Connection, table: StaticTable, relation
         return
     _use_unique_indexes(connection, on, oid, public_oid)
     _add_checks_and_keys(connection, relation, oid, public_oid)
-    _require_columns(connection, on, oid, public_oid)
 
 
 def refuse_unequal(connection: psycopg.Connection, layer: Layer, relation: str, public_oid: int) -> None:
@@ -166,7 +165,9 @@ def _add_checks_and_keys(connection: psycopg.Connection, relation: str, oid: int
             connection.execute(sql.SQL("ALTER TABLE {} ").format(on) + drop + add)
 
 
-def _require_columns(connection: psycopg.Connection, on: sql.Identifier, oid: int, public_oid: int) -> None:
+def require_columns(connection: psycopg.Connection, relation: str, public_oid: int) -> None:
+    """Give a version made earlier the NOT NULL that the public table has gained since."""
+    on, oid = version_table(relation), _oid(connection, relation)
     mine = {column.name: column for column in catalog.columns(connection, oid)}
     for column in catalog.columns(connection, public_oid):
         own = mine.get(column.name)

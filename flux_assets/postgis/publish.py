@@ -84,7 +84,8 @@ def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] |
 
 def _locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
     names = [(layer.schema, layer.name), *([old] if old else [])]
-    return [found for found in (catalog.find(connection, *name) for name in names) if found]
+    found = [relation for relation in (catalog.find(connection, *name) for name in names) if relation]
+    return [*found, *(other for relation in found for other in catalog.looked_up(connection, relation.oid))]
 
 
 def clean_up(

@@ -41,7 +41,8 @@ class _Difference:
     added: list[sa.Column[object]]
     removed: list[LiveColumn]
     retyped: list[tuple[LiveColumn, sa.Column[object]]]
-    null_changed: list[sa.Column[object]]
+    required: list[sa.Column[object]]
+    relaxed: list[sa.Column[object]]
 
 
 def reconcile(
@@ -71,6 +72,15 @@ def reconcile(
         _add_columns(connection, layer, relation.oid, difference.added, patience)
     _add_plain_indexes(connection, layer, relation.oid)
     return Public(relation.oid, changes)
+
+
+def keeps_declared_columns(connection: psycopg.Connection, layer: Layer) -> bool:
+    """Whether the public table still has every declared column with its type; what users added does not count."""
+    relation = catalog.find(connection, layer.schema, layer.name)
+    if relation is None:
+        return False
+    difference = _difference(connection, layer.table, relation.oid)
+    return not difference.added and not difference.retyped
 
 
 def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, public: Public) -> bool:
@@ -145,7 +155,8 @@ def _difference(connection: psycopg.Connection, table: StaticTable, oid: int) ->
         added=[column for column in table.columns if column.name not in live],
         removed=[column for name, column in live.items() if name not in table.column_names and not column.generated],
         retyped=[pair for pair in shared if pair[0].bare_type != ddl.type_name(pair[1])],
-        null_changed=[ours for theirs, ours in shared if not ours.nullable and not theirs.not_null],
+        required=[ours for theirs, ours in shared if not ours.nullable and not theirs.not_null],
+        relaxed=[ours for theirs, ours in shared if ours.nullable and theirs.not_null],
     )
 
 
@@ -163,12 +174,11 @@ def _accepted_changes(
     return (
         *(_dropping(column.name) for column in difference.removed),
         *(_retyping(ours) for _, ours in difference.retyped),
-        *(_requiring(column.name) for column in [*difference.null_changed, *_required(difference.added)]),
+        *(_requiring(column.name) for column in difference.required),
+        *(_requiring(column.name) for column in difference.added if not column.nullable),
+        # A NOT NULL that is not declared may be a user's own: it stands unless the change is accepted.
+        *(_relaxing(column.name) for column in difference.relaxed if accept_change),
     )
-
-
-def _required(columns: list[sa.Column[object]]) -> list[sa.Column[object]]:
-    return [column for column in columns if not column.nullable]
 
 
 def _refuse_change(
@@ -208,6 +218,10 @@ def _retyping(column: sa.Column[object]) -> Change:
 
 def _requiring(name: str) -> Change:
     return lambda on: sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL").format(on, sql.Identifier(name))
+
+
+def _relaxing(name: str) -> Change:
+    return lambda on: sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(on, sql.Identifier(name))
 
 
 def _add_columns(
