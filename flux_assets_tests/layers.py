@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
-from flux_assets.release.source import Release
 from geoalchemy2 import Geometry
 
 from flux_assets.load import LoadResult, load_layer
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis.connect import Target
+from flux_assets.release.source import Release
 from flux_assets.spec import Position, Range, Reference, StaticTable
 
 Row = Mapping[str, object]

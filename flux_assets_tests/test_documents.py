@@ -1,0 +1,33 @@
+"""The documents name files, settings and commands that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flux_assets.cli import main
+from flux_assets.settings import REPOSITORY, Settings
+
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PATH = re.compile(r"`((?:flux_assets|flux_assets_tests|sql|docs|scripts|bench|\.ci)/[\w./-]*)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+# Settings that are no field of Settings: they are read before it.
+OTHERS = {"FLUX_ENV_FILE", "DAGSTER_HOME"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_is_there(document: Path) -> None:
+    text = document.read_text()
+    named = {REPOSITORY / path for path in PATH.findall(text)} | {document.parent / link for link in LINK.findall(text)}
+    assert [str(path) for path in named if not path.exists() and "results" not in path.parts] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_is_one(document: Path) -> None:
+    named = set(re.findall(r"`((?:FLUX|DAGSTER|SNOWFLAKE)_[A-Z_]*[A-Z])`", document.read_text()))
+    assert named - OTHERS <= {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_is_one(document: Path) -> None:
+    assert set(re.findall(r"flux-assets ([a-z]+)", document.read_text())) <= set(main.commands)
