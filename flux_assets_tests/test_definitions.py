@@ -102,7 +102,7 @@ def test_larger_layers_go_first(table: StaticTable):
 
 
 @each_layer
-def test_force_is_a_documented_option_that_is_off(table: StaticTable):
+def test_options_are_documented_and_off(table: StaticTable):
     fields = defs.resolve_assets_def(table.name).op.config_schema.config_type.fields
-    assert set(fields) == {"force", "accept_fewer_rows", "accept_schema_change"}
+    assert set(fields) == {"force", "accept_fewer_rows", "accept_schema_change", "take_over"}
     assert all(field.description and field.default_value is False for field in fields.values())
