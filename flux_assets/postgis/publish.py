@@ -69,6 +69,9 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
 
 def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
     statements: list[sql.Composed] = []
+    if public.oid is not None:
+        # DETACH takes this lock anyway; taken first, what it costs readers is counted from its first moment.
+        statements.append(sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(layer.public))
     if public.plain_oid is not None:
         statements.append(takeover.rename(layer))
     if public.oid is None:
