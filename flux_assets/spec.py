@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from typing import Literal
 
 import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
@@ -161,6 +162,40 @@ class RowsTaken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A column computed here, from the rows of another declared table that share a value with this table's row.
+
+    `target` becomes `function` over `of_column` of those rows of `from_table` in which column `there` equals this
+    row's column `here` (and, where given, `where_column` holds one of `where_values`). `count` counts rows and gives
+    0 for none, `avg` is NULL for none, `any` takes the value of one of them: for look-ups by a key.
+    `fills` keeps what the source column of the same target says and only takes the place of its NULLs.
+    A table that is not there gives NULL.
+    """
+
+    target: str
+    from_table: str
+    here: str
+    there: str
+    function: Literal["avg", "count", "any"]
+    of_column: str | None = None
+    where_column: str | None = None
+    where_values: tuple[str, ...] = ()
+    fills: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vanished:
+    """How many rows may vanish from a source table between two syncs before its table here is left alone.
+
+    More than `minimum` rows and more than `share` of the rows held here: a truncated or half-loaded source. Rows that
+    closed or left their window are still in the source and do not count.
+    """
+
+    share: float = 0.2
+    minimum: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class Freshness:
     """How long after the last sync a table is late (`warn`) and not to be trusted (`fail`)."""
 
@@ -172,20 +207,44 @@ class Freshness:
 class DynamicTable(_Declaration):
     """A table kept equal to rows of one Snowflake table, by differences, every few minutes.
 
-    `source` is the Snowflake table's name. `rows_taken` None takes every row. `computed` names the columns that
-    are made on this side (geometry from a position, counts, bookkeeping times) and so have no source column.
+    `source` is the Snowflake table's name. `rows_taken` None takes every row. Columns without a source column are made
+    here: points of `positions`, `derived` ones, `arrived_column` (when the row first came) and `changed_column` (when
+    it last changed here; both in UTC). `change_names` are source columns that date a row's last change, where the
+    source has one: they measure lag and are not stored.
     """
 
     source: str
     source_columns: tuple[SourceColumn, ...]
     rows_taken: RowsTaken | None = None
-    computed: tuple[str, ...] = ()
+    derived: tuple[Derived, ...] = ()
+    arrived_column: str | None = None
+    changed_column: str | None = None
+    change_names: tuple[str, ...] = ("UPDATED_AT",)
+    vanished: Vanished = field(default_factory=Vanished)
     freshness: Freshness = field(default_factory=Freshness)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for problem in _source_problems(self):
             raise DeclarationError(f"table {self.table.name}: {problem}")
+
+    @cached_property
+    def fed(self) -> tuple[str, ...]:
+        """Names of the columns that the source fills, in the table's order."""
+        targets = {column.target for column in self.source_columns}
+        return tuple(name for name in self.column_names if name in targets)
+
+    @cached_property
+    def computed(self) -> tuple[str, ...]:
+        """Names of the columns that are made here alone, each named once for each origin that it has."""
+        points = [position.same_as for position in self.positions]
+        made = [column.target for column in self.derived if not column.fills]
+        return tuple(filter(None, [*points, *made, self.arrived_column, self.changed_column]))
+
+    @cached_property
+    def origins(self) -> tuple[str, ...]:
+        """Names of the tables that derived columns are computed from."""
+        return tuple(dict.fromkeys(column.from_table for column in self.derived))
 
 
 def is_spatial(column: sa.Column[object]) -> bool:
@@ -272,8 +331,24 @@ def _source_problems(declaration: DynamicTable) -> Iterator[str]:
         yield f"columns without an origin: {', '.join(sorted(orphans))}"
     if empty := [column.target for column in declaration.source_columns if not column.names]:
         yield f"source columns without a name: {', '.join(empty)}"
+    yield from (problem for derived in declaration.derived for problem in _derived_problems(declaration, derived))
     rows = declaration.rows_taken
     if rows and (unknown := {rows.status_column, rows.time_column} - set(fed)):
         yield f"its rows are chosen by columns that no source column feeds: {', '.join(sorted(unknown))}"
     if declaration.freshness.warn >= declaration.freshness.fail:
         yield "it would fail before it warns"
+    if not 0 < declaration.vanished.share <= 1:
+        yield "the share of rows that may vanish is not between 0 and 1"
+
+
+def _derived_problems(declaration: DynamicTable, derived: Derived) -> Iterator[str]:
+    if derived.from_table == declaration.name:
+        yield f"{derived.target} is derived from the table itself"
+    if derived.here not in declaration.fed:
+        yield f"{derived.target} is derived by {derived.here}, which no source column feeds"
+    if derived.fills and derived.target not in declaration.fed:
+        yield f"{derived.target} fills the NULLs of a source column that it does not have"
+    if (derived.of_column is None) != (derived.function == "count"):
+        yield f"{derived.target}: count takes rows, avg and any take a column"
+    if (derived.where_column is None) != (not derived.where_values):
+        yield f"{derived.target} has half of a condition"

@@ -11,6 +11,7 @@ from geoalchemy2 import Geography, Geometry
 
 from flux_assets.spec import (
     DeclarationError,
+    Derived,
     DynamicTable,
     Freshness,
     Position,
@@ -19,6 +20,7 @@ from flux_assets.spec import (
     RowsTaken,
     SourceColumn,
     StaticTable,
+    Vanished,
     index_columns,
     index_method,
     is_spatial,
@@ -50,6 +52,15 @@ def dynamic(*parts: sa.schema.SchemaItem, **facts: object) -> DynamicTable:
 
 def fed(*targets: str) -> tuple[SourceColumn, ...]:
     return tuple(SourceColumn(target=target, names=(target.upper(),)) for target in targets)
+
+
+def count(**facts: object) -> Derived:
+    usual = {"target": "beds", "from_table": "beds", "here": "id", "there": "plant", "function": "count"}
+    return Derived(**usual | facts)
+
+
+def derives(**facts: object) -> DynamicTable:
+    return dynamic(key(), text("beds"), derived=(count(**facts),))
 
 
 def rows(status: str, time: str) -> RowsTaken:
@@ -89,8 +100,8 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
         "does not have: geom",
     ),
     "no key to merge by": (lambda: dynamic(text("id")), "no primary key"),
-    "two origins": (lambda: dynamic(computed=("id",)), "two origins: id"),
-    "origin of nothing": (lambda: dynamic(computed=("age",)), "origins of columns it does not have: age"),
+    "two origins": (lambda: dynamic(changed_column="id"), "two origins: id"),
+    "origin of nothing": (lambda: dynamic(arrived_column="age"), "origins of columns it does not have: age"),
     "no origin": (lambda: dynamic(key(), text("name")), "without an origin: name"),
     "unnamed source": (
         lambda: dynamic(source_columns=(SourceColumn(target="id", names=()),)), "source columns without a name: id"
@@ -98,10 +109,17 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     "rows by an unfed column": (
         lambda: dynamic(
             key(), text("state"), text("seen"),
-            source_columns=fed("id", "state"), computed=("seen",), rows_taken=rows("state", "seen"),
+            source_columns=fed("id", "state"), changed_column="seen", rows_taken=rows("state", "seen"),
         ),
         "no source column feeds: seen",
     ),
+    "derived from itself": (lambda: derives(from_table="plants"), "from the table itself"),
+    "derived by an unfed column": (lambda: derives(here="age"), "derived by age, which no source"),
+    "filling what is not there": (lambda: derives(fills=True), "NULLs of a source column"),
+    "a count of a column": (lambda: derives(of_column="x"), "count takes rows"),
+    "a mean of nothing": (lambda: derives(function="avg"), "avg and any take a column"),
+    "half a condition": (lambda: derives(where_column="state"), "half of a condition"),
+    "any number may vanish": (lambda: dynamic(vanished=Vanished(share=0)), "not between 0 and 1"),
     "fails before it warns": (
         lambda: dynamic(freshness=Freshness(warn=timedelta(minutes=5), fail=timedelta(minutes=5))), "before it warns"
     ),
@@ -118,12 +136,16 @@ def test_nonsense_is_refused_with_the_table_named(declare: Callable[[], object],
 def test_sense_is_accepted() -> None:
     table = dynamic(
         key(), text("state"), sa.Column("seen", sa.DateTime, comment="When."), place(),
-        source_columns=fed("id", "state", "seen"), computed=("geom",), rows_taken=rows("state", "seen"),
+        sa.Column("lon", sa.Double, comment="Degrees."), sa.Column("lat", sa.Double, comment="Degrees."),
+        source_columns=fed("id", "state", "seen", "lon", "lat"), rows_taken=rows("state", "seen"),
+        positions=(Position(longitude="lon", latitude="lat", same_as="geom"),),
     )  # fmt: skip
     assert table.name == "plants"
     assert table.description == "Plants."
     assert table.key == ("id",)
-    assert table.column_names == ("id", "state", "seen", "geom")
+    assert table.column_names == ("id", "state", "seen", "geom", "lon", "lat")
+    assert table.fed == ("id", "state", "seen", "lon", "lat")
+    assert table.computed == ("geom",)
     assert [column.name for column in table.spatial_columns] == ["geom"]
 
 

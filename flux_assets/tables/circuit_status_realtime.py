@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import DynamicTable, Position, Range, Reference, SourceColumn
+from flux_assets.spec import Derived, DynamicTable, Position, Range, Reference, SourceColumn
 
 TABLE = DynamicTable(
     table=Table(
@@ -49,14 +49,49 @@ TABLE = DynamicTable(
         SourceColumn(target="status", names=("STATUS",), otherwise="ENERGIZED"),
         SourceColumn(target="customers_served", names=("CUSTOMER_COUNT",)),
     ),
-    computed=(
-        "load_percent",
-        "outage_count",
-        "last_updated",
-        "substation_name",
-        "avg_load_percent",
-        "avg_health_score",
-        "centroid_lat",
-        "centroid_lon",
+    derived=(
+        *(
+            Derived(
+                target=target,
+                from_table="grid_assets_cache",
+                here="circuit_id",
+                there="circuit_id",
+                function="avg",
+                of_column=column,
+            )
+            for target, column in (
+                ("load_percent", "load_percent"),
+                ("avg_load_percent", "load_percent"),
+                ("avg_health_score", "health_score"),
+                ("centroid_lat", "latitude"),
+                ("centroid_lon", "longitude"),
+            )
+        ),
+        Derived(
+            target="substation_name",
+            from_table="substations",
+            here="substation_id",
+            there="substation_id",
+            function="any",
+            of_column="substation_name",
+        ),
+        Derived(
+            target="customers_served",
+            from_table="meter_locations_enhanced",
+            here="circuit_id",
+            there="circuit_id",
+            function="count",
+            fills=True,
+        ),
+        Derived(
+            target="outage_count",
+            from_table="outage_restoration_tracker",
+            here="circuit_id",
+            there="circuit_id",
+            function="count",
+            where_column="status",
+            where_values=("ACTIVE", "ASSIGNED", "IN_PROGRESS"),
+        ),
     ),
+    changed_column="last_updated",
 )

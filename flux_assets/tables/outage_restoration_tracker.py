@@ -69,5 +69,6 @@ TABLE = DynamicTable(
         time_column="start_time",
         window=timedelta(days=7),
     ),
-    computed=("geom", "created_at", "updated_at"),
+    arrived_column="created_at",
+    changed_column="updated_at",
 )

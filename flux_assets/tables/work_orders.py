@@ -68,5 +68,6 @@ TABLE = DynamicTable(
         time_column="scheduled_start",
         window=timedelta(days=30),
     ),
-    computed=("geom", "created_at", "updated_at"),
+    arrived_column="created_at",
+    changed_column="updated_at",
 )
