@@ -346,8 +346,6 @@ def _derived_problems(declaration: DynamicTable, derived: Derived) -> Iterator[s
         yield f"{derived.target} is derived from the table itself"
     if derived.here not in declaration.fed:
         yield f"{derived.target} is derived by {derived.here}, which no source column feeds"
-    if derived.fills and derived.target not in declaration.fed:
-        yield f"{derived.target} fills the NULLs of a source column that it does not have"
     if (derived.of_column is None) != (derived.function == "count"):
         yield f"{derived.target}: count takes rows, avg and any take a column"
     if (derived.where_column is None) != (not derived.where_values):

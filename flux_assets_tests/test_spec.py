@@ -115,7 +115,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "derived from itself": (lambda: derives(from_table="plants"), "from the table itself"),
     "derived by an unfed column": (lambda: derives(here="age"), "derived by age, which no source"),
-    "filling what is not there": (lambda: derives(fills=True), "NULLs of a source column"),
+    "filling what is not there": (lambda: derives(fills=True), "without an origin: beds"),
     "a count of a column": (lambda: derives(of_column="x"), "count takes rows"),
     "a mean of nothing": (lambda: derives(function="avg"), "avg and any take a column"),
     "half a condition": (lambda: derives(where_column="state"), "half of a condition"),
