@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from bench import buildings, growth, machine, peers, readers, whole
-from bench.ground import Ground, ground, release, scattered_keys, server_facts
+from bench.ground import Ground, ground, keys_in_order, release, server_facts
 from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
 from flux_assets.release.source import Release
@@ -23,9 +23,9 @@ from flux_assets.tables import static_tables
 
 EXPERIMENTS = (
     "buildings",
-    "buildings-scattered",
+    "buildings-in-order",
     "release",
-    "release-scattered",
+    "release-in-order",
     "memory",
     "linear",
     "publish",
@@ -78,18 +78,20 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
     def city(scale: float = wanted.scale) -> Release:
         return release(place.say, scale, wanted.seed)
 
-    def scattered() -> Release:
-        return scattered_keys(city(), table, f"scattered-{wanted.scale:g}-{wanted.seed}")
+    def in_order() -> Release:
+        return keys_in_order(city(), table, f"in-order-{wanted.scale:g}-{wanted.seed}")
 
     def sizes() -> dict[float, Release]:
         return {size: city(size) for size in (wanted.scale / 4, wanted.scale)}
 
     return {
-        "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs, "keys in order"),
-        "buildings-scattered": lambda: buildings.measure(place, table, scattered(), wanted.pairs, "keys in no order"),
-        "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs, "keys in order"),
-        "release-scattered": lambda: whole.measure(
-            place, static_tables(), scattered(), wanted.pairs, "building keys in no order"
+        "buildings": lambda: buildings.measure(place, table, city(), wanted.pairs, "ids in no order"),
+        "buildings-in-order": lambda: buildings.measure(
+            place, table, in_order(), wanted.pairs, "ids in the file's order"
+        ),
+        "release": lambda: whole.measure(place, static_tables(), city(), wanted.pairs, "building ids in no order"),
+        "release-in-order": lambda: whole.measure(
+            place, static_tables(), in_order(), wanted.pairs, "building ids in the file's order"
         ),
         "memory": lambda: growth.memory(place, table, sizes(), 2),
         "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),

@@ -152,11 +152,10 @@ def first_rows(whole: Release, table: StaticTable, rows: int, name: str) -> Rele
     return opened(folder)
 
 
-def scattered_keys(whole: Release, table: StaticTable, name: str) -> Release:
-    """The release, but the rows of one file have each other's numbered keys (`BLDG-00000001`), in no order.
+def keys_in_order(whole: Release, table: StaticTable, name: str) -> Release:
+    """The release, but the rows of one file are numbered in the file's order (`BLDG-00000001`), as wide as before.
 
-    The sample city numbers its rows in the file's order, which is the best case for a table that has its key before
-    its rows; identifiers of real data seldom come sorted.
+    The best case for a table that has its key before its rows; the rows hold no newlines within values.
     """
     folder = WORK / name
     if not folder.is_dir():
@@ -165,7 +164,7 @@ def scattered_keys(whole: Release, table: StaticTable, name: str) -> Release:
         unfinished.mkdir()
         with gzip.open(path_of(whole, table), "rb") as source, gzip.open(unfinished / table.file_name, "wb", 4) as out:
             out.write(next(source))
-            out.writelines(_scattered(line) for line in source)
+            out.writelines(_numbered(line, number) for number, line in enumerate(source, 1))
         for file in path_of(whole, table).parent.glob("*.csv.gz"):
             if file.name != table.file_name:
                 (unfinished / file.name).symlink_to(file)
@@ -173,12 +172,10 @@ def scattered_keys(whole: Release, table: StaticTable, name: str) -> Release:
     return opened(folder)
 
 
-def _scattered(line: bytes) -> bytes:
-    """The number moved to another place of the same width; one to one, since the factor and 10 share no divisor."""
+def _numbered(line: bytes, number: int) -> bytes:
     key, _, rest = line.partition(b",")
-    stem, _, number = key.rpartition(b"-")
-    width = len(number)
-    return b"%s-%0*d,%s" % (stem, width, int(number) * 61_803_399 % 10**width, rest)
+    stem, _, mixed = key.rpartition(b"-")
+    return b"%s-%0*d,%s" % (stem, len(mixed), number, rest)
 
 
 def path_of(release: Release, table: StaticTable) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import shapely
 from pyproj import Geod
 
+from flux_assets.embedded.city import csv_text
 from flux_assets_tests.sample_cities import column, geometries, numbers, rows
 
 EARTH = Geod(ellps="WGS84")
@@ -121,6 +124,25 @@ def test_waters_are_of_all_kinds() -> None:
 def test_acres_are_those_of_the_geometry() -> None:
     areas = [abs(EARTH.geometry_area_perimeter(shapely.force_2d(shape))[0]) for shape in geometries("osm_water")]
     assert numbers("osm_water", "acres") == pytest.approx(np.array(areas) / 4046.8564224, rel=2e-3, abs=0.006)
+
+
+def test_identifiers_of_buildings_are_stable_and_unique_and_do_not_follow_the_file() -> None:
+    """As those of registers that hand out GUIDs or hashes: the next row's is as often the smaller one."""
+    identifiers = column("building_footprints", "building_id")
+    assert identifiers[:3] == ["BLDG-514E28B7", "BLDG-30F4C306", "BLDG-85F0B427"]
+    assert len(set(identifiers)) == len(identifiers)
+    assert {len(text) for text in identifiers} == {13}
+    rising = sum(first < second for first, second in pairwise(identifiers))
+    assert 0.45 < rising / len(identifiers) < 0.55
+
+
+@pytest.mark.parametrize("first", [1, 65_530, 2_670_000])
+def test_scattered_identifiers_are_those_of_their_numbers_wherever_a_chunk_begins(first: int) -> None:
+    numbered = range(first, first + 20)
+    whole = csv_text.scattered_identifiers("B", numbered)
+    parts = [csv_text.scattered_identifiers("B", range(number, number + 1)) for number in numbered]
+    assert whole == [text for part in parts for text in part]
+    assert len(set(whole)) == 20
 
 
 def test_identifiers_of_waters_are_unique_and_large() -> None:

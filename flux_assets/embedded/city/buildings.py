@@ -60,7 +60,8 @@ def _chunk(city: City, cell: Cell, lots: Lots, first: int) -> Chunk:
     return Chunk(
         count=len(order),
         columns={
-            "building_id": csv_text.identifiers("BLDG-", range(first, first + len(order)), 8),
+            # As in registers that hand out GUIDs or hashes: rows lie in the file by place, and ids do not follow it.
+            "building_id": csv_text.scattered_identifiers("BLDG-", range(first, first + len(order))),
             "building_name": _names(random, use),
             "building_type": _types(random, use),
             "height_meters": csv_text.floats(height),

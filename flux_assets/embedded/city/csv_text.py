@@ -45,6 +45,18 @@ def identifiers(prefix: str, numbers: npt.NDArray[np.int64] | range, digits: int
     return [f"{prefix}{number:0{digits}d}" if number >= 0 else NULL for number in numbers]
 
 
+def scattered_identifiers(prefix: str, numbers: range) -> list[str]:
+    """Identifiers such as BLDG-514E28B7: as stable as the numbers and one to one with them, but in no order.
+
+    The final mix of MurmurHash3, which maps 32 bits onto themselves; `numbers` lie below 2**32.
+    """
+    mixed = np.arange(numbers.start, numbers.stop, dtype=np.uint32)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        mixed ^= mixed >> np.uint32(shift)
+        mixed *= np.uint32(factor)
+    return [f"{prefix}{number:08X}" for number in mixed.tolist()]
+
+
 def times(values: npt.NDArray[np.datetime64]) -> list[str]:
     """Timestamps to the second, or days when the array holds days."""
     return [text.replace("T", " ") for text in np.datetime_as_string(values).tolist()]
