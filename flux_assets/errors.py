@@ -94,6 +94,32 @@ class BusyError(LayerError):
     """Another process is loading the same layer."""
 
 
+class SyncError(FluxError):
+    """One dynamic table could not be synced; it is as it was before.
+
+    `audits` are results of audits (postgis.audit.AuditResult) that led to it, where any did.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", audits: Sequence[Any] = ()) -> None:
+        self.audits = tuple(audits)
+        super().__init__(problem, remedy)
+
+
+class WarehouseError(FluxError):
+    """Snowflake cannot be used: sign-in, session, network or a statement that is refused for all tables alike.
+
+    `curable` says that the same may work when it is tried again, on a new session.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *, curable: bool = False) -> None:
+        self.curable = curable
+        super().__init__(problem, remedy)
+
+
+class SourceError(FluxError):
+    """One table's source cannot be used as it is: object, column, type or value; other tables can go on."""
+
+
 class EmbeddedError(FluxError):
     """The embedded PostGIS or stand-in could not be found, made or started."""
 

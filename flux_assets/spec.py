@@ -61,7 +61,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Declaration:
+class Declaration:
     """What static and dynamic tables have in common. `table` is the SQLAlchemy table, comments and indexes included."""
 
     table: sa.Table
@@ -118,7 +118,7 @@ class _Declaration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StaticTable(_Declaration):
+class StaticTable(Declaration):
     """A layer loaded whole from one file of a release and published as a version.
 
     `release_rows` is the row count of the published release at scale 1; the sample city aims at it.
@@ -204,7 +204,7 @@ class Freshness:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynamicTable(_Declaration):
+class DynamicTable(Declaration):
     """A table kept equal to rows of one Snowflake table, by differences, every few minutes.
 
     `source` is the Snowflake table's name. `rows_taken` None takes every row. Columns without a source column are made
@@ -267,7 +267,7 @@ def index_method(index: sa.Index) -> str:
     return str(index.dialect_options["postgresql"]["using"] or "btree")
 
 
-def _structure(declaration: _Declaration) -> Iterator[str]:
+def _structure(declaration: Declaration) -> Iterator[str]:
     for column in declaration.columns:
         yield f"column {column.name} {type_ddl(column)} {'null' if column.nullable else 'not null'}"
     yield f"key {declaration.key}"
@@ -278,7 +278,7 @@ def _structure(declaration: _Declaration) -> Iterator[str]:
     )
 
 
-def _problems(declaration: _Declaration) -> Iterator[str]:
+def _problems(declaration: Declaration) -> Iterator[str]:
     table = declaration.table
     if not _NAME.fullmatch(table.name):
         yield "its name is not a plain lower-case identifier of at most 63 characters"

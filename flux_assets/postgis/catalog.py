@@ -13,7 +13,8 @@ from psycopg.rows import class_row
 
 _COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
-       attgenerated <> '' AS generated, col_description(attrelid, attnum) AS comment
+       attgenerated <> '' AS generated, atthasdef OR attidentity <> '' AS filled,
+       col_description(attrelid, attnum) AS comment
 FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 # The text behind USING names access method, columns, operator classes, options and predicate, and no table.
@@ -68,12 +69,13 @@ class Relation:
 
 @dataclass(frozen=True)
 class LiveColumn:
-    """A column as it stands; `type` as format_type() writes it."""
+    """A column as it stands; `type` as format_type() writes it, `filled` when it has a default or fills itself."""
 
     name: str
     type: str
     not_null: bool
     generated: bool
+    filled: bool
     comment: str | None
 
     @property

@@ -13,7 +13,7 @@ from geoalchemy2 import Geography, Geometry
 from psycopg import sql
 
 from flux_assets.postgis.catalog import LiveIndex
-from flux_assets.postgis.layer import Layer, version_table
+from flux_assets.postgis.layer import Layer, PublicTable, version_table
 from flux_assets.spec import index_columns, index_method
 
 
@@ -120,7 +120,7 @@ def create_unique_index(on: sql.Identifier, columns: tuple[str, ...]) -> sql.Com
     return sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(on, names(columns))
 
 
-def comments(layer: Layer) -> Iterator[sql.Composed]:
+def comments(layer: PublicTable) -> Iterator[sql.Composed]:
     """The table's and every column's comment."""
     yield sql.SQL("COMMENT ON TABLE {} IS {}").format(layer.public, sql.Literal(layer.table.description))
     for column in layer.table.columns:

@@ -14,11 +14,11 @@ from psycopg import errors
 
 from flux_assets.errors import LayerError, TargetError
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.layer import PublicTable
 
 
 @contextmanager
-def translated(layer: Layer, stop: Stop) -> Iterator[None]:
+def translated(layer: PublicTable, stop: Stop) -> Iterator[None]:
     """Raise what psycopg raises within the block as an error of ours; the block's own errors pass through."""
     try:
         yield
@@ -26,7 +26,7 @@ def translated(layer: Layer, stop: Stop) -> Iterator[None]:
         raise _ours(layer, error, stop) from error
 
 
-def _ours(layer: Layer, error: psycopg.Error, stop: Stop) -> Exception:
+def _ours(layer: PublicTable, error: psycopg.Error, stop: Stop) -> Exception:
     said = (error.diag.message_primary or str(error)).strip()
     if stop.asked and isinstance(error, errors.QueryCanceled):
         return LayerError(f"{layer.title}: the load was stopped on request; what was published stays.")

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from flux_assets.spec import StaticTable
+from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
 VERSIONS = "flux_versions"
 _LONGEST = 63  # bytes of a PostgreSQL identifier
 
 
 @dataclass(frozen=True)
-class Layer:
+class PublicTable:
     """One declared table in one target schema; every name and lock key below includes both."""
 
     schema: str
-    table: StaticTable
+    table: Declaration
 
     @property
     def name(self) -> str:
@@ -35,13 +35,27 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """The layer as messages name it."""
+        """The table as messages name it."""
         return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class LiveTable(PublicTable):
+    """A table that the sync keeps equal to its source."""
+
+    table: DynamicTable
+
+
+@dataclass(frozen=True)
+class Layer(PublicTable):
+    """A static table, published version by version."""
+
+    table: StaticTable
 
     @property
     def lock_key(self) -> int:
         """Key of the layer's advisory lock, a signed 64-bit number."""
-        return int.from_bytes(hashlib.sha256(f"flux_assets {self.title}".encode()).digest()[:8], "big", signed=True)
+        return lock_key(self.title)
 
     def relation(self, version: str, lease: int) -> str:
         """Name of a version's table, unique also when the same version is loaded again under another lease."""
@@ -50,6 +64,11 @@ class Layer:
             short = hashlib.sha256(stem.encode()).hexdigest()[:8]
             stem = f"{stem[: _LONGEST - len(tail) - 9]}_{short}"
         return stem + tail
+
+
+def lock_key(title: str) -> int:
+    """Key of an advisory lock of ours, a signed 64-bit number."""
+    return int.from_bytes(hashlib.sha256(f"flux_assets {title}".encode()).digest()[:8], "big", signed=True)
 
 
 def version_table(relation: str) -> sql.Identifier:

@@ -6,18 +6,20 @@ versions (register.py) and the views (sql/postgis/ledger.sql).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.layer import PublicTable
 
 _CLOSE_DEAD = """
 UPDATE postgres_sync.sync_status AS entry
 SET status = 'FAILED', completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
     error_message = 'The process ended without finishing; closed by a later run.'
-WHERE status = 'RUNNING' AND layer_name = %s AND schema_name = %s AND NOT EXISTS (
+WHERE status = 'RUNNING' AND layer_name = ANY ({names}) AND schema_name = {schema} AND NOT EXISTS (
     SELECT FROM pg_stat_activity AS session
     WHERE session.pid = entry.backend_pid
       -- the start is NULL where we may not see another role's sessions: such a session counts as alive
@@ -40,7 +42,7 @@ class Entry:
     sync_type: str
 
 
-def open_entry(connection: psycopg.Connection, layer: Layer, sync_type: str, run_id: str | None) -> Entry:
+def open_entry(connection: psycopg.Connection, layer: PublicTable, sync_type: str, run_id: str | None) -> Entry:
     """Write a RUNNING row that is gone from RUNNING when `connection`'s process is."""
     row = connection.execute(
         "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
@@ -63,9 +65,27 @@ def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
     _close(connection, entry, status="FAILED", error=message)
 
 
-def close_dead(connection: psycopg.Connection, layer: Layer) -> int:
+def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -> sql.Composed:
+    """A statement that opens a RUNNING row for each table and returns its number and name."""
+    return sql.SQL(
+        "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
+        " SELECT name, {schema}, {kind}, {run_id}, pid, backend_start FROM pg_stat_activity, unnest({names}) AS name"
+        " WHERE pid = pg_backend_pid() RETURNING sync_id, layer_name"
+    ).format(
+        schema=sql.Literal(tables[0].schema), kind=sql.Literal(sync_type), run_id=sql.Literal(run_id),
+        names=sql.Literal([table.name for table in tables]),
+    )  # fmt: skip
+
+
+def closing_dead(tables: Sequence[PublicTable]) -> sql.Composed:
+    """A statement that closes the tables' RUNNING rows whose process is gone."""
+    names = sql.Literal([table.name for table in tables])
+    return sql.SQL(_CLOSE_DEAD).format(names=names, schema=sql.Literal(tables[0].schema))
+
+
+def close_dead(connection: psycopg.Connection, layer: PublicTable) -> int:
     """Close the layer's RUNNING rows whose process is gone; returns how many there were."""
-    return connection.execute(_CLOSE_DEAD, [layer.name, layer.schema]).rowcount
+    return connection.execute(closing_dead([layer])).rowcount
 
 
 def _close(  # noqa: PLR0913 - one parameter a column

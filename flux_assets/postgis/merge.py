@@ -1,0 +1,178 @@
+"""Bringing one dynamic table into step with its source: stage, audit the keys, find and write the differences.
+
+Here: the statements, run within the sync's transaction, each step in one round trip. Diff first: rows that are equal
+are neither locked nor written, so readers never wait and WAL follows what changed. Not here: the order of tables and
+what to do about failures (sync.py), the expressions of computed columns (derive.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import SyncError, abbreviated
+from flux_assets.postgis import ddl
+from flux_assets.postgis.audit import SAMPLE_KEYS
+from flux_assets.postgis.derive import in_place, incoming, refreshed_rows, wanted_rows
+from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.round_trip import run
+
+_NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
+# Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
+_WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How many rows are to be inserted, updated and deleted."""
+
+    inserts: int
+    updates: int
+    deletes: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows are to be written."""
+        return self.inserts + self.updates + self.deletes
+
+
+def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, chunks: Iterable[bytes]) -> None:
+    """COPY the source's rows, a binary COPY stream of the fed columns, into a temporary table.
+
+    `before` is run first, in the same round trip. Temporary tables write no WAL and are gone with the transaction.
+    """
+    types = {column.name: ddl.type_name(column) for column in live.table.columns}
+    columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.fed)
+    create = sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(incoming(live), sql.SQL(", ").join(columns))
+    run(session, [before, create])
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(incoming(live), ddl.names(live.table.fed))
+    with session.cursor().copy(copy_in) as copy:
+        for chunk in chunks:
+            copy.write(chunk)
+
+
+def compare(session: psycopg.Connection, live: LiveTable, present: Collection[str]) -> Difference:
+    """Find what differs between the staged rows and the table. Raises SyncError for NULL or duplicate keys, named."""
+    keys, counts = _key_faults(live), _counts(live)
+    missing, doubled, [found] = run(session, [_WHOLE_TABLES, *keys, _difference(live, present), counts])
+    _refuse_keys(live, missing, doubled)
+    return Difference(inserts=found[0], updates=found[1], deletes=found[2])
+
+
+def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
+    """Keys of the rows that the source did not give any more."""
+    query = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'").format(
+        ddl.names(live.table.key), _differences(live)
+    )
+    return session.execute(query).fetchall()
+
+
+def write(live: LiveTable) -> Iterator[sql.Composed]:
+    """Statements that write the differences found, and nothing else."""
+    parts = {
+        "table": live.public, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
+        "columns": ddl.names((*in_place(live), *_times(live))),
+        "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(_NOW for _ in _times(live))]),
+        "set": _assignments(live, in_place(live)),
+    }  # fmt: skip
+    for statement in (
+        "DELETE FROM {table} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
+        "UPDATE {table} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+        "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
+    ):
+        yield sql.SQL(statement).format(**parts)
+
+
+def refresh(live: LiveTable, origins: Collection[str]) -> sql.Composed | None:
+    """A statement that brings the columns derived from `origins` up to date where they differ, returning a row each."""
+    columns, query = refreshed_rows(live, origins)
+    if not columns:
+        return None
+    return sql.SQL(
+        "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
+    ).format(
+        table=live.public, set=_assignments(live, columns), query=query, same=_same(live.table.key, "t", "d"),
+        differ=_differ(columns, "t", "d"),
+    )  # fmt: skip
+
+
+def _difference(live: LiveTable, present: Collection[str]) -> sql.Composed:
+    key, columns = live.table.key, in_place(live)
+    keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]
+    others = [sql.Identifier("w", name) for name in columns if name not in key]
+    first = sql.Identifier(key[0])
+    return sql.SQL(
+        "CREATE TEMP TABLE {rows} ON COMMIT DROP AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
+        " WHEN w.{first} IS NULL THEN 'delete' ELSE 'update' END AS flux_action, {columns}"
+        " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
+        " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}"
+    ).format(
+        rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.public,
+        wanted=wanted_rows(live, incoming(live), present), same=_same(key, "t", "w"),
+        differ=_differ(tuple(name for name in columns if name not in key), "t", "w"),
+    )  # fmt: skip
+
+
+def _counts(live: LiveTable) -> sql.Composed:
+    return sql.SQL(
+        "SELECT count(*) FILTER (WHERE flux_action = 'insert'), count(*) FILTER (WHERE flux_action = 'update'),"
+        " count(*) FILTER (WHERE flux_action = 'delete') FROM {}"
+    ).format(_differences(live))
+
+
+def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
+    """Queries for rows without a whole key, as text, and for keys that are there more than once."""
+    key, limit = ddl.names(live.table.key), sql.Literal(SAMPLE_KEYS)
+    null = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in live.table.key)
+    missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
+    doubled = sql.SQL(
+        "SELECT concat_ws(' ', {key}), count(*) FROM {rows} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT {n}"
+    )
+    return missing.format(incoming(live), null, limit), doubled.format(key=key, rows=incoming(live), n=limit)
+
+
+def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[tuple[Any, ...]]) -> None:
+    key = ", ".join(live.table.key)
+    if missing:
+        shown = "; ".join(abbreviated(row) for _, row in missing[:3])
+        raise SyncError(
+            f"{live.title}: {missing[0][0]:,} rows of {live.table.source} have no {key}: {shown}.",
+            "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG; the table is as it was.",
+        )
+    if doubled:
+        shown = ", ".join(f"{keys} ({count} times)" for keys, count in doubled)
+        raise SyncError(
+            f"{live.title}: {live.table.source} holds {key} more than once: {shown}.",
+            "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG; the table is as it was.",
+        )
+
+
+def _differences(live: LiveTable) -> sql.Identifier:
+    return sql.Identifier("pg_temp", f"difference_{live.name}"[:63])
+
+
+def _times(live: LiveTable) -> tuple[str, ...]:
+    return tuple(filter(None, (live.table.arrived_column, live.table.changed_column)))
+
+
+def _assignments(live: LiveTable, columns: Collection[str]) -> sql.Composed:
+    changed = [name for name in columns if name not in live.table.key]
+    sets = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("d", name)) for name in changed]
+    if live.table.changed_column:
+        sets.append(sql.SQL("{} = {}").format(sql.Identifier(live.table.changed_column), _NOW))
+    return sql.SQL(", ").join(sets)
+
+
+def _same(key: tuple[str, ...], left: str, right: str) -> sql.Composed:
+    pairs = (sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in key)
+    return sql.SQL(" AND ").join(pairs)
+
+
+def _differ(columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
+    """Row by row, NULL equal to NULL; the row's fields are compared one after another until two differ."""
+    sides = (sql.SQL(", ").join(sql.Identifier(side, name) for name in columns) for side in (left, right))
+    return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)

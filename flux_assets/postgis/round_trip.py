@@ -1,0 +1,26 @@
+"""Several statements in one round trip.
+
+Here: sending them and sorting out the answers. A sync is mostly waiting where the database is 20 ms away: what need not
+be decided on this side between two statements goes together. Not here: any statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+Rows = list[tuple[Any, ...]]
+
+
+def run(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[Rows]:
+    """Run the statements in order; the rows of each that returns rows. Outside a transaction they form one."""
+    cursor = session.execute(sql.SQL(";\n").join(statements))
+    found = []
+    while True:
+        if cursor.description is not None:
+            found.append(cursor.fetchall())
+        if not cursor.nextset():
+            return found

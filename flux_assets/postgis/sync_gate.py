@@ -1,0 +1,164 @@
+"""What the target says before a sync: who holds the sync's lock, what the last sync left, whether it still stands.
+
+Here: three statements' worth of questions, asked in two round trips. Not here: what the answers mean (sync.py) and
+writing anything but the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.postgis import ledger
+from flux_assets.postgis.layer import LiveTable, PublicTable, lock_key
+from flux_assets.postgis.ledger import Entry
+from flux_assets.postgis.prerequisites import REVISION
+from flux_assets.postgis.round_trip import run
+from flux_assets.spec import DynamicTable
+
+# A machine that died without a word, or a process that hangs, must not keep the lock: the server asks after a silent
+# client within a minute, and ends our session when nothing has come from it for as long as a sync may take.
+TIME_LIMIT = timedelta(minutes=10)
+_OPENING = sql.SQL("""
+SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+SET idle_session_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET statement_timeout = {limit};
+SET lock_timeout = '10s'; SET temp_buffers = '64MB';
+SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(nspname), false)
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE extname = 'postgis';
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
+       coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'), ''),
+       pg_try_advisory_lock({lock})
+""")
+_SHAPE = sql.SQL("""
+SELECT c.relname AS name, md5(concat_ws(E'\\n', c.relkind,
+    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, atthasdef, attgenerated),
+                       E'\\n' ORDER BY attnum)
+     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+    (SELECT string_agg(pg_get_indexdef(indexrelid) || indisvalid || indisprimary, E'\\n' ORDER BY indexrelid)
+     FROM pg_index WHERE indrelid = c.oid))) AS shape
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = {schema} AND c.relname = ANY ({names})
+""")
+_STATE = sql.SQL("""
+SELECT layer_name, declaration, token, fingerprint, origins, mark, shape, rows, source_instant, source_changed_at
+FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY ({names})
+""")
+_ORIGINS = sql.SQL("""
+SELECT layer_name, version FROM postgres_sync.layer_versions
+WHERE current AND schema_name = {schema} AND layer_name = ANY ({names})
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What the first round trip found; without PostGIS, schema or our own revision the slow way has to explain it."""
+
+    complete: bool
+    locked: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastSync:
+    """A row of postgres_sync.sync_state."""
+
+    layer_name: str
+    declaration: str
+    token: str | None
+    fingerprint: str
+    origins: dict[str, str | None]
+    mark: str
+    shape: str
+    rows: int
+    source_instant: datetime
+    source_changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A table as it stands: its mark, and whether rows have left their time window since they were taken."""
+
+    mark: str
+    expired: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The target before a sync: each table's last sync, its shape now, and the versions of what it is derived from."""
+
+    last: dict[str, LastSync]
+    shapes: dict[str, str]
+    versions: dict[str, str]
+
+
+def open_gate(session: psycopg.Connection, schema: str) -> Opening:
+    """Set the session up, look for what must be there, and take the sync's lock if it is free."""
+    limit = sql.Literal(f"{TIME_LIMIT.total_seconds():.0f}s")
+    opening = _OPENING.format(limit=limit, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
+    answers = run(session, [opening])
+    postgis, [(there, revision, locked)] = answers
+    return Opening(complete=bool(postgis) and there and revision == REVISION, locked=locked)
+
+
+def sync_lock(schema: str) -> int:
+    """Key of the advisory lock of all syncs into one schema."""
+    return lock_key(f"sync of {schema}")
+
+
+def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Before:
+    """What the last syncs left, and what now stands there."""
+    names = [table.name for table in tables]
+    origins = sorted({name for table in tables for name in table.origins})
+    script = [
+        part.format(schema=sql.Literal(schema), names=sql.Literal(wanted))
+        for part, wanted in ((_SHAPE, [*names, *origins]), (_STATE, names), (_ORIGINS, origins))
+    ]
+    shapes, states, versions = run(session, script)
+    last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
+    return Before(last={row.layer_name: row for row in last}, shapes=dict(shapes), versions=dict(versions))
+
+
+def begin(
+    session: psycopg.Connection, tables: Sequence[LiveTable], standing: Sequence[LiveTable], run_id: str | None
+) -> tuple[dict[str, Entry], dict[str, Standing]]:
+    """Open a RUNNING ledger row for each of `tables`, and look at those of them that are `standing` already.
+
+    Rows of syncs that died are closed first.
+    """
+    looks = [part for table in standing for part in (mark_of(table), _expired(table))]
+    script = [ledger.closing_dead(tables), ledger.opening(tables, "DELTA", run_id), *looks]
+    entries, *answers = run(session, script)
+    found = [answer[0][0] for answer in answers]
+    return (
+        {name: Entry(sync_id, "DELTA") for sync_id, name in entries},
+        {t.name: Standing(mark=found[2 * i], expired=found[2 * i + 1]) for i, t in enumerate(standing)},
+    )
+
+
+def mark_of(table: PublicTable) -> sql.Composed:
+    """A query for the table's mark: its row count, and a sum over each row's place and the transaction that wrote it.
+
+    Whoever inserts, updates or deletes a row changes it, and it reads no row's columns.
+    """
+    query = "SELECT count(*) || ':' || coalesce(sum(hash_record_extended((ctid, xmin), 0)), 0) FROM {}"
+    return sql.SQL(query).format(table.public)
+
+
+def _expired(table: LiveTable) -> sql.Composed:
+    rule = table.table.rows_taken
+    if rule is None:
+        return sql.SQL("SELECT false").format()
+    query = (
+        "SELECT EXISTS (SELECT FROM {table} WHERE ({status} = ANY ({open})) IS NOT TRUE"
+        " AND ({time} >= timezone('UTC', clock_timestamp()) - {window}) IS NOT TRUE)"
+    )
+    return sql.SQL(query).format(
+        table=table.public,
+        status=sql.Identifier(rule.status_column),
+        open=sql.Literal(list(rule.open_statuses)),
+        time=sql.Identifier(rule.time_column),
+        window=sql.Literal(rule.window),
+    )

@@ -1,0 +1,113 @@
+"""A dynamic table made, or an existing one made fit: what a sync needs before it can write.
+
+Here: creating the table, adding columns and indexes that are missing, refusing what only its users can decide. Not
+here: rows (merge.py), and static layers, whose public tables are partitioned (shape.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from flux_assets.errors import SchemaChangeError, SyncError
+from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis.catalog import LiveColumn, Relation
+from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.locking import Patience, in_short_transaction
+
+# Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
+_FILL_PERCENT = 85
+
+
+def set_up(session: psycopg.Connection, live: LiveTable, patience: Patience) -> bool:
+    """Create the table where it is missing, add declared columns and indexes that it lacks; True when it did anything.
+
+    Raises SyncError for a relation that is no plain table or has another key, SchemaChangeError for columns of another
+    type and for columns of others that a sync cannot fill. Nothing that others made is changed.
+    """
+    relation = catalog.find(session, live.schema, live.name)
+    if relation is None:
+        with session.transaction():
+            for statement in _create(live):
+                session.execute(statement)
+        patience.log(f"{live.title}: created")
+        return True
+    _refuse_other_kinds(session, live, relation)
+    columns = {column.name: column for column in catalog.columns(session, relation.oid)}
+    _refuse_other_columns(live, columns)
+    added = _add_columns(session, live, relation.oid, columns, patience)
+    return _add_indexes(session, live, relation.oid, patience.log) or added
+
+
+def _create(live: LiveTable) -> Iterator[sql.Composed]:
+    columns = [ddl.column_definition(column) for column in live.table.columns]
+    key = sql.SQL("PRIMARY KEY ({})").format(ddl.names(live.table.key))
+    yield sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
+        live.public, sql.SQL(", ").join([*columns, key]), sql.SQL(str(_FILL_PERCENT))
+    )
+    for index in live.table.indexes:
+        yield ddl.create_index(live.public, index)
+    yield from ddl.comments(live)
+
+
+def _refuse_other_kinds(session: psycopg.Connection, live: LiveTable, relation: Relation) -> None:
+    if relation.kind != "r":
+        raise SyncError(
+            f"{live.title} is no plain table (pg_class.relkind is {relation.kind}), which a sync cannot write to.",
+            f"Rename it (ALTER … {live.title} RENAME TO {live.name}_before_flux) and sync again.",
+        )
+    if (key := catalog.primary_key(session, relation.oid)) != live.table.key:
+        has = f"the primary key ({', '.join(key)})" if key else "no primary key"
+        raise SyncError(
+            f"{live.title} has {has}, where ({', '.join(live.table.key)}) is declared.",
+            f"Run ALTER TABLE {live.title} ADD PRIMARY KEY ({', '.join(live.table.key)}) once the old one is gone, and"
+            f" duplicates are, or rename the table to {live.name}_before_flux, and sync again.",
+        )
+
+
+def _refuse_other_columns(live: LiveTable, columns: dict[str, LiveColumn]) -> None:
+    problems = [
+        f"column {column.name} is {columns[column.name].type} and declared as {ddl.type_name(column)}"
+        for column in live.table.columns
+        if column.name in columns and columns[column.name].bare_type != ddl.type_name(column)
+    ]
+    problems += [
+        f"column {column.name} is NOT NULL, and the sync has nothing to put there"
+        for column in columns.values()
+        if column.not_null and not column.filled and column.name not in live.table.column_names
+    ]
+    if problems:
+        raise SchemaChangeError(
+            f"{live.title}: {'; '.join(problems)}.",
+            f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.name}_before_flux and sync"
+            " again: a new one is made. Nothing has been changed.",
+        )
+
+
+def _add_columns(
+    session: psycopg.Connection, live: LiveTable, oid: int, columns: dict[str, LiveColumn], patience: Patience
+) -> bool:
+    missing: list[sa.Column[object]] = [column for column in live.table.columns if column.name not in columns]
+    if not missing:
+        return False
+
+    def add() -> None:
+        for column in missing:
+            session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column)))
+
+    in_short_transaction(session, add, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
+    patience.log(f"{live.title}: added {', '.join(column.name for column in missing)}")
+    return True
+
+
+def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Callable[[str], None]) -> bool:
+    """Readers are not blocked while an index is built, and the sync is the only writer."""
+    standing = catalog.indexes(session, oid)
+    missing = [index for index in live.table.indexes if not any(ddl.same_index(live_, index) for live_ in standing)]
+    for index in missing:
+        session.execute(ddl.create_index(live.public, index))
+        log(f"{live.title}: added an index on {', '.join(column.name for column in index.columns)}")
+    return bool(missing)
