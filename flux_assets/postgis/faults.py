@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors
 
-from flux_assets.errors import LayerError, TargetError
+from flux_assets.errors import FluxError, LayerError, SyncError, TargetError
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import PublicTable
 
@@ -23,18 +23,21 @@ def translated(layer: PublicTable, stop: Stop) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _ours(layer, error, stop) from error
+        raise ours(layer.title, error, stop) from error
 
 
-def _ours(layer: PublicTable, error: psycopg.Error, stop: Stop) -> Exception:
+def ours(
+    title: str, error: psycopg.Error, stop: Stop, kind: type[LayerError] | type[SyncError] = LayerError
+) -> FluxError:
+    """What the server said of `title` as an error of ours: TargetError for its own state, else one of `kind`."""
     said = (error.diag.message_primary or str(error)).strip()
     if stop.asked and isinstance(error, errors.QueryCanceled):
-        return LayerError(f"{layer.title}: the load was stopped on request; what was published stays.")
+        return kind(f"{title}: stopped on request; what was there before stays.")
     for kinds, problem, remedy in _TARGET_FAULTS:
         if isinstance(error, kinds):
-            return TargetError(f"{layer.title}: {problem}: {said}.", remedy)
+            return TargetError(f"{title}: {problem}: {said}.", remedy)
     detail = f" {error.diag.message_detail}" if error.diag.message_detail else ""
-    return LayerError(f"{layer.title}: PostgreSQL refused with {error.sqlstate}: {said}.{detail}")
+    return kind(f"{title}: PostgreSQL refused with {error.sqlstate}: {said}.{detail}")
 
 
 # The first that fits; OperationalError is the base of those above it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -58,6 +59,33 @@ def succeed(
 ) -> None:
     """Close a row as SUCCESS, in the caller's transaction when there is one."""
     _close(connection, entry, status="SUCCESS", sync_type=sync_type, rows=rows, version=version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What a sync did to a table; `source_instant` and `source_changed_at` are aware times."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    source_instant: datetime | None = None
+    source_changed_at: datetime | None = None
+
+
+def succeeding(entry: Entry, sync_type: str, synced: Synced) -> sql.Composed:
+    """A statement that closes a sync's row as SUCCESS; it belongs into the sync's transaction."""
+    return sql.SQL(
+        "UPDATE postgres_sync.sync_status SET status = 'SUCCESS', sync_type = {kind}, rows_synced = {rows},"
+        " rows_inserted = {inserted}, rows_updated = {updated}, rows_deleted = {deleted}, source_instant = {instant},"
+        " source_changed_at = {changed}, completed_at = clock_timestamp(),"
+        " duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)"
+        " WHERE sync_id = {sync_id} AND status = 'RUNNING'"
+    ).format(
+        kind=sql.Literal(sync_type), rows=sql.Literal(synced.inserted + synced.updated + synced.deleted),
+        inserted=sql.Literal(synced.inserted), updated=sql.Literal(synced.updated),
+        deleted=sql.Literal(synced.deleted), instant=sql.Literal(synced.source_instant),
+        changed=sql.Literal(synced.source_changed_at), sync_id=sql.Literal(entry.sync_id),
+    )  # fmt: skip
 
 
 def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:

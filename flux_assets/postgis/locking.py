@@ -23,6 +23,21 @@ LOCK_TIMEOUT_MS = 40
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 
 
+_HOLDER = """
+SELECT session.pid, session.application_name, session.usename
+FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (held.classid::bigint << 32 | held.objid::bigint) = %s
+"""
+
+
+def holder(connection: psycopg.Connection, key: int) -> str:
+    """Who holds one of our advisory locks, in words."""
+    found = connection.execute(_HOLDER, [key]).fetchone()
+    return f"process {found[0]} ({found[1]}, user {found[2]})" if found else "another process"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long to go on trying, where to say so, and how to be told to stop."""

@@ -21,18 +21,12 @@ from psycopg.rows import kwargs_row
 from flux_assets.errors import BusyError, PublishError
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+from flux_assets.postgis.locking import holder
 
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
     " published_at, run_id"
 )
-_HOLDER = """
-SELECT session.pid, session.application_name, session.usename
-FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
-WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
-  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (held.classid::bigint << 32 | held.objid::bigint) = %s
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +196,5 @@ def _next_lease(connection: psycopg.Connection, layer: Layer) -> int:
 
 
 def _busy(connection: psycopg.Connection, layer: Layer) -> tuple[str, str]:
-    holder = connection.execute(_HOLDER, [layer.lock_key]).fetchone()
-    who = f"process {holder[0]} ({holder[1]}, user {holder[2]})" if holder else "another process"
+    who = holder(connection, layer.lock_key)
     return (f"{layer.title} is being loaded by {who}.", "Wait for it to end, or stop it, and run this load again.")

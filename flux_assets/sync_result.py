@@ -1,0 +1,67 @@
+"""What may be asked of a sync, and what it says it did.
+
+Here: the two ends of sync.py. Not here: how either shows in Dagster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from flux_assets.errors import FluxError
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.connect import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions:
+    """What may be asked of a sync. `force` writes what differs also when nothing seems to have changed;
+    `accept_vanished` lets any number of rows vanish from the source, this once. `run_id` is noted in the ledger."""
+
+    force: bool = False
+    accept_vanished: bool = False
+    run_id: str | None = None
+    stop: Stop = field(default_factory=Stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSync:
+    """What a sync did to one table.
+
+    `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
+    sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived. `seconds` go
+    by step; times are UTC. `missing` are columns that the source does not have. `error` is set when the outcome is
+    failed, and then the table is as it was, but for columns derived from tables that did change.
+    """
+
+    table: str
+    outcome: Literal["changed", "unchanged", "failed"]
+    gate: str
+    rows: int = 0
+    rows_read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    vanished: int = 0
+    source_instant: datetime | None = None
+    source_changed_at: datetime | None = None
+    lag_seconds: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    audits: tuple[AuditResult, ...] = ()
+    error: FluxError | None = None
+
+    @property
+    def unchanged(self) -> int:
+        """Rows that were not written."""
+        return self.rows - self.inserted - self.updated
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncResult:
+    """One sync: what became of each table, or who else is syncing (`busy`), in which case nothing was done."""
+
+    tables: tuple[TableSync, ...] = ()
+    busy: str | None = None
