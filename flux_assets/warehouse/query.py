@@ -1,0 +1,121 @@
+"""The statements that the sync sends, as Snow CLI templates and rendered.
+
+Here: SELECT lists, row filters, snapshots, change tokens. Not here: running them (source.py), and the templates that
+lie in sql/snowflake/ (texts.py writes the declared ones there; the hand-written ones are only for people).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flux_assets.spec import DynamicTable, RowsTaken
+from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.mapping import Mapping
+from flux_assets.warehouse.quoting import identifier, literal, literals, quoted, template, text_literal
+from flux_assets.warehouse.rendering import render
+
+# The alias of the column that dates a row's last change; it is read for its maximum and not kept.
+CHANGED = "flux:changed"
+
+
+def rows_template(mapping: Mapping) -> str:
+    """The SELECT of all rows taken. Variables: `database`, and with defaults `schema`, `snapshot`, `cutoff`."""
+    selected = [f"{column.expression} AS {quoted(column.target)}" for column in mapping.columns]
+    if mapping.change_column is not None:
+        selected.append(f"{mapping.change_column.expression} AS {quoted(CHANGED)}")
+    lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), _from(mapping)]
+    if mapping.rows_taken is not None:
+        lines.append(_where(mapping, mapping.rows_taken))
+    order = ", ".join(mapping.by_target[name].comparable for name in mapping.table.key)
+    # In the order of the key, so that a fingerprint can be taken of the stream.
+    lines.append(f"ORDER BY {template(order)}")
+    return "\n".join(lines) + "\n"
+
+
+def rows_query(mapping: Mapping, account: Account, instant: datetime, *, travel: bool) -> str:
+    """The SELECT of all rows taken, as of `instant` where the source can travel there."""
+    cutoff = {}
+    if mapping.rows_taken is not None:
+        # A literal, so that the result cache can answer.
+        cutoff = {"cutoff": literal(_naive(instant - mapping.rows_taken.window))}
+    return render(rows_template(mapping), **_place(account), **_snapshot(instant, travel=travel), **cutoff)
+
+
+def existing_query(
+    mapping: Mapping, keys: Sequence[tuple[object, ...]], account: Account, instant: datetime, *, travel: bool
+) -> str:
+    """The keys, of those given, of rows that the source object holds, whether or not they would be taken."""
+    own = [mapping.by_target[name] for name in mapping.table.key]
+    selected = ", ".join(f"{column.expression} AS {quoted(column.target)}" for column in own)
+    if len(own) == 1:
+        where = f"{own[0].comparable} IN ({literals([key[0] for key in keys])})"
+    else:
+        equal = (zip(own, key, strict=True) for key in keys)
+        where = " OR ".join(f"({' AND '.join(f'{c.comparable} = {literal(v)}' for c, v in pairs)})" for pairs in equal)
+    text = f"SELECT {template(selected)}\n{_from(mapping)}\nWHERE {template(where)}"
+    return render(text, **_place(account), **_snapshot(instant, travel=travel))
+
+
+def tokens_template(objects: Sequence[tuple[DynamicTable, str]]) -> str:
+    """One SELECT of the change tokens of objects, each given as a template of its name."""
+    asked = (
+        f"    SYSTEM$LAST_CHANGE_COMMIT_TIME('{_in_literal(name)}') AS {quoted(table.name)}" for table, name in objects
+    )
+    return "SELECT\n" + ",\n".join(asked) + "\n"
+
+
+def tokens_query(objects: Sequence[tuple[DynamicTable, str]], account: Account) -> str:
+    """The same, rendered."""
+    return render(tokens_template(objects), **_place(account))
+
+
+def everything(object_sql: str) -> str:
+    """Tells, when it is described, the columns of an object, whatever kind of object it is."""
+    return f"SELECT * FROM {object_sql}"  # noqa: S608 - a quoted name
+
+
+def expression_probe(expression: str, object_sql: str) -> str:
+    """Tells, when it is described, the type of a configured expression."""
+    return f"SELECT ({expression}) AS A FROM {object_sql}"  # noqa: S608 - SQL on purpose, of the user's own file
+
+
+def travel_probe(object_sql: str) -> str:
+    """Tells, when it is described, whether the object can be read as of an instant."""
+    return f"SELECT 1 AS A FROM {object_sql} AT(TIMESTAMP => CURRENT_TIMESTAMP())"  # noqa: S608 - a quoted name
+
+
+def _in_literal(name: str) -> str:
+    """The template of a name inside a string literal. Only names in quotes can hold what must be escaped there."""
+    return name if "\\" not in name and "'" not in name.replace("default('PRODUCTION')", "") else _escaped(name)
+
+
+def _escaped(name: str) -> str:
+    kept = "<% schema | default('PRODUCTION') %>"
+    return kept.join(piece.replace("\\", "\\\\").replace("'", "''") for piece in name.split(kept))
+
+
+def _from(mapping: Mapping) -> str:
+    return f"FROM {mapping.object_template}<% snapshot | default('') %>"
+
+
+def _where(mapping: Mapping, taken: RowsTaken) -> str:
+    status = mapping.by_target[taken.status_column].comparable
+    time = mapping.by_target[taken.time_column].comparable
+    seconds = round(taken.window.total_seconds())
+    cutoff = f"<% cutoff | default(\"DATEADD('second', -{seconds}, SYSDATE())\") %>"
+    statuses = f"{template(status)} IN ({template(literals(taken.open_statuses))})"
+    return f"WHERE {statuses}\n    OR {template(time)} >= {cutoff}"
+
+
+def _place(account: Account) -> dict[str, str]:
+    return {"database": identifier(account.database), "schema": identifier(account.schema)}
+
+
+def _snapshot(instant: datetime, *, travel: bool) -> dict[str, str]:
+    stamp = text_literal(instant.astimezone(UTC).isoformat())
+    return {"snapshot": f" AT(TIMESTAMP => {stamp}::TIMESTAMP_TZ)" if travel else ""}
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None)

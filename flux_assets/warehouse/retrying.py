@@ -1,0 +1,43 @@
+"""Trying again what a retry can cure: few times, with growing, jittered pauses, bounded in total.
+
+Here: the policy. Not here: what is curable (faults.py) and making a new session (session.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random_exponential
+
+from flux_assets.errors import WarehouseError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often and for how long to try; pauses start around `pause` seconds and double up to `longest_pause`."""
+
+    attempts: int = 4
+    pause: float = 0.5
+    longest_pause: float = 8.0
+    total: float = 90.0
+
+    def spend(self, work: Callable[[], T], before_again: Callable[[BaseException], None]) -> T:
+        """The result of `work`, tried again on curable errors after `before_again`; the last error otherwise."""
+
+        def prepare(state: RetryCallState) -> None:
+            if state.outcome is not None and (error := state.outcome.exception()) is not None:
+                before_again(error)
+
+        policy = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.curable),
+            stop=stop_after_attempt(self.attempts) | stop_before_delay(self.total),
+            wait=wait_random_exponential(multiplier=self.pause, max=self.longest_pause),
+            before_sleep=prepare,
+            reraise=True,
+        )
+        return policy(work)
