@@ -16,7 +16,7 @@ from typing import IO
 
 from pgpq import ArrowToPostgresBinaryEncoder
 
-from flux_assets.warehouse.source import Rows
+from flux_assets.warehouse.rows import Rows
 
 Chunk = bytes
 Spool = IO[bytes]

@@ -15,7 +15,7 @@ from functools import partial
 import psycopg
 
 from flux_assets.candidate import Clock
-from flux_assets.errors import FluxError, SyncError
+from flux_assets.errors import FluxError, SyncError, WarehouseError
 from flux_assets.postgis import ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import ours
@@ -187,17 +187,27 @@ class _Sync:
         with ExitStack() as stack:
             with self._clock.timed("connect"):
                 source = stack.enter_context(self._open_source())
-            with self._clock.timed("gate"):
-                self._instant = source.instant()
-                _decide(wanted, source, force=self._options.force)
-            for work in wanted:
-                if work.step == "waiting":
-                    stack.callback(_read(work, source, self._instant))
+            stack.callback(_free, wanted)
+            # A source that cannot be read as of an instant has to be read whole again when its session is lost.
+            self._instant = source.retrying(lambda: self._read_all(wanted, source))
             desk = Desk(
                 session=self._session, options=self._options, log=self._log, present=before.shapes.keys(),
                 clock=self._clock,
             )  # fmt: skip
             self._visible = write(desk, self._works, self._instant, partial(_existing, source, self._instant))
+
+    def _read_all(self, wanted: Sequence[Work], source: Source) -> datetime:
+        """Read what the gate lets through, as of the instant that is returned."""
+        for work in wanted:
+            work.restart()
+        with self._clock.timed("gate"):
+            instant = source.instant()
+            _decide(wanted, source, force=self._options.force)
+        for work in wanted:
+            if work.step == "waiting":
+                with work.clock.timed("read"):
+                    _read(work, source, instant)
+        return instant
 
     def _fail_all(self, error: BaseException) -> None:
         """Nothing was written for any table."""
@@ -257,19 +267,26 @@ def _decide(works: Sequence[Work], source: Source, *, force: bool) -> None:
             work.step = "unchanged"
 
 
-def _read(work: Work, source: Source, instant: datetime) -> Callable[[], None]:
-    """Read one table; a source that cannot be read fails it alone. Returns what gives the snapshot's memory free."""
+def _read(work: Work, source: Source, instant: datetime) -> None:
+    """Read one table. A source that cannot be read fails it alone; a fault that passes is raised."""
     try:
-        with work.clock.timed("read"):
-            mapping = source.mapping(work.live.table)
-            work.missing = mapping.missing
-            work.snapshot = source.retrying(lambda: take(source.rows(mapping, instant)))
+        mapping = source.mapping(work.live.table)
+        work.missing = mapping.missing
+        work.snapshot = take(source.rows(mapping, instant))
     except FluxError as error:
+        if isinstance(error, WarehouseError) and error.curable:
+            raise
         work.fail(error)
-        return lambda: None
-    work.step = "unchanged" if work.is_same(work.snapshot) else "read"
-    work.gate = SAME_ROWS if work.step == "unchanged" else work.gate
-    return work.snapshot.spool.close
+    else:
+        same = work.is_same(work.snapshot)
+        work.step, work.gate = ("unchanged", SAME_ROWS) if same else ("read", work.gate)
+
+
+def _free(works: Sequence[Work]) -> None:
+    """Give the memory and files of what was read back."""
+    for work in works:
+        if work.snapshot is not None:
+            work.snapshot.spool.close()
 
 
 def _existing(source: Source, instant: datetime, work: Work, keys: Sequence[tuple[object, ...]]) -> int:

@@ -71,6 +71,12 @@ class Work:
         """Whether any row of the table was written."""
         return bool(self.difference.rows or self.refreshed)
 
+    def restart(self) -> None:
+        """As before anything was read; a table that cannot be synced for a reason of the target stays failed."""
+        if self.snapshot is not None:
+            self.snapshot.spool.close()
+        self.step, self.error, self.snapshot = "waiting", None, None
+
     def fail(self, error: FluxError) -> None:
         """The table stays as it was."""
         self.step, self.error = "failed", error

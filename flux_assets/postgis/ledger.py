@@ -97,8 +97,8 @@ def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -
     """A statement that opens a RUNNING row for each table and returns its number and name."""
     return sql.SQL(
         "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
-        " SELECT name, {schema}, {kind}, {run_id}, pid, backend_start FROM pg_stat_activity, unnest({names}) AS name"
-        " WHERE pid = pg_backend_pid() RETURNING sync_id, layer_name"
+        " SELECT name, {schema}, {kind}, {run_id}, pid, backend_start FROM pg_stat_activity,"
+        " unnest({names}::text[]) AS name WHERE pid = pg_backend_pid() RETURNING sync_id, layer_name"
     ).format(
         schema=sql.Literal(tables[0].schema), kind=sql.Literal(sync_type), run_id=sql.Literal(run_id),
         names=sql.Literal([table.name for table in tables]),
