@@ -14,13 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+import fakesnow
 import psycopg
 import pytest
 from psycopg import sql as psql
+from pydantic import SecretStr
 
 from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets.warehouse.account import Account
+from flux_assets_tests.synced import SOURCE, Utility, source_database
 
 HOMES = REPOSITORY / ".flux" / "tests"
 TEMPLATE = "flux_template"
@@ -111,6 +115,30 @@ def reader_sql(target: Target) -> Iterator[Sql]:
     with psycopg.connect(target.conninfo, autocommit=True) as connection:
         connection.execute("SET ROLE flux_reader")
         yield _runner(connection)
+
+
+@pytest.fixture(scope="session")
+def source_server() -> Iterator[Account]:
+    """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
+    with fakesnow.server() as where:
+        yield Account(
+            account="fakesnow", user="fake", password=SecretStr("snow"), host=where["host"], port=where["port"],
+            protocol="http", stand_in=True,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def source(source_server: Account) -> Account:
+    """A fresh database in it, with an empty schema PRODUCTION."""
+    return source_database(source_server)
+
+
+@pytest.fixture
+def utility(source: Account, target: Target) -> Utility:
+    """The made-up utility: its source tables, empty, and a fresh target database."""
+    made = Utility(account=source, target=target)
+    made.tell(SOURCE)
+    return made
 
 
 def _runner(connection: psycopg.Connection) -> Sql:

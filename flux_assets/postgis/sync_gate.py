@@ -23,10 +23,12 @@ from flux_assets.spec import DynamicTable
 # A machine that died without a word, or a process that hangs, must not keep the lock: the server asks after a silent
 # client within a minute, and ends our session when nothing has come from it for as long as a sync may take.
 TIME_LIMIT = timedelta(minutes=10)
+# Readers lock nothing that a sync needs; whoever else edits a row gets this long to finish.
+LOCK_WAIT = timedelta(seconds=10)
 _OPENING = sql.SQL("""
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
 SET idle_session_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET statement_timeout = {limit};
-SET lock_timeout = '10s'; SET temp_buffers = '64MB';
+SET lock_timeout = {wait}; SET temp_buffers = '64MB';
 SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(nspname), false)
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE extname = 'postgis';
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
@@ -96,8 +98,8 @@ class Before:
 
 def open_gate(session: psycopg.Connection, schema: str) -> Opening:
     """Set the session up, look for what must be there, and take the sync's lock if it is free."""
-    limit = sql.Literal(f"{TIME_LIMIT.total_seconds():.0f}s")
-    opening = _OPENING.format(limit=limit, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
+    limit, wait = (sql.Literal(f"{span.total_seconds() * 1000:.0f}ms") for span in (TIME_LIMIT, LOCK_WAIT))
+    opening = _OPENING.format(limit=limit, wait=wait, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
     answers = run(session, [opening])
     postgis, [(there, revision, locked)] = answers
     return Opening(complete=bool(postgis) and there and revision == REVISION, locked=locked)
