@@ -61,6 +61,16 @@ install_packages() {
     made_from >.venv/made_from
 }
 
+# Snow CLI, for the test that our query texts are rendered as it renders them: in an environment of its own, because it
+# wants another version of the connector.
+install_snow_cli() {
+    echo "setup: installing Snow CLI into .venv/snow-cli"
+    rm -rf .venv/snow-cli
+    .venv/bin/python -m venv .venv/snow-cli
+    .venv/snow-cli/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r snow-cli.lock
+    cksum <snow-cli.lock >.venv/snow-cli/made_from
+}
+
 if ! usable; then
     python="$(find_python)"
     echo "setup: making .venv with $("$python" --version)"
@@ -68,5 +78,8 @@ if ! usable; then
 fi
 if [ "$(cat .venv/made_from 2>/dev/null)" != "$(made_from)" ]; then
     install_packages
+fi
+if [ "$(cat .venv/snow-cli/made_from 2>/dev/null)" != "$(cksum <snow-cli.lock)" ]; then
+    install_snow_cli
 fi
 .venv/bin/python -c 'from flux_assets.embedded import binaries; binaries.find()' 2>/dev/null || scripts/install_postgis.sh

@@ -27,4 +27,5 @@ def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[Sn
     try:
         yield connection
     finally:
-        connection.close()
+        # A session that is broken is not worth three attempts; the server ends it by itself.
+        connection.close(retry=False)

@@ -95,7 +95,6 @@ _EXPRESSION = _mistake(
 _TOO_LONG = _mistake(
     "Snowflake cancelled the query of {object} after its time limit",
     "A larger SNOWFLAKE_WAREHOUSE or a smaller window in FLUX_CONFIG makes it quicker.",
-    of_table=True,
 )
 _NETWORK_POLICY = _mistake(
     "Snowflake's network policy does not let this machine in", "Ask an administrator to allow this machine's address."

@@ -7,7 +7,7 @@ the source (source.py) and the text of the query (query.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from flux_assets.warehouse.columns import (
     target_kind,
 )
 from flux_assets.warehouse.overrides import SourceOverride
-from flux_assets.warehouse.quoting import identifier, literal, parts, quoted, template
+from flux_assets.warehouse.quoting import identifier, literal, parts, quoted, template, text_literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,17 @@ class ObjectName:
     @property
     def template(self) -> str:
         """The full name in a Snow CLI template, with the variables `database` and `schema`."""
-        database = template(quoted(self.database)) if self.database else "<% database %>"
-        schema = template(quoted(self.schema)) if self.schema else "<% schema | default('PRODUCTION') %>"
-        return f"{database}.{schema}.{template(quoted(self.name))}"
+        return self._template(quoted)
+
+    @property
+    def literal_template(self) -> str:
+        """The same as a string literal, which functions that take a name want."""
+        return f"'{self._template(lambda name: text_literal(quoted(name))[1:-1])}'"
+
+    def _template(self, written: Callable[[str], str]) -> str:
+        database = template(written(self.database)) if self.database else "<% database %>"
+        schema = template(written(self.schema)) if self.schema else "<% schema | default('PRODUCTION') %>"
+        return f"{database}.{schema}.{template(written(self.name))}"
 
 
 @dataclass(frozen=True, kw_only=True)

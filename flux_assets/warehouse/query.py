@@ -58,10 +58,8 @@ def existing_query(
 
 
 def tokens_template(objects: Sequence[tuple[DynamicTable, str]]) -> str:
-    """One SELECT of the change tokens of objects, each given as a template of its name."""
-    asked = (
-        f"    SYSTEM$LAST_CHANGE_COMMIT_TIME('{_in_literal(name)}') AS {quoted(table.name)}" for table, name in objects
-    )
+    """One SELECT of the change tokens of objects, each given as the template of a literal with its name."""
+    asked = (f"    SYSTEM$LAST_CHANGE_COMMIT_TIME({name}) AS {quoted(table.name)}" for table, name in objects)
     return "SELECT\n" + ",\n".join(asked) + "\n"
 
 
@@ -83,16 +81,6 @@ def expression_probe(expression: str, object_sql: str) -> str:
 def travel_probe(object_sql: str) -> str:
     """Tells, when it is described, whether the object can be read as of an instant."""
     return f"SELECT 1 AS A FROM {object_sql} AT(TIMESTAMP => CURRENT_TIMESTAMP())"  # noqa: S608 - a quoted name
-
-
-def _in_literal(name: str) -> str:
-    """The template of a name inside a string literal. Only names in quotes can hold what must be escaped there."""
-    return name if "\\" not in name and "'" not in name.replace("default('PRODUCTION')", "") else _escaped(name)
-
-
-def _escaped(name: str) -> str:
-    kept = "<% schema | default('PRODUCTION') %>"
-    return kept.join(piece.replace("\\", "\\\\").replace("'", "''") for piece in name.split(kept))
 
 
 def _from(mapping: Mapping) -> str:
