@@ -13,7 +13,7 @@ import dagster as dg
 
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.audits import audits_of
-from flux_assets.spec import StaticTable
+from flux_assets.spec import Declaration, StaticTable
 
 _CONSEQUENCE = {
     "ERROR": "A version that fails it is not published.",
@@ -34,7 +34,7 @@ def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    table: StaticTable, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
+    table: Declaration, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
     """The outcomes of the checks that were asked for, with figures, offending keys and the query that finds them.
 

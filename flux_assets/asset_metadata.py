@@ -13,7 +13,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from flux_assets.postgis.audit import AuditResult
-from flux_assets.spec import StaticTable, type_ddl
+from flux_assets.spec import Declaration, StaticTable, type_ddl
 
 if TYPE_CHECKING:
     from flux_assets.load import LoadResult
@@ -31,7 +31,7 @@ def declared_metadata(table: StaticTable) -> Metadata:
     }
 
 
-def column_schema(table: StaticTable) -> dg.TableSchema:
+def column_schema(table: Declaration) -> dg.TableSchema:
     """The table's columns with types, comments and constraints."""
     return dg.TableSchema(
         columns=[
@@ -46,7 +46,7 @@ def column_schema(table: StaticTable) -> dg.TableSchema:
     )
 
 
-def _constraints(table: StaticTable, column: sa.Column[object]) -> dg.TableColumnConstraints:
+def _constraints(table: Declaration, column: sa.Column[object]) -> dg.TableColumnConstraints:
     sole_keys = {keys[0] for keys in (table.key, *table.unique_keys) if len(keys) == 1}
     ranges = [f"{r.minimum:g} to {r.maximum:g}" for r in table.ranges if r.column == column.name]
     return dg.TableColumnConstraints(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.glimpse import Window, glimpse_of
-from flux_assets.spec import StaticTable
+from flux_assets.spec import Declaration, StaticTable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ def draw(table: StaticTable, target: Target, rows: int) -> bytes | None:
     return _compact(_render(panels, table.draw))
 
 
-def as_markdown(table: StaticTable, picture: bytes) -> str:
+def as_markdown(table: Declaration, picture: bytes) -> str:
     """The picture as Markdown that carries it whole."""
     return f"![{table.name}](data:image/png;base64,{base64.b64encode(picture).decode()})"
 

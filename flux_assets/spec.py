@@ -194,6 +194,24 @@ class Vanished:
     share: float = 0.2
     minimum: int = 20
 
+    def allowed(self, rows_before: int, *, emptied: bool) -> float:
+        """How many rows may vanish from a table of `rows_before`; one that was `emptied` has no minimum."""
+        return max(self.share * rows_before, 0 if emptied else self.minimum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """How a table's points are drawn for its asset's page.
+
+    A colour for each value of `colour_column` that `colours` (Matplotlib's) names, grey for any other; larger dots for
+    larger values of `size_column`; faintly behind them the layers `behind`, the first at the bottom.
+    """
+
+    colour_column: str
+    colours: tuple[tuple[str, str], ...]
+    size_column: str
+    behind: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
@@ -222,6 +240,7 @@ class DynamicTable(Declaration):
     change_names: tuple[str, ...] = ("UPDATED_AT",)
     vanished: Vanished = field(default_factory=Vanished)
     freshness: Freshness = field(default_factory=Freshness)
+    picture: Picture | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -335,6 +354,11 @@ def _source_problems(declaration: DynamicTable) -> Iterator[str]:
     rows = declaration.rows_taken
     if rows and (unknown := {rows.status_column, rows.time_column} - set(fed)):
         yield f"its rows are chosen by columns that no source column feeds: {', '.join(sorted(unknown))}"
+    if drawn := declaration.picture:
+        if unknown := {drawn.colour_column, drawn.size_column} - set(declaration.column_names):
+            yield f"it is drawn by columns it does not have: {', '.join(sorted(unknown))}"
+        if not any(position.same_as for position in declaration.positions):
+            yield "it has a picture and no position with a point that could be drawn"
     if declaration.freshness.warn >= declaration.freshness.fail:
         yield "it would fail before it warns"
     if not 0 < declaration.vanished.share <= 1:

@@ -12,7 +12,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.layer import PublicTable
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]
@@ -54,14 +54,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is judged: `relation` (a staged version, or the public table) of a layer, with `rows` rows.
+    """What is judged: `relation` (a staged version, or the public table) of a table, with `rows` rows.
 
     `promised_rows` (by the manifest, or the register) and `published_rows` are None where unknown. `decoded` says
     that the decoder has proven of every row that its coordinates are finite and in range.
     """
 
     connection: psycopg.Connection
-    layer: Layer
+    layer: PublicTable
     relation: sql.Identifier
     rows: int
     promised_rows: int | None = None

@@ -10,10 +10,10 @@ from collections.abc import Collection
 
 from flux_assets.postgis import blocking, warnings
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Severity
-from flux_assets.spec import StaticTable
+from flux_assets.spec import Declaration
 
 
-def audits_of(table: StaticTable) -> tuple[Audit, ...]:
+def audits_of(table: Declaration) -> tuple[Audit, ...]:
     """The audits that follow from a declaration, blocking ones first."""
     return (*blocking.audits(table), *warnings.audits(table))
 

@@ -14,12 +14,12 @@ from psycopg import sql
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
 from flux_assets.postgis.offenders import Rule, rows_breaking
-from flux_assets.spec import StaticTable, is_spatial
+from flux_assets.spec import Declaration, is_spatial
 
 _SHRUNK = 0.5
 
 
-def audits(table: StaticTable) -> Iterator[Audit]:
+def audits(table: Declaration) -> Iterator[Audit]:
     """The blocking audits of a declaration."""
     yield _audit("columns", "The table has the declared columns with the declared types.", _columns)
     yield _audit(

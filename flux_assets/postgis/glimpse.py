@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import Connection, sql
 
-from flux_assets.spec import StaticTable
+from flux_assets.spec import Declaration
 
 MOST_FEATURES = 3000
 
@@ -62,19 +62,19 @@ class Glimpse:
         return [row[0] for row in session.execute(composed)]
 
 
-def glimpse_of(table: StaticTable, schema: str) -> Glimpse | None:
+def glimpse_of(table: Declaration, schema: str) -> Glimpse | None:
     """How the table is drawn: by its geometry, else its position, or the line between its two; None without any."""
     feature = _spatial(table) or _positions(table)
     return Glimpse(sql.Identifier(schema, table.name), feature) if feature else None
 
 
-def _spatial(table: StaticTable) -> sql.Composable | None:
+def _spatial(table: Declaration) -> sql.Composable | None:
     if not table.spatial_columns:
         return None
     return sql.SQL("{}::geometry").format(sql.Identifier(table.spatial_columns[0].name))
 
 
-def _positions(table: StaticTable) -> sql.Composable | None:
+def _positions(table: Declaration) -> sql.Composable | None:
     point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
     points = [point.format(sql.Identifier(p.longitude), sql.Identifier(p.latitude)) for p in table.positions[:2]]
     if len(points) == 2:

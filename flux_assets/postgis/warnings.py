@@ -14,7 +14,7 @@ from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import Audit, Case, Finding
 from flux_assets.postgis.blocking import geometry
 from flux_assets.postgis.offenders import Rule, rows_breaking
-from flux_assets.spec import Reference, StaticTable
+from flux_assets.spec import Declaration, Reference
 
 # Release files write degrees with six or more decimals; this is about 0.1 m on the ground.
 _SAME_DEGREES = 1e-6
@@ -23,7 +23,7 @@ _ENOUGH_ROWS = 40
 _QUANTILE_ROWS = 20_000
 
 
-def audits(table: StaticTable) -> Iterator[Audit]:
+def audits(table: Declaration) -> Iterator[Audit]:
     """The warning audits of a declaration."""
     if table.spatial_columns:
         yield _audit("valid_geometry", "Geometries are valid (OGC simple features).", _valid_geometry)
@@ -132,7 +132,7 @@ def _main_extent(case: Case) -> Finding:
     return rows_breaking(case, [Rule(condition, reason)], sampled=True, numbers={"main_extent": extent})
 
 
-def _centre(table: StaticTable) -> tuple[sql.Composable, sql.Composable]:
+def _centre(table: Declaration) -> tuple[sql.Composable, sql.Composable]:
     """Longitude and latitude of a row: the middle of its geometry's box, or its first position."""
     if table.spatial_columns:
         shape = geometry(table.spatial_columns[0])

@@ -5,7 +5,7 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import DynamicTable, Position, Reference, RowsTaken, SourceColumn
+from flux_assets.spec import DynamicTable, Picture, Position, Reference, RowsTaken, SourceColumn
 
 TABLE = DynamicTable(
     table=Table(
@@ -71,4 +71,16 @@ TABLE = DynamicTable(
     ),
     arrived_column="created_at",
     changed_column="updated_at",
+    picture=Picture(
+        colour_column="status",
+        colours=(
+            ("ACTIVE", "#d62728"),
+            ("ASSIGNED", "#ff7f0e"),
+            ("IN_PROGRESS", "#e0b000"),
+            ("PENDING", "#9467bd"),
+            ("RESTORED", "#2ca02c"),
+        ),
+        size_column="customers_affected",
+        behind=("osm_water", "grid_power_lines"),
+    ),
 )
