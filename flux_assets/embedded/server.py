@@ -8,16 +8,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from flux_assets.embedded import binaries
 from flux_assets.embedded.account import Account, server_account
 from flux_assets.embedded.layout import Address, Layout, replace_text
+from flux_assets.embedded.processes import command_line
 from flux_assets.errors import EmbeddedError
 
 ADMIN = "flux_admin"
@@ -177,7 +176,7 @@ class Server:
 
     def _alive(self) -> bool:
         lines = self._process_lines()
-        return bool(lines) and lines[0].isdigit() and str(self.layout.data) in _command_line(int(lines[0]))
+        return bool(lines) and lines[0].isdigit() and str(self.layout.data) in command_line(int(lines[0]))
 
     def _forget_reused_process(self) -> None:
         """After a reboot the number in the lock files may be another program's, and PostgreSQL would not start.
@@ -248,12 +247,3 @@ def _free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
-
-
-def _command_line(process: int) -> str:
-    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        if Path("/proc/self/cmdline").exists():
-            return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        command = ["ps", "-ww", "-o", "args=", "-p", str(process)]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return ""

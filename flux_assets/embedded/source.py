@@ -1,0 +1,115 @@
+"""Which Snowflake to read: the configured account, or the stand-in where none is configured and that is allowed.
+
+Here: the decision, and what is missing for it. Not here: how the stand-in comes to life (stand_in/), and signing in
+(warehouse/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from flux_assets.embedded.release import layer_release
+from flux_assets.embedded.stand_in.server import NAME, StandIn
+from flux_assets.errors import SettingError
+from flux_assets.settings import Settings
+from flux_assets.warehouse.account import Account
+
+_COUNTING = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
+
+
+def snowflake_account(settings: Settings) -> Account:
+    """Where the dynamic tables come from; the stand-in is started and filled when no account is configured.
+
+    Raises SettingError naming what is missing: in profile production, where an account is configured by halves, and
+    for a database that the user named, into which simulated outages go only when SNOWFLAKE_ACCOUNT=stand-in asks
+    for them. Raises EmbeddedError when the stand-in cannot start.
+    """
+    if settings.snowflake_account == NAME:
+        _refuse_in_production(settings)
+        return _stand_in(settings)
+    if settings.flux_profile == "production" or _is_set(settings):
+        return _configured(settings)
+    if settings.target_is_set:
+        raise SettingError(
+            "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked.",
+            "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE, or "
+            f"SNOWFLAKE_ACCOUNT={NAME} for the stand-in.",
+        )
+    return _stand_in(settings)
+
+
+def _is_set(settings: Settings) -> bool:
+    return any(getattr(settings, f"snowflake_{name}") is not None for name in _COUNTING)
+
+
+def _refuse_in_production(settings: Settings) -> None:
+    if settings.flux_profile == "production":
+        raise SettingError(
+            f"SNOWFLAKE_ACCOUNT={NAME} asks for the stand-in, which profile production does not provide.",
+            "Set SNOWFLAKE_ACCOUNT to your account, or unset FLUX_PROFILE.",
+        )
+
+
+def _stand_in(settings: Settings) -> Account:
+    account = StandIn(settings.flux_home).ensure(
+        lambda: layer_release(settings), database=settings.snowflake_database, schema=settings.snowflake_schema
+    )
+    return replace(
+        account,
+        host=settings.snowflake_host or account.host,
+        port=settings.snowflake_port or account.port,
+        protocol=settings.snowflake_protocol or account.protocol,
+    )
+
+
+def _configured(settings: Settings) -> Account:
+    missing = _missing(settings)
+    if missing:
+        names = ", ".join(missing)
+        verb = "is" if len(missing) == 1 else "are"
+        raise SettingError(f"{names} {verb} not set, and without it nobody can read Snowflake.", _remedy(settings))
+    if settings.snowflake_private_key_path is not None:
+        _check_key_file(settings.snowflake_private_key_path)
+    return Account(
+        account=str(settings.snowflake_account),
+        user=str(settings.snowflake_user),
+        password=settings.snowflake_password,
+        private_key_path=settings.snowflake_private_key_path,
+        private_key_passphrase=settings.snowflake_private_key_passphrase,
+        role=settings.snowflake_role,
+        warehouse=settings.snowflake_warehouse,
+        database=settings.snowflake_database,
+        schema=settings.snowflake_schema,
+        host=settings.snowflake_host,
+        port=settings.snowflake_port,
+        protocol=settings.snowflake_protocol,
+    )
+
+
+def _missing(settings: Settings) -> list[str]:
+    signs_in = settings.snowflake_password or settings.snowflake_private_key_path
+    found = {
+        "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
+        "SNOWFLAKE_USER": settings.snowflake_user,
+        "SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)": signs_in,
+        "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
+    }
+    return [name for name, value in found.items() if not value]
+
+
+def _remedy(settings: Settings) -> str:
+    if settings.flux_profile == "production":
+        return "Set it; profile production provides no stand-in."
+    return f"Set it, or unset every SNOWFLAKE_* setting but SNOWFLAKE_ACCOUNT={NAME} to use the stand-in."
+
+
+def _check_key_file(path: Path) -> None:
+    try:
+        with path.expanduser().open("rb"):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"SNOWFLAKE_PRIVATE_KEY_PATH = {str(path)!r} cannot be read: {error.strerror}.",
+            "Name the private key's file (PKCS #8, PEM), readable by this user.",
+        ) from None
