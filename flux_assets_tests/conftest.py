@@ -21,6 +21,7 @@ from psycopg import sql as psql
 from pydantic import SecretStr
 
 from flux_assets.embedded.cluster import OWNER, Cluster
+from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.warehouse.account import Account
@@ -66,6 +67,7 @@ def new_home() -> Iterator[Path]:
     home = Path(os.environ["FLUX_HOME"]) / "homes" / uuid4().hex[:8]
     home.mkdir(parents=True)
     yield home
+    StandIn(home).stop()
     Cluster(home).remove()
 
 
@@ -157,8 +159,9 @@ def _sweep() -> None:
 
 
 def _remove(home: Path) -> None:
-    for folder in [home / "postgres", *home.glob("homes/*/postgres")]:
-        Cluster(folder.parent).remove()
+    for folder in [home, *home.glob("homes/*")]:
+        StandIn(folder).stop()
+        Cluster(folder).remove()
     shutil.rmtree(home, ignore_errors=True)
     with suppress(OSError):
         HOMES.rmdir()
