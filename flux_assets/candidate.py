@@ -17,7 +17,7 @@ from psycopg import errors
 from flux_assets.copy_faults import described
 from flux_assets.errors import AuditError
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import audits, catalog, equal, register, space, stage
+from flux_assets.postgis import audits, catalog, equal, register, space, stage, statistics
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.ddl import create_template, create_version
@@ -148,8 +148,8 @@ def _index_and_audit(
         if doubled is None:
             equal.add_constraints(shop.control, shop.layer.table, version.relation, public.oid)
     with shop.clock.timed("analyze"):
-        # So that the first readers after the swap are planned for; the public table's own ANALYZE follows the swap.
-        stage.analyze_roughly(shop.control, case.relation)
+        # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
+        statistics.analyze(shop.control, case.relation)
     with shop.clock.timed("audit"):
         return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
 

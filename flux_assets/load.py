@@ -17,7 +17,7 @@ import psycopg
 
 from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import equal, ledger, publish, register, shape, stage
+from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
@@ -107,7 +107,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
         locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
-    _tidy(shop)
+    _tidy(shop, candidate.version)
     return _result(shop, "published", file, candidate)
 
 
@@ -140,12 +140,12 @@ def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: int, public: sha
     return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: Workshop) -> None:
+def _tidy(shop: Workshop, version: Version) -> None:
     """What may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
             shape.refresh_comments(shop.control, shop.layer)
-            stage.analyze(shop.control, shop.layer.public)
+            statistics.analyze_public(shop.control, shop.layer.public, version.relation)
             publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
     except psycopg.Error as error:
         shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")

@@ -12,7 +12,7 @@ import psycopg
 from flux_assets.candidate import make_equal
 from flux_assets.errors import LayerError
 from flux_assets.load_options import LoadOptions
-from flux_assets.postgis import equal, ledger, publish, register, shape, stage
+from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
@@ -41,7 +41,7 @@ def rollback(
         public = shape.reconcile(control, layer, options.patience(log))
         make_equal(control, layer, target, options, version.relation, public)
         publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
-        stage.analyze(control, layer.public)
+        statistics.analyze(control, layer.public)
         return version
 
 

@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.candidate import Clock
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import catalog, ledger, merge, stage, sync_state
+from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.round_trip import run
 from flux_assets.sync_result import SyncOptions
@@ -167,7 +167,7 @@ def _analyze(desk: Desk, work: Work) -> None:
         return
     try:
         with work.clock.timed("analyze"):
-            stage.analyze(desk.session, work.live.public)
+            statistics.analyze(desk.session, work.live.public)
     except psycopg.Error as error:
         desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {error}")
 

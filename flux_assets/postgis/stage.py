@@ -58,23 +58,6 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     return sent
 
 
-def analyze(session: psycopg.Connection, table: sql.Identifier) -> None:
-    """Collect the planner's statistics; of a public table this does its version as well.
-
-    Gives up with LockNotAvailable when somebody else's maintenance holds the table for ten seconds.
-    """
-    with session.transaction():
-        session.execute("SET LOCAL lock_timeout = '10s'")
-        session.execute(sql.SQL("ANALYZE {}").format(table))
-
-
-def analyze_roughly(session: psycopg.Connection, table: sql.Identifier) -> None:
-    """Collect statistics from a tenth of the usual sample: enough until the public table is analyzed."""
-    with session.transaction():
-        session.execute("SET LOCAL default_statistics_target = 10")
-        analyze(session, table)
-
-
 def count(session: psycopg.Connection, table: sql.Identifier) -> int:
     """Exact count of rows."""
     row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
