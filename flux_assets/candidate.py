@@ -157,8 +157,8 @@ def _index_and_audit(
 def _start_indexes(
     control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
 ) -> list[Future[None]]:
-    statements = equal.missing_indexes(control, layer.table, relation, public.oid)
-    return equal.build_side_by_side(target, statements, f"index {layer.name}", options.index_sessions, options.stop)
+    missing = equal.missing_indexes(control, layer.table, relation, public.oid)
+    return equal.build_side_by_side(target, missing, f"index {layer.name}", options.index_sessions, options.stop)
 
 
 def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:

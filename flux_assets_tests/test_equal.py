@@ -138,8 +138,8 @@ def test_a_version_made_earlier_gets_a_check_as_it_stands_now(loader: Loader, sq
 def test_indexes_for_which_postgresql_chooses_one_name_are_built_side_by_side(sql: Sql, target: Target) -> None:
     """It makes the name of an index from its columns, and two sessions may choose it in the same moment."""
     sql("CREATE TABLE alike (name text)")
-    statements = [psycopg.sql.SQL("CREATE INDEX ON public.alike (name)")] * 8
+    missing = [equal.IndexToBuild(psycopg.sql.SQL("CREATE INDEX ON public.alike (name)").format(), "btree")] * 8
     for _ in range(10):
-        for building in equal.build_side_by_side(target, statements, "index alike", 8, Stop()):
+        for building in equal.build_side_by_side(target, missing, "index alike", 8, Stop()):
             building.result()
     assert sql("SELECT count(*) FROM pg_index WHERE indrelid = 'alike'::regclass") == [(80,)]
