@@ -87,6 +87,8 @@ def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connectio
     try:
         with target.session("sync", options.stop) as session:
             yield session
+            # The server notices the end of a session only after its client has gone on, to the next sync perhaps.
+            session.execute("SELECT pg_advisory_unlock_all()")
     except psycopg.Error as error:
         raise ours(f"sync into {target.schema}", error, options.stop, SyncError) from error
 
