@@ -88,7 +88,8 @@ def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connectio
         with target.session("sync", options.stop) as session:
             yield session
             # The server notices the end of a session only after its client has gone on, to the next sync perhaps.
-            session.execute("SELECT pg_advisory_unlock_all()")
+            if not session.closed:
+                session.execute("SELECT pg_advisory_unlock_all()")
     except psycopg.Error as error:
         raise ours(f"sync into {target.schema}", error, options.stop, SyncError) from error
 
@@ -206,6 +207,7 @@ class _Sync:
             instant = source.instant()
             _decide(wanted, source, force=self._options.force)
         for work in wanted:
+            self._options.stop.check()
             if work.step == "waiting":
                 with work.clock.timed("read"):
                     _read(work, source, instant)

@@ -77,6 +77,7 @@ def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) 
         with work.clock.timed("compare"):
             work.difference = merge.compare(desk.session, work.live, desk.present)
             _guard(desk, work, existing)
+        desk.options.stop.check()
         with work.clock.timed("write"):
             if work.difference.rows:
                 run(desk.session, list(merge.write(work.live)))

@@ -52,7 +52,7 @@ class Stop:
     def check(self) -> None:
         """Raise LayerError when a stop has been asked for."""
         if self.asked:
-            raise LayerError("The load was stopped on request; what was published before is still published.")
+            raise LayerError("Stopped on request; what was there before stays.")
 
     def wait(self, seconds: float) -> None:
         """Sleep, but wake up and raise LayerError when a stop is asked for."""

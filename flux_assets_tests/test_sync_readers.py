@@ -1,0 +1,150 @@
+"""Readers while syncs go on: over real connections, in one statement, the tables always agree and are never empty."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from flux_assets.errors import TargetError
+from flux_assets.postgis import merge, sync_state
+from flux_assets.postgis.connect import Stop
+from flux_assets_tests.conftest import Sql
+from flux_assets_tests.synced import Utility
+
+SYNCS = 20
+# A row more of faults without its count, or a count without its row, is a disagreement.
+AGREE = """
+SELECT (SELECT count(*) FROM faults WHERE state = 'OPEN') = (SELECT sum(faults) FROM feeders),
+       (SELECT count(*) FROM faults) >= 60, (SELECT count(*) FROM feeders) = 4
+"""
+SEED = """
+INSERT INTO FEEDERS SELECT 'L' || SEQ4(), 'x', 1 FROM TABLE(GENERATOR(ROWCOUNT => 4));
+INSERT INTO FAULTS SELECT 'F' || SEQ4(), 'L' || MOD(SEQ4(), 4), 'OPEN', SYSDATE(), SEQ4(), -95, 29
+FROM TABLE(GENERATOR(ROWCOUNT => 80))
+"""
+
+
+@pytest.fixture
+def running(utility: Utility) -> Utility:
+    utility.tell(SEED)
+    utility.synced()
+    return utility
+
+
+def test_no_reader_ever_sees_the_tables_disagree(running: Utility) -> None:
+    seen: Counter[tuple] = Counter()
+    done = threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(running.target.conninfo, autocommit=True) as reader:
+            while not done.is_set():
+                seen.update(reader.execute(AGREE).fetchall())
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(SYNCS):
+            state = "SHUT" if number % 2 else "OPEN"
+            running.tell(
+                f"UPDATE FAULTS SET STATE = '{state}', HOMES = {number} WHERE MOD(HOMES, 4) < 2;"
+                f"INSERT INTO FAULTS SELECT 'N{number}', 'L{number % 4}', 'OPEN', SYSDATE(), 3, -95, 29"
+            )
+            wanted = ("faults",) if number % 3 == 0 else ()
+            assert running.synced(*wanted)["faults"].outcome == "changed"
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert seen.keys() == {(True, True, True)}
+    assert seen.total() > SYNCS
+
+
+Broken = Callable[[Utility, pytest.MonkeyPatch], None]
+
+
+def _kill(session: psycopg.Connection, conninfo: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [session.info.backend_pid])
+
+
+def _at_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = merge.stage
+
+    def stage(session: psycopg.Connection, *rest: object) -> None:
+        _kill(session, running.target.conninfo)
+        staged(session, *rest)
+
+    monkeypatch.setattr(merge, "stage", stage)
+
+
+def _after_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = merge.compare
+
+    def compare(session: psycopg.Connection, *rest: object) -> merge.Difference:
+        found = compared(session, *rest)
+        _kill(session, running.target.conninfo)
+        return found
+
+    monkeypatch.setattr(merge, "compare", compare)
+
+
+def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember = sync_state.remember
+
+    def remembered(*given: object) -> object:
+        with psycopg.connect(running.target.conninfo, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'flux_assets sync' AND datname = current_database()"
+            )
+        return remember(*given)
+
+    monkeypatch.setattr(sync_state, "remember", remembered)
+
+
+@pytest.mark.parametrize("breaks", [_at_staging, _after_staging, _before_commit])
+def test_a_server_that_is_gone_half_way_leaves_all_tables_as_they_were(
+    running: Utility, sql: Sql, breaks: Broken
+) -> None:
+    shown = (
+        "SELECT fault_id, state, xmin::text FROM faults UNION ALL SELECT feeder, faults::text, xmin::text FROM feeders"
+    )
+    before = sorted(sql(shown))
+    running.tell("UPDATE FAULTS SET STATE = 'SHUT' WHERE MOD(HOMES, 2) = 0; UPDATE FEEDERS SET TITLE = 'y'")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        breaks(running, monkeypatch)
+        failed = running.failed()
+    assert failed.keys() == {"faults", "feeders"}
+    assert all("database" in said for said in failed.values()), failed
+    assert sorted(sql(shown)) == before
+    assert sql("SELECT status FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 2") == [("FAILED",)] * 2
+    assert running.synced()["faults"].updated == 40
+    assert sql(AGREE) == [(True, True, True)]
+
+
+def test_a_server_that_is_not_there_is_an_error_before_anything_is_read(running: Utility) -> None:
+    away = Utility(account=running.account, target=type(running.target)(conninfo="host=127.0.0.1 port=9 dbname=x"))
+    with pytest.raises(TargetError, match="cannot be reached"):
+        away.sync()
+
+
+def test_a_request_to_stop_ends_the_sync_and_keeps_what_was_there(running: Utility, sql: Sql) -> None:
+    before = sql("SELECT sum(homes) FROM faults")
+    running.tell("UPDATE FAULTS SET HOMES = 1000")
+    stop, staged = Stop(), merge.stage
+
+    def stage(*given: object) -> None:
+        staged(*given)
+        stop.request()
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(merge, "stage", stage)
+        failed = running.failed(stop=stop)
+    assert failed.keys() == {"faults", "feeders"}
+    assert sql("SELECT sum(homes) FROM faults") == before
+    assert running.synced()["faults"].updated == 80
