@@ -21,6 +21,7 @@ from psycopg import sql as psql
 from pydantic import SecretStr
 
 from flux_assets.embedded.cluster import OWNER, Cluster
+from flux_assets.embedded.stand_in import null_times
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
@@ -122,6 +123,7 @@ def reader_sql(target: Target) -> Iterator[Sql]:
 @pytest.fixture(scope="session")
 def source_server() -> Iterator[Account]:
     """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
+    null_times.mend()
     with fakesnow.server() as where:
         yield Account(
             account="fakesnow", user="fake", password=SecretStr("snow"), host=where["host"], port=where["port"],

@@ -23,7 +23,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A kind of fault: `problem` and `remedy` may hold {user}, {role}, {warehouse}, {account}, {host}, {object}.
+    """A kind of fault: `problem` and `remedy` may hold {user}, {role}, {the_role}, {warehouse}, {account}, {host}
+    and {object}.
 
     `of_table` says that one table's source is at fault, when the statement was about one.
     """
@@ -68,7 +69,7 @@ _LOCKED = _mistake(
     "Ask an administrator: ALTER USER {user} SET DISABLED = FALSE; or unlock it.",
 )
 _ROLE = _mistake(
-    "Role {role} does not exist, or user {user} may not take it",
+    "User {user} may not take {the_role}, or it does not exist",
     "Correct SNOWFLAKE_ROLE, or run GRANT ROLE {role} TO USER {user};",
 )
 _WAREHOUSE = _mistake(
@@ -77,13 +78,13 @@ _WAREHOUSE = _mistake(
 )
 _ACCOUNT = _mistake("There is no Snowflake account {account} at {host}", "Correct SNOWFLAKE_ACCOUNT.")
 _MISSING = _mistake(
-    "{object} does not exist, or role {role} may not see it",
+    "{object} does not exist, or {the_role} may not see it",
     "Correct SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA, or the object in FLUX_CONFIG; or run "
     "GRANT SELECT ON {object} TO ROLE {role}; with USAGE on its database and schema. " + _GRANTS,
     of_table=True,
 )
 _RIGHTS = _mistake(
-    "Role {role} has no right to read {object}",
+    "{object} cannot be read: {the_role} has no right to",
     "Run GRANT SELECT ON {object} TO ROLE {role}; with USAGE on its database and schema. " + _GRANTS,
     of_table=True,
 )
@@ -133,7 +134,8 @@ FAULTS: dict[int, Fault] = {
     # The connector's own: HTTP. 290000 + status, other than by a network policy.
     290000: _BUSY,
     290403: _NETWORK_POLICY,
-    290404: _ACCOUNT,
+    290401: _GONE,
+    290404: _UNREACHABLE,
     **dict.fromkeys((290408, 290429, 290500, 290502, 290503, 290504, 290507, 290508), _BUSY),
     # Sign-in and session.
     **dict.fromkeys((390100, 390101, 390195, 390303, 390318, 394301, 394302, 394303, 394304, 394305), _CREDENTIALS),
@@ -182,9 +184,12 @@ FAULTS: dict[int, Fault] = {
     300002: _retry("Snowflake met an internal error"),
     300005: _retry("Snowflake met an internal error"),
 }
-# Where a code alone does not tell: the connector gives 250001 to all that goes wrong while it signs in.
+# Where a code alone does not tell: the connector gives 250001 to much that goes wrong while it signs in.
+_UNTOLD = {250001, 290404, 390201}
 _SAID = (
     ("incorrect username or password", _CREDENTIALS),
+    ("verify the account name is correct", _ACCOUNT),
+    ("login-request", _ACCOUNT),
     ("jwt token is invalid", _KEY),
     ("requested warehouse does not exist", _WAREHOUSE),
     ("role requested has been explicitly blocked", _ROLE),
@@ -200,16 +205,14 @@ _BY_STATE = {"08": _UNREACHABLE, "28": _CREDENTIALS, "42": _EXPRESSION, "22": _E
 
 def fault_of(error: BaseException) -> Fault:
     """What kind of fault an exception of the connector is, or of the network below it."""
-    code = abs(int(getattr(error, "errno", None) or 0))
+    code = _code(error)
     said = str(error).lower()
-    if code in {250001, 251012, 390201} or code not in FAULTS:
+    if code in _UNTOLD:
         for words, fault in _SAID:
-            if words in said and code // 1000 in {0, 250, 251, 390}:
+            if words in said:
                 return fault
     if code in FAULTS:
         return FAULTS[code]
-    if 580400 <= code < 580600 and (same := FAULTS.get(code - 290000)):
-        return same
     if 290500 <= code < 290600 or _of_network(error):
         return _BUSY if code else _UNREACHABLE
     state = str(getattr(error, "sqlstate", None) or "")
@@ -221,17 +224,24 @@ def translated(error: BaseException, account: Account, *, table: str = "", objec
     fault = fault_of(error)
     places = {
         "user": account.user,
-        "role": account.role or "(the user's default)",
-        "warehouse": account.warehouse or "(none)",
+        "role": account.role or "<role>",
+        "the_role": f"role {account.role}" if account.role else "the user's default role",
+        "warehouse": account.warehouse or "<warehouse>",
         "account": account.account,
         "host": _host(account),
         "object": object_ or f"{account.database}.{account.schema}",
     }
     problem = f"{fault.problem.format(**places)}: {_said(error)}."
-    if fault.kind is not Kind.RETRY and fault.of_table and table:
-        return SourceError(f"{table}: {problem}", fault.remedy.format(**places))
     remedy = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
+    if fault.kind is not Kind.RETRY and fault.of_table and table:
+        return SourceError(f"{table}: {problem}", remedy)
     return WarehouseError(problem, remedy, curable=fault.kind is Kind.RETRY)
+
+
+def _code(error: BaseException) -> int:
+    code = abs(int(getattr(error, "errno", None) or 0))
+    # The connector adds 290000 to the status of some HTTP errors twice.
+    return code - 290000 if 580000 <= code < 581000 else code
 
 
 def _of_network(error: BaseException) -> bool:

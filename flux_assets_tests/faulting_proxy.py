@@ -1,0 +1,148 @@
+"""An HTTP proxy on 127.0.0.1 that does to chosen requests what networks and servers do on bad days.
+
+Here: the faults. Each is written for requests whose path starts in a given way, and for the first so many of them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+QUERIES, LOGIN = "/queries/v1/query-request", "/session/v1/login-request"
+Kind = Literal["reset", "reset half-way", "stall", "stall half-way", "truncate", "status", "say"]
+
+
+@dataclass
+class Fault:
+    """What happens to requests: `times` of them (None: all) after `after` that go through unharmed."""
+
+    kind: Kind
+    path: str = QUERIES
+    times: int | None = 1
+    after: int = 0
+    status: int = 503
+    said: dict | None = None
+
+    def applies(self, path: str) -> bool:
+        if not path.startswith(self.path) or self.times == 0:
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+@dataclass
+class Proxy:
+    """A proxy that runs: its port, the faults that are still to come, the paths of all requests so far."""
+
+    upstream: int
+    port: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault(self, path: str) -> Fault | None:
+        with self.lock:
+            self.requests.append(path)
+            return next((fault for fault in self.faults if fault.applies(path)), None)
+
+    def count(self, path: str) -> int:
+        return sum(asked.startswith(path) for asked in self.requests)
+
+
+@contextmanager
+def faulting_proxy(upstream: int, *faults: Fault) -> Iterator[Proxy]:
+    """A proxy in front of the server at this port, ended with all that it stalls when the block ends."""
+    proxy = Proxy(upstream=upstream, faults=list(faults))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+    server.daemon_threads = True
+    proxy.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.proxy.fault(self.path)
+        with suppress(ConnectionError):
+            if fault is None:
+                self._answer(*self._forwarded(body))
+            else:
+                self._harm(fault, body)
+
+    do_GET = do_POST
+
+    def _harm(self, fault: Fault, body: bytes) -> None:
+        if fault.kind == "reset":
+            self._reset()
+        elif fault.kind == "stall":
+            self._stall()
+        elif fault.kind == "status":
+            self._answer(fault.status, b"not now")
+        elif fault.kind == "say":
+            self._answer(200, json.dumps(fault.said).encode())
+        else:
+            self._half_of(fault, *self._forwarded(body))
+
+    def _half_of(self, fault: Fault, status: int, body: bytes) -> None:
+        # A body that is cut short within what was announced, or one that ends as if it were whole.
+        announced = len(body) // 2 if fault.kind == "truncate" else len(body)
+        self._answer(status, body[: len(body) // 2], announced)
+        if fault.kind == "reset half-way":
+            self._reset()
+        elif fault.kind == "stall half-way":
+            self._stall()
+
+    def _forwarded(self, body: bytes) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.upstream)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        try:
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, body: bytes, announced: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body) if announced is None else announced))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        """Close with RST, as a peer that died does, and not with an orderly end."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def _stall(self) -> None:
+        self.close_connection = True
+        self.proxy.over.wait(60)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing on the terminal."""

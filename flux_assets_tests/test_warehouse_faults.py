@@ -1,0 +1,139 @@
+"""The table of error codes: what each leads to, and what the user is told."""
+
+import pytest
+import requests
+from snowflake.connector import errors
+from snowflake.connector.network import get_http_retryable_error
+
+from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.faults import FAULTS, Kind, fault_of, translated
+
+ACCOUNT = Account(account="ab12345", user="FLUX", role="FLUX_SYNC", warehouse="FLUX_WH")
+RETRIED = (
+    250001, 250002, 250003, 250005, 251011, 251012, 252007, 252010, 252013, 255005,
+    290000, 290401, 290404, 290408, 290429, 290500, 290502, 290503, 290504, 290507, 290508,
+    390103, 390104, 390108, 390110, 390111, 390112, 390113, 390114, 390115,
+    603, 604, 605, 610, 625, 300002, 300005,
+)  # fmt: skip
+BUGS = (1003, 2002, 2140)
+# By code: the setting or the statement that mends it.
+MISTAKES = {
+    250007: "SNOWFLAKE_ACCOUNT", 251001: "SNOWFLAKE_ACCOUNT", 251005: "SNOWFLAKE_USER", 251006: "SNOWFLAKE_PASSWORD",
+    251008: "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", 251009: "SNOWFLAKE_ACCOUNT", 251010: "SNOWFLAKE_PRIVATE_KEY_PATH",
+    290403: "administrator", 390100: "SNOWFLAKE_PASSWORD", 390101: "SNOWFLAKE_USER", 390102: "ALTER USER FLUX",
+    390106: "SNOWFLAKE_USER", 390144: "ALTER USER FLUX SET RSA_PUBLIC_KEY", 390186: "GRANT ROLE FLUX_SYNC TO USER FLUX;",
+    390189: "SNOWFLAKE_ROLE", 390195: "SNOWFLAKE_USER", 390201: "SNOWFLAKE_DATABASE", 390202: "ALTER USER FLUX",
+    390303: "SNOWFLAKE_USER", 390318: "SNOWFLAKE_USER", 390420: "administrator", 390422: "administrator",
+    394300: "SNOWFLAKE_PRIVATE_KEY_PATH", 394301: "SNOWFLAKE_USER", 394302: "SNOWFLAKE_USER",
+    394303: "SNOWFLAKE_USER", 394304: "SNOWFLAKE_USER", 394305: "SNOWFLAKE_USER", 394306: "SNOWFLAKE_PRIVATE_KEY_PATH",
+    606: "GRANT USAGE ON WAREHOUSE FLUX_WH TO ROLE FLUX_SYNC;", 630: "SNOWFLAKE_WAREHOUSE", 707: "next tick",
+    904: "FLUX_CONFIG", 1044: "FLUX_CONFIG", 1065: "FLUX_CONFIG", 2049: "FLUX_CONFIG",
+    2003: "GRANT SELECT ON D.S.T TO ROLE FLUX_SYNC;", 2037: "GRANT SELECT", 2043: "SNOWFLAKE_SCHEMA",
+    3001: "GRANT SELECT ON D.S.T TO ROLE FLUX_SYNC;", 3540: "ALTER WAREHOUSE FLUX_WH", 90064: "ALTER WAREHOUSE",
+    90073: "ALTER WAREHOUSE", 90105: "SNOWFLAKE_DATABASE", 90106: "SNOWFLAKE_SCHEMA", 90109: "ALTER WAREHOUSE",
+    **dict.fromkeys(
+        (100035, 100037, 100038, 100039, 100040, 100046, 100051, 100071, 100078, 100080, 100096), "FLUX_CONFIG"
+    ),
+}  # fmt: skip
+
+
+def raised(code: int, message: str = "it went wrong", sqlstate: str = "n/a") -> FluxError:
+    error = errors.ProgrammingError(msg=message, errno=code, sqlstate=sqlstate)
+    return translated(error, ACCOUNT, table="t", object_="D.S.T")
+
+
+def test_every_code_of_the_table_is_tested():
+    assert set(FAULTS) == {*RETRIED, *BUGS, *MISTAKES}
+
+
+@pytest.mark.parametrize("code", RETRIED)
+def test_what_a_retry_can_cure(code):
+    error = raised(code)
+    assert isinstance(error, WarehouseError)
+    assert error.curable
+    assert "next tick" in error.remedy
+
+
+@pytest.mark.parametrize("code", MISTAKES)
+def test_what_the_user_has_to_mend(code):
+    error = raised(code)
+    assert isinstance(error, (WarehouseError, SourceError))
+    assert not getattr(error, "curable", False)
+    assert FAULTS[code].kind is Kind.MISTAKE
+    assert MISTAKES[code] in error.remedy
+    assert "it went wrong" in error.problem
+    assert "{" not in str(error)
+
+
+@pytest.mark.parametrize("code", [*BUGS, 999999])
+def test_what_nobody_can_mend_is_not_tried_again(code):
+    error = raised(code)
+    assert fault_of(errors.ProgrammingError(msg="x", errno=code)).kind is Kind.BUG
+    assert not getattr(error, "curable", False)
+    assert "report it" in error.remedy
+
+
+@pytest.mark.parametrize("code", [2003, 904, 100038, 3001])
+def test_one_table_s_fault_names_the_table(code):
+    error = raised(code)
+    assert isinstance(error, SourceError)
+    assert str(error).startswith("t: ")
+    nobody_s = translated(errors.ProgrammingError(msg="x", errno=code), ACCOUNT)
+    assert isinstance(nobody_s, WarehouseError)
+    assert "FLUX_DB.PRODUCTION" in str(nobody_s)
+
+
+@pytest.mark.parametrize(
+    ("said", "setting"),
+    [
+        ("Failed to connect to DB. Incorrect username or password was specified.", "SNOWFLAKE_PASSWORD"),
+        ("Failed to connect to DB. JWT token is invalid. [0ce9eb56]", "SNOWFLAKE_PRIVATE_KEY_PATH"),
+        ("Role 'X' specified in the connect string does not exist or not authorized.", "SNOWFLAKE_ROLE"),
+        ("Failed to connect to DB. Verify the account name is correct: x. HTTP 403: Forbidden", "SNOWFLAKE_ACCOUNT"),
+        ("User access disabled: the user is disabled", "ALTER USER"),
+        ("Your user account has been temporarily locked due to too many failed attempts.", "ALTER USER"),
+        ("Incoming request with IP 10.0.0.1 is not allowed to access Snowflake.", "administrator"),
+        ("The requested warehouse does not exist or not authorized.", "SNOWFLAKE_WAREHOUSE"),
+        ("The requested database does not exist or not authorized.", "SNOWFLAKE_DATABASE"),
+    ],
+)
+def test_a_sign_in_that_fails_is_told_by_its_words(said, setting):
+    """The connector gives 250001 to each of these, or a code of its own."""
+    error = raised(250001, said, "08001")
+    assert not error.curable
+    assert setting in str(error)
+
+
+def test_a_wrong_account_in_the_host_name():
+    error = raised(290404, "404 Not Found: post https://nowhere.snowflakecomputing.com/session/v1/login-request?")
+    assert not error.curable
+    assert "SNOWFLAKE_ACCOUNT" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "reset"),
+        TimeoutError("timed out"),
+        EOFError(),
+        requests.exceptions.ChunkedEncodingError("broken"),
+        *(get_http_retryable_error(status) for status in (429, 500, 502, 503, 504, 599)),
+        errors.DatabaseError(msg="link failure", errno=123456, sqlstate="08003"),
+    ],
+    ids=repr,
+)
+def test_a_network_that_breaks_is_curable(error):
+    assert translated(error, ACCOUNT).curable
+
+
+def test_long_reports_are_cut_and_lie_on_one_line():
+    error = raised(604, "line one\n  line two " + "x" * 1000)
+    assert "\n" not in str(error)
+    assert len(str(error)) < 700
+
+
+def test_without_a_role_the_remedy_still_reads():
+    error = translated(errors.ProgrammingError(msg="x", errno=2003), Account(account="a", user="u"), object_="D.S.T")
+    assert "the user's default role may not see it" in error.problem
+    assert "GRANT SELECT ON D.S.T TO ROLE <role>;" in error.remedy

@@ -1,0 +1,111 @@
+"""FLUX_CONFIG: what it can say, and how it answers nonsense."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flux_assets.errors import SettingError
+from flux_assets.spec import Vanished
+from flux_assets.warehouse.overrides import Overrides, load_overrides
+from flux_assets_tests.synced import FAULTS, FEEDERS
+
+TABLES = (FAULTS, FEEDERS)
+WHOLE = """
+[FAULTS]
+object = 'OPS."Grid".V_FAULTS'
+open_statuses = ["OPEN", "HELD"]
+counted_statuses = ["OPEN", "HELD", "PLANNED"]
+window = "14d"
+time_zone = "America/Chicago"
+vanished_share = 0.5
+vanished_minimum = 0
+
+[FAULTS.columns]
+homes = "CUSTOMERS"
+begun = { expression = "TRY_TO_TIMESTAMP_NTZ(STARTED)" }
+"""
+
+
+@pytest.fixture
+def overrides(tmp_path: Path):
+    def written(text: str) -> Overrides:
+        path = tmp_path / "flux.toml"
+        path.write_text(text, encoding="utf-8")
+        return load_overrides(path)
+
+    return written
+
+
+def test_without_a_file_nothing_differs():
+    overrides = load_overrides(None)
+    assert [overrides.applied_to(table, TABLES) for table in TABLES] == list(TABLES)
+
+
+def test_a_whole_file(overrides):
+    read = overrides(WHOLE)
+    faults = read.applied_to(FAULTS, TABLES)
+    assert faults.rows_taken.open_statuses == ("OPEN", "HELD")
+    assert faults.rows_taken.window == timedelta(days=14)
+    assert faults.vanished == Vanished(share=0.5, minimum=0)
+    said = read.of(FAULTS)
+    assert (said.object, said.time_zone) == ('OPS."Grid".V_FAULTS', "America/Chicago")
+    assert said.columns["homes"].column == "CUSTOMERS"
+    assert said.columns["begun"].expression == "TRY_TO_TIMESTAMP_NTZ(STARTED)"
+
+
+def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides):
+    feeders = overrides(WHOLE).applied_to(FEEDERS, TABLES)
+    counted = {column.target: column.where_values for column in feeders.derived}
+    assert counted == {"faults": ("OPEN", "HELD", "PLANNED"), "load": (), "homes": ()}
+    assert replace(feeders, derived=FEEDERS.derived) == FEEDERS
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[FAULTS]\nobjekt = 'A'", "FAULTS.objekt: no such key; there are object, columns"),
+        ("[FAULTS]\nobject = 'a.b.c.d'", "FAULTS.object = 'a.b.c.d': must be NAME, SCHEMA.NAME"),
+        ("[FAULTS]\nobject = 'drop table x'", "FAULTS.object = 'drop table x': must be NAME"),
+        ("[FAULTS]\ntime_zone = 'Houston'", "FAULTS.time_zone = 'Houston': must be a time zone of the IANA list"),
+        ("[FAULTS]\nwindow = '7 parsecs'", "FAULTS.window = '7 parsecs': is not a time span such as"),
+        ("[FAULTS]\nvanished_share = 1.5", "FAULTS.vanished_share = 1.5: Input should be less than or equal to 1"),
+        ("[FAULTS]\nvanished_minimum = 'few'", "FAULTS.vanished_minimum = 'few': Input should be a valid integer"),
+        ("[FAULTS]\nopen_statuses = 'OPEN'", "FAULTS.open_statuses = 'OPEN': Input should be a valid tuple"),
+        ("[FAULTS]\nopen_statuses = []", "FAULTS.open_statuses = []: Tuple should have at least 1 item"),
+        ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3"),
+        ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name, or"),
+        ("[FAULTS.columns]\nhomes = {sql = 'A'}", "FAULTS.columns.homes.sql: no such key; there are column, expression"),
+        ("FAULTS = 3", "FAULTS = 3"),
+        ("[FAULTS", "is not TOML"),
+    ],
+)
+def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said):
+    with pytest.raises(SettingError) as refused:
+        overrides(text)
+    assert said in str(refused.value)
+    assert "flux.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[FAULT]\nwindow = '7d'", "FAULT: no such source; there are FAULTS, FEEDERS"),
+        ("[FAULTS.columns]\nhome = 'A'", "FAULTS.columns.home: no such target column; there are fault_id, feeder, state"),
+        ("[FAULTS.columns]\nmoved = 'A'", "FAULTS.columns.moved: no such target column"),
+        ("[FEEDERS]\nwindow = '7d'", "FEEDERS.window: every row of this source is taken"),
+    ],
+)
+def test_names_that_nobody_declares(overrides, text, said):
+    read = overrides(text)
+    with pytest.raises(SettingError) as refused:
+        for table in TABLES:
+            read.applied_to(table, TABLES)
+    assert said in str(refused.value)
+    assert "flux.toml" in str(refused.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(SettingError, match="FLUX_CONFIG = .*none.toml.* cannot be read"):
+        load_overrides(tmp_path / "none.toml")
