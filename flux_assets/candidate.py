@@ -96,6 +96,7 @@ def make_candidate(
         published_rows=published.rows if published else None,
         accept_fewer_rows=shop.options.accept_fewer_rows,
         decoded=True,
+        present=stream.facts.present,
     )
     results, doubled = _index_and_audit(shop, case, version, public)
     judged = _judge(shop, case, version, results, stream, refused=doubled is not None)

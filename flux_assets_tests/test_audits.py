@@ -1,8 +1,11 @@
 """Every audit fails on data broken for it, names the offenders, and passes on good data; blocking ones block."""
 
+import struct
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from geoalchemy2 import Geometry
 
 from flux_assets.errors import AuditError
 from flux_assets.live_audit import audit_live
@@ -11,7 +14,9 @@ from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.audits import audits_of
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, point, rows
+from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, point, rows
+
+SQUARE = struct.pack("<BIIII10d", 1, 0x20000003, 4326, 1, 5, 10, 50, 11, 50, 11, 51, 10, 51, 10, 50).hex()
 
 
 @pytest.fixture
@@ -150,6 +155,50 @@ def test_warnings_of_a_large_table_judge_a_sample_and_say_so(
 ) -> None:
     loader.load(made_up(), rows(5_000))
     monkeypatch.setattr(audit, "SAMPLED_ROWS", 1_000)
-    found = named(audit_live(made_up(), target, {"valid_geometry", "within"}))
-    assert found["valid_geometry"].numbers["judged"] == "about 1,000 random rows of 5,000"
+    found = named(audit_live(made_up(), target, {"accepted_range", "within"}))
+    assert found["accepted_range"].numbers["judged"] == "about 1,000 random rows of 5,000"
     assert found["within"].numbers["judged"] == "all 5,000 rows"
+
+
+def test_a_point_is_valid_without_being_looked_at_and_says_so(loader: Loader, sql: Sql, target: Target) -> None:
+    """As long as the column's type lets in nothing else; the other audits that know of points do not mind either."""
+    judged = named(loader.load(made_up(), rows(60)).audits)["valid_geometry"].numbers["judged"]
+    assert judged == "all 60 rows: a point is valid wherever it lies, and `within` judges its coordinates"
+    bow = "ST_GeomFromText('POLYGON((10 50, 10.01 50.01, 10.01 50, 10 50.01, 10 50))', {})"
+    sql("ALTER TABLE poles ALTER geom TYPE geometry")
+    sql(f"UPDATE poles SET geom = {bow.format(4326)} WHERE code = 7")
+    sql(f"UPDATE poles SET geom = {bow.format(3857)} WHERE code = 8")
+    found = named(audit_live(made_up(), target))
+    assert [text.partition("[")[0] for text in found["valid_geometry"].sample] == [
+        "000007: Self-intersection", "000008: Self-intersection",
+    ]  # fmt: skip
+    assert found["valid_geometry"].numbers == {"offending_rows": 2, "judged": "all 60 rows"}
+    assert found["same_position"].passed
+    assert found["main_extent"].passed
+
+
+def test_the_decoder_has_seen_that_every_row_has_a_geometry(loader: Loader) -> None:
+    present = named(loader.load(made_up(), rows(40)).audits)["geometry_present"]
+    assert (present.passed, present.numbers["judged"]) == (True, "all 40 rows, while decoding")
+    empty = struct.pack("<BIII", 1, 0x20000003, 4326, 0).hex()  # a polygon of no ring
+    parts = columns(geom=sa.Column("geom", Geometry("POLYGON", srid=4326, spatial_index=False), comment="Ground."))
+    ground = [row | {"geom": empty if row["code"] == 7 else SQUARE} for row in rows(40)]
+    missing = named(loader.load(made_up("grounds", parts, references=(), positions=()), ground).audits)
+    assert missing["geometry_present"].sample == ("000007: empty",)
+
+
+@pytest.mark.parametrize("west", [-174.0, 10.0])
+def test_the_main_extent_is_judged_by_the_middle_of_a_shape(loader: Loader, west: float) -> None:
+    """A shape that reaches out of it belongs to it while its middle does."""
+
+    def square(side: float, x: float) -> str:
+        ring = [(x - side, 50 - side), (x + side, 50 - side), (x + side, 50 + side), (x - side, 50 + side)]
+        numbers = [number for corner in [*ring, ring[0]] for number in corner]
+        return struct.pack("<BIIII10d", 1, 0x20000003, 4326, 1, 5, *numbers).hex()
+
+    parts = columns(geom=sa.Column("geom", Geometry("POLYGON", srid=4326, spatial_index=False), comment="Ground."))
+    ground = [row | {"geom": square(0.001, west + number / 1e4)} for number, row in enumerate(rows(60))]
+    ground[7]["geom"] = square(5, west)
+    ground[8]["geom"] = square(0.001, west + 20)
+    found = named(loader.load(made_up("grounds", parts, references=(), positions=()), ground).audits)["main_extent"]
+    assert found.sample == (f"000008: {west + 20:.5f} 50.00000",)

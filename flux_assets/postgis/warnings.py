@@ -12,7 +12,7 @@ from psycopg import sql
 
 from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import Audit, Case, Finding
-from flux_assets.postgis.blocking import geometry
+from flux_assets.postgis.blocking import geometry, typed_as_declared
 from flux_assets.postgis.offenders import Rule, rows_breaking
 from flux_assets.spec import Declaration, Reference
 
@@ -43,11 +43,21 @@ def _audit(name: str, description: str, judge: object) -> Audit:
 
 
 def _valid_geometry(case: Case) -> Finding:
+    points = _point_columns(case)
     rules = [
         Rule(sql.SQL("NOT ST_IsValid({})").format(shape), sql.SQL("ST_IsValidReason({})").format(shape))
-        for shape in map(geometry, case.layer.table.spatial_columns)
+        for shape in (geometry(column) for column in case.layer.table.spatial_columns if column.name not in points)
     ]
+    if not rules:
+        judged = f"all {case.rows:,} rows: a point is valid wherever it lies, and `within` judges its coordinates"
+        return Finding(passed=True, numbers={"offending_rows": 0, "judged": judged})
     return rows_breaking(case, rules, sampled=True)
+
+
+def _point_columns(case: Case) -> frozenset[str]:
+    """The columns that hold points and nothing else, by their type."""
+    columns = case.layer.table.spatial_columns
+    return typed_as_declared(case) & {c.name for c in columns if c.type.geometry_type == "POINT"}  # type: ignore[attr-defined]
 
 
 def _geometry_present(case: Case) -> Finding:
@@ -59,22 +69,26 @@ def _geometry_present(case: Case) -> Finding:
             sql.SQL("CASE WHEN {} IS NULL THEN 'NULL' ELSE 'empty' END").format(sql.Identifier("t", column.name)),
         )
         for column in case.layer.table.spatial_columns
+        if column.name not in case.present
     ]
+    if not rules:
+        return Finding(passed=True, numbers={"offending_rows": 0, "judged": f"all {case.rows:,} rows, while decoding"})
     return rows_breaking(case, rules, sampled=True)
 
 
 def _same_position(case: Case) -> Finding:
     columns = {column.name: column for column in case.layer.table.columns}
+    points = _point_columns(case)
     rules = []
     for position in case.layer.table.positions:
         if position.same_as is None:
             continue
         point = geometry(columns[position.same_as])
         longitude, latitude = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
-        condition = sql.SQL(
-            "GeometryType({p}) = 'POINT' AND NOT ST_IsEmpty({p})"
-            " AND greatest(abs(ST_X({p}) - {x}), abs(ST_Y({p}) - {y})) > {tolerance}"
-        ).format(p=point, x=longitude, y=latitude, tolerance=sql.Literal(_SAME_DEGREES))
+        condition = sql.SQL("{only}greatest(abs(ST_X({p}) - {x}), abs(ST_Y({p}) - {y})) > {tolerance}").format(
+            only=sql.SQL("" if position.same_as in points else "GeometryType({p}) = 'POINT' AND ").format(p=point),
+            p=point, x=longitude, y=latitude, tolerance=sql.Literal(_SAME_DEGREES),
+        )  # fmt: skip
         reason = sql.SQL("concat(ST_AsText({p}), ' but ', {x}, ' ', {y})").format(p=point, x=longitude, y=latitude)
         rules.append(Rule(condition, reason))
     return rows_breaking(case, rules, sampled=True)
@@ -119,27 +133,38 @@ def _accepted_range(case: Case) -> Finding:
 def _main_extent(case: Case) -> Finding:
     if case.rows < _ENOUGH_ROWS:
         return Finding(passed=True, numbers={"offending_rows": 0, "judged": "too few rows to have a main extent"})
-    x, y = _centre(case.layer.table)
+    x, y = _centre(case)
     found = _extent_with_margins(case, x, y)
     if found is None:
         return Finding(passed=True, numbers={"offending_rows": 0, "judged": "no positions"})
-    west, south, east, north = found
-    condition = sql.SQL("NOT ({x} BETWEEN {w} AND {e} AND {y} BETWEEN {s} AND {n})").format(
-        x=x, y=y, w=sql.Literal(west), e=sql.Literal(east), s=sql.Literal(south), n=sql.Literal(north)
+    west, south, east, north = map(sql.Literal, found)
+    condition = sql.SQL("{beyond}NOT ({x} BETWEEN {w} AND {e} AND {y} BETWEEN {s} AND {n})").format(
+        beyond=_beyond(case.layer.table, found), x=x, y=y, w=west, e=east, s=south, n=north
     )
     reason = sql.SQL("concat(round(({x})::numeric, 5), ' ', round(({y})::numeric, 5))").format(x=x, y=y)
-    extent = f"{west:.4f} {south:.4f} {east:.4f} {north:.4f}"
+    extent = "{:.4f} {:.4f} {:.4f} {:.4f}".format(*found)
     return rows_breaking(case, [Rule(condition, reason)], sampled=True, numbers={"main_extent": extent})
 
 
-def _centre(table: Declaration) -> tuple[sql.Composable, sql.Composable]:
+def _centre(case: Case) -> tuple[sql.Composable, sql.Composable]:
     """Longitude and latitude of a row: the middle of its geometry's box, or its first position."""
-    if table.spatial_columns:
-        shape = geometry(table.spatial_columns[0])
-        x = sql.SQL("((ST_XMin({g}) + ST_XMax({g})) / 2)").format(g=shape)
-        return x, sql.SQL("((ST_YMin({g}) + ST_YMax({g})) / 2)").format(g=shape)
-    position = table.positions[0]
-    return sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
+    table = case.layer.table
+    if not table.spatial_columns:
+        return sql.Identifier("t", table.positions[0].longitude), sql.Identifier("t", table.positions[0].latitude)
+    shape = geometry(table.spatial_columns[0])
+    if table.spatial_columns[0].name in _point_columns(case):
+        return sql.SQL("ST_X({})").format(shape), sql.SQL("ST_Y({})").format(shape)
+    x = sql.SQL("((ST_XMin({g}) + ST_XMax({g})) / 2)").format(g=shape)
+    return x, sql.SQL("((ST_YMin({g}) + ST_YMax({g})) / 2)").format(g=shape)
+
+
+def _beyond(table: Declaration, extent: tuple[float, float, float, float]) -> sql.Composed:
+    """What spares most rows the arithmetic: a geometry whose whole box lies within has its middle there too."""
+    if not table.spatial_columns:
+        return sql.Composed([])
+    window = sql.SQL(", ").join(map(sql.Literal, extent))
+    shape = geometry(table.spatial_columns[0])
+    return sql.SQL("NOT {g} @ ST_MakeEnvelope({window}, 4326) AND ").format(g=shape, window=window)
 
 
 def _extent_with_margins(case: Case, x: sql.Composable, y: sql.Composable) -> tuple[float, float, float, float] | None:

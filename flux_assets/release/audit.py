@@ -39,6 +39,11 @@ class LayerFacts:
             whole.add(shapes)
         return whole.extent
 
+    @property
+    def present(self) -> frozenset[str]:
+        """The spatial columns in which every row has a geometry that is not empty."""
+        return frozenset(name for name, shapes in self.shapes.items() if not self.nulls[name] and not shapes.empty)
+
     def add(self, other: LayerFacts) -> None:
         self.rows += other.rows
         self.nulls.update(other.nulls)
