@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import buildings, growth, machine, peers, readers, whole
+from bench import buildings, growth, machine, peers, readers, sync_memory, sync_readers, sync_speed, sync_wal, whole
 from bench.ground import Ground, ground, keys_in_order, release, server_facts
 from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
@@ -30,6 +30,10 @@ EXPERIMENTS = (
     "linear",
     "publish",
     "peers",
+    "sync",
+    "sync-readers",
+    "sync-wal",
+    "sync-memory",
 )
 LAYER = "building_footprints"
 
@@ -42,6 +46,7 @@ class Wanted:
     seed: int
     pairs: int
     publishes: int
+    quick: bool
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +63,7 @@ class Wanted:
 )  # fmt: skip
 def main(*, quick: bool, only: tuple[str, ...], settings: str, patience: float, **asked: Any) -> None:
     """Measure loads and publishes of the sample city in a private PostGIS."""
-    wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})))
+    wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})), quick=quick)
     console = Console(width=None if Console().is_terminal else 200)
     facts = machine.facts()
     sections: list[Section] = []
@@ -73,7 +78,7 @@ def main(*, quick: bool, only: tuple[str, ...], settings: str, patience: float, 
 
 
 def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Section]]:
-    table = _layer()
+    table, rows = _layer(), 2_000 if wanted.quick else 100_000
 
     def city(scale: float = wanted.scale) -> Release:
         return release(place.say, scale, wanted.seed)
@@ -97,6 +102,10 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),
         "publish": lambda: readers.measure(place, table, city(), wanted.publishes),
         "peers": lambda: peers.measure(place, table, city(), min(wanted.pairs, 3)),
+        "sync": lambda: sync_speed.measure(place, wanted.pairs, quick=wanted.quick),
+        "sync-readers": lambda: sync_readers.measure(place, rows, wanted.publishes),
+        "sync-wal": lambda: sync_wal.measure(place, rows, wanted.pairs),
+        "sync-memory": lambda: sync_memory.measure(place, rows * 10),
     }
 
 

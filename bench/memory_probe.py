@@ -19,13 +19,13 @@ from flux_assets.tables import static_tables
 def main() -> None:
     table = next(table for table in static_tables() if table.name == sys.argv[1])
     release, target = opened(Path(sys.argv[2])), Target(conninfo=os.environ["FLUX_BENCH_TARGET"])
-    before = _status("VmRSS")
+    before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that importing reached
     result = ours.load(table, release, target)
-    print(json.dumps({"before": before, "peak": _status("VmHWM"), "rows": result.rows}))
+    print(json.dumps({"before": before, "peak": status("VmHWM"), "rows": result.rows}))
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     """Bytes of a line of /proc/self/status."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
