@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import click
 
 from flux_assets.errors import LayerError, SettingError
 from flux_assets.shown import show_connection, show_findings, show_statuses, show_versions
+from flux_assets.shown_source import show_source, show_step
 from flux_assets.terminal import WRONG, Commands, moment, progress_bars, size, warn
 
 if TYPE_CHECKING:
@@ -43,9 +46,10 @@ def main() -> None:
 
 @main.command()
 def up() -> None:
-    """Start the embedded PostGIS and say how to connect.
+    """Start the embedded PostGIS and the Snowflake stand-in, and say how to connect.
 
-    It starts by itself whenever it is needed; this is for connecting a map program.
+    Both start by themselves whenever they are needed; this is for connecting a map program. The stand-in does not
+    start where the settings name a Snowflake account.
 
     \b
     Example:
@@ -62,11 +66,12 @@ def up() -> None:
     if settings.target_is_set:
         click.echo("The layers go into the database that your settings name; this one is embedded and apart from it.")
     show_connection(cluster.tcp_url(), cluster.secrets)
+    _start_stand_in(settings)
 
 
 @main.command()
 def down() -> None:
-    """Stop the embedded PostGIS, and nothing else.
+    """Stop the embedded PostGIS and the Snowflake stand-in, and nothing else.
 
     Only what this project started under FLUX_HOME is stopped; its data stays.
 
@@ -75,15 +80,74 @@ def down() -> None:
       flux-assets down
     """
     from flux_assets.embedded.cluster import Cluster
+    from flux_assets.embedded.stand_in.server import StandIn
     from flux_assets.settings import load_settings
 
-    cluster = Cluster(load_settings().flux_home)
-    ran = cluster.running()
+    home = load_settings().flux_home
+    cluster, stand_in = Cluster(home), StandIn(home)
+    running = {"embedded PostGIS": cluster.running(), "Snowflake stand-in": stand_in.running}
+    stand_in.stop()
     cluster.stop()
-    if ran:
-        click.echo(f"Stopped the embedded PostGIS of {cluster.home}; its data stays.")
-    else:
-        click.echo(f"Nothing to stop: no embedded PostGIS of {cluster.home} runs.")
+    for name in (name for name, ran in running.items() if ran):
+        click.echo(f"Stopped the {name} of {home}; its data stays.")
+    if not any(running.values()):
+        click.echo(f"Nothing to stop: neither an embedded PostGIS nor a Snowflake stand-in of {home} runs.")
+
+
+@main.command()
+@click.option("--tick", "once", is_flag=True, help="Take one step and end; so does the command without any option.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Go on, a step every so many seconds, until Ctrl-C (exit code 130).",
+)
+@click.option("--storm", is_flag=True, help="Let a storm begin in the first step. It is on for 12 hours at most.")
+@click.option("--calm", is_flag=True, help="End the storm in the first step: all that it broke is restored.")
+@click.option("--reset", is_flag=True, help="First fill the tables anew from the release; alone, do only that.")
+@click.option("--seed", type=click.IntRange(min=0), help="Draw from this seed  [default: that of the tables, 7].")
+@click.option(
+    "--minutes-per-tick",
+    "minutes",
+    type=click.FloatRange(min=0, min_open=True, max=360),
+    default=5.0,
+    show_default=True,
+    help="Minutes of the utility's day that a step takes at least.",
+)
+def simulate(  # noqa: PLR0913, PLR0917 - click hands over an argument an option
+    once: bool, every: float | None, storm: bool, calm: bool, reset: bool, seed: int | None, minutes: float
+) -> None:
+    """Drive the Snowflake stand-in like a utility's day.
+
+    Outages begin, crews are assigned, customers are restored; work orders are scheduled, started, completed. A step
+    goes to the present time, or --minutes-per-tick past the step before where that is later: steps faster than real
+    time run ahead of the clock. The same tables, seed and time give the same step. A real Snowflake account is
+    never written to.
+
+    \b
+    Examples:
+      flux-assets simulate --storm
+      flux-assets simulate --every 60
+      flux-assets simulate --reset --seed 3
+    """  # fmt: skip
+    from flux_assets.embedded.simulation.drive import simulation_of
+    from flux_assets.settings import load_settings
+
+    if storm and calm:
+        raise click.UsageError("--storm and --calm are opposites; give one of them.")
+    if once and every is not None:
+        raise click.UsageError("--tick takes one step and --every goes on; give one of them.")
+    simulation = simulation_of(load_settings(), seed)
+    if reset:
+        simulation.reset()
+        click.echo("Filled the stand-in's tables anew.")
+        if not (once or every or storm or calm):
+            return
+    length = timedelta(minutes=minutes)
+    show_step(simulation.tick(length, storm=storm, calm=calm))
+    while every is not None:
+        time.sleep(every)
+        show_step(simulation.tick(length))
 
 
 @main.command(context_settings=_AS_IS)
@@ -226,6 +290,22 @@ def doctor(as_json: bool) -> None:
     else:
         show_findings(findings)
     _exit_if(bool(failed))
+
+
+def _start_stand_in(settings: Settings) -> None:
+    """Filled where it is the source; where the settings name another source, or none, it is only told why not."""
+    from flux_assets.embedded.source import snowflake_account
+    from flux_assets.embedded.stand_in.server import StandIn
+
+    try:
+        account = snowflake_account(settings)
+    except SettingError as error:
+        click.echo(f"The Snowflake stand-in was not started: {error}")
+        return
+    if account.stand_in:
+        show_source(account, StandIn(settings.flux_home).layout.secret)
+    else:
+        click.echo(f"The dynamic tables come from the Snowflake account {account.account}.")
 
 
 def _target() -> Target:

@@ -31,8 +31,8 @@ fi
 
 [ -x .venv/bin/flux-assets ] || exit 0
 for folder in "$home" "$PWD"/.flux/tests/[0-9]*; do
-    # A test session that still runs stops its own server.
-    if [ -d "$folder/postgres" ] && ! kill -0 "$(basename "$folder")" 2>/dev/null; then
+    # A test session that still runs stops its own servers.
+    if { [ -d "$folder/postgres" ] || [ -d "$folder/snowflake" ]; } && ! kill -0 "$(basename "$folder")" 2>/dev/null; then
         FLUX_HOME="$folder" FLUX_ENV_FILE='' FLUX_PROFILE=embedded .venv/bin/flux-assets down
     fi
 done

@@ -68,7 +68,7 @@ def _configured(settings: Settings) -> Account:
     if missing:
         names = ", ".join(missing)
         verb = "is" if len(missing) == 1 else "are"
-        raise SettingError(f"{names} {verb} not set, and without it nobody can read Snowflake.", _remedy(settings))
+        raise SettingError(f"{names} {verb} not set, and Snowflake cannot be read without.", _remedy(settings))
     if settings.snowflake_private_key_path is not None:
         _check_key_file(settings.snowflake_private_key_path)
     return Account(
@@ -100,8 +100,8 @@ def _missing(settings: Settings) -> list[str]:
 
 def _remedy(settings: Settings) -> str:
     if settings.flux_profile == "production":
-        return "Set it; profile production provides no stand-in."
-    return f"Set it, or unset every SNOWFLAKE_* setting but SNOWFLAKE_ACCOUNT={NAME} to use the stand-in."
+        return "Set what is missing; profile production provides no stand-in."
+    return f"Set what is missing, or unset every SNOWFLAKE_* setting but SNOWFLAKE_ACCOUNT={NAME} to use the stand-in."
 
 
 def _check_key_file(path: Path) -> None:

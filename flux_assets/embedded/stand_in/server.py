@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +83,9 @@ class StandIn:
         from flux_assets.embedded.simulation.seeding import ensure_seeded
 
         self.start()
-        return ensure_seeded(self, release or self._sample, self.account(database=database, schema=schema))
+        account = self.account(database=database, schema=schema)
+        ensure_seeded(self, release or self._sample, account)
+        return account
 
     def stop(self) -> None:
         """Stop the server, ending its sessions; data stays. Nothing happens when it does not run."""
@@ -100,6 +102,12 @@ class StandIn:
             account=NAME, user=USER, password=SecretStr(self._password()), database=database, schema=schema,
             host="127.0.0.1", port=listening.port, protocol="http", stand_in=True,
         )  # fmt: skip
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Held by whoever fills or simulates: one at a time, or their transactions would collide."""
+        with alone(self.layout.folder / "writing"):
+            yield
 
     def _sample(self) -> Release:
         from flux_assets.embedded.release import sample_release
