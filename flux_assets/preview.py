@@ -20,10 +20,13 @@ from flux_assets.spec import Declaration, StaticTable
 if TYPE_CHECKING:
     import numpy as np
     from geopandas import GeoSeries
-    from matplotlib.axes import Axes
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+    from matplotlib.path import Path
     from PIL.Image import Image
 
     Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    Shapes = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
 MOST_BYTES = 20_000
 _PANEL = 300  # pixels of a panel's sides
@@ -48,7 +51,7 @@ def draw(table: StaticTable, target: Target, rows: int) -> bytes | None:
         panels = [(spread, whole)]
         if (spot := _dense_spot(spread, whole)) is not None:
             panels.append((geopandas.GeoSeries.from_wkb(glimpse.within(session, spot), crs=4326), spot))
-    return _compact(_render(panels, table.draw))
+    return compact(_render(panels, table.draw))
 
 
 def as_markdown(table: Declaration, picture: bytes) -> str:
@@ -106,6 +109,7 @@ def _dense_spot(features: GeoSeries, whole: Window) -> Window | None:
 
 
 def _render(panels: list[tuple[GeoSeries, Window]], color: str) -> Image:
+    """The panels side by side, drawn without axes: making those takes longer than drawing most layers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
@@ -113,42 +117,99 @@ def _render(panels: list[tuple[GeoSeries, Window]], color: str) -> Image:
     figure = Figure(figsize=(3 * len(panels), 3), dpi=_PANEL / 3, facecolor=_PAPER)
     canvas = FigureCanvasAgg(figure)
     for place, (features, window) in enumerate(panels):
-        axes = figure.add_axes((place / len(panels), 0, 1 / len(panels), 1))
-        _draw_panel(axes, features, window, color)
+        _draw_panel(_Panel(figure, place, window), features, color)
     if len(panels) == 2:
-        _frame(figure.axes[0], panels[0][1], panels[1][1])
-        figure.axes[1].axvline(panels[1][1].west, color=_FRAME, linewidth=1.5)
+        _frame(_Panel(figure, 0, panels[0][1]), panels[1][1])
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
     return Image.frombuffer("RGBA", canvas.get_width_height(), pixels).convert("RGB")
 
 
-def _draw_panel(axes: Axes, features: GeoSeries, window: Window, color: str) -> None:
+class _Panel:
+    """A square of the figure, and where a window's degrees lie in it."""
+
+    def __init__(self, figure: Figure, place: int, window: Window) -> None:
+        from matplotlib.transforms import Affine2D, Bbox
+
+        self._figure, self.window = figure, window
+        self._square = Bbox.from_bounds(place * _PANEL, 0, _PANEL, _PANEL)
+        across, up = _PANEL / (window.east - window.west), _PANEL / (window.north - window.south)
+        moved = Affine2D().translate(-window.west, -window.south)
+        self.pixels = moved.scale(across, up).translate(place * _PANEL, 0)
+
+    def add(self, artist: Artist) -> None:
+        """Draws what is given in degrees, as far as it lies in the panel."""
+        self.add_drawn(artist)
+        artist.set_transform(self.pixels)
+
+    def add_drawn(self, artist: Artist) -> None:
+        """The same for what knows where it is drawn."""
+        self._figure.add_artist(artist)
+        artist.set_clip_box(self._square)
+
+
+def _draw_panel(panel: _Panel, features: GeoSeries, color: str) -> None:
     """Fills a panel: shapes that can be seen as shapes, the others as dots."""
-    axes.set_axis_off()
-    small = _sizes(features) < _DOT * _pixel(window)
-    shapes = features[~small].simplify(_pixel(window) / 4)
-    areas = shapes.geom_type.isin(["Polygon", "MultiPolygon"])
-    if areas.any():
-        shapes[areas].plot(ax=axes, facecolor=color, edgecolor=_darker(color, 0.5), linewidth=0.4, aspect=None)
-    if (~areas).any():
-        shapes[~areas].plot(ax=axes, color=_darker(color, 0.8), linewidth=0.7, markersize=2, aspect=None)
+    import shapely
+    from matplotlib.collections import CircleCollection, LineCollection, PathCollection
+    from matplotlib.transforms import IdentityTransform
+
+    pixel = _pixel(panel.window)
+    small = _sizes(features) < _DOT * pixel
+    parts = shapely.get_parts(shapely.get_parts(features[~small].simplify(pixel / 4).to_numpy()))
+    dimension = shapely.get_dimensions(parts)
+    if (areas := parts[dimension == 2]).size:
+        edge = _darker(color, 0.5)
+        panel.add(PathCollection(_outlines(areas), facecolors=color, edgecolors=[edge], linewidths=0.4))
+    if (lines := parts[dimension == 1]).size:
+        panel.add(LineCollection(_runs(lines), colors=[_darker(color, 0.8)], linewidths=0.7))
     if small.any():
-        dots = features[small].bounds
+        dots = features[small].bounds.to_numpy().reshape(-1, 2, 2).mean(axis=1)
         size = 2.5 * _DOT if small.all() and len(dots) < 500 else _DOT
-        place = (dots.minx + dots.maxx) / 2, (dots.miny + dots.maxy) / 2
-        axes.scatter(*place, s=size**2, color=_darker(color, 0.7), linewidths=0)
-    axes.set(xlim=(window.west, window.east), ylim=(window.south, window.north), aspect="auto")
+        circles = CircleCollection(
+            [math.pi / 4 * size**2], offsets=dots, offset_transform=panel.pixels,
+            facecolors=[_darker(color, 0.7)], edgecolors="face", linewidths=0,
+        )  # fmt: skip
+        panel.add_drawn(circles)
+        circles.set_transform(IdentityTransform())
 
 
-def _frame(axes: Axes, whole: Window, spot: Window) -> None:
-    """Marks the second panel's window in the first, large enough to be found."""
+def _outlines(areas: Shapes) -> list[Path]:
+    """A path for each polygon, its holes included."""
+    import numpy as np
+    import shapely
+    from matplotlib.path import Path
+
+    rings, polygon = shapely.get_rings(areas, return_index=True)
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    begins = np.flatnonzero(np.diff(ring, prepend=-1))
+    codes = np.full(len(corners), Path.LINETO, Path.code_type)
+    codes[begins] = Path.MOVETO
+    codes[np.append(begins[1:], len(corners)) - 1] = Path.CLOSEPOLY
+    cuts = np.flatnonzero(np.diff(polygon[ring])) + 1
+    return [Path(*path) for path in zip(np.split(corners, cuts), np.split(codes, cuts), strict=True)]
+
+
+def _runs(lines: Shapes) -> list[Numbers]:
+    """The points of each line."""
+    import numpy as np
+    import shapely
+
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    return np.split(points, np.flatnonzero(np.diff(line)) + 1)
+
+
+def _frame(panel: _Panel, spot: Window) -> None:
+    """Marks the second panel's window in the first, large enough to be found, and the border between them."""
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
 
     x, y = (spot.west + spot.east) / 2, (spot.south + spot.north) / 2
-    seen = _square(x, y, max(spot.north - spot.south, 10 * _pixel(whole)) / 2)
+    seen = _square(x, y, max(spot.north - spot.south, 10 * _pixel(panel.window)) / 2)
     corner, width, height = (seen.west, seen.south), seen.east - seen.west, seen.north - seen.south
-    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=_FRAME, linewidth=1.2))
+    panel.add(Rectangle(corner, width, height, fill=False, edgecolor=_FRAME, linewidth=1.2))
+    whole = panel.window
+    panel.add(Line2D([whole.east, whole.east], [whole.south, whole.north], color=_FRAME, linewidth=1.5))
 
 
 def _darker(color: str, by: float) -> tuple[float, ...]:
@@ -157,12 +218,12 @@ def _darker(color: str, by: float) -> tuple[float, ...]:
     return tuple(by * part for part in to_rgb(color))
 
 
-def _compact(picture: Image) -> bytes:
-    """The PNG with as many colours as MOST_BYTES allow."""
+def compact(picture: Image) -> bytes:
+    """The PNG with as many colours as MOST_BYTES allow; zlib's last effort costs ten times what it saves in bytes."""
     encoded = b""
     for colors in (64, 32, 16, 8, 4, 2):
         buffer = io.BytesIO()
-        picture.quantize(colors).save(buffer, "PNG", optimize=True)
+        picture.quantize(colors).save(buffer, "PNG", compress_level=6)
         encoded = buffer.getvalue()
         if len(encoded) <= MOST_BYTES:
             break

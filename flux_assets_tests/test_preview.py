@@ -98,6 +98,21 @@ def test_rows_without_a_place_are_left_out(value, target, sql):
     assert draw(geometry("POINT"), target, 1) is None
 
 
+@pytest.mark.parametrize("kind", ["POLYGON", "MULTIPOLYGON", "GEOMETRYCOLLECTION"])
+def test_a_hole_is_left_open(kind, target, sql):
+    ring = "ST_Difference(ST_Expand(ST_Point(10, 50, 4326), 0.4), ST_Expand(ST_Point(10, 50, 4326), 0.2))"
+    wrapped = {
+        "POLYGON": ring,
+        "MULTIPOLYGON": f"ST_Multi({ring})",
+        "GEOMETRYCOLLECTION": f"ST_ForceCollection({ring})",
+    }
+    sql(f"CREATE TABLE shapes AS SELECT 1 AS id, {wrapped[kind]} AS geom")
+    image = Image.open(io.BytesIO(draw(geometry(kind), target, 1))).convert("RGB")
+    assert max(image.getpixel((150, 150))) - min(image.getpixel((150, 150))) < 20
+    red, _, blue = image.getpixel((50, 150))
+    assert blue > red + 40
+
+
 def test_a_noisy_layer_stays_small(target, sql):
     sql("SELECT setseed(0.5)")
     sql(
