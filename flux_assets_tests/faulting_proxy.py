@@ -82,6 +82,9 @@ def faulting_proxy(upstream: int, *faults: Fault) -> Iterator[Proxy]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body leave together; otherwise each answer waits for a delayed acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     proxy: Proxy
 
     def do_POST(self) -> None:

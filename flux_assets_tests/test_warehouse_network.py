@@ -1,0 +1,194 @@
+"""A network and a server on bad days, between the real connector and a real server: a cured retry, or a clear error.
+
+The connector tries again by itself for `network_timeout`, with pauses of a second; here with hardly any.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.connect import connect_directly
+from flux_assets.warehouse.overrides import Overrides
+from flux_assets.warehouse.retrying import Patience
+from flux_assets.warehouse.source import Source, open_source
+from flux_assets_tests import sourced
+from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
+from flux_assets_tests.synced import FAULTS
+
+ROWS = 500
+RENEWAL = "/session/token-request"
+# Time-outs in seconds: where an answer never comes, and where all of them come.
+SHORT, LONG = 1, 20
+
+
+def without_pauses(account: Account, arguments: dict):
+    def hardly_any() -> Iterator[float]:
+        while True:
+            yield 0.01
+
+    return connect_directly(account, arguments | {"backoff_policy": hardly_any})
+
+
+@pytest.fixture
+def filled(source: Account) -> Account:
+    sourced.tell(
+        source,
+        f"""CREATE TABLE FAULTS AS SELECT 'F' || SEQ4() FAULT_ID, 'A' FEEDER, 'OPEN' STATE, SYSDATE() BEGUN
+            FROM TABLE(GENERATOR(ROWCOUNT => {ROWS}))""",
+    )
+    return source
+
+
+@pytest.fixture
+def behind(filled: Account):
+    """`behind(*faults)` is the source with a proxy before it that commits these faults."""
+
+    @contextmanager
+    def proxied(*faults: Fault, attempts: int = 3, seconds: int = LONG) -> Iterator[tuple[Source, Proxy, list[str]]]:
+        log: list[str] = []
+        with faulting_proxy(filled.port, *faults) as proxy:
+            account = replace(
+                filled, port=proxy.port, login_timeout=seconds, network_timeout=seconds, socket_timeout=seconds
+            )
+            patience = Patience(attempts=attempts, pause=0.01, longest_pause=0.02)
+            opened = open_source(account, Overrides(), connect=without_pauses, log=log.append, patience=patience)
+            with opened as source:
+                yield source, proxy, log
+
+    return proxied
+
+
+def read(source: Source) -> int:
+    """A whole reading, as the sync does it: instant, mapping, rows."""
+    instant = source.instant()
+    return sum(batch.num_rows for batch in source.rows(source.mapping(FAULTS), instant))
+
+
+def answer(code: str) -> dict:
+    return {"code": code, "message": f"Snowflake says {code}.", "success": False, "data": None}
+
+
+# The query for the rows is the fourth request to the server: BEGIN, the clock, the description, the rows.
+THE_ROWS = 3
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault("reset")],
+        [Fault("reset", after=THE_ROWS)],
+        [Fault("reset half-way", after=THE_ROWS)],
+        [Fault("truncate", after=THE_ROWS)],
+        [Fault("stall", after=THE_ROWS)],
+        [Fault("stall half-way", after=THE_ROWS)],
+        [Fault("status", status=503, after=THE_ROWS)],
+        [Fault("status", status=429, after=THE_ROWS)],
+        [Fault("status", status=401, after=THE_ROWS)],
+        [Fault("reset", path=LOGIN)],
+        [Fault("status", status=503, path=LOGIN)],
+        [Fault("say", said=answer("390114"), after=THE_ROWS)],
+        [Fault("say", said=answer("390104"), after=THE_ROWS)],
+        # An expired session is renewed by the connector; here the renewal finds that the token is too old too.
+        [Fault("say", said=answer("390112"), after=THE_ROWS), Fault("say", path=RENEWAL, said=answer("390114"))],
+        [Fault("say", said=answer("000604"), after=THE_ROWS)],
+    ],
+    ids=lambda faults: f"{faults[0].kind} {faults[0].said['code'] if faults[0].said else ''}{faults[0].path[-6:]}",
+)
+def test_what_happens_once_is_cured(behind, faults):
+    seconds = SHORT if faults[0].kind.startswith("stall") else LONG
+    with behind(*faults, seconds=seconds) as (source, _, _):
+        assert source.retrying(partial(read, source)) == ROWS
+        # And so is the next one: the session is whole again.
+        assert read(source) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("reset", times=None), "cannot be reached"),
+        (Fault("truncate", times=None), "cannot be reached|did not answer"),
+        (Fault("stall", times=None), "cannot be reached"),
+        (Fault("status", status=503, times=None), "did not answer in time, or was busy"),
+        (Fault("say", said=answer("390114"), times=None), "The session with Snowflake has ended"),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_what_does_not_end_is_given_up_with_a_clear_error(behind, fault, said):
+    with behind(fault, attempts=2, seconds=SHORT) as (source, _, log):
+        with pytest.raises(WarehouseError, match=said) as given_up:
+            source.retrying(partial(read, source))
+        assert given_up.value.curable
+        assert "next tick" in given_up.value.remedy
+        assert [line for line in log if line.startswith("Trying again on a new session")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("reset", path=LOGIN, times=None), "cannot be reached"),
+        (Fault("status", path=LOGIN, status=503, times=None), "cannot be reached"),
+        (Fault("stall", path=LOGIN, times=None), "cannot be reached"),
+        (Fault("status", path=LOGIN, status=404, times=None), "There is no Snowflake account fakesnow"),
+        (Fault("say", path=LOGIN, said=answer("390100")), "refuses the sign-in of user fake"),
+        (Fault("say", path=LOGIN, said=answer("390144")), "refuses the private key of user fake"),
+        (Fault("say", path=LOGIN, said=answer("390189")), "User fake may not take"),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_a_sign_in_that_fails_says_why(behind, fault, said):
+    with pytest.raises(WarehouseError, match=said), behind(fault, attempts=2, seconds=SHORT):
+        pass
+
+
+def test_a_user_s_mistake_is_not_tried_again(behind):
+    with behind(Fault("say", said=answer("000606"), times=None, after=THE_ROWS)) as (source, proxy, log):
+        with pytest.raises(FluxError, match=r"no warehouse to run the query with.*SNOWFLAKE_WAREHOUSE"):
+            source.retrying(partial(read, source))
+        assert proxy.count(LOGIN) == 1
+        assert log == []
+
+
+def test_a_server_that_forgot_its_sessions(behind):
+    """It was restarted: every session is unknown to it."""
+    from fakesnow.server import sessions
+
+    with behind() as (source, proxy, _):
+        assert read(source) == ROWS
+        sessions.clear()
+        assert source.retrying(partial(read, source)) == ROWS
+        assert proxy.count(LOGIN) == 2
+
+
+def test_a_snapshot_is_begun_again_in_a_new_session(behind, filled):
+    """Rows that are read without a new instant, after the session broke, are of one transaction again."""
+    with behind(Fault("say", said=answer("390114"), after=THE_ROWS)) as (source, _, _):
+        instant, mapping = source.instant(), source.mapping(FAULTS)
+
+        def count() -> int:
+            return sum(batch.num_rows for batch in source.rows(mapping, instant))
+
+        assert source.retrying(count) == ROWS
+        sourced.tell(filled, "DELETE FROM FAULTS")
+        assert count() == ROWS
+        assert read(source) == 0
+
+
+def test_pauses_are_bounded_in_number_and_in_time(behind):
+    """The last error comes out, and not one of the library that counts."""
+    with behind(Fault("status", status=503, times=None)) as (source, proxy, _):
+        before = proxy.count(LOGIN)
+
+        def fails() -> None:
+            raise WarehouseError("Nothing works.", curable=True)
+
+        with pytest.raises(WarehouseError, match="Nothing works"):
+            source.retrying(fails)
+        with pytest.raises(WarehouseError, match="Nothing works"):
+            Patience(attempts=10**6, total=0.05, pause=0.01).spend(fails, lambda _: None)
+        assert proxy.count(LOGIN) == before
+    assert proxy.count(QUERIES) == 0
