@@ -13,7 +13,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import buildings, growth, machine, peers, readers, sync_memory, sync_readers, sync_speed, sync_wal, whole
+from bench import (
+    buildings,
+    growth,
+    machine,
+    peers,
+    readers,
+    sync_dlt,
+    sync_memory,
+    sync_readers,
+    sync_speed,
+    sync_wal,
+    whole,
+)
 from bench.ground import Ground, ground, keys_in_order, release, server_facts
 from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
@@ -34,6 +46,7 @@ EXPERIMENTS = (
     "sync-readers",
     "sync-wal",
     "sync-memory",
+    "sync-dlt",
 )
 LAYER = "building_footprints"
 
@@ -106,6 +119,7 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "sync-readers": lambda: sync_readers.measure(place, rows, wanted.publishes),
         "sync-wal": lambda: sync_wal.measure(place, rows, wanted.pairs),
         "sync-memory": lambda: sync_memory.measure(place, rows * 10),
+        "sync-dlt": lambda: sync_dlt.measure(place, rows, min(wanted.pairs, 3)),
     }
 
 

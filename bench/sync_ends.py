@@ -67,7 +67,7 @@ class Orders:
             run(f"INSERT INTO {self._table} {_ROWS.format(first=0, rows=self.rows)}")
 
     def change(self, share: float = SHARE) -> None:
-        """Of the rows that are to differ one in ten is gone, one in ten is new, the others change their crew."""
+        """Of the rows that are to differ one in ten is gone, one in ten is new, the others change status and crew."""
         count = max(round(self.rows * share), 3)
         few = max(count // 10, 1)
         updated = [self._first + few + place for place in self._scattered(count - 2 * few)]
@@ -78,7 +78,8 @@ class Orders:
             for start in range(0, len(updated), _STEP):
                 ids = ", ".join(f"'{_id(number)}'" for number in updated[start : start + _STEP])
                 run(
-                    f"UPDATE {self._table} SET ASSIGNED_CREW = 'CREW C{self._changes}', PRIORITY = 'HIGH'"
+                    f"UPDATE {self._table} SET ASSIGNED_CREW = 'CREW C{self._changes}', STATUS ="
+                    " CASE STATUS WHEN 'OPEN' THEN 'ASSIGNED' ELSE 'OPEN' END"
                     f" WHERE WORK_ORDER_ID IN ({ids})"
                 )
             run(f"DELETE FROM {self._table} WHERE WORK_ORDER_ID < '{_id(self._first + few)}'")

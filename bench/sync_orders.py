@@ -21,7 +21,7 @@ _START = np.datetime64("2099-01-04T08:00:00", "us")
 
 @dataclass
 class Made:
-    """A source's rows. After a change one in a thousand is gone, one is new and eight have another crew."""
+    """A source's rows. After a change one in a thousand is gone, one is new and eight have another status and crew."""
 
     rows: int
     _changes: int = 0
@@ -44,7 +44,7 @@ class Made:
             "work_order_id": _numbered("WO-", numbers, 10),
             "work_order_type": _chosen(numbers, ["INSPECTION", "REPAIR", "REPLACEMENT"]),
             "priority": _chosen(numbers, ["HIGH", "LOW", "MEDIUM", "MEDIUM"]),
-            "status": _chosen(numbers, ["OPEN", "ASSIGNED", "SCHEDULED", "IN_PROGRESS"]),
+            "status": _chosen(numbers + np.maximum(moved, 0), ["OPEN", "ASSIGNED", "SCHEDULED", "IN_PROGRESS"]),
             "assigned_crew": _numbered("CREW ", np.maximum(moved, 0)),
             "circuit_id": _numbered("CKT-", numbers % 500),
             "substation_id": _numbered("SUB-", numbers % 60),

@@ -28,7 +28,7 @@ COLUMNS = (
     "transformer_id", "description", "scheduled_start", "scheduled_end", "actual_start", "actual_end", "latitude",
     "longitude",
 )  # fmt: skip
-_QUERY = f"""
+QUERY = f"""
 SELECT {", ".join(COLUMNS)} FROM WORK_ORDERS
 WHERE STATUS IN ('OPEN', 'IN_PROGRESS', 'SCHEDULED', 'ASSIGNED')
    OR SCHEDULED_START >= DATEADD('day', -30, CURRENT_TIMESTAMP())
@@ -51,7 +51,7 @@ def set_up(target: Target) -> None:
 def sync(account: Account, target: Target) -> None:
     """One sync, with sessions of its own on both ends."""
     with snowflake.connector.connect(**account.arguments()) as connection:
-        rows = connection.cursor().execute(_QUERY).fetchall()
+        rows = connection.cursor().execute(QUERY).fetchall()
     session = psycopg2.connect(**_address(target))
     session.autocommit = True
     try:

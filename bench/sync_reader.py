@@ -1,4 +1,4 @@
-"""Readers of a table that is being synced: `python -m bench.sync_reader KIND ARGUMENT`, and what they noted.
+"""Readers of a table that is being synced: `python -m bench.sync_reader KIND TABLE`, and what they noted.
 
 Here: a process that counts all rows, or looks one up by its key, again and again with hardly a pause, and `reading`,
 which runs some while a block runs. FLUX_BENCH_TARGET holds the conninfo. Not here: who syncs meanwhile.
@@ -22,8 +22,8 @@ from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY
 
 _QUERIES = {
-    "count": "SELECT count(*) FROM work_orders",
-    "key": "SELECT 1 FROM work_orders WHERE work_order_id > %s ORDER BY work_order_id LIMIT 1",
+    "count": "SELECT count(*) FROM {}",
+    "key": "SELECT 1 FROM {} WHERE work_order_id > %s ORDER BY work_order_id LIMIT 1",
 }
 _PAUSE = 0.002
 Note = tuple[float, float, object]
@@ -53,12 +53,12 @@ class Notes:
 
 
 @contextmanager
-def reading(target: Target, kinds: Sequence[str] = ("count",)) -> Iterator[Notes]:
+def reading(target: Target, kinds: Sequence[str] = ("count",), table: str = "work_orders") -> Iterator[Notes]:
     """Readers run while the block runs; the notes are filled at its end."""
     environment = dict(os.environ) | {"FLUX_BENCH_TARGET": target.conninfo}
     processes = {
         kind: subprocess.Popen(
-            [sys.executable, "-m", "bench.sync_reader", kind], env=environment, cwd=REPOSITORY,
+            [sys.executable, "-m", "bench.sync_reader", kind, table], env=environment, cwd=REPOSITORY,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for kind in kinds
@@ -75,7 +75,7 @@ def reading(target: Target, kinds: Sequence[str] = ("count",)) -> Iterator[Notes
 
 
 def main() -> None:
-    query = _QUERIES[sys.argv[1]]
+    query = _QUERIES[sys.argv[1]].format(sys.argv[2])
     notes: list[Note] = []
     with psycopg.connect(os.environ["FLUX_BENCH_TARGET"], autocommit=True) as session:
         while not select.select([sys.stdin], [], [], 0)[0]:
