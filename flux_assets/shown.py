@@ -47,7 +47,7 @@ def show_statuses(found: Sequence[TableStatus]) -> None:
     from flux_assets.status import in_words
 
     show_table(
-        ("table", "state", "version", "release", "rows", "last load or sync", "remarks"),
+        ("table", "state", "version", "release", "rows", "last load or sync", "shows the source of", "remarks"),
         [
             (
                 table.table,
@@ -56,6 +56,7 @@ def show_statuses(found: Sequence[TableStatus]) -> None:
                 table.release_tag,
                 table.rows,
                 in_words(table.age_seconds) if table.age_seconds is not None else None,
+                in_words(table.lag_seconds) if table.lag_seconds is not None else None,
                 table.detail,
             )
             for table in found

@@ -13,12 +13,12 @@ from typing import Literal
 from flux_assets.postgis import overview, register
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.overview import Run, Standing
+from flux_assets.postgis.overview import Picture, Run, Standing
 from flux_assets.postgis.register import Version
 from flux_assets.spec import DynamicTable, StaticTable
 
-State = Literal["live", "loading", "failed", "interrupted", "broken", "never loaded", "not synced"]
-_WRONG: frozenset[State] = frozenset({"failed", "interrupted", "broken"})
+State = Literal["live", "loading", "failed", "interrupted", "broken", "never loaded", "not synced", "late"]
+_WRONG: frozenset[State] = frozenset({"failed", "interrupted", "broken", "late"})
 _NOTHING = Standing(current=None, broken=None)
 
 
@@ -26,7 +26,9 @@ _NOTHING = Standing(current=None, broken=None)
 class TableStatus:
     """One table: `version`, `rows` and `release_tag` of what is live; `last` is the last success, `age_seconds` since.
 
-    `detail` says in one line what the state means here; `run_id` is that of the last run, however it ended.
+    Of a dynamic table, `lag_seconds` is how old the picture is that it gives of the source, and `source_changed_at`
+    when the source last changed. `detail` says in one line what the state means here; `run_id` is that of the last
+    run, however it ended.
     """
 
     table: str
@@ -38,6 +40,8 @@ class TableStatus:
     rows: int | None
     last: datetime | None
     age_seconds: float | None
+    lag_seconds: float | None
+    source_changed_at: datetime | None
     run_id: str | None
 
     @property
@@ -52,15 +56,17 @@ def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable])
     with target.session("status") as session:
         now = overview.now(session)
         if not overview.is_prepared(session):
-            return [_status(table, _NOTHING, None, None, now) for table in tables]
+            return [_status(table, _NOTHING, None, None, None, now) for table in tables]
         runs = overview.last_runs(session, target.schema, names)
         successes = overview.last_successes(session, target.schema, names)
+        pictures = overview.pictures(session, target.schema, names)
         return [
             _status(
                 table,
                 overview.standing(session, Layer(target.schema, table)) if isinstance(table, StaticTable) else _NOTHING,
                 runs.get(table.name),
                 successes.get(table.name),
+                pictures.get(table.name),
                 now,
             )
             for table in tables
@@ -88,10 +94,18 @@ def in_words(seconds: float) -> str:
 
 
 def _status(
-    table: StaticTable | DynamicTable, standing: Standing, run: Run | None, last: datetime | None, now: datetime
+    table: StaticTable | DynamicTable,
+    standing: Standing,
+    run: Run | None,
+    last: datetime | None,
+    picture: Picture | None,
+    now: datetime,
 ) -> TableStatus:
-    state, detail = _judged(table, standing, run, now)
+    state, detail = _judged(table, standing, run, picture, now)
     current = standing.current
+    lag = _since(picture.source_instant, now) if picture else None
+    if isinstance(table, DynamicTable) and state == "live":
+        state, detail = _timely(table, lag)
     return TableStatus(
         table=table.name,
         kind="static" if isinstance(table, StaticTable) else "dynamic",
@@ -99,18 +113,34 @@ def _status(
         detail=detail,
         version=current.version if current else None,
         release_tag=current.release_tag if current else None,
-        rows=current.rows if current else None,
+        rows=current.rows if current else picture.rows if picture else None,
         last=last,
-        age_seconds=(now - last).total_seconds() if last else None,
+        age_seconds=_since(last, now),
+        lag_seconds=lag,
+        source_changed_at=picture.source_changed_at if picture else None,
         run_id=run.run_id if run else None,
     )
 
 
-def _judged(table: StaticTable | DynamicTable, standing: Standing, run: Run | None, now: datetime) -> tuple[State, str]:
+def _since(then: datetime | None, now: datetime) -> float | None:
+    return (now - then).total_seconds() if then else None
+
+
+def _timely(table: DynamicTable, lag: float | None) -> tuple[State, str]:
+    """A table that nobody syncs any more shows an old picture, and looks as good as a fresh one."""
+    if lag is None or lag <= table.freshness.fail.total_seconds():
+        return "live", ""
+    limit = in_words(table.freshness.fail.total_seconds()).removesuffix(" ago")
+    return "late", f"expected within {limit}; is dynamic_sync_schedule running?"
+
+
+def _judged(
+    table: StaticTable | DynamicTable, standing: Standing, run: Run | None, picture: Picture | None, now: datetime
+) -> tuple[State, str]:
     if standing.broken:
         return "broken", f"{standing.broken}; `flux-assets doctor` says what to do"
     if run is not None and run.status != "SUCCESS":
-        return _unfinished(run, standing, now)
+        return _unfinished(run, _serving(standing, picture, now), now)
     if standing.current is not None or (run is not None and isinstance(table, DynamicTable)):
         return "live", ""
     if run is not None:
@@ -119,18 +149,20 @@ def _judged(table: StaticTable | DynamicTable, standing: Standing, run: Run | No
     return ("never loaded" if isinstance(table, StaticTable) else "not synced"), in_the_way
 
 
-def _unfinished(run: Run, standing: Standing, now: datetime) -> tuple[State, str]:
+def _unfinished(run: Run, serving: str, now: datetime) -> tuple[State, str]:
     begun = _ago(run.started_at, now)
     if run.alive:
         doing = "rolling back" if run.sync_type == "ROLLBACK" else "under way"
-        return "loading", f"{doing}, begun {begun}; {_serving(standing)}"
+        return "loading", f"{doing}, begun {begun}; {serving}"
     if run.status == "RUNNING":
-        return "interrupted", f"the run begun {begun} died without finishing; {_serving(standing)}; load it again"
+        return "interrupted", f"the run begun {begun} died without finishing; {serving}; run it again"
     said = (run.error_message or "no reason given").strip().splitlines()[0]
-    return "failed", f"{_ago(run.completed_at or run.started_at, now)}: {said} ({_serving(standing)})"
+    return "failed", f"{_ago(run.completed_at or run.started_at, now)}: {said} ({serving})"
 
 
-def _serving(standing: Standing) -> str:
+def _serving(standing: Standing, picture: Picture | None, now: datetime) -> str:
+    if picture is not None and picture.source_instant is not None:
+        return f"it shows the source of {_ago(picture.source_instant, now)}"
     if standing.current is None:
         return "nothing was published before"
     return f"still serving version {standing.current.version[:12]}"

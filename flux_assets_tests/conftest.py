@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql as psql
 from pydantic import SecretStr
+from synced import SOURCE, Utility, source_database
 
 from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.embedded.stand_in import null_times
@@ -26,7 +27,6 @@ from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.warehouse.account import Account
-from flux_assets_tests.synced import SOURCE, Utility, source_database
 
 HOMES = REPOSITORY / ".flux" / "tests"
 TEMPLATE = "flux_template"

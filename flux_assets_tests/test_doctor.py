@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import snowflake.connector
 from conftest import TEMPLATE
 from layers import Loader, ReleaseFolder, made_up, rows
 
@@ -21,6 +22,8 @@ from flux_assets.embedded import binaries
 from flux_assets.embedded.cluster import OWNER
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets.tables import dynamic_tables
+from flux_assets.warehouse.account import Account
 
 POLES = made_up()
 Doctor = Callable[..., list[Finding]]
@@ -38,7 +41,7 @@ def doctor(monkeypatch, cluster, database, tmp_path) -> Doctor:
                 monkeypatch.delenv(name, raising=False)
             else:
                 monkeypatch.setenv(name, value)
-        return list(examine([POLES]))
+        return list(examine([POLES, *dynamic_tables()]))
 
     return run
 
@@ -107,7 +110,9 @@ def test_a_loaded_database_is_fine(doctor, loader):
     found = doctor()
     assert failed(found) == []
     assert saying(found, "a table was made and dropped in schema flux_versions").outcome == "ok"
-    assert saying(found, "nothing stands in the way").outcome == "ok"
+    assert saying(found, "nothing stands in the way of publishing").outcome == "ok"
+    assert saying(found, "nothing stands in the way of syncing").outcome == "ok"
+    assert saying(found, "Snowflake: SNOWFLAKE_ACCOUNT is not set").outcome == "warning"
 
 
 def test_an_illegal_setting_is_shown_and_does_not_end_the_examination(doctor):
@@ -145,7 +150,9 @@ def test_the_embedded_ends_when_nothing_is_set(doctor, cluster):
     assert failed(found) == []
     assert saying(found, "PostGIS: the embedded one").outcome == "ok"
     assert saying(found, "the sample city of scale").outcome == "ok"
+    assert saying(found, "the stand-in is made").outcome == "note"
     assert not (cluster.home / "release").exists()
+    assert not (cluster.home / "snowflake").exists()
 
 
 def test_a_release_is_asked_for_where_a_database_is_set(doctor):
@@ -224,7 +231,8 @@ def test_every_right_that_a_load_lacks_is_named_and_given_by_its_remedy(
     for finding in [*failed(found), unseen]:
         admin_sql(remedy(finding))
     found = doctor(FLUX_POSTGRES_URL=url)
-    assert [finding for finding in found if finding.outcome in {"failed", "warning"}] == []
+    wrong = [finding.said for finding in found if finding.outcome in {"failed", "warning"}]
+    assert [said for said in wrong if not said.startswith("Snowflake: ")] == []
     assert Loader(Target(conninfo=url), loader.source).load(POLES).outcome == "published"
 
 
@@ -415,3 +423,53 @@ def test_no_psql_anywhere(doctor, monkeypatch):
     assert doctor()[-1].said == f"psql is {binaries.find().program('psql')}"
     monkeypatch.setattr(binaries, "_PATTERNS", ())
     assert (doctor()[-1].group, doctor()[-1].outcome) == ("Programs", "warning")
+
+
+@pytest.fixture
+def configured(source: Account) -> dict[str, str]:
+    """The settings of a source with all three tables, outages in the second shape."""
+    with snowflake.connector.connect(**source.arguments()) as connection:
+        for statement in (
+            "CREATE TABLE OUTAGE_RESTORATION_TRACKER (OUTAGE_ID VARCHAR, CIRCUIT_ID VARCHAR, STATUS VARCHAR,"
+            " OUTAGE_START_TIME TIMESTAMP_NTZ, AFFECTED_CUSTOMERS INT)",
+            "CREATE TABLE WORK_ORDERS (WORK_ORDER_ID VARCHAR, STATUS VARCHAR, SCHEDULED_DATE TIMESTAMP_NTZ)",
+        ):
+            connection.cursor().execute(statement)
+    return {
+        "SNOWFLAKE_ACCOUNT": source.account, "SNOWFLAKE_USER": source.user,
+        "SNOWFLAKE_PASSWORD": source.password.get_secret_value(), "SNOWFLAKE_WAREHOUSE": "W",
+        "SNOWFLAKE_DATABASE": source.database, "SNOWFLAKE_HOST": source.host,
+        "SNOWFLAKE_PORT": str(source.port), "SNOWFLAKE_PROTOCOL": "http",
+    }  # fmt: skip
+
+
+def test_the_mapping_of_every_source_is_shown_as_resolved(doctor, configured):
+    found = doctor(**configured)
+    outages = saying(found, "outage_restoration_tracker is fed by")
+    assert "customers_affected from AFFECTED_CUSTOMERS" in outages.remedy.splitlines()
+    assert "of the same name there: outage_id, circuit_id, status" in outages.remedy.splitlines()
+    assert "has nothing for substation_id, " in saying(found, 'OUTAGE_RESTORATION_TRACKER" has nothing for').said
+    assert "scheduled_start from" in saying(found, "work_orders is fed by").remedy
+    (missing,) = failed(found)
+    assert "CIRCUIT_METADATA" in missing.said
+    assert missing.group == "Snowflake"
+
+
+def test_a_source_that_does_not_answer_is_one_finding(doctor, configured):
+    found = doctor(**configured | {"SNOWFLAKE_PORT": "9"})
+    assert [finding.group for finding in failed(found)] == ["Snowflake"]
+
+
+def test_a_config_that_is_none_is_named(doctor, configured, tmp_path):
+    config = tmp_path / "flux.toml"
+    config.write_text("[OUTAGE_RESTORATION_TRACKER]\nwindows = '3d'\n")
+    (wrong,) = failed(doctor(**configured, FLUX_CONFIG=str(config)))
+    assert "windows" in wrong.said
+    assert str(config) in wrong.said
+
+
+def test_a_synced_table_that_cannot_be_written_is_named_with_its_remedy(doctor, sql):
+    sql("CREATE TABLE work_orders (work_order_id varchar(50))")
+    (wrong,) = failed(doctor())
+    assert wrong.group == "Synced tables"
+    assert "public.work_orders has no primary key" in wrong.said

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from conftest import Sql
+from synced import Utility
 
 from flux_assets.postgis import sync_gate
 from flux_assets.sync import Family, set_up_tables
 from flux_assets.sync_result import SyncOptions
-from flux_assets_tests.conftest import Sql
-from flux_assets_tests.synced import Utility
 
 DAY = "DATEADD(day, -{}, SYSDATE())"
 NOW = "SYSDATE()"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from conftest import Sql
+from synced import Utility
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis import merge, sync_state
 from flux_assets.postgis.connect import Stop
-from flux_assets_tests.conftest import Sql
-from flux_assets_tests.synced import Utility
 
 SYNCS = 20
 # A row more of faults without its count, or a count without its row, is a disagreement.

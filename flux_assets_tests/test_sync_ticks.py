@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 import snowflake.connector
+from synced import Utility
 
 from flux_assets.sync_result import SyncResult
-from flux_assets_tests.synced import Utility
 
 TICKS = 110
 FEEDERS = [f"L{n}" for n in range(6)]

@@ -96,7 +96,16 @@ def _release(settings: Settings) -> Finding:
 def _snowflake(settings: Settings) -> Finding:
     if settings.snowflake_account is not None:
         return _GROUP.ok(f"Snowflake: configured by SNOWFLAKE_ACCOUNT = {settings.snowflake_account}")
-    return _GROUP.note("Snowflake: SNOWFLAKE_ACCOUNT is not set; the static layers do not need it")
+    remedy = "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE."
+    if settings.flux_profile == "production":
+        return _GROUP.warning("Snowflake: missing, so the dynamic tables cannot be synced", remedy)
+    if settings.target_is_set:
+        return _GROUP.warning(
+            "Snowflake: SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked,"
+            " so the dynamic tables cannot be synced",
+            remedy + " SNOWFLAKE_ACCOUNT=stand-in asks for the stand-in.",
+        )
+    return _GROUP.ok("Snowflake: the embedded stand-in, because no other is configured")
 
 
 def _storage(settings: Settings) -> Finding:

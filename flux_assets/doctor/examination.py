@@ -9,7 +9,16 @@ from collections.abc import Iterator, Sequence
 
 import psycopg
 
-from flux_assets.doctor import configuration, connection, layers, release_files, rights, surroundings
+from flux_assets.doctor import (
+    configuration,
+    connection,
+    layers,
+    live_tables,
+    release_files,
+    rights,
+    snowflake,
+    surroundings,
+)
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.embedded.target import postgis_target
 from flux_assets.errors import FluxError, SettingError
@@ -19,7 +28,7 @@ from flux_assets.spec import DynamicTable, StaticTable
 
 
 def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
-    """Everything that can be examined. Nothing is changed; the embedded PostGIS is started when it is the target."""
+    """Everything that can be examined. Nothing is changed; embedded servers are started where they are used."""
     try:
         settings = load_settings()
     except SettingError as error:
@@ -27,6 +36,7 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
         return
     yield from configuration.findings(settings)
     static = [table for table in tables if isinstance(table, StaticTable)]
+    dynamic = [table for table in tables if isinstance(table, DynamicTable)]
     target: Target | None = None
     try:
         target = postgis_target(settings)
@@ -38,30 +48,36 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
             yield refusal
         yield from release_files.findings(settings, None, static)
     else:
-        yield from _within(settings, target, static)
+        yield from _within(settings, target, static, dynamic)
+    yield from snowflake.findings(settings, dynamic)
     yield from surroundings.findings(settings, target)
 
 
-def _within(settings: Settings, target: Target, static: Sequence[StaticTable]) -> Iterator[Finding]:
+def _within(
+    settings: Settings, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
+) -> Iterator[Finding]:
     """What takes a session in the target database."""
     yield from connection.reachable(target)
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
-            found += _read(session, target, static)
+            found += _read(session, target, static, dynamic)
         yield from found
         # The register can be asked what kept versions hold only by somebody with every right.
         yield from release_files.findings(settings, None if _any_failed(found) else session, static)
 
 
 def _any_failed(found: Sequence[Finding]) -> bool:
-    return any(finding.outcome == "failed" and finding.group != "Layers" for finding in found)
+    return any(finding.outcome == "failed" and finding.group not in {"Layers", "Synced tables"} for finding in found)
 
 
-def _read(session: psycopg.Connection, target: Target, static: Sequence[StaticTable]) -> Iterator[Finding]:
+def _read(
+    session: psycopg.Connection, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
+) -> Iterator[Finding]:
     try:
         yield from rights.findings(session, target.schema, static)
         yield from layers.findings(session, target.schema, static)
+        yield from live_tables.findings(session, target.schema, dynamic)
     except psycopg.Error as error:
         said = " ".join(str(error).split())
         yield Group("Rights").failed(

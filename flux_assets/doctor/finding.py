@@ -15,7 +15,7 @@ Outcome = Literal["ok", "note", "warning", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line: how what was examined is, and what to do when it is not `ok`.
+    """One line: how what was examined is, and what to do when it is not `ok`; below an `ok`, details.
 
     A note tells of something that is as it should be and surprises people all the same.
     """
@@ -32,8 +32,8 @@ class Group:
 
     name: str
 
-    def ok(self, said: str) -> Finding:
-        return Finding(group=self.name, outcome="ok", said=said)
+    def ok(self, said: str, details: str = "") -> Finding:
+        return Finding(group=self.name, outcome="ok", said=said, remedy=details)
 
     def note(self, said: str, remedy: str = "") -> Finding:
         return Finding(group=self.name, outcome="note", said=said, remedy=remedy)

@@ -42,6 +42,17 @@ SELECT wanted.layer_name, run.completed_at FROM unnest(%(names)s::text[]) AS wan
 """
 
 
+_SYNCED = """
+SELECT wanted.layer_name, state.rows, run.source_instant, run.source_changed_at
+FROM unnest(%(names)s::text[]) AS wanted (layer_name)
+JOIN postgres_sync.sync_state AS state ON state.layer_name = wanted.layer_name AND state.schema_name = %(schema)s
+CROSS JOIN LATERAL (
+    SELECT source_instant, source_changed_at FROM postgres_sync.sync_status AS entry
+    WHERE entry.schema_name = %(schema)s AND entry.layer_name = wanted.layer_name AND status = 'SUCCESS'
+    ORDER BY entry.started_at DESC LIMIT 1) AS run
+"""
+
+
 @dataclass(frozen=True)
 class Run:
     """A row of the ledger; `alive` says that it is RUNNING and that its process is there."""
@@ -55,6 +66,16 @@ class Run:
     run_id: str | None
     sync_id: int
     alive: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a synced table shows: its rows, the source's instant they are of, and when the source last changed."""
+
+    layer_name: str
+    rows: int
+    source_instant: datetime | None
+    source_changed_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +108,15 @@ def last_runs(connection: psycopg.Connection, schema: str, names: Sequence[str])
 def last_successes(connection: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, datetime]:
     """When each table that ever was was last found, or made, current."""
     return dict(connection.execute(_SUCCEEDED, {"schema": schema, "names": list(names)}).fetchall())
+
+
+def pictures(connection: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, Picture]:
+    """What each synced table shows; nothing of one that never was."""
+    if catalog.find(connection, "postgres_sync", "sync_state") is None:  # made by an earlier release of flux_assets
+        return {}
+    with connection.cursor(row_factory=class_row(Picture)) as cursor:
+        found = cursor.execute(_SYNCED, {"schema": schema, "names": list(names)}).fetchall()
+    return {picture.layer_name: picture for picture in found}
 
 
 def standing(connection: psycopg.Connection, layer: Layer) -> Standing:

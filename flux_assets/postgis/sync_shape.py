@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from flux_assets.errors import SchemaChangeError, SyncError
+from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveColumn, Relation
 from flux_assets.postgis.layer import LiveTable
@@ -35,11 +35,27 @@ def set_up(session: psycopg.Connection, live: LiveTable, patience: Patience) -> 
                 session.execute(statement)
         patience.log(f"{live.title}: created")
         return True
+    columns = _refuse_unfit(session, live, relation)
+    added = _add_columns(session, live, relation.oid, columns, patience)
+    return _add_indexes(session, live, relation.oid, patience.log) or added
+
+
+def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
+    """Why the table as it stands cannot be synced into; None when it can, or is still to be made. Changes nothing."""
+    relation = catalog.find(session, live.schema, live.name)
+    try:
+        if relation is not None:
+            _refuse_unfit(session, live, relation)
+    except FluxError as error:
+        return error
+    return None
+
+
+def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
     _refuse_other_kinds(session, live, relation)
     columns = {column.name: column for column in catalog.columns(session, relation.oid)}
     _refuse_other_columns(live, columns)
-    added = _add_columns(session, live, relation.oid, columns, patience)
-    return _add_indexes(session, live, relation.oid, patience.log) or added
+    return columns
 
 
 def _create(live: LiveTable) -> Iterator[sql.Composed]:

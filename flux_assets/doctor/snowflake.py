@@ -1,0 +1,118 @@
+"""The source of the dynamic tables: whether it answers, what it can do, and which of its columns feed which of ours.
+
+Here: signing in, the capabilities, the mapping of each table as resolved. Nothing is read but names and types of
+columns. Not here: the target's side (live_tables.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flux_assets.doctor.finding import Finding, Group
+from flux_assets.embedded.source import snowflake_account
+from flux_assets.embedded.stand_in.server import NAME, StandIn
+from flux_assets.errors import FluxError
+from flux_assets.settings import Settings
+from flux_assets.spec import DynamicTable
+from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.mapping import Mapping
+from flux_assets.warehouse.overrides import load_overrides
+from flux_assets.warehouse.source import Source, open_source
+
+_GROUP = Group("Snowflake")
+
+
+def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
+    """What the sync needs of its source; the stand-in is started when it is the source.
+
+    Nothing is said of a source that is not set and not provided: the configuration's finding has said it.
+    """
+    if settings.snowflake_account is None and (settings.target_is_set or settings.flux_profile == "production"):
+        return
+    if settings.snowflake_account in {None, NAME} and not StandIn(settings.flux_home).layout.data.exists():
+        yield _GROUP.note("the stand-in is made, and filled from the sample city, by the first sync")
+        return
+    try:
+        overrides = load_overrides(settings.flux_config)
+        applied = [overrides.applied_to(table, tables) for table in tables]
+        account = snowflake_account(settings)
+        with open_source(account, overrides, layer="doctor", log=lambda _: None) as source:
+            yield _GROUP.ok(f"{_who(account)} signs in")
+            mapped = [finding for table in applied for finding in _mapped(source, table)]
+            yield from _capabilities(source, applied)
+            yield from mapped
+    except FluxError as error:
+        yield _GROUP.error(error)
+
+
+def _who(account: Account) -> str:
+    if account.stand_in:
+        return "the embedded stand-in: its user"
+    role = f", role {account.role}" if account.role else ""
+    return f"account {account.account}: user {account.user}{role}"
+
+
+def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
+    tokens = source.tokens(tables)
+    able = source.capabilities
+    if able.time_travel:
+        yield _GROUP.ok("all tables are read as of one instant (time travel)")
+    elif able.snapshot_transaction:
+        yield _GROUP.ok("all tables are read as of one instant (in one transaction)")
+    else:
+        yield _GROUP.warning(
+            "the tables cannot be read as of one instant, so they may be seconds apart",
+            "Keep at least a day of Time Travel on the source tables (DATA_RETENTION_TIME_IN_DAYS = 1).",
+        )
+    if tokens is None:
+        yield _GROUP.note(
+            "there is no change token, so every sync reads the tables to see whether they changed",
+            "" if source.account.stand_in else "SYSTEM$LAST_CHANGE_COMMIT_TIME must work on each source object.",
+        )
+    else:
+        yield _GROUP.ok("a change token tells without a warehouse whether anything changed")
+
+
+def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
+    try:
+        mapping = source.mapping(table)
+    except FluxError as error:
+        yield _GROUP.error(error)
+        return
+    origins = "\n".join([*_renamed(mapping), *_computed(table)])
+    yield _GROUP.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
+    if mapping.missing:
+        yield _GROUP.warning(
+            f"{table.name}: {mapping.object} has nothing for {', '.join(mapping.missing)}: they are NULL",
+            "Name the columns or expressions in FLUX_CONFIG where there are any.",
+        )
+
+
+def _renamed(mapping: Mapping) -> Iterator[str]:
+    """One line for all columns that have the source's name, and one for each that has not."""
+    same = [column.target for column in mapping.columns if column.sources == (column.target.upper(),)]
+    yield f"of the same name there: {', '.join(same)}"
+    for column in mapping.columns:
+        if column.target not in same and column.target not in mapping.missing:
+            yield f"{column.target} from {' else '.join(column.sources) or column.expression}"
+
+
+def _computed(table: DynamicTable) -> Iterator[str]:
+    for position in table.positions:
+        if position.same_as:
+            yield f"{position.same_as} from {position.longitude}, {position.latitude}"
+    for column in table.derived:
+        what = f"{column.function} of {column.of_column}" if column.of_column else "count of rows"
+        only = f" with {column.where_column} {', '.join(column.where_values)}" if column.where_column else ""
+        filling = ", where the source has none" if column.fills else ""
+        yield f"{column.target} from {column.from_table} by {column.there}: {what}{only}{filling}"
+
+
+def _which(mapping: Mapping) -> str:
+    rule = mapping.rows_taken
+    if rule is None:
+        return " (every row)"
+    return (
+        f" ({rule.status_column} one of {', '.join(rule.open_statuses)}, or {rule.time_column} within"
+        f" {rule.window.days} days or later; times in {mapping.time_zone})"
+    )
