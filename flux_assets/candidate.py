@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.copy_faults import described
-from flux_assets.errors import AuditError
+from flux_assets.errors import AuditError, ReleaseError
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import audits, catalog, equal, register, space, stage, statistics
 from flux_assets.postgis.audit import AuditResult, Case
@@ -76,7 +76,7 @@ def make_candidate(
     audit failed; the version's table then stays for inspection.
     """
     with shop.clock.timed("fetch"):
-        path = shop.release.fetch(file)
+        path = shop.release.at_hand(file)
     need = space.estimate(shop.control, shop.layer, expanded_bytes(path))
     space.refuse_above(shop.layer, need, shop.options.disk_limit)
     register.add_staging(shop.control, shop.layer, version)
@@ -84,8 +84,10 @@ def make_candidate(
     try:
         with shop.clock.timed("stage"), described(shop.layer, path, file.file):
             _fill(shop, stream, version, public, need)
-    except BaseException:
+    except BaseException as error:
         _forget(shop, version)
+        if isinstance(error, ReleaseError):
+            shop.release.fetch(file)  # another file than the promised one is better refused as that
         raise
     case = Case(
         connection=shop.control,

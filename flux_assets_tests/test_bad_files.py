@@ -111,6 +111,17 @@ def test_a_file_that_is_not_what_the_manifest_says(loader: Loader, sql: Sql, fac
     refused(loader, sql, ManifestError, f"poles.csv.gz(.|\n)*{next(iter(fact.values()))}")
 
 
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-9] + b"?" + raw[-8:], lambda raw: bytes(len(raw))])
+def test_a_file_of_the_promised_size_is_refused_as_another_one(
+    loader: Loader, sql: Sql, damage: Callable[[bytes], bytes]
+) -> None:
+    """Whatever else is wrong with it: its digest is only known once it has been read."""
+    path = loader.source.write(made_up(), rows(41))
+    loader.source.promise(made_up())
+    loader.source.write_raw(made_up(), damage(path.read_bytes()))
+    refused(loader, sql, ManifestError, "poles.csv.gz: sha256 is [0-9a-f]{64}, the manifest says")
+
+
 def test_sql_in_a_name_is_only_text(loader: Loader, sql: Sql) -> None:
     loader.load(made_up(), [rows(1)[0] | {"name": "'); DROP TABLE poles; --"}, *rows(40, start=1)])
     assert sql("SELECT name FROM poles WHERE code = 0") == [("'); DROP TABLE poles; --",)]

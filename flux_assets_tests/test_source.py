@@ -134,6 +134,16 @@ def test_a_file_that_changes_before_it_is_fetched_is_refused(folder, tmp_path):
         some.fetch(file)
 
 
+def test_a_reader_that_compares_the_digest_is_given_the_file_unread(folder, tmp_path):
+    (folder / "manifest.json").write_bytes(manifest(sha256="a" * 64))
+    some = release(folder, tmp_path)
+    file = some.resolve(NAME, "sites")
+    assert some.at_hand(file) == folder / NAME
+    (folder / NAME).write_bytes(OTHER + b"more")
+    with pytest.raises(ManifestError, match=f"bytes is {len(OTHER) + 4}, the manifest says {len(CONTENT)}"):
+        some.at_hand(file)
+
+
 def test_what_a_folder_lacks(folder, tmp_path):
     with pytest.raises(ReleaseError, match=r"There is no .*/none.csv.gz. Check FLUX_RELEASE"):
         release(folder, tmp_path).resolve("none.csv.gz", "none")
