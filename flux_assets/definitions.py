@@ -5,14 +5,23 @@ from __future__ import annotations
 import dagster as dg
 
 from flux_assets.assets import layer_assets
-from flux_assets.automation import load_static_layers
+from flux_assets.automation import dynamic_sync_schedule, load_static_layers, setup_dynamic_tables, sync_all_dynamic
 from flux_assets.executor import threads_executor
 from flux_assets.release_sources import release_sources
-from flux_assets.resources import PostgisResource, ReleaseResource
+from flux_assets.resources import PostgisResource, ReleaseResource, WarehouseResource
+from flux_assets.snowflake_sources import snowflake_sources
+from flux_assets.sync_assets import dynamic_assets
+from flux_assets.tables import dynamic_tables
 
 defs = dg.Definitions(
-    assets=[*layer_assets(), release_sources()],
-    jobs=[load_static_layers],
-    resources={"postgis": PostgisResource(), "release": ReleaseResource()},
+    assets=[
+        *layer_assets(),
+        release_sources(),
+        dynamic_assets(dynamic_tables()),
+        *snowflake_sources(dynamic_tables()),
+    ],
+    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables],
+    schedules=[dynamic_sync_schedule],
+    resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

@@ -203,14 +203,14 @@ class Vanished:
 class Picture:
     """How a table's points are drawn for its asset's page.
 
-    A colour for each value of `colour_column` that `colours` (Matplotlib's) names, grey for any other; larger dots for
-    larger values of `size_column`; faintly behind them the layers `behind`, the first at the bottom.
+    A colour (Matplotlib's) for each value of `colour_column` that `colours` names, small and grey for any other; larger
+    dots for larger values of `size_column`; `behind` them, layers with a colour each, the first at the bottom.
     """
 
     colour_column: str
     colours: tuple[tuple[str, str], ...]
     size_column: str
-    behind: tuple[str, ...] = ()
+    behind: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

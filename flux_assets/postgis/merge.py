@@ -7,7 +7,7 @@ what to do about failures (sync.py), the expressions of computed columns (derive
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from psycopg import sql
 
 from flux_assets.errors import SyncError, abbreviated
 from flux_assets.postgis import ddl
-from flux_assets.postgis.audit import SAMPLE_KEYS
+from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.postgis.derive import in_place, incoming, refreshed_rows, wanted_rows
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.round_trip import run
@@ -130,7 +130,8 @@ def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
     null = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in live.table.key)
     missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
     doubled = sql.SQL(
-        "SELECT concat_ws(' ', {key}), count(*) FROM {rows} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT {n}"
+        "SELECT concat_ws(' ', {key}), count(*), count(*) OVER () FROM {rows} GROUP BY {key} HAVING count(*) > 1"
+        " ORDER BY {key} LIMIT {n}"
     )
     return missing.format(incoming(live), null, limit), doubled.format(key=key, rows=incoming(live), n=limit)
 
@@ -142,13 +143,21 @@ def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[
         raise SyncError(
             f"{live.title}: {missing[0][0]:,} rows of {live.table.source} have no {key}: {shown}.",
             "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG; the table is as it was.",
+            [_refused("not_null", f"Every row has a {key}.", "null_rows", missing[0][0], [row for _, row in missing])],
         )
     if doubled:
-        shown = ", ".join(f"{keys} ({count} times)" for keys, count in doubled)
+        sample = [f"{keys} ({count} times)" for keys, count, _ in doubled]
         raise SyncError(
-            f"{live.title}: {live.table.source} holds {key} more than once: {shown}.",
+            f"{live.title}: {live.table.source} holds {key} more than once: {', '.join(sample)}.",
             "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG; the table is as it was.",
+            [_refused("unique", f"No two rows share {key}.", "doubled_values", doubled[0][2], sample)],
         )
+
+
+def _refused(name: str, claim: str, number: str, count: int, sample: Sequence[str]) -> AuditResult:
+    return AuditResult(
+        name=name, passed=False, severity="ERROR", description=claim, numbers={number: count}, sample=tuple(sample)
+    )
 
 
 def _differences(live: LiveTable) -> sql.Identifier:

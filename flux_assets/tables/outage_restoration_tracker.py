@@ -76,11 +76,10 @@ TABLE = DynamicTable(
         colours=(
             ("ACTIVE", "#d62728"),
             ("ASSIGNED", "#ff7f0e"),
-            ("IN_PROGRESS", "#e0b000"),
+            ("IN_PROGRESS", "#2a7fb8"),
             ("PENDING", "#9467bd"),
-            ("RESTORED", "#2ca02c"),
         ),
         size_column="customers_affected",
-        behind=("osm_water", "grid_power_lines"),
+        behind=(("osm_water", "#d3e4f0"), ("grid_power_lines", "#d9d3c7")),
     ),
 )

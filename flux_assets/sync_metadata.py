@@ -1,0 +1,93 @@
+"""What Dagster's UI shows about a dynamic table, and about what one sync did to it.
+
+Here: the translation of a declaration and of a sync's result into Dagster metadata. There are 288 ticks a day: figures
+are short, and what did not happen is left out. Not here: syncing, and what a check reports (sync_checks.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from flux_assets.asset_metadata import column_schema
+from flux_assets.spec import DynamicTable
+from flux_assets.sync_result import TableSync
+
+Metadata = dict[str, Any]
+
+
+def declared_metadata(table: DynamicTable) -> Metadata:
+    """Metadata of the asset itself, the same whatever is synced."""
+    references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
+    return {
+        "dagster/column_schema": column_schema(table),
+        "snowflake_table": table.source,
+        "rows_taken": _rows_taken(table),
+        **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
+        **({"references": "; ".join(references)} if references else {}),
+    }
+
+
+def synced_metadata(done: TableSync) -> Metadata:
+    """Metadata of one materialisation."""
+    return {
+        "outcome": done.outcome,
+        "gate": done.gate,
+        "dagster/row_count": done.rows,
+        "rows_read": done.rows_read,
+        "inserted": done.inserted,
+        "updated": done.updated,
+        "deleted": done.deleted,
+        "unchanged": done.unchanged,
+        "bytes": done.bytes,
+        "total_seconds": round(sum(done.seconds.values()), 3),
+        "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
+        **_clocks(done),
+        **({"missing_columns": ", ".join(done.missing)} if done.missing else {}),
+    }
+
+
+def told(done: TableSync) -> str:
+    """The sync of one table in a line."""
+    if done.outcome == "unchanged":
+        return f"{done.table}: {done.rows:,} rows as they were ({done.gate})"
+    lag = "" if done.lag_seconds is None else f", {done.lag_seconds:.0f} s behind the source"
+    written = f"{done.inserted:,} inserted, {done.updated:,} updated, {done.deleted:,} deleted"
+    return f"{done.table}: {written}, {done.unchanged:,} as they were{lag} ({done.gate})"
+
+
+def _clocks(done: TableSync) -> Metadata:
+    clocks: Metadata = {}
+    if done.source_instant is not None:
+        clocks["source_instant"] = dg.MetadataValue.timestamp(done.source_instant)
+    if done.source_changed_at is not None:
+        clocks["source_changed_at"] = dg.MetadataValue.timestamp(done.source_changed_at)
+    if done.lag_seconds is not None:
+        clocks["lag_seconds"] = round(done.lag_seconds, 1)
+    return clocks
+
+
+def _rows_taken(table: DynamicTable) -> str:
+    rule = table.rows_taken
+    if rule is None:
+        return "every row"
+    return (
+        f"{rule.status_column} is one of {', '.join(rule.open_statuses)},"
+        f" or {rule.time_column} lies within the last {rule.window.days} days or later"
+    )
+
+
+def _computed(table: DynamicTable) -> dict[str, str]:
+    """By column, what it is computed from."""
+    shown = {}
+    for column in table.derived:
+        rows = f"rows of {column.from_table} with the same {column.there}"
+        only = f", {column.where_column} one of {', '.join(column.where_values)}" if column.where_column else ""
+        said = (
+            f"count of {rows}{only}"
+            if column.of_column is None
+            else f"{column.function} of {column.of_column} of {rows}"
+        )
+        shown[column.target] = f"{said}, where the source has none" if column.fills else said
+    return shown

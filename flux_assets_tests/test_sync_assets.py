@@ -1,0 +1,277 @@
+"""The dynamic tables as assets, of a made-up utility: what a run records, and what it does when a table fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster import DagsterEventType as Event
+from running import Run, instance_in, run_assets, run_job
+from synced import FAULTS, FEEDERS, Utility
+
+from flux_assets import sync_checks
+from flux_assets.automation import SYNC_TAGS
+from flux_assets.executor import threads_executor
+from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.postgis.sync_gate import sync_lock
+from flux_assets.resources import PostgisResource, WarehouseResource
+from flux_assets.settings import load_settings
+from flux_assets.snowflake_sources import snowflake_sources
+from flux_assets.sync_assets import STEP, dynamic_assets
+
+JOB = "sync_all"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with instance_in(tmp_path / "dagster") as instance:
+        yield instance
+
+
+@pytest.fixture
+def running(utility: Utility, cluster, database, monkeypatch) -> Utility:
+    """Two faults on two feeders, and settings that lead to both ends."""
+    account = utility.account
+    settings = {
+        "FLUX_POSTGRES_URL": cluster.url(database), "SNOWFLAKE_ACCOUNT": account.account,
+        "SNOWFLAKE_USER": account.user, "SNOWFLAKE_PASSWORD": account.password.get_secret_value(),
+        "SNOWFLAKE_WAREHOUSE": "WH", "SNOWFLAKE_DATABASE": account.database, "SNOWFLAKE_HOST": account.host,
+        "SNOWFLAKE_PORT": str(account.port), "SNOWFLAKE_PROTOCOL": "http",
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    utility.tell(
+        "INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100; INSERT INTO FEEDERS SELECT 'B', 'Feeder B', NULL;"
+        + fault(1)
+        + fault(2, "B")
+    )
+    return utility
+
+
+def fault(number: int, feeder: str = "A", place: str = "-95.1, 29.1") -> str:
+    return f"INSERT INTO FAULTS SELECT 'F{number}', '{feeder}', 'OPEN', SYSDATE(), 5, {place};"
+
+
+@pytest.fixture
+def defs() -> dg.Definitions:
+    tables = (FAULTS, FEEDERS)
+    job = dg.define_asset_job(
+        JOB, selection=dg.AssetSelection.groups("dynamic_operations").without_checks(),
+        executor_def=dg.in_process_executor, tags=SYNC_TAGS,
+    )  # fmt: skip
+    return dg.Definitions(
+        assets=[dynamic_assets(tables), *snowflake_sources(tables)],
+        jobs=[job],
+        resources={"postgis": PostgisResource(), "snowflake": WarehouseResource()},
+        executor=threads_executor,
+    )
+
+
+def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> Run:
+    """A run as the schedule's: without the checks in its selection."""
+    return run_job(defs.resolve_job_def(JOB), instance)
+
+
+def asked(**config: bool) -> dict:
+    return {"ops": {STEP: {"config": config}}}
+
+
+def figures(run: Run, name: str) -> dict:
+    return {key: value.value for key, value in run.materialized()[name].metadata.items()}
+
+
+def test_all_are_synced_in_one_step(defs, instance, running, sql):
+    run = run_assets(defs, instance, "faults", "feeders")
+    assert run.succeeded
+    assert run.steps(Event.STEP_SUCCESS) == [STEP]
+    assert list(run.materialized()) == ["faults", "feeders"]
+    assert sql("SELECT feeder, faults FROM feeders ORDER BY 1") == [("A", 1), ("B", 1)]
+    shown = figures(run, "faults")
+    assert (shown["dagster/row_count"], shown["rows_read"], shown["inserted"]) == (2, 2, 2)
+    assert (shown["updated"], shown["deleted"], shown["unchanged"], shown["outcome"]) == (0, 0, 0, "changed")
+    assert shown["gate"] == "first sync"
+    assert shown["bytes"] > 0
+    assert {"gate", "connect", "read", "stage", "compare", "write", "commit"} <= shown["seconds"].keys()
+    assert shown["source_changed_at"] <= shown["source_instant"]
+    assert shown["lag_seconds"] >= 0
+    assert {outcome.passed for (asset, _), outcome in run.checks().items() if asset == "faults"} == {True}
+    assert {name for asset, name in run.checks() if asset == "faults"} == {audit.name for audit in sync_audits(FAULTS)}
+
+
+def test_the_query_tag_and_the_ledger_name_the_run(defs, instance, running, sql):
+    run = run_assets(defs, instance, "faults")
+    assert sql("SELECT DISTINCT run_id FROM postgres_sync.sync_status") == [(run.run_id,)]
+
+
+def test_one_can_be_synced_alone_and_those_computed_from_it_follow(defs, instance, running, sql):
+    run_assets(defs, instance, "faults", "feeders")
+    running.tell(fault(3))
+    run = run_assets(defs, instance, "faults")
+    assert list(run.materialized()) == ["faults"]
+    assert sql("SELECT feeder, faults FROM feeders ORDER BY 1") == [("A", 2), ("B", 1)]
+    assert any(line.startswith("feeders: 1 rows follow") for line in run.lines())
+
+
+def test_an_unchanged_tick_is_recorded_with_the_same_version(defs, instance, running):
+    first = tick(defs, instance)
+    again = tick(defs, instance)
+    assert list(again.materialized()) == ["faults", "feeders"]
+    assert figures(again, "faults")["outcome"] == "unchanged"
+    for name in ("faults", "feeders"):
+        versions = [run.materialized()[name].tags["dagster/data_version"] for run in (first, again)]
+        assert versions[0] == versions[1]
+
+
+def test_a_written_table_has_another_version(defs, instance, running):
+    first = tick(defs, instance)
+    running.tell(fault(3))
+    again = tick(defs, instance)
+    versions = [run.materialized()["faults"].tags["dagster/data_version"] for run in (first, again)]
+    assert versions[0] != versions[1]
+
+
+def test_the_job_reports_checks_only_when_they_have_news(defs, instance, running, monkeypatch):
+    everything = {(table.name, audit.name) for table in (FAULTS, FEEDERS) for audit in sync_audits(table)}
+    first = tick(defs, instance)
+    assert set(first.checks()) == everything
+    assert not first.events(Event.ASSET_CHECK_EVALUATION_PLANNED)
+    assert tick(defs, instance).checks() == {}
+    running.tell(fault(3, place="0, 0"))
+    news = tick(defs, instance).checks()
+    assert set(news) == {("faults", "within")}
+    assert tick(defs, instance).checks() == {}
+    monkeypatch.setattr(sync_checks, "SECONDS_BETWEEN_REPORTS", -1)
+    assert set(tick(defs, instance).checks()) == everything
+
+
+def test_what_checks_recorded_without_being_selected_say_is_what_the_ui_shows(defs, instance, running):
+    run = tick(defs, instance)
+    key = dg.AssetCheckKey(dg.AssetKey("faults"), "within")
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    assert (record.run_id, record.evaluation.passed) == (run.run_id, True)
+    assert not [line for line in run.lines() if "not selected. Letting it through" in line]
+
+
+def test_force_reads_and_compares_an_unchanged_source(defs, instance, running):
+    run_assets(defs, instance, "faults", "feeders")
+    forced = run_assets(defs, instance, "faults", "feeders", run_config=asked(force=True))
+    assert figures(forced, "faults")["gate"] == "asked for"
+
+
+def test_a_truncated_source_is_refused_until_it_is_accepted(defs, instance, running, sql):
+    running.tell("".join(fault(number) for number in range(10, 40)))
+    run_assets(defs, instance, "faults", "feeders")
+    running.tell("DELETE FROM FAULTS WHERE FAULT_ID <> 'F1'")
+    run = run_assets(defs, instance, "faults", "feeders")
+    assert not run.succeeded
+    assert list(run.materialized()) == ["feeders"]
+    outcome = run.checks()["faults", "row_count"]
+    assert (outcome.passed, outcome.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert outcome.metadata["vanished"].value == 31
+    assert outcome.metadata["rows"].value == 32
+    assert "accept_vanished: true" in run.failure(STEP)
+    accepted = run_assets(defs, instance, "faults", "feeders", run_config=asked(accept_vanished=True))
+    assert accepted.succeeded
+    assert sql("SELECT count(*) FROM faults") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("script", "check", "number", "key"),
+    [(fault(1), "unique", "doubled_values", "F1"), (fault(9).replace("'F9'", "NULL"), "not_null", "null_rows", "OPEN")],
+)
+def test_refused_keys_are_in_the_failed_check(defs, instance, running, script, check, number, key):
+    tick(defs, instance)
+    running.tell(script)
+    run = tick(defs, instance)
+    outcome = run.checks()["faults", check]
+    assert (outcome.passed, outcome.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert outcome.metadata[number].value == 1
+    assert key in outcome.metadata["sample"].value
+    assert not run.succeeded
+
+
+def test_a_missing_source_fails_its_table_alone(defs, instance, running, sql):
+    tick(defs, instance)
+    running.tell("DROP TABLE FEEDERS;" + fault(3))
+    run = tick(defs, instance)
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert list(run.materialized()) == ["faults"]
+    assert sql("SELECT count(*) FROM faults") == [(3,)]
+    failed = {key: outcome for key, outcome in run.checks().items() if not outcome.passed}
+    assert list(failed) == [("feeders", "columns")]
+    assert "FEEDERS" in failed["feeders", "columns"].metadata["sample"].value
+    assert "feeders" in run.failure(STEP)
+    assert "Stack Trace" not in run.failure(STEP)
+    assert tick(defs, instance).checks() == {}, "the same failure again is no news"
+
+
+def test_several_failures_are_told_together(defs, instance, running):
+    running.tell("DROP TABLE FEEDERS; DROP TABLE FAULTS")
+    told = tick(defs, instance).failure(STEP)
+    assert "FEEDERS" in told
+    assert "FAULTS" in told
+
+
+def test_a_missing_optional_column_is_a_warning(defs, instance, running, sql):
+    running.tell("ALTER TABLE FEEDERS DROP COLUMN TITLE")
+    run = run_assets(defs, instance, "faults", "feeders")
+    assert run.succeeded
+    outcome = run.checks()["feeders", "columns"]
+    assert (outcome.passed, outcome.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "title" in outcome.metadata["sample"].value
+    assert figures(run, "feeders")["missing_columns"] == "title"
+
+
+def test_the_loser_of_the_lock_ends_well_and_records_nothing(defs, instance, running, target):
+    with psycopg.connect(target.conninfo, autocommit=True, application_name="another sync") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock(target.schema)])
+        run = run_assets(defs, instance, "faults", "feeders")
+    assert run.succeeded
+    assert run.materialized() == {}
+    assert any("another sync" in line for line in run.lines())
+
+
+def test_checks_alone_judge_the_live_table_without_a_sync(defs, instance, running, sql):
+    run_assets(defs, instance, "faults", "feeders")
+    running.tell(fault(3))
+    sql("DELETE FROM faults WHERE fault_id = 'F2'")
+    names = [("faults", name) for name in ("row_count", "within", "columns", "unique")]
+    run = run_assets(defs, instance, checks=names)
+    assert run.succeeded
+    assert run.materialized() == {}
+    assert sql("SELECT count(*) FROM faults") == [(1,)]
+    outcomes = {name: outcome.passed for (_, name), outcome in run.checks().items()}
+    assert outcomes == {"row_count": False, "within": True, "columns": True, "unique": True}
+
+
+def test_checks_alone_of_a_table_never_synced_say_so(defs, instance, running):
+    assert "has not been synced yet" in run_assets(defs, instance, checks=[("faults", "unique")]).failure(STEP)
+
+
+def test_wrong_settings_fail_the_step_and_name_themselves(defs, instance, running, monkeypatch):
+    monkeypatch.delenv("SNOWFLAKE_PASSWORD")
+    load_settings.cache_clear()
+    run = tick(defs, instance)
+    assert "SNOWFLAKE_PASSWORD" in run.failure(STEP)
+    assert run.failure(STEP).count("not set, and") == 1, "a cause that both tables share is told once"
+    assert run.materialized() == {}
+
+
+def test_a_refused_configuration_fails_the_step(defs, instance, running, monkeypatch, tmp_path):
+    (tmp_path / "flux.toml").write_text("[NOWHERE]\n")
+    monkeypatch.setenv("FLUX_CONFIG", str(tmp_path / "flux.toml"))
+    load_settings.cache_clear()
+    assert "NOWHERE: no such source" in tick(defs, instance).failure(STEP)
+
+
+def test_the_configuration_reaches_the_sync(defs, instance, running, monkeypatch, tmp_path, sql):
+    tick(defs, instance)
+    (tmp_path / "flux.toml").write_text('[FAULTS.columns]\nhomes = { expression = "HOMES * 2" }\n')
+    monkeypatch.setenv("FLUX_CONFIG", str(tmp_path / "flux.toml"))
+    load_settings.cache_clear()
+    assert figures(tick(defs, instance), "faults")["gate"] == "its declaration or configuration changed"
+    assert sql("SELECT DISTINCT homes FROM faults") == [(10,)]
