@@ -58,7 +58,7 @@ class Layout:
         """What the last start wrote; None before the first, and when the file is not whole."""
         try:
             return Listening(**json.loads(self.process_file.read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def write_listening(self, listening: Listening) -> None:

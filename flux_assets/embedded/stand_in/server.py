@@ -35,6 +35,7 @@ _DAEMON = "flux_assets.embedded.stand_in.daemon"
 _NEEDED = ("fakesnow", "uvicorn", "starlette")
 _WAIT_SECONDS = 60
 _STOP_SECONDS = 15
+_GREETING_SECONDS = 30
 _LOG_LIMIT_BYTES = 10_000_000
 
 
@@ -60,11 +61,11 @@ class StandIn:
 
         Raises EmbeddedError with the log's last lines, or saying what to install.
         """
-        if self.running:
+        if self._answers():
             return
         try:
             with alone(self.layout.lock):
-                if not self.running:
+                if not self._answers():
                     self._start()
         except OSError as error:
             raise EmbeddedError(
@@ -120,11 +121,11 @@ class StandIn:
         self.layout.ensure_password()
         if self._log_size() > _LOG_LIMIT_BYTES:
             self.layout.log.replace(self.layout.log.with_suffix(".log.1"))
-        # One that hangs, or is just ending: two servers on the same files would refuse each other.
+        # One that hangs or is just ending: two servers on the same files would refuse each other.
         self._stop()
         start, process = self._log_size(), self._launch()
         deadline = time.monotonic() + _WAIT_SECONDS
-        while not self._answers(process):
+        while not self._answers():
             if not self._is_ours(process) or time.monotonic() > deadline:
                 raise self._failure("The Snowflake stand-in does not start", start)
             time.sleep(0.02)
@@ -167,9 +168,10 @@ class StandIn:
         """By its command: after a reboot the number may be another program's."""
         return process > 0 and command_line(process).rstrip().endswith(f"-m {_DAEMON} {self.layout.folder}")
 
-    def _answers(self, process: int) -> bool:
+    def _answers(self) -> bool:
+        """More than taking connections: one that has just been killed takes them for a moment longer."""
         listening = self.layout.read_listening()
-        return listening is not None and listening.pid == process and _greeting(listening) == str(self.layout.folder)
+        return self.running and listening is not None and _greeting(listening) == str(self.layout.folder)
 
     def _password(self) -> str:
         try:
@@ -204,7 +206,8 @@ def _check_installed() -> None:
 
 
 def _greeting(listening: Listening) -> str | None:
-    connection = http.client.HTTPConnection("127.0.0.1", listening.port, timeout=5)
+    """What the server says who it is; while it packs a large result it may take its time."""
+    connection = http.client.HTTPConnection("127.0.0.1", listening.port, timeout=_GREETING_SECONDS)
     try:
         connection.request("GET", HELLO)
         return str(json.loads(connection.getresponse().read())["folder"])
