@@ -1,0 +1,119 @@
+"""The gate of a source that has change tokens, as Snowflake has and the stand-in has not: tokens are made up here.
+
+Everything else is real; a source that the gate keeps closed is not read, which is seen by what was asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from conftest import Sql
+from synced import FAULTS, Utility
+
+from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.sync_gate import mark_of
+from flux_assets.spec import DynamicTable
+from flux_assets.warehouse.source import Source
+
+LONG_AGO = "2001-02-03 04:05:06"
+
+
+class Told(Utility):
+    """A utility whose source has tokens: they are what `tokens` says, and `asked` names the tables that were read."""
+
+    tokens: dict[str, str]
+    asked: list[str]
+
+    @contextmanager
+    def source(self) -> Iterator[Source]:
+        with super().source() as source:
+            mapped = source.mapping
+
+            def mapping(table: DynamicTable) -> object:
+                self.asked.append(table.name)
+                return mapped(table)
+
+            def tokens(tables: Sequence[DynamicTable]) -> dict[str, str]:
+                return {table.name: self.tokens[table.name] for table in tables}
+
+            source.mapping, source.tokens = mapping, tokens
+            yield source
+
+
+@pytest.fixture
+def told(utility: Utility) -> Told:
+    told = Told(account=utility.account, target=utility.target)
+    told.tokens, told.asked = {"faults": "1", "feeders": "1"}, []
+    told.tell("INSERT INTO FEEDERS SELECT 'A', 'x', 1; INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 1, 1, 1")
+    told.synced()
+    told.asked.clear()
+    return told
+
+
+def gates(told: Told) -> dict[str, str]:
+    told.asked.clear()
+    return {name: table.gate for name, table in told.synced().items()}
+
+
+def test_nothing_is_read_and_nothing_written_when_no_token_changed(told: Told, sql: Sql) -> None:
+    rows = "SELECT xmin::text FROM faults UNION ALL SELECT xmin::text FROM postgres_sync.sync_state"
+    before = sql(rows)
+    assert gates(told) == {"faults": "nothing changed", "feeders": "nothing changed"}
+    assert told.asked == []
+    assert sql(rows) == before
+    said = told.synced()["faults"]
+    assert (said.outcome, said.rows, said.rows_read) == ("unchanged", 1, 0)
+    assert said.source_instant is not None, "it was looked at, and is fresh"
+    ledger = "SELECT sync_type, status, source_instant FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 1"
+    assert sql(ledger) == [("UNCHANGED", "SUCCESS", said.source_instant)]
+
+
+def test_only_the_table_whose_token_changed_is_read(told: Told, sql: Sql) -> None:
+    told.tell("UPDATE FAULTS SET STATE = 'SHUT'")
+    told.tokens["faults"] = "2"
+    assert gates(told) == {"faults": "the source changed", "feeders": "nothing changed"}
+    assert told.asked == ["faults"]
+    assert sql("SELECT faults FROM feeders") == [(0,)]
+    assert gates(told) == {"faults": "nothing changed", "feeders": "nothing changed"}
+
+
+def test_a_token_that_changed_for_nothing_is_noted(told: Told) -> None:
+    told.tokens["faults"] = "2"
+    assert gates(told)["faults"] == "the source's rows are the same"
+    assert gates(told)["faults"] == "nothing changed"
+
+
+def test_a_row_that_leaves_its_window_opens_the_gate_although_no_token_changed(told: Told, sql: Sql) -> None:
+    # As if eight days had passed since the last sync: both ends hold the row as it was, and no mark or token moved.
+    told.tell(f"UPDATE FAULTS SET STATE = 'SHUT', BEGUN = '{LONG_AGO}'")
+    sql("UPDATE faults SET state = 'SHUT', begun = %s", LONG_AGO)
+    mark = mark_of(LiveTable("public", FAULTS)).as_string()
+    sql(f"UPDATE postgres_sync.sync_state SET mark = ({mark}) WHERE layer_name = 'faults'")
+    assert gates(told)["faults"] == "rows have left their time window"
+    assert sql("SELECT count(*) FROM faults") == [(0,)]
+    assert gates(told)["faults"] == "nothing changed"
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        ("UPDATE faults SET homes = homes", "rows here were written by others"),
+        ("DROP TABLE faults", "rows here were written by others"),
+        (
+            "UPDATE postgres_sync.sync_state SET declaration = 'an older one'",
+            "its declaration or configuration changed",
+        ),
+    ],
+)
+def test_whatever_is_not_as_it_was_left_opens_the_gate(told: Told, sql: Sql, happens: str, said: str) -> None:
+    sql(happens)
+    assert gates(told)["faults"] == said
+    assert "faults" in told.asked
+    assert sql("SELECT fault_id, homes FROM faults") == [("F1", 1)]
+
+
+def test_asking_for_it_opens_the_gate(told: Told) -> None:
+    assert told.synced(force=True)["faults"].gate == "asked for"
+    assert set(told.asked) == {"faults", "feeders"}
