@@ -98,9 +98,12 @@ def test_up_and_down(new_home, cluster):
     assert started.returncode == 0, started.stderr
     secrets = new_home / "postgres" / "secrets.json"
     assert str(secrets) in started.stdout
-    assert not [word for word in json.loads(secrets.read_text()).values() if word in started.stdout]
+    password = new_home / "snowflake" / "password"
+    assert str(password) in started.stdout
+    words = [*json.loads(secrets.read_text()).values(), password.read_text()]
+    assert not [word for word in words if word in started.stdout]
     assert "flux\n" in shell(environment, "psql", "-c", "SELECT current_user").stdout
-    assert "Stopped" in shell(environment, "down").stdout
+    assert shell(environment, "down").stdout.count("Stopped the ") == 2
     assert "Nothing to stop" in shell(environment, "down").stdout
     assert cluster.running(), "another cluster was stopped as well"
 
