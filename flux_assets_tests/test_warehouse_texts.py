@@ -279,7 +279,8 @@ def test_snow_cli_runs_a_file_as_it_lies_there(source, tmp_path):
         [str(SNOW_CLI.with_name("snow")), "sql", *file, "--temporary-connection", *place, "--protocol", "http",
          "--format", "json"],
         env={
-            "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SNOWFLAKE_HOME": str(tmp_path), "SNOWFLAKE_PASSWORD": "snow"
+            "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SNOWFLAKE_HOME": str(tmp_path),
+            "SNOWFLAKE_PASSWORD": "snow",
         },
         check=True, capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
