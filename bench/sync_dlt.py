@@ -55,8 +55,9 @@ def measure(ground: Ground, rows: int, pairs: int) -> Section:
         ways = {OURS: lambda target: sync_ours.steps(sync_ours.sync(orders.account, target))}
         ways |= {name: partial(_dlt, orders.account, name) for name in _DISPOSITIONS}
         targets = {name: ground.fresh_database(f"bench_sync_{number}") for number, name in enumerate(ways)}
-        for name, way in ways.items():
-            way(targets[name])
+        sync_ours.sync(orders.account, targets[OURS], sync_ours.all_names())
+        for name in _DISPOSITIONS:
+            ways[name](targets[name])
         runs: Runs = {name: [] for name in ways}
         for number in range(pairs):
             orders.change()

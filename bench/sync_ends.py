@@ -31,6 +31,11 @@ ASSIGNED_CREW VARCHAR(100), CIRCUIT_ID VARCHAR(50), SUBSTATION_ID VARCHAR(50), T
 DESCRIPTION TEXT, SCHEDULED_START TIMESTAMP_NTZ, SCHEDULED_END TIMESTAMP_NTZ, ACTUAL_START TIMESTAMP_NTZ,
 ACTUAL_END TIMESTAMP_NTZ, LATITUDE FLOAT, LONGITUDE FLOAT
 """
+_OTHERS = {
+    "OUTAGE_RESTORATION_TRACKER": "OUTAGE_ID VARCHAR(50), CIRCUIT_ID VARCHAR(50), OUTAGE_START_TIME TIMESTAMP_NTZ,"
+    " STATUS VARCHAR(20)",
+    "CIRCUIT_METADATA": "CIRCUIT_ID VARCHAR(50), STATUS VARCHAR(20), CUSTOMER_COUNT NUMBER(10,0)",
+}
 # I counts from 0; nothing but ids depends on where it starts.
 _ROWS = """
 SELECT 'WO-' || LPAD(I::VARCHAR, 10, '0'),
@@ -65,6 +70,8 @@ class Orders:
             run(f"CREATE SCHEMA {self.account.database}.{SCHEMA}")
             run(f"CREATE TABLE {self._table} ({_COLUMNS})")
             run(f"INSERT INTO {self._table} {_ROWS.format(first=0, rows=self.rows)}")
+            for name, columns in _OTHERS.items():
+                run(f"CREATE TABLE {self.account.database}.{SCHEMA}.{name} ({columns})")
 
     def change(self, share: float = SHARE) -> None:
         """Of the rows that are to differ one in ten is gone, one in ten is new, the others change status and crew."""

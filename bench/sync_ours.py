@@ -6,7 +6,7 @@ Not here: the way before (sync_published.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,20 +34,27 @@ def table() -> DynamicTable:
     return next(table for table in dynamic_tables() if table.name == NAME)
 
 
-def schema() -> pa.Schema:
+def all_names() -> list[str]:
+    """The whole family; the others have no rows here, and a first sync of all makes their tables."""
+    return [each.name for each in dynamic_tables()]
+
+
+def schema(declared: DynamicTable | None = None) -> pa.Schema:
     """What a source hands over: the fed columns in the declared types."""
-    declared = table()
+    declared = declared or table()
     return pa.schema([pa.field(name, arrow_type(declared.table.columns[name])) for name in declared.fed])
 
 
-def sync(account: Account, target: Target) -> TableSync:
+def sync(account: Account, target: Target, names: Collection[str] = (NAME,)) -> TableSync:
     """Sync from Snowflake, or what stands in for it, in fresh sessions on both ends."""
-    return _synced(partial(open_source, account, Overrides(), log=_ignore), target)
+    return _synced(partial(open_source, account, Overrides(), log=_ignore), target, names)
 
 
-def sync_fed(batches: Batches, target: Target, token: str | None = None) -> TableSync:
+def sync_fed(
+    batches: Batches, target: Target, token: str | None = None, names: Collection[str] = (NAME,)
+) -> TableSync:
     """Sync from batches; with a `token`, from a source that has change tokens."""
-    return _synced(partial(_fed, Fed(batches, token)), target)
+    return _synced(partial(_fed, Fed(batches, token)), target, names)
 
 
 def steps(found: TableSync) -> dict[str, float]:
@@ -55,8 +62,8 @@ def steps(found: TableSync) -> dict[str, float]:
     return {**found.seconds, "written": float(found.inserted + found.updated + found.deleted)}
 
 
-def _synced(source: Callable[[], Any], target: Target) -> TableSync:
-    result = sync_tables([NAME], Family(tables=dynamic_tables()), source, target, SyncOptions(), _ignore)
+def _synced(source: Callable[[], Any], target: Target, names: Collection[str]) -> TableSync:
+    result = sync_tables(names, Family(tables=dynamic_tables()), source, target, SyncOptions(), _ignore)
     (found,) = (each for each in result.tables if each.table == NAME)
     if found.error:
         raise found.error
@@ -105,7 +112,8 @@ class Fed:
         return _Mapping(table)
 
     def rows(self, mapping: _Mapping, instant: datetime) -> _Rows:  # noqa: ARG002 - as the real one is asked
-        return _Rows(self.batches, schema())
+        batches = self.batches if mapping.table.name == NAME else lambda: iter(())
+        return _Rows(batches, schema(mapping.table))
 
     def retrying(self, work: Callable[[], Any]) -> Any:
         return work()

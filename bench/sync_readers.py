@@ -83,7 +83,7 @@ def _phases(both: Ends, rows: int, syncs: int) -> list[Phase]:
     mine, beside, old = (both.ground.fresh_database(f"bench_sync_{number}") for number in range(3))
     sync_published.set_up(old)
     for target in (mine, beside):
-        sync_ours.sync(orders.account, target)
+        sync_ours.sync(orders.account, target, sync_ours.all_names())
     sync_published.truncate_and_copy(batches_of(rows)(), old)
 
     def ours(target: Target) -> Callable[[], object]:

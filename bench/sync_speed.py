@@ -116,7 +116,7 @@ def _case(both: Ends, case: Case, pairs: int, name: str) -> Found:
         if case.each_way:
             targets = {side: stack.enter_context(both.delayed(target, case.each_way)) for side, target in near.items()}
         sync_published.sync(orders.account, near[PUBLISHED])
-        sync_ours.sync(orders.account, near[OURS])
+        sync_ours.sync(orders.account, near[OURS], sync_ours.all_names())
         ways: dict[str, Callable[[], dict[str, float] | None]] = {
             PUBLISHED: partial(sync_published.sync, orders.account, targets[PUBLISHED]),
             OURS: lambda: sync_ours.steps(sync_ours.sync(orders.account, targets[OURS])),

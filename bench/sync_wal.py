@@ -116,8 +116,9 @@ def _runs(both: Ends, rows: int, pairs: int) -> Runs:
         (WHOLE_SAME, nothing, through, whole),
     ]  # fmt: skip
     sync_published.truncate_and_copy(fed.batches(), old)
-    sync(alone)
-    through()
+    for target in (alone, told):
+        sync_ours.sync_fed(fed.batches, target, names=sync_ours.all_names())
+    sync_ours.sync(orders.account, whole, sync_ours.all_names())
     runs: Runs = {name: [] for name, *_ in plan}
     for number in range(pairs):
         for name, ready, work, target in plan:
