@@ -21,6 +21,23 @@ fi
 echo $$ >"$home/ui.pid"
 # Dagster announces that this way of starting it will be replaced one day; nothing for a user to do.
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
+
+# The schedule is created stopped, as the task that it replaces was; who opens the UI like this wants to see it work.
+.venv/bin/dagster schedule start -w workspace.yaml dynamic_sync_schedule >/dev/null 2>"$home/ui-schedule.log" ||
+    grep -q "already running" "$home/ui-schedule.log" || cat "$home/ui-schedule.log" >&2
+
+# On the stand-in something has to happen; a source of the user's own refuses to be simulated, and that is right.
+if [ -z "${SNOWFLAKE_ACCOUNT:-}" ] || [ "${SNOWFLAKE_ACCOUNT}" = stand-in ]; then
+    .venv/bin/flux-assets simulate --every "${UI_SIMULATE_SECONDS:-60}" >"$home/simulate.log" 2>&1 &
+    simulation=$!
+    # This process becomes Dagster, and the simulation ends with it.
+    ui=$$
+    (
+        trap '' INT
+        while kill -0 "$ui" 2>/dev/null && kill -0 "$simulation" 2>/dev/null; do sleep 1; done
+        kill "$simulation" 2>/dev/null
+    ) >/dev/null 2>&1 &
+fi
 # A script's background job begins with the interrupt ignored, and Dagster then ignores both ways of being stopped.
 exec .venv/bin/python -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
