@@ -50,9 +50,7 @@ def sync(account: Account, target: Target, names: Collection[str] = (NAME,)) -> 
     return _synced(partial(open_source, account, Overrides(), log=_ignore), target, names)
 
 
-def sync_fed(
-    batches: Batches, target: Target, token: str | None = None, names: Collection[str] = (NAME,)
-) -> TableSync:
+def sync_fed(batches: Batches, target: Target, token: str | None = None, names: Collection[str] = (NAME,)) -> TableSync:
     """Sync from batches; with a `token`, from a source that has change tokens."""
     return _synced(partial(_fed, Fed(batches, token)), target, names)
 

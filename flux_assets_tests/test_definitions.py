@@ -10,11 +10,16 @@ import pytest
 
 from flux_assets.definitions import defs
 from flux_assets.postgis.audits import audits_of
-from flux_assets.spec import StaticTable, type_ddl
-from flux_assets.tables import static_tables
+from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.spec import DynamicTable, StaticTable, type_ddl
+from flux_assets.tables import dynamic_tables, static_tables
 
-SLOW = ("adlfs", "dagster_postgres", "dagster_snowflake", "fsspec", "geopandas", "matplotlib", "pandas", "pyarrow")
+SLOW = (
+    "adlfs", "dagster_postgres", "dagster_snowflake", "fakesnow", "fsspec", "geopandas", "matplotlib", "pandas", "pgpq",
+    "pyarrow", "snowflake.connector",
+)  # fmt: skip
 each_layer = pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
+each_dynamic = pytest.mark.parametrize("table", dynamic_tables(), ids=lambda table: table.name)
 graph = defs.resolve_asset_graph()
 
 
@@ -106,3 +111,36 @@ def test_options_are_documented_and_off(table: StaticTable):
     fields = defs.resolve_assets_def(table.name).op.config_schema.config_type.fields
     assert set(fields) == {"force", "accept_fewer_rows", "accept_schema_change", "take_over"}
     assert all(field.description and field.default_value is False for field in fields.values())
+
+
+@each_dynamic
+def test_a_dynamic_asset_says_what_the_declaration_says(table: DynamicTable):
+    node = graph.get(dg.AssetKey(table.name))
+    assert (node.group_name, node.description, node.owners) == ("dynamic_operations", table.description, [table.owner])
+    assert node.kinds >= {"postgres", "snowflake"}
+    assert [column.name for column in node.metadata["dagster/column_schema"].columns] == list(table.column_names)
+    policy = node.freshness_policy
+    assert (policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()) == (
+        table.freshness.warn, table.freshness.fail,
+    )  # fmt: skip
+
+
+@each_dynamic
+def test_a_dynamic_asset_is_downstream_of_its_source_and_of_what_it_is_computed_from(table: DynamicTable):
+    source = dg.AssetKey(["snowflake", table.source.lower()])
+    assert graph.get(dg.AssetKey(table.name)).parent_keys == {source, *map(dg.AssetKey, table.origins)}
+    node = graph.get(source)
+    assert (node.group_name, node.is_external) == ("snowflake", True)
+    assert set(node.metadata["columns_read"].value) == set(table.fed)
+
+
+@each_dynamic
+def test_every_audit_of_a_dynamic_table_is_declared_as_a_check(table: DynamicTable):
+    checks = {key.name: graph.get(key) for key in graph.get(dg.AssetKey(table.name)).check_keys}
+    assert checks.keys() == {audit.name for audit in sync_audits(table)}
+    assert checks.keys() >= {"columns", "row_count", "not_null", "unique", "relationships"}
+    assert all(check.description for check in checks.values())
+
+
+def test_the_dynamic_tables_are_one_step():
+    assert {defs.resolve_assets_def(table.name).op.name for table in dynamic_tables()} == {"sync_dynamic_tables"}

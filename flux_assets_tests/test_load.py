@@ -366,7 +366,7 @@ def test_a_stop_request_ends_a_load_and_keeps_what_was_published(loader: Loader,
     loader.load(made_up(), rows(5))
     stop = Stop()
     stop.request()
-    with pytest.raises(LayerError, match="stopped on request"):
+    with pytest.raises(LayerError, match="Stopped on request"):
         loader.load(made_up(), rows(6), stop=stop)
     assert sql("SELECT count(*) FROM poles") == [(5,)]
     assert ledger(sql)[-1][:2] == ("FULL", "FAILED")

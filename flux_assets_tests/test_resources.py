@@ -2,14 +2,18 @@
 setting is missing."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from flux_assets.embedded import release as embedded_release
 from flux_assets.embedded.release import layer_release, sample_release
 from flux_assets.errors import SettingError
-from flux_assets.resources import PostgisResource, ReleaseResource
+from flux_assets.resources import PostgisResource, ReleaseResource, WarehouseResource, connect
 from flux_assets.settings import Settings, load_settings
+from flux_assets.tables import dynamic_tables
+from flux_assets.warehouse.account import Account
 
 OWN = "postgresql://me@127.0.0.1/maps"
 
@@ -136,3 +140,77 @@ def test_an_error_is_not_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("FLUX_RELEASE", str(tmp_path))
     load_settings.cache_clear()
     assert resource.release(quiet) is resource.release(quiet)
+
+
+KEY_PAIR = Account(
+    account="org-acct", user="loader", private_key_path=Path(__file__), private_key_passphrase=SecretStr("secret"),
+    role="READER", warehouse="WH", host="127.0.0.1", port=1, protocol="http",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "account",
+    [KEY_PAIR, Account(account="a", user="u", password=SecretStr("p"), stand_in=True)],
+    ids=["key pair", "password"],
+)
+def test_dagster_snowflake_hands_every_argument_on_as_it_is(account, monkeypatch):
+    """Time-outs, session parameters, host, application and key file: nothing is dropped, changed or read on the way."""
+    import snowflake.connector
+
+    handed, closed = {}, []
+
+    class Connection:
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(snowflake.connector, "connect", lambda **given: handed.update(given) or Connection())
+    arguments = account.arguments(run_id="r1", layer="work_orders")
+    with connect(account, arguments):
+        assert not closed
+    assert handed == {**arguments, "autocommit": True}
+    assert closed
+
+
+def test_a_session_is_closed_also_when_what_it_was_for_fails(source_server, monkeypatch):
+    """Asked of `close` itself: the stand-in knows no logout, and the connector then calls the session open still."""
+    from snowflake.connector import SnowflakeConnection
+
+    opened, closed = [], []
+    plain = SnowflakeConnection.close
+    monkeypatch.setattr(SnowflakeConnection, "close", lambda self: closed.append(self) or plain(self))
+
+    def fail():
+        with connect(source_server, source_server.arguments()) as connection:
+            opened.append(connection)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert closed == opened
+
+
+def test_a_session_is_the_connectors_own(source_server):
+    with connect(source_server, source_server.arguments(run_id="r1")) as connection:
+        assert connection.cursor().execute("SELECT 1").fetchone() == (1,)
+        assert connection.application == "flux_assets"
+        assert connection.network_timeout == source_server.network_timeout
+
+
+def test_the_account_is_asked_for_when_a_session_is(monkeypatch):
+    monkeypatch.setenv("FLUX_PROFILE", "production")
+    load_settings.cache_clear()
+    opening = WarehouseResource().opening("r1", "work_orders", quiet)
+    with pytest.raises(SettingError, match="SNOWFLAKE_ACCOUNT"), opening():
+        pass
+
+
+def test_another_configuration_is_another_family(monkeypatch, tmp_path):
+    plain = WarehouseResource().family(dynamic_tables())
+    (tmp_path / "flux.toml").write_text('[WORK_ORDERS]\nwindow = "7 d"\n')
+    monkeypatch.setenv("FLUX_CONFIG", str(tmp_path / "flux.toml"))
+    load_settings.cache_clear()
+    configured = WarehouseResource().family(dynamic_tables())
+    windows = {table.name: table.rows_taken.window.days for table in configured.tables if table.rows_taken}
+    assert windows["work_orders"] == 7
+    assert configured.configuration != plain.configuration
+    assert WarehouseResource().family(dynamic_tables()).configuration == configured.configuration

@@ -35,6 +35,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "scripts", folder / "scripts")
     (folder / "requirements.lock").write_text("locked==1\n")
+    (folder / "snow-cli.lock").write_text("locked==2\n")
     (folder / "pyproject.toml").write_text("[project]\n")
     return folder
 
@@ -67,11 +68,13 @@ def make_environment(checkout: Path, made_from: str) -> Path:
     program(checkout / ".venv" / "bin" / "python", f'echo "$@" >>"{notes}"')
     (checkout / ".venv" / "bin" / "activate").write_text(f'VIRTUAL_ENV="{checkout.resolve()}/.venv"\n')
     (checkout / ".venv" / "made_from").write_text(made_from)
+    (checkout / ".venv" / "snow-cli").mkdir()
+    (checkout / ".venv" / "snow-cli" / "made_from").write_text(digest(checkout, "snow-cli.lock"))
     return notes
 
 
-def digest(checkout: Path) -> str:
-    whole = (checkout / "requirements.lock").read_bytes() + (checkout / "pyproject.toml").read_bytes()
+def digest(checkout: Path, *names: str) -> str:
+    whole = b"".join((checkout / name).read_bytes() for name in names or ("requirements.lock", "pyproject.toml"))
     return subprocess.run(["cksum"], input=whole, capture_output=True, check=True).stdout.decode()
 
 
@@ -106,7 +109,7 @@ def test_an_environment_that_was_copied_from_elsewhere_is_made_anew(checkout: Pa
     make_environment(checkout, digest(checkout))
     (checkout / ".venv" / "bin" / "activate").write_text('VIRTUAL_ENV="/elsewhere/.venv"\n')
     python = checkout / ".venv" / "bin" / "python"
-    venv = f"mkdir -p {python.parent}; echo '#!/bin/bash' >{python}; {shutil.which('chmod')} +x {python}"
+    venv = f"mkdir -p {python.parent}; echo 'mkdir -p .venv/snow-cli' >{python}; {shutil.which('chmod')} +x {python}"
     program(commands / "python3", f'case "$*" in "-m venv .venv") {venv};; --version) echo Python 3.12.0;; esac')
     done = run(checkout, "setup.sh", commands)
     assert done.returncode == 0, done.stderr

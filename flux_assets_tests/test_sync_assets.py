@@ -9,6 +9,8 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster import DagsterEventType as Event
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 from running import Run, instance_in, run_assets, run_job
 from synced import FAULTS, FEEDERS, Utility
 
@@ -275,3 +277,18 @@ def test_the_configuration_reaches_the_sync(defs, instance, running, monkeypatch
     load_settings.cache_clear()
     assert figures(tick(defs, instance), "faults")["gate"] == "its declaration or configuration changed"
     assert sql("SELECT DISTINCT homes FROM faults") == [(10,)]
+
+
+def status(instance: dg.DagsterInstance, defs: dg.Definitions, name: str) -> StaleStatus:
+    resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
+    return resolver.get_status(dg.AssetKey(name))
+
+
+def test_synced_tables_are_up_to_date(defs, instance, running):
+    tick(defs, instance)
+    assert {status(instance, defs, name) for name in ("faults", "feeders")} == {StaleStatus.FRESH}
+    running.tell(fault(3))
+    run_assets(defs, instance, "faults")
+    assert status(instance, defs, "feeders") == StaleStatus.STALE, "its own sync has not been recorded yet"
+    tick(defs, instance)
+    assert {status(instance, defs, name) for name in ("faults", "feeders")} == {StaleStatus.FRESH}

@@ -11,10 +11,11 @@ from typing import Any
 
 def mend() -> None:
     """Let NULL times be NULL. Once in the process that runs fakesnow's server; a second time does nothing."""
-    import fakesnow.arrow as fakesnow
+    import fakesnow.arrow
     import pyarrow as pa
 
-    plain: Any = fakesnow.timestamp_to_sf_struct
+    its_module: Any = fakesnow.arrow
+    plain: Any = its_module.timestamp_to_sf_struct
     if getattr(plain, "mended", False):
         return
 
@@ -25,4 +26,4 @@ def mend() -> None:
         return pa.StructArray.from_arrays(parts, fields=list(struct.type), mask=whole.is_null())
 
     with_nulls.mended = True  # type: ignore[attr-defined]
-    fakesnow.timestamp_to_sf_struct = with_nulls
+    its_module.timestamp_to_sf_struct = with_nulls

@@ -1,0 +1,163 @@
+"""The schedule of the sync: never a second run beside one, and a ghost holds up nothing. And the jobs it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster import DagsterRunStatus as Status
+from dagster._core.definitions.dependency import NodeHandle
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.runs.schema import RunsTable
+from dagster._core.test_utils import create_run_for_test
+from running import instance_in, run_job
+
+from flux_assets.automation import dynamic_sync_schedule, sync_all_dynamic
+from flux_assets.definitions import defs
+from flux_assets.postgis.sync_gate import TIME_LIMIT
+from flux_assets.settings import load_settings
+from flux_assets.tables import dynamic_tables
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NAMES = {table.name for table in dynamic_tables()}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with instance_in(tmp_path / "dagster") as instance:
+        yield instance
+
+
+def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    """What the schedule says at noon."""
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=NOON, repository_def=defs.get_repository_def()
+    )
+    answer = dynamic_sync_schedule(context)
+    assert isinstance(answer, (dg.RunRequest, dg.SkipReason))
+    return answer
+
+
+def run_of_age(
+    instance: dg.DagsterInstance, status: Status, age: timedelta, *, job: str = sync_all_dynamic.name
+) -> str:
+    """A run that was created so long ago."""
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), job)
+    run = create_run_for_test(instance, job_name=job, status=status, remote_job_origin=origin)
+    created = (datetime.now(UTC) - age).replace(tzinfo=None)
+    change = sa.update(RunsTable).where(RunsTable.c.run_id == run.run_id).values(create_timestamp=created)
+    with instance.run_storage.connect() as connection:
+        connection.execute(change)
+    return run.run_id
+
+
+def test_a_tick_asks_for_one_run(instance):
+    request = evaluate(instance)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == evaluate(instance).run_key, "the same tick, asked twice, is one run"
+    assert NOON.isoformat() in request.run_key
+
+
+@pytest.mark.parametrize(
+    "status", [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
+)
+def test_a_run_under_way_is_named_and_waited_for(instance, status):
+    run_id = run_of_age(instance, status, TIME_LIMIT - timedelta(minutes=1))
+    answer = evaluate(instance)
+    assert isinstance(answer, dg.SkipReason)
+    assert run_id in answer.skip_message
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.STARTED, Status.CANCELING])
+def test_a_ghost_holds_up_nothing(instance, status):
+    run_of_age(instance, status, TIME_LIMIT + timedelta(minutes=1))
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_a_run_beside_a_ghost_is_waited_for(instance):
+    run_of_age(instance, Status.STARTED, TIME_LIMIT + timedelta(minutes=1))
+    young = run_of_age(instance, Status.STARTED, timedelta(seconds=5))
+    answer = evaluate(instance)
+    assert isinstance(answer, dg.SkipReason)
+    assert young in answer.skip_message
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE, Status.CANCELED])
+def test_a_run_that_is_done_is_no_reason_to_wait(instance, status):
+    run_of_age(instance, status, timedelta(seconds=5))
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_runs_of_other_jobs_are_no_reason_to_wait(instance):
+    run_of_age(instance, Status.STARTED, timedelta(seconds=5), job="load_static_layers")
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_the_schedule_is_created_stopped():
+    (schedule,) = defs.get_repository_def().schedule_defs
+    assert (schedule.name, schedule.cron_schedule) == ("dynamic_sync_schedule", "*/5 * * * *")
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.job_name == "sync_all_dynamic"
+
+
+def test_missed_ticks_are_not_replayed():
+    """Dagster goes back over missed ticks only for schedules of a partitioned job; of others it takes the newest."""
+    assert defs.resolve_job_def("sync_all_dynamic").partitions_def is None
+
+
+@pytest.mark.parametrize("name", ["sync_all_dynamic", "setup_dynamic_tables"])
+def test_jobs_run_in_one_process_and_have_a_time_limit(name):
+    job = defs.resolve_job_def(name)
+    assert job.executor_def.name == "in_process"
+    assert job.run_tags["dagster/max_runtime"] == str(int(TIME_LIMIT.total_seconds()))
+    assert job.run_tags["flux/exclusive"] == "sync"
+
+
+def test_the_job_selects_the_dynamic_tables_and_plans_no_checks():
+    job = defs.resolve_job_def("sync_all_dynamic")
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == NAMES
+    node = NodeHandle("sync_dynamic_tables", parent=None)
+    planned = job.asset_layer.get_selected_entity_keys_for_node(node)
+    assert {key.to_user_string() for key in planned} == NAMES
+
+
+@pytest.mark.parametrize("option", ["force", "accept_vanished"])
+def test_the_run_config_is_documented_off_and_accepted(option):
+    config = {"ops": {"sync_dynamic_tables": {"config": {option: True}}}}
+    assert dg.validate_run_config(defs.resolve_job_def("sync_all_dynamic"), config)
+    fields = defs.resolve_assets_def("work_orders").op.config_schema.config_type.fields
+    assert set(fields) == {"force", "accept_vanished"}
+    assert (bool(fields[option].description), fields[option].default_value) == (True, False)
+
+
+def test_the_setup_makes_the_tables_and_again_does_no_harm(instance, cluster, database, monkeypatch, sql):
+    monkeypatch.setenv("FLUX_POSTGRES_URL", cluster.url(database))
+    load_settings.cache_clear()
+    job = defs.resolve_job_def("setup_dynamic_tables")
+    assert run_job(job, instance).succeeded
+    made = sql("SELECT relname, oid FROM pg_class WHERE relname = ANY (%s) ORDER BY 1", sorted(NAMES))
+    assert {name for name, _ in made} == NAMES
+    again = run_job(job, instance)
+    assert again.succeeded
+    assert "work_orders: was fit already" in again.lines()
+    assert sql("SELECT relname, oid FROM pg_class WHERE relname = ANY (%s) ORDER BY 1", sorted(NAMES)) == made
+
+
+def test_the_setup_refuses_a_table_that_is_another_one_and_makes_the_others(
+    instance, cluster, database, monkeypatch, sql
+):
+    monkeypatch.setenv("FLUX_POSTGRES_URL", cluster.url(database))
+    load_settings.cache_clear()
+    sql("CREATE TABLE work_orders (work_order_id varchar(50) PRIMARY KEY, status integer)")
+    run = run_job(defs.resolve_job_def("setup_dynamic_tables"), instance)
+    told = run.failure("make_dynamic_tables")
+    assert "column status is integer" in told
+    assert "work_orders_before_flux" in told
+    assert "Stack Trace" not in told
+    assert sql("SELECT count(*) FROM pg_class WHERE relname = ANY (%s) AND relkind = 'r'", sorted(NAMES)) == [(3,)]
+    assert sql("SELECT count(*) FROM circuit_status_realtime") == [(0,)]

@@ -1,0 +1,129 @@
+"""The audits of dynamic tables, each on a table broken in just its way and on one in order."""
+
+from __future__ import annotations
+
+import pytest
+from synced import FAULTS, FEEDERS, Utility
+
+from flux_assets.errors import SyncError
+from flux_assets.live_sync_audit import Look, Question, look_at
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.connect import Stop
+from flux_assets.spec import DynamicTable
+
+GOOD = "-95.1, 29.1"
+
+
+def fault(number: int, place: str = GOOD, feeder: str = "A") -> str:
+    return f"INSERT INTO FAULTS SELECT 'F{number}', '{feeder}', 'OPEN', SYSDATE(), 5, {place};"
+
+
+@pytest.fixture
+def running(utility: Utility, sql) -> Utility:
+    sql("CREATE TABLE assets (feeder text, load float8)")
+    sql("INSERT INTO assets VALUES ('A', 50)")
+    utility.tell("INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100;" + fault(1))
+    utility.synced()
+    return utility
+
+
+def look(running: Utility, table: DynamicTable, *names: str, **known: object) -> Look:
+    question = Question(table=table, names=names, **known)
+    return look_at([question], running.target, running.source, Stop())[table.name]
+
+
+def judge(running: Utility, table: DynamicTable, name: str, **known: object) -> AuditResult:
+    (result,) = look(running, table, name, **known).audits
+    assert result.name == name
+    return result
+
+
+@pytest.mark.parametrize("table", [FAULTS, FEEDERS], ids=lambda table: table.name)
+def test_a_synced_table_passes_all(running, table):
+    everything = look(
+        running, table, "columns", "row_count", "not_null", "unique", "within", "derived", "relationships"
+    )
+    assert [result.name for result in everything.audits if not result.passed] == []
+
+
+def test_positions_that_are_none_are_counted_by_kind(running, sql):
+    places = ("NULL, 29", "'NaN', 29", "0, 0", "29, -95", "-95.2, 29.2")
+    running.tell("".join(fault(10 + number, place) for number, place in enumerate(places)))
+    running.synced()
+    found = judge(running, FAULTS, "within")
+    assert (found.passed, found.severity) == (False, "WARN")
+    kinds = {name: found.numbers.get(name) for name in ("missing", "not_a_number", "zero_zero", "out_of_range")}
+    assert kinds == {"missing": 1, "not_a_number": 1, "zero_zero": 1, "out_of_range": 1}
+    assert found.numbers["offending_rows"] == 4
+    assert any(key.startswith("F12: zero_zero") for key in found.sample)
+    assert len(sql(found.sql)) == 4
+
+
+def test_rows_of_others_fail_the_row_count(running, sql):
+    sql("INSERT INTO faults (fault_id) VALUES ('X')")
+    found = judge(running, FAULTS, "row_count")
+    assert (found.passed, found.severity) == (False, "ERROR")
+    assert (found.numbers["rows"], found.numbers["rows_of_last_sync"]) == (2, 1)
+
+
+def test_the_row_count_says_what_vanished_and_how_much_may(running):
+    found = judge(running, FAULTS, "row_count", vanished=3, allowed=20.4)
+    assert found.numbers == {"rows": 1, "vanished": 3, "allowed_to_vanish": 20}
+
+
+def test_doubled_and_missing_keys_are_found_where_the_key_is_gone(running, sql):
+    sql("ALTER TABLE faults DROP CONSTRAINT faults_pkey")
+    sql("ALTER TABLE faults ALTER fault_id DROP NOT NULL")
+    sql("INSERT INTO faults (fault_id) VALUES ('F1'), (NULL)")
+    assert judge(running, FAULTS, "unique").sample == ("fault_id = F1, 2 times",)
+    assert judge(running, FAULTS, "not_null").numbers["offending_rows"] == 1
+
+
+def test_missing_columns_are_named_with_what_was_looked_for(running):
+    found = judge(running, FEEDERS, "columns", missing=("title",))
+    assert (found.passed, found.severity) == (False, "WARN")
+    assert found.sample == ("title is NULL: FEEDERS has no TITLE",)
+
+
+def test_the_source_is_asked_for_its_columns_when_nobody_knows(running):
+    running.tell("ALTER TABLE FEEDERS DROP COLUMN TITLE")
+    assert judge(running, FEEDERS, "columns").numbers["missing"] == 1
+
+
+def test_a_source_that_is_gone_is_an_error_of_the_columns(running):
+    running.tell("DROP TABLE FEEDERS")
+    found = judge(running, FEEDERS, "columns")
+    assert (found.passed, found.severity) == (False, "ERROR")
+    assert "FEEDERS" in found.sample[0]
+
+
+def test_rows_without_what_they_are_computed_from_have_their_share_told(running, sql):
+    running.tell("".join(f"INSERT INTO FEEDERS SELECT '{name}', 'x', 1;" for name in "BCD"))
+    running.synced()
+    found = judge(running, FEEDERS, "derived")
+    assert (found.passed, found.severity) == (False, "WARN")
+    assert (found.numbers["not_in_assets"], found.numbers["share_not_in_assets"]) == (3, 0.75)
+    assert sorted(found.sample) == [f"{name}: not in assets: feeder {name}" for name in "BCD"]
+    assert len(sql(found.sql)) == 3
+    sql("DROP TABLE assets")
+    assert judge(running, FEEDERS, "derived").numbers["share_not_in_assets"] == 1.0
+
+
+def test_the_version_changes_with_the_rows_alone(running):
+    first = look(running, FAULTS).version
+    running.synced()
+    assert look(running, FAULTS).version == first
+    running.tell(fault(2))
+    running.synced()
+    assert look(running, FAULTS).version != first
+
+
+def test_a_table_that_is_not_there_is_an_error(utility):
+    with pytest.raises(SyncError, match="has not been synced yet"):
+        look(utility, FAULTS, "unique")
+
+
+def test_a_server_that_fails_is_an_error_of_ours(running, sql, monkeypatch):
+    sql("ALTER TABLE faults RENAME COLUMN geom TO shape")
+    with pytest.raises(SyncError, match=r"column t\.geom does not exist"):
+        look(running, FAULTS, "within")
