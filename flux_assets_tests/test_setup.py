@@ -108,9 +108,8 @@ def test_a_failed_installation_is_tried_again(checkout: Path, commands: Path) ->
 def test_an_environment_that_was_copied_from_elsewhere_is_made_anew(checkout: Path, commands: Path) -> None:
     make_environment(checkout, digest(checkout))
     (checkout / ".venv" / "bin" / "activate").write_text('VIRTUAL_ENV="/elsewhere/.venv"\n')
-    python = checkout / ".venv" / "bin" / "python"
-    venv = f"mkdir -p {python.parent}; echo 'mkdir -p .venv/snow-cli' >{python}; {shutil.which('chmod')} +x {python}"
-    program(commands / "python3", f'case "$*" in "-m venv .venv") {venv};; --version) echo Python 3.12.0;; esac')
+    copy = f'mkdir -p "$3/bin"; {shutil.which("cp")} "$0" "$3/bin/python"'
+    program(commands / "python3", f'case "$*" in --version) echo Python 3.12.0;; "-m venv"*) {copy};; esac')
     done = run(checkout, "setup.sh", commands)
     assert done.returncode == 0, done.stderr
     assert "making .venv with Python 3.12.0" in done.stdout
