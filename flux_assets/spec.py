@@ -1,7 +1,7 @@
 """The vocabulary of declarations: what a table of flux_assets is, and nothing of how it is filled.
 
 Here: StaticTable and DynamicTable, the facts that SQL cannot say about a table (references, ranges,
-positions, Snowflake columns), the digest of a declaration, and the refusal of nonsense when one is
+positions, volume, Snowflake columns), the digest of a declaration, and the refusal of nonsense when one is
 constructed. Not here: SQL text, Arrow types, Dagster, or the name of any table.
 """
 
@@ -49,6 +49,22 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AcceptedValues:
+    """`column` should hold one of `values`. NULL is not judged: whether it may be NULL is the column's own matter."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """How many rows are plausible, both bounds allowed; no `maximum` is no bound. Wide enough for the worst storm."""
+
+    minimum: int = 0
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Position:
     """A pair of columns that hold degrees (EPSG:4326); finite and in range, or the load stops.
 
@@ -67,6 +83,8 @@ class Declaration:
     table: sa.Table
     references: tuple[Reference, ...] = ()
     ranges: tuple[Range, ...] = ()
+    accepted: tuple[AcceptedValues, ...] = ()
+    volume: Volume = field(default_factory=Volume)
     positions: tuple[Position, ...] = ()
     owner: str = "team:gis"
 
@@ -215,10 +233,14 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """How long after the last sync a table is late (`warn`) and not to be trusted (`fail`)."""
+    """How long after the last sync a table is late (`warn`) and not to be trusted (`fail`).
+
+    A source that has not changed for `still`, while it was looked at all the time, is worth a look too.
+    """
 
     warn: timedelta = timedelta(minutes=11)
     fail: timedelta = timedelta(minutes=16)
+    still: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +331,7 @@ def _problems(declaration: Declaration) -> Iterator[str]:
         yield "it has a foreign key; declare a Reference, which judges and does not block a load"
     yield from (problem for column in table.columns for problem in _column_problems(column))
     named = {reference.column for reference in declaration.references}
-    named |= {bounds.column for bounds in declaration.ranges}
+    named |= {judged.column for judged in (*declaration.ranges, *declaration.accepted)}
     for position in declaration.positions:
         named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
     if unknown := named - set(table.columns.keys()):
@@ -317,6 +339,9 @@ def _problems(declaration: Declaration) -> Iterator[str]:
     for bounds in declaration.ranges:
         if not bounds.minimum < bounds.maximum:
             yield f"the range of {bounds.column} is empty"
+    yield from (f"no value of {judged.column} is accepted" for judged in declaration.accepted if not judged.values)
+    if declaration.volume.maximum is not None and declaration.volume.minimum > declaration.volume.maximum:
+        yield "its volume has a minimum above its maximum"
 
 
 def _column_problems(column: sa.Column[object]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
 
 from flux_assets.spec import (
+    AcceptedValues,
     DeclarationError,
     Derived,
     DynamicTable,
@@ -21,6 +22,7 @@ from flux_assets.spec import (
     SourceColumn,
     StaticTable,
     Vanished,
+    Volume,
     index_columns,
     index_method,
     is_spatial,
@@ -91,6 +93,8 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
         "does not have: pot",
     ),
     "range": (lambda: static(ranges=(Range(column="height", minimum=0, maximum=1),)), "does not have: height"),
+    "nothing accepted": (lambda: static(accepted=(AcceptedValues(column="id", values=()),)), "no value of id is accepted"),
+    "impossible volume": (lambda: static(volume=Volume(minimum=2, maximum=1)), "a minimum above its maximum"),
     "empty range": (lambda: static(ranges=(Range(column="id", minimum=1, maximum=1),)), "range of id is empty"),
     "position": (
         lambda: static(key(), text("x"), positions=(Position(longitude="x", latitude="y"),)), "does not have: y"
