@@ -93,7 +93,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
         "does not have: pot",
     ),
     "range": (lambda: static(ranges=(Range(column="height", minimum=0, maximum=1),)), "does not have: height"),
-    "nothing accepted": (lambda: static(accepted=(AcceptedValues(column="id", values=()),)), "no value of id is accepted"),
+    "nothing accepted": (lambda: static(accepted=(AcceptedValues(column="id", values=()),)), "no value of id is acc"),
     "impossible volume": (lambda: static(volume=Volume(minimum=2, maximum=1)), "a minimum above its maximum"),
     "empty range": (lambda: static(ranges=(Range(column="id", minimum=1, maximum=1),)), "range of id is empty"),
     "position": (
