@@ -5,15 +5,14 @@ Here: the steps between the release file and an audited version in the register.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import psycopg
 from psycopg import errors
 
+from flux_assets.clock import Clock
 from flux_assets.copy_faults import described
 from flux_assets.errors import AuditError, ReleaseError
 from flux_assets.load_options import LoadOptions
@@ -28,22 +27,6 @@ from flux_assets.postgis.shape import Public
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.gunzip import expanded_bytes
 from flux_assets.release.source import Release, ReleaseFile
-
-
-@dataclass
-class Clock:
-    """Seconds by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the block's duration to a step."""
-        begun = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + perf_counter() - begun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from flux_assets.candidate import Clock
+from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, WarehouseError
 from flux_assets.postgis import ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
-from flux_assets.candidate import Clock
+from flux_assets.clock import Clock
 from flux_assets.errors import FluxError
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.ledger import Entry, Synced

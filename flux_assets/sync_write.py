@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from flux_assets.candidate import Clock
+from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
 from flux_assets.postgis.faults import ours
