@@ -331,7 +331,7 @@ def _problems(declaration: Declaration) -> Iterator[str]:
         yield "it has a foreign key; declare a Reference, which judges and does not block a load"
     yield from (problem for column in table.columns for problem in _column_problems(column))
     named = {reference.column for reference in declaration.references}
-    named |= {judged.column for judged in (*declaration.ranges, *declaration.accepted)}
+    named |= {bounds.column for bounds in declaration.ranges} | {each.column for each in declaration.accepted}
     for position in declaration.positions:
         named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
     if unknown := named - set(table.columns.keys()):
