@@ -42,7 +42,8 @@ def _facts(table: Declaration) -> Iterator[str]:
     if isinstance(table, StaticTable):
         yield f"loaded from `{table.file_name}` of a release, published as a version; kept by {table.owner}"
     if isinstance(table, DynamicTable):
-        yield f"synced from Snowflake's `{table.source}`, {_rows_taken(table)}; kept by {table.owner}"
+        rows = f"rows of which {table.rows_taken.said}" if table.rows_taken else "every row"
+        yield f"synced from Snowflake's `{table.source}`, {rows}; kept by {table.owner}"
         warn, fail = _minutes(table.freshness.warn), _minutes(table.freshness.fail)
         yield f"late {warn} after the last sync, not to be trusted after {fail}"
     yield f"key: {_names(table.key)}" if table.key else "no key"
@@ -53,16 +54,6 @@ def _facts(table: Declaration) -> Iterator[str]:
         )
         yield f"indexes: {', '.join(shown)}"
     yield f"plausible number of rows: {_bounds(table)}"
-
-
-def _rows_taken(table: DynamicTable) -> str:
-    rule = table.rows_taken
-    if rule is None:
-        return "every row"
-    return (
-        f"rows whose `{rule.status_column}` is {_either(rule.open_statuses)}, or whose `{rule.time_column}` lies within"
-        f" the last {rule.window.days} days or later"
-    )
 
 
 def _bounds(table: Declaration) -> str:

@@ -178,6 +178,14 @@ class RowsTaken:
     time_column: str
     window: timedelta
 
+    @property
+    def said(self) -> str:
+        """The rule in words."""
+        return (
+            f"{self.status_column} is one of {', '.join(self.open_statuses)},"
+            f" or {self.time_column} lies within the last {self.window.days} days or later"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:

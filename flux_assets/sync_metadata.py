@@ -23,7 +23,7 @@ def declared_metadata(table: DynamicTable) -> Metadata:
     return {
         "dagster/column_schema": column_schema(table),
         "snowflake_table": table.source,
-        "rows_taken": _rows_taken(table),
+        "rows_taken": table.rows_taken.said if table.rows_taken else "every row",
         **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
         **({"references": "; ".join(references)} if references else {}),
     }
@@ -66,16 +66,6 @@ def _clocks(done: TableSync) -> Metadata:
     if done.lag_seconds is not None:
         clocks["lag_seconds"] = round(done.lag_seconds, 1)
     return clocks
-
-
-def _rows_taken(table: DynamicTable) -> str:
-    rule = table.rows_taken
-    if rule is None:
-        return "every row"
-    return (
-        f"{rule.status_column} is one of {', '.join(rule.open_statuses)},"
-        f" or {rule.time_column} lies within the last {rule.window.days} days or later"
-    )
 
 
 def _computed(table: DynamicTable) -> dict[str, str]:

@@ -112,7 +112,4 @@ def _which(mapping: Mapping) -> str:
     rule = mapping.rows_taken
     if rule is None:
         return " (every row)"
-    return (
-        f" ({rule.status_column} one of {', '.join(rule.open_statuses)}, or {rule.time_column} within"
-        f" {rule.window.days} days or later; times in {mapping.time_zone})"
-    )
+    return f" ({rule.said}; times in {mapping.time_zone})"
