@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
     flux_disk_limit: Bytes | None = None
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
+    flux_keep_runs: int = Field(default=100, ge=1)
+    flux_keep_runs_for: Duration = timedelta(days=3)
+    flux_keep_failures_for: Duration = timedelta(days=30)
     pgservice: str | None = None
     pghost: str | None = None
     pghostaddr: str | None = None
