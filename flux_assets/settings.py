@@ -48,7 +48,17 @@ def _scaled(text: str, units: dict[str, int], expected: str) -> float:
     return float(match[1]) * units[match[2].lower()]
 
 
+def _after(value: object) -> object:
+    """A bare number counts failed ticks; one with a unit is a time span."""
+    text = value.strip() if isinstance(value, str) else ""
+    after = int(text) if text.isdigit() else _duration(value)
+    if isinstance(after, (int, timedelta)) and not after:
+        raise ValueError("is nothing; write a number of failed ticks such as 3, or a time span such as 15m")
+    return after
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+After = Annotated[int | timedelta, BeforeValidator(_after)]
 Bytes = Annotated[int, BeforeValidator(_size)]
 
 
@@ -99,6 +109,12 @@ class Settings(BaseSettings):
     flux_config: Path | None = None
     dagster_postgres_url: SecretStr | None = None
 
+    flux_alert_url: SecretStr | None = None
+    flux_alert_format: Literal["json", "slack"] = "json"
+    flux_alert_after: After = 3
+    flux_alert_remind: Duration = timedelta(days=1)
+    flux_ui_url: str | None = None
+
     @field_validator("flux_home")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
@@ -116,6 +132,22 @@ class Settings(BaseSettings):
     def _well_formed(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
             _check_postgres_url(url.get_secret_value())
+        return url
+
+    @field_validator("flux_alert_url")
+    @classmethod
+    def _private(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            _check_web_address(url.get_secret_value(), https_over_network=True)
+        return url
+
+    @field_validator("flux_ui_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None:
+            _check_web_address(url, https_over_network=False)
+            if "@" in urlsplit(url).netloc:
+                raise ValueError("holds a user or password, and messages would show them")
         return url
 
     @model_validator(mode="after")
@@ -162,6 +194,18 @@ def _host(url: str) -> str | None:
 
 def _is_local(host: str | None) -> bool:
     return host is None or host == "" or host.startswith(("/", "127.")) or host in {"localhost", "::1"}
+
+
+def _check_web_address(url: str, *, https_over_network: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no web address") from None
+    if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
+        raise ValueError("is no web address; write https://host/path")
+    if https_over_network and parts.scheme == "http" and not _is_local(host):
+        raise ValueError("would be called unencrypted, but its host is not local; use https://")
 
 
 def _check_postgres_url(url: str) -> None:
