@@ -1,0 +1,68 @@
+"""Which runs Dagster keeps, and the deletion of the others with their events.
+
+Here: the decision, and Dagster's own `delete_run`. Not here: what that leaves behind (tables.py, files.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus as Status
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+
+_PAGE = 500
+# A day's work even where nothing was removed for months: minutes, in which everybody else goes on.
+MOST_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """What is kept in any case: the newest `runs` of each job, all younger than `runs_for`, and failed ones younger
+    than `failures_for`."""
+
+    runs: int
+    runs_for: timedelta
+    failures_for: timedelta
+
+
+def outdated_runs(instance: dg.DagsterInstance, keep: Keep, needed: frozenset[str], now: datetime) -> list[str]:
+    """Ids of the runs that nobody needs any more, the oldest first, at most MOST_AT_ONCE.
+
+    A run that is not done stays, whatever its age, and so does one of `needed`. `now` is aware.
+    """
+    newer: Counter[str] = Counter()
+    found = []
+    for record in _newest_first(instance):
+        run = record.dagster_run
+        newer[run.job_name] += 1
+        kept_for = max(keep.runs_for, keep.failures_for) if run.status is Status.FAILURE else keep.runs_for
+        beyond = newer[run.job_name] > keep.runs and record.create_timestamp < now - kept_for
+        if beyond and run.status in FINISHED_STATUSES and run.run_id not in needed:
+            found.append(run.run_id)
+    return found[::-1][:MOST_AT_ONCE]
+
+
+def runs_of_latest_events(instance: dg.DagsterInstance) -> frozenset[str]:
+    """Runs with the latest materialisation or the latest observation of an asset: what the UI shows of it."""
+    keys = instance.all_asset_keys()
+    events = list(instance.event_log_storage.get_latest_materialization_events(keys).values())
+    for key in keys:
+        events += [record.event_log_entry for record in instance.fetch_observations(key, limit=1).records]
+    return frozenset(event.run_id for event in events if event is not None)
+
+
+def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Delete runs and their events, one after another: a stop in between leaves the others for the next time."""
+    for run_id in run_ids:
+        instance.delete_run(run_id)
+
+
+def _newest_first(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+    cursor = None
+    while page := instance.get_run_records(limit=_PAGE, cursor=cursor):
+        yield from page
+        cursor = page[-1].dagster_run.run_id
