@@ -120,6 +120,14 @@ class SourceError(FluxError):
     """One table's source cannot be used as it is: object, column, type or value; other tables can go on."""
 
 
+class AlertError(FluxError):
+    """A message did not arrive; it is sent again. `unreachable` says that the receiver did not answer at all."""
+
+    def __init__(self, problem: str, remedy: str = "", *, unreachable: bool = False) -> None:
+        self.unreachable = unreachable
+        super().__init__(problem, remedy)
+
+
 class EmbeddedError(FluxError):
     """The embedded PostGIS or stand-in could not be found, made or started."""
 
