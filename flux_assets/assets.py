@@ -23,7 +23,7 @@ from flux_assets.release_sources import observed, source_key
 from flux_assets.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
-from flux_assets.tables import static_tables
+from flux_assets.tables import grounds, static_tables
 
 if TYPE_CHECKING:
     from flux_assets.load import LoadResult
@@ -75,7 +75,7 @@ def layer_asset(table: StaticTable) -> dg.AssetsDefinition:
         specs=[layer_spec(table)],
         check_specs=check_specs(table),
         can_subset=True,
-        op_tags={"dagster/priority": str(table.release_rows)},
+        op_tags={"dagster/priority": str(_priority(table))},
     )
     def layer(
         context: dg.AssetExecutionContext, config: LayerConfig, postgis: PostgisResource, release: ReleaseResource
@@ -89,6 +89,11 @@ def layer_asset(table: StaticTable) -> dg.AssetsDefinition:
             raise LayerFailure(error) from None
 
     return layer
+
+
+def _priority(table: StaticTable) -> int:
+    """The largest first, after the small ones that lie behind the pictures of all others."""
+    return table.release_rows + (10**9 if table.ground else 0)
 
 
 def layer_spec(table: StaticTable) -> dg.AssetSpec:
@@ -175,7 +180,7 @@ def _preview(
     from flux_assets.preview import as_markdown, draw
 
     try:
-        picture = draw(table, postgis.target(), rows)
+        picture = draw(table, postgis.target(), rows, grounds())
     except Exception as error:  # noqa: BLE001
         context.log.warning(f"{table.name}: published; only its preview could not be drawn: {error}")
         return {}

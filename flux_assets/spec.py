@@ -140,11 +140,13 @@ class StaticTable(Declaration):
     """A layer loaded whole from one file of a release and published as a version.
 
     `release_rows` is the row count of the published release at scale 1; the sample city aims at it.
-    `draw` picks how previews and docs colour the layer: a Matplotlib colour.
+    `draw` picks how previews and docs colour the layer: a Matplotlib colour. `ground` is the quiet colour in which it
+    lies behind the previews of others; None keeps it out of them.
     """
 
     release_rows: int
     draw: str = "#4c78a8"
+    ground: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -230,13 +232,12 @@ class Picture:
     """How a table's points are drawn for its asset's page.
 
     A colour (Matplotlib's) for each value of `colour_column` that `colours` names, small and grey for any other; larger
-    dots for larger values of `size_column`; `behind` them, layers with a colour each, the first at the bottom.
+    dots for larger values of `size_column`.
     """
 
     colour_column: str
     colours: tuple[tuple[str, str], ...]
     size_column: str
-    behind: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

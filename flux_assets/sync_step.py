@@ -21,6 +21,7 @@ from flux_assets.spec import DynamicTable
 from flux_assets.sync_checks import Reported, Reports, names_of, refused
 from flux_assets.sync_metadata import Metadata, synced_metadata, told
 from flux_assets.sync_result import SyncOptions, TableSync
+from flux_assets.tables import grounds
 
 if TYPE_CHECKING:
     from flux_assets.live_sync_audit import Look, Question
@@ -162,7 +163,7 @@ class SyncStep:
         from flux_assets.sync_preview import draw_live
 
         try:
-            picture = draw_live(table, self._target)
+            picture = draw_live(table, self._target, grounds())
         except Exception as error:  # noqa: BLE001
             self._context.log.warning(f"{table.name}: synced; only its preview could not be drawn: {error}")
             return _drawn_at(drawn_at)

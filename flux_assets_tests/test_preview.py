@@ -8,7 +8,8 @@ from geoalchemy2 import Geography, Geometry
 from PIL import Image
 from sqlalchemy import Column, Double, Integer, MetaData, Table
 
-from flux_assets.preview import MOST_BYTES, as_markdown, draw
+from flux_assets.panel import MOST_BYTES
+from flux_assets.preview import as_markdown, draw
 from flux_assets.spec import Position, StaticTable
 
 
@@ -132,3 +133,32 @@ def test_strays_do_not_shrink_the_picture(target, sql):
 
 def test_the_markdown_carries_the_picture():
     assert as_markdown(geometry("POINT"), b"abc") == "![shapes](data:image/png;base64,YWJj)"
+
+
+LAKE = (
+    "CREATE TABLE lake AS SELECT 1 AS id, ST_Expand(ST_Point(10.03, 50, 4326), 0.02)::geometry(POLYGON, 4326) AS geom"
+)
+
+
+def lake() -> StaticTable:
+    columns = [
+        Column("id", Integer, primary_key=True, autoincrement=False, comment="Number."),
+        Column("geom", Geometry("POLYGON", srid=4326, spatial_index=False), comment="Shape."),
+    ]
+    table = Table("lake", MetaData(), *columns, comment="Made up.")
+    return StaticTable(table=table, release_rows=1, ground="#f0c0c0")
+
+
+def test_what_is_declared_as_ground_lies_behind_and_is_not_needed(target, sql):
+    sql(f"CREATE TABLE shapes AS SELECT id, geom FROM ({POINTS.format(cast='', rows=300)}) AS t (id, geom)")
+    alone = draw(geometry("POINT"), target, 300, [lake()])
+    assert (0xF0, 0xC0, 0xC0) not in colors(alone)
+    sql(LAKE)
+    over = draw(geometry("POINT"), target, 300, [lake()])
+    assert colors(over)[0xF0, 0xC0, 0xC0] > 1000
+    assert blueness(over) > 0.9 * blueness(alone)
+
+
+def test_a_layer_does_not_lie_behind_itself(target, sql):
+    sql(LAKE)
+    assert (0xF0, 0xC0, 0xC0) not in colors(draw(lake(), target, 1, [lake()]))

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 
 
 @cache
@@ -27,3 +27,12 @@ def static_tables() -> tuple[StaticTable, ...]:
 def dynamic_tables() -> tuple[DynamicTable, ...]:
     """The declared synced tables."""
     return tuple(table for table in declarations() if isinstance(table, DynamicTable))
+
+
+def grounds() -> tuple[StaticTable, ...]:
+    """The layers that lie behind the previews of others, the first lowest: areas below lines."""
+    return tuple(sorted((table for table in static_tables() if table.ground), key=_is_linear))
+
+
+def _is_linear(table: StaticTable) -> bool:
+    return any("line" in type_ddl(column) for column in table.spatial_columns)

@@ -35,4 +35,5 @@ TABLE = StaticTable(
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),
     release_rows=13_104,
     draw="#e4572e",
+    ground="#ddd7cb",
 )

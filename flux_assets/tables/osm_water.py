@@ -28,4 +28,5 @@ TABLE = StaticTable(
     ),
     release_rows=12_758,
     draw="#8fbcd4",
+    ground="#d3e4f0",
 )

@@ -80,6 +80,5 @@ TABLE = DynamicTable(
             ("PENDING", "#9467bd"),
         ),
         size_column="customers_affected",
-        behind=(("osm_water", "#d3e4f0"), ("grid_power_lines", "#d9d3c7")),
     ),
 )

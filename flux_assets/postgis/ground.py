@@ -1,0 +1,35 @@
+"""What lies quietly behind a preview: the largest shapes of the layers that are declared as ground.
+
+Here: the query, bounded. Not here: drawing (panel.py), and which layers those are (their declarations).
+"""
+
+from __future__ import annotations
+
+from psycopg import Connection, sql
+
+from flux_assets.postgis.glimpse import Window
+
+MOST_SHAPES = 800
+
+
+def shapes(session: Connection, schema: str, layer: str, window: Window, tolerance: float) -> list[bytes]:
+    """WKB of the layer's largest features in the window, coarser by `tolerance`; none where the layer is not there.
+
+    Size is that of the bounds, which lie at the beginning of a geometry and are had without reading the rest.
+    """
+    found = session.execute(
+        "SELECT f_geometry_column FROM geometry_columns WHERE f_table_schema = %s AND f_table_name = %s LIMIT 1",
+        [schema, layer],
+    ).fetchone()
+    if found is None:
+        return []
+    query = sql.SQL(
+        "SELECT ST_AsBinary(ST_Simplify({geom}, {tolerance})) FROM (SELECT {geom} FROM {table}"
+        " WHERE {geom} && ST_MakeEnvelope({west}, {south}, {east}, {north}, 4326)"
+        " ORDER BY ST_XMax({geom}) - ST_XMin({geom}) + ST_YMax({geom}) - ST_YMin({geom}) DESC LIMIT {most}) AS largest"
+    ).format(
+        geom=sql.Identifier(found[0]), table=sql.Identifier(schema, layer), tolerance=sql.Literal(tolerance),
+        west=sql.Literal(window.west), south=sql.Literal(window.south), east=sql.Literal(window.east),
+        north=sql.Literal(window.north), most=sql.Literal(MOST_SHAPES),
+    )  # fmt: skip
+    return [row[0] for row in session.execute(query) if row[0] is not None]
