@@ -18,7 +18,7 @@ _RULE = (
 )
 
 
-@dg.op(out={}, description=f"Removes old runs, ticks and files. {_RULE}")
+@dg.op(description=f"Removes old runs, ticks and files. {_RULE}")
 def prune(context: dg.OpExecutionContext) -> None:
     """Dagster's own history first: it needs nothing but Dagster's storage."""
     prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
