@@ -7,6 +7,7 @@ import dagster as dg
 from flux_assets.assets import layer_assets
 from flux_assets.automation import dynamic_sync_schedule, load_static_layers, setup_dynamic_tables, sync_all_dynamic
 from flux_assets.executor import threads_executor
+from flux_assets.maintenance import prune_history, prune_history_schedule
 from flux_assets.release_sources import release_sources
 from flux_assets.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.snowflake_sources import snowflake_sources
@@ -20,8 +21,8 @@ defs = dg.Definitions(
         dynamic_assets(dynamic_tables()),
         *snowflake_sources(dynamic_tables()),
     ],
-    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables],
-    schedules=[dynamic_sync_schedule],
+    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables, prune_history],
+    schedules=[dynamic_sync_schedule, prune_history_schedule],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

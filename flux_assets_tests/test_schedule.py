@@ -98,7 +98,7 @@ def test_runs_of_other_jobs_are_no_reason_to_wait(instance):
 
 
 def test_the_schedule_is_created_stopped():
-    (schedule,) = defs.get_repository_def().schedule_defs
+    schedule = defs.get_repository_def().get_schedule_def("dynamic_sync_schedule")
     assert (schedule.name, schedule.cron_schedule) == ("dynamic_sync_schedule", "*/5 * * * *")
     assert schedule.execution_timezone == "UTC"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED

@@ -22,9 +22,12 @@ echo $$ >"$home/ui.pid"
 # Dagster announces that this way of starting it will be replaced one day; nothing for a user to do.
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
 
-# The schedule is created stopped, as the task that it replaces was; who opens the UI like this wants to see it work.
-.venv/bin/dagster schedule start -w workspace.yaml dynamic_sync_schedule >/dev/null 2>"$home/ui-schedule.log" ||
-    grep -q "already running" "$home/ui-schedule.log" || cat "$home/ui-schedule.log" >&2
+# Schedules are created stopped, as the task that the sync replaces was; who opens the UI like this wants to see them
+# work, and a sync every five minutes wants its history pruned.
+for schedule in dynamic_sync_schedule prune_history_schedule; do
+    .venv/bin/dagster schedule start -w workspace.yaml "$schedule" >/dev/null 2>"$home/ui-schedule.log" ||
+        grep -q "already running" "$home/ui-schedule.log" || cat "$home/ui-schedule.log" >&2
+done
 
 # On the stand-in something has to happen; a source of the user's own refuses to be simulated, and that is right.
 if [ -z "${SNOWFLAKE_ACCOUNT:-}" ] || [ "${SNOWFLAKE_ACCOUNT}" = stand-in ]; then
