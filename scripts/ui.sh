@@ -24,10 +24,14 @@ export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
 
 # Schedules are created stopped, as the task that the sync replaces was; who opens the UI like this wants to see them
 # work, and a sync every five minutes wants its history pruned.
-for schedule in dynamic_sync_schedule prune_history_schedule; do
-    .venv/bin/dagster schedule start -w workspace.yaml "$schedule" >/dev/null 2>"$home/ui-schedule.log" ||
-        grep -q "already running" "$home/ui-schedule.log" || cat "$home/ui-schedule.log" >&2
-done
+start_schedule() {
+    local log="$home/ui-$1.log"
+    .venv/bin/dagster schedule start -w workspace.yaml "$1" >/dev/null 2>"$log" ||
+        grep -q "already running" "$log" || cat "$log" >&2
+}
+start_schedule dynamic_sync_schedule &
+start_schedule prune_history_schedule
+wait
 
 # On the stand-in something has to happen; a source of the user's own refuses to be simulated, and that is right.
 if [ -z "${SNOWFLAKE_ACCOUNT:-}" ] || [ "${SNOWFLAKE_ACCOUNT}" = stand-in ]; then
