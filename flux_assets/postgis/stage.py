@@ -6,7 +6,7 @@ then see it whole after the swap, instead of empty. Not here: indexes (equal.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg
 import pyarrow as pa
@@ -36,16 +36,13 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     """
     columns = ddl.names(tuple(schema.names))
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(version_table(relation), columns)
-    encoder = ArrowToPostgresBinaryEncoder(schema)
     sent = 0
     with session.transaction():
         for statement in create:
             session.execute(statement)
         with session.cursor().copy(copy_in) as copy:
-            copy.write(encoder.write_header())
-            for batch in batches:
+            for chunk in encoded(batches, schema):
                 stop.check()
-                chunk = encoder.write_batch(batch)
                 sent += len(chunk)
                 if limit_bytes is not None and sent > limit_bytes:
                     raise LayerError(
@@ -54,8 +51,16 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
                         "Check the release file, or raise FLUX_DISK_LIMIT.",
                     )
                 copy.write(chunk)
-            copy.write(encoder.finish())
     return sent
+
+
+def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
+    """Batches as a binary COPY stream, a piece for each."""
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    yield encoder.write_header()
+    for batch in batches:
+        yield encoder.write_batch(batch)
+    yield encoder.finish()
 
 
 def count(session: psycopg.Connection, table: sql.Identifier) -> int:
