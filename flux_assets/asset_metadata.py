@@ -7,6 +7,8 @@ and what a check reports (asset_checks.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -70,11 +72,18 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     }
     if result.extent is not None:
         figures["extent"] = "west {:.5f}, south {:.5f}, east {:.5f}, north {:.5f}".format(*result.extent)
+    if result.clocks is not None:
+        figures |= clock_metadata(**asdict(result.clocks))
     if result.rows_changed:
         figures |= _effort(result)
     if result.audits:
         figures["audits"] = _table(["audit", "outcome", "figures"], [_audit_row(audit) for audit in result.audits])
     return figures
+
+
+def clock_metadata(**clocks: datetime | None) -> Metadata:
+    """A table's clocks (source_changed_at, checked_at, published_at) as far as they are known."""
+    return {name: dg.MetadataValue.timestamp(moment) for name, moment in clocks.items() if moment is not None}
 
 
 def _effort(result: LoadResult) -> Metadata:

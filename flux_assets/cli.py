@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.errors import LayerError, SettingError
-from flux_assets.shown import show_connection, show_findings, show_statuses, show_versions
+from flux_assets.shown import show_connection, show_findings, show_versions
 from flux_assets.shown_source import show_source, show_step
+from flux_assets.shown_status import show_statuses
 from flux_assets.terminal import WRONG, Commands, moment, progress_bars, size, warn
 
 if TYPE_CHECKING:
     from flux_assets.load_options import LoadOptions
     from flux_assets.postgis.connect import Target
+    from flux_assets.postgis.overview import TableStatus
     from flux_assets.postgis.register import Version
     from flux_assets.settings import Settings
     from flux_assets.spec import StaticTable
@@ -172,27 +175,58 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 @main.command()
 @as_json
-def status(as_json: bool) -> None:
+@click.option(
+    "--watch",
+    "every",
+    is_flag=False,
+    flag_value=5.0,
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help="Look again every 5 seconds, or so many, until Ctrl-C (exit code 130).",
+)
+def status(as_json: bool, every: float | None) -> None:
     """Show the state of every table.
 
-    Which version is live, its rows, the last load or sync, and whether the table can be trusted.
-    Exit code 1 when a table is not what it should be or its last load did not end well.
+    Its rows and version; when its source last changed, when it was last checked, when what readers see last changed;
+    how old a synced table's picture is (lag); and whether it can be trusted. View postgres_sync.v_table_status says
+    the same. Exit code 1 when a table is not what it should be or its last load or sync did not end well.
 
     \b
     Examples:
       flux-assets status
-      flux-assets status --json
+      flux-assets status --watch
+      flux-assets status --watch 60 --json
     """
     from flux_assets.status import table_statuses
     from flux_assets.tables import declarations
 
     target = _target()
+    if every is not None:
+        _watch(target, every, as_json)
+        return
     found = table_statuses(target, declarations())
     if as_json:
-        _print_json({"schema": target.schema, "tables": [asdict(table) | {"wrong": table.wrong} for table in found]})
+        _print_json(_document(target, found))
     else:
         show_statuses(found)
     _exit_if(any(table.wrong for table in found))
+
+
+def _watch(target: Target, every: float, as_json: bool) -> None:
+    from flux_assets.status import table_statuses
+    from flux_assets.tables import declarations
+    from flux_assets.watch import watch, watch_as_json
+
+    def look() -> list[TableStatus]:
+        return table_statuses(target, declarations())
+
+    if as_json:
+        watch_as_json(look, every, lambda found: _document(target, found))
+    watch(look, every, f"Schema {target.schema}")
+
+
+def _document(target: Target, found: Sequence[TableStatus]) -> dict[str, object]:
+    return {"schema": target.schema, "tables": [asdict(table) | {"wrong": table.wrong} for table in found]}
 
 
 @main.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from flux_assets.asset_metadata import clock_metadata
 from flux_assets.errors import SettingError
 from flux_assets.postgis.register import Version
 from flux_assets.settings import REPOSITORY
@@ -37,6 +38,7 @@ def report_rollback(layer_name: str, version: Version, instance_folder: Path | N
                     "version": dg.MetadataValue.text(version.version),
                     "release_tag": dg.MetadataValue.text(version.release_tag),
                     "dagster/row_count": dg.MetadataValue.int(version.rows or 0),
+                    **clock_metadata(published_at=version.published_at),
                 },
                 tags={**((loaded.tags or {}) if loaded else {}), _DATA_VERSION: version.version},
             )

@@ -23,7 +23,7 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.publish import Swap
-from flux_assets.postgis.register import Version
+from flux_assets.postgis.register import Clocks, Version
 from flux_assets.release.source import Release, ReleaseFile
 from flux_assets.run_record import recorded
 from flux_assets.spec import StaticTable
@@ -46,6 +46,7 @@ class LoadResult:
     peak_memory_bytes: int
     extent: tuple[float, float, float, float] | None
     audits: tuple[AuditResult, ...]
+    clocks: Clocks | None = None
 
 
 def load_layer(
@@ -173,7 +174,16 @@ def _result(
         peak_memory_bytes=_peak_memory_bytes(),
         extent=version.extent,
         audits=_readable(shop.layer, version),
+        clocks=_clocks(shop),
     )
+
+
+def _clocks(shop: Workshop) -> Clocks | None:
+    """What is published is published, also when the session breaks before this is asked."""
+    try:
+        return register.clocks(shop.control, shop.layer)
+    except psycopg.Error:
+        return None
 
 
 def _readable(layer: Layer, version: Version) -> tuple[AuditResult, ...]:

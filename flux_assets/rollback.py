@@ -6,6 +6,7 @@ Here: choosing the version, and the steps of a load that are left when nothing i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 
@@ -42,7 +43,7 @@ def rollback(
         make_equal(control, layer, target, options, version.relation, public)
         publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
         statistics.analyze(control, layer.public)
-        return version
+        return replace(version, current=True, published_at=register.clocks(control, layer).published_at)
 
 
 def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:

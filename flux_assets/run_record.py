@@ -15,10 +15,12 @@ from flux_assets.errors import FluxError
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.round_trip import run
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def recorded(
     """
     with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
         prepare(control, target.schema)
-        ledger.close_dead(control, layer)
+        run(control, [*keeping(target.schema, target.declared, [layer.table]), ledger.closing_dead([layer])])
         entry = ledger.open_entry(control, layer, sync_type, options.run_id)
         try:
             with translated(layer, options.stop):

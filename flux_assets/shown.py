@@ -21,7 +21,6 @@ from flux_assets.terminal import Cell, moment, show_table, size
 if TYPE_CHECKING:
     from flux_assets.doctor.finding import Finding
     from flux_assets.postgis.register import Version
-    from flux_assets.status import TableStatus
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "ok": {"fg": "green"},
@@ -40,29 +39,6 @@ def show_connection(url: str, secrets: Path) -> None:
     where = f"host {parts.hostname}, port {parts.port}, database {parts.path[1:]}, user {parts.username}"
     click.echo(f"  map program:  {where}")
     click.echo(f"  password:     `owner` in {secrets}")
-
-
-def show_statuses(found: Sequence[TableStatus]) -> None:
-    """One row a table."""
-    from flux_assets.status import in_words
-
-    show_table(
-        ("table", "state", "version", "release", "rows", "last load or sync", "shows the source of", "remarks"),
-        [
-            (
-                table.table,
-                table.state,
-                table.version[:12] if table.version else None,
-                table.release_tag,
-                table.rows,
-                in_words(table.age_seconds) if table.age_seconds is not None else None,
-                in_words(table.lag_seconds) if table.lag_seconds is not None else None,
-                table.detail,
-            )
-            for table in found
-        ],
-        folded=("remarks",),
-    )
 
 
 def show_versions(found: Sequence[tuple[str, Version]]) -> None:

@@ -18,11 +18,13 @@ from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, WarehouseError
 from flux_assets.postgis import ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, holder
 from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import Before
 from flux_assets.snapshot import take
 from flux_assets.spec import DynamicTable
@@ -79,6 +81,7 @@ def set_up_tables(
     with _session(target, options) as session:
         if not _admitted(session, target.schema):
             raise SyncError(_busy(session, target.schema), "Wait for it to end and try again.")
+        run(session, keeping(target.schema, target.declared, family.tables))
         return {live.name: _set_up(session, live, options, log) for live in lives}
 
 
@@ -153,7 +156,8 @@ class _Sync:
         with self._clock.timed("gate"):
             before, unfit = self._fit()
             existing = [live for live in self._lives if live.name in before.shapes and live.name not in unfit]
-            entries, standing = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id)
+            known = keeping(self._target.schema, self._target.declared, [live.table for live in self._lives])
+            entries, standing = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
         failed = {entries[live.name].sync_id: unfit[live.name] for live in self._wanted if live.name in unfit}
         try:
             self._works = [

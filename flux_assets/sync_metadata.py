@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from flux_assets.asset_metadata import column_schema
+from flux_assets.asset_metadata import clock_metadata, column_schema
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_result import TableSync
 
@@ -58,11 +58,10 @@ def told(done: TableSync) -> str:
 
 
 def _clocks(done: TableSync) -> Metadata:
-    clocks: Metadata = {}
-    if done.source_instant is not None:
-        clocks["source_instant"] = dg.MetadataValue.timestamp(done.source_instant)
-    if done.source_changed_at is not None:
-        clocks["source_changed_at"] = dg.MetadataValue.timestamp(done.source_changed_at)
+    """The source was looked at, for this table, as of one instant: that is when it was checked."""
+    clocks = clock_metadata(
+        source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
+    )
     if done.lag_seconds is not None:
         clocks["lag_seconds"] = round(done.lag_seconds, 1)
     return clocks

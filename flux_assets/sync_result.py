@@ -30,7 +30,8 @@ class TableSync:
     """What a sync did to one table.
 
     `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
-    sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived. `seconds` go
+    sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived; `published_at`
+    is when readers last saw a change, now or long ago. `seconds` go
     by step; times are UTC. `missing` are columns that the source does not have. `error` is set when the outcome is
     failed, and then the table is as it was, but for columns derived from tables that did change.
     """
@@ -47,6 +48,7 @@ class TableSync:
     vanished: int = 0
     source_instant: datetime | None = None
     source_changed_at: datetime | None = None
+    published_at: datetime | None = None
     lag_seconds: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()

@@ -155,6 +155,7 @@ class Work:
             vanished=self.vanished,
             source_instant=None if failed else instant,
             source_changed_at=changed_at,
+            published_at=visible if self.changed or self.last is None else self.last.changed_at,
             lag_seconds=(visible - changed_at).total_seconds() if news and visible and changed_at else None,
             seconds={**shared, **self.clock.seconds},
             missing=self.missing,

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
+from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.round_trip import run
 from flux_assets.sync_result import SyncOptions
@@ -140,7 +141,7 @@ def _refresh(desk: Desk, works: Sequence[Work]) -> None:
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
     """Ledger and state of all tables, and `ending`, in one round trip."""
     reporting = [work for work in works if work.step == "written"]
-    script: list[sql.Composable] = [sync_state.remember(work.live, work.seen(instant)) for work in reporting]
+    script: list[sql.Composable] = [sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting]
     script += [statement for work in works for statement in _notes(work, instant)]
     script += ending
     if not script:
@@ -160,6 +161,8 @@ def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
         yield sync_state.note_token(work.live, work.token)
     if work.entry and work.step in {"written", "unchanged"}:
         yield ledger.succeeding(work.entry, "DELTA" if work.changed else "UNCHANGED", work.synced(instant))
+    if work.changed:
+        yield announcing(work.live, "synced", sync_id=work.entry.sync_id if work.entry else None)
 
 
 def _analyze(desk: Desk, work: Work) -> None:

@@ -61,12 +61,19 @@ def warn(problem: str) -> None:
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = ()) -> None:
     """Print a table, numbers to the right. Only `folded` columns break into lines, and only on a terminal."""
+    terminal = sys.stdout.isatty()
+    click.echo(drawn_table(headings, rows, folded=folded, terminal=terminal), color=terminal or None)
+
+
+def drawn_table(
+    headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = (), terminal: bool = False
+) -> str:
+    """The table that show_table prints, with colours when it is for a terminal."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for place, heading in enumerate(headings):
         cells = [row[place] for row in rows]
@@ -75,8 +82,8 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folde
         width = max(map(cell_len, [heading, *map(_shown, cells)])) if whole else _FOLDED_WIDTH
         table.add_column(Text(heading), justify=side, no_wrap=whole, min_width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_shown(cell), style=_style(cell)) for cell in row))
-    click.echo(_drawn(table, terminal=terminal), color=terminal or None)
+        table.add_row(*(Text(_shown(cell), style=style_of(cell)) for cell in row))
+    return _drawn(table, terminal=terminal)
 
 
 def _drawn(table: Table, *, terminal: bool) -> str:
@@ -99,13 +106,14 @@ def _shown(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def _style(cell: Cell) -> str:
+def style_of(cell: Cell) -> str:
+    """How a word that tells a state looks; any other looks like itself."""
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""
 
 
 _STYLES = {
     "live": "green", "loading": "cyan", "never loaded": "dim", "not synced": "dim",
-    "failed": "bold red", "interrupted": "bold red", "broken": "bold red",
+    "failed": "bold red", "interrupted": "bold red", "broken": "bold red", "late": "bold red", "still": "yellow",
 }  # fmt: skip
 
 

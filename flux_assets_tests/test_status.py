@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
@@ -12,8 +13,9 @@ from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.load_options import LoadOptions
+from flux_assets.postgis.overview import TableStatus
 from flux_assets.rollback import rollback
-from flux_assets.status import TableStatus, in_words, layer_versions, table_statuses
+from flux_assets.status import in_words, layer_versions, table_statuses
 from flux_assets.tables import dynamic_tables
 
 PATIENCE = 60
@@ -76,15 +78,17 @@ def test_live(loader, target):
     status = state(target)
     assert (status.state, status.detail, status.wrong) == ("live", "", False)
     assert (status.version, status.rows, status.release_tag, status.run_id) == (result.version, 7, "v1", "run-1")
-    assert timedelta(0) <= datetime.now(UTC) - status.last < timedelta(seconds=PATIENCE)
-    assert 0 <= status.age_seconds < PATIENCE
+    assert timedelta(0) <= datetime.now(UTC) - status.checked_at < timedelta(seconds=PATIENCE)
+    assert 0 <= status.checked_age_seconds < PATIENCE
 
 
 def test_an_unchanged_load_counts_as_the_last_one(loader, target):
     loader.load(POLES, rows(7))
-    first = state(target).last
+    first = state(target)
     loader.load(POLES)
-    assert state(target).last > first
+    second = state(target)
+    assert second.checked_at > first.checked_at
+    assert (second.published_at, second.source_changed_at) == (first.published_at, first.source_changed_at)
 
 
 def test_tables_come_in_the_order_asked_for(loader, target):
@@ -98,14 +102,14 @@ def test_tables_come_in_the_order_asked_for(loader, target):
 
 def test_a_failed_load_says_why_and_what_is_still_served(loader, target):
     version = loader.load(POLES, rows(3)).version
-    last = state(target).last
+    last = state(target).checked_at
     with pytest.raises(FluxError) as raised:
         loader.load(POLES, "id,code\nx,not a number\n")
     status = state(target)
     assert (status.state, status.wrong) == ("failed", True)
     assert str(raised.value).splitlines()[0] in status.detail
     assert f"still serving version {version[:12]}" in status.detail
-    assert (status.version, status.last) == (version, last)
+    assert (status.version, status.checked_at) == (version, last)
     loader.load(POLES, rows(4))
     assert state(target).state == "live"
 
@@ -115,7 +119,7 @@ def test_a_failed_first_load(loader, target):
         loader.load(POLES, "")
     assert state(target).state == "failed"
     assert "nothing was published before" in state(target).detail
-    assert state(target).last is None
+    assert state(target).checked_at is None
 
 
 def test_a_load_under_way_and_one_whose_process_died(loader, target, sql):
@@ -179,7 +183,8 @@ def test_a_table_that_was_changed_by_hand_is_not_to_be_trusted(statements, loade
 
 
 def test_what_has_a_layers_name_before_its_first_load(loader, target, sql):
-    loader.load(made_up("masts"), rows(1))
+    knowing = Loader(replace(target, declared=(made_up("masts"), POLES)), loader.source)
+    knowing.load(made_up("masts"), rows(1))
     sql("CREATE TABLE poles (id text)")
     assert (state(target).state, state(target).wrong) == ("never loaded", False)
     assert "a plain table of another origin" in state(target).detail

@@ -13,6 +13,7 @@ from flux_assets.embedded.libpq import drop_session_variables
 from flux_assets.errors import SettingError
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings, with_tls
+from flux_assets.tables import declarations
 
 
 def postgis_target(settings: Settings) -> Target:
@@ -22,7 +23,7 @@ def postgis_target(settings: Settings) -> Target:
     """
     drop_session_variables()
     if settings.target_is_set:
-        return Target(conninfo=_configured(settings), schema=settings.flux_postgres_schema)
+        return Target(conninfo=_configured(settings), schema=settings.flux_postgres_schema, declared=declarations())
     if settings.flux_profile == "production":
         raise SettingError(
             "FLUX_POSTGRES_URL is not set, and profile production provides no database.",
@@ -30,7 +31,7 @@ def postgis_target(settings: Settings) -> Target:
         )
     cluster = Cluster(settings.flux_home)
     cluster.ensure_map_database()
-    return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema)
+    return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema, declared=declarations())
 
 
 def dagster_storage_url(settings: Settings) -> str:

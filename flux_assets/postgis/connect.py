@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import LayerError, TargetError
+from flux_assets.spec import Declaration
 
 APPLICATION = "flux_assets"
 # What the environment, a role or a database may have set otherwise. In another encoding the server would convert
@@ -78,10 +79,14 @@ def _kept_alive(conninfo: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown."""
+    """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown.
+
+    `declared` are all tables that belong there; whoever loads or syncs one lets the database know of all.
+    """
 
     conninfo: str
     schema: str = "public"
+    declared: tuple[Declaration, ...] = ()
 
     def __repr__(self) -> str:
         return f"Target(schema={self.schema!r})"

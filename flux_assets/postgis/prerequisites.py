@@ -5,6 +5,8 @@ Here: server version, PostGIS, rights, schemas postgres_sync and flux_versions. 
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from psycopg import errors, sql
 
@@ -12,7 +14,7 @@ from flux_assets.errors import TargetError
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
-REVISION = "flux_assets: ledger, register and leases, revision 2."
+REVISION = "flux_assets: ledger, register and leases, revision 3."
 _SETUP_LOCK = 0x666C7578  # "flux": two first runs at once would both create the schemas
 
 
@@ -28,7 +30,7 @@ def prepare(connection: psycopg.Connection, schema: str) -> None:
             f"Schema {schema} does not exist in the target database.",
             f"Create it (CREATE SCHEMA {schema}) or set FLUX_POSTGRES_SCHEMA to one that does.",
         )
-    if _applied_revision(connection) != REVISION:
+    if _number(_applied_revision(connection)) < _number(REVISION):
         _make_schemas(connection)
 
 
@@ -60,6 +62,12 @@ def _applied_revision(connection: psycopg.Connection) -> str | None:
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'"
     ).fetchone()
     return row[0] if row else None
+
+
+def _number(revision: str | None) -> int:
+    """A later revision, left by a newer release of flux_assets, has all that this one needs: they only add."""
+    said = re.search(r"revision (\d+)", revision or "")
+    return int(said[1]) if said else 0
 
 
 def _make_schemas(connection: psycopg.Connection) -> None:

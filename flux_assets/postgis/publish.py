@@ -14,6 +14,7 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage, takeover
+from flux_assets.postgis.announcing import Kind, announcing
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, in_short_transaction
@@ -52,11 +53,8 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
         ledger.succeed(
             connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
         )
-        connection.execute(
-            "SELECT pg_notify('flux_published', json_build_object('schema', %s::text, 'table', %s::text,"
-            " 'version', %s::text)::text)",
-            [layer.schema, layer.name, swap.version.version],
-        )
+        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
+        connection.execute(announcing(layer, kind, version=swap.version.version))
         granting = [] if public.plain_oid is None else takeover.grants(connection, layer, public.plain_oid)
         locked_at = 0.0
         for statement in (*_statements(layer, public, swap, old), *granting):

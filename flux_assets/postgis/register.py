@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import kwargs_row
+from psycopg.rows import class_row, kwargs_row
 
 from flux_assets.errors import BusyError, PublishError
 from flux_assets.postgis.connect import Stop
@@ -47,6 +47,31 @@ class Version:
     audits: list[dict[str, object]] = field(default_factory=list)
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clocks:
+    """Of a layer now: when its file was first seen, when it was last looked at, when what readers see last changed."""
+
+    source_changed_at: datetime | None
+    checked_at: datetime
+    published_at: datetime | None
+
+
+def clocks(connection: psycopg.Connection, layer: Layer) -> Clocks:
+    """The layer's three clocks, at the end of a load or rollback; view v_table_status tells the same."""
+    with connection.cursor(row_factory=class_row(Clocks)) as cursor:
+        row = cursor.execute(
+            "SELECT live.published_at, clock_timestamp() AS checked_at,"
+            " (SELECT min(seen.staged_at) FROM postgres_sync.layer_versions AS seen"
+            "  WHERE seen.schema_name = asked.schema_name AND seen.layer_name = asked.layer_name"
+            "  AND seen.sha256 = live.sha256) AS source_changed_at"
+            " FROM (VALUES (%s::text, %s::text)) AS asked (schema_name, layer_name)"
+            " LEFT JOIN postgres_sync.layer_versions AS live"
+            " ON live.current AND live.schema_name = asked.schema_name AND live.layer_name = asked.layer_name",
+            [layer.schema, layer.name],
+        ).fetchone()
+    return row or Clocks(source_changed_at=None, checked_at=datetime.now(UTC), published_at=None)
 
 
 def versions(connection: psycopg.Connection, layer: Layer, *, with_leftovers: bool = False) -> list[Version]:

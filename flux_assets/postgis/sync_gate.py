@@ -46,7 +46,8 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = ANY ({names})
 """)
 _STATE = sql.SQL("""
-SELECT layer_name, declaration, token, fingerprint, origins, mark, shape, rows, source_instant, source_changed_at
+SELECT layer_name, declaration, token, fingerprint, origins, mark, shape, rows, source_instant, source_changed_at,
+       changed_at
 FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY ({names})
 """)
 _ORIGINS = sql.SQL("""
@@ -77,6 +78,7 @@ class LastSync:
     rows: int
     source_instant: datetime
     source_changed_at: datetime
+    changed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +126,18 @@ def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTab
 
 
 def begin(
-    session: psycopg.Connection, tables: Sequence[LiveTable], standing: Sequence[LiveTable], run_id: str | None
+    session: psycopg.Connection,
+    tables: Sequence[LiveTable],
+    standing: Sequence[LiveTable],
+    run_id: str | None,
+    known: Sequence[sql.Composed] = (),
 ) -> tuple[dict[str, Entry], dict[str, Standing]]:
     """Open a RUNNING ledger row for each of `tables`, and look at those of them that are `standing` already.
 
-    Rows of syncs that died are closed first.
+    Rows of syncs that died are closed first, and the statements that make declarations `known` are run.
     """
     looks = [part for table in standing for part in (mark_of(table), _expired(table))]
-    script = [ledger.closing_dead(tables), ledger.opening(tables, "DELTA", run_id), *looks]
+    script = [*known, ledger.closing_dead(tables), ledger.opening(tables, "DELTA", run_id), *looks]
     entries, *answers = run(session, script)
     found = [answer[0][0] for answer in answers]
     return (

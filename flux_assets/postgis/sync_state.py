@@ -29,8 +29,11 @@ class Seen:
     source_changed_at: datetime
 
 
-def remember(live: LiveTable, seen: Seen) -> sql.Composed:
-    """A statement that notes what was seen and what the table now looks like; returns its number of rows."""
+def remember(live: LiveTable, seen: Seen, *, wrote: bool) -> sql.Composed:
+    """A statement that notes what was seen and what the table now looks like; returns its number of rows.
+
+    When readers last saw a change moves only where the sync `wrote` a row.
+    """
     return sql.SQL(
         "INSERT INTO postgres_sync.sync_state AS s (schema_name, layer_name, declaration, token, fingerprint, origins,"
         " shape, source_instant, source_changed_at, mark, rows, changed_at)"
@@ -40,12 +43,13 @@ def remember(live: LiveTable, seen: Seen) -> sql.Composed:
         " token = excluded.token, fingerprint = excluded.fingerprint, origins = excluded.origins,"
         " shape = excluded.shape, source_instant = excluded.source_instant,"
         " source_changed_at = excluded.source_changed_at, mark = excluded.mark, rows = excluded.rows,"
-        " changed_at = excluded.changed_at RETURNING rows"
+        " changed_at = CASE WHEN {wrote} THEN excluded.changed_at ELSE s.changed_at END RETURNING rows"
     ).format(
         schema=sql.Literal(live.schema), name=sql.Literal(live.name), declaration=sql.Literal(seen.declaration),
         token=sql.Literal(seen.token), fingerprint=sql.Literal(seen.fingerprint),
         origins=sql.Literal(json.dumps(dict(seen.origins))), shape=sql.Literal(seen.shape),
         instant=sql.Literal(seen.source_instant), changed=sql.Literal(seen.source_changed_at), mark=mark_of(live),
+        wrote=sql.Literal(wrote),
     )  # fmt: skip
 
 

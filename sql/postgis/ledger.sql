@@ -28,7 +28,12 @@ ALTER TABLE postgres_sync.sync_status
     ADD COLUMN IF NOT EXISTS rows_deleted      bigint,
     ADD COLUMN IF NOT EXISTS source_instant    timestamptz,
     ADD COLUMN IF NOT EXISTS source_changed_at timestamptz;
-CREATE INDEX IF NOT EXISTS sync_status_layer_idx ON postgres_sync.sync_status (layer_name, started_at DESC);
+-- The newest run of a table; failures, however many good runs came since; the newest runs of all, and the oldest.
+DROP INDEX IF EXISTS postgres_sync.sync_status_layer_idx;
+CREATE INDEX IF NOT EXISTS sync_status_table_idx ON postgres_sync.sync_status (schema_name, layer_name, started_at DESC);
+CREATE INDEX IF NOT EXISTS sync_status_failed_idx
+    ON postgres_sync.sync_status (schema_name, layer_name, started_at DESC) WHERE status = 'FAILED';
+CREATE INDEX IF NOT EXISTS sync_status_started_idx ON postgres_sync.sync_status (started_at DESC, sync_id DESC);
 CREATE INDEX IF NOT EXISTS sync_status_running_idx ON postgres_sync.sync_status (layer_name) WHERE status = 'RUNNING';
 
 COMMENT ON TABLE postgres_sync.sync_status IS 'One row for every load, sync or rollback of a table, also those that failed or changed nothing.';
@@ -96,13 +101,53 @@ COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions of the tables th
 COMMENT ON COLUMN postgres_sync.sync_state.mark IS 'Row count and an order-free hash over where each row lies and which transaction wrote it: any write by others changes it.';
 COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s columns, key and indexes as last found fit.';
 
+COMMENT ON COLUMN postgres_sync.sync_state.changed_at IS 'When a sync last wrote a row of the table.';
+
+CREATE TABLE IF NOT EXISTS postgres_sync.tables (
+    schema_name text NOT NULL,
+    layer_name  text NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('static', 'dynamic')),
+    place       integer NOT NULL,
+    late_after  interval,
+    still_after interval,
+    PRIMARY KEY (schema_name, layer_name)
+);
+COMMENT ON TABLE postgres_sync.tables IS 'The declared tables, kept as the declarations have them by every load and sync, so that SQL can judge a table.';
+COMMENT ON COLUMN postgres_sync.tables.kind IS 'static: loaded from a release. dynamic: synced from Snowflake.';
+COMMENT ON COLUMN postgres_sync.tables.place IS 'Where the table stands in lists.';
+COMMENT ON COLUMN postgres_sync.tables.late_after IS 'How old the picture that a dynamic table gives of its source may become.';
+COMMENT ON COLUMN postgres_sync.tables.still_after IS 'For how long the source of a dynamic table may stand still without being worth a look.';
+
+-- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them.
+CREATE OR REPLACE FUNCTION postgres_sync.is_alive(process integer, begun timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = process AND coalesce(backend_start, begun) = begun)
+$$;
+COMMENT ON FUNCTION postgres_sync.is_alive IS 'Whether the server process that a row of the ledger names is still the one that wrote it.';
+
+CREATE OR REPLACE FUNCTION postgres_sync.in_words(seconds double precision) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE WHEN seconds < 60 THEN 'just now' ELSE (
+        SELECT format('%s %s%s ago', count, unit, CASE WHEN count > 1 THEN 's' END)
+        FROM (VALUES (86400, 'day'), (3600, 'hour'), (60, 'minute')) AS units (size, unit),
+             LATERAL (SELECT floor(seconds / size)::bigint) AS counted (count)
+        WHERE count >= 1 ORDER BY size DESC LIMIT 1) END
+$$;
+COMMENT ON FUNCTION postgres_sync.in_words IS 'An age as people say it: just now, 5 minutes ago, 2 days ago.';
+
+-- Views grow at their end alone, so that views of others on them stay.
 CREATE OR REPLACE VIEW postgres_sync.v_sync_status AS
 SELECT sync_id, layer_name, sync_type, started_at, completed_at, rows_synced, status, duration_seconds,
-       left(error_message, 200) AS error_preview, schema_name, version, run_id
+       left(error_message, 200) AS error_preview, schema_name, version, run_id,
+       rows_inserted, rows_updated, rows_deleted, source_instant, source_changed_at,
+       CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died
 FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
 COMMENT ON VIEW postgres_sync.v_sync_status IS 'The 100 newest rows of the ledger, newest first.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.died IS 'The row is RUNNING and its process is gone: the next run of the table closes it as FAILED.';
 
 CREATE OR REPLACE VIEW postgres_sync.v_sync_summary AS
 SELECT layer_name,
@@ -112,12 +157,193 @@ SELECT layer_name,
        max(started_at) AS last_sync,
        avg(duration_seconds) AS avg_duration_seconds,
        sum(rows_synced) AS total_rows_synced,
-       schema_name
+       schema_name,
+       count(*) FILTER (WHERE status = 'SUCCESS' AND sync_type = 'UNCHANGED') AS unchanged_syncs,
+       count(*) FILTER (WHERE CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start)
+                                   ELSE false END) AS died_syncs,
+       max(started_at) FILTER (WHERE status = 'SUCCESS') AS last_success,
+       max(started_at) FILTER (WHERE status = 'FAILED') AS last_failure
 FROM postgres_sync.sync_status
 WHERE started_at >= now() - interval '7 days'
 GROUP BY schema_name, layer_name
 ORDER BY max(started_at) DESC;
 COMMENT ON VIEW postgres_sync.v_sync_summary IS 'One row for each table over the last 7 days, the latest first.';
 
+-- Read without locking any table: a dashboard that keeps its transaction open must not keep a version from being
+-- published. Only where the catalog cannot tell an empty table from one without statistics is its size asked for,
+-- which locks it for that moment.
+CREATE OR REPLACE VIEW postgres_sync.v_table_status AS
+WITH known AS (
+    SELECT declared.schema_name, declared.layer_name, declared.kind, declared.place, declared.late_after,
+           declared.still_after, format('%s.%s', declared.schema_name, declared.layer_name) AS title,
+           relation.oid AS relation, relation.relkind AS relation_kind, relation.reltuples AS relation_rows,
+           attached.oid AS attached, attached.reltuples AS attached_rows, attached.relname AS attached_name,
+           attached.relnamespace::regnamespace::text AS attached_schema,
+           live.version, live.release_tag, live.relation AS version_relation, live.sha256,
+           left(live.version, 12) AS short_version,
+           CASE declared.kind WHEN 'static' THEN live.rows ELSE state.rows END AS rows,
+           CASE declared.kind WHEN 'static' THEN live.published_at ELSE state.changed_at END AS published_at,
+           state.layer_name IS NOT NULL AS synced
+    FROM postgres_sync.tables AS declared
+    LEFT JOIN postgres_sync.layer_versions AS live
+        ON declared.kind = 'static' AND live.current
+        AND live.schema_name = declared.schema_name AND live.layer_name = declared.layer_name
+    LEFT JOIN postgres_sync.sync_state AS state
+        ON declared.kind = 'dynamic'
+        AND state.schema_name = declared.schema_name AND state.layer_name = declared.layer_name
+    LEFT JOIN pg_catalog.pg_namespace AS namespace ON namespace.nspname = declared.schema_name
+    LEFT JOIN pg_catalog.pg_class AS relation
+        ON relation.relnamespace = namespace.oid AND relation.relname = declared.layer_name
+    LEFT JOIN pg_catalog.pg_partitioned_table AS partitioned ON partitioned.partrelid = relation.oid
+    LEFT JOIN pg_catalog.pg_class AS attached ON attached.oid = partitioned.partdefid
+), looked AS (
+    SELECT known.*, run.sync_id, run.run_id, run.sync_type, run.status, run.alive, run.error_message,
+           extract(epoch FROM statement_timestamp() - run.started_at)::float8 AS begun_seconds,
+           extract(epoch FROM statement_timestamp() - coalesce(run.completed_at, run.started_at))::float8
+               AS ended_seconds,
+           checked.completed_at AS checked_at, checked.source_instant,
+           greatest(0, extract(epoch FROM statement_timestamp() - checked.source_instant))::float8 AS lag_seconds,
+           CASE known.kind WHEN 'dynamic' THEN checked.source_changed_at ELSE (
+               SELECT min(staged_at) FROM postgres_sync.layer_versions AS seen
+               WHERE seen.schema_name = known.schema_name AND seen.layer_name = known.layer_name
+                 AND seen.sha256 = known.sha256) END AS source_changed_at,
+           failure.completed_at AS last_error_at,
+           split_part(ltrim(failure.error_message, E' \r\n\t'), E'\n', 1) AS last_error,
+           recent.failures AS failures_last_hour,
+           (SELECT string_agg(partition.inhrelid::regclass::text, ', ' ORDER BY partition.inhrelid)
+            FROM pg_catalog.pg_inherits AS partition
+            WHERE partition.inhparent = known.relation HAVING count(*) > 1) AS partitions,
+           CASE relation_kind WHEN 'r' THEN 'a plain table' WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view'
+                WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                ELSE 'a relation of another kind' END AS kind_in_words,
+           CASE WHEN kind = 'static' AND attached_rows > 0 OR kind = 'dynamic' AND relation_rows > 0 THEN false
+                ELSE pg_relation_size(CASE kind WHEN 'static' THEN attached ELSE relation END) = 0 END AS is_empty
+    FROM known
+    -- Runs of one table can overlap (one waits, or gives up, while another loads): one under way comes first, then the
+    -- one that ended last. A rollback that was refused has changed nothing and says nothing about the table.
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT entry.*, CASE entry.status WHEN 'RUNNING'
+                       THEN postgres_sync.is_alive(entry.backend_pid, entry.backend_start) ELSE false END AS alive
+            FROM postgres_sync.sync_status AS entry
+            WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+            ORDER BY entry.started_at DESC LIMIT 20) AS recent
+        WHERE recent.alive OR recent.status = 'SUCCESS' OR recent.sync_type <> 'ROLLBACK'
+        ORDER BY recent.alive DESC, coalesce(recent.completed_at, recent.started_at) DESC, recent.sync_id DESC
+        LIMIT 1) AS run ON true
+    LEFT JOIN LATERAL (
+        SELECT entry.completed_at, entry.source_instant, entry.source_changed_at FROM postgres_sync.sync_status AS entry
+        WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+          AND entry.status = 'SUCCESS' AND entry.sync_type <> 'ROLLBACK'
+        ORDER BY entry.started_at DESC LIMIT 1) AS checked ON true
+    LEFT JOIN LATERAL (
+        SELECT entry.completed_at, entry.error_message FROM postgres_sync.sync_status AS entry
+        WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+          AND entry.status = 'FAILED' AND entry.sync_type <> 'ROLLBACK'
+        ORDER BY entry.started_at DESC LIMIT 1) AS failure ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS failures FROM postgres_sync.sync_status AS entry
+        WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+          AND entry.status = 'FAILED' AND entry.sync_type <> 'ROLLBACK'
+          AND entry.started_at > statement_timestamp() - interval '1 hour') AS recent ON true
+), damaged AS (
+    SELECT looked.*,
+           CASE WHEN version IS NULL AND NOT synced THEN NULL
+                WHEN relation IS NULL THEN format('table %s is gone', title)
+                WHEN relation_kind <> CASE kind WHEN 'static' THEN 'p' ELSE 'r' END
+                    THEN format('%s is %s now', title, kind_in_words)
+                WHEN kind = 'dynamic' THEN
+                    CASE WHEN is_empty AND rows > 0
+                        THEN format('%s is empty, and the last sync left %s rows', title,
+                                    to_char(rows, 'FM999,999,999,999')) END
+                WHEN attached IS NULL
+                    THEN format('version %s is not attached to %s: readers see none of its rows', short_version, title)
+                WHEN (attached_schema, attached_name) <> ('flux_versions', version_relation)
+                    THEN format('%s.%s is attached where version %s should be', attached_schema, attached_name,
+                                short_version)
+                WHEN is_empty <> (coalesce(rows, 0) = 0)
+                    THEN format('%s is %s, but its version had %s rows', title,
+                                CASE WHEN is_empty THEN 'empty' ELSE 'not empty' END,
+                                to_char(coalesce(rows, 0), 'FM999,999,999,990'))
+                WHEN partitions IS NOT NULL
+                    THEN format('%s has partitions that flux_assets did not make: %s', title, partitions)
+           END AS damage,
+           CASE WHEN source_instant IS NOT NULL
+                    THEN format('it shows the source of %s', postgres_sync.in_words(lag_seconds))
+                WHEN version IS NULL THEN 'nothing was published before'
+                ELSE format('still serving version %s', short_version) END AS serving,
+           CASE failures_last_hour WHEN 0 THEN ''
+                WHEN 1 THEN format('failed once in the last hour: %s', last_error)
+                ELSE format('failed %s times in the last hour, at last: %s', failures_last_hour, last_error) END AS history
+    FROM looked
+), judged AS (
+    SELECT damaged.*,
+           CASE WHEN damage IS NOT NULL THEN 'broken'
+                WHEN status = 'FAILED' THEN 'failed'
+                WHEN status = 'RUNNING' AND NOT alive THEN 'interrupted'
+                WHEN lag_seconds > extract(epoch FROM late_after) THEN 'late'
+                WHEN alive THEN 'loading'
+                WHEN status IS NOT NULL AND kind = 'static' AND version IS NULL THEN 'broken'
+                WHEN version IS NULL AND NOT synced
+                    THEN CASE kind WHEN 'static' THEN 'never loaded' ELSE 'not synced' END
+                WHEN statement_timestamp() - source_changed_at > still_after THEN 'still'
+                ELSE 'live' END AS state
+    FROM damaged
+)
+SELECT schema_name, layer_name, kind, state,
+       CASE WHEN state IN ('live', 'still') THEN true
+            WHEN state = 'loading' THEN CASE WHEN version IS NOT NULL OR synced THEN true END
+            WHEN state IN ('never loaded', 'not synced') THEN NULL
+            ELSE false END AS trusted,
+       CASE state
+           WHEN 'broken' THEN CASE
+               WHEN damage IS NULL
+                   THEN 'its last load succeeded, and the register has no current version; load it again'
+               ELSE format('%s; `flux-assets doctor` says what to do', damage) END
+           WHEN 'failed' THEN format('%s: %s (%s)', postgres_sync.in_words(ended_seconds),
+               split_part(coalesce(nullif(ltrim(error_message, E' \r\n\t'), ''), 'no reason given'), E'\n', 1), serving)
+           WHEN 'interrupted' THEN format('the run begun %s died without finishing; %s; run it again',
+               postgres_sync.in_words(begun_seconds), serving)
+           WHEN 'late' THEN format('expected within %s; %s',
+               replace(postgres_sync.in_words(extract(epoch FROM late_after)::float8), ' ago', ''),
+               CASE WHEN alive THEN format('a sync is under way, begun %s', postgres_sync.in_words(begun_seconds))
+                    ELSE 'is dynamic_sync_schedule running?' END)
+           WHEN 'loading' THEN format('%s, begun %s; %s',
+               CASE sync_type WHEN 'ROLLBACK' THEN 'rolling back' ELSE 'under way' END,
+               postgres_sync.in_words(begun_seconds), serving)
+           WHEN 'still' THEN concat_ws('; ', format('its source has not changed for %s', replace(postgres_sync.in_words(
+               extract(epoch FROM statement_timestamp() - source_changed_at)::float8), ' ago', '')),
+               nullif(history, ''))
+           WHEN 'live' THEN history
+           ELSE CASE WHEN relation IS NOT NULL AND kind = 'static' AND relation_kind <> 'p'
+                    THEN format('%s of another origin has its name', kind_in_words) ELSE '' END
+       END AS detail,
+       rows, version, release_tag, source_changed_at, checked_at, published_at, source_instant, lag_seconds,
+       nullif(last_error, '') AS last_error, last_error_at, failures_last_hour, sync_id, run_id, place
+FROM judged
+ORDER BY schema_name, place, layer_name;
+COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
+COMMENT ON COLUMN postgres_sync.v_table_status.state IS 'live, loading, still (the source has not changed for long), late, failed, interrupted, broken, never loaded, not synced.';
+COMMENT ON COLUMN postgres_sync.v_table_status.trusted IS 'Whether the table is what it should be; none where there is nothing yet.';
+COMMENT ON COLUMN postgres_sync.v_table_status.detail IS 'What the state means here, in a line.';
+COMMENT ON COLUMN postgres_sync.v_table_status.source_changed_at IS 'When the source last changed. Of a static table: when the file that is live was first seen.';
+COMMENT ON COLUMN postgres_sync.v_table_status.checked_at IS 'When the table was last found, or made, equal to its source.';
+COMMENT ON COLUMN postgres_sync.v_table_status.published_at IS 'When what readers see last changed.';
+COMMENT ON COLUMN postgres_sync.v_table_status.lag_seconds IS 'How old the picture is that a dynamic table gives of its source.';
+COMMENT ON COLUMN postgres_sync.v_table_status.last_error IS 'First line of the newest failure, however long ago.';
+COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that the state speaks of; run_id is its Dagster run.';
+
+-- Readers get what applications rely on, and nothing of how it is made. sql/postgis/roles.sql does the same for a role
+-- that comes later.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'flux_reader') THEN
+        GRANT USAGE ON SCHEMA postgres_sync TO flux_reader;
+        GRANT SELECT ON postgres_sync.v_sync_status, postgres_sync.v_sync_summary, postgres_sync.v_table_status
+            TO flux_reader;
+    END IF;
+END
+$$;
+
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 2.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 3.';

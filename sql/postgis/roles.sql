@@ -26,3 +26,14 @@ GRANT USAGE, CREATE ON SCHEMA public TO flux;
 GRANT USAGE ON SCHEMA public TO flux_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO flux_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE flux IN SCHEMA public GRANT SELECT ON TABLES TO flux_reader;
+
+-- What the loader has made by now for readers; what it makes later it grants itself.
+DO $$
+BEGIN
+    IF to_regclass('postgres_sync.v_table_status') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA postgres_sync TO flux_reader;
+        GRANT SELECT ON postgres_sync.v_sync_status, postgres_sync.v_sync_summary, postgres_sync.v_table_status
+            TO flux_reader;
+    END IF;
+END
+$$;
