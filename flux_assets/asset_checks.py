@@ -1,8 +1,8 @@
 """A layer's audits as asset checks.
 
 Here: the checks an asset declares, and what each of their outcomes shows. The same checks judge the staged
-version when they run with the asset, and the published table when they run alone. Not here: the judging
-(postgis/audit.py).
+version when they run with the asset, and the published table when they run alone; some make sense of the published
+table only. Not here: the judging (postgis/audits.py).
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from collections.abc import Collection, Iterable, Iterator
 import dagster as dg
 
 from flux_assets.postgis.audit import AuditResult
-from flux_assets.postgis.audits import audits_of
+from flux_assets.postgis.audits import all_audits_of, live_audits_of
 from flux_assets.spec import Declaration, StaticTable
 
 _CONSEQUENCE = {
-    "ERROR": "A version that fails it is not published.",
-    "WARN": "A version that fails it is published, with the rows named.",
+    "ERROR": "ERROR: do not trust the table; a version that fails it is not published.",
+    "WARN": "WARN: look at it; a version that fails it is published, with the rows named.",
 }
+_LIVE = "WARN: look at it. Judged of what is published."
 
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
     """One check for each audit of the table; a blocking one keeps a version from being published."""
+    live = {audit.name for audit in live_audits_of(table)}
     return [
         dg.AssetCheckSpec(
             audit.name,
             asset=table.name,
-            description=f"{audit.description} {_CONSEQUENCE[audit.severity]}",
+            description=f"{audit.description} {_LIVE if audit.name in live else _CONSEQUENCE[audit.severity]}",
         )
-        for audit in audits_of(table)
+        for audit in all_audits_of(table)
     ]
 
 

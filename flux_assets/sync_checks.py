@@ -20,16 +20,18 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from flux_assets.asset_checks import check_results
 from flux_assets.errors import SourceError, SyncError
-from flux_assets.postgis.audit import AuditResult, Numbers
-from flux_assets.postgis.sync_audits import refusal, sync_audits
+from flux_assets.postgis.audit import Audit, AuditResult, Numbers
+from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, refusal, sync_audits
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_result import TableSync
 
 SECONDS_BETWEEN_REPORTS = 3600
 _CONSEQUENCE = {
-    "ERROR": "A sync that would break it leaves the table as it was.",
-    "WARN": "The rows are synced all the same.",
+    "ERROR": "ERROR: do not trust the table; a sync that would break it leaves the table as it was.",
+    "WARN": "WARN: look at it; the rows are synced all the same.",
 }
+# What time alone moves: that their figures are others is no news.
+_MOVING = ALWAYS_JUDGED | {"map_ready"}
 
 Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
 
@@ -37,12 +39,15 @@ Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
 def check_specs(tables: Sequence[DynamicTable]) -> list[dg.AssetCheckSpec]:
     """One check for each audit of each table."""
     return [
-        dg.AssetCheckSpec(
-            audit.name, asset=table.name, description=f"{audit.description} {_CONSEQUENCE[audit.severity]}"
-        )
+        dg.AssetCheckSpec(audit.name, asset=table.name, description=_told(audit))
         for table in tables
         for audit in sync_audits(table)
     ]
+
+
+def _told(audit: Audit) -> str:
+    """A check that says itself what it takes how seriously needs no more words."""
+    return audit.description if audit.name in ALWAYS_JUDGED else f"{audit.description} {_CONSEQUENCE[audit.severity]}"
 
 
 def names_of(table: DynamicTable) -> frozenset[str]:
@@ -107,8 +112,10 @@ class Reports:
     def _is_news(self, key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> bool:
         """Another outcome, or another number of rows at fault; that there is a row more in the table is none."""
         _, last = self.last[key]
-        same = (last.passed, last.severity) == (result.passed, result.severity)
-        return not same or (not result.passed and _counts(last.metadata) != _counts(result.metadata))
+        if (last.passed, last.severity) != (result.passed, result.severity):
+            return True
+        counted = not result.passed and key.name not in _MOVING
+        return counted and _counts(last.metadata) != _counts(result.metadata)
 
 
 def _counts(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, int | None]:

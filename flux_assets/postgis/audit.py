@@ -1,6 +1,6 @@
 """The vocabulary of audits: a claim about a table, the case it is judged on, what was found.
 
-Not here: the claims (blocking.py, warnings.py), running them (audits.py), Dagster's asset checks.
+Not here: the claims (blocking.py and the modules named there), running them (audits.py), Dagster's asset checks.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ class AuditResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a judge says; the audit adds its name and severity."""
+    """What a judge says; the audit adds its name, and its severity where the judge has none of its own."""
 
     passed: bool
     numbers: Numbers = field(default_factory=dict)
     sample: tuple[str, ...] = ()
     sql: str = ""
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,11 @@ class Case:
         return f"about {SAMPLED_ROWS:,} random rows of {self.rows:,}" if self.sampled else f"all {self.rows:,} rows"
 
     @property
+    def counting(self) -> str:
+        """The query that counts the rows."""
+        return sql.SQL("SELECT count(*) FROM {}").format(self.relation).as_string(self.connection)
+
+    @property
     def judged_rows(self) -> sql.Composed:
         """A FROM item for warnings, named t: every row, or about 200,000 random ones of a larger table."""
         return self.random_rows(SAMPLED_ROWS)
@@ -107,6 +113,6 @@ class Audit:
         """Judge the case."""
         found = self.judge(case)
         return AuditResult(
-            name=self.name, severity=self.severity, description=self.description, passed=found.passed,
-            numbers=found.numbers, sample=found.sample, sql=found.sql,
+            name=self.name, severity=found.severity or self.severity, description=self.description,
+            passed=found.passed, numbers=found.numbers, sample=found.sample, sql=found.sql,
         )  # fmt: skip

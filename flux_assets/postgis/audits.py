@@ -1,32 +1,42 @@
-"""The audits of a declaration: before a version is published, and of the live table on demand.
+"""The audits of a declaration: before a version is published, and of the live table.
 
 Here: which follow from a declaration, running them, which results refuse a version. The claims are in blocking.py
-(ERROR: do not publish) and warnings.py (WARN: look). Not here: Dagster's asset checks.
+(ERROR: do not publish), warnings.py and plausible.py (WARN: look), and, of the live table alone, in map_ready.py and
+recent_failures.py. Not here: Dagster's asset checks, and the audits of dynamic tables (sync_audits.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from flux_assets.postgis import blocking, warnings
+from flux_assets.postgis import blocking, map_ready, plausible, recent_failures, warnings
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Severity
 from flux_assets.spec import Declaration
 
 
 def audits_of(table: Declaration) -> tuple[Audit, ...]:
-    """The audits that follow from a declaration, blocking ones first."""
-    return (*blocking.audits(table), *warnings.audits(table))
+    """The audits that judge rows, staged or live, blocking ones first."""
+    return (*blocking.audits(table), *warnings.audits(table), *plausible.audits(table))
 
 
-def run_audits(
-    case: Case, names: Collection[str] | None = None, severity: Severity | None = None
-) -> tuple[AuditResult, ...]:
-    """Run the layer's audits; `names` and `severity` narrow them down."""
-    return tuple(
-        audit.run(case)
-        for audit in audits_of(case.layer.table)
-        if (names is None or audit.name in names) and severity in {None, audit.severity}
-    )
+def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """The audits that only make sense of the table that readers see."""
+    return (*map_ready.audits(table), *recent_failures.audits(table))
+
+
+def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """All of them."""
+    return (*audits_of(table), *live_audits_of(table))
+
+
+def run_audits(case: Case, severity: Severity | None = None) -> tuple[AuditResult, ...]:
+    """Run the audits of a staged version's rows; `severity` narrows them down."""
+    return tuple(audit.run(case) for audit in audits_of(case.layer.table) if severity in {None, audit.severity})
+
+
+def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
+    """Run the live table's audits, or those named."""
+    return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)
 
 
 def refusing(results: Collection[AuditResult]) -> tuple[AuditResult, ...]:

@@ -48,7 +48,16 @@ def _columns(case: Case) -> Finding:
         for column in case.layer.table.columns
         if live.get(column.name) != ddl.type_name(column)
     ]
-    return Finding(passed=not wrong, numbers={"columns": len(live), "wrong": len(wrong)}, sample=tuple(wrong))
+    return Finding(
+        passed=not wrong, numbers={"columns": len(live), "wrong": len(wrong)}, sample=tuple(wrong),
+        sql=_columns_query(case) if wrong else "",
+    )  # fmt: skip
+
+
+def _columns_query(case: Case) -> str:
+    name = sql.Literal(case.relation.as_string(case.connection))
+    query = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = {}::regclass"
+    return sql.SQL(query + " AND attnum > 0 ORDER BY attnum").format(name).as_string(case.connection)
 
 
 def _row_count(case: Case) -> Finding:
@@ -66,7 +75,7 @@ def _row_count(case: Case) -> Finding:
                 f"{case.rows:,} rows are less than half of the {case.published_rows:,} published;"
                 " load with accept_fewer_rows: true if that is right"
             )
-    return Finding(passed=not problems, numbers=numbers, sample=tuple(problems))
+    return Finding(passed=not problems, numbers=numbers, sample=tuple(problems), sql=case.counting if problems else "")
 
 
 def _not_null(case: Case) -> Finding:
@@ -85,26 +94,34 @@ def _not_null(case: Case) -> Finding:
 def _unique(case: Case) -> Finding:
     standing = catalog.indexes(case.connection, _oid(case))
     doubled: list[str] = []
+    shown: list[str] = []
     count = 0
     for key in filter(None, [case.layer.table.key, *case.layer.table.unique_keys]):
         if not any(index.keeps_unique(key) for index in standing):
             groups, sample = doubled_keys(case, key)
             count += groups
             doubled += sample
-    return Finding(passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled))
+            shown += [_groups(case.relation, key).as_string(case.connection)] if groups else []
+    return Finding(passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled), sql=";\n".join(shown))
+
+
+def _groups(relation: sql.Identifier, key: tuple[str, ...]) -> sql.Composed:
+    """The query for the values that occur more than once; a value with a NULL is not one."""
+    return sql.SQL(
+        "SELECT {key}, count(*) AS times FROM {relation} GROUP BY {key} HAVING count(*) > 1 AND num_nulls({key}) = 0"
+    ).format(key=ddl.names(key), relation=relation)
 
 
 def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
     """How many values of a key occur more than once, and some of them with their counts."""
     query = sql.SQL(
-        "WITH doubled AS (SELECT concat_ws(' ', {key}) AS value, count(*) AS times FROM {relation}"
-        " GROUP BY {key} HAVING count(*) > 1 AND num_nulls({key}) = 0)"
+        "WITH doubled AS (SELECT concat_ws(' ', {key}) AS value, times FROM ({groups}) AS grouped)"
         " SELECT (SELECT count(*) FROM doubled),"
         " ARRAY(SELECT {said} || value || ', ' || times || ' times' FROM doubled"
         "       ORDER BY times DESC, value LIMIT {limit})"
     ).format(
         key=ddl.names(key),
-        relation=case.relation,
+        groups=_groups(case.relation, key),
         said=sql.Literal(f"{', '.join(key)} = "),
         limit=sql.Literal(SAMPLE_KEYS),
     )
@@ -154,9 +171,11 @@ def _within(case: Case) -> Finding:
 
 def _outside(column: sa.Column[object]) -> Rule:
     shape = geometry(column)
-    # NaN compares as greater than every number in PostgreSQL, so it fails these bounds too.
+    # A box that lies within the world, which PostGIS keeps with every shape but points, spares the arithmetic of most
+    # rows. NaN compares as greater than every number in PostgreSQL, so it fails these bounds too.
     condition = sql.SQL(
-        "NOT ST_IsEmpty({g}) AND NOT (ST_XMin({g}) >= -180 AND ST_XMax({g}) <= 180"
+        "NOT {g} @ ST_MakeEnvelope(-180, -90, 180, 90, 4326) AND NOT ST_IsEmpty({g})"
+        " AND NOT (ST_XMin({g}) >= -180 AND ST_XMax({g}) <= 180"
         " AND ST_YMin({g}) >= -90 AND ST_YMax({g}) <= 90)"
     ).format(g=shape)
     return Rule(condition, sql.SQL("ST_AsText(ST_Envelope({}))").format(shape))

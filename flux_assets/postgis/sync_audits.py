@@ -1,40 +1,49 @@
 """The audits of a dynamic table: what its checks in the UI say, of the table as readers see it.
 
-Here: columns and row_count as a sync found them, within, derived, and which audits of static layers hold here too. Not
-here: refusing to write (merge.py, sync_write.py).
+Here: columns and row_count as a sync found them, within, derived, lag, and which audits of static layers hold here too.
+Not here: refusing to write (merge.py, sync_write.py), and the clocks behind lag (lag.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
-from flux_assets.postgis import blocking, catalog, warnings
+from flux_assets.postgis import audits, catalog, lag
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Finding, Numbers, Severity
+from flux_assets.postgis.lag import Clocks
 from flux_assets.postgis.offenders import Rule, rows_breaking
 from flux_assets.spec import DynamicTable, Position
 
-_SHARED = ("not_null", "unique", "relationships", "accepted_range")
+_SHARED = frozenset({
+    "not_null", "unique", "geometry_type", "valid_geometry", "relationships", "accepted_values", "accepted_range",
+    "volume", "map_ready", "recent_failures",
+})  # fmt: skip
+# What moves although nothing was written here: judged after every sync, also one that found nothing to do or failed.
+ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncCase(Case):
     """A dynamic table after a sync; `promised_rows` is what the last one left, None where there is none.
 
-    `vanished` rows of at most `allowed` were gone from the source. `missing` are columns that the source lacks.
+    `vanished` rows of at most `allowed` were gone from the source. `missing` are columns that the source lacks, `token`
+    its change token of now where that is known. `clocks` are None before the first sync.
     """
 
     table: DynamicTable
     vanished: int = 0
     allowed: float | None = None
     missing: tuple[str, ...] = ()
+    token: str | None = None
+    clocks: Clocks | None = None
 
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
     """The audits that follow from a declaration, those that say "do not trust it" first."""
-    shared = [audit for audit in (*blocking.audits(table), *warnings.audits(table)) if audit.name in _SHARED]
+    shared = [audit for audit in audits.all_audits_of(table) if audit.name in _SHARED]
     return tuple(sorted([*_own(table), *shared], key=lambda audit: (audit.severity != "ERROR", audit.name)))
 
 
@@ -54,6 +63,7 @@ def _own(table: DynamicTable) -> Iterator[Audit]:
         "The rows are those that the last sync left, and few vanished from the source.",
         _row_count,
     )
+    yield _audit("lag", "ERROR", lag.claim(table.freshness), _lag)
     if any(position.same_as for position in table.positions):
         yield _audit("within", "WARN", "Every row has a position on the map: degrees, in range, not 0, 0.", _within)
     if _looked_up(table):
@@ -70,6 +80,7 @@ def _columns(case: SyncCase) -> Finding:
         passed=not case.missing,
         numbers={"columns": len(case.table.fed), "missing": len(case.missing)},
         sample=tuple(f"{name} is NULL: {case.table.source} has no {tried.get(name, name)}" for name in case.missing),
+        sql=f"-- in Snowflake\nDESCRIBE TABLE {case.table.source}" if case.missing else "",
     )
 
 
@@ -80,7 +91,14 @@ def _row_count(case: SyncCase) -> Finding:
     if case.promised_rows is None or case.promised_rows == case.rows:
         return Finding(passed=True, numbers=numbers)
     said = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
-    return Finding(passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(said,))
+    return Finding(
+        passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(said,), sql=case.counting
+    )
+
+
+def _lag(case: SyncCase) -> Finding:
+    found = lag.judge_lag(case.table.freshness, case.clocks, case.token)
+    return found if found.passed else replace(found, sql=lag.runs_query(case.layer, case.connection))
 
 
 def _within(case: SyncCase) -> Finding:

@@ -1,7 +1,7 @@
-"""The audits that warn and do not block: WARN, look at the named rows.
+"""The audits of shapes and places that warn and do not block: WARN, look at the named rows.
 
-Here: valid_geometry, geometry_present, same_position, relationships, main_extent, accepted_range. Tables above
-200,000 rows are judged by a random 200,000. Not here: audits that block (blocking.py).
+Here: valid_geometry, geometry_present, same_position, main_extent. Tables above 200,000 rows are judged by a random
+200,000. Not here: audits that block (blocking.py), and those of other values (plausible.py).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import Audit, Case, Finding
 from flux_assets.postgis.blocking import geometry, typed_as_declared
 from flux_assets.postgis.offenders import Rule, rows_breaking
-from flux_assets.spec import Declaration, Reference
+from flux_assets.spec import Declaration
 
 # Release files write degrees with six or more decimals; this is about 0.1 m on the ground.
 _SAME_DEGREES = 1e-6
@@ -24,16 +23,12 @@ _QUANTILE_ROWS = 20_000
 
 
 def audits(table: Declaration) -> Iterator[Audit]:
-    """The warning audits of a declaration."""
+    """The warning audits of a declaration's shapes and places."""
     if table.spatial_columns:
         yield _audit("valid_geometry", "Geometries are valid (OGC simple features).", _valid_geometry)
         yield _audit("geometry_present", "Every row has a geometry that is not empty.", _geometry_present)
     if any(position.same_as for position in table.positions):
         yield _audit("same_position", "Latitude and longitude columns agree with the point.", _same_position)
-    if table.references:
-        yield _audit("relationships", "Identifiers point at rows that exist in the published tables.", _relationships)
-    if table.ranges:
-        yield _audit("accepted_range", "Measures lie within their declared range.", _accepted_range)
     if table.spatial_columns or table.positions:
         yield _audit("main_extent", "Rows lie in or near the extent that holds the middle 90 % of them.", _main_extent)
 
@@ -91,42 +86,6 @@ def _same_position(case: Case) -> Finding:
         )  # fmt: skip
         reason = sql.SQL("concat(ST_AsText({p}), ' but ', {x}, ' ', {y})").format(p=point, x=longitude, y=latitude)
         rules.append(Rule(condition, reason))
-    return rows_breaking(case, rules, sampled=True)
-
-
-def _relationships(case: Case) -> Finding:
-    judged = [reference for reference in case.layer.table.references if _published(case, reference)]
-    missing = {reference.to_table for reference in case.layer.table.references if reference not in judged}
-    note = {"not_published": ", ".join(sorted(missing))} if missing else {}
-    if not judged:
-        return Finding(passed=True, numbers={"offending_rows": 0, **note})
-    rules = [_unresolved(case, reference) for reference in judged]
-    return rows_breaking(case, rules, sampled=True, numbers={**note})
-
-
-def _published(case: Case, reference: Reference) -> bool:
-    return catalog.find(case.connection, case.layer.schema, reference.to_table) is not None
-
-
-def _unresolved(case: Case, reference: Reference) -> Rule:
-    column = sql.Identifier("t", reference.column)
-    condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE o.{key} = {c})").format(
-        c=column,
-        other=sql.Identifier(case.layer.schema, reference.to_table),
-        key=sql.Identifier(reference.to_column),
-    )
-    said = sql.Literal(f"{reference.column} not in {reference.to_table}: ")
-    return Rule(condition, sql.SQL("{} || {}").format(said, column))
-
-
-def _accepted_range(case: Case) -> Finding:
-    rules = []
-    for bounds in case.layer.table.ranges:
-        column = sql.Identifier("t", bounds.column)
-        condition = sql.SQL("NOT ({c} >= {low} AND {c} <= {high})").format(
-            c=column, low=sql.Literal(bounds.minimum), high=sql.Literal(bounds.maximum)
-        )
-        rules.append(Rule(condition, sql.SQL("{} || {}").format(sql.Literal(f"{bounds.column} = "), column)))
     return rows_breaking(case, rules, sampled=True)
 
 

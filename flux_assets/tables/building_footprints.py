@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import StaticTable
+from flux_assets.spec import StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -22,6 +22,8 @@ TABLE = StaticTable(
         Index("building_footprints_geom_idx", "geom", postgresql_using="gist"),
         comment="Building polygons with heights, drawn extruded in 3D.",
     ),
+    # OpenStreetMap's vocabulary of buildings is open, so no list of kinds would be right.
+    volume=Volume(minimum=5_000, maximum=15_000_000),
     release_rows=2_670_707,
     draw="#c8b6a2",
 )

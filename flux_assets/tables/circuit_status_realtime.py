@@ -1,8 +1,20 @@
 """Circuits as they stand now: master data of the warehouse, outages and load as known here."""
 
+from datetime import timedelta
+
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import Derived, DynamicTable, Position, Range, Reference, SourceColumn
+from flux_assets.spec import (
+    AcceptedValues,
+    Derived,
+    DynamicTable,
+    Freshness,
+    Position,
+    Range,
+    Reference,
+    SourceColumn,
+    Volume,
+)
 
 TABLE = DynamicTable(
     table=Table(
@@ -38,6 +50,10 @@ TABLE = DynamicTable(
         Range(column="avg_load_percent", minimum=0, maximum=300),
         Range(column="avg_health_score", minimum=0, maximum=100),
     ),
+    accepted=(AcceptedValues(column="status", values=("ENERGIZED", "DE_ENERGIZED", "MAINTENANCE")),),
+    volume=Volume(minimum=1, maximum=20_000),
+    # Master data: switching moves it now and then, a quiet month does not.
+    freshness=Freshness(still=timedelta(days=30)),
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),
     owner="team:operations",
     source="CIRCUIT_METADATA",

@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, Reference, StaticTable
+from flux_assets.spec import AcceptedValues, Position, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -33,6 +33,8 @@ TABLE = StaticTable(
         Reference(column="transformer_id", to_table="transformers", to_column="transformer_id"),
         Reference(column="meter_id", to_table="meter_locations_enhanced", to_column="meter_id"),
     ),
+    accepted=(AcceptedValues(column="customer_segment", values=("RESIDENTIAL", "COMMERCIAL", "INDUSTRIAL")),),
+    volume=Volume(minimum=100, maximum=1_000_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=100_000,
     draw="#6a7fdb",

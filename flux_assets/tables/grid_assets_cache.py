@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table, Text
 
-from flux_assets.spec import Position, Range, StaticTable
+from flux_assets.spec import AcceptedValues, Position, Range, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -43,6 +43,12 @@ TABLE = StaticTable(
         Range(column="health_score", minimum=0, maximum=100),
         Range(column="load_percent", minimum=0, maximum=300),
     ),
+    accepted=(
+        AcceptedValues(column="asset_type", values=("substation", "transformer", "pole", "meter")),
+        AcceptedValues(column="status", values=("IN_SERVICE", "MAINTENANCE", "OUT_OF_SERVICE")),
+        AcceptedValues(column="customer_segment", values=("RESIDENTIAL", "COMMERCIAL", "INDUSTRIAL")),
+    ),
+    volume=Volume(minimum=500, maximum=5_000_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=726_263,
     draw="#4a4e69",

@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import Position, Reference, StaticTable
+from flux_assets.spec import AcceptedValues, Position, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -32,6 +32,8 @@ TABLE = StaticTable(
         comment="Power line segments with the circuit and the substation that feed them.",
     ),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
+    accepted=(AcceptedValues(column="line_type", values=("PRIMARY", "LATERAL", "SECONDARY")),),
+    volume=Volume(minimum=20, maximum=100_000),
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),
     release_rows=13_104,
     draw="#e4572e",

@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, Reference, StaticTable
+from flux_assets.spec import Position, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -24,6 +24,7 @@ TABLE = StaticTable(
         comment="Smart meter locations with circuit, city and county.",
     ),
     references=(Reference(column="transformer_id", to_table="transformers", to_column="transformer_id"),),
+    volume=Volume(minimum=100, maximum=1_000_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=100_000,
     draw="#2a9d8f",

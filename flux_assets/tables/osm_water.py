@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, UniqueConstraint
 
-from flux_assets.spec import StaticTable
+from flux_assets.spec import StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -26,6 +26,8 @@ TABLE = StaticTable(
         Index("osm_water_water_type_idx", "water_type"),
         comment="Rivers, bayous, lakes and ponds from OpenStreetMap.",
     ),
+    # OpenStreetMap's vocabulary of waters is open, so no list of kinds would be right.
+    volume=Volume(minimum=20, maximum=100_000),
     release_rows=12_758,
     draw="#8fbcd4",
     ground="#d3e4f0",

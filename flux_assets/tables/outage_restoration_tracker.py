@@ -5,7 +5,7 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import DynamicTable, Picture, Position, Reference, RowsTaken, SourceColumn
+from flux_assets.spec import AcceptedValues, DynamicTable, Picture, Position, Reference, RowsTaken, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(
@@ -39,6 +39,27 @@ TABLE = DynamicTable(
         comment="Open outages, and those that began within the last 7 days.",
     ),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
+    accepted=(
+        AcceptedValues(column="outage_type", values=("PLANNED", "UNPLANNED")),
+        AcceptedValues(
+            column="cause_category",
+            values=(
+                "WEATHER",
+                "VEGETATION",
+                "EQUIPMENT_FAILURE",
+                "ANIMAL",
+                "VEHICLE",
+                "PLANNED_MAINTENANCE",
+                "UNKNOWN",
+            ),
+        ),
+        AcceptedValues(
+            column="status", values=("PENDING", "ACTIVE", "ASSIGNED", "IN_PROGRESS", "RESTORED", "CANCELLED")
+        ),
+        AcceptedValues(column="priority", values=("CRITICAL", "HIGH", "MEDIUM", "LOW")),
+    ),
+    # None at all is the best of days; a large utility has thousands a week, and a storm brings many times as many.
+    volume=Volume(maximum=200_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     owner="team:operations",
     source="OUTAGE_RESTORATION_TRACKER",

@@ -3,7 +3,7 @@
 from geoalchemy2 import Geography
 from sqlalchemy import Column, Date, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, StaticTable
+from flux_assets.spec import AcceptedValues, Position, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -25,6 +25,8 @@ TABLE = StaticTable(
         Index("substations_geom_idx", "geom", postgresql_using="gist"),
         comment="Substations.",
     ),
+    accepted=(AcceptedValues(column="operational_status", values=("ACTIVE", "MAINTENANCE", "PLANNED")),),
+    volume=Volume(minimum=1, maximum=2_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=275,
     draw="#b5179e",

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, Reference, StaticTable
+from flux_assets.spec import AcceptedValues, Position, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -28,6 +28,13 @@ TABLE = StaticTable(
         Reference(column="from_asset_id", to_table="grid_assets_cache", to_column="asset_id"),
         Reference(column="to_asset_id", to_table="grid_assets_cache", to_column="asset_id"),
     ),
+    accepted=(
+        AcceptedValues(
+            column="connection_type",
+            values=("SUBSTATION_TO_TRANSFORMER", "TRANSFORMER_TO_TRANSFORMER", "TRANSFORMER_TO_METER"),
+        ),
+    ),
+    volume=Volume(minimum=100, maximum=1_000_000),
     positions=(
         Position(longitude="from_longitude", latitude="from_latitude"),
         Position(longitude="to_longitude", latitude="to_latitude"),

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Double, Integer, MetaData, Table, Text
 
-from flux_assets.spec import Position, Range, Reference, StaticTable
+from flux_assets.spec import Position, Range, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -22,6 +22,7 @@ TABLE = StaticTable(
     ),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
     ranges=(Range(column="health_score", minimum=0, maximum=100),),
+    volume=Volume(minimum=100, maximum=500_000),
     positions=(Position(longitude="longitude", latitude="latitude"),),
     release_rows=91_554,
     draw="#f2a541",

@@ -3,7 +3,7 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, Range, Reference, StaticTable
+from flux_assets.spec import AcceptedValues, Position, Range, Reference, StaticTable, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -39,6 +39,11 @@ TABLE = StaticTable(
     ),
     references=(Reference(column="nearest_line_id", to_table="grid_power_lines", to_column="line_id"),),
     ranges=(Range(column="risk_score", minimum=0, maximum=1),),
+    accepted=(
+        AcceptedValues(column="class", values=("deciduous", "evergreen", "palm")),
+        AcceptedValues(column="risk_level", values=("low", "medium", "high", "critical")),
+    ),
+    volume=Volume(minimum=100, maximum=500_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=49_265,
     draw="#5b8e55",

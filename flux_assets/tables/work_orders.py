@@ -5,7 +5,7 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table, Text
 
-from flux_assets.spec import DynamicTable, Position, Reference, RowsTaken, SourceColumn
+from flux_assets.spec import AcceptedValues, DynamicTable, Position, Reference, RowsTaken, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(
@@ -42,6 +42,24 @@ TABLE = DynamicTable(
         Reference(column="substation_id", to_table="substations", to_column="substation_id"),
         Reference(column="transformer_id", to_table="transformers", to_column="transformer_id"),
     ),
+    accepted=(
+        AcceptedValues(
+            column="work_order_type",
+            values=(
+                "INSPECTION",
+                "PREVENTIVE_MAINTENANCE",
+                "CORRECTIVE_MAINTENANCE",
+                "VEGETATION_TRIM",
+                "REPLACEMENT",
+                "EMERGENCY_REPAIR",
+            ),
+        ),
+        AcceptedValues(column="priority", values=("EMERGENCY", "HIGH", "MEDIUM", "LOW")),
+        AcceptedValues(
+            column="status", values=("OPEN", "SCHEDULED", "ASSIGNED", "IN_PROGRESS", "COMPLETED", "CANCELLED")
+        ),
+    ),
+    volume=Volume(minimum=1, maximum=500_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     owner="team:operations",
     source="WORK_ORDERS",
