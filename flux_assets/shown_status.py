@@ -101,10 +101,12 @@ def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
     if said:
         yield ""
     for status in said:
-        yield from textwrap.wrap(
-            f"{_coloured(status.table, status.state)}: {status.detail}",
+        first, *others = textwrap.wrap(
+            f"{status.table}: {status.detail}",
             width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
+        yield _coloured(status.table, status.state) + first.removeprefix(status.table)
+        yield from others
 
 
 def _coloured(text: str, state: str) -> str:

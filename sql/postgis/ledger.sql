@@ -202,7 +202,9 @@ WITH known AS (
            extract(epoch FROM statement_timestamp() - coalesce(run.completed_at, run.started_at))::float8
                AS ended_seconds,
            checked.completed_at AS checked_at, checked.source_instant,
-           greatest(0, extract(epoch FROM statement_timestamp() - checked.source_instant))::float8 AS lag_seconds,
+           CASE WHEN checked.source_instant IS NOT NULL
+               THEN greatest(0, extract(epoch FROM statement_timestamp() - checked.source_instant))::float8 END
+               AS lag_seconds,
            CASE known.kind WHEN 'dynamic' THEN checked.source_changed_at ELSE (
                SELECT min(staged_at) FROM postgres_sync.layer_versions AS seen
                WHERE seen.schema_name = known.schema_name AND seen.layer_name = known.layer_name
