@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.postgis.audits import audits_of
+from flux_assets.postgis.audits import all_audits_of
 from flux_assets.postgis.sync_audits import sync_audits
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.tables import dynamic_tables, static_tables
@@ -96,7 +96,7 @@ def test_the_asset_says_what_the_declaration_says(table: StaticTable):
 @each_layer
 def test_every_audit_is_declared_as_a_check(table: StaticTable):
     checks = {key.name: graph.get(key) for key in graph.get(dg.AssetKey(table.name)).check_keys}
-    assert checks.keys() == {audit.name for audit in audits_of(table)}
+    assert checks.keys() == {audit.name for audit in all_audits_of(table)}
     assert all(check.description for check in checks.values())
 
 

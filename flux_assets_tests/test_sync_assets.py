@@ -208,7 +208,10 @@ def test_a_missing_source_fails_its_table_alone(defs, instance, running, sql):
     assert "FEEDERS" in failed["feeders", "columns"].metadata["sample"].value
     assert "feeders" in run.failure(STEP)
     assert "Stack Trace" not in run.failure(STEP)
-    assert tick(defs, instance).checks() == {}, "the same failure again is no news"
+    second = tick(defs, instance).checks()
+    assert set(second) == {("feeders", "recent_failures")}, "the same failure again is no news, but that it lasts is"
+    assert second["feeders", "recent_failures"].metadata["failed"].value == 2
+    assert tick(defs, instance).checks() == {}
 
 
 def test_several_failures_are_told_together(defs, instance, running):
