@@ -14,7 +14,7 @@ import pytest
 from fsspec.registry import _registry as file_systems
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.source import Release
+from flux_assets.release.source import Glance, Release
 from flux_assets_tests.web import Web, serving
 
 NAME = "sites.csv.gz"
@@ -178,7 +178,7 @@ def test_a_file_as_promised_is_given(placed):
     some = placed(manifest())
     assert fetched(some) == CONTENT
     assert some.tag == "v1"
-    assert some.fingerprint(NAME, "sites") == f"sha256 {sha(CONTENT)}"
+    assert some.glance(NAME, "sites").sha256 == sha(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,12 @@ def test_a_file_is_fetched_once(web, tmp_path):
 def test_a_changed_file_is_fetched_again(web, tmp_path):
     some = behind(web, tmp_path)
     first = some.resolve(NAME, "sites")
-    before = some.fingerprint(NAME, "sites")
+    before = some.glance(NAME, "sites")
+    assert before.sha256 == sha(CONTENT), "the digest of a file that was fetched is known"
     web.files[PATH] = OTHER
-    assert some.fingerprint(NAME, "sites") != before
+    after = some.glance(NAME, "sites")
+    assert after.stamp != before.stamp
+    assert after.sha256 is None
     assert some.resolve(NAME, "sites").sha256 == sha(OTHER) != first.sha256
     with pytest.raises(ReleaseError, match="has changed since it was identified"):
         some.fetch(first)
@@ -314,7 +317,7 @@ def test_a_refusal_is_not_asked_again(web, tmp_path, status, said):
 
 def test_what_the_server_lacks(web, tmp_path):
     some = behind(web, tmp_path)
-    for ask in (some.resolve, some.fingerprint):
+    for ask in (some.resolve, some.glance):
         with pytest.raises(ReleaseError, match=rf"There is no {web.address}/v1/none.csv.gz. Check FLUX_RELEASE"):
             ask("none.csv.gz", "none")
     assert some.manifest() is None
@@ -334,9 +337,9 @@ def test_an_unknown_host_is_named(tmp_path):
 
 def test_where_head_is_refused_a_byte_tells_the_stamp(web, tmp_path):
     some = behind(web, tmp_path)
-    usual = some.fingerprint(NAME, "sites")
+    usual = some.glance(NAME, "sites")
     web.heads = False
-    assert some.fingerprint(NAME, "sites") == usual == f'stamp {len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"'
+    assert some.glance(NAME, "sites") == usual == Glance(None, f'{len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"')
 
 
 def test_a_redirection_is_followed_without_the_password(web, tmp_path):
@@ -439,9 +442,9 @@ def test_a_store_of_fsspec(memory, tmp_path):
     some = release("memory://bucket/v1", tmp_path)
     assert some.manifest() is None
     assert fetched(some) == CONTENT
-    before = some.fingerprint(NAME, "sites")
+    before = some.glance(NAME, "sites")
     memory.pipe_file("/bucket/v1/" + NAME, OTHER)
-    assert some.fingerprint(NAME, "sites") != before
+    assert some.glance(NAME, "sites") != before
     assert fetched(some) == OTHER
     with pytest.raises(ReleaseError, match=r"There is no memory://bucket/v1/none.csv.gz"):
         some.resolve("none.csv.gz", "none")
@@ -510,13 +513,13 @@ def s3(web, monkeypatch):
 def test_a_bucket_is_read(s3, tmp_path):
     some = release("s3://bucket/v1", tmp_path)
     assert fetched(some) == CONTENT
-    assert some.fingerprint(NAME, "sites") == f'stamp {len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"'
+    assert some.glance(NAME, "sites").stamp == f'{len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"'
 
 
 def test_a_bucket_that_denies_access_is_named(s3, tmp_path):
     s3.statuses = [403] * 20
     with pytest.raises(ReleaseError, match=rf"s3://bucket/v1/{NAME}: access is denied .*Check the credentials"):
-        release("s3://bucket/v1", tmp_path).fingerprint(NAME, "sites")
+        release("s3://bucket/v1", tmp_path).glance(NAME, "sites")
 
 
 def test_credentials_that_are_missing_are_named(s3, tmp_path, monkeypatch):

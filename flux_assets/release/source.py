@@ -34,6 +34,17 @@ class ReleaseFile:
     rows: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What can be told of a file without reading it: `stamp` changes when the file does.
+
+    `sha256` is what the manifest promises, or what the same remote file had when it was fetched; else None.
+    """
+
+    sha256: str | None
+    stamp: str
+
+
 class Release:
     """A versioned set of files under one folder or prefix. Fetched files are kept below the folder `cache`.
 
@@ -110,19 +121,21 @@ class Release:
         self._check_present(self._entry(file.file, file.table))
         return self._local(file.file)
 
-    def fingerprint(self, file_name: str, table: str) -> str:
-        """Something that changes when the file does, for a few bytes: for sensors, not for telling versions.
+    def glance(self, file_name: str, table: str) -> Glance:
+        """The file's state for a few bytes, however large it is: for sensors.
 
-        Raises ReleaseError when there is no such file or it cannot be asked for.
+        Raises as `size` does.
         """
         entry = self._entry(file_name, table)
-        if entry.sha256 is not None:
-            return f"sha256 {entry.sha256}"
         if self._folder is not None:
             state = self._local(entry.file).stat()
-            return f"file {state.st_size} {state.st_mtime_ns} {state.st_ino}"
-        stamp = self._store.stamp(self._address.file(entry.file))
-        return f"stamp {stamp.size} {stamp.mark}"
+            self._check_size(entry, state.st_size)
+            return Glance(entry.sha256, f"{state.st_size} {state.st_mtime_ns} {state.st_ino}")
+        stamp, kept = self._store.stamp(self._address.file(entry.file)), self._download(entry.file).kept()
+        if stamp.size is not None:
+            self._check_size(entry, stamp.size)
+        fetched = kept.sha256 if kept is not None and stamp.mark is not None and kept.stamp == stamp else None
+        return Glance(entry.sha256 or fetched, f"{stamp.size} {stamp.mark}")
 
     def size(self, file_name: str, table: str) -> int | None:
         """Bytes of a layer's file as it lies there now; nothing is fetched. None where the store does not say.
