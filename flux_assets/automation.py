@@ -10,9 +10,12 @@ import time
 import dagster as dg
 
 from flux_assets.assets import GROUP
+from flux_assets.match_checks import match_keys
+from flux_assets.postgis.matching import MATCHES_RELEASE
 from flux_assets.postgis.sync_gate import TIME_LIMIT
 from flux_assets.sync_assets import GROUP as DYNAMIC
 from flux_assets.sync_setup import make_dynamic_tables
+from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
 SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
@@ -26,7 +29,8 @@ _UNDER_WAY = [
 
 load_static_layers = dg.define_asset_job(
     "load_static_layers",
-    selection=dg.AssetSelection.groups(GROUP),
+    # Checks that cost are not for a load: it reads no file twice.
+    selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE)),
     description="Makes every layer current: those the release has not changed stay, the others load side by side.",
 )
 

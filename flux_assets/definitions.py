@@ -8,11 +8,18 @@ from flux_assets.assets import layer_assets
 from flux_assets.automation import dynamic_sync_schedule, load_static_layers, setup_dynamic_tables, sync_all_dynamic
 from flux_assets.executor import threads_executor
 from flux_assets.maintenance import prune_history, prune_history_schedule
+from flux_assets.match_checks import release_match, source_match
+from flux_assets.match_schedules import (
+    check_dynamic_tables_match,
+    check_static_layers_match,
+    dynamic_tables_match_schedule,
+    static_layers_match_schedule,
+)
 from flux_assets.release_sources import release_sources
 from flux_assets.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.snowflake_sources import snowflake_sources
 from flux_assets.sync_assets import dynamic_assets
-from flux_assets.tables import dynamic_tables
+from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(
     assets=[
@@ -21,8 +28,21 @@ defs = dg.Definitions(
         dynamic_assets(dynamic_tables()),
         *snowflake_sources(dynamic_tables()),
     ],
-    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables, prune_history],
-    schedules=[dynamic_sync_schedule, prune_history_schedule],
+    asset_checks=[release_match(static_tables()), source_match(dynamic_tables())],
+    jobs=[
+        load_static_layers,
+        sync_all_dynamic,
+        setup_dynamic_tables,
+        prune_history,
+        check_static_layers_match,
+        check_dynamic_tables_match,
+    ],
+    schedules=[
+        dynamic_sync_schedule,
+        prune_history_schedule,
+        static_layers_match_schedule,
+        dynamic_tables_match_schedule,
+    ],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

@@ -55,6 +55,7 @@ class Reading:
         )
         self._log = log
         self._travelling: dict[str, bool] = {}
+        self._as_of: dict[str, bool] = {}
         # The session in which a transaction holds the snapshot, by its generation.
         self._snapshot_in: int | None = None
 
@@ -118,10 +119,15 @@ class Reading:
             cursor = None
             if self._travelling.get(mapping.object, self.capabilities.time_travel):
                 cursor = self._travelled(mapping, text(travel=True), stack)
+            self._as_of[mapping.object] = cursor is not None
             if cursor is None:
                 cursor = self._cursor(mapping, text(travel=False), stack)
             # Microseconds, always: nanoseconds overflow in years such as 9999.
             yield cursor.fetch_arrow_batches(force_microsecond_precision=True)
+
+    def was_as_of(self, mapping: Mapping) -> bool:
+        """Whether the object was last read as of the instant asked for, and not as it was at that moment."""
+        return self._as_of.get(mapping.object, False)
 
     def _travelled(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor | None:
         """The cursor of a query as of an instant, or None when this object cannot be read so."""

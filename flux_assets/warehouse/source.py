@@ -109,6 +109,10 @@ class Source:
         text = partial(query.rows_query, mapping, self.account, instant)
         return Rows(mapping, partial(self._reading.pieces, mapping, text))
 
+    def was_as_of(self, mapping: Mapping) -> bool:
+        """Whether the rows last read of an object are those as of their instant; else they are as it was by then."""
+        return self._reading.was_as_of(mapping)
+
     def existing(
         self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime
     ) -> set[tuple[object, ...]]:
