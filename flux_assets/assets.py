@@ -16,14 +16,15 @@ from pydantic import Field
 
 from flux_assets.asset_checks import check_results, check_specs
 from flux_assets.asset_metadata import declared_metadata, loaded_metadata
-from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.asset_pictures import layer_pictures
+from flux_assets.errors import AuditError, FluxError
 from flux_assets.executor import stop_of
 from flux_assets.load_options import LoadOptions
 from flux_assets.release_sources import observed, source_key
 from flux_assets.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
-from flux_assets.tables import grounds, static_tables
+from flux_assets.tables import static_tables
 
 if TYPE_CHECKING:
     from flux_assets.load import LoadResult
@@ -123,39 +124,18 @@ def _loaded(
     log, selected = context.log.info, _selected_checks(context)
     try:
         result = load_layer(table, release.release(log), postgis.target(), _options(context, config), log)
-    except FluxError as error:
-        if isinstance(error, AuditError):
-            yield from check_results(table, error.audits, selected, "Of a version that was not published:")
-        if not isinstance(error, TargetError):
-            yield from _live_checks(context, table, postgis, selected & {"recent_failures"})
+    except AuditError as error:
+        yield from check_results(table, error.audits, selected, "Of a version that was not published:")
         raise
     yield from observed(context, table, result.sha256)
-    preview = {}
     if result.rows_changed:
         log(_pace(table, result))
-        preview = _preview(context, table, postgis, result.rows)
     yield dg.MaterializeResult(
         asset_key=table.name,
         data_version=dg.DataVersion(result.version),
-        metadata={**loaded_metadata(result), **preview},
+        metadata={**layer_pictures(context, table, postgis.target(), result), **loaded_metadata(result)},
         check_results=list(check_results(table, result.audits, selected)),
     )
-    # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
-    yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
-
-
-def _live_checks(
-    context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
-) -> Iterator[dg.AssetCheckResult]:
-    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
-    from flux_assets.live_audit import audit_live
-
-    try:
-        found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
-    except FluxError as error:
-        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
-        return
-    yield from check_results(table, found, names)
 
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
@@ -190,17 +170,3 @@ def _pace(table: StaticTable, result: "LoadResult") -> str:
     total = sum(result.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
     return f"{table.name}: {result.rows:,} rows in {total:.1f} s, {result.rows / total:,.0f} rows/s ({steps})"
-
-
-def _preview(
-    context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, rows: int
-) -> dict[str, dg.MarkdownMetadataValue]:
-    """A picture of what was just published; without one the layer is as good, so its failure is only told."""
-    from flux_assets.preview import as_markdown, draw
-
-    try:
-        picture = draw(table, postgis.target(), rows, grounds())
-    except Exception as error:  # noqa: BLE001
-        context.log.warning(f"{table.name}: published; only its preview could not be drawn: {error}")
-        return {}
-    return {"preview": dg.MetadataValue.md(as_markdown(table, picture))} if picture else {}

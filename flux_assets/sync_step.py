@@ -6,28 +6,25 @@ judging (live_sync_audit.py), which checks are worth recording (sync_checks.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from flux_assets.asset_pictures import sync_pictures
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.executor import stop_of
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.sync_audits import ALWAYS_JUDGED
 from flux_assets.resources import WarehouseResource
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_checks import Reported, Reports, names_of, refused
-from flux_assets.sync_metadata import Metadata, synced_metadata, told
+from flux_assets.sync_metadata import synced_metadata, told
 from flux_assets.sync_result import SyncOptions, TableSync
-from flux_assets.tables import grounds
 
 if TYPE_CHECKING:
     from flux_assets.live_sync_audit import Look, Question
 
-SECONDS_BETWEEN_PREVIEWS = 3600
 Event = dg.MaterializeResult[None] | Reported
 Events = Iterator[Event]
 
@@ -83,7 +80,7 @@ class SyncStep:
             return []
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
-        looks = self._look_at(done)
+        looks = self._look_at([each for each in done if each.error is None])
         for each in done:
             yield from self._recorded(each, looks.get(each.table))
         return [each for each in done if each.error is not None]
@@ -105,47 +102,41 @@ class SyncStep:
                 )
 
     def _recorded(self, done: TableSync, look: Look | None) -> Events:
-        table, audits = self._tables[done.table], look.audits if look else ()
+        table = self._tables[done.table]
         if done.error is not None:
-            yield from self._reports.results(table, (*refused(table, done), *audits))
+            yield from self._reports.results(table, refused(table, done))
             return
         yield dg.MaterializeResult(
             asset_key=table.name,
             data_version=dg.DataVersion(look.version) if look and look.version else None,
-            metadata={**synced_metadata(done), **self._preview(table, done)},
+            metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
         )
-        yield from self._reports.results(table, audits)
+        yield from self._reports.results(table, look.audits if look else ())
 
     def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
-        """The tables after the sync. It has ended, so what goes wrong here is only told."""
+        """The tables after the sync. It is committed, so what goes wrong here is only told."""
         from flux_assets.live_sync_audit import look_at
 
         try:
             return look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
         except FluxError as error:
-            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
+            self._context.log.warning(f"Synced; only its checks could not be run: {error}")
             return {}
 
     def _question(self, done: TableSync) -> Question:
-        """All audits of a table that changed, of others those that are due, and always how old its rows are.
-
-        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
-        """
+        """All audits of a table that changed, of others those that are due. Reading the source tells its columns."""
         from flux_assets.live_sync_audit import Question
         from flux_assets.sync_work import NOTHING_CHANGED
 
         table, is_read = self._tables[done.table], done.gate != NOTHING_CHANGED
-        if done.error is not None:
-            return Question(table=table, names=ALWAYS_JUDGED, missing=())
-        names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
+        names = names_of(table) if done.outcome == "changed" else self._reports.due(table)
         if is_read:
             names |= {"columns"}
         elif "columns" not in self._reports.selected_of(table):
             names -= {"columns"}
         before = done.rows - done.inserted + done.deleted
         return Question(
-            table=table, names=names, vanished=done.vanished,
-            missing=done.missing if is_read or "columns" not in names else None,
+            table=table, names=names, vanished=done.vanished, missing=done.missing if is_read else None,
             allowed=table.vanished.allowed(before, emptied=is_read and done.rows_read == 0),
         )  # fmt: skip
 
@@ -158,31 +149,6 @@ class SyncStep:
         for table in tables:
             yield from self._reports.results(table, looks[table.name].audits)
 
-    def _preview(self, table: DynamicTable, done: TableSync) -> Metadata:
-        """A picture of what was just written, at most one an hour; when the last was drawn is handed on from one
-        materialisation to the next. Without it the table is as good, so its failure is only told."""
-        if table.picture is None:
-            return {}
-        drawn_at = self._last_drawn(table)
-        if done.outcome == "unchanged" or (drawn_at and time.time() - drawn_at < SECONDS_BETWEEN_PREVIEWS):
-            return _drawn_at(drawn_at)
-        from flux_assets.preview import as_markdown
-        from flux_assets.sync_preview import draw_live
-
-        try:
-            picture = draw_live(table, self._target, grounds())
-        except Exception as error:  # noqa: BLE001
-            self._context.log.warning(f"{table.name}: synced; only its preview could not be drawn: {error}")
-            return _drawn_at(drawn_at)
-        shown = {"preview": dg.MetadataValue.md(as_markdown(table, picture))} if picture else {}
-        return {**shown, **_drawn_at(time.time())}
-
-    def _last_drawn(self, table: DynamicTable) -> float | None:
-        entry = self._context.instance.get_latest_materialization_event(dg.AssetKey(table.name))
-        last = entry.asset_materialization if entry else None
-        value = last.metadata.get("preview_drawn_at") if last else None
-        return value.value if isinstance(value, dg.TimestampMetadataValue) else None
-
 
 def joined(failed: Sequence[TableSync]) -> FluxError:
     """One error for all tables that failed; a cause that several share is told once."""
@@ -192,7 +158,3 @@ def joined(failed: Sequence[TableSync]) -> FluxError:
     if len(tables) == 1:
         return next(each.error for each in failed if each.error)
     return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))
-
-
-def _drawn_at(moment: float | None) -> Metadata:
-    return {} if moment is None else {"preview_drawn_at": dg.MetadataValue.timestamp(moment)}

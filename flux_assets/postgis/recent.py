@@ -1,0 +1,49 @@
+"""The last loads and syncs of tables, as the ledger has them, for a small plot.
+
+Here: the query, and what it says of each. Not here: the plot (sparkline.py), writing the ledger (ledger.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+MOST_PAST = 24
+# What had nothing to load says nothing of how long a load takes.
+_QUERY = """
+SELECT status, duration_seconds::float8, CASE WHEN sync_type IN ('FULL', 'PUBLISH') THEN rows_synced END,
+       rows_inserted - rows_deleted
+FROM postgres_sync.sync_status
+WHERE layer_name = %(name)s AND schema_name = %(schema)s AND status <> 'RUNNING'
+  AND (sync_type <> 'UNCHANGED' OR source_instant IS NOT NULL)
+ORDER BY started_at DESC, sync_id DESC
+LIMIT %(most)s
+"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """A load or sync that has ended: rows in the table after it, how long it took, how it ended."""
+
+    rows: int
+    seconds: float
+    failed: bool
+
+
+def recent(session: Connection, schema: str, name: str, rows: int) -> list[Past]:
+    """The table's last MOST_PAST loads or syncs, oldest first; it has `rows` now."""
+    found = session.execute(_QUERY, {"name": name, "schema": schema, "most": MOST_PAST})
+    return list(_counted(found, rows))[::-1]
+
+
+def _counted(newest_first: Iterable[tuple[Any, ...]], rows_now: int) -> Iterator[Past]:
+    """A load says how many rows it published; a sync only by how many the table grew, so we count back from now."""
+    rows = rows_now
+    for status, seconds, loaded, grown in newest_first:
+        failed = status == "FAILED"
+        rows = rows if loaded is None or failed else loaded
+        yield Past(rows, seconds or 0.0, failed)
+        rows -= 0 if failed else grown or 0
