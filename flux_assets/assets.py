@@ -17,7 +17,7 @@ from pydantic import Field
 from flux_assets.asset_checks import check_results, check_specs
 from flux_assets.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.asset_pictures import layer_pictures
-from flux_assets.errors import AuditError, FluxError
+from flux_assets.errors import AuditError, FluxError, TargetError
 from flux_assets.executor import stop_of
 from flux_assets.load_options import LoadOptions
 from flux_assets.release_sources import observed, source_key
@@ -124,8 +124,11 @@ def _loaded(
     log, selected = context.log.info, _selected_checks(context)
     try:
         result = load_layer(table, release.release(log), postgis.target(), _options(context, config), log)
-    except AuditError as error:
-        yield from check_results(table, error.audits, selected, "Of a version that was not published:")
+    except FluxError as error:
+        if isinstance(error, AuditError):
+            yield from check_results(table, error.audits, selected, "Of a version that was not published:")
+        if not isinstance(error, TargetError):
+            yield from _live_checks(context, table, postgis, selected & {"recent_failures"})
         raise
     yield from observed(context, table, result.sha256)
     if result.rows_changed:
@@ -136,6 +139,22 @@ def _loaded(
         metadata={**layer_pictures(context, table, postgis.target(), result), **loaded_metadata(result)},
         check_results=list(check_results(table, result.audits, selected)),
     )
+    # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
+    yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
+
+
+def _live_checks(
+    context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
+    from flux_assets.live_audit import audit_live
+
+    try:
+        found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
+    except FluxError as error:
+        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
+        return
+    yield from check_results(table, found, names)
 
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:

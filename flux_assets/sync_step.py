@@ -16,6 +16,7 @@ from flux_assets.asset_pictures import sync_pictures
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.executor import stop_of
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.sync_audits import ALWAYS_JUDGED
 from flux_assets.resources import WarehouseResource
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_checks import Reported, Reports, names_of, refused
@@ -80,7 +81,7 @@ class SyncStep:
             return []
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
-        looks = self._look_at([each for each in done if each.error is None])
+        looks = self._look_at(done)
         for each in done:
             yield from self._recorded(each, looks.get(each.table))
         return [each for each in done if each.error is not None]
@@ -102,41 +103,47 @@ class SyncStep:
                 )
 
     def _recorded(self, done: TableSync, look: Look | None) -> Events:
-        table = self._tables[done.table]
+        table, audits = self._tables[done.table], look.audits if look else ()
         if done.error is not None:
-            yield from self._reports.results(table, refused(table, done))
+            yield from self._reports.results(table, (*refused(table, done), *audits))
             return
         yield dg.MaterializeResult(
             asset_key=table.name,
             data_version=dg.DataVersion(look.version) if look and look.version else None,
             metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
         )
-        yield from self._reports.results(table, look.audits if look else ())
+        yield from self._reports.results(table, audits)
 
     def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
-        """The tables after the sync. It is committed, so what goes wrong here is only told."""
+        """The tables after the sync. It has ended, so what goes wrong here is only told."""
         from flux_assets.live_sync_audit import look_at
 
         try:
             return look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
         except FluxError as error:
-            self._context.log.warning(f"Synced; only its checks could not be run: {error}")
+            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
             return {}
 
     def _question(self, done: TableSync) -> Question:
-        """All audits of a table that changed, of others those that are due. Reading the source tells its columns."""
+        """All audits of a table that changed, of others those that are due, and always how old its rows are.
+
+        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
+        """
         from flux_assets.live_sync_audit import Question
         from flux_assets.sync_work import NOTHING_CHANGED
 
         table, is_read = self._tables[done.table], done.gate != NOTHING_CHANGED
-        names = names_of(table) if done.outcome == "changed" else self._reports.due(table)
+        if done.error is not None:
+            return Question(table=table, names=ALWAYS_JUDGED, missing=())
+        names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
         if is_read:
             names |= {"columns"}
         elif "columns" not in self._reports.selected_of(table):
             names -= {"columns"}
         before = done.rows - done.inserted + done.deleted
         return Question(
-            table=table, names=names, vanished=done.vanished, missing=done.missing if is_read else None,
+            table=table, names=names, vanished=done.vanished,
+            missing=done.missing if is_read or "columns" not in names else None,
             allowed=table.vanished.allowed(before, emptied=is_read and done.rows_read == 0),
         )  # fmt: skip
 

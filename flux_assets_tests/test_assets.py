@@ -19,7 +19,7 @@ import flux_assets.preview
 from flux_assets import tables
 from flux_assets.assets import layer_asset
 from flux_assets.executor import threads_executor
-from flux_assets.postgis.audits import audits_of
+from flux_assets.postgis.audits import all_audits_of, audits_of
 from flux_assets.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
@@ -78,7 +78,7 @@ def test_a_load_publishes_and_says_what_it_did(instance, release, sql):
 def test_every_audit_is_a_check_of_the_asset(instance, release):
     write_trees(release, grove(90))
     run = run_assets(definitions(), instance, "trees")
-    assert {name for _, name in run.checks()} == {audit.name for audit in audits_of(trees())}
+    assert {name for _, name in run.checks()} == {audit.name for audit in all_audits_of(trees())}
     assert all(outcome.passed for outcome in run.checks().values())
 
 
@@ -226,7 +226,7 @@ def test_a_new_table_is_one_file(with_trees, instance, release, sql):
     run = run_assets(with_trees, instance, "trees")
     assert run.succeeded
     assert sql("SELECT count(*) FROM trees") == [(90,)]
-    assert {name for _, name in run.checks()} == {audit.name for audit in audits_of(trees())}
+    assert {name for _, name in run.checks()} == {audit.name for audit in all_audits_of(trees())}
     spec = with_trees.resolve_asset_graph().get(dg.AssetKey("trees"))
     assert spec.description == "Trees of a made-up park."
     schema = spec.metadata["dagster/column_schema"]
