@@ -6,6 +6,7 @@ import dagster as dg
 
 from flux_assets.assets import layer_assets
 from flux_assets.automation import dynamic_sync_schedule, load_static_layers, setup_dynamic_tables, sync_all_dynamic
+from flux_assets.check_job import check_all_tables
 from flux_assets.executor import threads_executor
 from flux_assets.maintenance import prune_history, prune_history_schedule
 from flux_assets.match_checks import release_match, source_match
@@ -33,6 +34,7 @@ defs = dg.Definitions(
         load_static_layers,
         sync_all_dynamic,
         setup_dynamic_tables,
+        check_all_tables(),
         prune_history,
         check_static_layers_match,
         check_dynamic_tables_match,
