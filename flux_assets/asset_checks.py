@@ -54,6 +54,15 @@ def check_results(
             )
 
 
+def tell(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
+    """What checks that ran without their asset found, for whoever reads the run's log: one line, or one a failure."""
+    failed = [audit for audit in audits if not audit.passed]
+    log.info(f"{name}: {len(audits) - len(failed)} of {len(audits)} checks passed")
+    for audit in failed:
+        numbers = ", ".join(f"{number} {value}" for number, value in audit.numbers.items())
+        log.warning(f"{name}: {audit.name} ({audit.severity}) failed: {'; '.join(audit.sample[:3]) or numbers}")
+
+
 def _metadata(audit: AuditResult) -> dict[str, int | float | str | dg.MarkdownMetadataValue]:
     shown: dict[str, int | float | str | dg.MarkdownMetadataValue] = {**audit.numbers}
     if audit.sample:

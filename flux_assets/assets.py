@@ -14,7 +14,7 @@ from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 from pydantic import Field
 
-from flux_assets.asset_checks import check_results, check_specs
+from flux_assets.asset_checks import check_results, check_specs, tell
 from flux_assets.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.asset_pictures import layer_pictures
 from flux_assets.errors import AuditError, FluxError, TargetError
@@ -162,7 +162,9 @@ def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: Pos
     from flux_assets.live_audit import audit_live
 
     names = _selected_checks(context)
-    yield from check_results(table, audit_live(table, postgis.target(), names, stop_of(context.run.run_id)), names)
+    found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
+    tell(table.name, found, context.log)
+    yield from check_results(table, found, names)
 
 
 def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOptions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from flux_assets.asset_checks import tell
 from flux_assets.asset_pictures import sync_pictures
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.executor import stop_of
@@ -154,6 +155,7 @@ class SyncStep:
         questions = [Question(table=table, names=self._reports.selected_of(table)) for table in tables]
         looks = look_at(questions, self._target, self._opening, self._stop)
         for table in tables:
+            tell(table.name, looks[table.name].audits, self._context.log)
             yield from self._reports.results(table, looks[table.name].audits)
 
 
