@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flux_assets.cli_alerts import mute, watchdog
 from flux_assets.errors import LayerError, SettingError
 from flux_assets.shown import show_connection, show_findings, show_versions
 from flux_assets.shown_source import show_source, show_step
@@ -324,6 +325,10 @@ def doctor(as_json: bool) -> None:
     else:
         show_findings(findings)
     _exit_if(bool(failed))
+
+
+main.add_command(mute)
+main.add_command(watchdog)
 
 
 def _start_stand_in(settings: Settings) -> None:

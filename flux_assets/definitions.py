@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from flux_assets.alert_sensor import alert_sensor
 from flux_assets.assets import layer_assets
 from flux_assets.automation import dynamic_sync_schedule, load_static_layers, setup_dynamic_tables, sync_all_dynamic
 from flux_assets.check_job import check_all_tables
@@ -45,6 +46,7 @@ defs = dg.Definitions(
         static_layers_match_schedule,
         dynamic_tables_match_schedule,
     ],
+    sensors=[alert_sensor],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

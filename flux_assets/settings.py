@@ -27,13 +27,13 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def duration(text: str) -> timedelta:
+    """A time span: seconds, or a number with s, m, h or d behind it. Raises ValueError saying what it is not."""
+    return timedelta(seconds=_scaled(text, _UNITS, "a time span such as 90, 10m or 2h"))
+
+
 def _duration(value: object) -> object:
-    """A time span: seconds, or a number with s, m, h or d behind it."""
-    return (
-        timedelta(seconds=_scaled(value, _UNITS, "a time span such as 90, 10m or 2h"))
-        if isinstance(value, str)
-        else value
-    )
+    return duration(value) if isinstance(value, str) else value
 
 
 def _size(value: object) -> object:

@@ -1,0 +1,243 @@
+"""What is wrong, as Dagster knows it: failing checks, tables that are not fresh, failed runs, no daemon or schedule.
+
+Here: the reading of an instance, without changing anything. Not here: what PostgreSQL knows better
+(alerting/watching.py); what both know is taken from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+
+from flux_assets.alerting.cause import said
+from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
+from flux_assets.alerting.message import length
+from flux_assets.alerting.observation import Kind, Observation
+from flux_assets.alerting.watching import Watch, late
+
+WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
+SCHEDULE = "dynamic_sync_schedule"
+# A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
+SIGN_OF_LIFE = timedelta(minutes=5)
+_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+# What these say of a table follows from its not being synced, where it is not.
+_STATE_CHECKS = {"lag", "recent_failures"}
+_AD_HOC = "__ASSET_JOB"
+_MOST_RUNS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the ledger says beside: (run, table) that it has as failed, and when each table was last made current."""
+
+    failed: frozenset[tuple[str, str]]
+    succeeded: Mapping[str, datetime]
+
+
+@dataclass(frozen=True)
+class FailedRuns:
+    """Runs of the same job and the same assets that failed one after another, the newest first."""
+
+    runs: list[dg.RunRecord]
+
+    @property
+    def newest(self) -> dg.DagsterRun:
+        return self.runs[0].dagster_run
+
+    @property
+    def ended_at(self) -> datetime:
+        return _ended(self.runs[0])
+
+    @property
+    def since(self) -> datetime:
+        return _ended(self.runs[-1])
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the assets, where the run names any."""
+        return tuple(sorted({name.partition(":")[0] for name in _selected(self.newest) or ()}))
+
+
+def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
+    """The last finished evaluations of these checks that failed with severity ERROR."""
+    storage = instance.event_log_storage
+    found = storage.get_latest_asset_check_execution_by_key(list(keys))
+    records: list[AssetCheckExecutionRecord] = []
+    for key, record in found.items():
+        if record.status is AssetCheckExecutionRecordStatus.PLANNED:  # a run is under way, or died
+            history = storage.get_asset_check_execution_history(key, limit=1, status=_DONE)
+            records += history
+        else:
+            records.append(record)
+    return [each for each in records if (judged := each.evaluation) and not judged.passed
+            and judged.severity is dg.AssetCheckSeverity.ERROR]  # fmt: skip
+
+
+def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[FailedRuns]:
+    """Those of the last days that no later success of the same job and assets has made good."""
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
+    groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
+    for record in instance.get_run_records(filters, limit=_MOST_RUNS):
+        run = record.dagster_run
+        groups.setdefault((run.job_name, _selected(run)), []).append(record)
+    good = {job: _successes(instance, job) for job in {job for job, _ in groups}}
+    found = []
+    for (job, selected), records in groups.items():
+        made_good = (_ended(each) for each in good[job] if _covers(_selected(each.dagster_run), selected))
+        last = max(made_good, default=datetime.min.replace(tzinfo=UTC))
+        if left := [record for record in records if _ended(record) > last]:
+            found.append(FailedRuns(left))
+    return found
+
+
+def observed(
+    instance: dg.DagsterInstance,
+    checks: Sequence[AssetCheckExecutionRecord],
+    runs: Sequence[FailedRuns],
+    known: Known,
+    watch: Watch,
+    now: datetime,
+) -> Iterator[Observation]:
+    """All that is wrong and is not in the ledger in better words."""
+    yield from _of_checks(checks, known, watch)
+    for failed in runs:
+        if not _in_ledger(failed, known):
+            yield _of_runs(instance, failed, watch, now)
+    yield from _stale(instance, known, watch)
+    yield from _nobody_starts_syncs(instance, known, watch, now)
+
+
+def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch: Watch) -> Iterator[Observation]:
+    """One a table: what makes its checks fail is mostly one thing. A failed run's checks are of what nobody sees."""
+    tables: dict[str, list[AssetCheckExecutionRecord]] = {}
+    for record in records:
+        table = record.key.asset_key.to_user_string()
+        if (record.run_id, table) not in known.failed:
+            tables.setdefault(table, []).append(record)
+    for table, failing in tables.items():
+        failing.sort(key=lambda record: (record.key.name in _STATE_CHECKS, record.create_timestamp))
+        names = sorted(record.key.name for record in failing)
+        evaluation = failing[0].evaluation
+        words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
+        yield Observation(
+            kind="check", cause=", ".join(names), apart=table, tables=(table,),
+            problem=f"{', '.join(names)}: {said(words, watch.names).problem}",
+            remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
+            since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
+            run_id=failing[0].run_id, symptom=set(names) <= _STATE_CHECKS,
+        )  # fmt: skip
+
+
+def _in_ledger(failed: FailedRuns, known: Known) -> bool:
+    """Whether the ledger speaks for the run: it has its failure, or all of its tables were made current since."""
+    if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
+        return True
+    since = [known.succeeded.get(table) for table in failed.tables]
+    return bool(since) and all(succeeded and succeeded > failed.ended_at for succeeded in since)
+
+
+def _of_runs(instance: dg.DagsterInstance, failed: FailedRuns, watch: Watch, now: datetime) -> Observation:
+    run, ticks = failed.newest, len(failed.runs)
+    words = said(watch.clean(_words(instance, run.run_id)), watch.names)
+    name = ", ".join(failed.tables) or "assets" if run.job_name == _AD_HOC else run.job_name
+    scheduled = "dagster/schedule_name" in run.tags
+    return Observation(
+        kind="run", cause=name, apart=", ".join(sorted(_selected(run) or ())), tables=failed.tables,
+        problem=words.problem, remedy=words.remedy, since=failed.since, ticks=ticks, run_id=run.run_id,
+        ready=not scheduled or watch.policy.reached(ticks, failed.since, now),
+    )  # fmt: skip
+
+
+def _words(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the first failed step says, else what the run says."""
+    for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data = log.dagster_event.step_failure_data if log.dagster_event else None
+        error = data.error if data else None
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return error.message
+    for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
+        if log.dagster_event and log.dagster_event.message:
+            return log.dagster_event.message
+    return ""
+
+
+def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator[Observation]:
+    """By Dagster's freshness policy; a table that was made current since is only not judged again yet."""
+    budgets = {dg.AssetKey(table.name): table.freshness.fail for table in watch.dynamic}
+    for key, record in instance.get_freshness_state_records(list(budgets)).items():
+        table = key.to_user_string()
+        succeeded = known.succeeded.get(table)
+        if record.freshness_state is FreshnessState.FAIL and not (succeeded and succeeded > record.updated_at):
+            yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
+
+
+def _nobody_starts_syncs(
+    instance: dg.DagsterInstance, known: Known, watch: Watch, now: datetime
+) -> Iterator[Observation]:
+    """Tables that were synced before are meant to be live."""
+    live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    running = any(state.name == SCHEDULE and state.status is InstigatorStatus.RUNNING for state in states)
+    if dead := _silent_daemons(instance, now, expected=running):
+        names, since = dead
+        yield Observation(
+            kind="daemon", cause="daemon", tables=tuple(live), since=since,
+            problem=f"No sign of life of {names} for {length(now - since)}: it starts no runs and sends no alerts.",
+            remedy="Start dagster-daemon again (`dagster dev` has one), and see in its log why it ended.",
+        )  # fmt: skip
+    elif live and not running and now - min(live.values()) > watch.policy.patience:
+        yield Observation(
+            kind="schedule", cause="schedule", tables=tuple(live), since=min(live.values()),
+            problem=f"{SCHEDULE} is stopped, and nothing else has synced for {length(now - min(live.values()))}.",
+            remedy=f"dagster schedule start -w workspace.yaml {SCHEDULE}, or the switch in Dagster's UI.",
+        )  # fmt: skip
+
+
+def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
+    """Which of the daemons that once lived show no life, and since when; one that never lived only where expected."""
+    heartbeats = instance.get_daemon_heartbeats()
+    lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
+    if not lived:
+        return ("Dagster's daemon", now) if expected else None
+    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > SIGN_OF_LIFE.total_seconds()}
+    if not silent:
+        return None
+    names = "Dagster's daemon" if silent.keys() == lived.keys() else f"Dagster's daemon ({', '.join(sorted(silent))})"
+    return names, datetime.fromtimestamp(max(silent.values()), UTC)
+
+
+def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
+    """The assets and checks that a run names; None is all of its job."""
+    if run.asset_selection is None and run.asset_check_selection is None:
+        return None
+    assets = {key.to_user_string() for key in run.asset_selection or ()}
+    # Materialising an asset takes its checks along; they are named apart only where they run alone.
+    checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in run.asset_check_selection or ()
+              if key.asset_key.to_user_string() not in assets}  # fmt: skip
+    return frozenset(assets | checks)
+
+
+def _covers(done: frozenset[str] | None, wanted: frozenset[str] | None) -> bool:
+    return done is None or (wanted is not None and wanted <= done)
+
+
+def _successes(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRecord]:
+    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return instance.get_run_records(filters, limit=50)
+
+
+def _ended(record: dg.RunRecord) -> datetime:
+    ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
+    return datetime.fromtimestamp(ended, UTC)

@@ -1,0 +1,124 @@
+"""What is told of incidents: once, in order, and again when it did not arrive.
+
+Here: which message is due, and a round: what is observed becomes incidents, what is due is sent, what arrived is
+noted. Not here: words (message.py) and transport (webhook.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from flux_assets.alerting.incident import Incident, decided
+from flux_assets.alerting.muting import Mutes
+from flux_assets.alerting.observation import Kind, Observation, Policy
+from flux_assets.errors import AlertError
+
+Event = Literal["opened", "changed", "reminder", "recovered"]
+Send = Callable[[Event, Incident], None]
+SECONDS_OF_A_ROUND = 25.0
+# A failed run is forgotten after a while without ever having been made good; that is no recovery.
+RUNS_LOOKED_BACK = timedelta(days=7)
+
+
+class Store(Protocol):
+    """Where incidents are kept between rounds."""
+
+    def exclusive(self) -> AbstractContextManager[bool]:
+        """Held for a round; False when another process is in one."""
+
+    def unclosed(self) -> list[Incident]:
+        """All of which something may still have to be told, the oldest first."""
+
+    def save(self, incident: Incident) -> Incident:
+        """Keep it as it now stands; a new one gets its number."""
+
+
+@dataclass
+class Told:
+    """What came of a round."""
+
+    incidents: list[Incident] = field(default_factory=list)
+    sent: list[tuple[Event, Incident]] = field(default_factory=list)
+    undelivered: AlertError | None = None
+    busy: bool = False
+
+
+def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Event | None:
+    """The message that is due now. What is muted is not told, and neither is its end."""
+    if mutes.cover(incident.failing or incident.tables):
+        return None
+    if incident.resolved_at is not None:
+        return None if _passes_in_silence(incident) else "recovered"
+    if incident.told_at is None:
+        return "opened" if now >= incident.not_before else None
+    if incident.settled and incident.cause != incident.told_cause:
+        return "changed"
+    if policy.remind and now - incident.told_at >= policy.remind:
+        return "reminder"
+    return None
+
+
+def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
+    store: Store,
+    observed: Iterable[Observation],
+    watched: Collection[Kind],
+    mutes: Callable[[], Mutes],
+    policy: Policy,
+    send: Send,
+    now: datetime,
+) -> Told:
+    """One round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
+    with store.exclusive() as mine:
+        if not mine:
+            return Told(busy=True)
+        before = {incident.id: incident for incident in store.unclosed()}
+        told, muted = Told(), mutes()
+        after = decided(list(before.values()), observed, watched, now)
+        told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
+        deadline = time.monotonic() + SECONDS_OF_A_ROUND
+        for place, incident in enumerate(told.incidents):
+            event = due(incident, muted, policy, now)
+            if event is None or (time.monotonic() < deadline and _sent(told, event, incident, send)):
+                told.incidents[place] = _noted(store, incident, event, now)
+        return told
+
+
+def _sent(told: Told, event: Event, incident: Incident, send: Send) -> bool:
+    """A receiver that cannot be reached at all is not asked again in this round."""
+    if told.undelivered is not None and told.undelivered.unreachable:
+        return False
+    try:
+        send(event, incident)
+    except AlertError as error:
+        told.undelivered = error
+        return False
+    told.sent.append((event, incident))
+    return True
+
+
+def _noted(store: Store, incident: Incident, event: Event | None, now: datetime) -> Incident:
+    noted = incident
+    if event is not None:
+        noted = replace(noted, told_at=now, told_cause=incident.cause)
+    if incident.resolved_at is not None:
+        noted = replace(noted, closed_at=now)
+    return noted if noted == incident else store.save(noted)
+
+
+def _passes_in_silence(incident: Incident) -> bool:
+    """Over before anybody was to be told; or only too old to be seen."""
+    over = incident.resolved_at or incident.since
+    forgotten = incident.kind == "run" and over - incident.since >= RUNS_LOOKED_BACK - timedelta(hours=1)
+    return forgotten or (incident.told_at is None and over < incident.not_before)
+
+
+def wrong(incidents: Iterable[Incident], mutes: Mutes) -> Iterator[Incident]:
+    """Those that are not over and not muted."""
+    for incident in incidents:
+        if incident.resolved_at is None and not mutes.cover(incident.failing):
+            yield incident

@@ -1,0 +1,73 @@
+"""Mutes: of which tables nothing is to be told for a while.
+
+Here: what is muted, and keeping it in PostgreSQL, so that the sensor and the watchdog know it. Not here: what is left
+out because of it (delivery.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True)
+class Mute:
+    """Nothing is told of a table until `ends_at`; without a table, of nothing at all."""
+
+    layer_name: str | None
+    begun_at: datetime
+    ends_at: datetime
+    begun_by: str
+
+
+@dataclass(frozen=True)
+class Mutes:
+    """The mutes that hold now."""
+
+    all: tuple[Mute, ...] = ()
+
+    @property
+    def everything_until(self) -> datetime | None:
+        """Until when nothing at all is told; None when something is."""
+        return max((mute.ends_at for mute in self.all if mute.layer_name is None), default=None)
+
+    def cover(self, tables: Collection[str]) -> bool:
+        """Whether nothing is to be told of these tables: only when every one of them is muted."""
+        muted = {mute.layer_name for mute in self.all}
+        return None in muted or (bool(tables) and muted.issuperset(tables))
+
+
+def mutes(session: psycopg.Connection, schema: str) -> Mutes:
+    """Those that hold by the server's clock."""
+    with session.cursor(row_factory=class_row(Mute)) as cursor:
+        found = cursor.execute(
+            "SELECT layer_name, begun_at, ends_at, begun_by FROM postgres_sync.alert_mutes"
+            " WHERE schema_name = %s AND ends_at > clock_timestamp() ORDER BY layer_name NULLS FIRST",
+            [schema],
+        ).fetchall()
+    return Mutes(tuple(found))
+
+
+def mute(session: psycopg.Connection, schema: str, tables: Sequence[str | None], span: timedelta) -> None:
+    """From now on for `span`, also where another span had been said; None is everything."""
+    session.execute(
+        "INSERT INTO postgres_sync.alert_mutes (schema_name, layer_name, ends_at)"
+        " SELECT %s, name, clock_timestamp() + %s FROM unnest(%s::text[]) AS name"
+        " ON CONFLICT (schema_name, layer_name) DO UPDATE"
+        " SET begun_at = excluded.begun_at, ends_at = excluded.ends_at, begun_by = excluded.begun_by",
+        [schema, span, list(tables)],
+    )
+
+
+def unmute(session: psycopg.Connection, schema: str, tables: Sequence[str] = ()) -> int:
+    """End the mutes of these tables, or all; returns how many held."""
+    ended = session.execute(
+        "DELETE FROM postgres_sync.alert_mutes WHERE schema_name = %s AND (%s OR layer_name = ANY (%s))"
+        " RETURNING ends_at > clock_timestamp()",
+        [schema, not tables, list(tables)],
+    ).fetchall()
+    return sum(held for (held,) in ended)

@@ -1,0 +1,74 @@
+"""Texts without secrets: what other libraries report may hold connection strings, passwords and the paths of keys.
+
+Here: finding them, by their values where they are known and by their look where not. Not here: what is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import quote, unquote, urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from flux_assets.settings import Settings
+
+Clean = Callable[[str], str]
+HIDDEN = "***"
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
+_WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)'\"]+)"
+_LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), HIDDEN),
+    (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
+    (re.compile(r"(https://hooks\.slack\.com/)[^\s'\"]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), HIDDEN),
+    (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), HIDDEN),
+)  # fmt: skip
+
+
+def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
+    """What takes the secrets of these settings and this environment, and whatever looks like one, out of a text."""
+    spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
+    longest_first = sorted(filter(None, spelt), key=len, reverse=True)
+    # A short password may be part of an ordinary word, and hiding it there would tell what it is.
+    known = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest_first) or "(?!)")
+
+    def clean(text: str) -> str:
+        text = known.sub(HIDDEN, text)
+        for look, instead in _LOOKS:
+            text = look.sub(instead, text)
+        return text
+
+    return clean
+
+
+def _known(settings: Settings, environment: Mapping[str, str]) -> Iterable[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield from _of_value(value.get_secret_value())
+    if settings.snowflake_private_key_path:
+        yield str(settings.snowflake_private_key_path)
+        yield str(settings.snowflake_private_key_path.expanduser().absolute())
+    for name, value in environment.items():
+        if _SECRET_NAME.search(name):
+            yield from _of_value(value)
+
+
+def _of_value(value: str) -> Iterable[str]:
+    """The value itself, and the password in it where it is an address."""
+    yield value
+    if "://" not in value:
+        return
+    try:
+        yield urlsplit(value).password or ""
+        yield str(conninfo_to_dict(value).get("password") or "") if value.startswith("postgres") else ""
+    except (ValueError, ProgrammingError):
+        return

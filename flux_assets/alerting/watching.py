@@ -1,0 +1,156 @@
+"""What is wrong, as PostgreSQL knows it: failures in the ledger, pictures that are late, layers that are not live.
+
+Here: the reading of it, without changing anything. Not here: what only Dagster knows (alert_events.py), and what of it
+is told (incident.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg.rows import class_row
+
+from flux_assets.alerting.cause import said
+from flux_assets.alerting.message import length
+from flux_assets.alerting.observation import Kind, Observation, Policy
+from flux_assets.alerting.secrets import Clean
+from flux_assets.postgis import overview
+from flux_assets.postgis.overview import TableStatus
+from flux_assets.spec import DynamicTable, StaticTable
+
+WATCHED: frozenset[Kind] = frozenset({"sync", "load", "layer", "late"})
+_DIED = "The process of the run died without finishing. Run it again; its log says how far it came."
+# What failed since the last success, in the order in which it ended: runs of one table can overlap. A rollback that was
+# refused says nothing about the table, and who stops a run knows that it did not finish.
+_FAILURES = """
+SELECT wanted.layer_name, failed.* FROM unnest(%(names)s::text[]) AS wanted (layer_name) CROSS JOIN LATERAL (
+    WITH recent AS (
+        SELECT * FROM postgres_sync.sync_status AS entry
+        WHERE entry.schema_name = %(schema)s AND entry.layer_name = wanted.layer_name
+        ORDER BY entry.started_at DESC LIMIT 1000)
+    SELECT coalesce(entry.completed_at, entry.started_at) AS ended_at, entry.run_id,
+           CASE entry.status WHEN 'FAILED' THEN entry.error_message ELSE %(died)s END AS message
+    FROM recent AS entry
+    WHERE (entry.status = 'FAILED' OR (entry.status = 'RUNNING' AND NOT EXISTS (
+              SELECT FROM pg_stat_activity AS session
+              WHERE session.pid = entry.backend_pid
+                AND coalesce(session.backend_start, entry.backend_start) = entry.backend_start)))
+      AND entry.sync_type <> 'ROLLBACK'
+      AND coalesce(entry.error_message, '') NOT ILIKE '%%stopped on request%%'
+      AND coalesce(entry.completed_at, entry.started_at) > coalesce(
+              (SELECT max(completed_at) FROM recent WHERE status = 'SUCCESS'), '-infinity')
+    ORDER BY 1 DESC, entry.sync_id DESC) AS failed
+"""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run of a table that did not end well."""
+
+    layer_name: str
+    ended_at: datetime
+    run_id: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What is looked at, and with which eyes."""
+
+    schema: str
+    tables: Sequence[StaticTable | DynamicTable]
+    policy: Policy
+    clean: Clean
+
+    @property
+    def names(self) -> list[str]:
+        return [table.name for table in self.tables]
+
+    @property
+    def dynamic(self) -> list[DynamicTable]:
+        return [table for table in self.tables if isinstance(table, DynamicTable)]
+
+
+def clock(session: psycopg.Connection) -> datetime:
+    """The server's clock (UTC), which the ledger's times come from."""
+    row = session.execute("SELECT clock_timestamp()").fetchone()
+    return row[0] if row else datetime.now(UTC)
+
+
+def observed(
+    session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
+) -> Iterator[Observation]:
+    """All that is wrong with the tables. `statuses` are those of the tables that the database knows."""
+    if statuses:
+        yield from _failing(session, watch, now)
+    for table in watch.tables:
+        if status := statuses.get(table.name):
+            yield from _standing(table, status, now)
+
+
+def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
+    """Which tables (run, table) these runs failed on: what else they say is about what nobody sees."""
+    if not run_ids or not overview.is_prepared(session):
+        return set()
+    found = session.execute(
+        "SELECT DISTINCT run_id, layer_name FROM postgres_sync.sync_status"
+        " WHERE schema_name = %s AND status = 'FAILED' AND run_id = ANY (%s)",
+        [schema, list(run_ids)],
+    ).fetchall()
+    return {(run_id, layer_name) for run_id, layer_name in found}
+
+
+def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterator[Observation]:
+    with session.cursor(row_factory=class_row(Failure)) as cursor:
+        values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
+        found = cursor.execute(_FAILURES, values).fetchall()
+    for table in watch.tables:
+        if streak := [failure for failure in found if failure.layer_name == table.name]:
+            kind: Kind = "sync" if isinstance(table, DynamicTable) else "load"
+            yield _streak(kind, streak, watch, now)
+
+
+def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) -> Observation:
+    """Syncs that fail for one reason have one cause; loads do when one run made them."""
+    causes = [said(watch.clean(failure.message or ""), watch.names) for failure in streak]
+    newest = causes[0]
+    of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
+    reached = watch.policy.reached
+    return Observation(
+        kind=kind,
+        cause=newest.head if kind == "sync" else newest.whole,
+        apart="" if kind == "sync" else streak[0].run_id or streak[0].layer_name,
+        problem=newest.problem,
+        remedy=newest.remedy,
+        tables=(streak[0].layer_name,),
+        since=streak[-1].ended_at,
+        ticks=len(streak),
+        run_id=streak[0].run_id,
+        ready=kind == "load" or reached(len(streak), streak[-1].ended_at, now),
+        settled=kind == "load" or reached(of_cause, streak[of_cause - 1].ended_at, now),
+    )
+
+
+def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
+    """What is wrong with what readers see, whatever the last run said."""
+    if status.state == "broken":
+        yield Observation(
+            kind="layer", cause="broken", apart=table.name, tables=(table.name,), since=now,
+            problem=f"{status.detail[:1].upper()}{status.detail[1:]}.", remedy="",
+        )  # fmt: skip
+    if isinstance(table, DynamicTable) and status.lag_seconds is not None:
+        budget, lag = table.freshness.fail, timedelta(seconds=status.lag_seconds)
+        if lag > budget:
+            problem = f"What it shows of the source is {length(lag)} old; {length(budget)} are allowed."
+            yield late(table.name, problem, now - lag + budget)
+
+
+def late(table: str, problem: str, since: datetime) -> Observation:
+    """That a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
+    return Observation(
+        kind="late", cause="late", problem=problem, tables=(table,), since=since, symptom=True,
+        remedy="See whether dynamic_sync_schedule runs, and what `flux-assets status` says.",
+    )  # fmt: skip

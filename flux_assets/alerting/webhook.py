@@ -1,0 +1,110 @@
+"""A webhook: an address that takes a message as JSON. The address is the secret, so nothing here ever tells it.
+
+Here: one call, which ends within seconds whatever the other side does. Not here: what is sent (message.py), and
+trying again, which is the next round's (delivery.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from queue import Empty, SimpleQueue
+from threading import Thread, current_thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from flux_assets.alerting.secrets import HIDDEN
+from flux_assets.errors import AlertError
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
+
+_THREAD = "flux_assets alert"
+_CHECK = "Check FLUX_ALERT_URL; the message is sent again."
+_MOST_TOLD = 120
+_REMEDIES = {
+    400: "Check FLUX_ALERT_FORMAT: the receiver does not understand what it is sent.",
+    401: _CHECK, 403: _CHECK, 404: _CHECK, 410: _CHECK,
+    429: "It has had enough for now; the message is sent again.",
+}  # fmt: skip
+
+
+class Webhook:
+    """Where messages go. `seconds` is the longest that a call may take, from looking the name up to the answer."""
+
+    def __init__(self, url: SecretStr, seconds: float = 10.0) -> None:
+        self._url = url
+        self._seconds = seconds
+
+    def __repr__(self) -> str:
+        return "Webhook(***)"
+
+    def post(self, payload: Mapping[str, Any]) -> None:
+        """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
+        outcome: SimpleQueue[AlertError | None] = SimpleQueue()
+        # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
+        Thread(target=lambda: outcome.put(self._called(payload)), name=_THREAD, daemon=True).start()
+        try:
+            error = outcome.get(timeout=self._seconds)
+        except Empty:
+            error = _unreachable(f"did not answer within {self._seconds:g} s")
+        if error is not None:
+            raise error
+
+    def _called(self, payload: Mapping[str, Any]) -> AlertError | None:
+        """Errors of the client name the address, so they are told in words of our own, and not chained."""
+        import requests
+
+        logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
+        try:
+            with requests.Session() as session, session.post(
+                self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
+                allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
+            ) as response:  # fmt: skip
+                return self._refused(response)
+        except requests.Timeout:
+            return _unreachable(f"did not answer within {self._seconds:g} s")
+        except requests.exceptions.SSLError:
+            return _unreachable("has a certificate that is not trusted, or speaks no TLS")
+        except requests.exceptions.ProxyError:
+            return _unreachable("cannot be reached through the proxy that the environment names")
+        except requests.ConnectionError:
+            return _unreachable("cannot be reached")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be printed with the address in it
+            return _unreachable(f"could not be called ({type(error).__name__})")
+
+    def _sign_in(self) -> Any:  # noqa: ANN401 - a pair, or requests' way of saying that ~/.netrc is not to be asked
+        parts = urlsplit(self._url.get_secret_value())
+        return (unquote(parts.username), unquote(parts.password or "")) if parts.username else _as_it_is
+
+    def _refused(self, response: Response) -> AlertError | None:
+        status = response.status_code
+        if 200 <= status < 300:
+            return None
+        remedy = _REMEDIES.get(status, "Name where it leads in FLUX_ALERT_URL." if 300 <= status < 400 else _CHECK)
+        return AlertError(f"The alert's receiver answers {status}{self._said(response)}.", remedy)
+
+    def _said(self, response: Response) -> str:
+        """What a receiver says in plain text is short and to the point: `invalid_payload`, `no_service`."""
+        if not response.headers.get("Content-Type", "").startswith("text/plain"):
+            return ""
+        text = " ".join(response.raw.read(_MOST_TOLD, decode_content=True).decode(errors="replace").split())
+        parts = urlsplit(self._url.get_secret_value())
+        for secret in filter(None, (parts.geturl(), parts.query, parts.path.strip("/"), parts.password)):
+            text = text.replace(secret, HIDDEN)
+        return f": {text.rstrip('.')}" if text else ""
+
+
+def _unreachable(what: str) -> AlertError:
+    return AlertError(f"The alert's receiver {what}.", _CHECK, unreachable=True)
+
+
+def _as_it_is(request: PreparedRequest) -> PreparedRequest:
+    return request
+
+
+def _not_ours(record: logging.LogRecord) -> bool:  # noqa: ARG001 - a logging filter
+    """The client logs each request with its path, which is the secret, where somebody asks for its debug lines."""
+    return current_thread().name != _THREAD
