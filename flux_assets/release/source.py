@@ -66,6 +66,11 @@ class Release:
         """Where the release lies, without user, password and query."""
         return self._address.shown
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie in a folder, where a look at them fetches nothing."""
+        return self._address.folder is not None
+
     def manifest(self) -> Manifest | None:
         """What manifest.json says, read once; None when there is none.
 
