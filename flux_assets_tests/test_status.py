@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
+from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets.errors import FluxError, LayerError
+from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.load_options import LoadOptions
 from flux_assets.postgis.overview import TableStatus
 from flux_assets.rollback import rollback
+from flux_assets.spec import Freshness
 from flux_assets.status import in_words, layer_versions, table_statuses
+from flux_assets.sync import set_up_tables
+from flux_assets.sync_result import SyncOptions
 from flux_assets.tables import dynamic_tables
 
 PATIENCE = 60
@@ -236,6 +241,154 @@ from layers import made_up
 for _ in range(15):
     rollback(made_up(), Target(conninfo=sys.argv[1]), LoadOptions(), print)
 """
+
+
+@pytest.fixture
+def synced(utility) -> Utility:
+    """Two tables in step with a source that has not changed since."""
+    utility.tell("INSERT INTO FEEDERS VALUES ('A', 'Alder', 5), ('B', 'Birch', 6)")
+    utility.synced()
+    return utility
+
+
+def aged(sql, table: str, **spans: str) -> None:
+    """Move times of a table's last success into the past."""
+    for column, span in spans.items():
+        sql(
+            f"UPDATE postgres_sync.sync_status SET {column} = {column} - interval '{span}' WHERE sync_id ="
+            " (SELECT max(sync_id) FROM postgres_sync.sync_status WHERE layer_name = %s AND status = 'SUCCESS')",
+            table,
+        )
+
+
+def test_a_synced_table_is_live(synced):
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.trusted, status.kind, status.rows, status.version) == (
+        "live",
+        True,
+        "dynamic",
+        2,
+        None,
+    )
+    assert 0 <= status.lag_seconds < PATIENCE
+
+
+def test_unchanged_and_looked_at_is_live(synced):
+    before = state(synced.target, FEEDERS)
+    assert synced.synced()["feeders"].outcome == "unchanged"
+    assert state(synced.target, FEEDERS).state == "live"
+    assert state(synced.target, FEEDERS).checked_at > before.checked_at
+
+
+def test_a_source_that_stands_still_is_worth_a_look_and_no_fault(synced, sql):
+    aged(sql, "feeders", source_changed_at="25 hours")
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.trusted, status.wrong) == ("still", True, False)
+    assert status.detail == "its source has not changed for 1 day"
+    assert state(synced.target, FAULTS).state == "live"
+
+
+def test_a_table_that_nobody_syncs_any_more_is_late(synced, sql):
+    aged(sql, "feeders", source_instant="17 minutes", source_changed_at="30 hours")
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.wrong) == ("late", True)
+    assert status.detail == "expected within 16 minutes; is dynamic_sync_schedule running?"
+    assert int(status.lag_seconds // 60) == 17
+    sql(
+        "INSERT INTO postgres_sync.sync_status (layer_name, status, backend_pid, backend_start)"
+        " SELECT 'feeders', 'RUNNING', pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+    )
+    assert state(synced.target, FEEDERS).state == "late", "one that hangs brings nothing"
+    assert "a sync is under way, begun just now" in state(synced.target, FEEDERS).detail
+
+
+def test_how_late_is_late_is_said_by_the_declaration(synced, sql):
+    aged(sql, "feeders", source_instant="17 minutes", source_changed_at="2 hours")
+    patient = Freshness(warn=timedelta(hours=1), fail=timedelta(hours=2), still=timedelta(hours=1))
+    synced.tables = (FAULTS, replace(FEEDERS, freshness=patient))
+    synced.synced("faults")
+    assert state(synced.target, FEEDERS).state == "still"
+
+
+def test_a_sync_that_failed(synced, sql):
+    sql("ALTER TABLE feeders ADD CHECK (homes < 10)")
+    synced.tell("UPDATE FEEDERS SET HOMES = 50")
+    error = synced.failed()["feeders"]
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.wrong, status.failures_last_hour) == ("failed", True, 1)
+    assert status.last_error == error.splitlines()[0]
+    assert status.detail == f"just now: {status.last_error} (it shows the source of just now)"
+    assert state(synced.target, FAULTS).state == "live"
+
+
+def test_a_failure_that_is_over_is_still_told_for_an_hour(synced, sql):
+    sql(
+        "INSERT INTO postgres_sync.sync_status (layer_name, status, started_at, completed_at, error_message)"
+        " SELECT 'feeders', 'FAILED', at, at, E' no route to Snowflake\\nTry again.'"
+        " FROM (SELECT now() - minutes * interval '1 minute' FROM unnest(ARRAY[50, 20, 120]) AS minutes) AS run (at)"
+    )
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.failures_last_hour, status.last_error) == ("live", 2, "no route to Snowflake")
+    assert status.detail == "failed 2 times in the last hour, at last: no route to Snowflake"
+
+
+SYNCED_DAMAGE = {
+    "DROP TABLE feeders": "table public.feeders is gone",
+    "ALTER TABLE feeders RENAME TO other; CREATE VIEW feeders AS SELECT 1": "public.feeders is a view now",
+    "TRUNCATE feeders": "public.feeders is empty, and the last sync left 2 rows",
+}
+
+
+@pytest.mark.parametrize("statements", SYNCED_DAMAGE)
+def test_a_synced_table_that_was_changed_by_hand(statements, synced, sql):
+    sql(statements)
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.wrong) == ("broken", True)
+    assert SYNCED_DAMAGE[statements] in status.detail
+
+
+def test_a_synced_table_without_rows_is_not_broken(synced, sql):
+    assert (state(synced.target, FAULTS).rows, state(synced.target, FAULTS).state) == (0, "live")
+
+
+@pytest.mark.parametrize("how", ["a load", "a sync", "the set-up"])
+def test_every_declared_table_is_known_once_any_was_loaded_or_synced(how, loader, utility, sql):
+    """SQL users have no declarations: they see a row for each all the same."""
+    masts = made_up("masts")
+    target = replace(utility.target, declared=(masts, POLES, FEEDERS, FAULTS))
+    if how == "a load":
+        Loader(target, loader.source).load(POLES, rows(3))
+    else:
+        utility.target = target
+        done = utility.sync() if how == "a sync" else set_up_tables(utility.family, target, SyncOptions(), print)
+        assert done
+    found = dict(sql("SELECT layer_name, state FROM postgres_sync.v_table_status"))
+    assert list(found) == ["masts", "poles", "feeders", "faults"]
+    expected = {"a load": {"poles": "live"}, "a sync": {"feeders": "live", "faults": "live"}, "the set-up": {}}
+    nothing = {"masts": "never loaded", "poles": "never loaded", "feeders": "not synced", "faults": "not synced"}
+    assert found == nothing | expected[how]
+    assert sql("SELECT count(*) FROM postgres_sync.v_table_status WHERE trusted IS NULL") == [(4 - len(expected[how]),)]
+
+
+def test_a_table_that_is_declared_no_more_is_listed_no_more(loader, target, sql):
+    Loader(replace(target, declared=(POLES, made_up("masts"))), loader.source).load(POLES, rows(3))
+    Loader(replace(target, declared=(POLES,)), loader.source).load(POLES)
+    assert sql("SELECT layer_name FROM postgres_sync.v_table_status") == [("poles",)]
+
+
+def test_who_looks_keeps_no_version_from_being_published(loader, target):
+    """A dashboard that leaves its transaction open has locked none of the tables that it was told of."""
+    loader.load(POLES, rows(3))
+    with target.session("dashboard") as session, session.transaction():
+        session.execute("SELECT * FROM postgres_sync.v_table_status").fetchall()
+        result = loader.load(POLES, rows(4), publish_wait=timedelta(0))
+    assert result.outcome == "published"
+
+
+def test_a_ledger_of_an_earlier_release_is_said_to_be_one(target, sql):
+    sql((Path(__file__).parent / "cases" / "ledger_revision_2.sql").read_text())
+    with pytest.raises(TargetError, match="made by an earlier release"):
+        table_statuses(target, [POLES])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""Old rows of the ledger: which go, which stay, and for how long."""
+
+from datetime import timedelta
+
+import pytest
+from layers import Loader, ReleaseFolder, made_up, rows
+
+from flux_assets.errors import LayerError
+from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.pruning import KEPT_LONGER, prune_ledger
+
+KEEP = timedelta(days=90)
+
+
+@pytest.fixture
+def session(target):
+    with target.session("test") as session:
+        prepare(session, "public")
+        yield session
+
+
+@pytest.fixture
+def entry(session):
+    """Writes a row of the ledger that is so many days old."""
+
+    def write(
+        days: float, sync_type="UNCHANGED", status="SUCCESS", *, table="poles", schema="public", version=None
+    ) -> int:
+        ((number,),) = session.execute(
+            "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, status, version, started_at)"
+            " VALUES (%s, %s, %s, %s, %s, now() - %s * interval '1 day') RETURNING sync_id",
+            [table, schema, sync_type, status, version, days],
+        )  # fmt: skip
+        return number
+
+    return write
+
+
+def left(session) -> list[int]:
+    return [number for (number,) in session.execute("SELECT sync_id FROM postgres_sync.sync_status ORDER BY 1")]
+
+
+def test_what_is_older_than_that_goes(session, entry):
+    entry(91), entry(400, "DELTA")
+    stay = [entry(89), entry(1, "DELTA")]
+    assert prune_ledger(session, "public", KEEP) == 2
+    assert left(session) == stay
+    assert prune_ledger(session, "public", KEEP) == 0
+
+
+def test_failures_and_published_versions_stay_longer(session, entry):
+    entry(0), entry(0, "DELTA", "FAILED")
+    stay = left(session)
+    stay += [entry(91, "DELTA", "FAILED"), entry(91, "FULL"), entry(91, "ROLLBACK"), entry(359, "PUBLISH")]
+    entry(90 * KEPT_LONGER + 1, "DELTA", "FAILED"), entry(90 * KEPT_LONGER + 1, "FULL"), entry(400, "FULL", "RUNNING")
+    assert prune_ledger(session, "public", KEEP) == 3
+    assert left(session) == stay
+
+
+def test_the_newest_success_change_and_failure_of_each_table_stay_for_ever(session, entry):
+    entry(4000), entry(4000, "DELTA"), entry(4000, "DELTA", "FAILED"), entry(4000, table="masts")
+    stay = [entry(3000), entry(3500, "DELTA"), entry(3700, "DELTA", "FAILED"), entry(3000, table="masts")]
+    assert prune_ledger(session, "public", KEEP) == 4
+    assert left(session) == stay
+
+
+def test_the_runs_of_a_version_that_can_be_rolled_back_to_stay(target, session, entry, tmp_path):
+    loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
+    kept = [loader.load(made_up(), rows(2)).version, loader.load(made_up(), rows(3)).version]
+    session.execute("UPDATE postgres_sync.sync_status SET started_at = now() - interval '10 years'")
+    entry(400, "FULL", version="gone by now"), entry(0, "FULL")
+    assert prune_ledger(session, "public", KEEP) == 1
+    (found,) = zip(*session.execute("SELECT version FROM postgres_sync.sync_status ORDER BY sync_id"), strict=True)
+    assert found == (*kept, None)
+
+
+def test_a_run_under_way_stays(session, entry):
+    number = entry(5000, "FULL", "RUNNING")
+    session.execute(
+        "UPDATE postgres_sync.sync_status SET backend_pid = pid, backend_start = session.backend_start"
+        " FROM pg_stat_activity AS session WHERE pid = pg_backend_pid()"
+    )
+    assert prune_ledger(session, "public", KEEP) == 0
+    assert left(session) == [number]
+
+
+def test_another_schemas_rows_are_its_own(session, entry):
+    stay = [entry(200, schema="gis"), entry(100, schema="gis"), entry(0)]
+    entry(200)
+    assert prune_ledger(session, "public", KEEP) == 1
+    assert left(session) == stay
+
+
+def test_in_batches(session, entry):
+    for day in range(100, 125):
+        entry(day)
+    entry(0)
+    assert prune_ledger(session, "public", KEEP, batch=10) == 25
+    assert len(left(session)) == 1
+
+
+def test_a_stop_request_is_heard_between_batches(session, entry):
+    entry(100), entry(0)
+    stop = Stop()
+    stop.request()
+    with pytest.raises(LayerError, match="Stopped on request"):
+        prune_ledger(session, "public", KEEP, stop=stop)
