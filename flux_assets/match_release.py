@@ -155,14 +155,14 @@ def _another_file(desk: _Desk, version: Version, file: ReleaseFile) -> AuditResu
     return _result("WARN", _origin(version) | now, said=_ANOTHER_FILE.format(file.address))
 
 
-_DIFFERS = "It is not: somebody changed the table. Load it with force: true to have the file's rows back."
+_DIFFERS = "Not so: somebody changed the table. Load it with force: true to have the file's rows back."
 _OTHER_COLUMNS = (
-    "Its columns are not the declared ones, so its rows were not compared. Load the layer, with accept_schema_change:"
-    " true where it asks for that."
+    "Not so: its columns are not the declared ones, and its rows were not compared. Load the layer, with"
+    " accept_schema_change: true where it asks for that."
 )
 _ANOTHER_FILE = (
-    "{} is another file by now, so the rows were not compared. Load the layer, or set FLUX_RELEASE to the release that"
-    " it was loaded from."
+    "Unknown: {} is another file by now, so the rows were not compared. Load the layer, or set FLUX_RELEASE to the"
+    " release that it was loaded from."
 )
 
 
