@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -83,10 +83,17 @@ def cluster() -> Cluster:
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[str]:
     """The name of a fresh database with PostGIS, roles and rights as in production; dropped afterwards."""
+    with fresh_database(cluster) as name:
+        yield name
+
+
+@contextmanager
+def fresh_database(cluster: Cluster, template: str = TEMPLATE) -> Iterator[str]:
+    """A database like the template, for as long as the block lasts."""
     name = f"test_{uuid4().hex[:12]}"
     with cluster.admin_session() as admin:
         create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-        admin.execute(create.format(*map(psql.Identifier, (name, TEMPLATE, OWNER))))
+        admin.execute(create.format(*map(psql.Identifier, (name, template, OWNER))))
     yield name
     with cluster.admin_session() as admin:
         admin.execute(psql.SQL("DROP DATABASE {} (FORCE)").format(psql.Identifier(name)))

@@ -40,7 +40,7 @@ SELECT relid::oid FROM pg_partition_tree(%(oid)s) WHERE isleaf
 UNION SELECT oid FROM pg_class WHERE oid = %(oid)s AND relkind <> 'p'
 """
 _WITHOUT_STATISTICS = """
-SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = ANY (%s::oid[]) AND NOT EXISTS (
     SELECT FROM pg_stats WHERE schemaname = n.nspname AND tablename = c.relname AND attname = %s) ORDER BY 1
 """
@@ -137,8 +137,10 @@ def _unknown(case: Case, column: sa.Column[object], oids: list[int]) -> Iterator
         names = [case.layer.schema, case.layer.name, column.name]
         row = case.connection.execute("SELECT ST_EstimatedExtent(%s, %s, %s)::text", names).fetchone()
         said = None if row and row[0] else "gives nothing"
-    except psycopg.errors.InternalError_ as error:  # of an index on the parent of partitions
-        said = f"fails: {error.diag.message_primary}"
+    except psycopg.DatabaseError as error:
+        if case.connection.closed:
+            raise
+        said = f"fails: {error.diag.message_primary}"  # as it does where the parent of partitions has a GiST index
     if said:
         yield f"ST_EstimatedExtent of {column.name} {said}"
 

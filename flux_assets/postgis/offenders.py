@@ -49,7 +49,7 @@ def key_text(case: Case) -> sql.Composed:
     """The row's key as text; a table without one is named by its first two columns."""
     columns = case.layer.table.key or case.layer.table.column_names[:2]
     parts = sql.SQL(", ").join(sql.Identifier("t", name) for name in columns)
-    return sql.SQL("concat_ws(' ', {})").format(parts)
+    return sql.SQL("nullif(concat_ws(' ', {}), '')").format(parts)
 
 
 def _listing(case: Case, rules: Sequence[Rule]) -> str:
