@@ -21,7 +21,8 @@ from flux_assets.spec import DynamicTable
 
 if TYPE_CHECKING:
     from flux_assets.release.source import Release
-    from flux_assets.sync import Family, OpenSource
+    from flux_assets.sync import Family
+    from flux_assets.sync_source import OpenSource
     from flux_assets.warehouse.account import Account
     from flux_assets.warehouse.overrides import Overrides
     from flux_assets.warehouse.source import Source

@@ -7,15 +7,14 @@ Here: the order of the steps. Not here: how a step is done (sync_write.py, wareh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import psycopg
 
 from flux_assets.clock import Clock
-from flux_assets.errors import FluxError, SyncError, WarehouseError
+from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
@@ -26,14 +25,12 @@ from flux_assets.postgis.locking import Patience, holder
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import Before
-from flux_assets.snapshot import take
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_result import SyncOptions, SyncResult, TableSync
-from flux_assets.sync_work import NOTHING_CHANGED, SAME_ROWS, Work
+from flux_assets.sync_source import OpenSource, SourceSide
+from flux_assets.sync_work import Work
 from flux_assets.sync_write import Desk, write
-from flux_assets.warehouse.source import Source
 
-OpenSource = Callable[[], AbstractContextManager[Source]]
 _LOCK_PATIENCE_SECONDS = 30
 
 
@@ -59,13 +56,15 @@ def sync_tables(
     result carries the error. Raises TargetError or SettingError when there is no database to sync into.
     """
     clock = Clock()
-    with _session(target, options) as session:
+    asked = [table for table in family.tables if table.name in wanted]
+    with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
         with clock.timed("gate"):
             if not _admitted(session, target.schema):
                 return SyncResult(busy=_busy(session, target.schema))
+            source.admit()
         sync = _Sync(
-            wanted=wanted, family=family, open_source=open_source, target=target, session=session, options=options,
-            log=log, clock=clock,
+            wanted=wanted, family=family, source=source, target=target, session=session, options=options, log=log,
+            clock=clock,
         )  # fmt: skip
         return sync.run()
 
@@ -132,7 +131,7 @@ class _Sync:
         *,
         wanted: Collection[str],
         family: Family,
-        open_source: OpenSource,
+        source: SourceSide,
         target: Target,
         session: psycopg.Connection,
         options: SyncOptions,
@@ -142,7 +141,7 @@ class _Sync:
         self._lives = [LiveTable(target.schema, table) for table in family.tables]
         self._wanted = [live for live in self._lives if live.name in wanted]
         self._configuration = family.configuration
-        self._open_source = open_source
+        self._source = source
         self._target = target
         self._session = session
         self._options = options
@@ -191,31 +190,26 @@ class _Sync:
 
     def _sync(self, before: Before) -> None:
         wanted = [work for work in self._works if work.entry]
-        with ExitStack() as stack:
-            with self._clock.timed("connect"):
-                source = stack.enter_context(self._open_source())
-            stack.callback(_free, wanted)
-            # A source that cannot be read as of an instant has to be read whole again when its session is lost.
-            self._instant = source.retrying(lambda: self._read_all(wanted, source))
-            desk = Desk(
-                session=self._session, options=self._options, log=self._log, present=before.shapes.keys(),
-                clock=self._clock,
-            )  # fmt: skip
-            self._visible = write(desk, self._works, self._instant, partial(_existing, source, self._instant))
+        self._source.choose(lambda tokens: [work.name for work in wanted if self._reason(work, tokens)])
+        found = self._source.found()
+        self._instant = found.instant
+        for work in wanted:
+            if reason := self._reason(work, found.tokens):
+                work.receive(reason, found.tokens.get(work.name), found.taken[work.name])
+            else:
+                work.leave(found.tokens[work.name])
+        desk = Desk(
+            session=self._session, options=self._options, log=self._log, present=before.shapes.keys(),
+            clock=self._clock,
+        )  # fmt: skip
+        self._visible = write(desk, self._works, found.instant, self._existing)
 
-    def _read_all(self, wanted: Sequence[Work], source: Source) -> datetime:
-        """Read what the gate lets through, as of the instant that is returned."""
-        for work in wanted:
-            work.restart()
-        with self._clock.timed("gate"):
-            instant = source.instant()
-            _decide(wanted, source, force=self._options.force)
-        for work in wanted:
-            self._options.stop.check()
-            if work.step == "waiting":
-                with work.clock.timed("read"):
-                    _read(work, source, instant)
-        return instant
+    def _reason(self, work: Work, tokens: Mapping[str, str]) -> str | None:
+        """The gate: why a table has to be read, when it has to."""
+        return work.reason(tokens.get(work.name), force=self._options.force)
+
+    def _existing(self, work: Work, keys: Sequence[tuple[object, ...]]) -> int:
+        return self._source.existing(work.live.table, keys)
 
     def _fail_all(self, error: BaseException) -> None:
         """Nothing was written for any table."""
@@ -261,46 +255,6 @@ def _origins(live: LiveTable, before: Before, family: Collection[str]) -> dict[s
     """Versions of the static tables that columns are derived from: None where a table is not there."""
     static = [name for name in live.table.origins if name not in family]
     return {name: before.versions.get(name, "of others") if name in before.shapes else None for name in static}
-
-
-def _decide(works: Sequence[Work], source: Source, *, force: bool) -> None:
-    """The gate: tables that need not be read are done."""
-    tokens = source.tokens([work.live.table for work in works]) or {}
-    for work in works:
-        work.token = tokens.get(work.name)
-        reason = work.reason(work.token, force=force)
-        work.gate = reason or NOTHING_CHANGED
-        work.rows = work.before
-        if reason is None:
-            work.step = "unchanged"
-
-
-def _read(work: Work, source: Source, instant: datetime) -> None:
-    """Read one table. A source that cannot be read fails it alone; a fault that passes is raised."""
-    try:
-        mapping = source.mapping(work.live.table)
-        work.missing = mapping.missing
-        work.snapshot = take(source.rows(mapping, instant))
-    except FluxError as error:
-        if isinstance(error, WarehouseError) and error.curable:
-            raise
-        work.fail(error)
-    else:
-        same = work.is_same(work.snapshot)
-        work.step, work.gate = ("unchanged", SAME_ROWS) if same else ("read", work.gate)
-
-
-def _free(works: Sequence[Work]) -> None:
-    """Give the memory and files of what was read back."""
-    for work in works:
-        if work.snapshot is not None:
-            work.snapshot.spool.close()
-
-
-def _existing(source: Source, instant: datetime, work: Work, keys: Sequence[tuple[object, ...]]) -> int:
-    """How many of these keys the source still holds, whatever their state."""
-    mapping = source.mapping(work.live.table)
-    return len(source.retrying(lambda: source.existing(mapping, keys, instant)))
 
 
 def _record(session: psycopg.Connection, failed: Mapping[int, FluxError]) -> None:

@@ -21,6 +21,7 @@ from flux_assets.postgis.sync_gate import LastSync, Standing
 from flux_assets.postgis.sync_state import Seen
 from flux_assets.snapshot import Snapshot
 from flux_assets.sync_result import TableSync
+from flux_assets.sync_source import Taken
 
 SAME_ROWS = "the source's rows are the same"
 NOTHING_CHANGED = "nothing changed"
@@ -71,11 +72,21 @@ class Work:
         """Whether any row of the table was written."""
         return bool(self.difference.rows or self.refreshed)
 
-    def restart(self) -> None:
-        """As before anything was read; a table that cannot be synced for a reason of the target stays failed."""
-        if self.snapshot is not None:
-            self.snapshot.spool.close()
-        self.step, self.error, self.snapshot = "waiting", None, None
+    def leave(self, token: str) -> None:
+        """The gate stays closed: all that the last sync left still holds."""
+        self.token, self.gate, self.rows, self.step = token, NOTHING_CHANGED, self.before, "unchanged"
+
+    def receive(self, reason: str, token: str | None, taken: Taken) -> None:
+        """The gate was open for this reason, and the table was read, or could not be."""
+        self.token, self.gate, self.rows = token, reason, self.before
+        self.snapshot, self.missing = taken.snapshot, taken.missing
+        self.clock = taken.clock
+        if taken.error is not None:
+            self.fail(taken.error)
+        elif taken.snapshot is not None and self.is_same(taken.snapshot):
+            self.step, self.gate = "unchanged", SAME_ROWS
+        else:
+            self.step = "read"
 
     def fail(self, error: FluxError) -> None:
         """The table stays as it was."""

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from synced import SOURCE, Utility, source_database
 
 from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.embedded.stand_in import null_times
+from flux_assets.embedded.stand_in import described, null_times
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
@@ -131,6 +131,7 @@ def reader_sql(target: Target) -> Iterator[Sql]:
 def source_server() -> Iterator[Account]:
     """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
     null_times.mend()
+    described.mend()
     with fakesnow.server() as where:
         yield Account(
             account="fakesnow", user="fake", password=SecretStr("snow"), host=where["host"], port=where["port"],

@@ -17,6 +17,7 @@ import duckdb
 import pytest
 import sample_cities
 import snowflake.connector
+from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
 from flux_assets.embedded.source import snowflake_account
@@ -52,6 +53,22 @@ def keep_seven(connection: snowflake.connector.SnowflakeConnection) -> None:
 def kept(stand_in: StandIn) -> list[tuple]:
     with connect(stand_in) as connection:
         return run(connection, f"SELECT N, T FROM {KEPT}")
+
+
+def test_columns_are_told_by_the_result(stand_in: StandIn) -> None:
+    """In their own case and type, also where an alias differs from the column in case alone."""
+    name = f"D{uuid4().hex[:8].upper()}"
+    with connect(stand_in) as connection:
+        run(connection, f"CREATE DATABASE {name}", f"CREATE SCHEMA {name}.S")
+        run(connection, f"CREATE TABLE {name}.S.T (N NUMBER(10,2), T TIMESTAMP_NTZ, F FLOAT, S VARCHAR, D DATE)")
+        cursor = connection.cursor().execute(f'SELECT N AS "n", T, F, S, D, NULL AS X FROM {name}.S.T')
+        assert [(c.name, FIELD_ID_TO_NAME[c.type_code], c.scale) for c in cursor.description] == [
+            ("n", "FIXED", 2), ("T", "TIMESTAMP_NTZ", 9), ("F", "REAL", None), ("S", "TEXT", None), ("D", "DATE", None),
+            ("X", "TEXT", None),
+        ]  # fmt: skip
+        connection.cursor().execute("SELECT 1 AS ONE")
+        again = connection.cursor().execute(f"SELECT * FROM TABLE(RESULT_SCAN('{cursor.sfqid}'))")
+        assert [column.name.upper() for column in again.description] == ["N", "T", "F", "S", "D", "X"]
 
 
 def process_of(stand_in: StandIn) -> int:
@@ -227,6 +244,33 @@ def test_the_transaction_of_a_client_that_is_gone_is_undone() -> None:
     assert idle.execute("SELECT n FROM t").fetchall() == [(3,)]
     door._sweep(3601.0)
     assert not sessions
+
+
+def test_an_idle_session_is_asked_once_for_its_transaction() -> None:
+    """Connectors never sign out of the stand-in, and every sign-in sweeps."""
+
+    class Asked(Session):
+        asked = 0
+
+        def begin(self) -> None:
+            self.asked += 1
+
+        def rollback(self) -> None:
+            pass
+
+        _duck_conn = property(lambda self: self, lambda self, connection: None)
+
+    asked = Asked(duckdb.connect())
+    door = Door(inside=nobody, sessions={"idle": asked}, password="", folder="")
+    for now in (0.0, 31.0, 40.0, 50.0):
+        door._sweep(now)
+    assert asked.asked == 1
+    asyncio.run(
+        door({"type": "http", "path": "/x", "headers": [(b"authorization", b'Snowflake Token="idle"')]}, nobody, nobody)
+    )
+    door._seen["idle"] = 60.0
+    door._sweep(100.0)
+    assert asked.asked == 2, "it was heard of again"
 
 
 def test_a_session_that_is_being_answered_is_not_idle() -> None:

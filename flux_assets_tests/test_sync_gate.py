@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from conftest import Sql
 from synced import FAULTS, Utility
 
 from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.sync_gate import mark_of
+from flux_assets.postgis.sync_gate import mark_of, sync_lock
 from flux_assets.spec import DynamicTable
 from flux_assets.warehouse.source import Source
 
@@ -25,6 +26,7 @@ class Told(Utility):
 
     tokens: dict[str, str]
     asked: list[str]
+    after_tokens: str = ""
 
     @contextmanager
     def source(self) -> Iterator[Source]:
@@ -36,7 +38,11 @@ class Told(Utility):
                 return mapped(table)
 
             def tokens(tables: Sequence[DynamicTable]) -> dict[str, str]:
-                return {table.name: self.tokens[table.name] for table in tables}
+                found = {table.name: self.tokens[table.name] for table in tables}
+                if self.after_tokens:
+                    self.tell(self.after_tokens)
+                    self.tokens["faults"] += "+"
+                return found
 
             source.mapping, source.tokens = mapping, tokens
             yield source
@@ -117,3 +123,20 @@ def test_whatever_is_not_as_it_was_left_opens_the_gate(told: Told, sql: Sql, hap
 def test_asking_for_it_opens_the_gate(told: Told) -> None:
     assert told.synced(force=True)["faults"].gate == "asked for"
     assert set(told.asked) == {"faults", "feeders"}
+
+
+def test_what_changes_between_the_token_and_the_instant_is_not_lost(told: Told, sql: Sql) -> None:
+    told.after_tokens = "UPDATE FAULTS SET HOMES = 8"
+    told.tokens["faults"] = "2"
+    assert gates(told)["faults"] == "the source changed"
+    told.after_tokens = ""
+    gates(told)
+    assert sql("SELECT homes FROM faults") == [(8,)]
+    assert gates(told)["faults"] == "nothing changed"
+
+
+def test_who_loses_the_lock_reads_nothing(told: Told) -> None:
+    with psycopg.connect(told.target.conninfo) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock("public")])
+        assert told.sync(force=True).busy is not None
+    assert told.asked == []

@@ -39,6 +39,8 @@ class Door:
     password: str
     folder: str
     _seen: dict[str, float] = field(default_factory=dict)
+    # Sessions found outside of a transaction since they were last heard of: they cannot have begun one.
+    _at_rest: set[str] = field(default_factory=set)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,16 +76,25 @@ class Door:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 # Snowflake Token="…"
-                self._seen[value.decode(errors="replace")[17:-1]] = seen
+                token = value.decode(errors="replace")[17:-1]
+                self._seen[token] = seen
+                self._at_rest.discard(token)
 
     def _sweep(self, now: float) -> None:
         """Drop sessions whose clients are gone; DuckDB undoes the transaction that one was in."""
         for token, session in list(self.sessions.items()):
             idle = now - self._seen.setdefault(token, now)
-            if idle > _IDLE_SECONDS or (idle > _IDLE_IN_TRANSACTION_SECONDS and _in_transaction(session)):
+            if idle > _IDLE_SECONDS or (idle > _IDLE_IN_TRANSACTION_SECONDS and self._holds_a_transaction(token)):
                 session.close()
                 del self.sessions[token]
         self._seen = {token: seen for token, seen in self._seen.items() if token in self.sessions}
+        self._at_rest &= self.sessions.keys()
+
+    def _holds_a_transaction(self, token: str) -> bool:
+        """Asked once of each idle session: the connector never signs out, and every sign-in would ask all of them."""
+        if token not in self._at_rest and not _in_transaction(self.sessions[token]):
+            self._at_rest.add(token)
+        return token not in self._at_rest
 
 
 def _in_transaction(session: Any) -> bool:  # noqa: ANN401 - fakesnow's connection, imported by the daemon alone
