@@ -20,6 +20,7 @@ from flux_assets.alerting import store
 from flux_assets.alerting.delivery import Told
 from flux_assets.alerting.incident import Incident, decided
 from flux_assets.alerting.muting import Mutes, mutes
+from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.webhook import Webhook
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.embedded.target import postgis_target
@@ -46,9 +47,9 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
             seen = look(session, watch, dagster)
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
     except (FluxError, psycopg.Error) as error:
-        now = datetime.now(UTC)
-        away = decided([], [target_fault(error, watch, now)], {"target"}, now)
-        return [Problem(incident, muted=False) for incident in away]
+        now, file = datetime.now(UTC), IncidentFile(settings.flux_home)
+        away = decided(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
+        return [Problem(incident, muted=file.mutes().cover(())) for incident in away if not incident.resolved_at]
     found = decided([], seen.observed, seen.watched, seen.now)
     listed = [Problem(incident, muted=muted.cover(incident.failing)) for incident in found]
     return sorted(listed, key=lambda problem: (problem.muted, problem.incident.since))

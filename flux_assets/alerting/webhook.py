@@ -7,6 +7,7 @@ trying again, which is the next round's (delivery.py).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from threading import Thread, current_thread
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _THREAD = "flux_assets alert"
 _CHECK = "Check FLUX_ALERT_URL; the message is sent again."
-_MOST_TOLD = 120
+_MOST_READ, _MOST_TOLD = 4096, 120
 _REMEDIES = {
     400: "Check FLUX_ALERT_FORMAT: the receiver does not understand what it is sent.",
     401: _CHECK, 403: _CHECK, 404: _CHECK, 410: _CHECK,
@@ -90,11 +91,17 @@ class Webhook:
         """What a receiver says in plain text is short and to the point: `invalid_payload`, `no_service`."""
         if not response.headers.get("Content-Type", "").startswith("text/plain"):
             return ""
-        text = " ".join(response.raw.read(_MOST_TOLD, decode_content=True).decode(errors="replace").split())
-        parts = urlsplit(self._url.get_secret_value())
-        for secret in filter(None, (parts.geturl(), parts.query, parts.path.strip("/"), parts.password)):
+        text = " ".join(response.raw.read(_MOST_READ, decode_content=True).decode(errors="replace").split())
+        for secret in _pieces(self._url.get_secret_value()):
             text = text.replace(secret, HIDDEN)
-        return f": {text.rstrip('.')}" if text else ""
+        return f": {text[:_MOST_TOLD].rstrip('.')}" if text else ""
+
+
+def _pieces(url: str) -> list[str]:
+    """All of an address that could give it away, the longest first; ordinary words like `api` are not worth hiding."""
+    parts = urlsplit(url)
+    pieces = {url, parts.path, parts.query, parts.password or "", *re.split(r"[/=&]", f"{parts.path}&{parts.query}")}
+    return sorted((piece for piece in pieces if len(piece) > 3), key=len, reverse=True)
 
 
 def _unreachable(what: str) -> AlertError:
