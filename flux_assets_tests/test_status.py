@@ -385,6 +385,15 @@ def test_who_looks_keeps_no_version_from_being_published(loader, target):
     assert result.outcome == "published"
 
 
+def test_who_looks_does_not_wait_for_a_table_that_is_locked(loader, target):
+    """While somebody rewrites a table is when others ask whether it can be trusted."""
+    loader.load(POLES, rows(3))
+    with target.session("rewriter") as rewriter, target.session("look") as session, rewriter.transaction():
+        rewriter.execute("LOCK TABLE poles IN ACCESS EXCLUSIVE MODE")
+        session.execute("SET lock_timeout = '1s'")
+        assert session.execute("SELECT state FROM postgres_sync.v_table_status").fetchall() == [("live",)]
+
+
 def test_a_ledger_of_an_earlier_release_is_said_to_be_one(target, sql):
     sql((Path(__file__).parent / "cases" / "ledger_revision_2.sql").read_text())
     with pytest.raises(TargetError, match="made by an earlier release"):
