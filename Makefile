@@ -1,10 +1,10 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui check bench down
+.PHONY: help setup demo test test-ui ui check bench down
 ARGS ?=
 
 help: ## list these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
 
 setup: ## install what is missing: packages in .venv, PostgreSQL with PostGIS
 	@scripts/setup.sh
@@ -14,6 +14,10 @@ demo: setup ## load the sample city into the embedded PostGIS and show what is t
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
 	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
+
+test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
+	@scripts/install_chromium.sh
+	@scripts/isolated.sh .venv/bin/pytest ui_tests $(ARGS)
 
 ui: setup ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
 	@scripts/ui.sh
