@@ -6,7 +6,6 @@ Here: what it takes from Dagster and gives to it, and how long it waits for an a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -16,6 +15,7 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._time import get_current_timestamp
 
 from flux_assets.automation import load_static_layers
 from flux_assets.errors import FluxError
@@ -85,7 +85,7 @@ def _looked(
         return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix that is to be watched."
 
     def work() -> News:
-        release, now = layer_release(settings), time.time()
+        release, now = layer_release(settings), get_current_timestamp()
         return look(release, tables, Memory.read(cursor, release.address, now), loaded, now)
 
     return _patiently(work)
@@ -130,7 +130,7 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
 
 def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
     """A run that is not done and loads one of these layers, unless it is a ghost."""
-    oldest = time.time() - _RUNS_END
+    oldest = get_current_timestamp() - _RUNS_END
     for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
         run = record.dagster_run
         loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
