@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import sqlalchemy as sa
 
+from flux_assets.asset_links import table_links
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.spec import Declaration, StaticTable, type_ddl
 
@@ -30,6 +31,7 @@ def declared_metadata(table: StaticTable) -> Metadata:
         "dagster/column_schema": column_schema(table),
         "release_file": table.file_name,
         **({"references": "; ".join(references)} if references else {}),
+        **table_links(table),
     }
 
 

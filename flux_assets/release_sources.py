@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from flux_assets.asset_links import file_links
+from flux_assets.asset_metadata import column_schema
 from flux_assets.errors import FluxError
 from flux_assets.resources import ReleaseResource
 from flux_assets.spec import StaticTable
@@ -66,6 +68,7 @@ def _spec(table: StaticTable) -> dg.AssetSpec:
         group_name=GROUP,
         owners=[table.owner],
         kinds={"csv"},
+        metadata={"dagster/column_schema": column_schema(table), **file_links(table)},
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from flux_assets.spec import DynamicTable
+from flux_assets.asset_links import source_links
+from flux_assets.spec import DynamicTable, SourceColumn, type_ddl
 
 GROUP = "snowflake"
 
@@ -32,10 +33,23 @@ def _spec(table: DynamicTable) -> dg.AssetSpec:
         group_name=GROUP,
         owners=[table.owner],
         kinds={"snowflake"},
-        metadata={"columns_read": dg.MetadataValue.json(_read(table))},
+        metadata={"dagster/column_schema": _columns(table), **source_links(table)},
     )
 
 
-def _read(table: DynamicTable) -> dict[str, str]:
-    """By target column, the source columns that it may come from, the first that is there."""
-    return {column.target: " or ".join(column.names) for column in table.source_columns}
+def _columns(table: DynamicTable) -> dg.TableSchema:
+    """The columns that are read, with what each feeds. Their types are those that they become: the source's own may be
+    any that can be read as such."""
+    types = {column.name: type_ddl(column) for column in table.columns}
+    return dg.TableSchema([
+        dg.TableColumn(
+            column.names[0], types[column.target], description=_said(column),
+            constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
+        )
+        for column in table.source_columns
+    ])  # fmt: skip
+
+
+def _said(column: SourceColumn) -> str:
+    others = " or ".join(column.names[1:])
+    return f"Feeds {column.target}" + (f"; where there is none of this name, {others} does." if others else ".")

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from flux_assets.asset_links import table_links
 from flux_assets.asset_metadata import clock_metadata, column_schema
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_result import TableSync
@@ -26,6 +27,7 @@ def declared_metadata(table: DynamicTable) -> Metadata:
         "rows_taken": table.rows_taken.said if table.rows_taken else "every row",
         **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
         **({"references": "; ".join(references)} if references else {}),
+        **table_links(table),
     }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -134,7 +135,12 @@ def test_a_dynamic_asset_is_downstream_of_its_source_and_of_what_it_is_computed_
     assert graph.get(dg.AssetKey(table.name)).parent_keys == {source, *map(dg.AssetKey, table.origins)}
     node = graph.get(source)
     assert (node.group_name, node.is_external) == ("snowflake", True)
-    assert set(node.metadata["columns_read"].value) == set(table.fed)
+    columns = {column.name: column for column in node.metadata["dagster/column_schema"].columns}
+    assert columns.keys() == {column.names[0] for column in table.source_columns}
+    for column in table.source_columns:
+        shown = columns[column.names[0]]
+        assert all(name in shown.description for name in (column.target, *column.names[1:]))
+        assert ("required" in shown.constraints.other) == column.required
 
 
 @each_dynamic
@@ -147,3 +153,25 @@ def test_every_audit_of_a_dynamic_table_is_declared_as_a_check(table: DynamicTab
 
 def test_the_dynamic_tables_are_one_step():
     assert {defs.resolve_assets_def(table.name).op.name for table in dynamic_tables()} == {"sync_dynamic_tables"}
+
+
+@pytest.mark.parametrize("key", sorted(graph.get_all_asset_keys()), ids=lambda key: key.to_user_string())
+def test_every_asset_says_what_it_is_whose_it_is_and_where_to_look(key: dg.AssetKey):
+    node = graph.get(key)
+    assert node.description
+    assert node.description.endswith(".")
+    assert node.owners
+    assert node.kinds
+    assert node.group_name != "default"
+    assert all(column.description and column.type for column in node.metadata["dagster/column_schema"].columns)
+    assert len(node.metadata["dagster/column_schema"].columns) > 3
+    assert key.path[-1] in node.metadata["sql"].value.lower()
+    references = node.metadata["dagster/code_references"].code_references
+    assert [reference.label.split("/")[0] for reference in references] == ["the declaration", "docs"]
+    assert all(Path(reference.file_path).is_file() for reference in references)
+
+
+@pytest.mark.parametrize("key", sorted(graph.get_all_asset_keys()), ids=lambda key: key.to_user_string())
+def test_the_sql_of_an_asset_is_shown_in_place(key: dg.AssetKey):
+    """Dagster puts Markdown from 1,000 characters on behind a click."""
+    assert len(graph.get(key).metadata["sql"].value) < 1000

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
-from flux_assets.spec import DynamicTable, StaticTable, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
 
 
 @cache
@@ -32,6 +33,13 @@ def dynamic_tables() -> tuple[DynamicTable, ...]:
 def grounds() -> tuple[StaticTable, ...]:
     """The layers that lie behind the previews of others, the first lowest: areas below lines."""
     return tuple(sorted((table for table in static_tables() if table.ground), key=_is_linear))
+
+
+def declared_in(table: Declaration) -> Path | None:
+    """The file that declares a table; None for one that is not declared here."""
+    modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+    found = next((module for module in modules if module.TABLE is table), None)
+    return Path(str(found.__file__)) if found else None
 
 
 def _is_linear(table: StaticTable) -> bool:
