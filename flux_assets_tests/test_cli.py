@@ -197,6 +197,8 @@ def test_rollback_publishes_the_earlier_version_and_tells_dagster(two_versions, 
     assert told.tags["dagster/data_version"] == two_versions[0]
     assert told.tags["dagster/code_version"] == f"made with {two_versions[0][:3]}"
     assert (told.metadata["outcome"].value, told.metadata["preview"].value) == ("rolled back", "map")
+    ((published_at,),) = sql("SELECT published_at FROM postgres_sync.layer_versions WHERE current")
+    assert told.metadata["published_at"].value == published_at.timestamp()
 
 
 def test_rollback_to_a_named_version_and_back(two_versions, sql):

@@ -118,11 +118,13 @@ COMMENT ON COLUMN postgres_sync.tables.place IS 'Where the table stands in lists
 COMMENT ON COLUMN postgres_sync.tables.late_after IS 'How old the picture that a dynamic table gives of its source may become.';
 COMMENT ON COLUMN postgres_sync.tables.still_after IS 'For how long the source of a dynamic table may stand still without being worth a look.';
 
--- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them.
+-- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them. A replica
+-- knows nothing of the sessions of its primary: there a run counts as alive until its row says otherwise.
 CREATE OR REPLACE FUNCTION postgres_sync.is_alive(process integer, begun timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = process AND coalesce(backend_start, begun) = begun)
+    SELECT pg_is_in_recovery()
+        OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = process AND coalesce(backend_start, begun) = begun)
 $$;
 COMMENT ON FUNCTION postgres_sync.is_alive IS 'Whether the server process that a row of the ledger names is still the one that wrote it.';
 
