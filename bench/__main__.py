@@ -15,8 +15,10 @@ from rich.console import Console
 
 from bench import (
     buildings,
+    checks,
     growth,
     machine,
+    matching,
     peers,
     readers,
     sync_dlt,
@@ -31,7 +33,7 @@ from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
-from flux_assets.tables import static_tables
+from flux_assets.tables import dynamic_tables, static_tables
 
 EXPERIMENTS = (
     "buildings",
@@ -41,12 +43,14 @@ EXPERIMENTS = (
     "memory",
     "linear",
     "publish",
+    "matching",
     "peers",
     "sync",
     "sync-readers",
     "sync-wal",
     "sync-memory",
     "sync-dlt",
+    "checks",
 )
 LAYER = "building_footprints"
 
@@ -114,12 +118,14 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "memory": lambda: growth.memory(place, table, sizes(), 2),
         "linear": lambda: growth.linear(place, table, sizes(), wanted.pairs),
         "publish": lambda: readers.measure(place, table, city(), wanted.publishes),
+        "matching": lambda: matching.measure(place, table, city(), min(wanted.pairs, 3)),
         "peers": lambda: peers.measure(place, table, city(), min(wanted.pairs, 3)),
         "sync": lambda: sync_speed.measure(place, wanted.pairs, quick=wanted.quick),
         "sync-readers": lambda: sync_readers.measure(place, rows, wanted.publishes),
         "sync-wal": lambda: sync_wal.measure(place, rows, wanted.pairs),
         "sync-memory": lambda: sync_memory.measure(place, rows * 10),
         "sync-dlt": lambda: sync_dlt.measure(place, rows, min(wanted.pairs, 3)),
+        "checks": lambda: checks.measure(place, static_tables(), dynamic_tables(), city(), min(wanted.pairs, 3)),
     }
 
 
