@@ -17,6 +17,7 @@ from flux_assets.match_schedules import (
     dynamic_tables_match_schedule,
     static_layers_match_schedule,
 )
+from flux_assets.release_sensor import release_sensor
 from flux_assets.release_sources import release_sources
 from flux_assets.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.snowflake_sources import snowflake_sources
@@ -46,7 +47,7 @@ defs = dg.Definitions(
         static_layers_match_schedule,
         dynamic_tables_match_schedule,
     ],
-    sensors=[alert_sensor],
+    sensors=[release_sensor, alert_sensor],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )
