@@ -38,13 +38,12 @@ WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_time
 
 def audits(table: Declaration) -> Iterator[Audit]:
     """The audit of a table's own runs."""
-    grave = "ERROR when all failed" if isinstance(table, DynamicTable) else "what is published stays as it was"
+    claim = f"Of the last hour's runs not more than {SHARE:.0%} failed (WARN, from {FEWEST} failures on)"
+    grave = f"; nor all (ERROR, from {FEWEST_OF_ALL} on)" if isinstance(table, DynamicTable) else ""
     yield Audit(
         name="recent_failures",
         severity="WARN",
-        description=(
-            f"Of the runs of the last hour not more than {SHARE:.0%} failed, or fewer than {FEWEST}; {grave}."
-        ),
+        description=f"{claim}{grave}.",
         judge=_recent_failures,
     )
 

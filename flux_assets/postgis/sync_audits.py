@@ -56,7 +56,12 @@ def refusal(table: DynamicTable, name: str, said: str, numbers: Numbers | None =
 
 
 def _own(table: DynamicTable) -> Iterator[Audit]:
-    yield _audit("columns", "WARN", "The source has all columns that rows are filled from.", _columns)
+    yield _audit(
+        "columns",
+        "WARN",
+        "The source has all columns that rows are filled from; ERROR when it cannot be read.",
+        _columns,
+    )
     yield _audit(
         "row_count",
         "ERROR",
