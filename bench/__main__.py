@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import (
     buildings,
     checks,
+    event_log,
     growth,
     machine,
     matching,
@@ -51,6 +52,7 @@ EXPERIMENTS = (
     "sync-memory",
     "sync-dlt",
     "checks",
+    "event-log",
 )
 LAYER = "building_footprints"
 
@@ -125,6 +127,7 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "sync-wal": lambda: sync_wal.measure(place, rows, wanted.pairs),
         "sync-memory": lambda: sync_memory.measure(place, rows * 10),
         "sync-dlt": lambda: sync_dlt.measure(place, rows, min(wanted.pairs, 3)),
+        "event-log": lambda: event_log.measure(place, *((60, 20) if wanted.quick else (1000, event_log.DAY))),
         "checks": lambda: checks.measure(place, static_tables(), dynamic_tables(), city(), min(wanted.pairs, 3)),
     }
 

@@ -2,30 +2,39 @@
 
 Here: the job, its schedule, and the order of its work. Not here: what is removed (upkeep/, postgis/pruning.py).
 
-Annotations are evaluated here: Dagster reads them.
+Annotations are evaluated here: Dagster reads resources from them.
 """
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from flux_assets.assets import LayerFailure
+from flux_assets.errors import FluxError
+from flux_assets.executor import stop_of
+from flux_assets.resources import PostgisResource
 from flux_assets.settings import Settings, load_settings
 
 TIME_LIMIT = timedelta(hours=2)
 _RULE = (
     "The newest FLUX_KEEP_RUNS runs of each job stay, all of the last FLUX_KEEP_RUNS_FOR, failed ones of the last"
-    " FLUX_KEEP_FAILURES_FOR, and whatever holds the latest record of a table or check."
+    " FLUX_KEEP_FAILURES_FOR, and whatever holds the latest record of a table or check; of the ledger, the rows of the"
+    " last FLUX_KEEP_LEDGER_FOR, failures and published versions longer."
 )
 
 
-@dg.op(description=f"Removes old runs, ticks and files. {_RULE}")
-def prune(context: dg.OpExecutionContext) -> None:
+@dg.op(description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
+def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
     """Dagster's own history first: it needs nothing but Dagster's storage."""
     prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
+    try:
+        _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
+    except FluxError as error:
+        raise LayerFailure(error) from None
 
 
 @dg.job(
-    description=f"Removes what nobody needs any more of runs, ticks, check evaluations and files. {_RULE}",
+    description=f"Removes what nobody needs any more of runs, ticks, check evaluations, files and the ledger. {_RULE}",
     executor_def=dg.in_process_executor,
     tags={dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "upkeep"},
 )
@@ -76,3 +85,13 @@ def _unknown(revision: str | None) -> str:
         f"Dagster's storage has schema revision {revision}, which is not one that is known here: check evaluations"
         " and events of no run stay. Use a version of flux_assets that was made for this Dagster."
     )
+
+
+def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
+    from flux_assets.postgis.prerequisites import prepare
+    from flux_assets.postgis.pruning import prune_ledger
+
+    target, stop = postgis.target(), stop_of(context.run.run_id)
+    with target.session("prune the ledger", stop) as session:
+        prepare(session, target.schema)
+        context.log.info(f"Removed: {prune_ledger(session, target.schema, keep, stop=stop):,} rows of the ledger")

@@ -31,6 +31,8 @@ from dagster._core.test_utils import create_run_for_test
 from running import QUIET, Run, run_job
 
 from flux_assets.maintenance import prune_dagster, prune_history, prune_history_schedule
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets.resources import PostgisResource
 from flux_assets.settings import load_settings
 from flux_assets.upkeep import runs, tables
 from flux_assets.upkeep.files import remove_files
@@ -349,14 +351,40 @@ def test_links_are_not_followed(folder, tmp_path):
     assert outside.exists()
 
 
-def test_the_job_prunes_and_says_what(instance):
+pruning = dg.Definitions(jobs=[prune_history], resources={"postgis": PostgisResource()}).resolve_job_def(
+    "prune_history"
+)
+
+
+def test_the_job_prunes_both_histories_and_says_what(instance, target, sql, monkeypatch):
+    """Here the ledger lies in the same database; the job finds each through its own setting."""
+    monkeypatch.setenv("FLUX_POSTGRES_URL", os.environ["DAGSTER_POSTGRES_URL"])
+    load_settings.cache_clear()
+    with target.session("test") as session:
+        prepare(session, "public")
+    sql(
+        "INSERT INTO postgres_sync.sync_status (layer_name, sync_type, status, started_at)"
+        " SELECT 'poles', 'UNCHANGED', 'SUCCESS', now() - days * interval '1 day'"
+        " FROM unnest(ARRAY[1, 80, 100, 200]) AS days"
+    )
     ran(instance, "tick", 4)
-    run = run_job(prune_history, instance)
+    run = run_job(pruning, instance)
     assert run.succeeded
     told = " ".join(run.lines())
-    assert "2 runs" in told
-    assert "2 check evaluations" in told
-    assert "MB" in told
+    for said in ("2 runs", "2 check evaluations", "MB", "2 rows of the ledger"):
+        assert said in told
+    assert sql("SELECT count(*) FROM postgres_sync.sync_status") == [(2,)]
+
+
+def test_without_the_target_dagsters_own_history_is_pruned_all_the_same(instance, monkeypatch):
+    monkeypatch.setenv("FLUX_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
+    load_settings.cache_clear()
+    ran(instance, "tick", 4)
+    run = run_job(pruning, instance)
+    assert not run.succeeded
+    assert "127.0.0.1" in run.failure("prune")
+    assert "Stack Trace" not in run.failure("prune")
+    assert len(instance.get_runs(dg.RunsFilter(job_name="tick"))) == 2
 
 
 def test_the_schedule_is_nightly_and_created_stopped():
