@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,20 @@ class Browser:
     def click(self, text: str) -> None:
         """Click what says the text, whatever it is."""
         self.see(text).click()
+
+    def show(self, text: str) -> None:
+        """Scroll until what says the text is at the window's upper edge."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'start'})", self.see(text))
+
+    def settle(self) -> None:
+        """Wait until two pictures in a row are the same, or the page has had its time: figures count seconds."""
+        last = b""
+        for _ in range(10):
+            time.sleep(0.5)
+            now = self.driver.get_screenshot_as_png()
+            if now == last:
+                return
+            last = now
 
     def follow(self, text: str) -> None:
         """Open what a link leads to; it may be on its way across the window, or out of it again."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from browser import Browser
-from conftest import Place
+from opened import Place
 
 LAYER = "grid_power_lines"
 

@@ -1,0 +1,94 @@
+"""Take docs/ui/*.png: `PYTHONPATH=ui_tests python docs/take_screenshots.py`, five minutes.
+
+Here: what is shown and how small it is saved. Not here: starting the UI (ui_tests/opened.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from urllib.parse import quote
+
+from browser import Browser, browser
+from opened import Place, opened
+from PIL import Image
+
+PICTURES = Path(__file__).with_name("ui")
+MOST_BYTES = 150_000
+BROKEN = "grid_power_lines"
+STEPS, SYNCS = 6, 6  # of the storm before the first sync, and after it
+
+
+def main() -> None:
+    """A city with a storm and some syncs behind it, looked at; then a release with a doubled row."""
+    with opened(scale=0.05) as place:
+        _fill(place)
+        with browser(place.address) as window:
+            _look(window)
+            _break(place, window)
+
+
+def _fill(place: Place) -> None:
+    select = ("asset", "materialize", "-m", "flux_assets.definitions", "--select")
+    place.run("dagster", *select, "group:static_layers")
+    place.run("flux-assets", "simulate", "--storm")
+    for _ in range(STEPS):
+        place.run("flux-assets", "simulate", "--tick")
+    place.run("dagster", *select, "group:dynamic_operations")
+    for _ in range(SYNCS):
+        place.run("flux-assets", "simulate", "--tick")
+        place.run("dagster", "job", "execute", "-m", "flux_assets.definitions", "-j", "sync_all_dynamic")
+
+
+def _look(window: Browser) -> None:
+    window.open("/assets")
+    window.see("work_orders")
+    _keep(window, "catalog")
+    window.open("/asset-groups")
+    window.see("dynamic_operations", within="*[name()='foreignObject']//*")
+    _keep(window, "lineage")
+    window.open("/assets/outage_restoration_tracker")
+    window.see("Row count")
+    window.see("customers_affected")
+    _keep(window, "asset")
+    window.show("history")
+    _keep(window, "figures")
+    window.open("/assets/outage_restoration_tracker?view=checks&checkDetail=relationships")
+    window.see("Evaluation result")
+    _keep(window, "checks")
+    window.open("/automation")
+    window.see("dynamic_sync_schedule")
+    _keep(window, "automation")
+
+
+def _break(place: Place, window: Browser) -> None:
+    (place.release / "manifest.json").unlink()
+    file = place.release / f"{BROKEN}.csv.gz"
+    rows = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(rows + rows.splitlines(keepends=True)[-1]))
+    window.open(f"/assets/{quote(BROKEN)}")
+    window.press("Materialize")
+    window.follow("View")
+    window.see("Failure")
+    window.see("mend the file and load again")
+    _keep(window, "failed-run")
+    window.open(f"/assets/{quote(BROKEN)}?view=checks&checkDetail=unique")
+    window.see("Of a version that was not published")
+    _keep(window, "failed-check")
+
+
+def _keep(window: Browser, name: str) -> None:
+    """With as many colours as the size allows."""
+    file = PICTURES / f"{name}.png"
+    window.settle()
+    window.picture(file)
+    with Image.open(file) as taken:
+        whole = taken.convert("RGB")
+    for colours in (128, 64, 32, 16):
+        whole.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
+        if file.stat().st_size <= MOST_BYTES:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The pictures of a synced table: the map at most once an hour, in reach ever after, and the line of the last syncs."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from running import instance_in
+from synced import FAULTS, FEEDERS
+
+from flux_assets import asset_pictures
+from flux_assets.asset_pictures import sync_pictures
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets.spec import Picture
+from flux_assets.sync_result import TableSync
+
+PICTURE = Picture(colour_column="state", colours=(("OPEN", "#d62728"),), size_column="homes")
+TABLE = replace(FAULTS, picture=PICTURE)
+SYNCED = (
+    "INSERT INTO postgres_sync.sync_status"
+    " (layer_name, sync_type, status, rows_inserted, rows_deleted, source_instant, duration_seconds)"
+    " VALUES ('faults', 'DELTA', 'SUCCESS', 1, 0, now(), 0.5)"
+)
+
+
+@pytest.fixture
+def context(tmp_path, target, sql):
+    """A table of one open fault, synced twice, and a history of Dagster in which nothing is yet."""
+    with target.session("test") as session:
+        prepare(session, "public")
+    sql("CREATE TABLE faults (fault_id text, state text, homes int, geom geometry(POINT, 4326))")
+    sql("INSERT INTO faults VALUES ('a', 'OPEN', 9, ST_Point(10, 50, 4326))")
+    sql(SYNCED)
+    sql(SYNCED)
+    with instance_in(tmp_path / "dagster") as instance:
+        yield dg.build_asset_context(instance=instance)
+
+
+@pytest.fixture
+def materialised(context, target):
+    """Materialises the table with what a sync would show of it, and returns that."""
+
+    def materialise(outcome, table=TABLE):
+        done = TableSync(table=table.name, outcome=outcome, gate="test", rows=2)
+        shown = sync_pictures(context, table, target, done)
+        context.instance.report_runless_asset_event(dg.AssetMaterialization(table.name, metadata=shown))
+        return {name: value.value for name, value in shown.items()}
+
+    return materialise
+
+
+def test_the_first_change_is_drawn(materialised):
+    shown = materialised("changed")
+    assert shown["preview"].startswith("![faults](data:image/png;base64,")
+    assert "last 2: 1 to 2 rows, 0.5 to 0.5 s" in shown["history"]
+
+
+def test_within_the_hour_there_is_a_link_to_the_event_that_has_the_map(materialised):
+    first = materialised("changed")
+    for outcome in ("changed", "unchanged"):
+        shown = materialised(outcome)
+        assert shown["preview"].startswith("[as of ")
+        assert f"/assets/faults?view=events&time={round((first['preview_drawn_at'] + 60) * 1000)}" in shown["preview"]
+        assert shown["preview_drawn_at"] == first["preview_drawn_at"]
+
+
+def test_an_hour_later_it_is_drawn_again(materialised, monkeypatch):
+    materialised("changed")
+    monkeypatch.setattr(asset_pictures, "SECONDS_BETWEEN_PREVIEWS", 0)
+    assert materialised("unchanged")["preview"].startswith("[as of ")
+    assert materialised("changed")["preview"].startswith("![faults]")
+
+
+def test_a_sync_that_changed_nothing_hands_the_line_on(materialised, sql):
+    first = materialised("changed")
+    sql("DROP TABLE postgres_sync.sync_status CASCADE")
+    assert materialised("unchanged")["history"] == first["history"]
+
+
+def test_what_cannot_be_drawn_is_left_out(materialised, sql):
+    sql("DROP TABLE faults")
+    sql("DROP TABLE postgres_sync.sync_status CASCADE")
+    assert materialised("changed") == {}
+
+
+def test_a_table_without_a_picture_has_the_line_alone(materialised, sql):
+    sql("UPDATE postgres_sync.sync_status SET layer_name = 'feeders'")
+    assert materialised("changed", FEEDERS).keys() == {"history"}
