@@ -150,6 +150,16 @@ def test_the_job_reports_checks_only_when_they_have_news(defs, instance, running
     assert set(tick(defs, instance).checks()) == everything
 
 
+def test_a_source_that_stood_still_is_news_although_nothing_was_done(defs, instance, running, sql):
+    """What time alone moves is judged after every sync, without asking the source again."""
+    tick(defs, instance)
+    sql("UPDATE postgres_sync.sync_state SET source_changed_at = source_changed_at - interval '2 days'")
+    news = tick(defs, instance).checks()
+    assert set(news) == {("faults", "lag"), ("feeders", "lag")}
+    assert {outcome.severity for outcome in news.values()} == {dg.AssetCheckSeverity.WARN}
+    assert tick(defs, instance).checks() == {}, "other seconds are no news"
+
+
 def test_what_checks_recorded_without_being_selected_say_is_what_the_ui_shows(defs, instance, running):
     run = tick(defs, instance)
     key = dg.AssetCheckKey(dg.AssetKey("faults"), "within")

@@ -6,7 +6,7 @@ The tables are made up; test_declared_checks.py holds the declared ones against 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -149,3 +149,28 @@ def test_a_source_that_cannot_be_reached_hides_nothing_else(running: Utility) ->
     failed = [(result.name, result.severity, result.sample) for result in found if not result.passed]
     assert failed == [("columns", "ERROR", ("Nobody answers.",))]
     assert {result.name for result in found} == names
+
+
+class Told(Utility):
+    """The utility with a source that has change tokens, as Snowflake has and the stand-in has not."""
+
+    token = "1"
+
+    @contextmanager
+    def source(self) -> Iterator[Source]:
+        with super().source() as source:
+            source.tokens = lambda tables: dict.fromkeys([table.name for table in tables], self.token)
+            yield source
+
+
+def test_a_token_says_that_nothing_is_missing_however_old_the_picture_is(running: Utility, sql: Sql) -> None:
+    told = Told(account=running.account, target=running.target, tables=running.tables)
+    sql("UPDATE postgres_sync.sync_state SET token = '1'")
+    for text in OLD:
+        sql(text.format(AGO.format("20 minutes")))
+    current = look(told, "lag")
+    assert (current.passed, current.numbers["lag_seconds"]) == (True, 0)
+    told.token = "2"
+    behind = look(told, "lag")
+    assert (behind.passed, behind.severity) == (False, "ERROR")
+    assert behind.numbers["lag_seconds"] >= 1200
