@@ -96,13 +96,13 @@ def _after_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
 def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
     remember = sync_state.remember
 
-    def remembered(*given: object) -> object:
+    def remembered(*given: object, **named: object) -> object:
         with psycopg.connect(running.target.conninfo, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE application_name = 'flux_assets sync' AND datname = current_database()"
             )
-        return remember(*given)
+        return remember(*given, **named)
 
     monkeypatch.setattr(sync_state, "remember", remembered)
 
