@@ -26,6 +26,7 @@ from bench import (
     sync_memory,
     sync_readers,
     sync_speed,
+    sync_tick,
     sync_wal,
     whole,
 )
@@ -51,6 +52,7 @@ EXPERIMENTS = (
     "sync-wal",
     "sync-memory",
     "sync-dlt",
+    "sync-tick",
     "checks",
     "event-log",
 )
@@ -126,6 +128,7 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "sync-readers": lambda: sync_readers.measure(place, rows, wanted.publishes),
         "sync-wal": lambda: sync_wal.measure(place, rows, wanted.pairs),
         "sync-memory": lambda: sync_memory.measure(place, rows * 10),
+        "sync-tick": lambda: sync_tick.measure(place, city(sync_tick.SCALE), wanted.pairs),
         "sync-dlt": lambda: sync_dlt.measure(place, rows, min(wanted.pairs, 3)),
         "event-log": lambda: event_log.measure(place, *((60, 20) if wanted.quick else (1000, event_log.DAY))),
         "checks": lambda: checks.measure(place, static_tables(), dynamic_tables(), city(), min(wanted.pairs, 3)),

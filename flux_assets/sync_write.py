@@ -141,7 +141,9 @@ def _refresh(desk: Desk, works: Sequence[Work]) -> None:
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
     """Ledger and state of all tables, and `ending`, in one round trip."""
     reporting = [work for work in works if work.step == "written"]
-    script: list[sql.Composable] = [sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting]
+    script: list[sql.Composable] = [
+        sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
+    ]
     script += [statement for work in works for statement in _notes(work, instant)]
     script += ending
     if not script:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 import psycopg
 import pytest
@@ -26,12 +27,12 @@ class Told(Utility):
 
     tokens: dict[str, str]
     asked: list[str]
-    after_tokens: str = ""
+    between: str = ""
 
     @contextmanager
     def source(self) -> Iterator[Source]:
         with super().source() as source:
-            mapped = source.mapping
+            mapped, begun = source.mapping, source.instant
 
             def mapping(table: DynamicTable) -> object:
                 self.asked.append(table.name)
@@ -39,13 +40,24 @@ class Told(Utility):
 
             def tokens(tables: Sequence[DynamicTable]) -> dict[str, str]:
                 found = {table.name: self.tokens[table.name] for table in tables}
-                if self.after_tokens:
-                    self.tell(self.after_tokens)
-                    self.tokens["faults"] += "+"
+                self.happen()
                 return found
 
-            source.mapping, source.tokens = mapping, tokens
+            def instant() -> datetime:
+                now = begun()
+                source._session.described("SELECT * FROM FAULTS")  # DuckDB's snapshot begins with the first look
+                self.happen()
+                return now
+
+            source.mapping, source.tokens, source.instant = mapping, tokens, instant
             yield source
+
+    def happen(self) -> None:
+        """What is to happen after the first of the two that a snapshot begins with, token and instant."""
+        if self.between:
+            self.tell(self.between)
+            self.tokens["faults"] += "+"
+            self.between = ""
 
 
 @pytest.fixture
@@ -126,10 +138,9 @@ def test_asking_for_it_opens_the_gate(told: Told) -> None:
 
 
 def test_what_changes_between_the_token_and_the_instant_is_not_lost(told: Told, sql: Sql) -> None:
-    told.after_tokens = "UPDATE FAULTS SET HOMES = 8"
+    told.between = "UPDATE FAULTS SET HOMES = 8"
     told.tokens["faults"] = "2"
     assert gates(told)["faults"] == "the source changed"
-    told.after_tokens = ""
     gates(told)
     assert sql("SELECT homes FROM faults") == [(8,)]
     assert gates(told)["faults"] == "nothing changed"
