@@ -84,7 +84,7 @@ def observed(
     session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
 ) -> Iterator[Observation]:
     """All that is wrong with the tables. `statuses` are those of the tables that the database knows."""
-    if statuses:
+    if overview.is_prepared(session):
         yield from _failing(session, watch, now)
     for table in watch.tables:
         if status := statuses.get(table.name):
