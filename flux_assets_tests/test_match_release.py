@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geography
@@ -251,6 +252,14 @@ def test_layers_that_cannot_be_compared_do_not_stop_the_others(loaded: Loader) -
     assert isinstance(found["elms"], LayerError)
     assert "has not been published yet" in str(found["elms"])
     assert found["poles"].passed
+
+
+def test_a_lock_of_somebody_else_is_not_waited_for_without_end(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOCK_WAIT", "SET lock_timeout = '50ms'")
+    with psycopg.connect(loaded.target.conninfo) as other:
+        other.execute("LOCK TABLE poles")
+        assert "another session holds a lock" in str(outcomes(loaded)["poles"])
+    assert judged(loaded).passed
 
 
 def test_a_comparison_that_is_stopped_ends_at_once(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,11 @@ _TARGET_FAULTS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
         "Run again when it is up.",
     ),
     (
+        (errors.LockNotAvailable,),
+        "another session holds a lock that this had to wait for too long",
+        "Run again when that session's transaction has ended.",
+    ),
+    (
         (psycopg.OperationalError,),
         "the connection to the database was lost or refused",
         "Run again when the server answers; the next run clears up what this one left.",
