@@ -13,9 +13,14 @@ from time import perf_counter
 
 @dataclass
 class Clock:
-    """Seconds by step."""
+    """Seconds by step; steps may overlap. `total` counts from the clock's making."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _begun: float = field(default_factory=perf_counter)
+
+    @property
+    def total(self) -> float:
+        return perf_counter() - self._begun
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -238,7 +238,7 @@ class _Sync:
                 yield TableSync(table=live.name, outcome="failed", gate="", error=unfit[live.name])
         for work in self._works:
             if work.entry or work.refreshed:
-                yield work.result(self._instant, self._visible, self._clock.seconds)
+                yield work.result(self._instant, self._visible, self._clock)
 
 
 def _is_fit(live: LiveTable, before: Before) -> bool:

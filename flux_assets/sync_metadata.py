@@ -43,7 +43,7 @@ def synced_metadata(done: TableSync) -> Metadata:
         "deleted": done.deleted,
         "unchanged": done.unchanged,
         "bytes": done.bytes,
-        "total_seconds": round(sum(done.seconds.values()), 3),
+        "total_seconds": round(done.total_seconds, 3),
         "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
         **_clocks(done),
         **({"missing_columns": ", ".join(done.missing)} if done.missing else {}),

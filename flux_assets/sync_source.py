@@ -7,7 +7,7 @@ Here: the thread, what it read, and its end. Not here: which tables have to be r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,8 @@ from flux_assets.warehouse.source import Source
 OpenSource = Callable[[], AbstractContextManager[Source]]
 # Names the tables that have to be read, from the change tokens of all of them.
 Choose = Callable[[Mapping[str, str]], Collection[str]]
+# How soon a request to stop is seen while the source lets us wait.
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
@@ -82,7 +84,9 @@ class SourceSide:
         self._choose.set_result(choose)
 
     def found(self) -> Found:
-        """What was read; waits for it, and raises what went wrong for all tables."""
+        """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
+        while not wait([self._found], timeout=_LOOK_SECONDS).done:
+            self._stop.check()
         return self._found.result()[1]
 
     def existing(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> int:

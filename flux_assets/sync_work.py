@@ -147,7 +147,7 @@ class Work:
             source_instant=instant, source_changed_at=self.source_changed_at(instant),
         )  # fmt: skip
 
-    def result(self, instant: datetime | None, visible: datetime | None, shared: Mapping[str, float]) -> TableSync:
+    def result(self, instant: datetime | None, visible: datetime | None, whole: Clock) -> TableSync:
         """What the sync says of this table; `visible` is when readers could see what was written."""
         failed, snapshot = self.step == "failed", self.snapshot
         changed_at = self.source_changed_at(instant) if instant and not failed else None
@@ -168,7 +168,8 @@ class Work:
             source_changed_at=changed_at,
             published_at=visible if self.changed or self.last is None else self.last.changed_at,
             lag_seconds=(visible - changed_at).total_seconds() if news and visible and changed_at else None,
-            seconds={**shared, **self.clock.seconds},
+            seconds={**whole.seconds, **self.clock.seconds},
+            total_seconds=whole.total,
             missing=self.missing,
             error=self.error,
         )

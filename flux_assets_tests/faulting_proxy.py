@@ -51,6 +51,7 @@ class Proxy:
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    stalling: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, path: str) -> Fault | None:
@@ -145,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stall(self) -> None:
         self.close_connection = True
+        self.proxy.stalling.set()
         self.proxy.over.wait(60)
 
     def log_message(self, *args: object) -> None:

@@ -7,16 +7,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Thread
 
 import psycopg
 import pytest
 from conftest import Sql
-from faulting_proxy import LOGIN, Fault, faulting_proxy
+from faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from sourced import config
 from synced import Utility
 from test_warehouse_network import LONG, SHORT, answer, without_pauses
 
 from flux_assets import sync
+from flux_assets.postgis.connect import Stop
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.retrying import Patience
 from flux_assets.warehouse.source import Source, open_source
@@ -31,6 +33,7 @@ class Impatient(Utility):
     """Tries a few times, with hardly a pause."""
 
     attempts = 2
+    proxy: Proxy
 
     @contextmanager
     def source(self) -> Iterator[Source]:
@@ -57,7 +60,9 @@ def behind(utility: Utility, *faults: Fault, seconds: int) -> Iterator[Impatient
     with faulting_proxy(utility.account.port or 0, *faults) as proxy:
         times = {"login_timeout": seconds, "network_timeout": seconds, "socket_timeout": seconds}
         account: Account = replace(utility.account, port=proxy.port, **times)
-        yield Impatient(account=account, target=utility.target)
+        harmed = Impatient(account=account, target=utility.target)
+        harmed.proxy = proxy
+        yield harmed
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,18 @@ def test_a_fault_that_stays_leaves_every_row_and_the_next_sync_works(
     assert sql(HELD) == before
     assert sql(LEDGER.format(2)) == [("FAILED", message := failed["faults"])] * 2
     assert re.search(said, message)
+    assert running.synced()["faults"].updated == 60
+
+
+def test_a_stop_does_not_wait_for_a_source_that_stalls(running: Utility, sql: Sql) -> None:
+    before, stop = sql(HELD), Stop()
+    with behind(running, Fault("stall", after=SECOND_ROWS, times=None), seconds=LONG) as harmed:
+        asker = Thread(target=lambda: (harmed.proxy.stalling.wait(60), stop.request()))
+        asker.start()
+        failed = harmed.failed(stop=stop)
+        asker.join()
+    assert {said.partition(".")[0] for said in failed.values()} == {"Stopped on request; what was there before stays"}
+    assert sql(HELD) == before
     assert running.synced()["faults"].updated == 60
 
 
