@@ -51,4 +51,5 @@ def _said(told: Told) -> str:
         return "Another process is telling right now."
     sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
     waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
-    return f"{len(told.incidents)} incidents; told: {', '.join(sent) or 'nothing new'}.{waiting}"
+    count = len(told.incidents)
+    return f"{count} incident{'s' if count > 1 else ''}; told: {', '.join(sent) or 'nothing new'}.{waiting}"

@@ -44,6 +44,7 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
     watch = watch_of(settings, tables)
     try:
         with running_target(settings).session("watchdog") as session:
+            store.hurry(session)
             seen = look(session, watch, dagster)
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
     except (FluxError, psycopg.Error) as error:

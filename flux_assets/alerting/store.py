@@ -21,16 +21,22 @@ from flux_assets.sqlfiles import script
 
 _LOCK = 0x616C6572  # "aler"
 _FIELDS = tuple(Incident.__dataclass_fields__)[1:]
-# Nothing of a round may wait: who looks is Dagster's daemon, or a cron job that the next one follows.
-_IMPATIENT = "SET statement_timeout = '15s'; SET lock_timeout = '2s'"
 
 
 def make_ready(session: psycopg.Connection, schema: str) -> None:
     """Our schemas and tables, made where they are missing. Raises TargetError when the database cannot be used."""
-    session.execute(_IMPATIENT)
+    hurry(session)
     prepare(session, schema)
     if not is_ready(session):
-        session.execute(script("postgis/incidents.sql").encode())
+        with session.transaction():
+            # Two who look for the first time at once would both make them.
+            session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            session.execute(script("postgis/incidents.sql").encode())
+
+
+def hurry(session: psycopg.Connection) -> None:
+    """Nothing of a round may wait: who looks is Dagster's daemon, or a cron job that the next one follows."""
+    session.execute("SET statement_timeout = '15s'; SET lock_timeout = '2s'")
 
 
 def is_ready(session: psycopg.Connection) -> bool:
