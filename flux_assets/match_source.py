@@ -29,7 +29,8 @@ from flux_assets.postgis.matching import CLAIMS, MATCHES_SOURCE, Comparison, Mat
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.sync_gate import LastSync, Standing
 from flux_assets.snapshot import Snapshot, take
-from flux_assets.sync import Family, OpenSource
+from flux_assets.sync import Family
+from flux_assets.sync_source import OpenSource
 from flux_assets.sync_work import Work
 from flux_assets.warehouse.source import Source
 
