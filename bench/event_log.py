@@ -22,8 +22,19 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.execution.api import execute_run
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.scheduler.instigation import TickData, TickStatus
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+    TickData,
+    TickStatus,
+)
 
 from bench.ground import Ground
 from bench.results import Goal, Section
@@ -34,6 +45,9 @@ from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.upkeep import tables
 
+SCHEDULE = RemoteInstigatorOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), "dynamic_sync_schedule"
+)
 HOUR, DAY = 12, 288
 DAYS_A_MONTH = 30
 MOST_MB = 60
@@ -56,6 +70,10 @@ class State:
 def measure(ground: Ground, syncs: int, day: int = DAY) -> Section:
     """As many syncs as asked for; after each `day` of them the job that prunes, which keeps the newest `day`."""
     with _installed(ground, day) as (instance, simulation):
+        data = ScheduleInstigatorData(cron_schedule="*/5 * * * *")
+        instance.add_instigator_state(
+            InstigatorState(SCHEDULE, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+        )
         _run(instance, "load_static_layers")
         _run(instance, "sync_all_dynamic")
         states = [_state(instance, 0, pruned=False), *_days(ground, instance, simulation, syncs, day)]
@@ -113,8 +131,8 @@ def _execute(instance: dg.DagsterInstance, job: dg.JobDefinition, run: dg.Dagste
 def _scheduled(instance: dg.DagsterInstance, number: int) -> None:
     """A run with what scheduler, queue and launcher write around it."""
     job = defs.resolve_job_def("sync_all_dynamic")
-    tags = {"dagster/schedule_name": "dynamic_sync_schedule", "dagster/run_key": f"2026-01-01T00:00:00+00:00 {number}"}
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), job.name)
+    tags = {"dagster/schedule_name": SCHEDULE.instigator_name, "dagster/run_key": f"2026-01-01T00:00:00+00:00 {number}"}
+    origin = RemoteJobOrigin(SCHEDULE.repository_origin, job.name)
     run = instance.create_run_for_job(job_def=job, tags={**job.tags, **tags}, remote_job_origin=origin)
     for kind in (DagsterEventType.PIPELINE_ENQUEUED, DagsterEventType.PIPELINE_STARTING):
         instance.report_dagster_event(DagsterEvent(event_type_value=kind.value, job_name=job.name), run.run_id)
@@ -123,8 +141,8 @@ def _scheduled(instance: dg.DagsterInstance, number: int) -> None:
     instance.report_engine_event("Process for run exited, in a message that is about as long as Dagster's.", run)
     moment = datetime.now(UTC).timestamp()
     what = TickData(
-        "0" * 40, "dynamic_sync_schedule", InstigatorType.SCHEDULE, TickStatus.SUCCESS, moment, [run.run_id],
-        run_keys=[f"2026-01-01T00:00:00+00:00 {number}"], selector_id="1" * 40,
+        SCHEDULE.get_id(), SCHEDULE.instigator_name, InstigatorType.SCHEDULE, TickStatus.SUCCESS, moment, [run.run_id],
+        run_keys=[tags["dagster/run_key"]], selector_id=SCHEDULE.get_selector().get_id(),
     )  # fmt: skip
     instance.create_tick(what)
 

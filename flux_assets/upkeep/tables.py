@@ -19,7 +19,7 @@ from dagster_postgres import PostgresEventLogStorage
 
 # Revisions of Dagster's schema that these statements were written for.
 REVISIONS = frozenset({"29b539ebc72a"})
-TABLES = ("runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions", "job_ticks")
+TABLES = ("runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions", "job_ticks", "asset_keys")
 _BATCH = 5_000
 _RUN_IS_GONE = "run_id <> '' AND NOT EXISTS (SELECT FROM runs WHERE runs.run_id = leftover.run_id)"
 # The newest of each kind stays, whoever it belongs to: the UI, the freshness daemon and our own steps look it up.
