@@ -68,6 +68,12 @@ def test_nobody_who_starts_syncs_makes_tables_late(kind: Kind):
     assert [each.kind for each in after([], late("a", "b"), wrong(kind, kind, "a", "b"))] == [kind]
 
 
+def test_a_single_failure_does_not_explain_a_failing_check():
+    lags = wrong("check", "lag", "a", symptom=True)
+    assert [each.kind for each in after([], wrong("sync", "x", "a", ready=False), lags)] == ["check"]
+    assert [each.kind for each in after([], wrong("sync", "x", "a"), lags)] == ["sync"]
+
+
 def test_late_goes_on_when_its_cause_comes_out():
     """That it is not news any more does not mean that it is over."""
     opened = after([], late("a"))
