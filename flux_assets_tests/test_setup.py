@@ -201,5 +201,33 @@ def test_down_stops_the_ui(checkout: Path, commands: Path) -> None:
 
 def test_make_lists_its_commands() -> None:
     done = subprocess.run(["make", "-C", REPOSITORY], capture_output=True, text=True, check=True)
-    for command in ("setup", "demo", "test", "ui", "check", "bench", "down", "help"):
+    for command in ("setup", "demo", "test", "test-ui", "ui", "check", "bench", "down", "help"):
         assert f"make {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("present", "user", "said"),
+    [
+        ([], 0, "by your system's package manager"),
+        (["apt-get"], 1000, "sudo apt-get install --no-install-recommends chromium chromium-driver"),
+        (["apt-get", "chromium"], 1000, "chromium chromium-driver"),
+        (["apt-get"], 0, "chrome-for-testing"),
+    ],
+    ids=["no apt", "not root", "without its driver", "only as a snap"],
+)  # fmt: skip
+def test_chromium_is_missing_and_cannot_be_installed_from_here(present, user, said, checkout: Path, commands: Path):
+    for name in present:
+        program(commands / name)
+    program(commands / "apt-cache")
+    program(commands / "id", f"echo {user}")
+    done = run(checkout, "install_chromium.sh", commands)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_chromium_that_is_there_is_not_installed(checkout: Path, commands: Path) -> None:
+    for name in ("chromium", "chromedriver"):
+        program(commands / name)
+    program(commands / "apt-get", "exit 9")
+    done = run(checkout, "install_chromium.sh", commands)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
