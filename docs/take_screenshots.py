@@ -13,6 +13,11 @@ from browser import Browser, browser
 from opened import Place, opened
 from PIL import Image
 
+from flux_assets.embedded.cluster import Cluster
+from flux_assets.postgis.connect import Target
+from flux_assets.sync_preview import draw_live
+from flux_assets.tables import dynamic_tables, grounds
+
 PICTURES = Path(__file__).with_name("ui")
 MOST_BYTES = 150_000
 BROKEN = "grid_power_lines"
@@ -25,6 +30,7 @@ def main() -> None:
         _fill(place)
         with browser(place.address) as window:
             _look(window)
+            _draw_outages(place)
             _break(place, window)
 
 
@@ -42,23 +48,34 @@ def _fill(place: Place) -> None:
 
 def _look(window: Browser) -> None:
     window.open("/assets")
-    window.see("work_orders")
+    window.see("building_footprints")
     _keep(window, "catalog")
     window.open("/asset-groups")
     window.see("dynamic_operations", within="*[name()='foreignObject']//*")
+    window.miss("fetching statuses")
     _keep(window, "lineage")
+    window.open("/assets/circuit_status_realtime?view=lineage&lineageScope=upstream&lineageDepth=5")
+    window.see("grid_assets_cache", within="*[name()='foreignObject']//*")
+    _keep(window, "upstream")
     window.open("/assets/outage_restoration_tracker")
     window.see("Row count")
     window.see("customers_affected")
     _keep(window, "asset")
-    window.show("history")
+    window.show("Metadata")
     _keep(window, "figures")
-    window.open("/assets/outage_restoration_tracker?view=checks&checkDetail=relationships")
+    window.open("/assets/meter_locations_enhanced?view=checks&checkDetail=relationships")
     window.see("Evaluation result")
     _keep(window, "checks")
     window.open("/automation")
     window.see("dynamic_sync_schedule")
     _keep(window, "automation")
+
+
+def _draw_outages(place: Place) -> None:
+    """The map that the page of the outages shows, as it is."""
+    table = next(table for table in dynamic_tables() if table.picture)
+    picture = draw_live(table, Target(conninfo=Cluster(place.home).conninfo()), grounds())
+    (PICTURES / "outages.png").write_bytes(picture or b"")
 
 
 def _break(place: Place, window: Browser) -> None:
@@ -84,8 +101,11 @@ def _keep(window: Browser, name: str) -> None:
     window.picture(file)
     with Image.open(file) as taken:
         whole = taken.convert("RGB")
-    for colours in (128, 64, 32, 16):
-        whole.quantize(colours, dither=Image.Dither.NONE).save(file, optimize=True)
+    for colours in (256, 128, 64, 32, 16):
+        # Not by how many pixels have a colour: a green dot would turn grey.
+        whole.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
+            file, optimize=True
+        )
         if file.stat().st_size <= MOST_BYTES:
             return
 

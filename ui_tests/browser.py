@@ -44,6 +44,11 @@ class Browser:
         """The first visible element whose own words contain the text; AssertionError when none comes."""
         return self._wait(f"//{within}[text()[contains(., {_quoted(text)})]]", f"the text {text!r}", patience)
 
+    def miss(self, text: str) -> None:
+        """Wait until no visible element says the text any more."""
+        wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.2)
+        wait.until(lambda _: text not in self.words(), f"the text {text!r} stayed on {self.path}")
+
     def see_button(self, text: str, *, patience: float = PATIENCE) -> WebElement:
         """The first visible button that says the text and can be pressed."""
         return self._wait(
