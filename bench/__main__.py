@@ -130,7 +130,7 @@ def _experiments(place: Ground, wanted: Wanted) -> dict[str, Callable[[], Sectio
         "sync-memory": lambda: sync_memory.measure(place, rows * 10),
         "sync-tick": lambda: sync_tick.measure(place, city(sync_tick.SCALE), wanted.pairs),
         "sync-dlt": lambda: sync_dlt.measure(place, rows, min(wanted.pairs, 3)),
-        "event-log": lambda: event_log.measure(place, *((60, 20) if wanted.quick else (1000, event_log.DAY))),
+        "event-log": lambda: event_log.measure(place, *((72, 24) if wanted.quick else (1000, event_log.DAY))),
         "checks": lambda: checks.measure(place, static_tables(), dynamic_tables(), city(), min(wanted.pairs, 3)),
     }
 

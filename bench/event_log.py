@@ -188,8 +188,8 @@ def _section(states: list[State], syncs: int, day: int) -> Section:
         ],
         notes=[
             f"a sync leaves {each * 1e3:.0f} kB: without pruning {each * DAY * DAYS_A_MONTH:,.0f} MB a month, for ever",
-            f"in MB, from the last night but one to the last: {before.megabytes:.1f} to {full.megabytes:.1f}; ticks, which"
-            " stay for two weeks, and room that is not used again at once",
+            f"in MB, from the last night but one to the last: {before.megabytes:.1f} to {full.megabytes:.1f}; ticks,"
+            " which stay for two weeks, and room that is not used again at once",
             f"with the default of three days, and a fourth until the night: {begun.megabytes + each * DAY * 4:.0f} MB"
             " (computed from the line above)",
         ],
