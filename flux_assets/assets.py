@@ -128,7 +128,8 @@ def _loaded(
         if isinstance(error, AuditError):
             yield from check_results(table, error.audits, selected, "Of a version that was not published:")
         if not isinstance(error, TargetError):
-            yield from _live_checks(context, table, postgis, selected & {"recent_failures"})
+            # Of what readers go on seeing; Dagster shows a check that was planned and says nothing as failed.
+            yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready"})
         raise
     yield from observed(context, table, result.sha256)
     if result.rows_changed:

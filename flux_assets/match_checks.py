@@ -117,7 +117,7 @@ def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: 
     materialised = context.job_def.asset_layer.selected_asset_keys
     selected = {key.asset_key for key in context.selected_asset_check_keys}
     if left_out := selected & materialised:
-        context.log.info(f"Left out, because this run materialises them: {_names(left_out)}. Run the check alone.")
+        context.log.info(f"A run that materialises a table does not compare it: {_names(left_out)}.")
     keys = {name: dg.AssetKey(name) for name in config.tables or known}
     return {name: known[name] for name, key in keys.items() if key in selected - materialised}
 

@@ -3,17 +3,16 @@
 Here: the checks an asset declares, which of them a sync reports, and what a refused sync says in them. Not here: the
 judging (postgis/sync_audits.py).
 
-A tick comes every five minutes, and Dagster keeps every evaluation twice. Runs whose selection includes the checks
-report all of them. The job's selection leaves them out, so that nothing is planned for them; its runs report those that
-are news: another outcome than the last one recorded, or the last one is an hour old.
+Dagster's pages count an evaluation only when it came with the newest materialisation or after it, so every tick reports
+every check. The job's selection leaves them out all the same, so that nothing is planned for them: twice the records.
+A table that nobody wrote since a check judged it is not judged again within the hour; the last outcome is repeated.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -25,14 +24,12 @@ from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, refusal, sync_audits
 from flux_assets.spec import DynamicTable
 from flux_assets.sync_result import TableSync
 
-SECONDS_BETWEEN_REPORTS = 3600
+SECONDS_BETWEEN_JUDGEMENTS = 3600
+JUDGED_AT = "judged_at"
 _CONSEQUENCE = {
     "ERROR": "ERROR: do not trust the table; a sync that would break it leaves the table as it was.",
     "WARN": "WARN: look at it; the rows are synced all the same.",
 }
-# What time alone moves: that their figures are others is no news.
-_MOVING = ALWAYS_JUDGED | {"map_ready"}
-
 Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
 
 
@@ -71,7 +68,7 @@ def refused(table: DynamicTable, done: TableSync) -> tuple[AuditResult, ...]:
 
 @dataclass(frozen=True)
 class Reports:
-    """Which checks of a run are to be reported: `selected` ones always, others when they are news."""
+    """What a run reports of checks: `selected` are those that it was asked for, `last` the newest outcomes so far."""
 
     selected: frozenset[dg.AssetCheckKey]
     last: dict[dg.AssetCheckKey, tuple[float, dg.AssetCheckEvaluation]]
@@ -79,7 +76,7 @@ class Reports:
     @staticmethod
     def of(context: dg.AssetExecutionContext, tables: Iterable[DynamicTable]) -> Reports:
         """What was last recorded is asked in one query."""
-        keys = [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables for name in names_of(table)]
+        keys = [_key(table, name) for table in tables for name in names_of(table)]
         found = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         last = {
             key: (record.create_timestamp, record.evaluation)
@@ -89,43 +86,52 @@ class Reports:
         return Reports(frozenset(context.selected_asset_check_keys), last)
 
     def due(self, table: DynamicTable) -> frozenset[str]:
-        """Names of the checks that are reported whatever they say."""
-        keys = {name: dg.AssetCheckKey(dg.AssetKey(table.name), name) for name in names_of(table)}
+        """Names of the checks that are judged also when nobody wrote the table."""
+        keys = {name: _key(table, name) for name in names_of(table)}
         return frozenset(name for name, key in keys.items() if key in self.selected or self._is_old(key))
 
     def _is_old(self, key: dg.AssetCheckKey) -> bool:
-        return key not in self.last or time.time() - self.last[key][0] > SECONDS_BETWEEN_REPORTS
+        return key not in self.last or time.time() - self._judged_at(key) > SECONDS_BETWEEN_JUDGEMENTS
+
+    def _judged_at(self, key: dg.AssetCheckKey) -> float:
+        """When the last outcome was judged, which is earlier than when it was last repeated."""
+        recorded_at, last = self.last[key]
+        said = last.metadata.get(JUDGED_AT)
+        return said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at
 
     def selected_of(self, table: DynamicTable) -> frozenset[str]:
         """Names of the table's checks that the run was asked for."""
         return frozenset(key.name for key in self.selected if key.asset_key == dg.AssetKey(table.name))
 
     def results(self, table: DynamicTable, audits: Iterable[AuditResult]) -> Iterator[Reported]:
-        """What is reported of these outcomes."""
+        """What was judged just now."""
         for result in check_results(table, audits, names_of(table)):
-            key = dg.AssetCheckKey(dg.AssetKey(table.name), str(result.check_name))
-            if key in self.selected:
-                yield result
-            elif self._is_old(key) or self._is_news(key, result):
-                yield _unplanned(key, result)
+            key = _key(table, str(result.check_name))
+            yield result if key in self.selected else _unplanned(key, result)
 
-    def _is_news(self, key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> bool:
-        """Another outcome, or another number of rows at fault; that there is a row more in the table is none."""
-        _, last = self.last[key]
-        if (last.passed, last.severity) != (result.passed, result.severity):
-            return True
-        counted = not result.passed and key.name not in _MOVING
-        return counted and _counts(last.metadata) != _counts(result.metadata)
+    def repeated(self, table: DynamicTable, audits: Iterable[AuditResult]) -> Iterator[Reported]:
+        """The last outcomes of the table's other checks, with the time at which they were judged."""
+        for name in sorted(names_of(table) - {audit.name for audit in audits}):
+            key = _key(table, name)
+            if key in self.last and key not in self.selected:
+                _, last = self.last[key]
+                judged_at = {JUDGED_AT: dg.MetadataValue.timestamp(self._judged_at(key))}
+                yield dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key, check_name=key.name, passed=last.passed, severity=last.severity,
+                    metadata={**last.metadata, **judged_at}, description=last.description,
+                )  # fmt: skip
 
 
-def _counts(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, int | None]:
-    values = {name: value for name, value in metadata.items() if name != "rows"}
-    return {name: value.value for name, value in values.items() if isinstance(value, dg.IntMetadataValue)}
+def _key(table: DynamicTable, name: str) -> dg.AssetCheckKey:
+    return dg.AssetCheckKey(dg.AssetKey(table.name), name)
 
 
 def _unplanned(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """Dagster takes an AssetCheckResult of a check that was not selected too, but with a warning in the log."""
+    """Dagster takes an AssetCheckResult of a check that was not selected too, but with a warning in the log.
+
+    The claim is on the check already: what passed does not say it again every five minutes.
+    """
     return dg.AssetCheckEvaluation(
         asset_key=key.asset_key, check_name=key.name, passed=result.passed, severity=result.severity,
-        metadata=result.metadata, description=result.description,
+        metadata=result.metadata, description=None if result.passed else result.description,
     )  # fmt: skip

@@ -114,6 +114,7 @@ class SyncStep:
             metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
         )
         yield from self._reports.results(table, audits)
+        yield from self._reports.repeated(table, audits)
 
     def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
         """The tables after the sync. It has ended, so what goes wrong here is only told."""

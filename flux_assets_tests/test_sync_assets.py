@@ -17,12 +17,13 @@ from synced import FAULTS, FEEDERS, Utility
 from flux_assets import sync_checks
 from flux_assets.automation import SYNC_TAGS
 from flux_assets.executor import threads_executor
-from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.postgis.sync_gate import sync_lock
 from flux_assets.resources import PostgisResource, WarehouseResource
 from flux_assets.settings import load_settings
 from flux_assets.snowflake_sources import snowflake_sources
 from flux_assets.sync_assets import STEP, dynamic_assets
+from flux_assets.sync_checks import JUDGED_AT
 
 JOB = "sync_all"
 
@@ -136,28 +137,39 @@ def test_a_written_table_has_another_version(defs, instance, running):
     assert versions[0] != versions[1]
 
 
-def test_the_job_reports_checks_only_when_they_have_news(defs, instance, running, monkeypatch):
+def test_every_tick_reports_every_check_and_plans_none(defs, instance, running):
+    """Dagster's pages call a check not evaluated unless it came with the newest materialisation."""
     everything = {(table.name, audit.name) for table in (FAULTS, FEEDERS) for audit in sync_audits(table)}
-    first = tick(defs, instance)
-    assert set(first.checks()) == everything
-    assert not first.events(Event.ASSET_CHECK_EVALUATION_PLANNED)
-    assert tick(defs, instance).checks() == {}
+    for _ in range(2):
+        run = tick(defs, instance)
+        assert set(run.checks()) == everything
+        assert not run.events(Event.ASSET_CHECK_EVALUATION_PLANNED)
+
+
+def test_what_nobody_wrote_is_judged_once_an_hour_and_told_at_every_tick(defs, instance, running, monkeypatch):
+    tick(defs, instance)
+    judged = {key for key, outcome in tick(defs, instance).checks().items() if JUDGED_AT not in outcome.metadata}
+    read = {"columns"}
+    assert judged == {(table.name, name) for table in (FAULTS, FEEDERS) for name in ALWAYS_JUDGED | read}
     running.tell(fault(3, place="0, 0"))
-    news = tick(defs, instance).checks()
-    assert set(news) == {("faults", "within")}
-    assert tick(defs, instance).checks() == {}
-    monkeypatch.setattr(sync_checks, "SECONDS_BETWEEN_REPORTS", -1)
-    assert set(tick(defs, instance).checks()) == everything
+    changed = tick(defs, instance).checks()["faults", "within"]
+    assert (changed.passed, JUDGED_AT in changed.metadata) == (False, False)
+    first, second = (tick(defs, instance).checks()["faults", "within"] for _ in range(2))
+    assert (first.passed, first.metadata["zero_zero"], first.description) == (
+        False, changed.metadata["zero_zero"], changed.description,
+    )  # fmt: skip
+    assert first.metadata[JUDGED_AT] == second.metadata[JUDGED_AT]
+    monkeypatch.setattr(sync_checks, "SECONDS_BETWEEN_JUDGEMENTS", -1)
+    assert not [outcome for outcome in tick(defs, instance).checks().values() if JUDGED_AT in outcome.metadata]
 
 
-def test_a_source_that_stood_still_is_news_although_nothing_was_done(defs, instance, running, sql):
+def test_a_source_that_stood_still_is_told_although_nothing_was_done(defs, instance, running, sql):
     """What time alone moves is judged after every sync, without asking the source again."""
     tick(defs, instance)
     sql("UPDATE postgres_sync.sync_state SET source_changed_at = source_changed_at - interval '2 days'")
-    news = tick(defs, instance).checks()
-    assert set(news) == {("faults", "lag"), ("feeders", "lag")}
-    assert {outcome.severity for outcome in news.values()} == {dg.AssetCheckSeverity.WARN}
-    assert tick(defs, instance).checks() == {}, "other seconds are no news"
+    told = tick(defs, instance).checks()
+    for key in (("faults", "lag"), ("feeders", "lag")):
+        assert (told[key].passed, told[key].severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
 def test_what_checks_recorded_without_being_selected_say_is_what_the_ui_shows(defs, instance, running):

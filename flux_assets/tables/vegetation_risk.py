@@ -43,7 +43,7 @@ TABLE = StaticTable(
         AcceptedValues(column="class", values=("deciduous", "evergreen", "palm")),
         AcceptedValues(column="risk_level", values=("low", "medium", "high", "critical")),
     ),
-    volume=Volume(minimum=100, maximum=500_000),
+    volume=Volume(minimum=20, maximum=500_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=49_265,
     draw="#5b8e55",
