@@ -231,9 +231,9 @@ def test_a_missing_source_fails_its_table_alone(defs, instance, running, sql):
     assert "feeders" in run.failure(STEP)
     assert "Stack Trace" not in run.failure(STEP)
     second = tick(defs, instance).checks()
-    assert set(second) == {("feeders", "recent_failures")}, "the same failure again is no news, but that it lasts is"
+    told = {name for asset, name in second if asset == "feeders"}
+    assert told == {"columns"} | ALWAYS_JUDGED, "nothing was materialised, so what was said before still stands"
     assert second["feeders", "recent_failures"].metadata["failed"].value == 2
-    assert tick(defs, instance).checks() == {}
 
 
 def test_several_failures_are_told_together(defs, instance, running):
