@@ -87,7 +87,7 @@ def _days(
     for number in range(1, syncs + 1):
         simulation.tick(timedelta(minutes=5))
         due = number % HOUR == 0
-        sync_checks.SECONDS_BETWEEN_REPORTS = asset_pictures.SECONDS_BETWEEN_PREVIEWS = 0 if due else NEVER  # type: ignore[assignment]
+        sync_checks.SECONDS_BETWEEN_JUDGEMENTS = asset_pictures.SECONDS_BETWEEN_PREVIEWS = 0 if due else NEVER  # type: ignore[assignment]
         _scheduled(instance, number)
         if number % day == 0:
             yield _state(instance, number, pruned=False)
@@ -102,7 +102,7 @@ def _days(
 def _installed(ground: Ground, day: int) -> Iterator[tuple[dg.DagsterInstance, Simulation]]:
     """The project's own instance on the bench's cluster: its embedded default, with a day's runs kept."""
     ours = {"FLUX_KEEP_RUNS": str(day), "FLUX_KEEP_RUNS_FOR": "0"}
-    before = (sync_checks.SECONDS_BETWEEN_REPORTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS)
+    before = (sync_checks.SECONDS_BETWEEN_JUDGEMENTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS)
     os.environ |= ours
     load_settings.cache_clear()
     ground.fresh_map_database()
@@ -110,7 +110,7 @@ def _installed(ground: Ground, day: int) -> Iterator[tuple[dg.DagsterInstance, S
         with dg.DagsterInstance.from_config(str(REPOSITORY)) as instance:
             yield instance, simulation_of(load_settings())
     finally:
-        sync_checks.SECONDS_BETWEEN_REPORTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS = before
+        sync_checks.SECONDS_BETWEEN_JUDGEMENTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS = before
         StandIn(ground.cluster.home).stop()
         for name in ours:
             del os.environ[name]
