@@ -57,7 +57,7 @@ def measure(ground: Ground, rows: int, pairs: int) -> Section:
         runs = _runs(both, rows, pairs)
     shares = Spread(tuple(a / b for a, b in zip(_wal(runs[FED]), _wal(runs[RELOADED]), strict=True)))
     least = max(_wal(runs[FED_SAME]))
-    faster = _faster(runs, FED, FED_SAME)
+    gates = {"a fingerprint of what was read": FED_SAME, "a change token, as Snowflake has it": TOKEN_SAME}
     return Section(
         title=f"WAL and seconds of a sync, work_orders, {rows:,} rows, {pairs} rounds in turn",
         columns=["way", "WAL MB", "seconds", "CPU s, client + servers"],
@@ -74,9 +74,13 @@ def measure(ground: Ground, rows: int, pairs: int) -> Section:
                 claim=f"WAL, {rows:,} rows, unchanged, the most", wanted=f"< {MOST_UNCHANGED_BYTES / 1e3:.0f} kB",
                 measured=f"{least / 1e3:.0f} kB", met=least < MOST_UNCHANGED_BYTES,
             ),
-            Goal(
-                claim=f"ours fed with batches, {rows:,} rows: 1 % changed / unchanged", wanted=f"≥ {LEAST_FASTER:g}x",
-                measured=f"{faster.text(1)}x", met=faster.median >= LEAST_FASTER,
+            *(
+                Goal(
+                    claim=f"ours fed with batches, {rows:,} rows: 1 % changed / unchanged by {gate}",
+                    wanted=f"≥ {LEAST_FASTER:g}x", measured=f"{_faster(runs, FED, same).text(1)}x",
+                    met=_faster(runs, FED, same).median >= LEAST_FASTER,
+                )
+                for gate, same in gates.items()
             ),
         ],
         notes=[
@@ -85,8 +89,7 @@ def measure(ground: Ground, rows: int, pairs: int) -> Section:
             "fed: the rows are Arrow batches in memory; sign-in to PostgreSQL, encoding, fingerprint and all that"
             " follows is inside",
             f"whole path, with the source's reading and the connector inside: 1 % changed / unchanged"
-            f" {_faster(runs, WHOLE, WHOLE_SAME).text(1)}x; unchanged by a change token, as Snowflake has it and the"
-            f" stand-in has not: {_faster(runs, FED, TOKEN_SAME).text(1)}x",
+            f" {_faster(runs, WHOLE, WHOLE_SAME).text(1)}x, for the stand-in has no change token",
             *(f"{name}, by step, median ms: {_steps(found)}" for name, found in runs.items() if name != RELOADED),
         ],
         values={name: [vars(run) for run in found] for name, found in runs.items()},
