@@ -51,7 +51,7 @@ SCHEDULE = RemoteInstigatorOrigin(
 )
 HOUR, DAY = 12, 288
 DAYS_A_MONTH = 30
-MOST_MB = 60
+MOST_MB = 150
 MOST_GROWTH = 0.01
 NEVER = math.inf
 
