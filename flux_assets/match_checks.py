@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from flux_assets.asset_checks import check_results
+from flux_assets.asset_checks import check_results, tell
 from flux_assets.assets import LayerFailure
 from flux_assets.errors import FluxError, LayerError, SettingError
 from flux_assets.executor import stop_of
@@ -55,7 +55,9 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
             if asked := _asked(context, config, tables):
                 stop = stop_of(context.run.run_id)
                 yield from _recorded(
-                    asked, match_release([*asked.values()], release.release(log), postgis.target(), stop, log)
+                    context.log,
+                    asked,
+                    match_release([*asked.values()], release.release(log), postgis.target(), stop, log),
                 )
         except FluxError as error:
             raise LayerFailure(error) from None
@@ -80,7 +82,9 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
             if asked := _asked(context, config, tables):
                 stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, SOURCE_STEP, log)
                 yield from _recorded(
-                    asked, match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log)
+                    context.log,
+                    asked,
+                    match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log),
                 )
         except FluxError as error:
             raise LayerFailure(error) from None
@@ -126,13 +130,21 @@ def _names(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
 
 
-def _recorded(tables: Mapping[str, Declaration], found: Iterable[tuple[str, "AuditResult | FluxError"]]) -> Results:
-    """Each outcome as it comes; tables that could not be compared fail the step once the others are recorded."""
+def _recorded(
+    log: dg.DagsterLogManager,
+    tables: Mapping[str, Declaration],
+    found: Iterable[tuple[str, "AuditResult | FluxError"]],
+) -> Results:
+    """Each outcome as it comes, told in the log too, which is all that a command line shows.
+
+    Tables that could not be compared fail the step once the others are recorded.
+    """
     failed: dict[str, FluxError] = {}
     for name, outcome in found:
         if isinstance(outcome, FluxError):
             failed[name] = outcome
         else:
+            tell(name, [outcome], log)
             yield from check_results(tables[name], [outcome], {outcome.name})
     if len(failed) == 1:
         raise next(iter(failed.values()))

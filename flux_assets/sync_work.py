@@ -103,6 +103,7 @@ class Work:
             "asked for": force,
             "its declaration or configuration changed": last.declaration != self.declared,
             "rows here were written by others": self.standing.mark != last.mark,
+            "the table's columns or indexes changed": last.shape != self.shape,
             "rows have left their time window": self.standing.expired,
             f"{', '.join(moved)} changed": bool(moved),
             "the source has no change token": token is None,
@@ -120,6 +121,8 @@ class Work:
             and self.last.declaration == self.declared
             and self.last.origins == self.origins
             and self.last.mark == self.standing.mark
+            # A column that was dropped and made again is empty, and no row's mark tells.
+            and self.last.shape == self.shape
         )
 
     def seen(self, instant: datetime) -> Seen:

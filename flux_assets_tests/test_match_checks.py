@@ -110,6 +110,9 @@ def test_layers_are_compared_in_one_step_and_nothing_is_materialised(instance, r
     assert "changed T3: height_m is '99', not '8'" in found.metadata["sample"].value
     assert "tree_id" in found.metadata["sql"].value
     assert "somebody changed the table" in found.description
+    told = run.lines(RELEASE_STEP)
+    assert "oaks: 1 of 1 checks passed" in told
+    assert any(line.startswith("elms: matches_release (ERROR) failed: changed T3: height_m is") for line in told)
 
 
 @pytest.mark.parametrize("keys", [("oaks",), ("oaks", "elms")])

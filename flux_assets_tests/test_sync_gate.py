@@ -119,6 +119,11 @@ def test_a_row_that_leaves_its_window_opens_the_gate_although_no_token_changed(t
     [
         ("UPDATE faults SET homes = homes", "rows here were written by others"),
         ("DROP TABLE faults", "rows here were written by others"),
+        ("ALTER TABLE faults DROP COLUMN homes", "the table's columns or indexes changed"),
+        (
+            "ALTER TABLE faults DROP COLUMN homes; ALTER TABLE faults ADD COLUMN homes integer",
+            "the table's columns or indexes changed",
+        ),
         (
             "UPDATE postgres_sync.sync_state SET declaration = 'an older one'",
             "its declaration or configuration changed",
@@ -130,6 +135,18 @@ def test_whatever_is_not_as_it_was_left_opens_the_gate(told: Told, sql: Sql, hap
     assert gates(told)["faults"] == said
     assert "faults" in told.asked
     assert sql("SELECT fault_id, homes FROM faults") == [("F1", 1)]
+
+
+def test_a_column_that_was_dropped_is_filled_again_also_without_tokens(utility: Utility, sql: Sql) -> None:
+    utility.tell(
+        "INSERT INTO FEEDERS SELECT 'A', 'x', 1; INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 5, 1, 1"
+    )
+    utility.synced()
+    sql("ALTER TABLE faults DROP COLUMN homes")
+    sql("ALTER TABLE feeders DROP COLUMN faults")
+    assert {name: done.updated for name, done in utility.synced().items()} == {"faults": 1, "feeders": 1}
+    assert sql("SELECT faults.homes, feeders.faults FROM faults, feeders") == [(5, 1)]
+    assert {done.gate for done in utility.synced().values()} == {"the source's rows are the same"}
 
 
 def test_asking_for_it_opens_the_gate(told: Told) -> None:

@@ -37,7 +37,8 @@ SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
 """)
 _SHAPE = sql.SQL("""
 SELECT c.relname AS name, md5(concat_ws(E'\\n', c.relkind,
-    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, atthasdef, attgenerated),
+    (SELECT string_agg(concat_ws(' ', attnum, attname, format_type(atttypid, atttypmod), attnotnull, atthasdef,
+                                 attgenerated),
                        E'\\n' ORDER BY attnum)
      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(pg_get_indexdef(indexrelid) || indisvalid || indisprimary, E'\\n' ORDER BY indexrelid)
