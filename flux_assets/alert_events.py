@@ -131,7 +131,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
             kind="check", cause=", ".join(names), apart=table, tables=(table,),
-            problem=f"{', '.join(names)}: {said(words, watch.names).problem}",
+            problem=f"{', '.join(names)}: it does not hold that: {said(words, watch.names).problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
             run_id=failing[0].run_id, symptom=set(names) <= _STATE_CHECKS,

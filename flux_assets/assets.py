@@ -191,4 +191,5 @@ def _pace(table: StaticTable, result: "LoadResult") -> str:
     """Where the time of a load went."""
     total = sum(result.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
-    return f"{table.name}: {result.rows:,} rows in {total:.1f} s, {result.rows / total:,.0f} rows/s ({steps})"
+    shown = f" ({steps})" if steps else ""
+    return f"{table.name}: {result.rows:,} rows in {total:.1f} s, {result.rows / total:,.0f} rows/s{shown}"

@@ -275,7 +275,7 @@ def roll_back(table: str, to: str | None) -> None:
     version = rollback(declared, _target(), _options(settings), lambda line: click.echo(line, err=True), to)
     click.echo(f"{table}: version {version.version[:12]} of release {version.release_tag} is live now,")
     click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
-    _tell_dagster(settings, table, version)
+    _tell_dagster(settings, declared, version)
 
 
 @main.command()
@@ -369,7 +369,7 @@ def _options(settings: Settings) -> LoadOptions:
     return LoadOptions(publish_wait=settings.flux_publish_wait, keep_versions=settings.flux_keep_versions)
 
 
-def _tell_dagster(settings: Settings, table: str, version: Version) -> None:
+def _tell_dagster(settings: Settings, table: StaticTable, version: Version) -> None:
     """The rollback has happened whether or not Dagster hears of it, so a failure here is only told."""
     from flux_assets.embedded.cluster import Cluster
 

@@ -140,7 +140,7 @@ def test_failing_checks_of_a_table_are_one_thing(instance, world):
     run = materialize(world, instance, "faults")
     (one,) = seen(instance, world)["check"]
     assert (one.tables, one.cause, one.run_id) == (("faults",), "lag, unique", run.run_id)
-    assert one.problem == "lag, unique: 2 keys are double, says ***."
+    assert one.problem == "lag, unique: it does not hold that: 2 keys are double, says ***."
     assert not one.symptom
     world.broken = set()
     materialize(world, instance, "faults")

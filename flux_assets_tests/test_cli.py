@@ -1,5 +1,6 @@
 """The command line, as a user types it: what it prints, what it leaves alone, its exit codes."""
 
+import asyncio
 import fcntl
 import gzip
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
+from dagster._core.loader import LoadingContextForTest
 from layers import ReleaseFolder
 from made_up import write_one_row
 
@@ -199,6 +201,16 @@ def test_rollback_publishes_the_earlier_version_and_tells_dagster(two_versions, 
     assert (told.metadata["outcome"].value, told.metadata["preview"].value) == ("rolled back", "map")
     ((published_at,),) = sql("SELECT published_at FROM postgres_sync.layer_versions WHERE current")
     assert told.metadata["published_at"].value == published_at.timestamp()
+
+
+def test_after_a_rollback_the_checks_say_what_the_version_was_judged_for(two_versions, configured):
+    assert run("rollback", "substations").exit_code == 0
+    key = dg.AssetCheckKey(dg.AssetKey("substations"), "unique")
+    with dg.DagsterInstance.from_config(configured["DAGSTER_HOME"]) as instance:
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        counted = asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+    assert (record.evaluation.passed, counted) == (True, True)
+    assert record.evaluation.description.startswith("Before it was first published:")
 
 
 def test_rollback_to_a_named_version_and_back(two_versions, sql):

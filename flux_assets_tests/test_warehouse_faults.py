@@ -67,6 +67,13 @@ def test_what_the_user_has_to_mend(code):
     assert "{" not in str(error)
 
 
+def test_a_file_that_holds_no_key_is_the_user_s_mistake():
+    """The library that reads key files has no code for it."""
+    error = translated(ValueError("Unable to load PEM file. See the FAQ."), ACCOUNT)
+    assert "SNOWFLAKE_PRIVATE_KEY_PATH" in str(error)
+    assert "report it" not in str(error)
+
+
 @pytest.mark.parametrize("code", [*BUGS, 999999])
 def test_what_nobody_can_mend_is_not_tried_again(code):
     error = raised(code)

@@ -213,6 +213,8 @@ def fault_of(error: BaseException) -> Fault:
                 return fault
     if code in FAULTS:
         return FAULTS[code]
+    if "unable to load pem file" in said:  # of the library that reads key files, without a code
+        return _PRIVATE_KEY
     if 290500 <= code < 290600 or _of_network(error):
         return _BUSY if code else _UNREACHABLE
     state = str(getattr(error, "sqlstate", None) or "")
