@@ -1,7 +1,7 @@
 """Fixtures for every test: a real PostGIS of the test session's own, and an environment without anybody's settings.
 
-Here: the cluster, a fresh database per test, SQL against it. Not here: releases, declarations, Dagster
-instances; those lie with the tests that use them.
+Here: the cluster, a fresh database per test, SQL against it, a source, a Dagster instance on disk. Not here: releases
+and declarations; those lie with the tests that use them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import fakesnow
@@ -19,7 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql as psql
 from pydantic import SecretStr
-from synced import SOURCE, Utility, source_database
+from synced import SOURCE, Utility, settings_of, source_database
 
 from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.embedded.stand_in import described, null_times
@@ -27,6 +28,9 @@ from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.warehouse.account import Account
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 HOMES = REPOSITORY / ".flux" / "tests"
 TEMPLATE = "flux_template"
@@ -151,6 +155,24 @@ def utility(source: Account, target: Target) -> Utility:
     made = Utility(account=source, target=target)
     made.tell(SOURCE)
     return made
+
+
+@pytest.fixture
+def reached(utility: Utility, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch) -> Utility:
+    """The made-up utility, and settings that lead to both of its ends."""
+    for name, value in {"FLUX_POSTGRES_URL": cluster.url(database), **settings_of(utility.account)}.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    return utility
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with real storage on disk."""
+    from running import instance_in  # Dagster takes two seconds to import, and most tests do without
+
+    with instance_in(tmp_path / "dagster") as instance:
+        yield instance
 
 
 def _runner(connection: psycopg.Connection) -> Sql:

@@ -142,6 +142,16 @@ class Utility:
         return {table.table: str(table.error) for table in self.sync(*wanted, **options).tables if table.error}
 
 
+def settings_of(account: Account) -> dict[str, str]:
+    """The environment variables that lead to a source on fakesnow's server."""
+    return {
+        "SNOWFLAKE_ACCOUNT": account.account, "SNOWFLAKE_USER": account.user,
+        "SNOWFLAKE_PASSWORD": account.password.get_secret_value(), "SNOWFLAKE_WAREHOUSE": "WH",
+        "SNOWFLAKE_DATABASE": account.database, "SNOWFLAKE_HOST": account.host,
+        "SNOWFLAKE_PORT": str(account.port), "SNOWFLAKE_PROTOCOL": "http",
+    }  # fmt: skip
+
+
 def source_database(account: Account) -> Account:
     """A database of one test's own in a running stand-in, with the schema that sources lie in."""
     name = f"T{uuid4().hex[:10].upper()}"

@@ -12,7 +12,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from made_up import grove, trees, write_trees
 from PIL import Image
-from running import Run, instance_in, run_assets, run_job
+from running import Run, run_assets, run_job
 
 import flux_assets.definitions
 import flux_assets.preview
@@ -23,12 +23,6 @@ from flux_assets.postgis.audits import all_audits_of, audits_of
 from flux_assets.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
-
-
-@pytest.fixture
-def instance(tmp_path):
-    with instance_in(tmp_path / "dagster") as instance:
-        yield instance
 
 
 @pytest.fixture

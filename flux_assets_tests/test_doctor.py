@@ -15,6 +15,7 @@ import pytest
 import snowflake.connector
 from conftest import TEMPLATE
 from layers import Loader, ReleaseFolder, made_up, rows
+from synced import settings_of
 
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
@@ -435,12 +436,7 @@ def configured(source: Account) -> dict[str, str]:
             "CREATE TABLE WORK_ORDERS (WORK_ORDER_ID VARCHAR, STATUS VARCHAR, SCHEDULED_DATE TIMESTAMP_NTZ)",
         ):
             connection.cursor().execute(statement)
-    return {
-        "SNOWFLAKE_ACCOUNT": source.account, "SNOWFLAKE_USER": source.user,
-        "SNOWFLAKE_PASSWORD": source.password.get_secret_value(), "SNOWFLAKE_WAREHOUSE": "W",
-        "SNOWFLAKE_DATABASE": source.database, "SNOWFLAKE_HOST": source.host,
-        "SNOWFLAKE_PORT": str(source.port), "SNOWFLAKE_PROTOCOL": "http",
-    }  # fmt: skip
+    return settings_of(source)
 
 
 def test_the_mapping_of_every_source_is_shown_as_resolved(doctor, configured):

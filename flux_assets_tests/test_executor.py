@@ -10,19 +10,13 @@ from contextlib import suppress
 import dagster as dg
 import pytest
 from dagster import DagsterEventType as Event
-from running import Run, instance_in, run_assets
+from running import Run, run_assets
 
 from flux_assets.errors import LayerError
 from flux_assets.executor import stop_of, threads_executor
 
 Body = Callable[[dg.AssetExecutionContext], None]
 PATIENCE = 60
-
-
-@pytest.fixture
-def instance(tmp_path):
-    with instance_in(tmp_path) as instance:
-        yield instance
 
 
 def asset(name: str, body: Body = lambda context: None, priority: int = 0, **more) -> dg.AssetsDefinition:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +9,7 @@ import pytest
 from conftest import Sql
 from dagster import DagsterEventType as Event
 from made_up import grove, trees, write_trees
-from running import Run, instance_in, run_assets, run_job
+from running import Run, run_assets, run_job
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.assets import layer_asset
@@ -28,12 +27,6 @@ OAKS, ELMS = trees("oaks"), trees("elms")
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with instance_in(tmp_path / "dagster") as instance:
-        yield instance
-
-
-@pytest.fixture
 def release(tmp_path, cluster, database, monkeypatch) -> Path:
     """The folder of a release of two layers, and settings that lead there and into the test's own database."""
     folder = tmp_path / "v7"
@@ -47,23 +40,13 @@ def release(tmp_path, cluster, database, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def running(utility: Utility, cluster, database, monkeypatch) -> Utility:
+def running(reached: Utility) -> Utility:
     """One fault on one feeder, and settings that lead to both ends."""
-    account = utility.account
-    settings = {
-        "FLUX_POSTGRES_URL": cluster.url(database), "SNOWFLAKE_ACCOUNT": account.account,
-        "SNOWFLAKE_USER": account.user, "SNOWFLAKE_PASSWORD": account.password.get_secret_value(),
-        "SNOWFLAKE_WAREHOUSE": "WH", "SNOWFLAKE_DATABASE": account.database, "SNOWFLAKE_HOST": account.host,
-        "SNOWFLAKE_PORT": str(account.port), "SNOWFLAKE_PROTOCOL": "http",
-    }  # fmt: skip
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    load_settings.cache_clear()
-    utility.tell(
+    reached.tell(
         "INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100;"
         "INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 5, -95.1, 29.1"
     )
-    return utility
+    return reached
 
 
 def of_layers(*tables: StaticTable) -> dg.Definitions:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,7 +12,7 @@ from dagster._core.definitions.dependency import NodeHandle
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
-from running import instance_in, run_job
+from running import run_job
 
 from flux_assets.automation import dynamic_sync_schedule, sync_all_dynamic
 from flux_assets.definitions import defs
@@ -24,12 +22,6 @@ from flux_assets.tables import dynamic_tables
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NAMES = {table.name for table in dynamic_tables()}
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with instance_in(tmp_path / "dagster") as instance:
-        yield instance
 
 
 def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
 import psycopg
 import pytest
 from dagster import DagsterEventType as Event
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from running import Run, instance_in, run_assets, run_job
+from running import Run, run_assets, run_job
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets import sync_checks
@@ -29,30 +26,14 @@ JOB = "sync_all"
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with instance_in(tmp_path / "dagster") as instance:
-        yield instance
-
-
-@pytest.fixture
-def running(utility: Utility, cluster, database, monkeypatch) -> Utility:
+def running(reached: Utility) -> Utility:
     """Two faults on two feeders, and settings that lead to both ends."""
-    account = utility.account
-    settings = {
-        "FLUX_POSTGRES_URL": cluster.url(database), "SNOWFLAKE_ACCOUNT": account.account,
-        "SNOWFLAKE_USER": account.user, "SNOWFLAKE_PASSWORD": account.password.get_secret_value(),
-        "SNOWFLAKE_WAREHOUSE": "WH", "SNOWFLAKE_DATABASE": account.database, "SNOWFLAKE_HOST": account.host,
-        "SNOWFLAKE_PORT": str(account.port), "SNOWFLAKE_PROTOCOL": "http",
-    }  # fmt: skip
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    load_settings.cache_clear()
-    utility.tell(
+    reached.tell(
         "INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100; INSERT INTO FEEDERS SELECT 'B', 'Feeder B', NULL;"
         + fault(1)
         + fault(2, "B")
     )
-    return utility
+    return reached
 
 
 def fault(number: int, feeder: str = "A", place: str = "-95.1, 29.1") -> str:
