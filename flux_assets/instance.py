@@ -6,6 +6,9 @@ dagster.yaml itself can only demand a variable, never do without it. Not here: a
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +22,15 @@ from sqlalchemy import create_engine
 
 from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.errors import FluxError
+from flux_assets.event_log import EventLog
 from flux_assets.settings import load_settings
+
+# What a process holds at its end goes with it: Python would look through a million objects for cycles first, which
+# takes a third of a second of every command.
+atexit.register(gc.freeze)
+
+# Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
+_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 
 
 class InstanceStorage(DagsterPostgresStorage):
@@ -45,6 +56,8 @@ class InstanceStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
         super().__init__(postgres_url, inst_data=inst_data)
+        self._event_log_storage = EventLog(postgres_url, should_autocreate_tables=False)
+        os.environ.setdefault(_BATCH_SIZE, "1000")
         engine = create_engine(
             postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16, pool_pre_ping=True
         )
