@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import math
 import os
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,19 +21,30 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.errors import FluxError
 from flux_assets.event_log import EventLog
 from flux_assets.settings import load_settings
 
-# What a process holds at its end goes with it: Python would look through a million objects for cycles first, which
-# takes a third of a second of every command.
-atexit.register(gc.freeze)
-
+PAUSE_SECONDS = 1.0
 # Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+
+
+@atexit.register
+def end_without_collecting() -> None:
+    """What a process holds goes with it; Python would look through a million objects for cycles first.
+
+    That takes a third of a second of every command. Bindings made with nanobind (DuckDB's, which the stand-in needs)
+    take what is not collected for a leak and say so on the terminal.
+    """
+    if "_duckdb" not in sys.modules:
+        gc.freeze()
 
 
 class InstanceStorage(DagsterPostgresStorage):
@@ -56,13 +70,31 @@ class InstanceStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
         super().__init__(postgres_url, inst_data=inst_data)
-        self._event_log_storage = EventLog(postgres_url, should_autocreate_tables=False)
+        self._event_log_storage = EventLog(postgres_url)
         os.environ.setdefault(_BATCH_SIZE, "1000")
-        engine = create_engine(
-            postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16, pool_pre_ping=True
-        )
+        engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16)
+        ping_after_a_pause(engine)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
+
+
+def ping_after_a_pause(engine: Engine) -> None:
+    """Test a kept connection before it is used again, unless it was used a moment ago.
+
+    SQLAlchemy's own `pool_pre_ping` tests it every time: of a run's thousand statements, half are tests then.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note_when(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def test(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        if time.monotonic() - record.info.get("used", math.inf) > PAUSE_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error  # all that are as old; another one is made
 
 
 class HomeArtifactStorage(LocalArtifactStorage):

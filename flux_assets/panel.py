@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Colour = str | tuple[float, ...]
 
 MOST_BYTES = 20_000
+_COLORS = (32, 12, 6)
 PAPER, INK = "#fbfaf7", "#333333"
 
 
@@ -73,7 +74,8 @@ class Panel:
         if (areas := parts[dimension == 2]).size:
             self.add(PathCollection(_outlines(areas), facecolors=[area], edgecolors=[edge], linewidths=0.4))
         if (lines := parts[dimension == 1]).size:
-            self.add(LineCollection(_runs(lines), colors=[line], linewidths=0.7))
+            # The shades of smoothed lines take more bytes than all the rest of a picture.
+            self.add(LineCollection(_runs(lines), colors=[line], linewidths=0.7, antialiaseds=[False]))
 
     def add_dots(
         self, places: Numbers, areas: Sequence[float], colours: Sequence[Colour], *, edge: Colour = "none"
@@ -117,25 +119,36 @@ def rendered(figure: Figure) -> Image:
 
 
 def compact(picture: Image, kept: Sequence[str] = ()) -> bytes:
-    """The PNG with as many colours as MOST_BYTES allow, the `kept` ones always among them.
+    """The PNG in at most MOST_BYTES: with fewer colours if need be, the `kept` ones always among them, else smaller.
 
-    A few dots of a colour would otherwise lose it to the shades of what lies behind them. zlib's last effort costs ten
-    times what it saves in bytes.
+    A few dots of a colour would otherwise lose it to the shades of what lies behind them.
     """
+    encoded = b""
+    for colors in _COLORS:
+        encoded = _encoded(picture, colors, kept)
+        if len(encoded) <= MOST_BYTES:
+            return encoded
+    while len(encoded) > MOST_BYTES:
+        picture = _smaller(picture, 0.95 * math.sqrt(MOST_BYTES / len(encoded)))
+        encoded = _encoded(picture, _COLORS[-1], kept)
+    return encoded
+
+
+def _encoded(picture: Image, colors: int, kept: Sequence[str]) -> bytes:
+    """The PNG in so many colours, and the `kept` ones. zlib's last effort costs ten times what it saves in bytes."""
     from PIL import Image, ImageColor
 
-    encoded = b""
-    for colors in (32, 12, 5, 2):
-        shades = picture.quantize(colors)
-        palette = [*(shades.getpalette() or [])[: 3 * colors], *(v for name in kept for v in ImageColor.getrgb(name))]
-        buffer, chosen = io.BytesIO(), Image.new("P", (1, 1))
-        chosen.putpalette(palette)
-        shown = picture.quantize(palette=chosen, dither=Image.Dither.NONE) if kept else shades
-        shown.save(buffer, "PNG", compress_level=6)
-        encoded = buffer.getvalue()
-        if len(encoded) <= MOST_BYTES:
-            break
-    return encoded
+    shades = picture.quantize(colors)
+    palette = [*(shades.getpalette() or [])[: 3 * colors], *(v for name in kept for v in ImageColor.getrgb(name))]
+    buffer, chosen = io.BytesIO(), Image.new("P", (1, 1))
+    chosen.putpalette(palette)
+    shown = picture.quantize(palette=chosen, dither=Image.Dither.NONE) if kept else shades
+    shown.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _smaller(picture: Image, scale: float) -> Image:
+    return picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
 
 
 def _outlines(areas: Shapes) -> list[Path]:

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 _PANEL = 300  # pixels of a panel's sides
 _SEEN = 3.0  # pixels below which a feature's shape cannot be told
 _NEAR = 16  # pixels of a usual feature in the second panel
+_LINE = 0.8  # of a layer's colour: a thin line needs more of it than an area
 _DOT = 1.6  # pixels of what stands for a feature that is smaller
 
 
 def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[StaticTable] = ()) -> bytes | None:
     """A PNG of at most panel.MOST_BYTES of the published table; None when no row has a place on the map."""
     import geopandas
+    from matplotlib.colors import to_hex
 
     glimpse = glimpse_of(table, target.schema)
     if glimpse is None:
@@ -52,7 +54,7 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
             [(str(g.ground), shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
             for _, window in drawn
         ]
-    kept = [PAPER, INK, table.draw, *(str(g.ground) for g in below)]
+    kept = [PAPER, INK, table.draw, to_hex(_darker(table.draw, _LINE)), *(str(g.ground) for g in below)]
     return compact(rendered(_figure(drawn, behind, table.draw)), kept)
 
 
@@ -126,7 +128,7 @@ def _draw_features(panel: Panel, features: GeoSeries, color: str) -> None:
     """Fills a panel: shapes that can be seen as shapes, the others as dots."""
     small = _sizes(features) < _DOT * panel.pixel
     seen = features[~small].simplify(panel.pixel / 4).to_numpy()
-    panel.add_shapes(seen, area=color, edge=_darker(color, 0.5), line=_darker(color, 0.8))
+    panel.add_shapes(seen, area=color, edge=_darker(color, 0.5), line=_darker(color, _LINE))
     if small.any():
         dots = features[small].bounds.to_numpy().reshape(-1, 2, 2).mean(axis=1)
         size = 2.5 * _DOT if small.all() and len(dots) < 500 else _DOT
@@ -146,7 +148,8 @@ def _frame(panel: Panel, spot: Window) -> None:
     panel.add(Line2D([whole.east, whole.east], [whole.south, whole.north], color=INK, linewidth=1.5))
 
 
-def _darker(color: str, by: float) -> tuple[float, ...]:
+def _darker(color: str, by: float) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
-    return tuple(by * part for part in to_rgb(color))
+    red, green, blue = to_rgb(color)
+    return by * red, by * green, by * blue

@@ -81,6 +81,7 @@ def stored(url: str) -> list[tuple]:
 def test_a_batch_is_stored_as_dagster_stores_its_events(urls: list[str]) -> None:
     run_id = str(uuid4())
     PostgresEventLogStorage(urls[0]).store_event_batch(planned(run_id))
+    PostgresEventLogStorage(urls[1])
     ours = EventLog(urls[1])
     ours.store_event_batch(planned(run_id))
     assert sorted(map(repr, stored(urls[1]))) == sorted(map(repr, stored(urls[0])))
@@ -92,6 +93,7 @@ def test_a_batch_is_stored_as_dagster_stores_its_events(urls: list[str]) -> None
 
 
 def test_planned_checks_take_two_inserts_however_many_they_are(urls: list[str]) -> None:
+    PostgresEventLogStorage(urls[0])
     log, said = EventLog(urls[0]), []
     events_of.listen(log._engine, "before_cursor_execute", lambda _c, _u, statement, *_: said.append(statement))
     log.store_event_batch([entry(str(uuid4()), event) for event in checks() * 30])
@@ -101,6 +103,7 @@ def test_planned_checks_take_two_inserts_however_many_they_are(urls: list[str]) 
 
 def test_nothing_is_stored_of_a_batch_that_fails_half_way(urls: list[str]) -> None:
     """Dagster then stores the events one by one: what half a batch had left would be there twice."""
+    PostgresEventLogStorage(urls[0])
     log = EventLog(urls[0])
     with log._engine.begin() as connection:
         connection.execute(text("ALTER TABLE asset_check_executions ADD CHECK (check_name <> 'a,b')"))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -11,9 +12,11 @@ import pytest
 from dagster import DagsterInstance
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.load import location_origins_from_yaml_paths
+from sqlalchemy import Engine, create_engine, text
 
+from flux_assets import instance as instances
 from flux_assets.embedded.cluster import Cluster
-from flux_assets.instance import HomeComputeLogs
+from flux_assets.instance import HomeComputeLogs, ping_after_a_pause
 from flux_assets.settings import REPOSITORY
 
 MODULE = """
@@ -114,3 +117,37 @@ def test_the_code_location_has_a_stable_name() -> None:
     (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
     assert origin.location_name == "flux_assets"
     assert origin.loadable_target_origin.module_name == "flux_assets.definitions"
+
+
+@pytest.fixture
+def engine(cluster: Cluster) -> Iterator[Engine]:
+    """Connections as Dagster's storage keeps them."""
+    cluster.ensure_plain_database()
+    engine = create_engine(cluster.url("dagster", "psycopg2"), isolation_level="AUTOCOMMIT")
+    ping_after_a_pause(engine)
+    yield engine
+    engine.dispose()
+
+
+def backend(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+
+def test_a_connection_that_broke_while_it_was_idle_is_replaced(
+    engine: Engine, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "PAUSE_SECONDS", -1.0)
+    first = backend(engine)
+    assert backend(engine) == first
+    with cluster.admin_session() as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
+    assert backend(engine) != first
+
+
+def test_a_connection_that_was_used_a_moment_ago_is_not_tested(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = []
+    monkeypatch.setattr(engine.dialect, "do_ping", tested.append)
+    monkeypatch.setattr(instances, "PAUSE_SECONDS", 3600.0)
+    assert [backend(engine) for _ in range(5)] == [backend(engine)] * 5
+    assert tested == []

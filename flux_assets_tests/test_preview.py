@@ -8,7 +8,7 @@ from geoalchemy2 import Geography, Geometry
 from PIL import Image
 from sqlalchemy import Column, Double, Integer, MetaData, Table
 
-from flux_assets.panel import MOST_BYTES
+from flux_assets.panel import MOST_BYTES, compact
 from flux_assets.preview import as_markdown, draw
 from flux_assets.spec import Position, StaticTable
 
@@ -121,6 +121,13 @@ def test_a_noisy_layer_stays_small(target, sql):
         " 0.05 * random()) AS geom FROM generate_series(1, 4000) i"
     )
     assert len(draw(geometry("POLYGON"), target, 4000)) <= MOST_BYTES
+
+
+def test_no_picture_is_larger_than_it_may_be():
+    noise = Image.merge("RGB", [Image.effect_noise((600, 300), 90) for _ in range(3)])
+    picture = compact(noise, ["#fbfaf7", "#c0362c"])
+    assert len(picture) <= MOST_BYTES
+    assert Image.open(io.BytesIO(picture)).width > 100
 
 
 def test_strays_do_not_shrink_the_picture(target, sql):

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 
 from flux_assets.spec import Declaration
 
-MOST_FEATURES = 3000
+MOST_FEATURES = 2000
 
 
 @dataclass(frozen=True)

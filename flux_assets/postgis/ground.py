@@ -10,6 +10,12 @@ from psycopg import Connection, sql
 from flux_assets.postgis.glimpse import Window
 
 MOST_SHAPES = 800
+# The view geometry_columns says the same, in ten times the time.
+_COLUMN = """
+SELECT attname FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+WHERE attrelid = to_regclass(%s) AND typname = 'geometry' AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum LIMIT 1
+"""
 
 
 def shapes(session: Connection, schema: str, layer: str, window: Window, tolerance: float) -> list[bytes]:
@@ -17,10 +23,7 @@ def shapes(session: Connection, schema: str, layer: str, window: Window, toleran
 
     Size is that of the bounds, which lie at the beginning of a geometry and are had without reading the rest.
     """
-    found = session.execute(
-        "SELECT f_geometry_column FROM geometry_columns WHERE f_table_schema = %s AND f_table_name = %s LIMIT 1",
-        [schema, layer],
-    ).fetchone()
+    found = session.execute(_COLUMN, [sql.Identifier(schema, layer).as_string(session)]).fetchone()
     if found is None:
         return []
     query = sql.SQL(
