@@ -96,8 +96,10 @@ def _not_longer(values: pa.Array[Any], longest: int) -> None:
 
 
 def _not_astray(column: ReadColumn, values: pa.Array[Any]) -> None:
-    """Degrees must be finite and in range."""
-    numbers = (values.drop_null() if values.null_count else values).to_numpy()
+    """Degrees must be finite and in range. Asked of Arrow: handing numbers over to numpy imports pandas on the way."""
     limit = 180 if column.axis == "longitude" else 90
-    if len(numbers) and not (numbers.min() >= -limit and numbers.max() <= limit):  # NaN is neither
+    numbers = cast("pa.DoubleArray", values)
+    finite = pc.all(pc.is_finite(numbers)).as_py()
+    least, most = pc.min(numbers).as_py(), pc.max(numbers).as_py()
+    if finite is False or (least is not None and most is not None and not -limit <= least <= most <= limit):
         raise SuspectError
