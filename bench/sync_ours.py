@@ -100,8 +100,10 @@ class Fed:
     batches: Batches
     token: str | None
 
-    def instant(self) -> datetime:
+    def instant(self, statements: int) -> datetime:  # noqa: ARG002 - as the real one is asked
         return datetime.now(UTC)
+
+    def look_ahead(self, tables: Sequence[DynamicTable]) -> None: ...
 
     def tokens(self, tables: Sequence[DynamicTable]) -> dict[str, str] | None:
         return {each.name: self.token for each in tables} if self.token else None

@@ -1,7 +1,7 @@
 """The source's rows of one table, read once, kept on this side until it is known whether they are news.
 
-Here: encoding batches as a binary COPY stream, its fingerprint, and where it waits: in memory, from 32 MB on in a
-temporary file. The source is read to its end before the target's transaction begins, so that a source that stalls
+Here: encoding batches as a binary COPY stream, its fingerprint, and where it waits: in memory, what is beyond 32 MB in
+a temporary file. The source is read to its end before the target's transaction begins, so that a source that stalls
 half-way costs the target nothing. Not here: reading (warehouse/) and writing (postgis/).
 """
 
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
 from typing import IO
 
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -19,9 +19,42 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from flux_assets.warehouse.rows import Rows
 
 Chunk = bytes
-Spool = IO[bytes]
 _IN_MEMORY_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 18
+# Encoding holds Python's lock; the thread that asks PostgreSQL meanwhile shall not wait for a whole batch.
+_ROWS_AT_ONCE = 8192
+
+
+class Spool:
+    """Chunks in the order given. The first of them stay as they came: copying them would cost what hashing does."""
+
+    def __init__(self) -> None:
+        self._kept: list[Chunk] = []
+        self._room = _IN_MEMORY_BYTES
+        self._file: IO[bytes] | None = None
+
+    def write(self, chunk: Chunk) -> None:
+        if self._file is None and len(chunk) <= self._room:
+            self._kept.append(chunk)
+            self._room -= len(chunk)
+            return
+        if self._file is None:
+            self._file = TemporaryFile()  # noqa: SIM115 - it is closed with the spool
+        self._file.write(chunk)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All of them, from the first."""
+        yield from self._kept
+        if self._file is not None:
+            self._file.seek(0)
+            while chunk := self._file.read(_CHUNK_BYTES):
+                yield chunk
+
+    def close(self) -> None:
+        """Give memory and file back."""
+        self._kept.clear()
+        if self._file is not None:
+            self._file.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +69,14 @@ class Snapshot:
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows as a binary COPY stream, from its start."""
-        self.spool.seek(0)
-        while chunk := self.spool.read(_CHUNK_BYTES):
-            yield chunk
+        return self.spool.chunks()
 
 
 def take(rows: Rows) -> Snapshot:
     """Read the rows to their end; raises what reading them raises. Whoever takes a snapshot closes its spool."""
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
     digest = hashlib.sha256()
-    spool = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it outlives this function
+    spool = Spool()
     try:
         for chunk in _encoded(encoder, rows):
             digest.update(chunk)
@@ -61,5 +92,6 @@ def take(rows: Rows) -> Snapshot:
 def _encoded(encoder: ArrowToPostgresBinaryEncoder, rows: Rows) -> Iterator[Chunk]:
     yield encoder.write_header()
     for batch in rows:
-        yield encoder.write_batch(batch)
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield encoder.write_batch(batch.slice(start, _ROWS_AT_ONCE))
     yield encoder.finish()

@@ -191,6 +191,9 @@ class _Sync:
     def _sync(self, before: Before) -> None:
         wanted = [work for work in self._works if work.entry]
         self._source.choose(lambda tokens: [work.name for work in wanted if self._reason(work, tokens)])
+        if not self._source.is_done:
+            # Whatever is written needs it, and there is nothing else to do.
+            sync_gate.load_postgis(self._session)
         found = self._source.found()
         self._instant = found.instant
         for work in wanted:

@@ -48,7 +48,7 @@ class Found:
 
 
 class SourceSide:
-    """Signs in when it is entered, and reads once it is `admitted`, trying again what can be cured.
+    """Signs in and looks ahead when it is entered, and reads once it is `admitted`, trying again what can be cured.
 
     Leaving the block ends the thread and gives back what was read. Nobody waits for it: signing out need not hold up
     what is committed, nor a sign-in that hangs a sync that has failed.
@@ -83,6 +83,11 @@ class SourceSide:
         """It is known what the target holds: whether a table has to be read can be told by its token."""
         self._choose.set_result(choose)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether `found` would not have to wait."""
+        return self._found.done()
+
     def found(self) -> Found:
         """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
         while not wait([self._found], timeout=_LOOK_SECONDS).done:
@@ -100,6 +105,7 @@ class SourceSide:
             with ExitStack() as stack:
                 with self._clock.timed("connect"):
                     source = stack.enter_context(self._open_source())
+                source.look_ahead(self._tables)
                 self._admitted.result()
                 # A source that cannot be read as of an instant has to be read whole again when its session is lost.
                 found = source.retrying(lambda: self._read_all(source))
@@ -114,13 +120,13 @@ class SourceSide:
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         chosen = None if tokens is None else self._choose.result()(tokens)
-        instant = source.instant()
+        reading = [table for table in self._tables if chosen is None or table.name in chosen]
+        instant = source.instant(statements=len(reading))
         taken: dict[str, Taken] = {}
         try:
-            for table in self._tables:
+            for table in reading:
                 self._stop.check()
-                if chosen is None or table.name in chosen:
-                    taken[table.name] = _taken(source, table, instant)
+                taken[table.name] = _taken(source, table, instant)
         except BaseException:
             _free(taken)
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
@@ -43,13 +44,14 @@ class Told(Utility):
                 self.happen()
                 return found
 
-            def instant() -> datetime:
-                now = begun()
+            def instant(statements: int) -> datetime:
+                now = begun(max(statements, 2))
                 source._session.described("SELECT * FROM FAULTS")  # DuckDB's snapshot begins with the first look
                 self.happen()
                 return now
 
             source.mapping, source.tokens, source.instant = mapping, tokens, instant
+            source._reading.capabilities = replace(source.capabilities, change_token=True)
             yield source
 
     def happen(self) -> None:

@@ -161,6 +161,45 @@ def test_the_stand_in_reads_all_tables_as_of_one_instant(tell, source):
         assert [sum(b.num_rows for b in opened_source.rows(one, opened_source.instant())) for one in found] == [0, 0]
 
 
+def test_one_statement_is_a_snapshot_by_itself(tell, source):
+    tell(PLAIN)
+    with opened(source) as opened_source:
+        found = opened_source.mapping(FAULTS)
+        counts = []
+        for statements in (2, 1):
+            with opened(source) as reader:
+                instant = reader.instant(statements)
+                assert sum(batch.num_rows for batch in reader.rows(found, instant)) == 2
+                tell("INSERT INTO FAULTS SELECT 'F4', 'A', 'OPEN', SYSDATE(), 1, 1, 1")
+                counts.append(sum(batch.num_rows for batch in reader.rows(found, instant)))
+                tell("DELETE FROM FAULTS WHERE FAULT_ID = 'F4'")
+        assert counts == [2, 3], "a transaction holds what it has seen; without one each statement sees what is there"
+
+
+def test_what_is_read_in_any_case_is_described_ahead_once(tell, source):
+    tell(PLAIN)
+    with opened(source) as opened_source:
+        missing = replace(FAULTS, source="MISSING")
+        opened_source.look_ahead([missing])
+        with pytest.raises(SourceError, match=r"MISSING.* does not exist"):
+            opened_source.mapping(missing)
+        opened_source.look_ahead([FAULTS])
+        tell("ALTER TABLE FAULTS ADD COLUMN NEW VARCHAR; ALTER TABLE FAULTS RENAME TO ELSEWHERE")
+        found = opened_source.mapping(FAULTS)
+        assert {column.target for column in found.columns} == set(FAULTS.fed)
+        with pytest.raises(SourceError, match=r"FAULTS.* does not exist"):
+            opened_source.mapping(FAULTS)
+
+
+def test_a_source_with_change_tokens_is_not_asked_ahead(tell, source):
+    tell(PLAIN)
+    with open_source(replace(source, stand_in=False), Overrides()) as opened_source:
+        opened_source.look_ahead([FAULTS])
+        tell("ALTER TABLE FAULTS RENAME TO ELSEWHERE")
+        with pytest.raises(SourceError, match=r"FAULTS.* does not exist"):
+            opened_source.mapping(FAULTS)
+
+
 def test_a_table_that_is_refused_does_not_stop_the_others(tell, source):
     """DuckDB ends a transaction with the first statement that fails in it."""
     tell(PLAIN)

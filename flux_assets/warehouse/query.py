@@ -13,7 +13,7 @@ from flux_assets.spec import DynamicTable, RowsTaken
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.quoting import identifier, literal, literals, quoted, template, text_literal
-from flux_assets.warehouse.rendering import render
+from flux_assets.warehouse.rendering import compiled, render
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.
 CHANGED = "flux:changed"
@@ -31,6 +31,11 @@ def rows_template(mapping: Mapping) -> str:
     # In the order of the key, so that a fingerprint can be taken of the stream.
     lines.append(f"ORDER BY {template(order)}")
     return "\n".join(lines) + "\n"
+
+
+def prepare_rows(mapping: Mapping) -> None:
+    """What of rows_query can be done before the instant is known."""
+    compiled(rows_template(mapping))
 
 
 def rows_query(mapping: Mapping, account: Account, instant: datetime, *, travel: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +44,7 @@ class Source:
         self._overrides = overrides
         self._patience = patience
         self._log = log
+        self._ahead: dict[str, Mapping] = {}
 
     @property
     def account(self) -> Account:
@@ -55,9 +56,12 @@ class Source:
         """What the source can do, as far as it was asked."""
         return self._reading.capabilities
 
-    def instant(self) -> datetime:
-        """The instant (UTC) that a snapshot is read as of, by the source's clock; the snapshot begins here."""
-        if self._reading.begin():
+    def instant(self, statements: int = 2) -> datetime:
+        """The instant (UTC) that a snapshot is read as of, by the source's clock; the snapshot begins here.
+
+        With one statement to read it, that statement is a snapshot by itself, younger by some milliseconds.
+        """
+        if self.capabilities.snapshot_transaction and (statements == 1 or self._reading.begin()):
             # The stand-in runs on this machine: its clock is ours.
             return datetime.now(UTC)
         with self._reading.statement("SELECT SYSDATE()") as cursor:
@@ -87,8 +91,20 @@ class Source:
             return None
         return {table.name: str(token) for table, token in zip(tables, row, strict=True)}
 
+    def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
+        """Prepare reading what will be read in any case, for want of change tokens, while nobody waits for it.
+
+        What goes wrong is left to `mapping`, which then asks again.
+        """
+        for table in () if self.capabilities.change_token else tables:
+            with suppress(FluxError):
+                self._ahead[table.name] = self.mapping(table)
+                query.prepare_rows(self._ahead[table.name])
+
     def mapping(self, table: DynamicTable) -> Mapping:
         """How the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
+        if ahead := self._ahead.pop(table.name, None):
+            return ahead
         override = self._overrides.of(table)
         name = ObjectName.of(table, override)
         object_ = name.sql(self.account)

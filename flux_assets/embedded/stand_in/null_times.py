@@ -1,29 +1,36 @@
-"""A defect of fakesnow 0.12 mended: a time that is NULL reached the connector as 1970-01-01.
+"""Defects of fakesnow 0.12 mended: a time that is NULL reached the connector as 1970-01-01, and times were slow.
 
-Here: the one function of fakesnow that is replaced. Not here: starting its server (daemon.py). fakesnow is imported by
-those who call this, never by importing the module.
+Here: the one function of fakesnow that is replaced. Its own looks up the calendar for each value: a time is a count of
+units since 1970, and dividing is enough. Not here: starting its server (daemon.py). fakesnow is imported by those who
+call this, never by importing the module.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_UTC = 1440  # minutes, as Snowflake counts zones: from the day before
+
 
 def mend() -> None:
-    """Let NULL times be NULL. Once in the process that runs fakesnow's server; a second time does nothing."""
+    """Let NULL times be NULL, and times be quick, in the process that runs fakesnow's server."""
     import fakesnow.arrow
-    import pyarrow as pa
 
     its_module: Any = fakesnow.arrow
-    plain: Any = its_module.timestamp_to_sf_struct
-    if getattr(plain, "mended", False):
-        return
+    its_module.timestamp_to_sf_struct = times_as_structs
 
-    def with_nulls(times: Any) -> Any:  # noqa: ANN401 - fakesnow's signature, passed on
-        whole = times.combine_chunks() if isinstance(times, pa.ChunkedArray) else times
-        struct = plain(whole)
-        parts = [part.fill_null(0) for part in struct.flatten()]
-        return pa.StructArray.from_arrays(parts, fields=list(struct.type), mask=whole.is_null())
 
-    with_nulls.mended = True  # type: ignore[attr-defined]
-    its_module.timestamp_to_sf_struct = with_nulls
+def times_as_structs(times: Any) -> Any:  # noqa: ANN401 - fakesnow's signature
+    """Arrow timestamps, without a zone or in UTC, as Snowflake sends them: seconds since 1970, nanoseconds, zone."""
+    import numpy as np
+    import pyarrow as pa
+
+    whole = times.combine_chunks() if isinstance(times, pa.ChunkedArray) else times
+    units = _UNITS[whole.type.unit]
+    seconds, rest = np.divmod(whole.cast(pa.int64()).fill_null(0).to_numpy(), units)
+    parts = {"epoch": pa.array(seconds), "fraction": pa.array((rest * (10**9 // units)).astype(np.int32))}
+    if whole.type.tz:
+        parts["timezone"] = pa.array(np.full(len(whole), _UTC, np.int32))
+    fields = [pa.field(name, part.type, nullable=False) for name, part in parts.items()]
+    return pa.StructArray.from_arrays([*parts.values()], fields=fields, mask=whole.is_null())
