@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     flux_keep_runs: int = Field(default=100, ge=1)
     flux_keep_runs_for: Duration = timedelta(days=3)
     flux_keep_failures_for: Duration = timedelta(days=30)
-    flux_keep_ledger_for: Duration = timedelta(days=90)
+    flux_keep_ledger_for: Duration = Field(default=timedelta(days=90), ge=timedelta(days=1))
     pgservice: str | None = None
     pghost: str | None = None
     pghostaddr: str | None = None

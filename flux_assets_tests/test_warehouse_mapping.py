@@ -218,10 +218,13 @@ def test_a_configured_column_that_is_not_there(tell, source, config):
     assert "FAULTS.columns.homes" in refused.value.remedy
 
 
-def test_an_expression_that_does_not_compile_is_named(tell, source, config):
+@pytest.mark.parametrize("expression", ["HOUSES + 1", "HOMES +", "NO_SUCH_FUNCTION(HOMES)"])
+def test_an_expression_that_does_not_compile_is_named(tell, source, config, expression):
     tell(PLAIN)
-    with pytest.raises(SourceError, match=r"faults\.homes \(columns\.homes in .*flux\.toml"):
-        mapping(source, overrides=config("[FAULTS.columns]\nhomes = { expression = 'HOUSES + 1' }"))
+    with pytest.raises(SourceError, match=r"faults\.homes \(columns\.homes in .*flux\.toml") as refused:
+        mapping(source, overrides=config(f"[FAULTS.columns]\nhomes = {{ expression = '{expression}' }}"))
+    assert "correct" in refused.value.remedy.lower()
+    assert "report" not in refused.value.remedy
 
 
 def test_text_of_an_expression_may_hold_numbers_and_is_judged_when_it_arrives(tell, source, config):

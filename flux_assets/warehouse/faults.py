@@ -221,8 +221,13 @@ def fault_of(error: BaseException) -> Fault:
     return _BY_STATE.get(state[:2], _UNKNOWN)
 
 
-def translated(error: BaseException, account: Account, *, table: str = "", object_: str = "") -> FluxError:
-    """The error of ours: SourceError when one table's source is at fault, WarehouseError otherwise."""
+def translated(
+    error: BaseException, account: Account, *, table: str = "", object_: str = "", remedy: str = ""
+) -> FluxError:
+    """The error of ours: SourceError when one table's source is at fault, WarehouseError otherwise.
+
+    `remedy` is for what would be a bug of ours if the statement were ours alone.
+    """
     fault = fault_of(error)
     places = {
         "user": account.user,
@@ -234,10 +239,10 @@ def translated(error: BaseException, account: Account, *, table: str = "", objec
         "object": object_ or f"{account.database}.{account.schema}",
     }
     problem = f"{fault.problem.format(**places)}: {_said(error)}."
-    remedy = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
+    cure = fault.remedy.format(**places) or remedy or "Please report it with the lines of the log around it."
     if fault.kind is not Kind.RETRY and fault.of_table and table:
-        return SourceError(f"{table}: {problem}", remedy)
-    return WarehouseError(problem, remedy, curable=fault.kind is Kind.RETRY)
+        return SourceError(f"{table}: {problem}", cure)
+    return WarehouseError(problem, cure, curable=fault.kind is Kind.RETRY)
 
 
 def _code(error: BaseException) -> int:

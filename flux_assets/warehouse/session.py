@@ -65,12 +65,17 @@ class Session:
                 with suppress(Exception):
                     cursor.close()
 
-    def described(self, statement: str, *, table: str = "", object_: str = "") -> tuple[FoundColumn, ...]:
-        """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up."""
+    def described(
+        self, statement: str, *, table: str = "", object_: str = "", remedy: str = ""
+    ) -> tuple[FoundColumn, ...]:
+        """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up.
+
+        `remedy` is what to do when it does not compile and is not ours alone.
+        """
         from snowflake.connector.constants import FIELD_ID_TO_NAME
 
         connection = self.connection()
-        with self.translating(table=table, object_=object_):
+        with self.translating(table=table, object_=object_, remedy=remedy):
             described = connection.cursor().describe(statement)
         return tuple(
             FoundColumn(name=column.name, kind=FIELD_ID_TO_NAME[column.type_code], scale=column.scale)
@@ -78,11 +83,11 @@ class Session:
         )
 
     @contextmanager
-    def translating(self, *, table: str = "", object_: str = "") -> Iterator[None]:
+    def translating(self, *, table: str = "", object_: str = "", remedy: str = "") -> Iterator[None]:
         """Faults of the connector and of the network become errors of ours."""
         try:
             yield
         except (FluxError, GeneratorExit):
             raise
         except Exception as error:
-            raise translated(error, self.account, table=table, object_=object_) from error
+            raise translated(error, self.account, table=table, object_=object_, remedy=remedy) from error

@@ -161,7 +161,9 @@ class Source:
             if column.expression is not None:
                 about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
                 probe = query.expression_probe(column.expression, object_)
-                (found[target],) = self._session.described(probe, table=about, object_=object_)
+                (found[target],) = self._session.described(
+                    probe, table=about, object_=object_, remedy=f"Correct the expression: {column.expression}"
+                )
         return found
 
 
