@@ -96,7 +96,7 @@ CREATE TABLE IF NOT EXISTS postgres_sync.sync_state (
 COMMENT ON TABLE postgres_sync.sync_state IS 'What the last sync that wrote a dynamic table left, and from what: the next one does nothing when all of it still holds.';
 COMMENT ON COLUMN postgres_sync.sync_state.declaration IS 'SHA-256 over the declaration with its overrides and the columns found in the source.';
 COMMENT ON COLUMN postgres_sync.sync_state.token IS 'The source''s change token, read before its rows; none where it has none.';
-COMMENT ON COLUMN postgres_sync.sync_state.fingerprint IS 'SHA-256 over the rows read, in the order of their keys.';
+COMMENT ON COLUMN postgres_sync.sync_state.fingerprint IS 'XXH3 (128 bits) over the rows read, in the order of their keys.';
 COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions of the tables that columns were derived from.';
 COMMENT ON COLUMN postgres_sync.sync_state.mark IS 'Row count and an order-free hash over where each row lies and which transaction wrote it: any write by others changes it.';
 COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s columns, key and indexes as last found fit.';
