@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from synced import SOURCE, Utility, settings_of, source_database
 
 from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.embedded.stand_in import described, null_times
+from flux_assets.embedded.stand_in import described, times
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
@@ -134,7 +134,7 @@ def reader_sql(target: Target) -> Iterator[Sql]:
 @pytest.fixture(scope="session")
 def source_server() -> Iterator[Account]:
     """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
-    null_times.mend()
+    times.mend()
     described.mend()
     with fakesnow.server() as where:
         yield Account(

@@ -35,7 +35,7 @@ SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
        coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'), ''),
        pg_try_advisory_lock({lock})
 """)
-# Types by number: writing one out would load PostGIS into the session, a third of what an unchanged sync takes.
+# Types by number: writing one out would load PostGIS into the session, a quarter of an unchanged sync of few rows.
 _SHAPE = sql.SQL("""
 SELECT c.relname AS name, md5(concat_ws(E'\\n', c.relkind,
     (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attnotnull, atthasdef, attgenerated),

@@ -59,17 +59,14 @@ class Reading:
         # The session in which a transaction holds the snapshot, by its generation.
         self._snapshot_in: int | None = None
 
-    def begin(self) -> bool:
-        """A new snapshot, where a transaction is one; that of an earlier one ends. Whether it is."""
-        if not self.capabilities.snapshot_transaction:
-            return False
+    def begin(self) -> None:
+        """A new snapshot in a transaction, where one is that; an earlier one ends."""
         self.session.connection()
         if self._snapshot_in == self.session.generation:
             with suppress(FluxError), self.session.cursor("ROLLBACK"):
                 pass
         with self.session.cursor("BEGIN"):
             self._snapshot_in = self.session.generation
-        return True
 
     @contextmanager
     def statement(self, statement: str, *, table: str = "", object_: str = "") -> Iterator[SnowflakeCursor]:

@@ -61,7 +61,9 @@ class Source:
 
         With one statement to read it, that statement is a snapshot by itself, younger by some milliseconds.
         """
-        if self.capabilities.snapshot_transaction and (statements == 1 or self._reading.begin()):
+        if self.capabilities.snapshot_transaction:
+            if statements > 1:
+                self._reading.begin()
             # The stand-in runs on this machine: its clock is ours.
             return datetime.now(UTC)
         with self._reading.statement("SELECT SYSDATE()") as cursor:

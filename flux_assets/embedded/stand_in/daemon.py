@@ -15,7 +15,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from flux_assets.embedded.stand_in import described, null_times
+from flux_assets.embedded.stand_in import described, times
 from flux_assets.embedded.stand_in.door import App, Door
 from flux_assets.embedded.stand_in.layout import Layout, Listening
 
@@ -69,7 +69,7 @@ def _application(layout: Layout) -> App:
 
     fakesnow.logger.setLevel("WARNING")
     _report_conflicts()
-    null_times.mend()
+    times.mend()
     described.mend()
     instance = FakeSnow(db_path="data")
     instance.results_cache = _Bounded()
