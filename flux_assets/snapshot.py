@@ -26,7 +26,7 @@ _ROWS_AT_ONCE = 8192
 
 
 class Spool:
-    """Chunks in the order given. The first of them stay as they came: copying them would cost what hashing does."""
+    """Chunks in the order given. The first of them stay as they came: a copy takes as long as encoding did."""
 
     def __init__(self) -> None:
         self._kept: list[Chunk] = []
@@ -75,7 +75,7 @@ class Snapshot:
 def take(rows: Rows) -> Snapshot:
     """Read the rows to their end; raises what reading them raises. Whoever takes a snapshot closes its spool."""
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-    # Not cryptographic, a tenth of SHA-256's time: who could forge a change away is who writes the source.
+    # Not cryptographic, under a tenth of SHA-256's time: who could forge a change away is who writes the source.
     digest = xxhash.xxh3_128()
     spool = Spool()
     try:
