@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import fakesnow
 import psycopg
 import pytest
+
+# By name: once the module of that name is imported, it takes the function's place.
+from fakesnow import server as fakesnow_server
 from psycopg import sql as psql
 from pydantic import SecretStr
 from synced import SOURCE, Utility, settings_of, source_database
 
 from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.embedded.stand_in import described, times
+from flux_assets.embedded.stand_in import described, plans, times
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
@@ -134,9 +136,10 @@ def reader_sql(target: Target) -> Iterator[Sql]:
 @pytest.fixture(scope="session")
 def source_server() -> Iterator[Account]:
     """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
+    plans.mend()
     times.mend()
     described.mend()
-    with fakesnow.server() as where:
+    with fakesnow_server() as where:
         yield Account(
             account="fakesnow", user="fake", password=SecretStr("snow"), host=where["host"], port=where["port"],
             protocol="http", stand_in=True,

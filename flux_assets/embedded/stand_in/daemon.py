@@ -15,7 +15,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from flux_assets.embedded.stand_in import described, times
+from flux_assets.embedded.stand_in import described, plans, times
 from flux_assets.embedded.stand_in.door import App, Door
 from flux_assets.embedded.stand_in.layout import Layout, Listening
 
@@ -68,6 +68,7 @@ def _application(layout: Layout) -> App:
     from fakesnow.instance import FakeSnow
 
     fakesnow.logger.setLevel("WARNING")
+    plans.mend()
     _report_conflicts()
     times.mend()
     described.mend()

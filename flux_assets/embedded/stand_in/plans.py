@@ -1,0 +1,147 @@
+"""fakesnow 0.12 parses a statement twice and rewrites it for DuckDB in 76 walks over its tree: half of a small query.
+
+Here: remembering what a SELECT was rewritten to, for the same text in the same place. Texts that differ only in literal
+times share a plan, since a sync's differ in nothing else. DuckDB plans each anew, so that what changed since, in tables
+or in rows, is seen. Not here: starting its server (daemon.py). fakesnow is imported by those who call this, never by
+importing the module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+_SELECTS = re.compile(r"\s*(DESCRIBE\s+)?SELECT\b", re.IGNORECASE)
+_TIME = re.compile(r"(?<=')\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?=')")
+_KEPT = 256
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A statement's text with zeros for the digits of its literal times, and those times in their order."""
+
+    text: str
+    times: tuple[str, ...]
+
+    @classmethod
+    def of(cls, statement: str) -> Shape | None:
+        """None for what is not a SELECT, or where two times are the same: they could not be told apart again."""
+        if not _SELECTS.match(statement):
+            return None
+        times = tuple(_TIME.findall(statement))
+        if len(set(times)) < len(times):
+            return None
+        return cls(_TIME.sub(lambda found: re.sub(r"\d", "0", found[0]), statement), times)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rewritten statement, and where in it each of its literal times stands."""
+
+    tree: Any
+    times: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:  # noqa: ANN401 - sqlglot's
+        """None where a time is not to be found in the tree as a literal of its own, as in a comment."""
+        found = {literal.this for literal in _strings(tree)}
+        return cls(tree, times) if found.issuperset(times) else None
+
+    def at(self, times: tuple[str, ...]) -> Any:  # noqa: ANN401 - sqlglot's
+        """The statement with other times. Whoever runs it may change it."""
+        tree, others = self.tree.copy(), dict(zip(self.times, times, strict=True))
+        for literal in _strings(tree) if times else ():
+            if literal.this in others:
+                literal.set("this", others[literal.this])
+        return tree
+
+
+class Newest(Generic[V]):
+    """What was put in last, up to a limit. Requests are answered on several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, V] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> V | None:
+        with self._lock:
+            return self._kept.get(key)
+
+    def put(self, key: Hashable, value: V) -> None:
+        with self._lock:
+            self._kept[key] = value
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+
+
+def mend() -> None:
+    """Let fakesnow's server remember. Once in its process; twice does nothing."""
+    import fakesnow.server as fakesnow
+    from fakesnow.cursor import FakeSnowflakeCursor
+
+    its_module: Any = fakesnow
+    its_class: Any = FakeSnowflakeCursor
+    if getattr(its_class.execute, "mended", False):
+        return
+    its_class._transform = _noting(its_class._transform)
+    its_class.execute = _remembering(its_class.execute)
+    its_module.parse_one = _parsed_once(its_module.parse_one)
+
+
+def _noting(transform: Any) -> Any:  # noqa: ANN401 - fakesnow's method
+    def transformed(self: Any, *args: Any) -> Any:  # noqa: ANN401
+        self._rewritten = transform(self, *args)
+        return self._rewritten
+
+    return transformed
+
+
+def _remembering(execute: Any) -> Any:  # noqa: ANN401 - fakesnow's method
+    plans: Newest[Plan] = Newest()
+
+    def executed(self: Any, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        bound = params or kwargs.get("binding_params") or self._conn.nop_regexes
+        shape = None if bound else Shape.of(self._inline_variables(command))
+        if shape is None:
+            return execute(self, command, params, *args, **kwargs)
+        session = self._conn
+        key = (shape.text, session.database, session.schema, session.database_set, session.schema_set)
+        if plan := plans.get(key):
+            self._sqlstate = None
+            self._execute(plan.at(shape.times))
+            return self
+        execute(self, command, params, *args, **kwargs)
+        if plan := Plan.of(self._rewritten.copy(), shape.times):
+            plans.put(key, plan)
+        return self
+
+    executed.mended = True  # type: ignore[attr-defined]
+    return executed
+
+
+def _parsed_once(parse_one: Any) -> Any:  # noqa: ANN401 - fakesnow's function
+    """The server parses what it is sent to see what kind of statement it is, which no time decides."""
+    trees: Newest[Any] = Newest()
+
+    def parsed(command: str) -> Any:  # noqa: ANN401 - sqlglot's
+        shape = Shape.of(command)
+        if shape is None:
+            return parse_one(command)
+        tree = trees.get(shape.text)
+        if tree is None:
+            tree = parse_one(shape.text)
+            trees.put(shape.text, tree)
+        return tree
+
+    return parsed
+
+
+def _strings(tree: Any) -> list[Any]:  # noqa: ANN401 - sqlglot's
+    from sqlglot import exp
+
+    return [literal for literal in tree.find_all(exp.Literal) if literal.is_string]
