@@ -72,6 +72,8 @@ class Account:
             "socket_timeout": self.socket_timeout,
             # Otherwise every sign-in asks the metadata services of three clouds where it runs.
             "platform_detection_timeout_seconds": 0.0,
+            # Nobody has to know what else is installed here, and looking it up takes a millisecond.
+            "log_imported_packages_in_telemetry": False,
             "session_parameters": self._session_parameters(run_id, layer),
         }
 
