@@ -114,6 +114,6 @@ def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> 
 def selected(sql: str, target: Target) -> str:
     """A comparable expression as it is selected: times cut to microseconds, which is all that PostgreSQL keeps."""
     if target == "timestamp":
-        # Nanoseconds would overflow a 64-bit count of them in years such as 9999.
-        return f"DATE_TRUNC('MICROSECOND', {sql})::TIMESTAMP_NTZ(6)"
+        # The connector refuses nanoseconds in years that a 64-bit count of them does not reach, such as 9999.
+        return f"DATE_TRUNC('MICROSECOND', {sql})"
     return f"{sql}::DATE" if target == "date" else sql

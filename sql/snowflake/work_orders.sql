@@ -11,10 +11,10 @@ SELECT
     "SUBSTATION_ID" AS "substation_id",
     "TRANSFORMER_ID" AS "transformer_id",
     "DESCRIPTION" AS "description",
-    DATE_TRUNC('MICROSECOND', "SCHEDULED_START")::TIMESTAMP_NTZ(6) AS "scheduled_start",
-    DATE_TRUNC('MICROSECOND', "SCHEDULED_END")::TIMESTAMP_NTZ(6) AS "scheduled_end",
-    DATE_TRUNC('MICROSECOND', "ACTUAL_START")::TIMESTAMP_NTZ(6) AS "actual_start",
-    DATE_TRUNC('MICROSECOND', "ACTUAL_END")::TIMESTAMP_NTZ(6) AS "actual_end",
+    DATE_TRUNC('MICROSECOND', "SCHEDULED_START") AS "scheduled_start",
+    DATE_TRUNC('MICROSECOND', "SCHEDULED_END") AS "scheduled_end",
+    DATE_TRUNC('MICROSECOND', "ACTUAL_START") AS "actual_start",
+    DATE_TRUNC('MICROSECOND', "ACTUAL_END") AS "actual_end",
     "LATITUDE" AS "latitude",
     "LONGITUDE" AS "longitude"
 FROM <% database %>.<% schema | default('PRODUCTION') %>."WORK_ORDERS"<% snapshot | default('') %>
