@@ -39,12 +39,12 @@ from dagster._core.scheduler.instigation import (
 
 from bench.ground import Ground
 from bench.results import Goal, Section
-from flux_assets import asset_pictures, sync_checks
 from flux_assets.definitions import defs
 from flux_assets.embedded.simulation.drive import Simulation, simulation_of
 from flux_assets.embedded.stand_in.server import StandIn
+from flux_assets.orchestration import asset_pictures, sync_checks
+from flux_assets.orchestration.upkeep import tables
 from flux_assets.settings import REPOSITORY, load_settings
-from flux_assets.upkeep import tables
 
 SCHEDULE = RemoteInstigatorOrigin(
     RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), "dynamic_sync_schedule"

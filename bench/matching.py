@@ -15,7 +15,7 @@ from bench import ours
 from bench.ground import Ground
 from bench.results import Section
 from bench.timing import Runs, Side, Spread, alternated, cpu, seconds
-from flux_assets.match_release import match_release
+from flux_assets.matching.release import match_release
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.release.source import Release

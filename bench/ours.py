@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from flux_assets.load import LoadResult, load_layer
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import audits
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release

@@ -18,7 +18,7 @@ import pyarrow as pa
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import Family, sync_tables
-from flux_assets.sync_result import SyncOptions, TableSync
+from flux_assets.syncing.result import SyncOptions, TableSync
 from flux_assets.tables import dynamic_tables
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.columns import arrow_type

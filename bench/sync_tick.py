@@ -19,12 +19,12 @@ from bench.results import Goal, Section
 from bench.timing import Run, Runs, Side, Spread, alternated, cpu, seconds
 from bench.whole import command as load_layers
 from flux_assets.embedded.stand_in.server import StandIn
+from flux_assets.orchestration.resources import connect
 from flux_assets.postgis.connect import Target
 from flux_assets.release.source import Release
-from flux_assets.resources import connect
 from flux_assets.settings import REPOSITORY
 from flux_assets.sync import Family, sync_tables
-from flux_assets.sync_result import SyncOptions
+from flux_assets.syncing.result import SyncOptions
 from flux_assets.tables import dynamic_tables
 from flux_assets.warehouse.overrides import Overrides
 from flux_assets.warehouse.source import open_source
@@ -39,7 +39,7 @@ _CHANGE = [sys.executable, "-c", "from flux_assets.cli import main; main()", "si
 _THEIRS = "import dagster, dagster_snowflake, time; "
 _OURS = """
 begun = time.perf_counter()
-import flux_assets.definitions, flux_assets.sync, flux_assets.live_sync_audit, flux_assets.sync_preview
+import flux_assets.definitions, flux_assets.sync, flux_assets.syncing.live_audit, flux_assets.pictures.sync_preview
 import flux_assets.embedded.source, flux_assets.embedded.target, flux_assets.warehouse.source
 print(time.perf_counter() - begun)
 """

@@ -1,6 +1,6 @@
 """The command line `flux-assets`.
 
-Here: commands, options, what they print, exit codes. Not here: how tables and errors look (terminal.py), and
+Here: commands, options, what they print, exit codes. Not here: how tables and errors look (console/terminal.py), and
 everything a command does; each imports it when it is called, so that --help answers at once.
 """
 
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli_alerts import mute, watchdog
+from flux_assets.console.alerts import mute, watchdog
+from flux_assets.console.shown import show_connection, show_findings, show_versions
+from flux_assets.console.shown_source import show_source, show_step
+from flux_assets.console.shown_status import show_statuses
+from flux_assets.console.terminal import WRONG, Commands, moment, progress_bars, size, warn
 from flux_assets.errors import LayerError, SettingError
-from flux_assets.shown import show_connection, show_findings, show_versions
-from flux_assets.shown_source import show_source, show_step
-from flux_assets.shown_status import show_statuses
-from flux_assets.terminal import WRONG, Commands, moment, progress_bars, size, warn
 
 if TYPE_CHECKING:
-    from flux_assets.load_options import LoadOptions
+    from flux_assets.loading.options import LoadOptions
     from flux_assets.postgis.connect import Target
     from flux_assets.postgis.overview import TableStatus
     from flux_assets.postgis.register import Version
@@ -214,9 +214,9 @@ def status(as_json: bool, every: float | None) -> None:
 
 
 def _watch(target: Target, every: float, as_json: bool) -> None:
+    from flux_assets.console.watch import watch, watch_as_json
     from flux_assets.status import table_statuses
     from flux_assets.tables import declarations
-    from flux_assets.watch import watch, watch_as_json
 
     def look() -> list[TableStatus]:
         return table_statuses(target, declarations())
@@ -364,7 +364,7 @@ def _layer(name: str) -> StaticTable:
 
 
 def _options(settings: Settings) -> LoadOptions:
-    from flux_assets.load_options import LoadOptions
+    from flux_assets.loading.options import LoadOptions
 
     return LoadOptions(publish_wait=settings.flux_publish_wait, keep_versions=settings.flux_keep_versions)
 
@@ -376,7 +376,7 @@ def _tell_dagster(settings: Settings, table: StaticTable, version: Version) -> N
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
         return
     try:
-        from flux_assets.history import report_rollback
+        from flux_assets.orchestration.history import report_rollback
 
         report_rollback(table, version)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries

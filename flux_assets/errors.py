@@ -1,7 +1,7 @@
 """Every error a user of flux_assets can meet, each of one sentence and a remedy.
 
 Here: the hierarchy and how a message is put together. Not here: deciding that something is wrong
-(the module that finds it) and catching (cli.py for the terminal, assets.py for a Dagster run).
+(the module that finds it) and catching (cli.py for the terminal, orchestration/assets.py for a Dagster run).
 """
 
 from __future__ import annotations

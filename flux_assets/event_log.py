@@ -2,7 +2,8 @@
 
 What a run plans is written at once: ten layers plan a hundred and forty checks before the first step. Dagster hands
 them over as a batch, but its PostgreSQL storage batches materialisations and observations only. And what Dagster's
-schema has is asked once, not at every event. Not here: which events there are, and pruning them (upkeep/).
+schema has is asked once, not at every event. Not here: which events there are, and pruning them
+(orchestration/upkeep/).
 
 It leans on the same internals as Dagster's own storage (`dagster_postgres/event_log/event_log.py`), which is why
 pyproject.toml holds Dagster to one minor version.

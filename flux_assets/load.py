@@ -1,6 +1,6 @@
 """One static table, from a release into PostGIS: resolve, stage, index, audit, publish, keep, clean up.
 
-Here: the order of the steps. Not here: how a step is done (candidate.py, release/, postgis/), going back
+Here: the order of the steps. Not here: how a step is done (loading/candidate.py, release/, postgis/), going back
 (rollback.py), Dagster, or the name of any table.
 """
 
@@ -15,8 +15,9 @@ from typing import Literal
 
 import psycopg
 
-from flux_assets.candidate import Candidate, Workshop, make_candidate, make_equal
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
+from flux_assets.loading.options import LoadOptions
+from flux_assets.loading.run_record import recorded
 from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
@@ -25,7 +26,6 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Clocks, Version
 from flux_assets.release.source import Release, ReleaseFile
-from flux_assets.run_record import recorded
 from flux_assets.spec import StaticTable
 
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import psycopg
 
-from flux_assets.candidate import make_equal
 from flux_assets.errors import LayerError
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.candidate import make_equal
+from flux_assets.loading.options import LoadOptions
+from flux_assets.loading.run_record import recorded
 from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
@@ -20,7 +21,6 @@ from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Version
-from flux_assets.run_record import recorded
 from flux_assets.spec import StaticTable
 
 

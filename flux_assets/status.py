@@ -1,7 +1,7 @@
 """The state of every table: which version is live, since when, and whether it can be trusted.
 
 Here: one row for each declared table, also one that the database does not know, and ages in words. Not here: the
-judgement (view postgres_sync.v_table_status), reading it (postgis/overview.py) and showing it (shown.py).
+judgement (view postgres_sync.v_table_status), reading it (postgis/overview.py) and showing it (console/shown.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The dynamic tables, from Snowflake into PostGIS: gate, read, stage, write the differences, record.
 
-Here: the order of the steps. Not here: how a step is done (sync_write.py, warehouse/, postgis/), the gate's judgement
-(sync_work.py), Dagster, or the name of any table.
+Here: the order of the steps. Not here: how a step is done (syncing/write.py, warehouse/, postgis/), the gate's
+judgement (syncing/work.py), Dagster, or the name of any table.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import Before
 from flux_assets.spec import DynamicTable
-from flux_assets.sync_result import SyncOptions, SyncResult, TableSync
-from flux_assets.sync_source import OpenSource, SourceSide
-from flux_assets.sync_work import Work
-from flux_assets.sync_write import Desk, write
+from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
+from flux_assets.syncing.source import OpenSource, SourceSide
+from flux_assets.syncing.work import Work
+from flux_assets.syncing.write import Desk, write
 
 _LOCK_PATIENCE_SECONDS = 30
 

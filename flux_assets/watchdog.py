@@ -1,7 +1,7 @@
 """The look that needs no daemon: for cron, and for a terminal.
 
 Here: finding PostgreSQL, Dagster's instance and our definitions without starting anything, and what is wrong as a list.
-Not here: looking and telling (alert_round.py), and how it is printed (cli_alerts.py).
+Not here: looking and telling (orchestration/alert_round.py), and how it is printed (console/alerts.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import dagster as dg
 import psycopg
 from click import ClickException
 
-from flux_assets.alert_round import Dagster, look, target_fault, told, watch_of
 from flux_assets.alerting import store
 from flux_assets.alerting.delivery import Told
 from flux_assets.alerting.incident import Incident, decided
@@ -25,7 +24,8 @@ from flux_assets.alerting.webhook import Webhook
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.embedded.target import postgis_target
 from flux_assets.errors import EmbeddedError, FluxError, SettingError
-from flux_assets.history import dagster_folder
+from flux_assets.orchestration.alert_round import Dagster, look, target_fault, told, watch_of
+from flux_assets.orchestration.history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
 from flux_assets.spec import DynamicTable, StaticTable

@@ -19,7 +19,7 @@ from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, Strin
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import Derived, DynamicTable, Position, RowsTaken, SourceColumn, Vanished
 from flux_assets.sync import Family, sync_tables
-from flux_assets.sync_result import SyncOptions, SyncResult, TableSync
+from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.overrides import Overrides
 from flux_assets.warehouse.source import Source, open_source

@@ -22,10 +22,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from running import instance_in, run_job
 from synced import FAULTS, FEEDERS
 
-from flux_assets import alert_events
-from flux_assets.alert_events import Known
 from flux_assets.alerting.observation import Observation, Policy
 from flux_assets.alerting.watching import Watch
+from flux_assets.orchestration import alert_events
+from flux_assets.orchestration.alert_events import Known
 
 NOTHING = Known(failed=frozenset(), succeeded={})
 WATCH = Watch(

@@ -8,7 +8,7 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import AuditError
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis.announcing import CHANNEL
 from flux_assets.rollback import rollback
 

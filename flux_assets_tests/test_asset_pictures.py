@@ -7,11 +7,11 @@ import pytest
 from running import instance_in
 from synced import FAULTS, FEEDERS
 
-from flux_assets import asset_pictures
-from flux_assets.asset_pictures import sync_pictures
+from flux_assets.orchestration import asset_pictures
+from flux_assets.orchestration.asset_pictures import sync_pictures
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.spec import Picture
-from flux_assets.sync_result import TableSync
+from flux_assets.syncing.result import TableSync
 
 PICTURE = Picture(colour_column="state", colours=(("OPEN", "#d62728"),), size_column="homes")
 TABLE = replace(FAULTS, picture=PICTURE)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 from flux_assets.errors import AuditError
-from flux_assets.live_audit import audit_live
+from flux_assets.loading.live_audit import audit_live
 from flux_assets.postgis import audit
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.audits import audits_of

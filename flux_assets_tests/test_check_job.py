@@ -9,11 +9,11 @@ import pytest
 from made_up import grove, trees, write_trees
 from running import instance_in, run_assets, run_job
 
-from flux_assets import asset_checks, check_job, sync_checks
-from flux_assets.assets import layer_asset
 from flux_assets.definitions import defs
-from flux_assets.executor import threads_executor
-from flux_assets.resources import PostgisResource, ReleaseResource
+from flux_assets.orchestration import asset_checks, check_job, sync_checks
+from flux_assets.orchestration.assets import layer_asset
+from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 

@@ -24,7 +24,7 @@ from made_up import write_one_row
 
 from flux_assets.cli import main
 from flux_assets.load import load_layer
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, static_tables
 from flux_assets.tables.substations import TABLE as SUBSTATIONS

@@ -3,12 +3,12 @@
 import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
-from flux_assets.asset_metadata import loaded_metadata
 from flux_assets.errors import ReleaseError
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
+from flux_assets.orchestration.asset_metadata import loaded_metadata
+from flux_assets.orchestration.sync_metadata import synced_metadata
 from flux_assets.rollback import rollback
 from flux_assets.status import table_statuses
-from flux_assets.sync_metadata import synced_metadata
 
 CLOCKS = ("source_changed_at", "checked_at", "published_at")
 

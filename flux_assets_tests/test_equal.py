@@ -9,7 +9,7 @@ import pytest
 
 from flux_assets import load, rollback
 from flux_assets.errors import PublishError
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import catalog, equal, publish
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer

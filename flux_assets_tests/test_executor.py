@@ -13,7 +13,7 @@ from dagster import DagsterEventType as Event
 from running import Run, run_assets
 
 from flux_assets.errors import LayerError
-from flux_assets.executor import stop_of, threads_executor
+from flux_assets.orchestration.executor import stop_of, threads_executor
 
 Body = Callable[[dg.AssetExecutionContext], None]
 PATIENCE = 60

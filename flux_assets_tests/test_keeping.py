@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import RecordError
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis.connect import Target
 from flux_assets.rollback import rollback
 from flux_assets_tests.conftest import Sql

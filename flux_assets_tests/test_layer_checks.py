@@ -17,7 +17,7 @@ from layers import Loader, ReleaseFolder, columns, made_up, rows
 from test_audits import SQUARE
 
 from flux_assets.embedded.cluster import Cluster
-from flux_assets.live_audit import audit_live
+from flux_assets.loading.live_audit import audit_live
 from flux_assets.postgis import map_ready
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
-from flux_assets.live_audit import audit_live
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.live_audit import audit_live
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import register
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography
 from made_up import write_one_row
 
-from flux_assets import match_release as module
 from flux_assets.errors import FluxError, LayerError, ReleaseError
-from flux_assets.match_release import match_release
+from flux_assets.matching import release as module
+from flux_assets.matching.release import match_release
 from flux_assets.postgis import matching, stage
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target

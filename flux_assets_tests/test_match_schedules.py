@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys
+from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys
 from flux_assets.postgis.matching import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.tables import dynamic_tables, static_tables
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import Sql
 from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets import match_source as module
 from flux_assets.errors import FluxError, SourceError, SyncError
-from flux_assets.match_source import match_source
+from flux_assets.matching import source as module
+from flux_assets.matching.source import match_source
 from flux_assets.postgis import merge
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop

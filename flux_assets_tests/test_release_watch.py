@@ -14,9 +14,9 @@ from layers import ReleaseFolder, made_up, rows
 from web import Web, serving
 
 from flux_assets.errors import ReleaseError
+from flux_assets.loading.release_memory import Memory
+from flux_assets.loading.release_watch import STILL_SECONDS, Loaded, News, look
 from flux_assets.release.source import Release
-from flux_assets.release_memory import Memory
-from flux_assets.release_watch import STILL_SECONDS, Loaded, News, look
 
 POLES, WIRES = made_up("poles"), made_up("wires")
 TABLES = (POLES, WIRES)

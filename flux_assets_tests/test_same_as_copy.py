@@ -12,7 +12,7 @@ from psycopg import sql
 
 from flux_assets.embedded.city.release_writer import write_release
 from flux_assets.load import load_layer
-from flux_assets.load_options import LoadOptions
+from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.ddl import names
 from flux_assets.release.source import Release

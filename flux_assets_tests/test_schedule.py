@@ -14,8 +14,8 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 from running import run_job
 
-from flux_assets.automation import dynamic_sync_schedule, sync_all_dynamic
 from flux_assets.definitions import defs
+from flux_assets.orchestration.automation import dynamic_sync_schedule, sync_all_dynamic
 from flux_assets.postgis.sync_gate import TIME_LIMIT
 from flux_assets.settings import load_settings
 from flux_assets.tables import dynamic_tables

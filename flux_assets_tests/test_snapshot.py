@@ -6,8 +6,8 @@ from itertools import pairwise
 import pyarrow as pa
 import pytest
 
-from flux_assets import snapshot
-from flux_assets.snapshot import Snapshot, take
+from flux_assets.syncing import snapshot
+from flux_assets.syncing.snapshot import Snapshot, take
 from flux_assets.warehouse.rows import Rows
 from flux_assets.warehouse.texts import declared_mapping
 from flux_assets_tests.synced import FAULTS

@@ -11,7 +11,7 @@ from synced import Utility
 
 from flux_assets.postgis import sync_gate
 from flux_assets.sync import Family, set_up_tables
-from flux_assets.sync_result import SyncOptions
+from flux_assets.syncing.result import SyncOptions
 
 DAY = "DATEADD(day, -{}, SYSDATE())"
 NOW = "SYSDATE()"

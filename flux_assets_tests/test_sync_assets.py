@@ -11,16 +11,16 @@ from dagster._core.loader import LoadingContextForTest
 from running import Run, run_assets, run_job
 from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets import sync_checks
-from flux_assets.automation import SYNC_TAGS
-from flux_assets.executor import threads_executor
+from flux_assets.orchestration import sync_checks
+from flux_assets.orchestration.automation import SYNC_TAGS
+from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
+from flux_assets.orchestration.snowflake_sources import snowflake_sources
+from flux_assets.orchestration.sync_assets import STEP, dynamic_assets
+from flux_assets.orchestration.sync_checks import JUDGED_AT
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.postgis.sync_gate import sync_lock
-from flux_assets.resources import PostgisResource, WarehouseResource
 from flux_assets.settings import load_settings
-from flux_assets.snowflake_sources import snowflake_sources
-from flux_assets.sync_assets import STEP, dynamic_assets
-from flux_assets.sync_checks import JUDGED_AT
 
 JOB = "sync_all"
 

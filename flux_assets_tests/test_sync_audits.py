@@ -6,10 +6,10 @@ import pytest
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.errors import SyncError
-from flux_assets.live_sync_audit import Look, Question, look_at
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop
 from flux_assets.spec import DynamicTable
+from flux_assets.syncing.live_audit import Look, Question, look_at
 
 GOOD = "-95.1, 29.1"
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from PIL import Image
 from synced import FAULTS
 
-from flux_assets.panel import MOST_BYTES
+from flux_assets.pictures.panel import MOST_BYTES
+from flux_assets.pictures.sync_preview import draw_live
 from flux_assets.spec import Picture
-from flux_assets.sync_preview import draw_live
 
 RED, BLUE = (0xD6, 0x27, 0x28), (0x2A, 0x7F, 0xB8)
 PICTURE = Picture(colour_column="state", colours=(("OPEN", "#d62728"), ("CREW", "#2a7fb8")), size_column="homes")

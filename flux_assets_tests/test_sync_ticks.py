@@ -16,7 +16,7 @@ import pytest
 import snowflake.connector
 from synced import Utility
 
-from flux_assets.sync_result import SyncResult
+from flux_assets.syncing.result import SyncResult
 
 TICKS = 110
 FEEDERS = [f"L{n}" for n in range(6)]

@@ -16,11 +16,11 @@ from synced import FAULTS, FEEDERS, SOURCE, Utility, source_database
 
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import WarehouseError
-from flux_assets.live_sync_audit import Question, look_at
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.sync_audits import sync_audits
 from flux_assets.spec import AcceptedValues, Range, Reference, Volume
+from flux_assets.syncing.live_audit import Question, look_at
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.source import Source
 

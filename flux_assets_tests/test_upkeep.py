@@ -30,13 +30,13 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 from running import QUIET, Run, run_job
 
-from flux_assets.maintenance import prune_dagster, prune_history, prune_history_schedule
+from flux_assets.orchestration.maintenance import prune_dagster, prune_history, prune_history_schedule
+from flux_assets.orchestration.resources import PostgisResource
+from flux_assets.orchestration.upkeep import runs, tables
+from flux_assets.orchestration.upkeep.files import remove_files
+from flux_assets.orchestration.upkeep.runs import Keep, outdated_runs
 from flux_assets.postgis.prerequisites import prepare
-from flux_assets.resources import PostgisResource
 from flux_assets.settings import load_settings
-from flux_assets.upkeep import runs, tables
-from flux_assets.upkeep.files import remove_files
-from flux_assets.upkeep.runs import Keep, outdated_runs
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KEEP = Keep(runs=2, runs_for=timedelta(days=3), failures_for=timedelta(days=30))

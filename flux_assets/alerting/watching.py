@@ -1,7 +1,7 @@
 """What is wrong, as PostgreSQL knows it: failures in the ledger, pictures that are late, layers that are not live.
 
-Here: the reading of it, without changing anything. Not here: what only Dagster knows (alert_events.py), and what of it
-is told (incident.py).
+Here: the reading of it, without changing anything. Not here: what only Dagster knows (orchestration/alert_events.py),
+and what of it is told (incident.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What lies quietly behind a preview: the largest shapes of the layers that are declared as ground.
 
-Here: the query, bounded. Not here: drawing (panel.py), and which layers those are (their declarations).
+Here: the query, bounded. Not here: drawing (pictures/panel.py), and which layers those are (their declarations).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How far a dynamic table is behind its source: the check lag, and the three clocks that it is read from.
 
 Here: when the source last changed, when it was last looked at, when the table was last written, and what that amounts
-to. Not here: asking the source for its change token (live_sync_audit.py), and how long ago the last sync was, which
+to. Not here: asking the source for its change token (syncing/live_audit.py), and how long ago the last sync was, which
 Dagster's freshness policy watches.
 """
 

@@ -1,7 +1,7 @@
 """Whether two sets of rows are the same, and where they differ: order-free digests first, then the keys.
 
 Here: statements for one comparison, in a transaction of the caller's, and what they found. Not here: where the wanted
-rows come from (match_release.py, match_source.py), and what a difference means.
+rows come from (matching/release.py, matching/source.py), and what a difference means.
 
 A digest is a row count and the sum of a 64-bit hash of each row: one pass over either side, in any order, in no
 memory. Only when two digests differ are the rows joined.

@@ -1,7 +1,7 @@
 """What the database says of each table right now, read without changing or making anything.
 
 Here: whether any load was here yet, and the rows of view postgres_sync.v_table_status. Not here: the judgement, which
-the view makes (sql/postgis/ledger.sql), and how it shows (shown.py).
+the view makes (sql/postgis/ledger.sql), and how it shows (console/shown.py).
 """
 
 from __future__ import annotations

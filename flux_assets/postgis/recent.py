@@ -1,6 +1,6 @@
 """The last loads and syncs of tables, as the ledger has them, for a small plot.
 
-Here: the query, and what it says of each. Not here: the plot (sparkline.py), writing the ledger (ledger.py).
+Here: the query, and what it says of each. Not here: the plot (pictures/sparkline.py), writing the ledger (ledger.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The planner's statistics: of a version before it is published, of the public table above it afterwards.
 
 Here: ANALYZE, once for each of the two. Planning a scan reads the version's statistics; joins, groups and
-ST_EstimatedExtent read the public table's. Not here: what is analyzed when (candidate.py, load.py, rollback.py).
+ST_EstimatedExtent read the public table's. Not here: what is analyzed when (loading/candidate.py, load.py,
+rollback.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The audits of a dynamic table: what its checks in the UI say, of the table as readers see it.
 
 Here: columns and row_count as a sync found them, within, derived, lag, and which audits of static layers hold here too.
-Not here: refusing to write (merge.py, sync_write.py), and the clocks behind lag (lag.py).
+Not here: refusing to write (merge.py, syncing/write.py), and the clocks behind lag (lag.py).
 """
 
 from __future__ import annotations

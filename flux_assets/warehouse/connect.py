@@ -1,6 +1,7 @@
 """Opening a session with the connector.
 
-Here: the plain way. Not here: the way through Dagster's resource, which resources.py hands to open_source.
+Here: the plain way. Not here: the way through Dagster's resource, which orchestration/resources.py hands to
+open_source.
 """
 
 from __future__ import annotations

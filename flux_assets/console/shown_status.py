@@ -1,0 +1,127 @@
+"""How the state of all tables looks, on a terminal of any width and in a file.
+
+Here: which columns there is room for, ages in words, remarks. Not here: the state (status.py), looking again and again
+(watch.py), and how a table is drawn (terminal.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from flux_assets.console.terminal import Cell, drawn_table, style_of
+
+if TYPE_CHECKING:
+    from flux_assets.postgis.overview import TableStatus
+
+_Column = tuple[str, Callable[["TableStatus"], Cell]]
+_REMARKS = "remarks"
+
+
+def show_statuses(found: Sequence[TableStatus]) -> None:
+    """One row a table, and below them what is to be said of each where there is no room beside it."""
+    terminal = sys.stdout.isatty()
+    click.echo(drawn_statuses(found, terminal=terminal), color=terminal or None)
+
+
+def drawn_statuses(found: Sequence[TableStatus], *, terminal: bool) -> str:
+    """What show_statuses prints."""
+    if not terminal:
+        return _drawn(_everything(), found, terminal=False)
+    width = shutil.get_terminal_size().columns
+    for columns in (_everything(), _clocks(), _essence()):
+        drawn = _drawn(columns, found, terminal=True)
+        if _width(drawn) <= width:
+            break
+    if _REMARKS not in (heading for heading, _ in columns):
+        drawn = "\n".join([drawn, *_remarks(found, width)])
+    return f"{drawn}\n\n{_summary(found)}"
+
+
+def briefly(seconds: float | None, suffix: str = "") -> str | None:
+    """A span of time in few letters: `40 s`, `5 min`, `3 h`, `12 d`."""
+    if seconds is None:
+        return None
+    spans = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next(((size, unit) for size, unit in spans if seconds >= size), (1, "s"))
+    return f"{max(0, int(seconds // size))} {unit}{suffix}"
+
+
+def _drawn(columns: Sequence[_Column], found: Sequence[TableStatus], *, terminal: bool) -> str:
+    headings = [heading for heading, _ in columns]
+    rows = [[cell(status) for _, cell in columns] for status in found]
+    return drawn_table(headings, rows, folded=(_REMARKS,), terminal=terminal)
+
+
+def _everything() -> list[_Column]:
+    return [
+        ("table", lambda status: status.table),
+        ("state", lambda status: status.state),
+        ("version", lambda status: status.version[:12] if status.version else None),
+        ("release", lambda status: status.release_tag),
+        ("rows", lambda status: status.rows),
+        ("source changed", lambda status: _ago(status.source_age_seconds)),
+        ("checked", lambda status: _ago(status.checked_age_seconds)),
+        ("published", lambda status: _ago(status.published_age_seconds)),
+        ("lag", lambda status: briefly(status.lag_seconds)),
+        (_REMARKS, lambda status: status.detail),
+    ]
+
+
+def _clocks() -> list[_Column]:
+    return [
+        ("table", lambda status: status.table),
+        ("state", lambda status: status.state),
+        ("rows", lambda status: status.rows),
+        ("source", lambda status: briefly(status.source_age_seconds, " ago")),
+        ("checked", lambda status: briefly(status.checked_age_seconds, " ago")),
+        ("published", lambda status: briefly(status.published_age_seconds, " ago")),
+        ("lag", lambda status: briefly(status.lag_seconds)),
+    ]
+
+
+def _essence() -> list[_Column]:
+    return [column for column in _clocks() if column[0] not in {"source", "published", "lag"}]
+
+
+def _ago(seconds: float | None) -> str | None:
+    from flux_assets.status import in_words
+
+    return None if seconds is None else in_words(seconds)
+
+
+def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
+    said = [status for status in found if status.detail]
+    if said:
+        yield ""
+    for status in said:
+        first, *others = textwrap.wrap(
+            f"{status.table}: {status.detail}",
+            width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        yield _coloured(status.table, status.state) + first.removeprefix(status.table)
+        yield from others
+
+
+def _coloured(text: str, state: str) -> str:
+    *weight, colour = style_of(state).split() or [""]
+    if colour == "dim" or not colour:
+        return text
+    return click.style(text, fg=colour, bold=bool(weight))
+
+
+def _summary(found: Sequence[TableStatus]) -> str:
+    counted = Counter(status.state for status in found)
+    wrong = sum(status.wrong for status in found)
+    said = ", ".join(f"{count} {_coloured(state, state)}" for state, count in counted.most_common())
+    return f"{len(found)} tables: {said}" + (f"; {wrong} not to be trusted" if wrong else "")
+
+
+def _width(drawn: str) -> int:
+    return max(len(click.unstyle(line)) for line in drawn.splitlines())

@@ -1,0 +1,34 @@
+"""What may be asked of a load, and the clock and log that its steps share.
+
+Here: LoadOptions. Not here: reading settings or run configuration (orchestration/resources.py and
+orchestration/assets.py do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.locking import Patience
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What may be asked of a load. `disk_limit` is in bytes; `run_id` is noted in ledger and register."""
+
+    force: bool = False
+    accept_fewer_rows: bool = False
+    accept_schema_change: bool = False
+    take_over: bool = False
+    publish_wait: timedelta = timedelta(minutes=10)
+    keep_versions: int = 1
+    disk_limit: int | None = None
+    index_sessions: int = 2
+    run_id: str | None = None
+    stop: Stop = field(default_factory=Stop)
+
+    def patience(self, log: Callable[[str], None]) -> Patience:
+        """How long a publish tries, with where to say so."""
+        return Patience(seconds=self.publish_wait.total_seconds(), log=log, stop=self.stop)

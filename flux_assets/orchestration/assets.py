@@ -1,0 +1,195 @@
+"""How a declared table becomes an asset.
+
+Here: one factory for all layers, and the translation of errors into a failed step. Not here: how a layer is
+loaded (load.py), what the UI shows of it (asset_metadata.py), its checks (asset_checks.py).
+
+Annotations are evaluated here: Dagster reads config and resources from them.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
+from pydantic import Field
+
+from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.loading.options import LoadOptions
+from flux_assets.orchestration.asset_checks import check_results, check_specs, tell
+from flux_assets.orchestration.asset_metadata import declared_metadata, loaded_metadata
+from flux_assets.orchestration.asset_pictures import layer_pictures
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.release_sources import observed, source_key
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.settings import load_settings
+from flux_assets.spec import StaticTable
+from flux_assets.tables import static_tables
+
+if TYPE_CHECKING:
+    from flux_assets.load import LoadResult
+
+GROUP = "static_layers"
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]
+
+
+class LayerConfig(dg.Config):
+    """What one run may ask of a layer beyond "make it current"."""
+
+    force: bool = Field(default=False, description="Load the file again although this version is published already.")
+    accept_fewer_rows: bool = Field(
+        default=False, description="Publish a version that is empty or has less than half of the published rows."
+    )
+    accept_schema_change: bool = Field(
+        default=False, description="Remove or retype columns of the public table as the declaration now says."
+    )
+    take_over: bool = Field(
+        default=False,
+        description="Rename a plain table of the layer's name, left by another loader, when the new one is ready.",
+    )
+
+
+class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
+    """A failed step shown as the sentence and remedy of its error.
+
+    The first base is how Dagster is told the text to show; otherwise it shows the frames of its own code, which
+    say nothing about a damaged file.
+    """
+
+    def __init__(self, error: FluxError) -> None:
+        shown = SerializableErrorInfo(message=f"{error}\n", stack=[], cls_name=type(error).__name__)
+        super().__init__(  # type: ignore[no-untyped-call]
+            description=str(error), allow_retries=False, user_code_process_error_infos=[shown]
+        )
+
+
+def layer_assets() -> list[dg.AssetsDefinition]:
+    """An asset for every declared layer."""
+    return [layer_asset(table) for table in static_tables()]
+
+
+def layer_asset(table: StaticTable) -> dg.AssetsDefinition:
+    """The asset of one layer with its checks; either can be selected without the other."""
+
+    @dg.multi_asset(
+        name=table.name,
+        specs=[layer_spec(table)],
+        check_specs=check_specs(table),
+        can_subset=True,
+        op_tags={"dagster/priority": str(_priority(table))},
+    )
+    def layer(
+        context: dg.AssetExecutionContext, config: LayerConfig, postgis: PostgisResource, release: ReleaseResource
+    ) -> Events:
+        try:
+            if context.selected_asset_keys:
+                yield from _loaded(context, table, config, postgis, release)
+            else:
+                yield from _audited(context, table, postgis)
+        except FluxError as error:
+            raise LayerFailure(error) from None
+
+    return layer
+
+
+def _priority(table: StaticTable) -> int:
+    """The largest first, after the small ones that lie behind the pictures of all others."""
+    return table.release_rows + (10**9 if table.ground else 0)
+
+
+def layer_spec(table: StaticTable) -> dg.AssetSpec:
+    """What the asset graph knows of a layer."""
+    return dg.AssetSpec(
+        table.name,
+        description=table.description,
+        group_name=GROUP,
+        owners=[table.owner],
+        kinds={"postgres", "postgis"},
+        code_version=table.digest[:12],
+        deps=[source_key(table)],
+        metadata=declared_metadata(table),
+        skippable=True,
+    )
+
+
+def _loaded(
+    context: dg.AssetExecutionContext,
+    table: StaticTable,
+    config: LayerConfig,
+    postgis: PostgisResource,
+    release: ReleaseResource,
+) -> Events:
+    from flux_assets.load import load_layer
+
+    log, selected = context.log.info, _selected_checks(context)
+    try:
+        result = load_layer(table, release.release(log), postgis.target(), _options(context, config), log)
+    except FluxError as error:
+        if isinstance(error, AuditError):
+            yield from check_results(table, error.audits, selected, "Of a version that was not published:")
+        if not isinstance(error, TargetError):
+            # Of what readers go on seeing; Dagster shows a check that was planned and says nothing as failed.
+            yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready"})
+        raise
+    yield from observed(context, table, result.sha256)
+    if result.rows_changed:
+        log(_pace(table, result))
+    yield dg.MaterializeResult(
+        asset_key=table.name,
+        data_version=dg.DataVersion(result.version),
+        metadata={**layer_pictures(context, table, postgis.target(), result), **loaded_metadata(result)},
+        check_results=list(check_results(table, result.audits, selected)),
+    )
+    # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
+    yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
+
+
+def _live_checks(
+    context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
+    from flux_assets.loading.live_audit import audit_live
+
+    try:
+        found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
+    except FluxError as error:
+        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
+        return
+    yield from check_results(table, found, names)
+
+
+def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
+    """The selected checks alone, on what is published."""
+    from flux_assets.loading.live_audit import audit_live
+
+    names = _selected_checks(context)
+    found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
+    tell(table.name, found, context.log)
+    yield from check_results(table, found, names)
+
+
+def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOptions:
+    settings = load_settings()
+    return LoadOptions(
+        force=config.force,
+        accept_fewer_rows=config.accept_fewer_rows,
+        accept_schema_change=config.accept_schema_change,
+        take_over=config.take_over,
+        publish_wait=settings.flux_publish_wait,
+        keep_versions=settings.flux_keep_versions,
+        disk_limit=settings.flux_disk_limit,
+        run_id=context.run.run_id,
+        stop=stop_of(context.run.run_id),
+    )
+
+
+def _selected_checks(context: dg.AssetExecutionContext) -> frozenset[str]:
+    return frozenset(key.name for key in context.selected_asset_check_keys)
+
+
+def _pace(table: StaticTable, result: "LoadResult") -> str:
+    """Where the time of a load went."""
+    total = sum(result.seconds.values())
+    steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
+    shown = f" ({steps})" if steps else ""
+    return f"{table.name}: {result.rows:,} rows in {total:.1f} s, {result.rows / total:,.0f} rows/s{shown}"

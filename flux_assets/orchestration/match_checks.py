@@ -1,0 +1,152 @@
+"""Checks that cost: every row of a table read again where it came from, and compared.
+
+Here: `matches_release` of all layers as one step, `matches_source` of all dynamic tables as another. Not here: the
+comparing (matching/release.py, matching/source.py), and when they run (match_schedules.py).
+
+Dagster selects every check of an asset with the asset. A materialisation is not the time to read everything twice, so
+these leave out the tables that their own run materialises.
+
+Annotations are evaluated here: Dagster reads config and resources from them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import dagster as dg
+from pydantic import Field
+
+from flux_assets.errors import FluxError, LayerError, SettingError
+from flux_assets.orchestration.asset_checks import check_results, tell
+from flux_assets.orchestration.assets import LayerFailure
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
+from flux_assets.postgis.matching import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
+from flux_assets.spec import Declaration, DynamicTable, StaticTable
+
+if TYPE_CHECKING:
+    from flux_assets.postgis.audit import AuditResult
+
+RELEASE_STEP = "match_static_layers"
+SOURCE_STEP = "match_dynamic_tables"
+Results = Iterator[dg.AssetCheckResult]
+Table = TypeVar("Table", bound=Declaration)
+
+
+class MatchConfig(dg.Config):
+    """What one run may ask of a comparison."""
+
+    tables: list[str] = Field(default=[], description="Names of the tables to compare; all that are selected if empty.")
+
+
+def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
+    """`matches_release` of every layer."""
+
+    @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
+    def match_static_layers(
+        context: dg.AssetCheckExecutionContext,
+        config: MatchConfig,
+        postgis: PostgisResource,
+        release: ReleaseResource,
+    ) -> Results:
+        from flux_assets.matching.release import match_release
+
+        log = context.log.info
+        try:
+            if asked := _asked(context, config, tables):
+                stop = stop_of(context.run.run_id)
+                yield from _recorded(
+                    context.log,
+                    asked,
+                    match_release([*asked.values()], release.release(log), postgis.target(), stop, log),
+                )
+        except FluxError as error:
+            raise LayerFailure(error) from None
+
+    return match_static_layers
+
+
+def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
+    """`matches_source` of every dynamic table."""
+
+    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_TOLD), can_subset=True)
+    def match_dynamic_tables(
+        context: dg.AssetCheckExecutionContext,
+        config: MatchConfig,
+        postgis: PostgisResource,
+        snowflake: WarehouseResource,
+    ) -> Results:
+        from flux_assets.matching.source import match_source
+
+        log = context.log.info
+        try:
+            if asked := _asked(context, config, tables):
+                stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, SOURCE_STEP, log)
+                yield from _recorded(
+                    context.log,
+                    asked,
+                    match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log),
+                )
+        except FluxError as error:
+            raise LayerFailure(error) from None
+
+    return match_dynamic_tables
+
+
+def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
+    """Keys of the check `name` of the tables."""
+    return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
+
+
+_RELEASE_TOLD = (
+    "ERROR: somebody changed rows; WARN: the release holds another file by now. Reads the whole file and the whole"
+    " table, so it runs weekly and when asked, not with a load:"
+    " `dagster job execute -m flux_assets.definitions -j check_static_layers_match`."
+)
+_SOURCE_TOLD = (
+    "ERROR: do not trust the table; WARN: the next sync may explain the difference. Takes warehouse time, so it runs"
+    " nightly and when asked, not with a sync:"
+    " `dagster job execute -m flux_assets.definitions -j check_dynamic_tables_match`."
+)
+
+
+def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {told}") for table in tables]
+
+
+def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
+    """The tables to compare, by name: selected, named by the configuration if that names any, not materialised."""
+    known = {table.name: table for table in tables}
+    if unknown := set(config.tables) - known.keys():
+        raise SettingError(f"No such table: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
+    materialised = context.job_def.asset_layer.selected_asset_keys
+    selected = {key.asset_key for key in context.selected_asset_check_keys}
+    if left_out := selected & materialised:
+        context.log.info(f"A run that materialises a table does not compare it: {_names(left_out)}.")
+    keys = {name: dg.AssetKey(name) for name in config.tables or known}
+    return {name: known[name] for name, key in keys.items() if key in selected - materialised}
+
+
+def _names(keys: Collection[dg.AssetKey]) -> str:
+    return ", ".join(sorted(key.to_user_string() for key in keys))
+
+
+def _recorded(
+    log: dg.DagsterLogManager,
+    tables: Mapping[str, Declaration],
+    found: Iterable[tuple[str, "AuditResult | FluxError"]],
+) -> Results:
+    """Each outcome as it comes, told in the log too, which is all that a command line shows.
+
+    Tables that could not be compared fail the step once the others are recorded.
+    """
+    failed: dict[str, FluxError] = {}
+    for name, outcome in found:
+        if isinstance(outcome, FluxError):
+            failed[name] = outcome
+        else:
+            tell(name, [outcome], log)
+            yield from check_results(tables[name], [outcome], {outcome.name})
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    if failed:
+        raise LayerError("\n".join(str(error) for error in failed.values()))

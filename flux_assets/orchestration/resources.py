@@ -1,0 +1,126 @@
+"""What a step needs from outside: the database of the tables, the release and the Snowflake account they come from.
+
+Here: Dagster resources that find each when a step first asks, so that definitions load without any of them and an
+error of one end stops only the steps that need that end. Not here: which end it is (embedded/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from flux_assets.postgis.connect import Target
+from flux_assets.settings import load_settings
+from flux_assets.spec import DynamicTable
+
+if TYPE_CHECKING:
+    from flux_assets.release.source import Release
+    from flux_assets.sync import Family
+    from flux_assets.syncing.source import OpenSource
+    from flux_assets.warehouse.account import Account
+    from flux_assets.warehouse.overrides import Overrides
+    from flux_assets.warehouse.source import Source
+
+_finding = Lock()  # steps of a run are threads; the first to ask starts the server or makes the sample, the others wait
+
+
+class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The PostGIS database that layers are published in; the embedded one is started when none is configured."""
+
+    _target: Target | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Every run looks anew: the server of the last may have been stopped."""
+        self._target = None
+
+    def target(self) -> Target:
+        """The database; raises SettingError or EmbeddedError when there is none to be had."""
+        from flux_assets.embedded.target import postgis_target
+
+        with _finding:
+            self._target = self._target or postgis_target(load_settings())
+            return self._target
+
+
+class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The release that layers are loaded from; the sample city where none is set and that is allowed."""
+
+    _release: Any = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Every run reads the manifest anew."""
+        self._release = None
+
+    def release(self, log: Callable[[str], None]) -> Release:
+        """The release; raises SettingError when one must be named and is not, ReleaseError when it cannot be had."""
+        from flux_assets.embedded.release import layer_release
+
+        with _finding:
+            self._release = self._release or layer_release(load_settings(), log)
+            return cast("Release", self._release)
+
+
+class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The Snowflake account that the dynamic tables come from; the stand-in where none is set and that is allowed."""
+
+    def family(self, declared: Sequence[DynamicTable]) -> Family:
+        """The dynamic tables with what FLUX_CONFIG says of their sources; raises SettingError naming what is wrong."""
+        from flux_assets.sync import Family
+
+        settings, overrides = load_settings(), self._overrides()
+        place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)
+        configuration = repr((place, sorted(overrides.sources.items())))
+        return Family(
+            tables=[overrides.applied_to(table, declared) for table in declared],
+            configuration=hashlib.sha256(configuration.encode()).hexdigest(),
+        )
+
+    def opening(self, run_id: str, layer: str, log: Callable[[str], None]) -> OpenSource:
+        """What signs in when it is called; `run_id` and `layer` go into the query tag."""
+
+        @contextmanager
+        def opened() -> Iterator[Source]:
+            from flux_assets.embedded.source import snowflake_account
+            from flux_assets.warehouse.source import open_source
+
+            with _finding:
+                account = snowflake_account(load_settings())
+            overrides = self._overrides()
+            with open_source(account, overrides, connect=connect, run_id=run_id, layer=layer, log=log) as source:
+                yield source
+
+        return opened
+
+    @staticmethod
+    def _overrides() -> Overrides:
+        from flux_assets.warehouse.overrides import load_overrides
+
+        return load_overrides(load_settings().flux_config)
+
+
+@contextmanager
+def connect(account: Account, arguments: dict[str, Any]) -> Iterator[Any]:  # noqa: ARG001 - a warehouse.connect.Connect
+    """A session opened by dagster-snowflake's resource with just these arguments, closed whatever happens in it."""
+    # Three seconds of processor time, ten on a busy machine: it imports Snowpark.
+    from dagster_snowflake import SnowflakeResource
+
+    fields = {name: value for name, value in arguments.items() if name in _OWN_FIELDS}
+    others = {name: value for name, value in arguments.items() if name not in _OWN_FIELDS}
+    # Without autocommit it would send a COMMIT at the end, also on a session that is broken.
+    resource = SnowflakeResource(**fields, autocommit=True, additional_snowflake_connection_args=others)
+    with resource.get_connection() as connection, closing(connection):
+        yield connection
+
+
+# Of the arguments that it knows. Key files are among the others: it would read them itself, and report a key that
+# cannot be read in words of its own that name no setting.
+_OWN_FIELDS = (
+    "account", "user", "password", "authenticator", "role", "warehouse", "database", "schema", "login_timeout",
+    "network_timeout",
+)  # fmt: skip

@@ -1,0 +1,170 @@
+"""One run of the step that syncs dynamic tables: sync, look, record.
+
+Here: the order of it, what is recorded of each table, and how failed tables show. Not here: the sync (sync.py), the
+judging (syncing/live_audit.py), which checks are worth recording (sync_checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from flux_assets.errors import FluxError, SyncError
+from flux_assets.orchestration.asset_checks import tell
+from flux_assets.orchestration.asset_pictures import sync_pictures
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.resources import WarehouseResource
+from flux_assets.orchestration.sync_checks import Reported, Reports, names_of, refused
+from flux_assets.orchestration.sync_metadata import synced_metadata, told
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.sync_audits import ALWAYS_JUDGED
+from flux_assets.spec import DynamicTable
+from flux_assets.syncing.result import SyncOptions, TableSync
+
+if TYPE_CHECKING:
+    from flux_assets.syncing.live_audit import Look, Question
+
+Event = dg.MaterializeResult[None] | Reported
+Events = Iterator[Event]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the run's config asks for."""
+
+    force: bool = False
+    accept_vanished: bool = False
+
+
+class SyncStep:
+    """The step of one run: a sync of the selected tables, and audits of those of which only checks are selected."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        asked: Asked,
+        snowflake: WarehouseResource,
+        target: Target,
+        declared: Sequence[DynamicTable],
+    ) -> None:
+        self._context = context
+        self._asked = asked
+        self._target = target
+        self._family = snowflake.family(declared)
+        self._tables = {table.name: table for table in self._family.tables}
+        self._opening = snowflake.opening(context.run.run_id, context.op_execution_context.op.name, context.log.info)
+        self._stop = stop_of(context.run.run_id)
+        self._reports = Reports.of(context, self._family.tables)
+
+    def run(self) -> Events:
+        """What there is to record; raises FluxError at the end when a table failed."""
+        wanted = {key.to_user_string() for key in self._context.selected_asset_keys}
+        checked = {key.asset_key.to_user_string() for key in self._context.selected_asset_check_keys}
+        failed = (yield from self._synced(wanted)) if wanted else []
+        if alone := sorted(checked - wanted):
+            yield from self._audited([self._tables[name] for name in alone])
+        if failed:
+            raise joined(failed)
+
+    def _synced(self, wanted: set[str]) -> Generator[Event, None, list[TableSync]]:
+        from flux_assets.sync import sync_tables
+
+        options = SyncOptions(
+            force=self._asked.force, accept_vanished=self._asked.accept_vanished,
+            run_id=self._context.run.run_id, stop=self._stop,
+        )  # fmt: skip
+        result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
+        if result.busy:
+            self._context.log.info(f"{result.busy} Nothing to do here: that sync brings the tables up to date.")
+            return []
+        done = [each for each in self._in_order(result.tables) if each.table in wanted]
+        self._tell(result.tables, wanted)
+        looks = self._look_at(done)
+        for each in done:
+            yield from self._recorded(each, looks.get(each.table))
+        return [each for each in done if each.error is not None]
+
+    def _in_order(self, results: Sequence[TableSync]) -> list[TableSync]:
+        """Tables that others are computed from come first: Dagster insists."""
+        return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
+
+    def _tell(self, results: Sequence[TableSync], wanted: set[str]) -> None:
+        for each in results:
+            if each.error is not None:
+                self._context.log.error(f"{each.table} was left as it was: {each.error}")
+            elif each.table in wanted:
+                self._context.log.info(told(each))
+            else:
+                self._context.log.info(
+                    f"{each.table}: {each.updated:,} rows follow the tables that they are computed from;"
+                    " not selected, so nothing is recorded of it"
+                )
+
+    def _recorded(self, done: TableSync, look: Look | None) -> Events:
+        table, audits = self._tables[done.table], look.audits if look else ()
+        if done.error is not None:
+            yield from self._reports.results(table, (*refused(table, done), *audits))
+            return
+        yield dg.MaterializeResult(
+            asset_key=table.name,
+            data_version=dg.DataVersion(look.version) if look and look.version else None,
+            metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
+        )
+        yield from self._reports.results(table, audits)
+        yield from self._reports.repeated(table, audits)
+
+    def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
+        """The tables after the sync. It has ended, so what goes wrong here is only told."""
+        from flux_assets.syncing.live_audit import look_at
+
+        try:
+            return look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
+        except FluxError as error:
+            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
+            return {}
+
+    def _question(self, done: TableSync) -> Question:
+        """All audits of a table that changed, of others those that are due, and always how old its rows are.
+
+        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
+        """
+        from flux_assets.syncing.live_audit import Question
+        from flux_assets.syncing.work import NOTHING_CHANGED
+
+        table, is_read = self._tables[done.table], done.gate != NOTHING_CHANGED
+        if done.error is not None:
+            return Question(table=table, names=ALWAYS_JUDGED, missing=())
+        names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
+        if is_read:
+            names |= {"columns"}
+        elif "columns" not in self._reports.selected_of(table):
+            names -= {"columns"}
+        before = done.rows - done.inserted + done.deleted
+        return Question(
+            table=table, names=names, vanished=done.vanished,
+            missing=done.missing if is_read or "columns" not in names else None,
+            allowed=table.vanished.allowed(before, emptied=is_read and done.rows_read == 0),
+        )  # fmt: skip
+
+    def _audited(self, tables: Sequence[DynamicTable]) -> Events:
+        """The selected checks alone, on what readers see."""
+        from flux_assets.syncing.live_audit import Question, look_at
+
+        questions = [Question(table=table, names=self._reports.selected_of(table)) for table in tables]
+        looks = look_at(questions, self._target, self._opening, self._stop)
+        for table in tables:
+            tell(table.name, looks[table.name].audits, self._context.log)
+            yield from self._reports.results(table, looks[table.name].audits)
+
+
+def joined(failed: Sequence[TableSync]) -> FluxError:
+    """One error for all tables that failed; a cause that several share is told once."""
+    tables: dict[str, list[str]] = {}
+    for each in failed:
+        tables.setdefault(str(each.error), []).append(each.table)
+    if len(tables) == 1:
+        return next(each.error for each in failed if each.error)
+    return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))

@@ -1,0 +1,185 @@
+"""The sync's transaction: all tables change at once, or those that cannot stay as they were.
+
+Here: the order of tables, a savepoint for each, the guard against a source that lost its rows, columns that follow from
+other tables, ledger and state, commit. Not here: the statements (postgis/merge.py, postgis/sync_state.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
+
+from flux_assets.clock import Clock
+from flux_assets.errors import FluxError, SyncError
+from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
+from flux_assets.postgis.announcing import announcing
+from flux_assets.postgis.faults import ours
+from flux_assets.postgis.round_trip import run
+from flux_assets.syncing.result import SyncOptions
+from flux_assets.syncing.work import Work
+
+Existing = Callable[[Work, list[tuple[object, ...]]], int]
+# Above this share of rows written, the planner's statistics are of another table.
+_STALE_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What the steps of one sync share: the session, what tables exist here, how to report."""
+
+    session: psycopg.Connection
+    options: SyncOptions
+    log: Callable[[str], None]
+    present: Collection[str]
+    clock: Clock = field(default_factory=Clock)
+
+
+def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existing) -> datetime | None:
+    """Write what differs, in one transaction, and close the ledger's rows; returns when readers could see it.
+
+    `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone;
+    what is raised is raised for all of them, and then nothing was written.
+    """
+    if not any(work.step == "read" for work in works):
+        _close(desk, works, instant, [])
+        return None
+    try:
+        opening: sql.Composable = sql.SQL("BEGIN; SAVEPOINT flux")
+        for work in in_order(works):
+            if work.step == "read":
+                _merge(desk, work, opening, existing)
+                opening = sql.SQL("SAVEPOINT flux")
+        _refresh(desk, works)
+        with desk.clock.timed("commit"):
+            visible = _close(desk, works, instant, [sql.SQL("COMMIT"), sql.SQL("SELECT clock_timestamp()")])
+    except BaseException:
+        _roll_back(desk.session)
+        raise
+    for work in works:
+        _analyze(desk, work)
+    return visible
+
+
+def in_order(works: Sequence[Work]) -> list[Work]:
+    """Tables that others are derived from come first."""
+    names = {work.name for work in works}
+    return sorted(works, key=lambda work: bool(names.intersection(work.live.table.origins)))
+
+
+def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) -> None:
+    try:
+        with work.clock.timed("stage"):
+            merge.stage(desk.session, work.live, opening, work.snapshot.chunks() if work.snapshot else ())
+        with work.clock.timed("compare"):
+            work.difference = merge.compare(desk.session, work.live, desk.present)
+            _guard(desk, work, existing)
+        desk.options.stop.check()
+        with work.clock.timed("write"):
+            if work.difference.rows:
+                run(desk.session, list(merge.write(work.live)))
+        work.step = "written"
+    except (FluxError, psycopg.Error) as error:
+        _give_up(desk, work, error)
+
+
+def _give_up(desk: Desk, work: Work, error: FluxError | psycopg.Error) -> None:
+    """Back to before this table, when the session still stands; its failure is then its own."""
+    in_transaction = {TransactionStatus.INERROR, TransactionStatus.INTRANS}
+    if desk.options.stop.asked or desk.session.info.transaction_status not in in_transaction:
+        raise error
+    desk.session.execute("ROLLBACK TO SAVEPOINT flux")
+    if isinstance(error, errors.LockNotAvailable):
+        work.fail(_locked(desk, work))
+    else:
+        title = work.live.title
+        work.fail(error if isinstance(error, FluxError) else ours(title, error, desk.options.stop, SyncError))
+
+
+def _locked(desk: Desk, work: Work) -> SyncError:
+    found = catalog.find(desk.session, work.live.schema, work.name)
+    holders = "; ".join(map(str, catalog.blockers(desk.session, [found.oid]))) if found else ""
+    return SyncError(
+        f"{work.live.title}: rows to be written are locked by {holders or 'a session that is gone by now'}.",
+        "End that transaction; the next sync writes what this one could not.",
+    )
+
+
+def _guard(desk: Desk, work: Work, existing: Existing) -> None:
+    """Refuse a source that lost many rows. Rows that closed or left their window are still in it and do not count."""
+    limit, deletes = work.live.table.vanished, work.difference.deletes
+    emptied = work.snapshot is not None and work.snapshot.rows == 0
+    allowed = max(limit.share * work.before, 0 if emptied else limit.minimum)
+    if deletes <= allowed or desk.options.accept_vanished:
+        return
+    keys = merge.deleted_keys(desk.session, work.live)
+    work.vanished = len(keys) - existing(work, keys)
+    if work.vanished > allowed:
+        raise SyncError(
+            f"{work.live.title}: {work.vanished:,} of its {work.before:,} rows are gone from {work.live.table.source},"
+            f" which looks truncated or half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows).",
+            "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
+            " is as it was.",
+        )
+
+
+def _refresh(desk: Desk, works: Sequence[Work]) -> None:
+    """Columns derived from a table that changed follow it in the same transaction, whoever asked for what."""
+    moved = {work.name for work in works if work.difference.rows}
+    for work in works:
+        if work.step == "written" or not moved.intersection(work.live.table.origins):
+            continue
+        if statement := merge.refresh(work.live, moved):
+            with work.clock.timed("refresh"):
+                work.refreshed = len(run(desk.session, [statement])[0])
+
+
+def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
+    """Ledger and state of all tables, and `ending`, in one round trip."""
+    reporting = [work for work in works if work.step == "written"]
+    script: list[sql.Composable] = [
+        sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
+    ]
+    script += [statement for work in works for statement in _notes(work, instant)]
+    script += ending
+    if not script:
+        return None
+    answers = run(desk.session, script)
+    for work, [(rows,)] in zip(reporting, answers, strict=False):
+        work.rows = rows
+    return answers[-1][0][0] if ending else None
+
+
+def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
+    """Statements about one table. Its mark is noted only where it was right before: writes of others must show."""
+    trusted = work.last and work.standing and work.last.mark == work.standing.mark
+    if work.refreshed and trusted:
+        yield sync_state.note_refresh(work.live)
+    if work.step == "unchanged" and work.last and work.token != work.last.token:
+        yield sync_state.note_token(work.live, work.token)
+    if work.entry and work.step in {"written", "unchanged"}:
+        yield ledger.succeeding(work.entry, "DELTA" if work.changed else "UNCHANGED", work.synced(instant))
+    if work.changed:
+        yield announcing(work.live, "synced", sync_id=work.entry.sync_id if work.entry else None)
+
+
+def _analyze(desk: Desk, work: Work) -> None:
+    """What may fail without harm once the rows are there."""
+    if work.difference.inserts + work.difference.deletes <= _STALE_SHARE * work.before:
+        return
+    try:
+        with work.clock.timed("analyze"):
+            statistics.analyze(desk.session, work.live.public)
+    except psycopg.Error as error:
+        desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {error}")
+
+
+def _roll_back(session: psycopg.Connection) -> None:
+    try:
+        session.execute("ROLLBACK")
+    except psycopg.Error:  # the session is gone, and the transaction with it
+        session.close()
