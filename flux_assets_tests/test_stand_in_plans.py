@@ -80,6 +80,13 @@ def test_a_time_that_is_no_literal_of_its_own_is_answered_too(text: str, wanted:
             assert run(connection, text.format(time)) == [(wanted.format(time),)]
 
 
+def test_a_column_that_is_named_after_its_expression_has_its_own_time_in_its_name(database: str) -> None:
+    with connected(database) as connection:
+        for time in (EARLY, LATE):
+            (column,) = connection.cursor().execute(f"SELECT SUM(IFF(BEGUN > '{time}', 1, 0)) FROM T").description
+            assert time in column.name
+
+
 def test_the_same_text_means_what_it_means_now(database: str) -> None:
     with connected(database) as connection:
         for schema, wanted in (("A", [(2,)]), ("B", [(7,)]), ("A", [(2,)])):

@@ -48,9 +48,12 @@ class Plan:
 
     @classmethod
     def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:  # noqa: ANN401 - sqlglot's
-        """None where a time is not to be found in the tree as a literal of its own, as in a comment."""
+        """None where a time is no literal of its own in the tree, as in a comment, or is part of a column's name."""
+        from sqlglot import exp
+
         found = {literal.this for literal in _strings(tree)}
-        return cls(tree, times) if found.issuperset(times) else None
+        named = any(time in name.name for name in tree.find_all(exp.Identifier) for time in times)
+        return cls(tree, times) if found.issuperset(times) and not named else None
 
     def at(self, times: tuple[str, ...]) -> Any:  # noqa: ANN401 - sqlglot's
         """The statement with other times. Whoever runs it may change it."""
