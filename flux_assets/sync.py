@@ -154,7 +154,8 @@ class _Sync:
     def run(self) -> SyncResult:
         with self._clock.timed("gate"):
             before, unfit = self._fit()
-            existing = [live for live in self._lives if live.name in before.shapes and live.name not in unfit]
+            there = [live for live in self._lives if live.name in before.shapes]
+            existing = [live for live in there if live.name not in unfit]
             known = keeping(self._target.schema, self._target.declared, [live.table for live in self._lives])
             entries, standing = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
         failed = {entries[live.name].sync_id: unfit[live.name] for live in self._wanted if live.name in unfit}
@@ -163,12 +164,12 @@ class _Sync:
                 Work(
                     live=live, shape=_shape(live, before), last=before.last.get(live.name),
                     origins=_origins(live, before, [live.name for live in self._lives]),
-                    standing=standing.get(live.name), entry=entries.get(live.name),
-                    configuration=self._configuration,
+                    standing=standing.get(live.name), entry=None if live.name in unfit else entries.get(live.name),
+                    is_fit=live.name not in unfit, configuration=self._configuration,
                 )
-                for live in existing
+                for live in there
             ]  # fmt: skip
-            self._sync(before)
+            self._sync(before.shapes.keys() - unfit.keys())
         except BaseException as error:
             self._fail_all(error)
             if not isinstance(error, FluxError | psycopg.Error):
@@ -188,7 +189,7 @@ class _Sync:
             before = sync_gate.before(self._session, self._target.schema, tables)
         return before, {name: done for name, done in found.items() if isinstance(done, FluxError)}
 
-    def _sync(self, before: Before) -> None:
+    def _sync(self, present: Collection[str]) -> None:
         wanted = [work for work in self._works if work.entry]
         self._source.choose(lambda tokens: [work.name for work in wanted if self._reason(work, tokens)])
         if not self._source.is_done:
@@ -201,10 +202,7 @@ class _Sync:
                 work.receive(reason, found.tokens.get(work.name), found.taken[work.name])
             else:
                 work.leave(found.tokens[work.name])
-        desk = Desk(
-            session=self._session, options=self._options, log=self._log, present=before.shapes.keys(),
-            clock=self._clock,
-        )  # fmt: skip
+        desk = Desk(session=self._session, options=self._options, log=self._log, present=present, clock=self._clock)
         self._visible = write(desk, self._works, found.instant, self._existing)
 
     def _reason(self, work: Work, tokens: Mapping[str, str]) -> str | None:
@@ -240,7 +238,7 @@ class _Sync:
             if live.name in unfit:
                 yield TableSync(table=live.name, outcome="failed", gate="", error=unfit[live.name])
         for work in self._works:
-            if work.entry or work.refreshed:
+            if work.is_fit and (work.entry or work.refreshed):
                 yield work.result(self._instant, self._visible, self._clock)
 
 

@@ -30,7 +30,10 @@ Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 @dataclass(kw_only=True)
 class Work:
-    """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change."""
+    """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change.
+
+    One that is not `is_fit` is there, but not as declared; it has failed before this.
+    """
 
     live: LiveTable
     shape: str
@@ -38,6 +41,7 @@ class Work:
     last: LastSync | None
     standing: Standing | None
     entry: Entry | None
+    is_fit: bool = True
     configuration: str = ""
     step: Step = "waiting"
     gate: str = ""
@@ -66,6 +70,12 @@ class Work:
     def before(self) -> int:
         """Rows of the table before this sync."""
         return int(self.standing.mark.partition(":")[0]) if self.standing else 0
+
+    @property
+    def is_adrift(self) -> bool:
+        """Whether others wrote it since the last sync, and this one does not put it right."""
+        written = self.last is not None and self.standing is not None and self.last.mark != self.standing.mark
+        return written and self.step != "written"
 
     @property
     def changed(self) -> bool:

@@ -1,7 +1,8 @@
 """The sync's transaction: all tables change at once, or those that cannot stay as they were.
 
-Here: the order of tables, a savepoint for each, the guard against a source that lost its rows, columns that follow from
-other tables, ledger and state, commit. Not here: the statements (postgis/merge.py, postgis/sync_state.py).
+Here: the order of tables, a savepoint for each, one for those that follow from each other, the guard against a source
+that lost its rows, columns that follow from other tables, ledger and state, commit. Not here: the statements
+(postgis/merge.py, postgis/sync_state.py).
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ class Desk:
 def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existing) -> datetime | None:
     """Write what differs, in one transaction, and close the ledger's rows; returns when readers could see it.
 
-    `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone;
-    what is raised is raised for all of them, and then nothing was written.
+    `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone, or
+    with those that it follows from where its columns could not follow; what is raised is raised for all of them, and
+    then nothing was written.
     """
-    if not any(work.step == "read" for work in works):
+    groups = [group for group in _groups(works) if any(work.step == "read" or work.is_adrift for work in group)]
+    if not groups:
         _close(desk, works, instant, [])
         return None
     try:
-        opening: sql.Composable = sql.SQL("BEGIN; SAVEPOINT flux")
-        for work in in_order(works):
-            if work.step == "read":
-                _merge(desk, work, opening, existing)
-                opening = sql.SQL("SAVEPOINT flux")
-        _refresh(desk, works)
+        opening = sql.SQL("BEGIN; SAVEPOINT flux_group; SAVEPOINT flux")
+        for group in groups:
+            _write_group(desk, group, opening, existing)
+            opening = sql.SQL("SAVEPOINT flux_group; SAVEPOINT flux")
         with desk.clock.timed("commit"):
             visible = _close(desk, works, instant, [sql.SQL("COMMIT"), sql.SQL("SELECT clock_timestamp()")])
     except BaseException:
@@ -65,10 +66,38 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
     return visible
 
 
+def _groups(works: Sequence[Work]) -> list[list[Work]]:
+    """The tables, those together that follow from each other."""
+    groups: list[list[Work]] = []
+    for work in works:
+        apart = [group for group in groups if not any(_tied(work, other) for other in group)]
+        tied = [other for group in groups if any(_tied(work, other) for other in group) for other in group]
+        groups = [*apart, [*tied, work]]
+    return groups
+
+
+def _tied(work: Work, other: Work) -> bool:
+    return work.name in other.live.table.origins or other.name in work.live.table.origins
+
+
 def in_order(works: Sequence[Work]) -> list[Work]:
     """Tables that others are derived from come first."""
     names = {work.name for work in works}
     return sorted(works, key=lambda work: bool(names.intersection(work.live.table.origins)))
+
+
+def _write_group(desk: Desk, group: Sequence[Work], opening: sql.Composable, existing: Existing) -> None:
+    reading = [work for work in in_order(group) if work.step == "read"]
+    for work in reading:
+        _merge(desk, work, opening, existing)
+        opening = sql.SQL("SAVEPOINT flux")
+    if not reading:
+        run(desk.session, [opening])
+    for work in group:
+        if not work.is_fit:
+            _refresh_unfit(desk, work, group)
+        elif not _refreshed(desk, work, group):
+            return
 
 
 def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) -> None:
@@ -84,27 +113,36 @@ def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) 
                 run(desk.session, list(merge.write(work.live)))
         work.step = "written"
     except (FluxError, psycopg.Error) as error:
-        _give_up(desk, work, error)
+        _give_up(desk, [work], error, at=work)
 
 
-def _give_up(desk: Desk, work: Work, error: FluxError | psycopg.Error) -> None:
-    """Back to before this table, when the session still stands; its failure is then its own."""
+def _give_up(
+    desk: Desk,
+    works: Sequence[Work],
+    error: FluxError | psycopg.Error,
+    *,
+    at: Work,
+    to: str = "flux",
+) -> None:
+    """Back to before these tables, when the session still stands; the failure, met `at` one table, is theirs alone."""
     in_transaction = {TransactionStatus.INERROR, TransactionStatus.INTRANS}
     if desk.options.stop.asked or desk.session.info.transaction_status not in in_transaction:
         raise error
-    desk.session.execute("ROLLBACK TO SAVEPOINT flux")
-    if isinstance(error, errors.LockNotAvailable):
-        work.fail(_locked(desk, work))
-    else:
-        title = work.live.title
-        work.fail(error if isinstance(error, FluxError) else ours(title, error, desk.options.stop, SyncError))
+    desk.session.execute(sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(to)))
+    for work in works:
+        if isinstance(error, errors.LockNotAvailable):
+            work.fail(_locked(desk, work, at))
+        else:
+            title = work.live.title
+            work.fail(error if isinstance(error, FluxError) else ours(title, error, desk.options.stop, SyncError))
 
 
-def _locked(desk: Desk, work: Work) -> SyncError:
-    found = catalog.find(desk.session, work.live.schema, work.name)
+def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
+    found = catalog.find(desk.session, at.live.schema, at.name)
     holders = "; ".join(map(str, catalog.blockers(desk.session, [found.oid]))) if found else ""
+    where = "" if at is work else f" in {at.live.title}, which follows it,"
     return SyncError(
-        f"{work.live.title}: rows to be written are locked by {holders or 'a session that is gone by now'}.",
+        f"{work.live.title}: rows to be written{where} are locked by {holders or 'a session that is gone by now'}.",
         "End that transaction; the next sync writes what this one could not.",
     )
 
@@ -127,15 +165,42 @@ def _guard(desk: Desk, work: Work, existing: Existing) -> None:
         )
 
 
-def _refresh(desk: Desk, works: Sequence[Work]) -> None:
-    """Columns derived from a table that changed follow it in the same transaction, whoever asked for what."""
-    moved = {work.name for work in works if work.difference.rows}
-    for work in works:
-        if work.step == "written" or not moved.intersection(work.live.table.origins):
-            continue
-        if statement := merge.refresh(work.live, moved):
-            with work.clock.timed("refresh"):
-                work.refreshed = len(run(desk.session, [statement])[0])
+def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
+    """Whether columns derived from others of the group agree with them now, whoever asked for what.
+
+    Where they cannot, the others stay as they were too: in no statement may the tables disagree.
+    """
+    statement = None if work.step == "written" else _refresh(work, group)
+    if statement is None:
+        return True
+    try:
+        with work.clock.timed("refresh"):
+            work.refreshed = len(run(desk.session, [statement])[0])
+    except psycopg.Error as error:
+        concerned = [each for each in group if each.step == "written" or (each is work and each.entry)]
+        _give_up(desk, concerned, error, at=work, to="flux_group")
+        for each in group:
+            each.refreshed = 0
+        return False
+    return True
+
+
+def _refresh_unfit(desk: Desk, work: Work, group: Sequence[Work]) -> None:
+    """The same for a table that has failed already, as far as its columns still allow it."""
+    statement = _refresh(work, group)
+    if statement is None:
+        return
+    try:
+        work.refreshed = len(run(desk.session, [sql.SQL("SAVEPOINT flux"), statement])[0])
+    except psycopg.Error as error:
+        _give_up(desk, [], error, at=work)
+        desk.log(f"{work.live.title} is not as declared, and what is computed in it could not follow: {error}")
+
+
+def _refresh(work: Work, group: Sequence[Work]) -> sql.Composed | None:
+    """The statement for what is derived from tables that were written; from all, where somebody wrote into this one."""
+    moved = {each.name for each in group if each.difference.rows or each.is_adrift or work.is_adrift}
+    return merge.refresh(work.live, moved)
 
 
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
