@@ -9,6 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import NoEncryption
+from pydantic import SecretStr
 
 from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.warehouse.account import Account
@@ -143,6 +147,28 @@ def test_what_does_not_end_is_given_up_with_a_clear_error(behind, fault, said):
 def test_a_sign_in_that_fails_says_why(behind, fault, said):
     with pytest.raises(WarehouseError, match=said), behind(fault, attempts=2, seconds=SHORT):
         pass
+
+
+@pytest.mark.parametrize(
+    ("locked_with", "given"),
+    [(b"right", "wrong"), (b"right", None), (None, "needless"), ("no key", None)],
+    ids=["wrong passphrase", "missing passphrase", "needless passphrase", "no key"],
+)
+def test_a_key_file_that_cannot_be_used_names_its_settings(source_server, tmp_path, locked_with, given):
+    path = tmp_path / "key.p8"
+    lock = serialization.BestAvailableEncryption(locked_with) if isinstance(locked_with, bytes) else NoEncryption()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+    path.write_bytes(b"nonsense" if locked_with == "no key" else pem)
+    account = replace(
+        source_server, private_key_path=path, private_key_passphrase=SecretStr(given) if given is not None else None
+    )
+    with pytest.raises(WarehouseError) as raised, open_source(account, Overrides(), log=print):
+        pass
+    assert raised.value.problem.startswith("The private key cannot be used")
+    assert "SNOWFLAKE_PRIVATE_KEY_PATH" in raised.value.remedy
+    assert "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" in raised.value.remedy
+    assert not raised.value.curable
 
 
 def test_a_user_s_mistake_is_not_tried_again(behind):

@@ -199,6 +199,13 @@ _SAID = (
     ("temporarily locked", _LOCKED),
     ("is not allowed to access snowflake", _NETWORK_POLICY),
 )
+# Of the library that reads key files, without a code: no key, or a passphrase that is wrong, missing or one too many.
+_OF_KEY_FILES = (
+    "unable to load pem file",
+    "could not decrypt key",
+    "password was not given but private key is encrypted",
+    "password was given but private key is not encrypted",
+)
 _UNKNOWN = Fault(kind=Kind.BUG, problem="Snowflake reports what this program does not know")
 _BY_STATE = {"08": _UNREACHABLE, "28": _CREDENTIALS, "42": _EXPRESSION, "22": _EXPRESSION, "57": _BUSY}
 
@@ -213,7 +220,7 @@ def fault_of(error: BaseException) -> Fault:
                 return fault
     if code in FAULTS:
         return FAULTS[code]
-    if "unable to load pem file" in said:  # of the library that reads key files, without a code
+    if any(words in said for words in _OF_KEY_FILES):
         return _PRIVATE_KEY
     if 290500 <= code < 290600 or _of_network(error):
         return _BUSY if code else _UNREACHABLE

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -26,6 +27,13 @@ Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
 def _column(value: object) -> object:
     """A plain string is the name of a column."""
     return {"column": value} if isinstance(value, str) else value
+
+
+def _span(value: object) -> object:
+    """A bare number would be seconds, and a table emptied of all but those."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal()):
+        raise ValueError("must have a unit, such as '14d' or '36h'")
+    return value
 
 
 class ColumnOverride(BaseModel):
@@ -52,7 +60,7 @@ class SourceOverride(BaseModel):
     columns: dict[str, Annotated[ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
     open_statuses: Statuses | None = None
     counted_statuses: Statuses | None = None
-    window: Duration | None = None
+    window: Annotated[Duration | None, BeforeValidator(_span)] = None
     time_zone: str = "UTC"
     vanished_share: float | None = Field(default=None, gt=0, le=1)
     vanished_minimum: int | None = Field(default=None, ge=0, strict=True)
@@ -63,6 +71,13 @@ class SourceOverride(BaseModel):
         if name is not None and parts(name) is None:
             raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
         return name
+
+    @field_validator("window")
+    @classmethod
+    def _long(cls, window: timedelta | None) -> timedelta | None:
+        if window is not None and window <= timedelta(0):
+            raise ValueError("must be longer than nothing")
+        return window
 
     @field_validator("time_zone")
     @classmethod
