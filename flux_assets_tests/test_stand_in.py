@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 from uuid import uuid4
@@ -24,6 +25,7 @@ from flux_assets.embedded.source import snowflake_account
 from flux_assets.embedded.stand_in.door import Door
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.errors import EmbeddedError, SettingError
+from flux_assets.release.source import Release
 from flux_assets.settings import load_settings
 
 KEPT = "KEPT.PUBLIC.KEPT"
@@ -100,6 +102,38 @@ def test_starts_once_and_keeps_its_data_over_a_restart(new_home: Path) -> None:
     assert (kept(stand_in), stand_in.account().port) == ([(7, None)], port)
 
 
+@pytest.mark.parametrize("name", ["a;b", "my-db", "1db", "x'y", '"Mixed Case"', "FLUX_DB ", ""])
+def test_a_name_that_it_cannot_have_is_refused_and_leaves_nothing(new_home: Path, name: str) -> None:
+    stand_in = StandIn(new_home)
+    for names in ({"database": name}, {"schema": name}):
+        with pytest.raises(
+            SettingError, match=r"^SNOWFLAKE_\w+ = .* is not a name that the Snowflake stand-in can have"
+        ):
+            stand_in.ensure(unasked, **names)
+    assert not stand_in.layout.folder.exists()
+
+
+def unasked() -> Release:
+    raise AssertionError("nobody needs the release")
+
+
+def test_a_name_is_read_as_snowflake_reads_it(stand_in: StandIn) -> None:
+    assert stand_in.account(database="flux_db", schema="production") == stand_in.account()
+
+
+def test_a_word_of_sql_is_refused_and_a_file_that_cannot_be_opened_keeps_nobody_out(new_home: Path) -> None:
+    stand_in = StandIn(new_home)
+    with pytest.raises(EmbeddedError, match='cannot make "SELECT"'):
+        stand_in.ensure(lambda: Release(str(sample_cities.folder()), None, new_home), database="SELECT")
+    stand_in.stop()
+    for file in ("a;b.db", "SELECT.db"):
+        (stand_in.layout.data / file).write_bytes(b"no database")
+    stand_in.start()
+    with connect(stand_in) as connection:
+        keep_seven(connection)
+    assert "a;b.db is left out" in stand_in.layout.log.read_text()
+
+
 def test_what_was_committed_survives_a_kill(new_home: Path) -> None:
     stand_in = StandIn(new_home)
     stand_in.start()
@@ -151,12 +185,15 @@ def test_takes_another_port_when_its_own_is_taken(new_home: Path) -> None:
     stand_in = StandIn(new_home)
     stand_in.start()
     stand_in.stop()
+    port = stand_in.account().port
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        squatter.bind(("127.0.0.1", stand_in.account().port))
-        squatter.listen()
+        # A stand-in of another test may have taken it already, which is as good.
+        with suppress(OSError):
+            squatter.bind(("127.0.0.1", port))
+            squatter.listen()
         stand_in.start()
-        assert stand_in.account().port != squatter.getsockname()[1]
+        assert stand_in.account().port != port
         with connect(stand_in) as connection:
             assert run(connection, "SELECT 1") == [(1,)]
 

@@ -26,6 +26,7 @@ from flux_assets.embedded.simulation.tables import (
     order_row,
     outage_row,
 )  # fmt: skip
+from flux_assets.errors import EmbeddedError
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.quoting import quoted
 
@@ -89,9 +90,15 @@ def _fill(stand_in: StandIn, release: Callable[[], Release], account: Account, s
     grid, database = grid_of(release()), quoted(account.database)
     schema = f"{database}.{quoted(account.schema)}"
     with snowflake.connector.connect(**account.arguments()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        cursor.execute(f"USE SCHEMA {schema}")
+        try:
+            cursor.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            cursor.execute(f"USE SCHEMA {schema}")
+        except snowflake.connector.Error as error:
+            raise EmbeddedError(
+                f"The Snowflake stand-in cannot make {schema}: {' '.join(str(error).split())}",
+                "Set SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA to names that are no words of SQL, such as FLUX_DB.",
+            ) from error
         seed(connection, grid, seed_number=seed_number)
     _done(stand_in, account).touch()
 

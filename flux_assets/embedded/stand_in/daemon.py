@@ -64,6 +64,7 @@ def _serve(layout: Layout) -> None:
 
 
 def _application(layout: Layout) -> App:
+    import duckdb
     import fakesnow.server as fakesnow
     from fakesnow.instance import FakeSnow
 
@@ -75,7 +76,11 @@ def _application(layout: Layout) -> App:
     instance = FakeSnow(db_path="data")
     instance.results_cache = _Bounded()
     for database in sorted(Path("data").glob("*.db")):
-        instance.connect(database.stem).close()
+        try:
+            instance.connect(database.stem).close()
+        except duckdb.ParserException as error:
+            # Not one of ours: a name that DuckDB cannot have. It shall not keep the others from their readers.
+            fakesnow.logger.error(f"{database} is left out, because of its name: {error}")
     # From here on a database or schema that does not exist is as wrong as it is in Snowflake.
     instance.create_database_on_connect = instance.create_schema_on_connect = False
     fakesnow.shared_fs = instance

@@ -10,6 +10,7 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,12 +26,13 @@ from pydantic import SecretStr
 from flux_assets.embedded.processes import accepts, alone, command_line
 from flux_assets.embedded.stand_in.door import HELLO, USER
 from flux_assets.embedded.stand_in.layout import Layout, Listening
-from flux_assets.errors import EmbeddedError
+from flux_assets.errors import EmbeddedError, SettingError
 from flux_assets.release.source import Release
 from flux_assets.warehouse.account import Account
 
 NAME = "stand-in"
 DATABASE, SCHEMA = "FLUX_DB", "PRODUCTION"
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
 _DAEMON = "flux_assets.embedded.stand_in.daemon"
 _NEEDED = ("fakesnow", "uvicorn", "starlette")
 _WAIT_SECONDS = 60
@@ -79,12 +81,14 @@ class StandIn:
         """Start the server, fill the schema's three tables if they never were, and say how to connect.
 
         They are filled from `release`, by default the sample city under FLUX_HOME; it is asked for only then.
-        Raises EmbeddedError as `start` does, and ReleaseError when the release cannot be read.
+        Raises EmbeddedError as `start` does, SettingError for names that it cannot have, and ReleaseError when the release
+        cannot be read.
         """
         from flux_assets.embedded.simulation.seeding import ensure_seeded
 
+        names = {"database": _plain("SNOWFLAKE_DATABASE", database), "schema": _plain("SNOWFLAKE_SCHEMA", schema)}
         self.start()
-        account = self.account(database=database, schema=schema)
+        account = self.account(**names)
         ensure_seeded(self, release or self._sample, account)
         return account
 
@@ -95,7 +99,8 @@ class StandIn:
                 self._stop()
 
     def account(self, *, database: str = DATABASE, schema: str = SCHEMA) -> Account:
-        """How to connect to the server, which has been started."""
+        """How to connect to the server, which has been started. Raises SettingError for names that it cannot have."""
+        database, schema = _plain("SNOWFLAKE_DATABASE", database), _plain("SNOWFLAKE_SCHEMA", schema)
         listening = self.layout.read_listening()
         if listening is None:
             raise EmbeddedError(f"There is no Snowflake stand-in in {self.home}.", "Run `flux-assets up`.")
@@ -194,6 +199,17 @@ class StandIn:
         lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
         remedy = f"The whole log is {self.layout.log}. Mend what it names and try again."
         return EmbeddedError(f"{problem}. Its log says:\n{lines}\n", remedy)
+
+
+def _plain(setting: str, name: str) -> str:
+    """The name as Snowflake reads it. fakesnow writes names into DuckDB's SQL without quotes, and into file names."""
+    if not _PLAIN.fullmatch(name):
+        raise SettingError(
+            f"{setting} = {name!r} is not a name that the Snowflake stand-in can have.",
+            "Use letters, digits and _, beginning with a letter, such as FLUX_DB; or set SNOWFLAKE_ACCOUNT and the"
+            " other SNOWFLAKE_* settings for a real account.",
+        )
+    return name.upper()
 
 
 def _check_installed() -> None:
