@@ -84,6 +84,19 @@ def set_up_tables(
         return {live.name: _set_up(session, live, options, log) for live in lives}
 
 
+def refuse(
+    tables: Sequence[DynamicTable], target: Target, error: FluxError, run_id: str | None, log: Callable[[str], None]
+) -> None:
+    """Note in the ledger that a sync of these tables could not begin, so that whoever asks it learns of it."""
+    try:
+        with target.session("ledger") as session:
+            prepare(session, target.schema)
+            entries, _ = sync_gate.begin(session, [LiveTable(target.schema, table) for table in tables], [], run_id)
+            _record(session, {entry.sync_id: error for entry in entries.values()})
+    except (FluxError, psycopg.Error) as other:
+        log(f"The ledger could not be reached, and does not know of this failure: {other}")
+
+
 @contextmanager
 def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connection]:
     try:
@@ -217,6 +230,9 @@ class _Sync:
         for work in self._works:
             if isinstance(error, psycopg.Error):
                 work.fail(ours(work.live.title, error, self._options.stop, SyncError))
+            elif not isinstance(error, Exception):
+                # Ctrl-C, or Dagster ending the run.
+                work.fail(SyncError("Stopped on request; what was there before stays."))
             else:
                 work.fail(error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__))
 

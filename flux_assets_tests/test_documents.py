@@ -31,3 +31,16 @@ def test_every_setting_is_one(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_is_one(document: Path) -> None:
     assert set(re.findall(r"flux-assets ([a-z]+)", document.read_text())) <= set(main.commands)
+
+
+def test_commands_that_want_dagster_home_are_shown_with_it():
+    """`dagster schedule` and `dagster sensor` end in a traceback without it, also in the folder of dagster.yaml."""
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    shown = [
+        line
+        for page in pages
+        for line in page.read_text().splitlines()
+        if re.search("dagster (schedule|sensor) start", line)
+    ]
+    assert len(shown) >= 3
+    assert [line for line in shown if not re.search(r"DAGSTER_HOME=\$PWD dagster (schedule|sensor) start", line)] == []

@@ -269,11 +269,16 @@ def test_wrong_settings_fail_the_step_and_name_themselves(defs, instance, runnin
     assert run.materialized() == {}
 
 
-def test_a_refused_configuration_fails_the_step(defs, instance, running, monkeypatch, tmp_path):
+def test_a_refused_configuration_fails_the_step(defs, instance, running, monkeypatch, tmp_path, sql):
     (tmp_path / "flux.toml").write_text("[NOWHERE]\n")
     monkeypatch.setenv("FLUX_CONFIG", str(tmp_path / "flux.toml"))
     load_settings.cache_clear()
-    assert "NOWHERE: no such source" in tick(defs, instance).failure(STEP)
+    run = tick(defs, instance)
+    assert "NOWHERE: no such source" in run.failure(STEP)
+    failed = sql("SELECT layer_name, run_id, error_message FROM postgres_sync.sync_status ORDER BY 1")
+    assert [row[:2] for row in failed] == [("faults", run.run_id), ("feeders", run.run_id)]
+    assert all("FLUX_CONFIG" in row[2] for row in failed)
+    assert sql("SELECT DISTINCT status FROM postgres_sync.sync_status") == [("FAILED",)]
 
 
 def test_the_configuration_reaches_the_sync(defs, instance, running, monkeypatch, tmp_path, sql):

@@ -18,6 +18,7 @@ from synced import Utility
 from test_warehouse_network import LONG, SHORT, answer, without_pauses
 
 from flux_assets import sync
+from flux_assets.postgis import merge
 from flux_assets.postgis.connect import Stop
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.retrying import Patience
@@ -120,6 +121,25 @@ def test_a_stop_does_not_wait_for_a_source_that_stalls(running: Utility, sql: Sq
     assert all("stopped on request; what was there before stays." in said.lower() for said in failed.values()), failed
     assert sql(HELD) == before
     assert running.synced()["faults"].updated == 60
+
+
+def test_an_interrupt_is_told_as_a_stop_and_loses_nothing(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, failed = sql(HELD), sql(LEDGER.format(100))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(merge, "compare", interrupted)
+    running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
+    with pytest.raises(KeyboardInterrupt):
+        running.sync()
+    assert sql(HELD) == before
+    told = [row for row in sql(LEDGER.format(100)) if row not in failed]
+    assert set(told) == {("FAILED", "Stopped on request; what was there before stays.")}
+    monkeypatch.undo()
+    assert running.synced()["faults"].outcome == "changed"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from flux_assets.orchestration.snowflake_sources import source_key
 from flux_assets.orchestration.sync_checks import check_specs
 from flux_assets.orchestration.sync_metadata import declared_metadata
 from flux_assets.orchestration.sync_step import Asked, Events, SyncStep
+from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
 
 GROUP = "dynamic_operations"
@@ -49,11 +50,30 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
     ) -> Events:
         try:
             asked = Asked(force=config.force, accept_vanished=config.accept_vanished)
-            yield from SyncStep(context, asked, snowflake, postgis.target(), tables).run()
+            yield from _step(context, asked, snowflake, postgis.target(), tables).run()
         except FluxError as error:
             raise LayerFailure(error) from None
 
     return sync_dynamic_tables
+
+
+def _step(
+    context: dg.AssetExecutionContext,
+    asked: Asked,
+    snowflake: WarehouseResource,
+    target: Target,
+    tables: Sequence[DynamicTable],
+) -> SyncStep:
+    """The step; a configuration with which none can begin is a failed sync of what was asked for."""
+    try:
+        return SyncStep(context, asked, snowflake, target, tables)
+    except FluxError as error:
+        from flux_assets.sync import refuse
+
+        wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        if refused := [table for table in tables if table.name in wanted]:
+            refuse(refused, target, error, context.run.run_id, context.log.info)
+        raise
 
 
 def dynamic_spec(table: DynamicTable) -> dg.AssetSpec:

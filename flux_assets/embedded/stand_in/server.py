@@ -81,8 +81,8 @@ class StandIn:
         """Start the server, fill the schema's three tables if they never were, and say how to connect.
 
         They are filled from `release`, by default the sample city under FLUX_HOME; it is asked for only then.
-        Raises EmbeddedError as `start` does, SettingError for names that it cannot have, and ReleaseError when the release
-        cannot be read.
+        Raises EmbeddedError as `start` does, SettingError for names that it cannot have, and ReleaseError when the
+        release cannot be read.
         """
         from flux_assets.embedded.simulation.seeding import ensure_seeded
 
