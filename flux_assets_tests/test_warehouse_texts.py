@@ -91,6 +91,13 @@ def test_every_declared_source_can_be_granted():
     assert {table.source for table in dynamic_tables() if f".{table.source} TO ROLE" not in grants} == set()
 
 
+def test_the_role_may_read_and_nothing_else():
+    granted = [line for line in script("snowflake/grants.sql").splitlines() if "GRANT" in line]
+    allowed = ("GRANT USAGE ON ", "GRANT SELECT ON TABLE ", "GRANT ROLE <% role %> TO USER ")
+    assert [line for line in granted if not line.startswith(allowed)] == []
+    assert len(granted) == 7
+
+
 def test_a_table_without_a_file_works():
     assert f"{FAULTS.name}.sql" not in FILES
     assert 'FROM FLUX_DB.PRODUCTION."FAULTS"' in query.rows_query(

@@ -22,8 +22,8 @@ LONGEST = timedelta(hours=12)
 
 
 def storm_size(grid: Grid) -> int:
-    """Outages of a storm: about 100 where there are 60 circuits, 460 where there are 1,200."""
-    return max(10, round(13.2 * math.sqrt(grid.size)))
+    """Outages of a storm: about 200 where there are 60 circuits, 600 from 500 circuits on, a few in a hamlet."""
+    return min(600, max(10, round(27 * math.sqrt(grid.size))))
 
 
 def struck(grid: Grid, began: datetime, count: int, random: np.random.Generator) -> list[Device]:
