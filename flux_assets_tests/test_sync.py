@@ -302,7 +302,7 @@ def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
         # It says nothing for longer than its time; the server ends it, however long that takes here.
         while running.sync().busy is not None:
             sleep(0.2)
-        with pytest.raises(psycopg.Error, match="timeout|closed"):
+        with pytest.raises(psycopg.Error, match=r"timeout|closed"):
             ghost.execute("SELECT 1")
     assert running.synced()["faults"].error is None
 
