@@ -182,7 +182,7 @@ class _Sync:
                 )
                 for live in there
             ]  # fmt: skip
-            self._sync(before.shapes.keys() - unfit.keys())
+            self._sync(before.shapes.keys())
         except BaseException as error:
             self._fail_all(error)
             if not isinstance(error, FluxError | psycopg.Error):

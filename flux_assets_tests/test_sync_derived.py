@@ -125,14 +125,28 @@ def test_the_same_when_that_table_is_to_be_written_for_itself(
     assert sql(DISAGREE) == []
 
 
-def test_a_view_in_place_of_a_table_stops_that_table_alone(running: Utility, sql: Sql) -> None:
+def test_a_view_in_place_of_a_table_stops_those_that_follow_from_it_alone(running: Utility, sql: Sql) -> None:
     sql("ALTER TABLE faults RENAME TO old")
     sql("CREATE VIEW faults AS SELECT fault_id FROM old")
+    before = sql("SELECT * FROM feeders ORDER BY 1")
     running.tell(SHUT + "; UPDATE FEEDERS SET TITLE = 'new'")
-    assert running.failed().keys() == {"faults"}
-    assert (sql("SELECT DISTINCT title FROM feeders"), sql("SELECT place FROM crews")) == ([("new",)], [("there",)])
+    assert running.failed().keys() == {"faults", "feeders"}
+    assert (sql("SELECT * FROM feeders ORDER BY 1"), sql("SELECT place FROM crews")) == (before, [("there",)])
     sql("DROP VIEW faults")
     sql("ALTER TABLE old RENAME TO faults")
+    running.synced()
+    assert (sql(DISAGREE), sql("SELECT DISTINCT title FROM feeders")) == ([], [("new",)])
+
+
+def test_counts_are_right_while_what_they_count_is_not_as_declared_and_after(running: Utility, sql: Sql) -> None:
+    sql("ALTER TABLE faults ALTER COLUMN homes TYPE bigint")
+    running.tell("UPDATE FEEDERS SET TITLE = 'new'")
+    assert running.failed().keys() == {"faults"}
+    assert (sql(DISAGREE), sql("SELECT DISTINCT title FROM feeders")) == ([], [("new",)])
+    sql("UPDATE faults SET state = 'SHUT' WHERE fault_id = 'F1'")
+    assert running.failed().keys() == {"faults"}
+    assert sql(DISAGREE) == []
+    sql("ALTER TABLE faults ALTER COLUMN homes TYPE integer")
     running.synced()
     assert sql(DISAGREE) == []
 

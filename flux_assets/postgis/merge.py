@@ -7,7 +7,7 @@ what to do about failures (sync.py), the expressions of computed columns (derive
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from flux_assets.postgis import ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.postgis.derive import in_place, incoming, refreshed_rows, wanted_rows
 from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.round_trip import affected, run
 
 _NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
 # Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
@@ -58,9 +58,18 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
 def compare(session: psycopg.Connection, live: LiveTable, present: Collection[str]) -> Difference:
     """Find what differs between the staged rows and the table. Raises SyncError for NULL or duplicate keys, named."""
     keys, counts = _key_faults(live), _counts(live)
-    missing, doubled, [found] = run(session, [_WHOLE_TABLES, *keys, _difference(live, present), counts])
+    script = [_WHOLE_TABLES, locking(live), *keys, _difference(live, present), counts]
+    missing, doubled, [found] = run(session, script)
     _refuse_keys(live, missing, doubled)
     return Difference(inserts=found[0], updates=found[1], deletes=found[2])
+
+
+def locking(live: LiveTable) -> sql.Composed:
+    """A statement that keeps others from writing the table until the transaction's end; readers are not concerned.
+
+    What they committed before is compared and put right; what they would write meanwhile would pass for ours.
+    """
+    return sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live.public)
 
 
 def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
@@ -71,20 +80,26 @@ def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any
     return session.execute(query).fetchall()
 
 
-def write(live: LiveTable) -> Iterator[sql.Composed]:
-    """Statements that write the differences found, and nothing else."""
+def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> None:
+    """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them."""
     parts = {
         "table": live.public, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
         "columns": ddl.names((*in_place(live), *_times(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(_NOW for _ in _times(live))]),
         "set": _assignments(live, in_place(live)),
     }  # fmt: skip
-    for statement in (
+    statements = (
         "DELETE FROM {table} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
         "UPDATE {table} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
         "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
-    ):
-        yield sql.SQL(statement).format(**parts)
+    )
+    deleted, updated, inserted = affected(session, [sql.SQL(statement).format(**parts) for statement in statements])
+    if (deleted, updated, inserted) != (found.deletes, found.updates, found.inserts):
+        raise SyncError(
+            f"{live.title} took {deleted:,} of {found.deletes:,} rows to be deleted, {updated:,} of {found.updates:,}"
+            f" to be updated and {inserted:,} of {found.inserts:,} to be inserted.",
+            "A trigger, rule or row-level policy of the table swallows the others: remove it; the table is as it was.",
+        )
 
 
 def refresh(live: LiveTable, origins: Collection[str]) -> sql.Composed | None:

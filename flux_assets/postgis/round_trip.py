@@ -24,3 +24,12 @@ def run(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> li
             found.append(cursor.fetchall())
         if not cursor.nextset():
             return found
+
+
+def affected(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[int]:
+    """Run the statements in order; how many rows each of them wrote."""
+    cursor = session.execute(sql.SQL(";\n").join(statements))
+    counts = [cursor.rowcount]
+    while cursor.nextset():
+        counts.append(cursor.rowcount)
+    return counts

@@ -50,6 +50,7 @@ class Work:
     snapshot: Snapshot | None = None
     difference: Difference = field(default_factory=lambda: Difference(inserts=0, updates=0, deletes=0))
     refreshed: int = 0
+    locked_mark: str = ""
     vanished: int = 0
     rows: int = 0
     error: FluxError | None = None
@@ -73,9 +74,17 @@ class Work:
 
     @property
     def is_adrift(self) -> bool:
-        """Whether others wrote it since the last sync, and this one does not put it right."""
+        """Whether others wrote it since the last sync, or may have, and this one does not put it right."""
+        if not self.is_fit:
+            return True
         written = self.last is not None and self.standing is not None and self.last.mark != self.standing.mark
         return written and self.step != "written"
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it held what the last sync left until this one began to write it, which nobody can since."""
+        marks = {self.last and self.last.mark, self.standing and self.standing.mark, self.locked_mark}
+        return len(marks) == 1 and self.last is not None
 
     @property
     def changed(self) -> bool:

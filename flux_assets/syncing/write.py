@@ -21,6 +21,7 @@ from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.sync_gate import mark_of
 from flux_assets.syncing.result import SyncOptions
 from flux_assets.syncing.work import Work
 
@@ -52,7 +53,7 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
         _close(desk, works, instant, [])
         return None
     try:
-        opening = sql.SQL("BEGIN; SAVEPOINT flux_group; SAVEPOINT flux")
+        opening = sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT flux_group; SAVEPOINT flux")
         for group in groups:
             _write_group(desk, group, opening, existing)
             opening = sql.SQL("SAVEPOINT flux_group; SAVEPOINT flux")
@@ -110,7 +111,7 @@ def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) 
         desk.options.stop.check()
         with work.clock.timed("write"):
             if work.difference.rows:
-                run(desk.session, list(merge.write(work.live)))
+                merge.write(desk.session, work.live, work.difference)
         work.step = "written"
     except (FluxError, psycopg.Error) as error:
         _give_up(desk, [work], error, at=work)
@@ -175,7 +176,8 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
         return True
     try:
         with work.clock.timed("refresh"):
-            work.refreshed = len(run(desk.session, [statement])[0])
+            [(work.locked_mark,)], rows = run(desk.session, [merge.locking(work.live), mark_of(work.live), statement])
+            work.refreshed = len(rows)
     except psycopg.Error as error:
         concerned = [each for each in group if each.step == "written" or (each is work and each.entry)]
         _give_up(desk, concerned, error, at=work, to="flux_group")
@@ -221,8 +223,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
 
 def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
     """Statements about one table. Its mark is noted only where it was right before: writes of others must show."""
-    trusted = work.last and work.standing and work.last.mark == work.standing.mark
-    if work.refreshed and trusted:
+    if work.refreshed and work.is_trusted:
         yield sync_state.note_refresh(work.live)
     if work.step == "unchanged" and work.last and work.token != work.last.token:
         yield sync_state.note_token(work.live, work.token)

@@ -1,0 +1,117 @@
+"""Others write into the synced tables while a sync goes on, or keep it from writing: nothing of it passes for ours."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from conftest import Sql
+from synced import Utility
+
+from flux_assets.postgis import merge
+
+SEED = """
+INSERT INTO FEEDERS VALUES ('L1', 'one', 1), ('L2', 'two', 2);
+INSERT INTO FAULTS SELECT 'F' || SEQ4(), 'L' || (1 + MOD(SEQ4(), 2)), 'OPEN', SYSDATE(), SEQ4(), -95, 29
+FROM TABLE(GENERATOR(ROWCOUNT => 6))
+"""
+
+
+@pytest.fixture
+def running(utility: Utility) -> Utility:
+    utility.tell(SEED)
+    utility.synced()
+    return utility
+
+
+def edited(running: Utility, statement: str) -> None:
+    with psycopg.connect(running.target.conninfo, autocommit=True) as editor:
+        editor.execute(statement)
+
+
+@pytest.mark.parametrize("step", ["stage", "compare"])
+@pytest.mark.parametrize(
+    ("statement", "wrong"),
+    [
+        ("UPDATE faults SET homes = 777 WHERE fault_id = 'F3'", "SELECT count(*) FROM faults WHERE homes = 777"),
+        ("UPDATE feeders SET title = 'HAND' WHERE feeder = 'L2'", "SELECT count(*) FROM feeders WHERE title = 'HAND'"),
+        ("DELETE FROM feeders WHERE feeder = 'L2'", "SELECT 2 - count(*) FROM feeders"),
+    ],
+    ids=["same table", "table that follows", "row that follows"],
+)
+def test_what_others_write_while_the_source_is_read_is_put_right(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, step: str, statement: str, wrong: str
+) -> None:
+    plain: Callable[..., object] = getattr(merge, step)
+    done: list[bool] = []
+
+    def meanwhile(*given: object) -> object:
+        if not done:
+            done.append(True)
+            edited(running, statement)
+        return plain(*given)
+
+    monkeypatch.setattr(merge, step, meanwhile)
+    # A fault that is shut moves a count, so that feeders are written without being read for news.
+    running.tell("UPDATE FAULTS SET STATE = 'SHUT' WHERE FAULT_ID = 'F1'")
+    running.sync()
+    assert done
+    monkeypatch.undo()
+    running.synced()
+    assert sql(wrong) == [(0,)]
+
+
+def test_nobody_writes_a_table_between_its_comparison_and_the_end(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = merge.write
+    refused: list[str] = []
+
+    def meanwhile(*given: object) -> None:
+        with psycopg.connect(running.target.conninfo, autocommit=True) as editor:
+            editor.execute("SET lock_timeout = '200ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                editor.execute("UPDATE faults SET homes = 777 WHERE fault_id = 'F3'")
+            refused.append(editor.execute("SELECT count(*) FROM faults").fetchone()[0])
+        written(*given)
+
+    monkeypatch.setattr(merge, "write", meanwhile)
+    running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
+    assert running.synced("faults")["faults"].updated == 6
+    assert refused == [6], "readers go on"
+
+
+@pytest.mark.parametrize(
+    "swallow",
+    [
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;"
+        " CREATE TRIGGER no BEFORE INSERT OR UPDATE OR DELETE ON faults FOR EACH ROW EXECUTE FUNCTION no()",
+        "CREATE RULE no AS ON INSERT TO faults DO INSTEAD NOTHING",
+    ],
+    ids=["trigger", "rule"],
+)
+def test_writes_that_the_table_swallows_fail_it_until_it_takes_them(running: Utility, sql: Sql, swallow: str) -> None:
+    running.tell("INSERT INTO FAULTS SELECT 'NEW', 'L1', 'OPEN', SYSDATE(), 1, -95, 29")
+    sql(swallow.replace("%", "%%"))
+    for _ in range(2):
+        failed = running.failed()
+        assert failed.keys() == {"faults"}
+        assert "0 of 1 to be inserted" in failed["faults"]
+        assert "trigger, rule or row-level policy" in failed["faults"]
+    sql("DROP TRIGGER IF EXISTS no ON faults")
+    sql("DROP RULE IF EXISTS no ON faults")
+    assert running.synced()["faults"].inserted == 1
+
+
+def test_a_deferred_constraint_fails_its_own_table(running: Utility, sql: Sql) -> None:
+    sql("CREATE TABLE known (feeder varchar(10) PRIMARY KEY)")
+    sql("INSERT INTO known VALUES ('L1'), ('L2')")
+    sql(
+        "ALTER TABLE faults ADD CONSTRAINT known_feeder FOREIGN KEY (feeder) REFERENCES known"
+        " DEFERRABLE INITIALLY DEFERRED"
+    )
+    running.tell("UPDATE FAULTS SET FEEDER = 'L9' WHERE FAULT_ID = 'F1'; UPDATE FEEDERS SET TITLE = 'new'")
+    failed = running.failed()
+    assert failed.keys() == {"faults"}
+    assert "public.faults" in failed["faults"]
+    assert "known_feeder" in failed["faults"]
+    assert sql("SELECT DISTINCT title FROM feeders") == [("new",)]
