@@ -132,6 +132,12 @@ class EmbeddedError(FluxError):
     """The embedded PostGIS or stand-in could not be found, made or started."""
 
 
+def plainly(value: str, limit: int = 80) -> str:
+    """A short value as it is; one that would not show, or not on one line, or in whole, as `abbreviated` has it."""
+    shows = value.isprintable() and value == value.strip() and 0 < len(value) <= limit
+    return value if shows else abbreviated(value, limit)
+
+
 def abbreviated(value: str, limit: int = 80) -> str:
     """A value as shown in a message: quoted, on one line, long ones cut with their length."""
     shown = repr(value[:limit])

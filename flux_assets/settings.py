@@ -22,6 +22,7 @@ from flux_assets.errors import SettingError
 
 LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS = 100 * 365 * 86400
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,7 +30,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def duration(text: str) -> timedelta:
     """A time span: seconds, or a number with s, m, h or d behind it. Raises ValueError saying what it is not."""
-    return timedelta(seconds=_scaled(text, _UNITS, "a time span such as 90, 10m or 2h"))
+    seconds = _scaled(text, _UNITS, "a time span such as 90, 10m or 2h")
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError("is longer than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def _duration(value: object) -> object:

@@ -15,7 +15,7 @@ import psycopg
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import ledger, sync_gate, sync_shape
+from flux_assets.postgis import catalog, ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
@@ -24,7 +24,7 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, holder
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
-from flux_assets.postgis.sync_gate import Before
+from flux_assets.postgis.sync_gate import Before, Standing
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide
@@ -170,7 +170,13 @@ class _Sync:
             there = [live for live in self._lives if live.name in before.shapes]
             existing = [live for live in there if live.name not in unfit]
             known = keeping(self._target.schema, self._target.declared, [live.table for live in self._lives])
-            entries, standing = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
+            entries, seen = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
+            standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
+            unfit |= {
+                live.name: self._unreadable(live, error)
+                for live in existing
+                if isinstance(error := seen[live.name], psycopg.Error)
+            }
         failed = {entries[live.name].sync_id: unfit[live.name] for live in self._wanted if live.name in unfit}
         try:
             self._works = [
@@ -201,6 +207,14 @@ class _Sync:
         if any(done is True for done in found.values()):
             before = sync_gate.before(self._session, self._target.schema, tables)
         return before, {name: done for name, done in found.items() if isinstance(done, FluxError)}
+
+    def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:
+        if not isinstance(error, psycopg.errors.LockNotAvailable):
+            return ours(live.title, error, self._options.stop, SyncError)
+        holders = catalog.holders(self._session, live.schema, live.name)
+        return SyncError(
+            f"{live.title} is locked by {holders}.", "End that transaction; the next sync brings the table up to date."
+        )
 
     def _sync(self, present: Collection[str]) -> None:
         wanted = [work for work in self._works if work.entry]

@@ -1,11 +1,13 @@
 """What was read of a source waits as it came: in memory, and beyond its share of that in a file."""
 
+import errno
 from contextlib import closing, nullcontext
 from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 
+from flux_assets.errors import SyncError
 from flux_assets.syncing import snapshot
 from flux_assets.syncing.snapshot import Snapshot, take
 from flux_assets.warehouse.rows import Rows
@@ -44,3 +46,13 @@ def test_what_is_beyond_its_share_of_memory_lies_in_a_file(monkeypatch: pytest.M
         held = sum(map(len, spool._kept))
         assert 0 < held <= 10_000
         assert sum(map(len, spool.chunks())) > 10 * held
+
+
+def test_a_full_disk_names_the_folder_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshot, "TemporaryFile", full)
+    monkeypatch.setattr(snapshot, "_IN_MEMORY_BYTES", 0)
+    with pytest.raises(SyncError, match=r"cannot be kept in .*: No space left on device.*TMPDIR"):
+        snapshot.Spool().write(b"more than fits")

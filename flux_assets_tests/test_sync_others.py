@@ -1,13 +1,18 @@
 """Others write into the synced tables while a sync goes on, or keep it from writing: nothing of it passes for ours."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
 from conftest import Sql
 from synced import Utility
+from test_sync_derived import CREWS, DISAGREE
 
-from flux_assets.postgis import merge
+from flux_assets.errors import WarehouseError
+from flux_assets.postgis import merge, sync_gate
+from flux_assets.warehouse.source import Source
 
 SEED = """
 INSERT INTO FEEDERS VALUES ('L1', 'one', 1), ('L2', 'two', 2);
@@ -115,3 +120,57 @@ def test_a_deferred_constraint_fails_its_own_table(running: Utility, sql: Sql) -
     assert "public.faults" in failed["faults"]
     assert "known_feeder" in failed["faults"]
     assert sql("SELECT DISTINCT title FROM feeders") == [("new",)]
+
+
+@pytest.mark.parametrize(
+    ("locked", "failing"), [("faults", {"faults", "feeders"}), ("feeders", {"feeders", "faults"}), ("crews", {"crews"})]
+)
+def test_a_table_that_is_locked_whole_fails_with_what_is_tied_to_it_and_is_in_the_ledger(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, locked: str, failing: set[str]
+) -> None:
+    monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    more = replace(running, tables=(*running.tables, CREWS))
+    more.tell("CREATE TABLE CREWS (CREW VARCHAR(50), PLACE VARCHAR(50)); INSERT INTO CREWS VALUES ('C1', 'here')")
+    more.synced()
+    more.tell(
+        "UPDATE FAULTS SET STATE = 'SHUT' WHERE FAULT_ID = 'F1'; UPDATE FEEDERS SET TITLE = 'new';"
+        "UPDATE CREWS SET PLACE = 'there'"
+    )
+    with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
+        editor.execute(f"LOCK TABLE {locked}")
+        failed = more.failed()
+        assert failed.keys() == failing
+        assert f"process {editor.info.backend_pid} (" in failed[locked]
+        editor.rollback()
+    assert sql("SELECT DISTINCT layer_name FROM postgres_sync.sync_status WHERE status = 'FAILED' ORDER BY 1") == [
+        (name,) for name in sorted(failing)
+    ]
+    assert sql(DISAGREE) == []
+    assert sql("SELECT place FROM crews") == [("here" if locked == "crews" else "there",)]
+    more.synced()
+    assert sql(DISAGREE) == []
+    assert sql("SELECT DISTINCT title FROM feeders") == [("new",)]
+
+
+def test_a_stand_in_that_restarts_before_the_guard_asks_is_asked_again(
+    running: Utility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard asks on a session that may have ended since the rows were read."""
+    running.tell("INSERT INTO FAULTS SELECT 'M' || SEQ4(), 'L1', 'OPEN', SYSDATE(), 1, -95, 29 FROM"
+                 " TABLE(GENERATOR(ROWCOUNT => 40))")  # fmt: skip
+    running.synced()
+    asked, mapping = [], Source.mapping
+
+    def ended(self: Source, table: object) -> object:
+        if merging and not asked:
+            asked.append(table)
+            raise WarehouseError("The session has ended.", "Try again.", curable=True)
+        return mapping(self, table)
+
+    merging: list[bool] = []
+    compare = merge.compare
+    monkeypatch.setattr(merge, "compare", lambda *given: merging.append(True) or compare(*given))
+    monkeypatch.setattr(Source, "mapping", ended)
+    running.tell("UPDATE FAULTS SET STATE = 'SHUT', BEGUN = DATEADD(day, -30, BEGUN)")
+    assert running.synced("faults")["faults"].deleted == 46
+    assert asked

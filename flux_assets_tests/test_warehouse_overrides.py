@@ -70,6 +70,7 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nobject = 'drop table x'", "FAULTS.object = 'drop table x': must be NAME"),
         ("[FAULTS]\ntime_zone = 'Houston'", "FAULTS.time_zone = 'Houston': must be a time zone of the IANA list"),
         ("[FAULTS]\nwindow = '7 parsecs'", "FAULTS.window = '7 parsecs': is not a time span such as"),
+        ("[FAULTS]\nwindow = '1000000d'", "FAULTS.window = '1000000d': is longer than a hundred years"),
         ("[FAULTS]\nwindow = 14", "FAULTS.window = 14: must have a unit, such as '14d' or '36h'"),
         ("[FAULTS]\nwindow = ' 14'", "FAULTS.window = ' 14': must have a unit"),
         ("[FAULTS]\nwindow = '0d'", "FAULTS.window = '0d': must be longer than nothing"),

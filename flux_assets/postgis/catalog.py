@@ -212,6 +212,13 @@ def dependent_views(connection: psycopg.Connection, oid: int, column_names: list
     return [row[0] for row in connection.execute(_DEPENDENT_VIEWS, [oid, oid, oid, column_names])]
 
 
+def holders(session: psycopg.Connection, schema: str, name: str) -> str:
+    """In words, who holds locks on a relation."""
+    found = find(session, schema, name)
+    said = "; ".join(map(str, blockers(session, [found.oid]))) if found else ""
+    return said or "a session that is gone by now"
+
+
 def blockers(connection: psycopg.Connection, oids: list[int]) -> list[Blocker]:
     """Other sessions that hold a lock on any of these tables, the oldest transaction first."""
     with connection.cursor(row_factory=class_row(Blocker)) as cursor:

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import SyncError, abbreviated
+from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.postgis.derive import in_place, incoming, refreshed_rows, wanted_rows
@@ -158,10 +158,14 @@ def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[
         raise SyncError(
             f"{live.title}: {missing[0][0]:,} rows of {live.table.source} have no {key}: {shown}.",
             "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG; the table is as it was.",
-            [_refused("not_null", f"Every row has a {key}.", "null_rows", missing[0][0], [row for _, row in missing])],
+            [
+                _refused(
+                    "not_null", f"Every row has a {key}.", "null_rows", missing[0][0], [plainly(r) for _, r in missing]
+                )
+            ],
         )
     if doubled:
-        sample = [f"{keys} ({count} times)" for keys, count, _ in doubled]
+        sample = [f"{plainly(keys)} ({count} times)" for keys, count, _ in doubled]
         raise SyncError(
             f"{live.title}: {live.table.source} holds {key} more than once: {', '.join(sample)}.",
             "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG; the table is as it was.",

@@ -36,13 +36,15 @@ SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
        pg_try_advisory_lock({lock})
 """)
 # Types by number: writing one out would load PostGIS into the session, a quarter of an unchanged sync of few rows.
+# Indexes from the catalog alone: pg_get_indexdef waits for whoever has locked the table.
 _SHAPE = sql.SQL("""
 SELECT c.relname AS name, md5(concat_ws(E'\\n', c.relkind,
     (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attnotnull, atthasdef, attgenerated),
                        E'\\n' ORDER BY attnum)
      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
-    (SELECT string_agg(pg_get_indexdef(indexrelid) || indisvalid || indisprimary, E'\\n' ORDER BY indexrelid)
-     FROM pg_index WHERE indrelid = c.oid))) AS shape
+    (SELECT string_agg(concat_ws(' ', i.relname, i.relam, x.indkey, x.indclass, x.indcollation, x.indoption, x.indexprs,
+                                 x.indpred, x.indisunique, x.indisvalid, x.indisprimary), E'\\n' ORDER BY indexrelid)
+     FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid))) AS shape
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = ANY ({names})
 """)
@@ -101,7 +103,7 @@ class Before:
 
 def open_gate(session: psycopg.Connection, schema: str) -> Opening:
     """Set the session up, look for what must be there, and take the sync's lock if it is free."""
-    limit, wait = (sql.Literal(f"{span.total_seconds() * 1000:.0f}ms") for span in (TIME_LIMIT, LOCK_WAIT))
+    limit, wait = _milliseconds(TIME_LIMIT), _milliseconds(LOCK_WAIT)
     opening = _OPENING.format(limit=limit, wait=wait, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
     answers = run(session, [opening])
     postgis, [(there, revision, locked)] = answers
@@ -132,18 +134,45 @@ def begin(
     standing: Sequence[LiveTable],
     run_id: str | None,
     known: Sequence[sql.Composed] = (),
-) -> tuple[dict[str, Entry], dict[str, Standing]]:
+) -> tuple[dict[str, Entry], dict[str, Standing | psycopg.Error]]:
     """Open a RUNNING ledger row for each of `tables`, and look at those of them that are `standing` already.
 
-    Rows of syncs that died are closed first, and the statements that make declarations `known` are run.
+    Rows of syncs that died are closed first, and the statements that make declarations `known` are run. Where somebody
+    keeps readers from a table, or it cannot be read for another reason, that takes the place of what was seen.
     """
-    looks = [_standing(table) for table in standing]
-    script = [*known, ledger.closing_dead(tables), ledger.opening(tables, "DELTA", run_id), *looks]
-    entries, *answers = run(session, script)
+    entries, *_ = run(session, [*known, ledger.closing_dead(tables), ledger.opening(tables, "DELTA", run_id)])
     return (
         {name: Entry(sync_id, "DELTA") for sync_id, name in entries},
-        {t.name: Standing(mark=mark, expired=expired) for t, [(mark, expired)] in zip(standing, answers, strict=True)},
+        dict(zip([table.name for table in standing], _seen(session, standing), strict=True)),
     )
+
+
+def _seen(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[Standing | psycopg.Error]:
+    looks = [_standing(table) for table in tables]
+    try:
+        return [Standing(mark=mark, expired=gone) for [(mark, gone)] in (run(session, looks) if looks else [])]
+    except psycopg.Error:
+        if session.closed or session.broken:
+            raise
+    # One of them, at least, cannot be read: which it is, is told by looking at each. The wait is over already.
+    session.execute("SET lock_timeout = '100ms'")
+    seen = [_look(session, look) for look in looks]
+    session.execute(sql.SQL("SET lock_timeout = {}").format(_milliseconds(LOCK_WAIT)))
+    return seen
+
+
+def _look(session: psycopg.Connection, look: sql.Composed) -> Standing | psycopg.Error:
+    try:
+        [[(mark, expired)]] = run(session, [look])
+    except psycopg.Error as error:
+        if session.closed or session.broken:
+            raise
+        return error
+    return Standing(mark=mark, expired=expired)
+
+
+def _milliseconds(span: timedelta) -> sql.Literal:
+    return sql.Literal(f"{span.total_seconds() * 1000:.0f}ms")
 
 
 def load_postgis(session: psycopg.Connection) -> None:

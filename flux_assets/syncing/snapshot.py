@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 import xxhash
 from pgpq import ArrowToPostgresBinaryEncoder
 
+from flux_assets.errors import SyncError
 from flux_assets.warehouse.rows import Rows
 
 Chunk = bytes
@@ -38,9 +39,15 @@ class Spool:
             self._kept.append(chunk)
             self._room -= len(chunk)
             return
-        if self._file is None:
-            self._file = TemporaryFile()  # noqa: SIM115 - it is closed with the spool
-        self._file.write(chunk)
+        try:
+            if self._file is None:
+                self._file = TemporaryFile(buffering=0)  # noqa: SIM115 - it is closed with the spool
+            self._file.write(chunk)
+        except OSError as error:
+            raise SyncError(
+                f"What was read of the source cannot be kept in {gettempdir()}: {error.strerror}.",
+                "Make room there, or let TMPDIR name another folder.",
+            ) from error
 
     def chunks(self) -> Iterator[Chunk]:
         """All of them, from the first."""

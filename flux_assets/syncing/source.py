@@ -97,8 +97,7 @@ class SourceSide:
     def existing(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> int:
         """How many of these keys the source still holds, whatever their state."""
         source, found = self._found.result()
-        mapping = source.mapping(table)
-        return len(source.retrying(lambda: source.existing(mapping, keys, found.instant)))
+        return len(source.retrying(lambda: source.existing(source.mapping(table), keys, found.instant)))
 
     def _run(self) -> None:
         try:

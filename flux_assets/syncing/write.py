@@ -95,9 +95,7 @@ def _write_group(desk: Desk, group: Sequence[Work], opening: sql.Composable, exi
     if not reading:
         run(desk.session, [opening])
     for work in group:
-        if not work.is_fit:
-            _refresh_unfit(desk, work, group)
-        elif not _refreshed(desk, work, group):
+        if not _refreshed(desk, work, group):
             return
 
 
@@ -139,11 +137,10 @@ def _give_up(
 
 
 def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
-    found = catalog.find(desk.session, at.live.schema, at.name)
-    holders = "; ".join(map(str, catalog.blockers(desk.session, [found.oid]))) if found else ""
+    holders = catalog.holders(desk.session, at.live.schema, at.name)
     where = "" if at is work else f" in {at.live.title}, which follows it,"
     return SyncError(
-        f"{work.live.title}: rows to be written{where} are locked by {holders or 'a session that is gone by now'}.",
+        f"{work.live.title}: rows to be written{where} are locked by {holders}.",
         "End that transaction; the next sync writes what this one could not.",
     )
 
@@ -176,27 +173,20 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
         return True
     try:
         with work.clock.timed("refresh"):
-            [(work.locked_mark,)], rows = run(desk.session, [merge.locking(work.live), mark_of(work.live), statement])
+            script = [sql.SQL("SAVEPOINT flux"), merge.locking(work.live), mark_of(work.live), statement]
+            [(work.locked_mark,)], rows = run(desk.session, script)
             work.refreshed = len(rows)
     except psycopg.Error as error:
+        if not work.is_fit and not isinstance(error, errors.LockNotAvailable):
+            _give_up(desk, [], error, at=work)
+            desk.log(f"{work.live.title} is not as declared, and what is computed in it could not follow: {error}")
+            return True
         concerned = [each for each in group if each.step == "written" or (each is work and each.entry)]
         _give_up(desk, concerned, error, at=work, to="flux_group")
         for each in group:
             each.refreshed = 0
         return False
     return True
-
-
-def _refresh_unfit(desk: Desk, work: Work, group: Sequence[Work]) -> None:
-    """The same for a table that has failed already, as far as its columns still allow it."""
-    statement = _refresh(work, group)
-    if statement is None:
-        return
-    try:
-        work.refreshed = len(run(desk.session, [sql.SQL("SAVEPOINT flux"), statement])[0])
-    except psycopg.Error as error:
-        _give_up(desk, [], error, at=work)
-        desk.log(f"{work.live.title} is not as declared, and what is computed in it could not follow: {error}")
 
 
 def _refresh(work: Work, group: Sequence[Work]) -> sql.Composed | None:

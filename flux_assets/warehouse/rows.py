@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flux_assets.errors import plainly
 from flux_assets.warehouse.columns import arrow_type
 from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.values import cast, in_microseconds
@@ -63,7 +64,7 @@ class Rows:
 
     def _keys(self, batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
         columns = [batch.column(self._places[name]) for name in self._mapping.table.key]
-        return ["/".join(str(column[row].as_py()) for column in columns) for row in rows]
+        return ["/".join(plainly(str(column[row].as_py())) for column in columns) for row in rows]
 
     def _note_change(self, changed: pa.Array[Any]) -> None:
         found: datetime | None = pc.max(in_microseconds(changed)).as_py()
