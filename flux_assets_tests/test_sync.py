@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from time import sleep
-from typing import Any
 
 import psycopg
 import pytest
 from conftest import Sql
 from synced import Utility
 
-from flux_assets.postgis import merge, sync_gate
+from flux_assets.postgis import sync_gate
 from flux_assets.sync import Family, set_up_tables
 from flux_assets.syncing.result import SyncOptions
 
@@ -269,56 +267,6 @@ def test_a_row_locked_by_others_fails_its_table_and_names_them(
         editor.rollback()
     assert sql("SELECT DISTINCT title FROM feeders") == [("Other",)]
     assert running.synced()["faults"].updated == 3
-
-
-def test_the_lock_is_held_through_the_whole_sync(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str | None] = []
-    for name in ("stage", "compare"):
-        step = getattr(merge, name)
-
-        def meanwhile(*given: object, step: Any = step) -> object:
-            said.append(running.sync().busy)
-            return step(*given)
-
-        monkeypatch.setattr(merge, name, meanwhile)
-    running.tell("UPDATE FAULTS SET HOMES = HOMES + 1; UPDATE FEEDERS SET TITLE = 'Other'")
-    running.synced()
-    assert len(said) == 4
-    assert all(busy and "Another sync into schema public is running" in busy for busy in said)
-    monkeypatch.undo()
-    assert running.sync().busy is None
-
-
-@pytest.mark.parametrize("opening", ["", "BEGIN"], ids=["idle", "idle in a transaction"])
-def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
-    running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str
-) -> None:
-    monkeypatch.setattr(sync_gate, "TIME_LIMIT", timedelta(seconds=1))
-    with running.target.session("sync") as ghost:
-        assert sync_gate.open_gate(ghost, "public").locked
-        if opening:
-            ghost.execute(opening)
-        assert running.sync().busy is not None
-        # It says nothing for longer than its time; the server ends it, however long that takes here.
-        while running.sync().busy is not None:
-            sleep(0.2)
-        with pytest.raises(psycopg.Error, match=r"timeout|closed"):
-            ghost.execute("SELECT 1")
-    assert running.synced()["faults"].error is None
-
-
-def test_a_session_of_a_sync_asks_after_a_client_that_says_nothing(running: Utility) -> None:
-    wanted = {
-        "tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3",
-        "idle_session_timeout": "10min", "idle_in_transaction_session_timeout": "10min", "statement_timeout": "10min",
-        "lock_timeout": "10s",
-    }  # fmt: skip
-    with running.target.session("sync") as session:
-        sync_gate.open_gate(session, "public")
-        # Over a Unix socket PostgreSQL shows keepalives as 0, whatever is set.
-        asked = [name for name in wanted if not name.startswith("tcp_") or "/" not in running.target.conninfo]
-        shown = {name: session.execute(f"SHOW {name}").fetchone()[0] for name in asked}
-    assert shown == {name: wanted[name] for name in asked}
 
 
 def test_rows_of_syncs_that_died_are_closed(running: Utility, sql: Sql) -> None:

@@ -85,6 +85,29 @@ def test_nobody_writes_a_table_between_its_comparison_and_the_end(
     assert refused == [6], "readers go on"
 
 
+STRANGERS = "INSERT INTO faults (fault_id, state) SELECT 'HAND' || n, 'OPEN' FROM generate_series(1, 30) AS n"
+
+
+def test_rows_that_others_put_in_are_taken_out_and_the_source_is_not_blamed(running: Utility, sql: Sql) -> None:
+    sql(STRANGERS)
+    assert running.synced()["faults"].deleted == 30
+    assert sql("SELECT count(*) FROM faults") == [(6,)]
+
+
+def test_rows_that_others_put_in_hide_no_truncated_source(running: Utility, sql: Sql) -> None:
+    running.tell(
+        "INSERT INTO FAULTS SELECT 'M' || SEQ4(), 'L1', 'OPEN', SYSDATE(), 1, -95, 29"
+        " FROM TABLE(GENERATOR(ROWCOUNT => 60))"
+    )
+    running.synced()
+    sql(STRANGERS)
+    running.tell("DELETE FROM FAULTS WHERE FAULT_ID LIKE 'M%'")
+    failed = running.failed()
+    assert failed.keys() == {"faults"}
+    assert "60 of its 96 rows are gone from FAULTS" in failed["faults"]
+    assert sql("SELECT count(*) FROM faults") == [(96,)]
+
+
 @pytest.mark.parametrize(
     "swallow",
     [

@@ -60,7 +60,7 @@ def setup_dynamic_tables() -> None:
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="A sync every five minutes, unless one is under way. Missed ticks stay missed.",
+    description="A sync every five minutes, unless one is under way. Of missed ticks at most the last is made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a sync unless one is under way; one older than a sync may take is a ghost and holds up nothing."""

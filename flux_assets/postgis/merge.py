@@ -1,8 +1,8 @@
 """Bringing one dynamic table into step with its source: stage, audit the keys, find and write the differences.
 
 Here: the statements, run within the sync's transaction, each step in one round trip. Diff first: rows that are equal
-are neither locked nor written, so readers never wait and WAL follows what changed. Not here: the order of tables and
-what to do about failures (sync.py), the expressions of computed columns (derive.py).
+are not written, so WAL follows what changed; other writers wait from the comparison on, readers never. Not here: the
+order of tables and what to do about failures (syncing/write.py), the expressions of computed columns (derive.py).
 """
 
 from __future__ import annotations

@@ -153,7 +153,9 @@ def _guard(desk: Desk, work: Work, existing: Existing) -> None:
     if deletes <= allowed or desk.options.accept_vanished:
         return
     keys = merge.deleted_keys(desk.session, work.live)
-    work.vanished = len(keys) - existing(work, keys)
+    # Rows beyond those that the last sync left were put in by others, and never were in the source.
+    strange = max(0, work.before - work.last.rows) if work.last else 0
+    work.vanished = max(0, len(keys) - existing(work, keys) - strange)
     if work.vanished > allowed:
         raise SyncError(
             f"{work.live.title}: {work.vanished:,} of its {work.before:,} rows are gone from {work.live.table.source},"

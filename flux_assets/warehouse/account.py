@@ -24,7 +24,7 @@ class Account:
 
     `database` and `schema` are where sources are that do not say otherwise. Times are in seconds. A request is tried
     again by the connector for `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run
-    `statement_timeout`. All together stay below the sync's five minutes.
+    `statement_timeout`. What takes longer in all is ended by the time limit of its run.
     """
 
     account: str
