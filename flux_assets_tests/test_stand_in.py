@@ -260,6 +260,25 @@ def test_sessions_work_side_by_side_and_collide_at_once(stand_in: StandIn) -> No
         assert run(two, "SELECT N FROM T") == [(2,)]
 
 
+def test_a_session_is_in_its_schema_or_in_none(stand_in: StandIn) -> None:
+    database = f"D{uuid4().hex[:8].upper()}"
+    with connect(stand_in) as connection:
+        run(
+            connection,
+            f"CREATE DATABASE {database}",
+            f"CREATE SCHEMA {database}.S",
+            f"CREATE TABLE {database}.S.T (N INT)",
+        )
+    with connect(stand_in, database=database.lower(), schema="s") as connection:
+        assert run(connection, "SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()") == [(database, "S")]
+        assert run(connection, "SELECT COUNT(*) FROM T") == [(0,)]
+    for schema in ("NOT_THERE", "INFORMATION_SCHEMA"):
+        with connect(stand_in, database=database, schema=schema) as connection:
+            assert run(connection, f"SELECT COUNT(*) FROM {database}.S.T") == [(0,)]
+            with pytest.raises(ProgrammingError, match="T"):
+                run(connection, "SELECT COUNT(*) FROM T")
+
+
 def test_a_database_that_does_not_exist_is_not_made(stand_in: StandIn) -> None:
     with connect(stand_in, database="NOWHERE") as connection, pytest.raises(ProgrammingError, match="current database"):
         run(connection, "SELECT * FROM T")

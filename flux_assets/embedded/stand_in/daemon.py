@@ -15,7 +15,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from flux_assets.embedded.stand_in import described, plans, times
+from flux_assets.embedded.stand_in import described, places, plans, times
 from flux_assets.embedded.stand_in.door import App, Door
 from flux_assets.embedded.stand_in.layout import Layout, Listening
 
@@ -83,6 +83,7 @@ def _application(layout: Layout) -> App:
             fakesnow.logger.error(f"{database} is left out, because of its name: {error}")
     # From here on a database or schema that does not exist is as wrong as it is in Snowflake.
     instance.create_database_on_connect = instance.create_schema_on_connect = False
+    places.mend(instance)
     fakesnow.shared_fs = instance
     inside: Any = fakesnow.app
     return Door(inside=inside, sessions=fakesnow.sessions, password=layout.password(), folder=str(layout.folder))

@@ -40,28 +40,40 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A rewritten statement, and where in it each of its literal times stands."""
+class Rewritten:
+    """A statement's tree, with the text for DuckDB that it would be put into anew each time that it is run."""
 
     tree: Any
-    times: tuple[str, ...]
+    text: str
+
+    def sql(self, **_: Any) -> str:  # noqa: ANN401 - sqlglot's options: it is run on DuckDB alone
+        return self.text
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a tree tells
+        return getattr(self.tree, name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rewritten statement, and its text in pieces between its literal times, which are named by their number."""
+
+    tree: Any
+    pieces: tuple[str | int, ...]
 
     @classmethod
     def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:  # noqa: ANN401 - sqlglot's
-        """None where a time is no literal of its own in the tree, as in a comment, or is part of a column's name."""
-        from sqlglot import exp
+        """None where a time is not, or not only, in the text as it was in the statement's: between quotes."""
+        text = tree.sql(dialect="duckdb")
+        parts = re.split(f"'({'|'.join(map(re.escape, times))})'", text) if times else [text]
+        pieces = tuple(times.index(part) if place % 2 else part for place, part in enumerate(parts))
+        others = [piece for piece in pieces if isinstance(piece, str)]
+        alone = not any(time in piece for piece in others for time in times)
+        return cls(tree, pieces) if alone and set(pieces).issuperset(range(len(times))) else None
 
-        found = {literal.this for literal in _strings(tree)}
-        named = any(time in name.name for name in tree.find_all(exp.Identifier) for time in times)
-        return cls(tree, times) if found.issuperset(times) and not named else None
-
-    def at(self, times: tuple[str, ...]) -> Any:  # noqa: ANN401 - sqlglot's
-        """The statement with other times. Whoever runs it may change it."""
-        tree, others = self.tree.copy(), dict(zip(self.times, times, strict=True))
-        for literal in _strings(tree) if times else ():
-            if literal.this in others:
-                literal.set("this", others[literal.this])
-        return tree
+    def at(self, times: tuple[str, ...]) -> Rewritten:
+        """The statement with other times."""
+        texts = (f"'{times[piece]}'" if isinstance(piece, int) else piece for piece in self.pieces)
+        return Rewritten(self.tree, "".join(texts))
 
 
 class Newest(Generic[V]):
@@ -142,9 +154,3 @@ def _parsed_once(parse_one: Any) -> Any:  # noqa: ANN401 - fakesnow's function
         return tree
 
     return parsed
-
-
-def _strings(tree: Any) -> list[Any]:  # noqa: ANN401 - sqlglot's
-    from sqlglot import exp
-
-    return [literal for literal in tree.find_all(exp.Literal) if literal.is_string]
