@@ -57,10 +57,11 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
 
 def compare(session: psycopg.Connection, live: LiveTable, present: Collection[str]) -> Difference:
     """Find what differs between the staged rows and the table. Raises SyncError for NULL or duplicate keys, named."""
-    keys, counts = _key_faults(live), _counts(live)
-    script = [_WHOLE_TABLES, locking(live), *keys, _difference(live, present), counts]
-    missing, doubled, [found] = run(session, script)
-    _refuse_keys(live, missing, doubled)
+    script = [_WHOLE_TABLES, locking(live), _faulty_keys(live), _difference(live, present), _counts(live)]
+    [[faulty]], [found] = run(session, script)
+    if faulty:
+        missing, doubled = run(session, _key_faults(live))
+        _refuse_keys(live, missing, doubled)
     return Difference(inserts=found[0], updates=found[1], deletes=found[2])
 
 
@@ -139,10 +140,21 @@ def _counts(live: LiveTable) -> sql.Composed:
     ).format(_differences(live))
 
 
+def _faulty_keys(live: LiveTable) -> sql.Composed:
+    """A query for whether any key is not whole, or is there more than once: which, is asked when there is one."""
+    return sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
+        incoming(live), ddl.names(live.table.key), _not_whole(live.table.key)
+    )
+
+
+def _not_whole(key: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in key)
+
+
 def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
     """Queries for rows without a whole key, as text, and for keys that are there more than once."""
     key, limit = ddl.names(live.table.key), sql.Literal(SAMPLE_KEYS)
-    null = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in live.table.key)
+    null = _not_whole(live.table.key)
     missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
     doubled = sql.SQL(
         "SELECT concat_ws(' ', {key}), count(*), count(*) OVER () FROM {rows} GROUP BY {key} HAVING count(*) > 1"
