@@ -7,11 +7,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 from conftest import Sql
+from psycopg.sql import Composed
 from synced import Utility
 from test_sync_derived import CREWS, DISAGREE
 
 from flux_assets.errors import WarehouseError
 from flux_assets.postgis import merge, sync_gate
+from flux_assets.postgis.layer import LiveTable
 from flux_assets.warehouse.source import Source
 
 SEED = """
@@ -63,6 +65,24 @@ def test_what_others_write_while_the_source_is_read_is_put_right(
     monkeypatch.undo()
     running.synced()
     assert sql(wrong) == [(0,)]
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_what_others_write_is_seen_however_strictly_the_database_isolates(
+    running: Utility, sql: Sql, admin_sql: Sql, database: str, monkeypatch: pytest.MonkeyPatch, isolation: str
+) -> None:
+    admin_sql(f"ALTER DATABASE {database} SET default_transaction_isolation = '{isolation}'")
+    locking = merge.locking
+
+    def meanwhile(live: LiveTable) -> Composed:
+        if live.name == "faults":
+            edited(running, "UPDATE faults SET homes = 777 WHERE fault_id = 'F3'")
+        return locking(live)
+
+    monkeypatch.setattr(merge, "locking", meanwhile)
+    running.tell("UPDATE FAULTS SET HOMES = 500 WHERE FAULT_ID = 'F4'")
+    assert running.synced("faults")["faults"].updated == 2
+    assert sql("SELECT homes FROM faults WHERE fault_id IN ('F3', 'F4') ORDER BY fault_id") == [(3,), (500,)]
 
 
 def test_nobody_writes_a_table_between_its_comparison_and_the_end(

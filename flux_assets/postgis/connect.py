@@ -12,22 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import LayerError, TargetError
+from flux_assets.postgis.round_trip import run
 from flux_assets.spec import Declaration
 
 APPLICATION = "flux_assets"
 # What the environment, a role or a database may have set otherwise. In another encoding the server would convert
 # what COPY sends; times and index definitions are read as text; a load that waits for its turn, or whose control
-# session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by it.
+# session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by it. What
+# is asked once a lock is ours must see what was committed until then, which a stricter isolation would not show.
 # Set by statements: poolers refuse them as options of the connection.
-_SETTINGS = """
+_SETTINGS = sql.SQL("""
 SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET quote_all_identifiers = off;
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;
-SET idle_in_transaction_session_timeout = 0; SET jit = off; SET client_min_messages = warning
-"""
-_SINCE_17 = "SET transaction_timeout = 0"
+SET idle_in_transaction_session_timeout = 0; SET jit = off; SET client_min_messages = warning;
+SET default_transaction_isolation = 'read committed'
+""")
+_SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
 
 class Stop:
@@ -92,9 +96,10 @@ class Target:
         return f"Target(schema={self.schema!r})"
 
     @contextmanager
-    def session(self, purpose: str, stop: Stop | None = None) -> Iterator[psycopg.Connection]:
+    def session(self, purpose: str, stop: Stop | None = None, *, is_set: bool = True) -> Iterator[psycopg.Connection]:
         """An autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
+        One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
         Raises TargetError when the server cannot be reached or refuses.
         """
         try:
@@ -110,7 +115,11 @@ class Target:
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
         with connection, (stop or Stop()).watching(connection):
-            connection.execute(_SETTINGS)
-            if connection.info.server_version >= 170000:
-                connection.execute(_SINCE_17)
+            if is_set:
+                run(connection, settings(connection))
             yield connection
+
+
+def settings(session: psycopg.Connection) -> list[sql.SQL]:
+    """The statements that make a session behave the same wherever it is opened."""
+    return [_SETTINGS, *([_SINCE_17] if session.info.server_version >= 170000 else [])]
