@@ -100,7 +100,7 @@ def refuse(
 @contextmanager
 def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connection]:
     try:
-        with target.session("sync", options.stop) as session:
+        with target.session("sync", options.stop, is_set=False) as session:
             yield session
             # The server notices the end of a session only after its client has gone on, to the next sync perhaps.
             if not session.closed:
@@ -169,7 +169,8 @@ class _Sync:
             before, unfit = self._fit()
             there = [live for live in self._lives if live.name in before.shapes]
             existing = [live for live in there if live.name not in unfit]
-            known = keeping(self._target.schema, self._target.declared, [live.table for live in self._lives])
+            tables = [live.table for live in self._lives]
+            known = keeping(self._target.schema, self._target.declared, tables, before.known)
             entries, seen = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
             standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
             unfit |= {

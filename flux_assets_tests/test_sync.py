@@ -347,3 +347,21 @@ def test_a_source_that_cannot_be_reached_fails_every_table_and_keeps_its_rows(ru
     assert sql("SELECT status FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 2") == [("FAILED",)] * 2
     running.tell("UPDATE FAULTS SET HOMES = 8")
     assert running.synced()["faults"].updated == 3
+
+
+def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alone_what_is_right(
+    utility: Utility, sql: Sql
+) -> None:
+    known = "SELECT layer_name, kind, late_after, xmin::text FROM postgres_sync.tables ORDER BY place"
+    utility.synced()
+    first = sql(known)
+    assert [name for name, *_ in first] == ["faults", "feeders"]
+    utility.synced()
+    assert sql(known) == first
+    for damage in (
+        "DELETE FROM postgres_sync.tables",
+        "UPDATE postgres_sync.tables SET late_after = '1 day', place = 9",
+    ):
+        sql(damage)
+        utility.synced()
+        assert [row[:3] for row in sql(known)] == [row[:3] for row in first], damage

@@ -13,6 +13,7 @@ from psycopg import sql
 from flux_assets.spec import Declaration, DynamicTable
 
 _Row = tuple[str, str, int, timedelta | None, timedelta | None]
+Known = frozenset[_Row]
 # Rows that are right already are neither written nor locked: loads and syncs do this side by side, all the time.
 _KEEP = """
 INSERT INTO postgres_sync.tables AS known (schema_name, layer_name, kind, place, late_after, still_after)
@@ -22,20 +23,33 @@ ORDER BY 2
 ON CONFLICT (schema_name, layer_name) DO UPDATE SET kind = excluded.kind, place = excluded.place,
     late_after = excluded.late_after, still_after = excluded.still_after
 """
+_KNOWN = """
+SELECT layer_name, kind, place, late_after, still_after FROM postgres_sync.tables WHERE schema_name = {schema}
+"""
 _FORGET = "DELETE FROM postgres_sync.tables WHERE schema_name = {schema} AND layer_name <> ALL ({names})"
 
 
-def keeping(schema: str, declared: Sequence[Declaration], used: Sequence[Declaration]) -> list[sql.Composed]:
+def known_in(schema: str) -> sql.Composed:
+    """A query for what the database knows of the tables of a schema."""
+    return sql.SQL(_KNOWN).format(schema=sql.Literal(schema))
+
+
+def keeping(
+    schema: str, declared: Sequence[Declaration], used: Sequence[Declaration], known: Known | None = None
+) -> list[sql.Composed]:
     """Statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
 
-    The `used` ones are known besides; when nobody says what is declared, nothing is forgotten.
+    The `used` ones are known besides; when nobody says what is declared, nothing is forgotten. None where that is what
+    is `known` already, as far as that was asked.
     """
-    known = {table.name: table for table in (*declared, *used)}
-    rows = [_row(table, place) for place, table in enumerate(known.values(), 1)]
+    tables = {table.name: table for table in (*declared, *used)}
+    rows = [_row(table, place) for place, table in enumerate(tables.values(), 1)]
+    if known is not None and (known == set(rows) if declared else known.issuperset(rows)):
+        return []
     statements = [_keep(schema, rows)] if rows else []
     if declared:
         statements.append(
-            sql.SQL(_FORGET).format(schema=sql.Literal(schema), names=sql.Literal(list(known))),
+            sql.SQL(_FORGET).format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
         )
     return statements
 

@@ -1,6 +1,6 @@
 """What the target says before a sync: who holds the sync's lock, what the last sync left, whether it still stands.
 
-Here: three statements' worth of questions, asked in two round trips. Not here: what the answers mean (sync.py) and
+Here: the questions, as many in a round trip as can be asked together. Not here: what the answers mean (sync.py) and
 writing anything but the ledger.
 """
 
@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.postgis import ledger
+from flux_assets.postgis.connect import settings
+from flux_assets.postgis.declared import Known, known_in
 from flux_assets.postgis.layer import LiveTable, PublicTable, lock_key
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import REVISION
@@ -94,18 +96,19 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """The target before a sync: each table's last sync, its shape now, and the versions of what it is derived from."""
+    """The target before a sync: last syncs, shapes as they are now, versions of origins, and the declarations known."""
 
     last: dict[str, LastSync]
     shapes: dict[str, str]
     versions: dict[str, str]
+    known: Known
 
 
 def open_gate(session: psycopg.Connection, schema: str) -> Opening:
     """Set the session up, look for what must be there, and take the sync's lock if it is free."""
     limit, wait = _milliseconds(TIME_LIMIT), _milliseconds(LOCK_WAIT)
     opening = _OPENING.format(limit=limit, wait=wait, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
-    answers = run(session, [opening])
+    answers = run(session, [*settings(session), opening])
     postgis, [(there, revision, locked)] = answers
     return Opening(complete=bool(postgis) and there and revision == REVISION, locked=locked)
 
@@ -123,9 +126,11 @@ def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTab
         part.format(schema=sql.Literal(schema), names=sql.Literal(wanted))
         for part, wanted in ((_SHAPE, [*names, *origins]), (_STATE, names), (_ORIGINS, origins))
     ]
-    shapes, states, versions = run(session, script)
+    shapes, states, versions, known = run(session, [*script, known_in(schema)])
     last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
-    return Before(last={row.layer_name: row for row in last}, shapes=dict(shapes), versions=dict(versions))
+    return Before(
+        last={row.layer_name: row for row in last}, shapes=dict(shapes), versions=dict(versions), known=frozenset(known)
+    )
 
 
 def begin(
