@@ -1,12 +1,16 @@
 """An HTTP proxy on 127.0.0.1 that does to chosen requests what networks and servers do on bad days.
 
-Here: the faults. Each is written for requests whose path starts in a given way, and for the first so many of them.
+Here: the faults, and what was asked. Each fault is written for requests whose path starts in a given way and whose
+statement holds a given text, and for the first so many of them. What a server says that the stand-in cannot say is one
+too (snowflake_answers.py).
 """
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import re
 import socket
 import struct
 import threading
@@ -17,12 +21,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 QUERIES, LOGIN = "/queries/v1/query-request", "/session/v1/login-request"
-Kind = Literal["reset", "reset half-way", "stall", "stall half-way", "truncate", "status", "say"]
+_TRAVEL = re.compile(r" AT\(TIMESTAMP => (CURRENT_TIMESTAMP\(\)|[^)]*)\)")
+_GZIP = b"\x1f\x8b"
+Kind = Literal["reset", "reset half-way", "stall", "stall half-way", "truncate", "status", "say", "untravelled"]
 
 
 @dataclass
 class Fault:
-    """What happens to requests: `times` of them (None: all) after `after` that go through unharmed."""
+    """What happens to requests: `times` of them (None: all) after `after` that go through unharmed.
+
+    Only those whose statement holds the text `holding`.
+    """
 
     kind: Kind
     path: str = QUERIES
@@ -30,9 +39,10 @@ class Fault:
     after: int = 0
     status: int = 503
     said: dict | None = None
+    holding: str = ""
 
-    def applies(self, path: str) -> bool:
-        if not path.startswith(self.path) or self.times == 0:
+    def applies(self, path: str, content: dict) -> bool:
+        if not path.startswith(self.path) or self.times == 0 or self.holding not in content.get("sqlText", ""):
             return False
         if self.after:
             self.after -= 1
@@ -44,23 +54,36 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """A proxy that runs: its port, the faults that are still to come, the paths of all requests so far."""
+    """A proxy that runs: its port, the faults that are still to come, paths and contents of all requests so far."""
 
     upstream: int
     port: int = 0
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    contents: list[dict] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     stalling: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fault(self, path: str) -> Fault | None:
+    def fault(self, path: str, content: dict) -> Fault | None:
         with self.lock:
             self.requests.append(path)
-            return next((fault for fault in self.faults if fault.applies(path)), None)
+            self.contents.append(content)
+            return next((fault for fault in self.faults if fault.applies(path, content)), None)
 
     def count(self, path: str) -> int:
         return sum(asked.startswith(path) for asked in self.requests)
+
+    def asked(self, path: str) -> list[dict]:
+        """What requests to this path held, in their order."""
+        with self.lock:
+            both = list(zip(self.requests, self.contents, strict=True))
+        return [content for asked, content in both if asked.startswith(path)]
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements that were sent, also those that were only to be described."""
+        return [content["sqlText"] for content in self.asked(QUERIES)]
 
 
 @contextmanager
@@ -81,6 +104,12 @@ def faulting_proxy(upstream: int, *faults: Fault) -> Iterator[Proxy]:
         thread.join()
 
 
+def _without_travel(body: bytes) -> bytes:
+    """The request for what lies there now, which is all that the stand-in has."""
+    content = json.loads(body)
+    return json.dumps(content | {"sqlText": _TRAVEL.sub("", content["sqlText"])}).encode()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body leave together; otherwise each answer waits for a delayed acknowledgement.
@@ -90,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.proxy.fault(self.path)
+        fault = self.proxy.fault(self.path, json.loads(self._unpacked(body) or b"{}"))
         with suppress(ConnectionError):
             if fault is None:
                 self._answer(*self._forwarded(body))
@@ -108,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status, b"not now")
         elif fault.kind == "say":
             self._answer(200, json.dumps(fault.said).encode())
+        elif fault.kind == "untravelled":
+            self._answer(*self._forwarded(_without_travel(self._unpacked(body))))
         else:
             self._half_of(fault, *self._forwarded(body))
 
@@ -120,9 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "stall half-way":
             self._stall()
 
+    def _unpacked(self, body: bytes) -> bytes:
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
     def _forwarded(self, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.proxy.upstream)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        dropped = {"connection", "content-length", *([] if body[:2] == _GZIP else ["content-encoding"])}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
         connection.request(self.command, self.path, body, headers)
         answer = connection.getresponse()
         try:

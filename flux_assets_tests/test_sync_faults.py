@@ -13,9 +13,10 @@ import psycopg
 import pytest
 from conftest import Sql
 from faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
+from snowflake_answers import refused
 from sourced import config
 from synced import Utility
-from test_warehouse_network import LONG, SHORT, answer, without_pauses
+from test_warehouse_network import LONG, SHORT, without_pauses
 
 from flux_assets import sync
 from flux_assets.postgis import merge
@@ -72,7 +73,7 @@ def behind(utility: Utility, *faults: Fault, seconds: int) -> Iterator[Impatient
         Fault("truncate", after=SECOND_ROWS),
         Fault("stall half-way", after=SECOND_ROWS),
         Fault("reset half-way", after=SECOND_ROWS),
-        Fault("say", said=answer("390114"), after=SECOND_ROWS),
+        Fault("say", said=refused("390114"), after=SECOND_ROWS),
         Fault("status", status=503, path=LOGIN),
     ],
     ids=lambda fault: f"{fault.kind} {fault.said['code'] if fault.said else ''}",
@@ -89,10 +90,10 @@ def test_a_fault_that_passes_is_cured_within_the_sync(running: Utility, sql: Sql
     [
         (Fault("truncate", after=SECOND_ROWS, times=None), "cannot be reached|did not answer"),
         (Fault("stall half-way", after=SECOND_ROWS, times=None), "cannot be reached|did not answer"),
-        (Fault("say", said=answer("390114"), after=SECOND_ROWS, times=None), "session with Snowflake has ended"),
+        (Fault("say", said=refused("390114"), after=SECOND_ROWS, times=None), "session with Snowflake has ended"),
         (Fault("status", status=503, times=None), "did not answer in time, or was busy"),
         (Fault("reset", path=LOGIN, times=None), "cannot be reached"),
-        (Fault("say", path=LOGIN, said=answer("390100"), times=None), "refuses the sign-in of user fake"),
+        (Fault("say", path=LOGIN, said=refused("390100"), times=None), "refuses the sign-in of user fake"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )

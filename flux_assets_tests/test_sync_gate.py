@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -29,6 +29,7 @@ class Told(Utility):
     tokens: dict[str, str]
     asked: list[str]
     between: str = ""
+    asked_at: datetime
 
     @contextmanager
     def source(self) -> Iterator[Source]:
@@ -41,6 +42,7 @@ class Told(Utility):
 
             def tokens(tables: Sequence[DynamicTable]) -> dict[str, str]:
                 found = {table.name: self.tokens[table.name] for table in tables}
+                self.asked_at = datetime.now(UTC)
                 self.happen()
                 return found
 
@@ -83,9 +85,11 @@ def test_nothing_is_read_and_nothing_written_when_no_token_changed(told: Told, s
     assert gates(told) == {"faults": "nothing changed", "feeders": "nothing changed"}
     assert told.asked == []
     assert sql(rows) == before
+    began = datetime.now(UTC)
     said = told.synced()["faults"]
     assert (said.outcome, said.rows, said.rows_read) == ("unchanged", 1, 0)
-    assert said.source_instant is not None, "it was looked at, and is fresh"
+    assert said.source_instant is not None
+    assert began <= said.source_instant <= told.asked_at, "it was looked at, and is fresh"
     ledger = "SELECT sync_type, status, source_instant FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 1"
     assert sql(ledger) == [("UNCHANGED", "SUCCESS", said.source_instant)]
 

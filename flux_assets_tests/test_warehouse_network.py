@@ -22,6 +22,7 @@ from flux_assets.warehouse.retrying import Patience
 from flux_assets.warehouse.source import Source, open_source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
+from flux_assets_tests.snowflake_answers import refused
 from flux_assets_tests.synced import FAULTS
 
 ROWS = 500
@@ -73,10 +74,6 @@ def read(source: Source) -> int:
     return sum(batch.num_rows for batch in source.rows(source.mapping(FAULTS), instant))
 
 
-def answer(code: str) -> dict:
-    return {"code": code, "message": f"Snowflake says {code}.", "success": False, "data": None}
-
-
 # The query for the rows is the third request to the server: BEGIN, the description, the rows.
 THE_ROWS = 2
 
@@ -95,11 +92,11 @@ THE_ROWS = 2
         [Fault("status", status=401, after=THE_ROWS)],
         [Fault("reset", path=LOGIN)],
         [Fault("status", status=503, path=LOGIN)],
-        [Fault("say", said=answer("390114"), after=THE_ROWS)],
-        [Fault("say", said=answer("390104"), after=THE_ROWS)],
+        [Fault("say", said=refused("390114"), after=THE_ROWS)],
+        [Fault("say", said=refused("390104"), after=THE_ROWS)],
         # An expired session is renewed by the connector; here the renewal finds that the token is too old too.
-        [Fault("say", said=answer("390112"), after=THE_ROWS), Fault("say", path=RENEWAL, said=answer("390114"))],
-        [Fault("say", said=answer("000604"), after=THE_ROWS)],
+        [Fault("say", said=refused("390112"), after=THE_ROWS), Fault("say", path=RENEWAL, said=refused("390114"))],
+        [Fault("say", said=refused("000604"), after=THE_ROWS)],
     ],
     ids=lambda faults: f"{faults[0].kind} {faults[0].said['code'] if faults[0].said else ''}{faults[0].path[-6:]}",
 )
@@ -118,7 +115,7 @@ def test_what_happens_once_is_cured(behind, faults):
         (Fault("truncate", times=None), "cannot be reached|did not answer"),
         (Fault("stall", times=None), "cannot be reached"),
         (Fault("status", status=503, times=None), "did not answer in time, or was busy"),
-        (Fault("say", said=answer("390114"), times=None), "The session with Snowflake has ended"),
+        (Fault("say", said=refused("390114"), times=None), "The session with Snowflake has ended"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -138,9 +135,9 @@ def test_what_does_not_end_is_given_up_with_a_clear_error(behind, fault, said):
         (Fault("status", path=LOGIN, status=503, times=None), "cannot be reached"),
         (Fault("stall", path=LOGIN, times=None), "cannot be reached"),
         (Fault("status", path=LOGIN, status=404, times=None), "There is no Snowflake account fakesnow"),
-        (Fault("say", path=LOGIN, said=answer("390100")), "refuses the sign-in of user fake"),
-        (Fault("say", path=LOGIN, said=answer("390144")), "refuses the private key of user fake"),
-        (Fault("say", path=LOGIN, said=answer("390189")), "User fake may not take"),
+        (Fault("say", path=LOGIN, said=refused("390100")), "refuses the sign-in of user fake"),
+        (Fault("say", path=LOGIN, said=refused("390144")), "refuses the private key of user fake"),
+        (Fault("say", path=LOGIN, said=refused("390189")), "User fake may not take"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -172,7 +169,7 @@ def test_a_key_file_that_cannot_be_used_names_its_settings(source_server, tmp_pa
 
 
 def test_a_user_s_mistake_is_not_tried_again(behind):
-    with behind(Fault("say", said=answer("000606"), times=None, after=THE_ROWS)) as (source, proxy, log):
+    with behind(Fault("say", said=refused("000606"), times=None, after=THE_ROWS)) as (source, proxy, log):
         with pytest.raises(FluxError, match=r"no warehouse to run the query with.*SNOWFLAKE_WAREHOUSE"):
             source.retrying(partial(read, source))
         assert proxy.count(LOGIN) == 1
@@ -192,7 +189,7 @@ def test_a_server_that_forgot_its_sessions(behind):
 
 def test_a_snapshot_is_begun_again_in_a_new_session(behind, filled):
     """Rows that are read without a new instant, after the session broke, are of one transaction again."""
-    with behind(Fault("say", said=answer("390114"), after=THE_ROWS)) as (source, _, _):
+    with behind(Fault("say", said=refused("390114"), after=THE_ROWS)) as (source, _, _):
         instant, mapping = source.instant(), source.mapping(FAULTS)
 
         def count() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Event, Thread
 from types import TracebackType
 
@@ -40,7 +40,10 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The tables that had to be read, as of one instant, and the change tokens of all, asked before it."""
+    """The tables that had to be read, as of one instant, and the change tokens of all, asked before it.
+
+    The instant is by the source's clock; by ours, and of before the tokens, where no table had to be read.
+    """
 
     instant: datetime
     tokens: Mapping[str, str]
@@ -116,11 +119,14 @@ class SourceSide:
                 self._found.set_exception(error)
 
     def _read_all(self, source: Source) -> Found:
+        asked_at = datetime.now(UTC)
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         chosen = None if tokens is None else self._choose.result()(tokens)
         reading = [table for table in self._tables if chosen is None or table.name in chosen]
-        instant = source.instant(statements=len(reading))
+        # Nobody promises that the source tells its time without a warehouse, so where nothing is read ours does: of
+        # before the tokens, which answer for all that had changed by then.
+        instant = source.instant(statements=len(reading)) if reading else asked_at
         taken: dict[str, Taken] = {}
         try:
             for table in reading:
