@@ -199,7 +199,7 @@ def test_a_session_is_the_connectors_own(source_server):
 def test_the_account_is_asked_for_when_a_session_is(monkeypatch):
     monkeypatch.setenv("FLUX_PROFILE", "production")
     load_settings.cache_clear()
-    opening = WarehouseResource().opening("r1", "work_orders", quiet)
+    opening = WarehouseResource().opening("r1", ["work_orders"], quiet)
     with pytest.raises(SettingError, match="SNOWFLAKE_ACCOUNT"), opening():
         pass
 

@@ -5,6 +5,7 @@ A proxy before the stand-in gives those answers, and notes what the real connect
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 from conftest import Sql
-from faulting_proxy import Fault, Proxy, faulting_proxy
+from faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from running import Run, run_job
 from snowflake_answers import instant, refused, tokens
 from synced import Utility, settings_of
@@ -177,3 +178,21 @@ def test_what_cannot_be_read_as_of_the_instant_is_read_as_it_is_and_the_run_says
     assert message.rstrip(".") in told
     assert sql(f"SELECT count(*) FROM {ORDERS}") == [(shown(run)[ORDERS]["rows_read"],)]
     assert shown(run)[ORDERS]["rows_read"] > 0
+
+
+# The sign-in.
+
+
+def test_every_session_carries_its_run_and_layers_and_ends_what_hangs(snowflake: Snowflake) -> None:
+    run = snowflake.tick()
+    (sign_in,) = snowflake.proxy.asked(LOGIN)
+    parameters = sign_in["data"]["SESSION_PARAMETERS"]
+    assert json.loads(parameters["QUERY_TAG"]) == {
+        "app": "flux_assets", "run_id": run.run_id,
+        "layer": "circuit_status_realtime, outage_restoration_tracker, work_orders",
+    }  # fmt: skip
+    assert parameters["TIMEZONE"] == "UTC"
+    assert parameters["STATEMENT_TIMEOUT_IN_SECONDS"] == 120
+    assert parameters["STATEMENT_QUEUED_TIMEOUT_IN_SECONDS"] == 60
+    assert parameters["ABORT_DETACHED_QUERY"] is True
+    assert sign_in["data"]["CLIENT_ENVIRONMENT"]["APPLICATION"] == "flux_assets"

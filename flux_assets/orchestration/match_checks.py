@@ -80,7 +80,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
         log = context.log.info
         try:
             if asked := _asked(context, config, tables):
-                stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, SOURCE_STEP, log)
+                stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, asked, log)
                 yield from _recorded(
                     context.log,
                     asked,

@@ -7,7 +7,7 @@ error of one end stops only the steps that need that end. Not here: which end it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -81,8 +81,9 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             configuration=hashlib.sha256(configuration.encode()).hexdigest(),
         )
 
-    def opening(self, run_id: str, layer: str, log: Callable[[str], None]) -> OpenSource:
-        """What signs in when it is called; `run_id` and `layer` go into the query tag."""
+    def opening(self, run_id: str, layers: Iterable[str], log: Callable[[str], None]) -> OpenSource:
+        """What signs in when it is called; `run_id` and the names of the `layers` it is for go into the query tag."""
+        layer = ", ".join(sorted(layers))
 
         @contextmanager
         def opened() -> Iterator[Source]:

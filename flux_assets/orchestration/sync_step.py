@@ -55,16 +55,16 @@ class SyncStep:
         self._target = target
         self._family = snowflake.family(declared)
         self._tables = {table.name: table for table in self._family.tables}
-        self._opening = snowflake.opening(context.run.run_id, context.op_execution_context.op.name, context.log.info)
+        self._wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        self._checked = {key.asset_key.to_user_string() for key in context.selected_asset_check_keys}
+        self._opening = snowflake.opening(context.run.run_id, self._wanted | self._checked, context.log.info)
         self._stop = stop_of(context.run.run_id)
         self._reports = Reports.of(context, self._family.tables)
 
     def run(self) -> Events:
         """What there is to record; raises FluxError at the end when a table failed."""
-        wanted = {key.to_user_string() for key in self._context.selected_asset_keys}
-        checked = {key.asset_key.to_user_string() for key in self._context.selected_asset_check_keys}
-        failed = (yield from self._synced(wanted)) if wanted else []
-        if alone := sorted(checked - wanted):
+        failed = (yield from self._synced(self._wanted)) if self._wanted else []
+        if alone := sorted(self._checked - self._wanted):
             yield from self._audited([self._tables[name] for name in alone])
         if failed:
             raise joined(failed)
