@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import dagster as dg
 import psycopg
 import pytest
@@ -11,6 +13,7 @@ from dagster._core.loader import LoadingContextForTest
 from running import Run, run_assets, run_job
 from synced import FAULTS, FEEDERS, Utility
 
+from flux_assets import sync
 from flux_assets.orchestration import sync_checks
 from flux_assets.orchestration.automation import SYNC_TAGS
 from flux_assets.orchestration.executor import threads_executor
@@ -21,6 +24,7 @@ from flux_assets.orchestration.sync_checks import JUDGED_AT
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.postgis.sync_gate import sync_lock
 from flux_assets.settings import load_settings
+from flux_assets.status import table_statuses
 
 JOB = "sync_all"
 
@@ -86,7 +90,37 @@ def test_all_are_synced_in_one_step(defs, instance, running, sql):
     assert {name for asset, name in run.checks() if asset == "faults"} == {audit.name for audit in sync_audits(FAULTS)}
 
 
-def test_the_query_tag_and_the_ledger_name_the_run(defs, instance, running, sql):
+@pytest.mark.parametrize(
+    ("seen_at", "lag", "told"),
+    [
+        (dt.datetime(2024, 1, 5, 10, 5, 30, 400_000, tzinfo=dt.UTC), 330.4, "330 s behind the source"),
+        # The source's clock is ahead of ours.
+        (dt.datetime(2024, 1, 5, 9, 59, 59, tzinfo=dt.UTC), 0.0, "0 s behind the source"),
+    ],
+)
+def test_lag_is_the_age_of_the_newest_change_when_readers_could_see_it(
+    defs, instance, running, target, monkeypatch, seen_at, lag, told
+):
+    running.tell(
+        "ALTER TABLE FAULTS ADD COLUMN UPDATED_AT TIMESTAMP_NTZ; UPDATE FAULTS SET UPDATED_AT = '2024-01-05 10:00:00';"
+        "UPDATE FAULTS SET UPDATED_AT = '2024-01-05 09:00:00' WHERE FAULT_ID = 'F2'"
+    )
+    write = sync.write
+    monkeypatch.setattr(sync, "write", lambda *given: (write(*given), seen_at)[1])
+    run = tick(defs, instance)
+    changed_at = dt.datetime(2024, 1, 5, 10, tzinfo=dt.UTC)
+    shown = figures(run, "faults")
+    assert (shown["lag_seconds"], shown["published_at"]) == (lag, seen_at.timestamp())
+    assert shown["source_changed_at"] == changed_at.timestamp()
+    assert any(line.startswith("faults: 2 inserted") and told in line for line in run.lines())
+    (status,) = table_statuses(target, [FAULTS])
+    assert status.source_changed_at == changed_at
+    again = figures(tick(defs, instance), "faults")
+    assert "lag_seconds" not in again, "nothing arrived"
+    assert again["source_changed_at"] == changed_at.timestamp()
+
+
+def test_the_ledger_names_the_run(defs, instance, running, sql):
     run = run_assets(defs, instance, "faults")
     assert sql("SELECT DISTINCT run_id FROM postgres_sync.sync_status") == [(run.run_id,)]
 

@@ -174,7 +174,6 @@ class Work:
         failed, snapshot = self.step == "failed", self.snapshot
         changed_at = self.source_changed_at(instant) if instant and not failed else None
         before = self.last.source_changed_at if self.last else None
-        news = self.difference.rows and changed_at != before
         return TableSync(
             table=self.name,
             outcome="failed" if failed else "changed" if self.changed else "unchanged",
@@ -189,9 +188,14 @@ class Work:
             source_instant=None if failed else instant,
             source_changed_at=changed_at,
             published_at=visible if self.changed or self.last is None else self.last.changed_at,
-            lag_seconds=(visible - changed_at).total_seconds() if news and visible and changed_at else None,
+            lag_seconds=_lag(changed_at, visible) if self.difference.rows and changed_at != before else None,
             seconds={**whole.seconds, **self.clock.seconds},
             total_seconds=whole.total,
             missing=self.missing,
             error=self.error,
         )
+
+
+def _lag(changed_at: datetime | None, visible: datetime | None) -> float | None:
+    """Never negative: the source has a clock of its own."""
+    return max(0.0, (visible - changed_at).total_seconds()) if visible and changed_at else None
