@@ -20,6 +20,7 @@ import pytest
 
 # By name: once the module of that name is imported, it takes the function's place.
 from fakesnow import server as fakesnow_server
+from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from psycopg import sql as psql
 from pydantic import SecretStr
 from synced import SOURCE, Utility, settings_of, source_database
@@ -56,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The process that started the session stops its server; workers of pytest-xdist only used it."""
+    # Each process that imports fakesnow has one.
+    shutil.rmtree(LOCAL_BUCKET_PATH, ignore_errors=True)
     if not hasattr(config, "workerinput"):
         _remove(HOMES / str(os.getpid()))
 

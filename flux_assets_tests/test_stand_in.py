@@ -214,6 +214,24 @@ def test_says_what_to_install_where_fakesnow_is_missing(new_home: Path, monkeypa
         StandIn(new_home).start()
 
 
+def test_what_it_needs_while_it_runs_lies_in_its_own_folder_and_goes_with_it(
+    new_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    stand_in = StandIn(new_home)
+    stand_in.start()
+    (killed,) = (stand_in.layout.folder / "tmp").iterdir()
+    os.kill(process_of(stand_in), signal.SIGKILL)
+    stand_in.start()
+    (running,) = (stand_in.layout.folder / "tmp").iterdir()
+    assert running != killed
+    stand_in.stop()
+    assert not (stand_in.layout.folder / "tmp").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with pytest.raises(EmbeddedError, match=f"cannot use {tmp_path}/home/snowflake"):

@@ -43,10 +43,11 @@ def _leave_the_starter(layout: Layout) -> None:
     os.close(log)
     # Paths below are relative: DuckDB's file names stand in SQL text, where a quote in FLUX_HOME would end them.
     os.chdir(layout.folder)
-    shutil.rmtree("tmp", ignore_errors=True)
-    Path("tmp").mkdir()
     Path("data").mkdir(exist_ok=True)
-    tempfile.tempdir = str(layout.folder / "tmp")
+    # Of one that was killed. fakesnow makes a folder as soon as it is imported and never removes it.
+    shutil.rmtree(layout.temporary, ignore_errors=True)
+    layout.temporary.mkdir()
+    tempfile.tempdir = str(layout.temporary)
 
 
 def _serve(layout: Layout) -> None:

@@ -38,6 +38,11 @@ class Layout:
         return self.folder / "data"
 
     @property
+    def temporary(self) -> Path:
+        """What the server needs while it runs: files of stages."""
+        return self.folder / "tmp"
+
+    @property
     def secret(self) -> Path:
         """The password; only the user who made the stand-in can read it."""
         return self.folder / "password"

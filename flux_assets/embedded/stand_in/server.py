@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,7 @@ class StandIn:
         if self.layout.folder.is_dir():
             with alone(self.layout.lock):
                 self._stop()
+                shutil.rmtree(self.layout.temporary, ignore_errors=True)
 
     def account(self, *, database: str = DATABASE, schema: str = SCHEMA) -> Account:
         """How to connect to the server, which has been started. Raises SettingError for names that it cannot have."""
