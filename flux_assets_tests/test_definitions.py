@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -127,6 +128,29 @@ def test_a_dynamic_asset_says_what_the_declaration_says(table: DynamicTable):
     assert (policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()) == (
         table.freshness.warn, table.freshness.fail,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "upstream"),
+    [
+        ("outage_restoration_tracker", {"snowflake/outage_restoration_tracker"}),
+        ("work_orders", {"snowflake/work_orders"}),
+        (
+            "circuit_status_realtime",
+            {
+                "snowflake/circuit_metadata", "grid_assets_cache", "meter_locations_enhanced",
+                "outage_restoration_tracker", "substations",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_promised_of_the_dynamic_tables(name: str, upstream: set[str]):
+    """In figures and names, as people rely on them, whatever the declarations say."""
+    node = graph.get(dg.AssetKey(name))
+    assert {key.to_user_string() for key in node.parent_keys} == upstream
+    assert node.freshness_policy == dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(minutes=11), fail_window=timedelta(minutes=16)
+    )
 
 
 @each_dynamic
