@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
-from tenacity.wait import wait_random_exponential
+from tenacity.wait import wait_exponential, wait_random
 
 from flux_assets.errors import WarehouseError
 
@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How often and for how long to try; pauses start around `pause` seconds and double up to `longest_pause`."""
+    """How often and for how long (seconds) to try; none begins after `total`.
+
+    Pauses double from `pause` seconds on; what chance adds to one is at most `pause`, and none exceeds `longest_pause`.
+    """
 
     attempts: int = 4
     pause: float = 0.5
@@ -36,7 +39,9 @@ class Patience:
         policy = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.curable),
             stop=stop_after_attempt(self.attempts) | stop_before_delay(self.total),
-            wait=wait_random_exponential(multiplier=self.pause, max=self.longest_pause),
+            # Chance is added to the pause: one that it chose from nothing on would often be no pause at all.
+            wait=wait_exponential(multiplier=self.pause, max=self.longest_pause - self.pause)
+            + wait_random(0, self.pause),
             before_sleep=prepare,
             reraise=True,
         )
