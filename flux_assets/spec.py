@@ -158,8 +158,8 @@ class StaticTable(Declaration):
 class SourceColumn:
     """Where a target column comes from: Snowflake column names in order of preference.
 
-    `required` stops the table's sync when none of them exists; otherwise the column becomes NULL and is reported.
-    `otherwise` is the value stored where the source has NULL.
+    `required` stops the table's sync when none of them exists; without it the column becomes NULL and is reported.
+    `otherwise` is the value stored where the source has NULL, or none of the columns.
     """
 
     target: str
@@ -290,6 +290,13 @@ class DynamicTable(Declaration):
         points = [position.same_as for position in self.positions]
         made = [column.target for column in self.derived if not column.fills]
         return tuple(filter(None, [*points, *made, self.arrived_column, self.changed_column]))
+
+    def without_source(self, target: str) -> str:
+        """What a fed column is when the source has none of its columns, in words that follow `is`."""
+        filling = next((column.from_table for column in self.derived if column.fills and column.target == target), None)
+        if filling is not None:
+            return f"filled from {filling}"
+        return next((column.otherwise for column in self.source_columns if column.target == target), None) or "NULL"
 
     @cached_property
     def origins(self) -> tuple[str, ...]:

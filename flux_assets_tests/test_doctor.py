@@ -434,6 +434,7 @@ def configured(source: Account) -> dict[str, str]:
             "CREATE TABLE OUTAGE_RESTORATION_TRACKER (OUTAGE_ID VARCHAR, CIRCUIT_ID VARCHAR, STATUS VARCHAR,"
             " OUTAGE_START_TIME TIMESTAMP_NTZ, AFFECTED_CUSTOMERS INT)",
             "CREATE TABLE WORK_ORDERS (WORK_ORDER_ID VARCHAR, STATUS VARCHAR, SCHEDULED_DATE TIMESTAMP_NTZ)",
+            "CREATE VIEW CIRCUITS AS SELECT WORK_ORDER_ID AS CIRCUIT_ID FROM WORK_ORDERS",
         ):
             connection.cursor().execute(statement)
     return settings_of(source)
@@ -444,11 +445,19 @@ def test_the_mapping_of_every_source_is_shown_as_resolved(doctor, configured):
     outages = saying(found, "outage_restoration_tracker is fed by")
     assert "customers_affected from AFFECTED_CUSTOMERS" in outages.remedy.splitlines()
     assert "of the same name there: outage_id, circuit_id, status" in outages.remedy.splitlines()
-    assert "has nothing for substation_id, " in saying(found, 'OUTAGE_RESTORATION_TRACKER" has nothing for').said
+    assert "substation_id is NULL, " in saying(found, 'OUTAGE_RESTORATION_TRACKER" has no column for some').said
     assert "scheduled_start from" in saying(found, "work_orders is fed by").remedy
     (missing,) = failed(found)
     assert "CIRCUIT_METADATA" in missing.said
     assert missing.group == "Snowflake"
+
+
+def test_what_stands_in_for_missing_columns_is_told(doctor, configured, tmp_path):
+    config = tmp_path / "flux.toml"
+    config.write_text("[CIRCUIT_METADATA]\nobject = 'CIRCUITS'\n")
+    said = saying(doctor(**configured, FLUX_CONFIG=str(config)), 'CIRCUITS" has no column for some').said
+    assert "status is ENERGIZED" in said
+    assert "customers_served is filled from meter_locations_enhanced" in said
 
 
 def test_a_source_that_does_not_answer_is_one_finding(doctor, configured):

@@ -80,9 +80,9 @@ def test_doubled_and_missing_keys_are_found_where_the_key_is_gone(running, sql):
 
 
 def test_missing_columns_are_named_with_what_was_looked_for(running):
-    found = judge(running, FEEDERS, "columns", missing=("title",))
+    found = judge(running, FEEDERS, "columns", missing=("title", "homes"))
     assert (found.passed, found.severity) == (False, "WARN")
-    assert found.sample == ("title is NULL: FEEDERS has no TITLE",)
+    assert found.sample == ("title is NULL: FEEDERS has no TITLE", "homes is filled from assets: FEEDERS has no HOMES")
 
 
 def test_the_source_is_asked_for_its_columns_when_nobody_knows(running):

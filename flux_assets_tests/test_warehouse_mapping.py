@@ -89,6 +89,14 @@ def test_a_status_that_is_missing_takes_what_the_declaration_says(tell, source):
     assert [(row["circuit_id"], row["status"]) for row in rows] == [("A", "OFF"), ("B", "ENERGIZED")]
 
 
+def test_a_status_column_that_is_missing_is_reported_and_takes_the_same(tell, source):
+    make(tell, "CIRCUIT_METADATA", "shape_a")
+    tell("ALTER TABLE CIRCUIT_METADATA DROP COLUMN STATUS; INSERT INTO CIRCUIT_METADATA (CIRCUIT_ID) VALUES ('A')")
+    (row,) = read(source, TABLES["CIRCUIT_METADATA"])
+    assert row["status"] == "ENERGIZED"
+    assert mapping(source, TABLES["CIRCUIT_METADATA"]).missing == ("status",)
+
+
 def test_further_columns_and_their_order_do_no_harm(tell, source):
     tell(PLAIN)
     before = mapping(source)

@@ -82,8 +82,9 @@ def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
     origins = "\n".join([*_renamed(mapping), *_computed(table)])
     yield _GROUP.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
     if mapping.missing:
+        said = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
         yield _GROUP.warning(
-            f"{table.name}: {mapping.object} has nothing for {', '.join(mapping.missing)}: they are NULL",
+            f"{table.name}: {mapping.object} has no column for some: {said}",
             "Name the columns or expressions in FLUX_CONFIG where there are any.",
         )
 

@@ -84,7 +84,10 @@ def _columns(case: SyncCase) -> Finding:
     return Finding(
         passed=not case.missing,
         numbers={"columns": len(case.table.fed), "missing": len(case.missing)},
-        sample=tuple(f"{name} is NULL: {case.table.source} has no {tried.get(name, name)}" for name in case.missing),
+        sample=tuple(
+            f"{name} is {case.table.without_source(name)}: {case.table.source} has no {tried.get(name, name)}"
+            for name in case.missing
+        ),
         sql=f"-- in Snowflake\nDESCRIBE TABLE {case.table.source}" if case.missing else "",
     )
 

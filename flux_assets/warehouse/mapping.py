@@ -68,17 +68,24 @@ class ObjectName:
 
 @dataclass(frozen=True, kw_only=True)
 class MappedColumn:
-    """A target with the SQL that is selected for it, the same before cutting (to compare with), and its sources."""
+    """A target with the SQL that is selected for it, the same before cutting (to compare with), and its sources.
+
+    One that is `absent` has no source column and is the same value in every row.
+    """
 
     target: str
     expression: str
     comparable: str
     sources: tuple[str, ...]
+    absent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping:
-    """A declared table's source as resolved: everything that the text of its query depends on."""
+    """A declared table's source as resolved: everything that the text of its query depends on.
+
+    `missing` are targets without a source column: NULL, or what is declared for that (then they are in `columns` too).
+    """
 
     table: DynamicTable
     object: str
@@ -127,7 +134,7 @@ class Resolver:
             object=self.object,
             object_template=object_template,
             columns=tuple(mapped for name in self.table.fed if (mapped := resolved[name]) is not None),
-            missing=tuple(name for name in self.table.fed if resolved[name] is None),
+            missing=tuple(name for name in self.table.fed if (mapped := resolved[name]) is None or mapped.absent),
             change_column=self._change_column(),
             time_zone=self.override.time_zone,
         )
@@ -179,14 +186,17 @@ class Resolver:
         return alike[0] if len(alike) == 1 else None
 
     def _absent(self, declared: SourceColumn) -> MappedColumn | None:
-        """A column without a source: NULL and reported, or the end of this table's sync when it is required."""
+        """A column without a source: as declared for NULL and reported, or the end of this table's sync if required."""
         if declared.required:
             raise SourceError(
                 f"{self.table.name}.{declared.target} is required, and {self.object} has none of the columns "
                 f"{', '.join(declared.names)}; it has {self._shown()}.",
                 f'Name the column in {self.config}: [{self.table.source}.columns] {declared.target} = "COLUMN".',
             )
-        return None
+        if declared.otherwise is None:
+            return None
+        sql = literal(declared.otherwise)
+        return MappedColumn(target=declared.target, comparable=sql, expression=sql, sources=(), absent=True)
 
     def _unfit(self, declared: SourceColumn, found: FoundColumn, sql: str) -> SourceError:
         column = self.table.table.columns[declared.target]

@@ -56,7 +56,7 @@ class Rows:
 
     def _column(self, batch: pa.RecordBatch, place: int) -> pa.Array[Any]:
         column = self._columns[place]
-        if column.name in self._mapping.missing:
+        if column.name not in self._places:
             nulls: pa.Array[Any] = pa.nulls(batch.num_rows, self.schema.field(place).type)
             return nulls
         arrived = batch.column(self._places[column.name])
