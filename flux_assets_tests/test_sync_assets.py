@@ -10,58 +10,29 @@ import pytest
 from dagster import DagsterEventType as Event
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from running import Run, run_assets, run_job
+from running import Run, run_assets
+from sync_runs import definitions, fault, filled, tick
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets import sync
 from flux_assets.orchestration import sync_checks
-from flux_assets.orchestration.automation import SYNC_TAGS
-from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
-from flux_assets.orchestration.snowflake_sources import snowflake_sources
-from flux_assets.orchestration.sync_assets import STEP, dynamic_assets
+from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.orchestration.sync_checks import JUDGED_AT
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.postgis.sync_gate import sync_lock
 from flux_assets.settings import load_settings
 from flux_assets.status import table_statuses
 
-JOB = "sync_all"
-
 
 @pytest.fixture
 def running(reached: Utility) -> Utility:
     """Two faults on two feeders, and settings that lead to both ends."""
-    reached.tell(
-        "INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100; INSERT INTO FEEDERS SELECT 'B', 'Feeder B', NULL;"
-        + fault(1)
-        + fault(2, "B")
-    )
-    return reached
-
-
-def fault(number: int, feeder: str = "A", place: str = "-95.1, 29.1") -> str:
-    return f"INSERT INTO FAULTS SELECT 'F{number}', '{feeder}', 'OPEN', SYSDATE(), 5, {place};"
+    return filled(reached)
 
 
 @pytest.fixture
 def defs() -> dg.Definitions:
-    tables = (FAULTS, FEEDERS)
-    job = dg.define_asset_job(
-        JOB, selection=dg.AssetSelection.groups("dynamic_operations").without_checks(),
-        executor_def=dg.in_process_executor, tags=SYNC_TAGS,
-    )  # fmt: skip
-    return dg.Definitions(
-        assets=[dynamic_assets(tables), *snowflake_sources(tables)],
-        jobs=[job],
-        resources={"postgis": PostgisResource(), "snowflake": WarehouseResource()},
-        executor=threads_executor,
-    )
-
-
-def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> Run:
-    """A run as the schedule's: without the checks in its selection."""
-    return run_job(defs.resolve_job_def(JOB), instance)
+    return definitions()
 
 
 def asked(**config: bool) -> dict:
