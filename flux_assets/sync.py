@@ -252,17 +252,21 @@ class _Sync:
                 work.fail(error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__))
 
     def _close_failed(self, failed: Mapping[int, FluxError]) -> None:
-        """Close the ledger's rows of what failed, through a session of its own where the sync's is broken."""
+        """Close the ledger's rows of what failed, through a session of its own where the sync's is broken.
+
+        Rows that a commit closed whose answer was lost are SUCCESS already, and stay so.
+        """
         if not failed:
             return
         try:
             if self._session.closed or self._session.broken:
                 with self._target.session("ledger") as session:
+                    sync_gate.outlive_lost_session(session, self._target.schema)
                     _record(session, failed)
             else:
                 _record(self._session, failed)
         except (FluxError, psycopg.Error) as error:
-            self._log(f"The ledger could not be reached; its RUNNING rows are closed by the next sync: {error}")
+            self._log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
 
     def _results(self, unfit: Mapping[str, FluxError]) -> Iterator[TableSync]:
         for live in self._wanted:

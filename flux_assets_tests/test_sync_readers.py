@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
 from conftest import Sql
+from cutting_proxy import Cut, cutting_proxy
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from synced import Utility
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis import merge, sync_state
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.sync_gate import sync_lock
 
 SYNCS = 20
 # A fault without its count on its own feeder, or a count without its fault, is a disagreement.
@@ -130,6 +134,34 @@ def test_a_server_that_is_gone_half_way_leaves_all_tables_as_they_were(
     assert sorted(sql(shown)) == before
     assert sql("SELECT status FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 2") == [("FAILED",)] * 2
     assert running.synced()["faults"].updated == 40
+    assert sql(AGREE) == [(True, True, True)]
+
+
+@pytest.mark.parametrize("cut", ["answered", "unread", "late"])
+def test_a_commit_whose_answer_is_lost_is_what_the_ledger_says(running: Utility, sql: Sql, cut: Cut) -> None:
+    running.tell("UPDATE FAULTS SET STATE = 'SHUT' WHERE MOD(HOMES, 2) = 0; UPDATE FEEDERS SET TITLE = 'y'")
+    port = int(conninfo_to_dict(running.target.conninfo)["port"])
+    with cutting_proxy(port, cut) as proxy:
+        away = make_conninfo(
+            running.target.conninfo, host="127.0.0.1", port=proxy.port, sslmode="disable", gssencmode="disable"
+        )
+        failed = replace(running, target=Target(conninfo=away)).failed()
+    assert proxy.cut_off.is_set()
+    assert failed.keys() == {"faults", "feeders"}
+    assert all("was lost during the sync's commit" in said for said in failed.values()), failed
+    assert "v_sync_status" in failed["faults"]
+    # The server may still be at it: the next sync comes when the lock of this one is free.
+    sql("SELECT pg_advisory_xact_lock(%s)", sync_lock("public"))
+    states = sql("SELECT DISTINCT status FROM postgres_sync.sync_status WHERE sync_id > 2")
+    committed = sql("SELECT count(*) FROM faults WHERE state = 'SHUT'") == [(40,)]
+    assert states == [("SUCCESS" if committed else "FAILED",)]
+    assert committed or cut == "unread"
+    assert sql(AGREE) == [(True, True, True)]
+    again = running.synced()
+    assert {table.outcome for table in again.values()} == {"unchanged" if committed else "changed"}
+    assert sql("SELECT (SELECT count(*) FROM faults WHERE state = 'SHUT'), (SELECT min(title) FROM feeders)") == [
+        (40, "y")
+    ]
     assert sql(AGREE) == [(True, True, True)]
 
 

@@ -30,7 +30,7 @@ def ours(
     title: str, error: psycopg.Error, stop: Stop, kind: type[LayerError] | type[SyncError] = LayerError
 ) -> FluxError:
     """What the server said of `title` as an error of ours: TargetError for its own state, else one of `kind`."""
-    said = (error.diag.message_primary or str(error)).strip()
+    said = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".")
     if stop.asked and isinstance(error, errors.QueryCanceled):
         return kind(f"{title}: stopped on request; what was there before stays.")
     for kinds, problem, remedy in _TARGET_FAULTS:

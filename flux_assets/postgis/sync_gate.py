@@ -118,6 +118,15 @@ def sync_lock(schema: str) -> int:
     return lock_key(f"sync of {schema}")
 
 
+def outlive_lost_session(session: psycopg.Connection, schema: str) -> None:
+    """Wait until a sync whose connection broke has ended at the server too, which may still commit what it was sent.
+
+    Raises LockNotAvailable when it does not end within LOCK_WAIT.
+    """
+    session.execute(sql.SQL("SET lock_timeout = {}").format(_milliseconds(LOCK_WAIT)))
+    session.execute("SELECT pg_advisory_xact_lock(%s)", [sync_lock(schema)])
+
+
 def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Before:
     """What the last syncs left, and what now stands there."""
     names = [table.name for table in tables]

@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.clock import Clock
-from flux_assets.errors import FluxError, SyncError
+from flux_assets.errors import FluxError, SyncError, TargetError
 from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
@@ -198,7 +198,10 @@ def _refresh(work: Work, group: Sequence[Work]) -> sql.Composed | None:
 
 
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
-    """Ledger and state of all tables, and `ending`, in one round trip."""
+    """Ledger and state of all tables, and `ending`, in one round trip.
+
+    Raises TargetError when the connection is lost before the answer is there.
+    """
     reporting = [work for work in works if work.step == "written"]
     script: list[sql.Composable] = [
         sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
@@ -207,7 +210,17 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
     script += ending
     if not script:
         return None
-    answers = run(desk.session, script)
+    try:
+        answers = run(desk.session, script)
+    except psycopg.OperationalError as error:
+        if not desk.session.closed:
+            raise
+        raise TargetError(
+            "The connection to the database was lost during the sync's commit, and nobody here knows whether that was"
+            f" done: {' '.join(str(error).split()).rstrip('.')}.",
+            "The ledger knows (v_sync_status: SUCCESS where it was). The next sync brings the tables up to date either"
+            " way; run it when the server answers.",
+        ) from error
     for work, [(rows,)] in zip(reporting, answers, strict=False):
         work.rows = rows
     return answers[-1][0][0] if ending else None
