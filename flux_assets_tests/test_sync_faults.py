@@ -4,7 +4,7 @@ the next sync needs no hand. What the source's faults are called is tested in te
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Thread
@@ -21,6 +21,7 @@ from test_warehouse_network import LONG, SHORT, without_pauses
 from flux_assets import sync
 from flux_assets.postgis import merge
 from flux_assets.postgis.connect import Stop
+from flux_assets.spec import DynamicTable
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.retrying import Patience
 from flux_assets.warehouse.source import Source, open_source
@@ -180,6 +181,34 @@ def test_a_value_that_does_not_fit_stops_its_table_alone_and_is_named(
     running.overrides = type(running.overrides)()
     running.tell("UPDATE FAULTS SET FEEDER = 'A', HOMES = 8")
     assert running.synced()["faults"].updated == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "then"),
+    [
+        ("ALTER TABLE FAULTS RENAME COLUMN STATE TO CONDITION", "faults.state is required"),
+        ("ALTER TABLE FAULTS RENAME TO ELSEWHERE", "does not exist"),
+    ],
+    ids=["column", "table"],
+)
+def test_what_changes_between_the_look_at_the_columns_and_the_rows_is_told_as_that(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, change: str, then: str
+) -> None:
+    before, look_ahead = sql(HELD), Source.look_ahead
+
+    def looked(self: Source, tables: Sequence[DynamicTable]) -> None:
+        look_ahead(self, tables)
+        running.tell(change + "; UPDATE FEEDERS SET TITLE = 'y'")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Source, "look_ahead", looked)
+        failed = running.failed()
+    assert failed.keys() == {"faults"}
+    assert "since its columns were looked at" in failed["faults"]
+    assert "the next tick looks at the columns anew" in failed["faults"]
+    assert "GRANT" not in failed["faults"]
+    assert (sql(HELD), sql("SELECT title FROM feeders")) == (before, [("y",)])
+    assert then in running.failed()["faults"]
 
 
 def test_an_idle_reader_holds_up_a_new_column_and_is_named(

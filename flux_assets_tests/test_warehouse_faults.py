@@ -1,5 +1,7 @@
 """The table of error codes: what each leads to, and what the user is told."""
 
+from dataclasses import replace
+
 import pytest
 import requests
 from snowflake.connector import errors
@@ -7,7 +9,8 @@ from snowflake.connector.network import get_http_retryable_error
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.faults import FAULTS, Kind, fault_of, translated
+from flux_assets.warehouse.faults import FAULTS, OF_EXPRESSIONS, OF_ROWS, Kind
+from flux_assets.warehouse.translating import Subject, fault_of, translated
 
 ACCOUNT = Account(account="ab12345", user="FLUX", role="FLUX_SYNC", warehouse="FLUX_WH")
 RETRIED = (
@@ -16,7 +19,7 @@ RETRIED = (
     390103, 390104, 390108, 390110, 390111, 390112, 390113, 390114, 390115,
     603, 604, 605, 610, 625, 300002, 300005,
 )  # fmt: skip
-BUGS = (1003, 2002, 2140)
+BUGS = (1003, 2002, 2140, 2141)
 # By code: the setting or the statement that mends it.
 MISTAKES = {
     250007: "SNOWFLAKE_ACCOUNT", 251001: "SNOWFLAKE_ACCOUNT", 251005: "SNOWFLAKE_USER", 251006: "SNOWFLAKE_PASSWORD",
@@ -39,9 +42,12 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def raised(code: int, message: str = "it went wrong", sqlstate: str = "n/a") -> FluxError:
+TABLE = Subject(table="t", object="D.S.T")
+
+
+def raised(code: int, message: str = "it went wrong", sqlstate: str = "n/a", subject: Subject = TABLE) -> FluxError:
     error = errors.ProgrammingError(msg=message, errno=code, sqlstate=sqlstate)
-    return translated(error, ACCOUNT, table="t", object_="D.S.T")
+    return translated(error, ACCOUNT, subject)
 
 
 def test_every_code_of_the_table_is_tested():
@@ -80,6 +86,35 @@ def test_what_nobody_can_mend_is_not_tried_again(code):
     assert fault_of(errors.ProgrammingError(msg="x", errno=code)).kind is Kind.BUG
     assert not getattr(error, "curable", False)
     assert "report it" in error.remedy
+
+
+@pytest.mark.parametrize("code", OF_ROWS)
+def test_what_was_there_a_moment_before_has_changed_and_needs_no_grant(code):
+    error = raised(code, subject=replace(TABLE, reads_rows=True))
+    assert isinstance(error, SourceError)
+    assert error.problem.startswith("t: D.S.T or a column of it was dropped, renamed or replaced, or the right to it")
+    assert "next tick" in error.remedy
+    assert "GRANT" not in error.remedy
+
+
+def test_the_codes_of_what_is_gone_are_told_apart_by_what_was_asked():
+    assert {904, 2003, 2043} <= OF_ROWS.keys()
+    assert {904, 1003, 2003, 2043, 2140, 2141} <= OF_EXPRESSIONS.keys()
+
+
+@pytest.mark.parametrize("code", OF_EXPRESSIONS)
+def test_an_expression_that_does_not_compile_is_to_be_corrected(code):
+    error = raised(code, subject=replace(TABLE, expression="NOSUCH({'a': HOMES})"))
+    assert isinstance(error, SourceError)
+    assert error.remedy.startswith("Correct the expression: NOSUCH({'a': HOMES})")
+    assert "GRANT SELECT" not in error.remedy
+    assert ("grant role FLUX_SYNC" in error.remedy) == ("role FLUX_SYNC may not use" in error.problem)
+
+
+@pytest.mark.parametrize("subject", [replace(TABLE, expression="HOMES"), replace(TABLE, reads_rows=True)])
+def test_what_is_nobody_s_columns_is_told_the_same_whatever_was_asked(subject):
+    for code in (390114, 606, 250001, 604):
+        assert str(raised(code, subject=subject)) == str(raised(code))
 
 
 @pytest.mark.parametrize("code", [2003, 904, 100038, 3001])
@@ -142,6 +177,7 @@ def test_long_reports_are_cut_and_lie_on_one_line():
 
 
 def test_without_a_role_the_remedy_still_reads():
-    error = translated(errors.ProgrammingError(msg="x", errno=2003), Account(account="a", user="u"), object_="D.S.T")
+    account, subject = Account(account="a", user="u"), Subject(object="D.S.T")
+    error = translated(errors.ProgrammingError(msg="x", errno=2003), account, subject)
     assert "the user's default role may not see it" in error.problem
     assert "GRANT SELECT ON D.S.T TO ROLE <role>;" in error.remedy

@@ -231,7 +231,8 @@ def test_an_expression_that_does_not_compile_is_named(tell, source, config, expr
     tell(PLAIN)
     with pytest.raises(SourceError, match=r"faults\.homes \(columns\.homes in .*flux\.toml") as refused:
         mapping(source, overrides=config(f"[FAULTS.columns]\nhomes = {{ expression = '{expression}' }}"))
-    assert "correct" in refused.value.remedy.lower()
+    assert refused.value.remedy.startswith(f"Correct the expression: {expression}")
+    assert "GRANT" not in refused.value.remedy
     assert "report" not in refused.value.remedy
 
 

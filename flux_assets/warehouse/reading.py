@@ -17,6 +17,7 @@ from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.warehouse import query
 from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.session import Session
+from flux_assets.warehouse.translating import NOTHING, Subject
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
@@ -69,11 +70,11 @@ class Reading:
             self._snapshot_in = self.session.generation
 
     @contextmanager
-    def statement(self, statement: str, *, table: str = "", object_: str = "") -> Iterator[SnowflakeCursor]:
+    def statement(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
         """The cursor of a statement; see Session.cursor."""
         with ExitStack() as stack:
             with self.whole():
-                cursor = stack.enter_context(self.session.cursor(statement, table=table, object_=object_))
+                cursor = stack.enter_context(self.session.cursor(statement, subject))
             yield cursor
 
     @contextmanager
@@ -94,7 +95,7 @@ class Reading:
         if self.session.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
             return
         try:
-            self.session.described(query.travel_probe(object_), object_=object_)
+            self.session.described(query.travel_probe(object_), Subject(object=object_))
         except FluxError as refusal:
             if curable(refusal):
                 raise
@@ -136,7 +137,8 @@ class Reading:
             return None
 
     def _cursor(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor:
-        return stack.enter_context(self.statement(statement, table=mapping.table.name, object_=mapping.object))
+        subject = Subject(table=mapping.table.name, object=mapping.object, reads_rows=True)
+        return stack.enter_context(self.statement(statement, subject))
 
     def _keep_snapshot(self) -> None:
         """A snapshot in this session too, when one was asked for and its session is gone."""

@@ -14,7 +14,7 @@ from flux_assets.errors import FluxError
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.columns import FoundColumn
 from flux_assets.warehouse.connect import Connect
-from flux_assets.warehouse.faults import translated
+from flux_assets.warehouse.translating import NOTHING, Subject, translated
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -52,10 +52,10 @@ class Session:
         return self._connection
 
     @contextmanager
-    def cursor(self, statement: str, *, table: str = "", object_: str = "") -> Iterator[SnowflakeCursor]:
-        """Run a statement and hand over its cursor; `table` and `object_` say what it is about in errors."""
+    def cursor(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
+        """Run a statement and hand over its cursor; `subject` is what it is about in errors."""
         connection = self.connection()
-        with self.translating(table=table, object_=object_):
+        with self.translating(subject):
             cursor = connection.cursor()
             try:
                 # Without parameters the connector leaves percent signs alone.
@@ -65,17 +65,12 @@ class Session:
                 with suppress(Exception):
                     cursor.close()
 
-    def described(
-        self, statement: str, *, table: str = "", object_: str = "", remedy: str = ""
-    ) -> tuple[FoundColumn, ...]:
-        """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up.
-
-        `remedy` is what to do when it does not compile and is not ours alone.
-        """
+    def described(self, statement: str, subject: Subject = NOTHING) -> tuple[FoundColumn, ...]:
+        """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up."""
         from snowflake.connector.constants import FIELD_ID_TO_NAME
 
         connection = self.connection()
-        with self.translating(table=table, object_=object_, remedy=remedy):
+        with self.translating(subject):
             described = connection.cursor().describe(statement)
         return tuple(
             FoundColumn(name=column.name, kind=FIELD_ID_TO_NAME[column.type_code], scale=column.scale)
@@ -83,11 +78,11 @@ class Session:
         )
 
     @contextmanager
-    def translating(self, *, table: str = "", object_: str = "", remedy: str = "") -> Iterator[None]:
+    def translating(self, subject: Subject = NOTHING) -> Iterator[None]:
         """Faults of the connector and of the network become errors of ours."""
         try:
             yield
         except (FluxError, GeneratorExit):
             raise
         except Exception as error:
-            raise translated(error, self.account, table=table, object_=object_, remedy=remedy) from error
+            raise translated(error, self.account, subject) from error

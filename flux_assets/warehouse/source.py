@@ -25,6 +25,7 @@ from flux_assets.warehouse.reading import Capabilities, Log, Reading, curable
 from flux_assets.warehouse.retrying import Patience
 from flux_assets.warehouse.rows import Rows
 from flux_assets.warehouse.session import Session
+from flux_assets.warehouse.translating import Subject
 
 T = TypeVar("T")
 _KEYS_AT_ONCE = 1000
@@ -111,7 +112,7 @@ class Source:
         name = ObjectName.of(table, override)
         object_ = name.sql(self.account)
         with self._reading.whole():
-            found = self._session.described(query.everything(object_), table=table.name, object_=object_)
+            found = self._session.described(query.everything(object_), Subject(table=table.name, object=object_))
             expressions = self._expressions(table, object_)
         self._reading.ask_travel(object_)
         resolver = Resolver(
@@ -163,9 +164,8 @@ class Source:
             if column.expression is not None:
                 about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
                 probe = query.expression_probe(column.expression, object_)
-                (found[target],) = self._session.described(
-                    probe, table=about, object_=object_, remedy=f"Correct the expression: {column.expression}"
-                )
+                subject = Subject(table=about, object=object_, expression=column.expression)
+                (found[target],) = self._session.described(probe, subject)
         return found
 
 
