@@ -18,12 +18,15 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flux_assets import legality
 from flux_assets.errors import SettingError
 
 LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 100 * 365 * 86400
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+# Of PostgreSQL, of PostGIS and its extensions, and of our own.
+_TAKEN_SCHEMAS = frozenset({"information_schema", "topology", "tiger", "tiger_data", "flux_versions", "postgres_sync"})
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -128,8 +131,10 @@ class Settings(BaseSettings):
     @field_validator("flux_postgres_schema")
     @classmethod
     def _plain_schema(cls, name: str) -> str:
-        if not _SCHEMA.fullmatch(name) or name.startswith("pg_") or name in {"flux_versions", "postgres_sync"}:
-            raise ValueError("is not a plain lower-case schema name that is free for published tables")
+        if name.startswith("pg_") or name in _TAKEN_SCHEMAS:
+            raise ValueError("belongs to PostgreSQL, PostGIS or flux_assets itself; name another, such as gis")
+        if not _SCHEMA.fullmatch(name):
+            raise ValueError("is not a plain lower-case name of letters, digits and _, such as public or gis")
         return name
 
     @field_validator("flux_postgres_url", "dagster_postgres_url")
@@ -250,7 +255,7 @@ def env_file() -> Path | None:
 
 def _said(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"]).upper()
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = legality.fault(problem)
     value = problem.get("input")
     secret = any(word in name for word in ("URL", "PASS", "KEY"))
     shown = f" = {value!r}" if isinstance(value, str) and not secret else ""

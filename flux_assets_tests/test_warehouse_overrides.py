@@ -74,17 +74,36 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nwindow = 14", "FAULTS.window = 14: must have a unit, such as '14d' or '36h'"),
         ("[FAULTS]\nwindow = ' 14'", "FAULTS.window = ' 14': must have a unit"),
         ("[FAULTS]\nwindow = '0d'", "FAULTS.window = '0d': must be longer than nothing"),
-        ("[FAULTS]\nvanished_share = 1.5", "FAULTS.vanished_share = 1.5: Input should be less than or equal to 1"),
-        ("[FAULTS]\nvanished_minimum = 'few'", "FAULTS.vanished_minimum = 'few': Input should be a valid integer"),
-        ("[FAULTS]\nopen_statuses = 'OPEN'", "FAULTS.open_statuses = 'OPEN': Input should be a valid tuple"),
-        ("[FAULTS]\nopen_statuses = []", "FAULTS.open_statuses = []: Tuple should have at least 1 item"),
-        ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3"),
-        ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name, or"),
+        ("[FAULTS]\nwindow = true", "FAULTS.window = true: must have a unit, such as '14d' or '36h'"),
+        ("[FAULTS]\nwindow = ['14d']", "FAULTS.window = ['14d']: must be a time span such as 36h or 14d"),
+        *(
+            (f"[FAULTS]\ntime_zone = '{zone}'", f"FAULTS.time_zone = '{zone}': must be a time zone of the IANA list")
+            for zone in ("localtime", "posixrules", "posix/America/Chicago", "right/UTC", "Factory", "")
+        ),
+        ("[FAULTS]\ntime_zone = 3", "FAULTS.time_zone = 3: must be text in quotes"),
+        ("[FAULTS]\nobject = ['A']", "FAULTS.object = ['A']: must be text in quotes"),
+        ("[FAULTS]\nvanished_share = 1.5", "FAULTS.vanished_share = 1.5: must be 1 or less"),
+        ("[FAULTS]\nvanished_share = 0", "FAULTS.vanished_share = 0: must be more than 0"),
+        ("[FAULTS]\nvanished_share = nan", "FAULTS.vanished_share = nan: must be 1 or less"),
+        ("[FAULTS]\nvanished_share = '20%'", "FAULTS.vanished_share = '20%': must be a number"),
+        ("[FAULTS]\nvanished_share = true", "FAULTS.vanished_share = true: must be a number"),
+        ("[FAULTS]\nvanished_minimum = 'few'", "FAULTS.vanished_minimum = 'few': must be a whole number"),
+        ("[FAULTS]\nvanished_minimum = 2.5", "FAULTS.vanished_minimum = 2.5: must be a whole number"),
+        ("[FAULTS]\nvanished_minimum = true", "FAULTS.vanished_minimum = true: must be a whole number"),
+        ("[FAULTS]\nvanished_minimum = -1", "FAULTS.vanished_minimum = -1: must be 0 or more"),
+        ("[FAULTS]\nopen_statuses = 'OPEN'", "FAULTS.open_statuses = 'OPEN': must be a list in brackets, such as ["),
+        ("[FAULTS]\nopen_statuses = []", "FAULTS.open_statuses = []: must have at least 1 of them"),
+        ("[FAULTS]\nopen_statuses = ['OPEN', 3]", "FAULTS.open_statuses.1 = 3: must be text in quotes"),
+        ("[FAULTS]\ncolumns = 'A'", "FAULTS.columns = 'A': must be a table, with a key and its value on each line"),
+        ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3: must be a column name in quotes, or { expression"),
+        ("[FAULTS.columns]\nhomes = ''", "FAULTS.columns.homes.column = '': must not be empty"),
+        ("[FAULTS.columns]\nhomes = {column = 3}", "FAULTS.columns.homes.column = 3: must be text in quotes"),
+        ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name in quotes, or"),
         (
             "[FAULTS.columns]\nhomes = {sql = 'A'}",
             "FAULTS.columns.homes.sql: no such key; there are column, expression",
         ),
-        ("FAULTS = 3", "FAULTS = 3"),
+        ("FAULTS = 3", "FAULTS = 3: must be a table, with a key and its value on each line"),
         ("[FAULTS", "is not TOML"),
     ],
 )
@@ -93,6 +112,12 @@ def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said
         overrides(text)
     assert said in str(refused.value)
     assert "flux.toml" in str(refused.value)
+    assert "nput should" not in str(refused.value)
+
+
+def test_time_zones_that_every_machine_knows_are_taken(overrides):
+    for zone in ("UTC", "America/Chicago", "Etc/GMT+6", "EST5EDT"):
+        assert overrides(f"[FAULTS]\ntime_zone = '{zone}'").of(FAULTS).time_zone == zone
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,25 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.spec import Derived, DynamicTable, RowsTaken, Vanished
 from flux_assets.warehouse.quoting import parts
 
+_A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
+# Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
+_OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
 Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _column(value: object) -> object:
     """A plain string is the name of a column."""
-    return {"column": value} if isinstance(value, str) else value
+    if isinstance(value, str):
+        return {"column": value}
+    if not isinstance(value, dict):
+        raise ValueError(_A_COLUMN)  # noqa: TRY004 - pydantic makes a finding of this one alone
+    return value
 
 
 def _span(value: object) -> object:
@@ -47,7 +55,7 @@ class ColumnOverride(BaseModel):
     @model_validator(mode="after")
     def _one(self) -> ColumnOverride:
         if (self.column is None) == (self.expression is None):
-            raise ValueError('must be a column name, or { expression = "…" }')
+            raise ValueError(_A_COLUMN)
         return self
 
 
@@ -62,7 +70,7 @@ class SourceOverride(BaseModel):
     counted_statuses: Statuses | None = None
     window: Annotated[Duration | None, BeforeValidator(_span)] = None
     time_zone: str = "UTC"
-    vanished_share: float | None = Field(default=None, gt=0, le=1)
+    vanished_share: float | None = Field(default=None, gt=0, le=1, strict=True)
     vanished_minimum: int | None = Field(default=None, ge=0, strict=True)
 
     @field_validator("object")
@@ -83,9 +91,11 @@ class SourceOverride(BaseModel):
     @classmethod
     def _zone(cls, name: str) -> str:
         try:
-            ZoneInfo(name)
+            known = not name.startswith(_OF_THE_MACHINE) and ZoneInfo(name) is not None
         except (KeyError, ValueError, OSError):
-            raise ValueError("must be a time zone of the IANA list, such as America/Chicago") from None
+            known = False
+        if not known:
+            raise ValueError("must be a time zone of the IANA list, such as America/Chicago")
         return name
 
 
@@ -170,11 +180,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _told(source: str, problem: ErrorDetails) -> str:
     key = ".".join([source, *(str(part) for part in problem["loc"])])
-    message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         keys = ColumnOverride.model_fields if len(problem["loc"]) > 1 else SourceOverride.model_fields
         return f"{key}: no such key; there are {', '.join(keys)}"
-    return f"{key} = {problem['input']!r}: {message}"
+    value = problem["input"]
+    # As TOML has it.
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{key} = {shown}: {legality.fault(problem)}"
 
 
 def _vanished(table: DynamicTable, own: SourceOverride) -> Vanished:

@@ -1,0 +1,43 @@
+"""Settings that are refused, in plain words with name and value; those of alerts are in test_alert_settings.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from flux_assets.errors import SettingError
+from flux_assets.settings import load_settings
+
+KEPT = "belongs to PostgreSQL, PostGIS or flux_assets itself; name another, such as gis"
+PLAIN = "is not a plain lower-case name of letters, digits and _, such as public or gis"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        *(
+            ("FLUX_POSTGRES_SCHEMA", schema, KEPT)
+            for schema in (
+                "information_schema", "pg_catalog", "pg_toast", "pg_temp_3", "pg_mine", "topology", "tiger",
+                "tiger_data", "flux_versions", "postgres_sync",
+            )
+        ),
+        *(("FLUX_POSTGRES_SCHEMA", schema, PLAIN) for schema in ("Maps", "my maps", "1st", "x" * 64)),
+        ("FLUX_KEEP_VERSIONS", "many", "must be a whole number"),
+        ("FLUX_KEEP_VERSIONS", "-1", "must be 0 or more"),
+        ("FLUX_PARALLEL_LAYERS", "33", "must be 32 or less"),
+        ("FLUX_PROFILE", "test", "must be 'embedded' or 'production'"),
+        ("FLUX_PUBLISH_WAIT", "soon", "is not a time span such as 90, 10m or 2h"),
+        ("SNOWFLAKE_PORT", "0", "must be 1 or more"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_told_plainly(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError) as refused:
+        load_settings()
+    assert refused.value.problem == f"{name} = {value!r}: {said}."
+
+
+@pytest.mark.parametrize("schema", ["public", "gis", "maps_2", "_own"])
+def test_other_schemas_are_taken(monkeypatch: pytest.MonkeyPatch, schema: str) -> None:
+    monkeypatch.setenv("FLUX_POSTGRES_SCHEMA", schema)
+    assert load_settings().flux_postgres_schema == schema
