@@ -288,6 +288,49 @@ def test_set_up_makes_what_is_missing_and_can_be_repeated(utility: Utility, sql:
     assert sql("SELECT count(*) FROM pg_indexes WHERE tablename = 'faults' AND indexdef LIKE '%%gist%%'") == [(1,)]
 
 
+def test_times_of_rows_that_are_older_than_the_columns_are_those_of_the_adding(running: Utility, sql: Sql) -> None:
+    rows = "SELECT fault_id, xmin::text FROM faults ORDER BY 1"
+    before, begun = sql(rows), sql("SELECT timezone('UTC', clock_timestamp())")
+    sql("ALTER TABLE faults DROP COLUMN came, DROP COLUMN moved")
+    set_up_tables(Family(tables=running.tables), running.target, SyncOptions(), print)
+    assert sql("SELECT count(DISTINCT (came, moved)), count(*) FILTER (WHERE came = moved) = 3 FROM faults") == [
+        (1, True)
+    ]
+    assert sql("SELECT min(came) BETWEEN %s AND timezone('UTC', clock_timestamp()) FROM faults", begun[0][0]) == [
+        (True,)
+    ]
+    assert sql("SELECT count(column_default) FROM information_schema.columns WHERE table_name = 'faults'") == [(0,)]
+    added = sql("SELECT fault_id, came, moved FROM faults ORDER BY 1")
+    assert running.synced()["faults"].outcome == "unchanged"
+    assert sql(rows) == before, "no row had to be written for it"
+    running.tell("UPDATE FAULTS SET HOMES = 9 WHERE FAULT_ID = 'F1'")
+    running.synced()
+    after = sql("SELECT fault_id, came, moved FROM faults ORDER BY 1")
+    assert [row[:2] for row in after] == [row[:2] for row in added]
+    assert [row[0] for row, earlier in zip(after, added, strict=True) if row[2] != earlier[2]] == ["F1"]
+
+
+@pytest.mark.parametrize(
+    ("emptied", "written"),
+    [
+        ("UPDATE faults SET came = NULL WHERE fault_id = 'F1'", ["F1"]),
+        ("UPDATE faults SET moved = NULL WHERE fault_id = 'F2'", ["F2"]),
+        ("ALTER TABLE faults DROP COLUMN moved; ALTER TABLE faults ADD COLUMN moved timestamp", ["F1", "F2", "F3"]),
+    ],
+)
+def test_times_that_others_emptied_are_filled_and_the_rest_stays(
+    running: Utility, sql: Sql, emptied: str, written: list[str]
+) -> None:
+    before = {row[0]: row[1:] for row in sql("SELECT fault_id, came, moved FROM faults")}
+    sql(emptied)
+    assert running.synced()["faults"].updated == len(written)
+    after = {row[0]: row[1:] for row in sql("SELECT fault_id, came, moved FROM faults")}
+    assert all(None not in times for times in after.values())
+    assert sorted(name for name in after if after[name] != before[name]) == written
+    assert [name for name in after if after[name][0] != before[name][0]] == ["F1"] * ("came" in emptied)
+    assert running.synced()["faults"].outcome == "unchanged"
+
+
 REFUSED = {
     "another type": ("ALTER TABLE faults ALTER homes TYPE text", "homes is text and declared as integer"),
     "another key": ("ALTER TABLE faults DROP CONSTRAINT faults_pkey", "has no primary key, where (fault_id)"),

@@ -16,6 +16,8 @@ from flux_assets.spec import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
 _DECIMALS = 6
+# The bookkeeping times of all rows that one sync writes.
+NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
 
 
 def incoming(live: LiveTable) -> sql.Identifier:
@@ -50,8 +52,12 @@ def refreshed_rows(live: LiveTable, origins: Collection[str]) -> tuple[tuple[str
 
 def in_place(live: LiveTable) -> tuple[str, ...]:
     """Columns whose change is a change of the row: all but the bookkeeping times."""
-    times = {live.table.arrived_column, live.table.changed_column}
-    return tuple(name for name in live.table.column_names if name not in times)
+    return tuple(name for name in live.table.column_names if name not in bookkeeping(live))
+
+
+def bookkeeping(live: LiveTable) -> tuple[str, ...]:
+    """Columns that say when a row came and when it last changed here, where there are any."""
+    return tuple(filter(None, (live.table.arrived_column, live.table.changed_column)))
 
 
 def _point(position: Position) -> sql.Composed:

@@ -7,7 +7,7 @@ order of tables and what to do about failures (syncing/write.py), the expression
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,10 @@ from psycopg import sql
 from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
-from flux_assets.postgis.derive import in_place, incoming, refreshed_rows, wanted_rows
+from flux_assets.postgis.derive import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.round_trip import affected, run
 
-_NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
 # Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
 _WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
 
@@ -85,9 +84,9 @@ def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> No
     """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them."""
     parts = {
         "table": live.public, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
-        "columns": ddl.names((*in_place(live), *_times(live))),
-        "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(_NOW for _ in _times(live))]),
-        "set": _assignments(live, in_place(live)),
+        "columns": ddl.names((*in_place(live), *bookkeeping(live))),
+        "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
+        "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
     }  # fmt: skip
     statements = (
         "DELETE FROM {table} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
@@ -125,11 +124,11 @@ def _difference(live: LiveTable, present: Collection[str]) -> sql.Composed:
         "CREATE TEMP TABLE {rows} ON COMMIT DROP AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
         " WHEN w.{first} IS NULL THEN 'delete' ELSE 'update' END AS flux_action, {columns}"
         " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
-        " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}"
+        " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"
     ).format(
         rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.public,
         wanted=wanted_rows(live, incoming(live), present), same=_same(key, "t", "w"),
-        differ=_differ(tuple(name for name in columns if name not in key), "t", "w"),
+        differ=_differ(tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
     )  # fmt: skip
 
 
@@ -195,15 +194,21 @@ def _differences(live: LiveTable) -> sql.Identifier:
     return sql.Identifier("pg_temp", f"difference_{live.name}"[:63])
 
 
-def _times(live: LiveTable) -> tuple[str, ...]:
-    return tuple(filter(None, (live.table.arrived_column, live.table.changed_column)))
+def _untimed(live: LiveTable) -> sql.Composed:
+    """Rows whose bookkeeping times others emptied, or that are older than the columns, get them now."""
+    return sql.Composed([sql.SQL(" OR t.{} IS NULL").format(sql.Identifier(name)) for name in bookkeeping(live)])
+
+
+def _arrival(live: LiveTable) -> Iterator[sql.Composed]:
+    if live.table.arrived_column:
+        yield sql.SQL("{c} = coalesce(t.{c}, {now})").format(c=sql.Identifier(live.table.arrived_column), now=NOW)
 
 
 def _assignments(live: LiveTable, columns: Collection[str]) -> sql.Composed:
     changed = [name for name in columns if name not in live.table.key]
     sets = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("d", name)) for name in changed]
     if live.table.changed_column:
-        sets.append(sql.SQL("{} = {}").format(sql.Identifier(live.table.changed_column), _NOW))
+        sets.append(sql.SQL("{} = {}").format(sql.Identifier(live.table.changed_column), NOW))
     return sql.SQL(", ").join(sets)
 
 

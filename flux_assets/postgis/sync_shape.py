@@ -15,6 +15,7 @@ from psycopg import sql
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveColumn, Relation
+from flux_assets.postgis.derive import NOW, bookkeeping
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.locking import Patience, in_short_transaction
 
@@ -112,11 +113,20 @@ def _add_columns(
 
     def add() -> None:
         for column in missing:
-            session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column)))
+            session.execute(_add_column(live, column))
 
     in_short_transaction(session, add, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
     patience.log(f"{live.title}: added {', '.join(column.name for column in missing)}")
     return True
+
+
+def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
+    """When rows came or changed before there was a column for it nobody knows: it was by now. No row is written."""
+    add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column))
+    if column.name not in bookkeeping(live):
+        return add
+    default = sql.SQL("{} DEFAULT {}; ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT")
+    return default.format(add, NOW, live.public, sql.Identifier(column.name))
 
 
 def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Callable[[str], None]) -> bool:
