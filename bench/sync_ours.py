@@ -91,6 +91,7 @@ class _Rows:
 class _Mapping:
     table: DynamicTable
     missing: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Fed:
 
     def tokens(self, tables: Sequence[DynamicTable]) -> dict[str, str] | None:
         return {each.name: self.token for each in tables} if self.token else None
+
+    def mappings(self, tables: Sequence[DynamicTable]) -> dict[str, str]:
+        return {each.name: self.mapping(each).digest for each in tables}
 
     def mapping(self, table: DynamicTable) -> _Mapping:
         return _Mapping(table)

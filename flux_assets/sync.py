@@ -219,23 +219,23 @@ class _Sync:
 
     def _sync(self, present: Collection[str]) -> None:
         wanted = [work for work in self._works if work.entry]
-        self._source.choose(lambda tokens: [work.name for work in wanted if self._reason(work, tokens)])
+        self._source.choose(lambda *said: [work.name for work in wanted if self._reason(work, *said)])
         if not self._source.is_done:
             # Whatever is written needs it, and there is nothing else to do.
             sync_gate.load_postgis(self._session)
         found = self._source.found()
         self._instant = found.instant
         for work in wanted:
-            if reason := self._reason(work, found.tokens):
+            if reason := self._reason(work, found.tokens, found.mappings):
                 work.receive(reason, found.tokens.get(work.name), found.taken[work.name])
             else:
-                work.leave(found.tokens[work.name])
+                work.leave(found.tokens[work.name], found.mappings[work.name])
         desk = Desk(session=self._session, options=self._options, log=self._log, present=present, clock=self._clock)
         self._visible = write(desk, self._works, found.instant, self._existing)
 
-    def _reason(self, work: Work, tokens: Mapping[str, str]) -> str | None:
+    def _reason(self, work: Work, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
         """The gate: why a table has to be read, when it has to."""
-        return work.reason(tokens.get(work.name), force=self._options.force)
+        return work.reason(tokens.get(work.name), mappings.get(work.name), force=self._options.force)
 
     def _existing(self, work: Work, keys: Sequence[tuple[object, ...]]) -> int:
         return self._source.existing(work.live.table, keys)

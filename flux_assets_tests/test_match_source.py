@@ -218,6 +218,15 @@ def test_another_configuration_may_explain_a_difference(travelling: Utility) -> 
     assert result.numbers["since_the_last_sync"] == "its declaration or configuration changed"
 
 
+def test_other_columns_of_the_source_may_explain_a_difference(travelling: Utility) -> None:
+    travelling.tell("ALTER TABLE FAULTS RENAME COLUMN HOMES TO HOUSES")
+    result = judged(travelling)
+    assert (verdict(result), counts(result)) == ("WARN", (2, 0, 0))
+    assert result.numbers["since_the_last_sync"] == "the source's columns changed"
+    travelling.synced()
+    assert verdict(judged(travelling)) == "passed"
+
+
 def test_a_doubled_key_in_the_source_is_a_row_too_many(running: Utility) -> None:
     running.tell("INSERT INTO FAULTS SELECT * FROM FAULTS WHERE FAULT_ID = 'F1'")
     result = judged(running)

@@ -18,6 +18,7 @@ from synced import FAULTS, Utility
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.sync_gate import mark_of, sync_lock
 from flux_assets.spec import DynamicTable
+from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.source import Source
 
 LONG_AGO = "2001-02-03 04:05:06"
@@ -34,11 +35,11 @@ class Told(Utility):
     @contextmanager
     def source(self) -> Iterator[Source]:
         with super().source() as source:
-            mapped, begun = source.mapping, source.instant
+            read, begun = source.rows, source.instant
 
-            def mapping(table: DynamicTable) -> object:
-                self.asked.append(table.name)
-                return mapped(table)
+            def rows(mapping: Mapping, instant: datetime) -> object:
+                self.asked.append(mapping.table.name)
+                return read(mapping, instant)
 
             def tokens(tables: Sequence[DynamicTable]) -> dict[str, str]:
                 found = {table.name: self.tokens[table.name] for table in tables}
@@ -52,7 +53,7 @@ class Told(Utility):
                 self.happen()
                 return now
 
-            source.mapping, source.tokens, source.instant = mapping, tokens, instant
+            source.rows, source.tokens, source.instant = rows, tokens, instant
             source._reading.capabilities = replace(source.capabilities, change_token=True)
             yield source
 
@@ -107,6 +108,36 @@ def test_a_token_that_changed_for_nothing_is_noted(told: Told) -> None:
     told.tokens["faults"] = "2"
     assert gates(told)["faults"] == "the source's rows are the same"
     assert gates(told)["faults"] == "nothing changed"
+
+
+def test_a_change_of_the_sources_columns_alone_opens_the_gate(told: Told, sql: Sql) -> None:
+    told.tell("ALTER TABLE FEEDERS ADD COLUMN NOTES VARCHAR DEFAULT 'of no use'")
+    assert gates(told)["feeders"] == "nothing changed"
+    assert told.asked == []
+    told.tell("ALTER TABLE FEEDERS RENAME COLUMN TITLE TO OTHER")
+    assert gates(told) == {"faults": "nothing changed", "feeders": "the source's columns changed"}
+    assert told.asked == ["feeders"]
+    assert sql("SELECT title FROM feeders") == [(None,)]
+    assert gates(told)["feeders"] == "nothing changed"
+    told.tell("ALTER TABLE FAULTS RENAME COLUMN STATE TO STATUS")
+    assert "faults.state is required" in told.failed()["faults"]
+    assert sql("SELECT state FROM faults") == [("OPEN",)]
+
+
+def test_columns_that_change_for_nothing_are_noted(told: Told) -> None:
+    told.tell("UPDATE FAULTS SET HOMES = NULL")
+    told.tokens["faults"] = "2"
+    gates(told)
+    told.tell("ALTER TABLE FAULTS RENAME COLUMN HOMES TO HOUSES")
+    assert gates(told)["faults"] == "the source's rows are the same"
+    assert gates(told)["faults"] == "nothing changed"
+
+
+def test_what_an_older_release_left_is_read_once_for_its_columns(told: Told, sql: Sql) -> None:
+    sql("ALTER TABLE postgres_sync.sync_state DROP COLUMN mapping")
+    sql("COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 3.'")
+    assert set(gates(told).values()) == {"the source's rows are the same"}
+    assert set(gates(told).values()) == {"nothing changed"}
 
 
 def test_a_row_that_leaves_its_window_opens_the_gate_although_no_token_changed(told: Told, sql: Sql) -> None:

@@ -191,13 +191,14 @@ def test_what_is_read_in_any_case_is_described_ahead_once(tell, source):
             opened_source.mapping(FAULTS)
 
 
-def test_a_source_with_change_tokens_is_not_asked_ahead(tell, source):
+def test_mappings_looked_at_ahead_are_told_apart_until_they_are_used(tell, source):
     tell(PLAIN)
-    with open_source(replace(source, stand_in=False), Overrides()) as opened_source:
-        opened_source.look_ahead([FAULTS])
-        tell("ALTER TABLE FAULTS RENAME TO ELSEWHERE")
-        with pytest.raises(SourceError, match=r"FAULTS.* does not exist"):
-            opened_source.mapping(FAULTS)
+    missing = replace(FAULTS, source="MISSING")
+    with opened(source) as opened_source:
+        opened_source.look_ahead([missing, FAULTS])
+        assert opened_source.mappings([missing, FAULTS]) == {"faults": mapping(source).digest}
+        opened_source.mapping(FAULTS)
+        assert opened_source.mappings([FAULTS]) == {}
 
 
 def test_a_table_that_is_refused_does_not_stop_the_others(tell, source):

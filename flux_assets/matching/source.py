@@ -65,9 +65,10 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """The source's rows, and whether they are those of the instant that was asked for."""
+    """The source's rows, by which mapping (a digest), and whether they are those of the instant that was asked for."""
 
     snapshot: Snapshot
+    mapping: str
     as_of: bool
 
 
@@ -145,7 +146,7 @@ def _read(desk: _Desk, live: LiveTable, state: _State) -> _Read:
     """The rows that the rule took at the last sync; those that have left their window since are among them."""
     mapping = desk.source.mapping(live.table)
     snapshot = take(desk.source.rows(mapping, state.checked_at))
-    return _Read(snapshot=snapshot, as_of=desk.source.was_as_of(mapping))
+    return _Read(snapshot=snapshot, mapping=mapping.digest, as_of=desk.source.was_as_of(mapping))
 
 
 def _judged(desk: _Desk, live: LiveTable, state: _State, read: _Read) -> AuditResult | None:
@@ -186,6 +187,7 @@ def _later(state: _State, read: _Read) -> list[str]:
     moved = [name for name, version in work.origins.items() if last.origins.get(name) != version]
     found = ["its declaration or configuration changed"] if last.declaration != work.declared else []
     found += [f"{', '.join(moved)} changed"] if moved else []
+    found += ["the source's columns changed"] if last.mapping not in {None, read.mapping} else []
     return found + (["the source's rows changed"] if not read.as_of and _other_rows(last, read) else [])
 
 

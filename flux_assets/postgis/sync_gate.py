@@ -51,8 +51,8 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = ANY ({names})
 """)
 _STATE = sql.SQL("""
-SELECT layer_name, declaration, token, fingerprint, origins, mark, shape, rows, source_instant, source_changed_at,
-       changed_at
+SELECT layer_name, declaration, token, mapping, fingerprint, origins, mark, shape, rows, source_instant,
+       source_changed_at, changed_at
 FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY ({names})
 """)
 _ORIGINS = sql.SQL("""
@@ -76,6 +76,7 @@ class LastSync:
     layer_name: str
     declaration: str
     token: str | None
+    mapping: str | None
     fingerprint: str
     origins: dict[str, str | None]
     mark: str

@@ -22,6 +22,7 @@ class Seen:
 
     declaration: str
     token: str | None
+    mapping: str | None
     fingerprint: str
     origins: Mapping[str, str | None]
     shape: str
@@ -35,18 +36,19 @@ def remember(live: LiveTable, seen: Seen, *, wrote: bool) -> sql.Composed:
     When readers last saw a change moves only where the sync `wrote` a row.
     """
     return sql.SQL(
-        "INSERT INTO postgres_sync.sync_state AS s (schema_name, layer_name, declaration, token, fingerprint, origins,"
-        " shape, source_instant, source_changed_at, mark, rows, changed_at)"
-        " SELECT {schema}, {name}, {declaration}, {token}, {fingerprint}, {origins}, {shape}, {instant}, {changed},"
-        " mark, split_part(mark, ':', 1)::bigint, clock_timestamp() FROM ({mark}) AS now (mark)"
+        "INSERT INTO postgres_sync.sync_state AS s (schema_name, layer_name, declaration, token, mapping, fingerprint,"
+        " origins, shape, source_instant, source_changed_at, mark, rows, changed_at)"
+        " SELECT {schema}, {name}, {declaration}, {token}, {mapping}, {fingerprint}, {origins}, {shape}, {instant},"
+        " {changed}, mark, split_part(mark, ':', 1)::bigint, clock_timestamp() FROM ({mark}) AS now (mark)"
         " ON CONFLICT (schema_name, layer_name) DO UPDATE SET declaration = excluded.declaration,"
-        " token = excluded.token, fingerprint = excluded.fingerprint, origins = excluded.origins,"
+        " token = excluded.token, mapping = excluded.mapping, fingerprint = excluded.fingerprint,"
+        " origins = excluded.origins,"
         " shape = excluded.shape, source_instant = excluded.source_instant,"
         " source_changed_at = excluded.source_changed_at, mark = excluded.mark, rows = excluded.rows,"
         " changed_at = CASE WHEN {wrote} THEN excluded.changed_at ELSE s.changed_at END RETURNING rows"
     ).format(
         schema=sql.Literal(live.schema), name=sql.Literal(live.name), declaration=sql.Literal(seen.declaration),
-        token=sql.Literal(seen.token), fingerprint=sql.Literal(seen.fingerprint),
+        token=sql.Literal(seen.token), mapping=sql.Literal(seen.mapping), fingerprint=sql.Literal(seen.fingerprint),
         origins=sql.Literal(json.dumps(dict(seen.origins))), shape=sql.Literal(seen.shape),
         instant=sql.Literal(seen.source_instant), changed=sql.Literal(seen.source_changed_at), mark=mark_of(live),
         wrote=sql.Literal(wrote),
@@ -61,8 +63,8 @@ def note_refresh(live: LiveTable) -> sql.Composed:
     ).format(mark=mark_of(live), schema=sql.Literal(live.schema), name=sql.Literal(live.name))
 
 
-def note_token(live: LiveTable, token: str | None) -> sql.Composed:
-    """A statement that notes a newer change token of a source whose rows are still the same."""
+def note_signs(live: LiveTable, token: str | None, mapping: str | None) -> sql.Composed:
+    """A statement that notes a newer change token, or other columns, of a source whose rows are still the same."""
     return sql.SQL(
-        "UPDATE postgres_sync.sync_state SET token = {} WHERE schema_name = {} AND layer_name = {}"
-    ).format(sql.Literal(token), sql.Literal(live.schema), sql.Literal(live.name))  # fmt: skip
+        "UPDATE postgres_sync.sync_state SET token = {}, mapping = {} WHERE schema_name = {} AND layer_name = {}"
+    ).format(sql.Literal(token), sql.Literal(mapping), sql.Literal(live.schema), sql.Literal(live.name))

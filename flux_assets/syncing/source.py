@@ -22,17 +22,19 @@ from flux_assets.syncing.snapshot import Snapshot, take
 from flux_assets.warehouse.source import Source
 
 OpenSource = Callable[[], AbstractContextManager[Source]]
-# Names the tables that have to be read, from the change tokens of all of them.
-Choose = Callable[[Mapping[str, str]], Collection[str]]
+# Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
+Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
 # How soon a request to stop is seen while the source lets us wait.
 _LOOK_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
 class Taken:
-    """A table's rows as read, and which columns its source does not have; or why it could not be read."""
+    """A table's rows as read, by which mapping (a digest), and which columns its source does not have; or why it could
+    not be read."""
 
     snapshot: Snapshot | None = None
+    mapping: str | None = None
     missing: tuple[str, ...] = ()
     error: FluxError | None = None
     clock: Clock = field(default_factory=Clock)
@@ -40,13 +42,15 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The tables that had to be read, as of one instant, and the change tokens of all, asked before it.
+    """The tables that had to be read, as of one instant, and what was asked of all before it: change tokens, and the
+    digests of mappings.
 
     The instant is by the source's clock; by ours, and of before the tokens, where no table had to be read.
     """
 
     instant: datetime
     tokens: Mapping[str, str]
+    mappings: Mapping[str, str]
     taken: Mapping[str, Taken]
 
 
@@ -122,7 +126,8 @@ class SourceSide:
         asked_at = datetime.now(UTC)
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
-        chosen = None if tokens is None else self._choose.result()(tokens)
+        mappings = source.mappings(self._tables)
+        chosen = None if tokens is None else self._choose.result()(tokens, mappings)
         reading = [table for table in self._tables if chosen is None or table.name in chosen]
         # Nobody promises that the source tells its time without a warehouse, so where nothing is read ours does: of
         # before the tokens, which answer for all that had changed by then.
@@ -135,7 +140,7 @@ class SourceSide:
         except BaseException:
             _free(taken)
             raise
-        return Found(instant=instant, tokens=tokens or {}, taken=taken)
+        return Found(instant=instant, tokens=tokens or {}, mappings=mappings, taken=taken)
 
 
 def _taken(source: Source, table: DynamicTable, instant: datetime) -> Taken:
@@ -146,7 +151,8 @@ def _taken(source: Source, table: DynamicTable, instant: datetime) -> Taken:
         with clock.timed("read"):
             mapping = source.mapping(table)
             missing = mapping.missing
-            return Taken(snapshot=take(source.rows(mapping, instant)), missing=missing, clock=clock)
+            snapshot = take(source.rows(mapping, instant))
+            return Taken(snapshot=snapshot, mapping=mapping.digest, missing=missing, clock=clock)
     except FluxError as error:
         if isinstance(error, WarehouseError) and error.curable:
             raise

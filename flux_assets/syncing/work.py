@@ -46,6 +46,7 @@ class Work:
     step: Step = "waiting"
     gate: str = ""
     token: str | None = None
+    mapping: str | None = None
     missing: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     difference: Difference = field(default_factory=lambda: Difference(inserts=0, updates=0, deletes=0))
@@ -91,14 +92,15 @@ class Work:
         """Whether any row of the table was written."""
         return bool(self.difference.rows or self.refreshed)
 
-    def leave(self, token: str) -> None:
+    def leave(self, token: str, mapping: str) -> None:
         """The gate stays closed: all that the last sync left still holds."""
-        self.token, self.gate, self.rows, self.step = token, NOTHING_CHANGED, self.before, "unchanged"
+        self.token, self.mapping = token, mapping
+        self.gate, self.rows, self.step = NOTHING_CHANGED, self.before, "unchanged"
 
     def receive(self, reason: str, token: str | None, taken: Taken) -> None:
         """The gate was open for this reason, and the table was read, or could not be."""
         self.token, self.gate, self.rows = token, reason, self.before
-        self.snapshot, self.missing = taken.snapshot, taken.missing
+        self.snapshot, self.mapping, self.missing = taken.snapshot, taken.mapping, taken.missing
         self.clock = taken.clock
         if taken.error is not None:
             self.fail(taken.error)
@@ -112,7 +114,7 @@ class Work:
         self.step, self.error = "failed", error
         self.difference = Difference(inserts=0, updates=0, deletes=0)
 
-    def reason(self, token: str | None, *, force: bool) -> str | None:
+    def reason(self, token: str | None, mapping: str | None, *, force: bool) -> str | None:
         """Why the table has to be read; None when all that the last sync left still holds."""
         last = self.last
         if last is None or self.standing is None:
@@ -127,6 +129,7 @@ class Work:
             f"{', '.join(moved)} changed": bool(moved),
             "the source has no change token": token is None,
             "the source changed": token != last.token,
+            "the source's columns changed": mapping != last.mapping,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -148,8 +151,9 @@ class Work:
         """What the next sync is to compare with."""
         fingerprint = self.snapshot.fingerprint if self.snapshot else ""
         return Seen(
-            declaration=self.declared, token=self.token, fingerprint=fingerprint, origins=self.origins,
-            shape=self.shape, source_instant=instant, source_changed_at=self.source_changed_at(instant),
+            declaration=self.declared, token=self.token, mapping=self.mapping, fingerprint=fingerprint,
+            origins=self.origins, shape=self.shape, source_instant=instant,
+            source_changed_at=self.source_changed_at(instant),
         )  # fmt: skip
 
     def source_changed_at(self, instant: datetime) -> datetime:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -95,14 +95,26 @@ class Source:
         return {table.name: str(token) for table, token in zip(tables, row, strict=True)}
 
     def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
-        """Prepare reading what will be read in any case, for want of change tokens, while nobody waits for it.
+        """Look at the columns while nobody waits for it, and prepare reading what will be read for want of tokens.
 
-        What goes wrong is left to `mapping`, which then asks again.
+        No warehouse wakes up. What goes wrong is left to `mapping`, which then asks again.
         """
-        for table in () if self.capabilities.change_token else tables:
-            with suppress(FluxError):
+        for table in tables:
+            try:
                 self._ahead[table.name] = self.mapping(table)
-                query.prepare_rows(self._ahead[table.name])
+            except FluxError as refusal:
+                if curable(refusal):
+                    return
+            else:
+                if not self.capabilities.change_token:
+                    query.prepare_rows(self._ahead[table.name])
+
+    def mappings(self, tables: Sequence[DynamicTable]) -> dict[str, str]:
+        """Digests of the mappings, by table, as looked at ahead: a change of columns alone moves no token.
+
+        A table is not among them when it could not be looked at, or its mapping has been used already.
+        """
+        return {table.name: self._ahead[table.name].digest for table in tables if table.name in self._ahead}
 
     def mapping(self, table: DynamicTable) -> Mapping:
         """How the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
