@@ -248,6 +248,14 @@ def test_a_table_that_was_never_synced_says_so(utility: Utility) -> None:
     assert verdict(found["feeders"]) == "WARN"
 
 
+def test_a_table_that_is_gone_or_not_as_declared_says_so(running: Utility, sql: Sql) -> None:
+    sql("DROP TABLE faults")
+    sql("ALTER TABLE feeders DROP COLUMN title")
+    found = outcomes(running)
+    assert "public.faults was synced and is gone" in str(found["faults"])
+    assert "public.feeders lacks title" in str(found["feeders"])
+
+
 def test_a_table_synced_meanwhile_is_compared_with_what_that_sync_read(
     running: Utility, monkeypatch: pytest.MonkeyPatch
 ) -> None:

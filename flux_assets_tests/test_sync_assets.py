@@ -265,6 +265,19 @@ def test_checks_alone_of_a_table_never_synced_say_so(defs, instance, running):
     assert "has not been synced yet" in run_assets(defs, instance, checks=[("faults", "unique")]).failure(STEP)
 
 
+def test_a_dropped_table_hides_only_checks_of_its_own_rows(defs, instance, running, sql):
+    run_assets(defs, instance, "faults", "feeders")
+    sql("DROP TABLE faults")
+    tables = (FAULTS, FEEDERS)
+    run = run_assets(defs, instance, checks=[(each.name, audit.name) for each in tables for audit in sync_audits(each)])
+    assert not run.succeeded
+    assert "public.faults was synced and is gone" in run.failure(STEP)
+    assert {name for asset, name in run.checks() if asset == "faults"} == {"columns", *ALWAYS_JUDGED}
+    assert {name for asset, name in run.checks() if asset == "feeders"} == {
+        audit.name for audit in sync_audits(FEEDERS)
+    }
+
+
 def test_wrong_settings_fail_the_step_and_name_themselves(defs, instance, running, monkeypatch):
     monkeypatch.delenv("SNOWFLAKE_PASSWORD")
     load_settings.cache_clear()

@@ -9,6 +9,7 @@ from flux_assets.errors import SyncError
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop
 from flux_assets.spec import DynamicTable
+from flux_assets.syncing import live_audit
 from flux_assets.syncing.live_audit import Look, Question, look_at
 
 GOOD = "-95.1, 29.1"
@@ -118,12 +119,55 @@ def test_the_version_changes_with_the_rows_alone(running):
     assert look(running, FAULTS).version != first
 
 
-def test_a_table_that_is_not_there_is_an_error(utility):
-    with pytest.raises(SyncError, match="has not been synced yet"):
-        look(utility, FAULTS, "unique")
+VIEW = "ALTER TABLE faults RENAME TO elsewhere; CREATE VIEW faults AS SELECT * FROM elsewhere"
 
 
-def test_a_server_that_fails_is_an_error_of_ours(running, sql, monkeypatch):
-    sql("ALTER TABLE faults RENAME COLUMN geom TO shape")
-    with pytest.raises(SyncError, match=r"column t\.geom does not exist"):
+@pytest.mark.parametrize(
+    ("happens", "said", "remedy", "judged"),
+    [
+        ("DROP TABLE faults", "was synced and is gone", "Sync it: it is made and filled again.", set()),
+        (VIEW, "is no plain table", "Rename it", set()),
+        (
+            "ALTER TABLE faults RENAME COLUMN geom TO shape",
+            "lacks geom",
+            "Sync it: what is missing is added",
+            {"unique"},
+        ),
+        ("ALTER TABLE faults ALTER lat TYPE text", "column lat is text", "Change the columns", {"unique"}),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told_and_hides_nothing_else(running, sql, happens, said, remedy, judged):
+    for statement in happens.split(";"):
+        sql(statement)
+    names = {"lag", "columns", "unique", "within"}
+    questions = [Question(table=table, names=names) for table in (FAULTS, FEEDERS)]
+    looks = look_at(questions, running.target, running.source, Stop())
+    assert said in looks["faults"].error.problem
+    assert looks["faults"].error.remedy.startswith(remedy)
+    assert {audit.name for audit in looks["faults"].audits} == {"columns", "lag", *judged}
+    assert looks["feeders"].error is None
+    assert {audit.name for audit in looks["feeders"].audits} == {"columns", "lag", "unique"}
+
+
+def test_a_table_that_is_not_there_yet_says_so(utility):
+    found = look(utility, FAULTS, "unique", "lag")
+    assert (found.error.problem, found.error.remedy) == ("public.faults has not been synced yet.", "Sync it first.")
+    assert [audit.passed for audit in found.audits] == [False]
+
+
+def test_a_table_that_is_locked_hides_no_other(running, target, monkeypatch):
+    monkeypatch.setattr(live_audit, "_LIMITS", "SET lock_timeout = '50ms'")
+    questions = [Question(table=table, names={"lag", "unique"}) for table in (FAULTS, FEEDERS)]
+    with target.session("other") as other:
+        other.execute("BEGIN; LOCK faults")
+        looks = look_at(questions, running.target, running.source, Stop())
+    assert "another session holds a lock" in str(looks["faults"].error)
+    assert {name: [audit.name for audit in look.audits] for name, look in looks.items()} == {
+        "faults": ["lag"], "feeders": ["lag", "unique"],
+    }  # fmt: skip
+
+
+def test_a_server_that_fails_is_an_error_of_ours(running, sql):
+    sql("ALTER TABLE postgres_sync.sync_state RENAME TO elsewhere")
+    with pytest.raises(SyncError, match=r"sync_state"):
         look(running, FAULTS, "within")

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import matching, merge, sync_gate
+from flux_assets.postgis import matching, merge, sync_gate, sync_shape
 from flux_assets.postgis.audit import AuditResult, Numbers
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.derive import in_place, incoming, wanted_rows
@@ -102,7 +102,7 @@ def _outcome(desk: _Desk, live: LiveTable) -> AuditResult | FluxError:
         told = error if isinstance(error, FluxError) else ours(live.title, error, desk.stop, SyncError)
         if desk.stop.asked or desk.session.closed or desk.session.broken:
             raise told from error
-        return told
+        return told if isinstance(error, FluxError) else sync_shape.explanation(desk.session, live, error) or told
 
 
 def _compared(desk: _Desk, live: LiveTable) -> AuditResult:
@@ -125,7 +125,7 @@ def _state(desk: _Desk, live: LiveTable) -> _State:
     before = sync_gate.before(desk.session, desk.schema, desk.family.tables)
     last = before.last.get(live.name)
     if last is None or live.name not in before.shapes:
-        raise SyncError(f"{live.title} has not been synced yet.", "Sync it first.")
+        raise sync_shape.absent(live, synced=last is not None)
     relatives = {table.name for table in desk.family.tables}
     origins = {
         name: before.versions.get(name, "of others") if name in before.shapes else None

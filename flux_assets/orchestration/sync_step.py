@@ -63,13 +63,13 @@ class SyncStep:
 
     def run(self) -> Events:
         """What there is to record; raises FluxError at the end when a table failed."""
-        failed = (yield from self._synced(self._wanted)) if self._wanted else []
+        failed = (yield from self._synced(self._wanted)) if self._wanted else {}
         if alone := sorted(self._checked - self._wanted):
-            yield from self._audited([self._tables[name] for name in alone])
+            failed |= yield from self._audited([self._tables[name] for name in alone])
         if failed:
             raise joined(failed)
 
-    def _synced(self, wanted: set[str]) -> Generator[Event, None, list[TableSync]]:
+    def _synced(self, wanted: set[str]) -> Generator[Event, None, dict[str, FluxError]]:
         from flux_assets.sync import sync_tables
 
         options = SyncOptions(
@@ -79,13 +79,13 @@ class SyncStep:
         result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
         if result.busy:
             self._context.log.info(f"{result.busy} Nothing to do here: that sync brings the tables up to date.")
-            return []
+            return {}
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
         looks = self._look_at(done)
         for each in done:
             yield from self._recorded(each, looks.get(each.table))
-        return [each for each in done if each.error is not None]
+        return {each.table: each.error for each in done if each.error is not None}
 
     def _in_order(self, results: Sequence[TableSync]) -> list[TableSync]:
         """Tables that others are computed from come first: Dagster insists."""
@@ -121,10 +121,14 @@ class SyncStep:
         from flux_assets.syncing.live_audit import look_at
 
         try:
-            return look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
+            looks = look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
         except FluxError as error:
             self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
             return {}
+        for look in looks.values():
+            if look.error is not None:
+                self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
+        return looks
 
     def _question(self, done: TableSync) -> Question:
         """All audits of a table that changed, of others those that are due, and always how old its rows are.
@@ -149,8 +153,8 @@ class SyncStep:
             allowed=table.vanished.allowed(before, emptied=is_read and done.rows_read == 0),
         )  # fmt: skip
 
-    def _audited(self, tables: Sequence[DynamicTable]) -> Events:
-        """The selected checks alone, on what readers see."""
+    def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
+        """The selected checks alone, on what readers see; why some of a table's could not be judged."""
         from flux_assets.syncing.live_audit import Question, look_at
 
         questions = [Question(table=table, names=self._reports.selected_of(table)) for table in tables]
@@ -158,13 +162,14 @@ class SyncStep:
         for table in tables:
             tell(table.name, looks[table.name].audits, self._context.log)
             yield from self._reports.results(table, looks[table.name].audits)
+        return {name: look.error for name, look in looks.items() if look.error is not None}
 
 
-def joined(failed: Sequence[TableSync]) -> FluxError:
+def joined(failed: Mapping[str, FluxError]) -> FluxError:
     """One error for all tables that failed; a cause that several share is told once."""
     tables: dict[str, list[str]] = {}
-    for each in failed:
-        tables.setdefault(str(each.error), []).append(each.table)
+    for name, error in failed.items():
+        tables.setdefault(str(error), []).append(name)
     if len(tables) == 1:
-        return next(each.error for each in failed if each.error)
+        return next(iter(failed.values()))
     return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import sqlalchemy as sa
-from psycopg import sql
+from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.postgis import catalog, ddl
@@ -52,8 +52,47 @@ def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
     return None
 
 
+def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> SyncError | None:
+    """Why there is nothing to read under the table's name; `synced` says whether a sync has ever left it there."""
+    relation = catalog.find(session, live.schema, live.name)
+    if relation is None:
+        return absent(live, synced=synced)
+    try:
+        _refuse_other_kinds(live, relation)
+    except SyncError as error:
+        return error
+    return None
+
+
+def absent(live: LiveTable, *, synced: bool) -> SyncError:
+    """What to say of a table that is not there."""
+    if synced:
+        return SyncError(
+            f"{live.title} was synced and is gone: somebody dropped or renamed it.",
+            "Sync it: it is made and filled again.",
+        )
+    return SyncError(f"{live.title} has not been synced yet.", "Sync it first.")
+
+
+def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.Error) -> FluxError | None:
+    """What of the table is not as declared, where that may be why a statement about it was refused."""
+    if not isinstance(refused, psycopg.ProgrammingError) or isinstance(refused, errors.InsufficientPrivilege):
+        return None
+    if (error := fault(session, live)) or not (names := lacking(session, live)):
+        return error
+    return SyncError(f"{live.title} lacks {', '.join(names)}.", "Sync it: what is missing is added and filled.")
+
+
+def lacking(session: psycopg.Connection, live: LiveTable) -> list[str]:
+    """Declared columns that the table as it stands does not have."""
+    relation = catalog.find(session, live.schema, live.name)
+    there = {column.name for column in catalog.columns(session, relation.oid)} if relation else set()
+    return [column.name for column in live.table.columns if relation and column.name not in there]
+
+
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
-    _refuse_other_kinds(session, live, relation)
+    _refuse_other_kinds(live, relation)
+    _refuse_other_keys(session, live, relation)
     columns = {column.name: column for column in catalog.columns(session, relation.oid)}
     _refuse_other_columns(live, columns)
     return columns
@@ -70,12 +109,15 @@ def _create(live: LiveTable) -> Iterator[sql.Composed]:
     yield from ddl.comments(live)
 
 
-def _refuse_other_kinds(session: psycopg.Connection, live: LiveTable, relation: Relation) -> None:
+def _refuse_other_kinds(live: LiveTable, relation: Relation) -> None:
     if relation.kind != "r":
         raise SyncError(
             f"{live.title} is no plain table (pg_class.relkind is {relation.kind}), which a sync cannot write to.",
             f"Rename it (ALTER … {live.title} RENAME TO {live.name}_before_flux) and sync again.",
         )
+
+
+def _refuse_other_keys(session: psycopg.Connection, live: LiveTable, relation: Relation) -> None:
     if (key := catalog.primary_key(session, relation.oid)) != live.table.key:
         has = f"the primary key ({', '.join(key)})" if key else "no primary key"
         raise SyncError(

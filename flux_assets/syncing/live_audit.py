@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import catalog, stage
+from flux_assets.postgis import stage, sync_shape
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.faults import ours
@@ -28,6 +28,8 @@ OpenSource = Callable[[], AbstractContextManager[Source]]
 # Whoever locks a table for long must not keep the next sync from beginning.
 _LIMITS = "SET lock_timeout = '10s'; SET statement_timeout = '60s'"
 _OF_THE_SOURCE = frozenset({"columns", "lag"})
+# Judged by the ledger or the source, whatever stands under the table's name.
+_BESIDE_THE_ROWS = ALWAYS_JUDGED | {"columns"}
 _LAST = "SELECT layer_name, rows, mark FROM postgres_sync.sync_state WHERE schema_name = %s AND layer_name = ANY (%s)"
 
 
@@ -53,10 +55,14 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What was found of a table. `version` is the same as long as nobody writes it; None before the first sync."""
+    """What was found of a table. `version` is the same as long as nobody writes it; None before the first sync.
+
+    `error` is why some of the audits asked for are not among `audits`.
+    """
 
     version: str | None
     audits: tuple[AuditResult, ...] = ()
+    error: FluxError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +82,19 @@ class _Last:
     clocks: Clocks | None = None
 
 
-def look_at(questions: Sequence[Question], target: Target, open_source: OpenSource, stop: Stop) -> dict[str, Look]:
-    """Look at each table in one session, and run the audits asked for. Raises SyncError for a table that is not there.
+@dataclass(frozen=True, kw_only=True)
+class _Desk:
+    session: psycopg.Connection
+    schema: str
+    stop: Stop
+    answers: _Answers
 
-    A version is the row count and a hash over where each row lies and which transaction wrote it.
+
+def look_at(questions: Sequence[Question], target: Target, open_source: OpenSource, stop: Stop) -> dict[str, Look]:
+    """Look at each table in one session, and run the audits asked for; what is wrong with one hides no other.
+
+    A version is the row count and a hash over where each row lies and which transaction wrote it. Raises TargetError
+    or SyncError when none can be looked at.
     """
     answers = _asked(questions, open_source)
     names = [question.table.name for question in questions]
@@ -88,10 +103,8 @@ def look_at(questions: Sequence[Question], target: Target, open_source: OpenSour
             session.execute(_LIMITS)
             prepare(session, target.schema)
             last = _last(session, target.schema, names)
-            return {
-                question.table.name: _look(session, target.schema, question, last[question.table.name], answers)
-                for question in questions
-            }
+            desk = _Desk(session=session, schema=target.schema, stop=stop, answers=answers)
+            return {question.table.name: _look(desk, question, last[question.table.name]) for question in questions}
     except psycopg.Error as error:
         raise ours(", ".join(names), error, stop, SyncError) from error
 
@@ -126,21 +139,43 @@ def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dic
     }
 
 
-def _look(session: psycopg.Connection, schema: str, question: Question, last: _Last, answers: _Answers) -> Look:
-    table = question.table
-    if not question.names:
-        return Look(version=last.mark)
-    live = LiveTable(schema, table)
-    only_clocks = ALWAYS_JUDGED.issuperset(question.names)
-    if not only_clocks and catalog.find(session, schema, live.name) is None:
-        raise SyncError(f"{live.title} has not been synced yet.", "Sync it first.")
-    missing = answers.missing.get(table.name, question.missing or ())
+def _look(desk: _Desk, question: Question, last: _Last) -> Look:
+    live = LiveTable(desk.schema, question.table)
+    wanted = [audit for audit in sync_audits(question.table) if audit.name in question.names]
+    beside = [audit for audit in wanted if audit.name in _BESIDE_THE_ROWS]
+    rows, error = last.rows or 0, None
+    if wanted != beside:
+        found = _counted(desk, live, synced=last.mark is not None)
+        rows, error = (rows, found) if isinstance(found, FluxError) else (found, None)
+    missing = desk.answers.missing.get(live.name, question.missing or ())
     case = SyncCase(
-        connection=session, layer=live, table=table, relation=live.public,
-        rows=last.rows or 0 if only_clocks else stage.count(session, live.public), promised_rows=last.rows,
-        vanished=question.vanished, allowed=question.allowed, missing=() if isinstance(missing, FluxError) else missing,
-        token=answers.tokens.get(table.name), clocks=last.clocks,
+        connection=desk.session, layer=live, table=question.table, relation=live.public, rows=rows,
+        promised_rows=last.rows, vanished=question.vanished, allowed=question.allowed,
+        missing=() if isinstance(missing, FluxError) else missing, token=desk.answers.tokens.get(live.name),
+        clocks=last.clocks,
     )  # fmt: skip
-    wanted = [audit for audit in sync_audits(table) if audit.name in question.names]
-    unreadable = {"columns": refusal(table, "columns", missing.problem)} if isinstance(missing, FluxError) else {}
-    return Look(version=last.mark, audits=tuple(unreadable.get(audit.name) or audit.run(case) for audit in wanted))
+    judged: list[AuditResult] = []
+    for audit in beside if error else wanted:
+        if audit.name == "columns" and isinstance(missing, FluxError):
+            judged.append(refusal(question.table, "columns", missing.problem))
+            continue
+        try:
+            judged.append(audit.run(case))
+        except psycopg.Error as refused:
+            error = error or _told(desk, live, refused)
+    return Look(version=last.mark, audits=tuple(judged), error=error)
+
+
+def _counted(desk: _Desk, live: LiveTable, *, synced: bool) -> int | FluxError:
+    """The table's rows, or why there is nothing to count."""
+    try:
+        return sync_shape.obstacle(desk.session, live, synced=synced) or stage.count(desk.session, live.public)
+    except psycopg.Error as refused:
+        return _told(desk, live, refused)
+
+
+def _told(desk: _Desk, live: LiveTable, refused: psycopg.Error) -> FluxError:
+    """Why a statement about one table was refused; raises what concerns all of them."""
+    if desk.stop.asked or desk.session.closed or desk.session.broken:
+        raise refused
+    return sync_shape.explanation(desk.session, live, refused) or ours(live.title, refused, desk.stop, SyncError)
