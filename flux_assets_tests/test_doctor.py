@@ -226,8 +226,10 @@ def test_every_right_that_a_load_lacks_is_named_and_given_by_its_remedy(
     doctor, loader, cluster, database, stranger, admin_sql
 ):
     url = as_user(cluster, database, stranger)
+    admin_sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
     found = doctor(FLUX_POSTGRES_URL=url)
-    assert len(failed(found)) == 2
+    assert len(failed(found)) == 3
+    assert saying(failed(found), f'user "{stranger}" may not make temporary tables')
     unseen = saying(found, "cannot name who it waits for")
     for finding in [*failed(found), unseen]:
         admin_sql(remedy(finding))
@@ -478,3 +480,22 @@ def test_a_synced_table_that_cannot_be_written_is_named_with_its_remedy(doctor, 
     (wrong,) = failed(doctor())
     assert wrong.group == "Synced tables"
     assert "public.work_orders has no primary key" in wrong.said
+
+
+def test_a_synced_table_that_is_gone_or_lacks_a_column_is_mended_by_the_next_sync(doctor, utility, sql):
+    def examined() -> list[Finding]:
+        return [finding for finding in examine(utility.tables) if finding.group == "Synced tables"]
+
+    doctor()
+    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "made by the next sync: faults, feeders")]
+    utility.synced()
+    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "there: faults, feeders")]
+    sql("DROP TABLE faults")
+    sql("ALTER TABLE feeders DROP COLUMN title")
+    gone, lacking, way = examined()
+    assert (gone.outcome, lacking.outcome, way.outcome) == ("warning", "warning", "ok")
+    assert "public.faults was synced and is gone" in gone.said
+    assert "public.feeders lacks title" in lacking.said
+    assert way.remedy == "there: feeders; made by the next sync: faults"
+    utility.synced()
+    assert [each.outcome for each in examined()] == ["ok"]

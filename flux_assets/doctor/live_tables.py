@@ -1,11 +1,12 @@
-"""The dynamic tables in the target database: whether a sync can write them as they stand.
+"""The dynamic tables in the target database: whether they are there as declared, and a sync can write them.
 
-Here: what keeps one from being synced. Not here: where its rows come from (snowflake.py).
+Here: what keeps one from being synced, and what the next sync makes or mends. Not here: where its rows come from
+(snowflake.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import psycopg
 
@@ -21,20 +22,46 @@ _NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
     """What concerns single tables, then the lock that all syncs share."""
-    found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table))]
-    yield from found or [_GROUP.ok(f"nothing stands in the way of syncing any of the {len(tables)} tables")]
+    synced = _synced(session, schema)
+    found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
+    yield from found
+    if not any(finding.outcome == "failed" for finding in found):
+        yield _GROUP.ok(
+            f"nothing stands in the way of syncing any of the {len(tables)} tables", _standing(session, schema, tables)
+        )
     who = holder(session, sync_gate.sync_lock(schema))
     if who != "another process":
         yield _GROUP.note(f"a sync is running: {who}")
 
 
-def _of_table(session: psycopg.Connection, live: LiveTable) -> Iterator[Finding]:
+def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
+    """The tables that a sync has ever left here."""
+    if catalog.find(session, "postgres_sync", "sync_state") is None:
+        return frozenset()
+    names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
+    return frozenset(name for (name,) in names)
+
+
+def _standing(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> str:
+    there = [table.name for table in tables if catalog.find(session, schema, table.name)]
+    new = [table.name for table in tables if table.name not in there]
+    said = [f"there: {', '.join(there)}"] if there else []
+    return "; ".join([*said, f"made by the next sync: {', '.join(new)}"] if new else said)
+
+
+def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
+        if live.name in synced:
+            gone = sync_shape.absent(live, synced=True)
+            yield _GROUP.warning(gone.problem, gone.remedy)
         return
     if error := sync_shape.fault(session, live):
         yield _GROUP.error(error)
         return
+    if names := sync_shape.lacking(session, live):
+        lack = sync_shape.incomplete(live, names)
+        yield _GROUP.warning(lack.problem, lack.remedy)
     lacking = [right for right in _NEEDED if not _may(session, relation.oid, right)]
     if lacking:
         yield _GROUP.failed(

@@ -1,6 +1,7 @@
 """What the target's user may do, and who may do too much.
 
-Here: every right that a load needs, tested, with the GRANT that gives it. Not here: the tables' own shape (layers.py).
+Here: every right that a load or sync needs, tested, with the GRANT that gives it. Not here: the tables' own shape
+(layers.py, live_tables.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from flux_assets.spec import StaticTable
 
 _GROUP = Group("Rights")
 _ALLOWED = """
-SELECT has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
+SELECT has_database_privilege(current_database(), 'CREATE'),
+       has_database_privilege(current_database(), 'TEMPORARY'), has_schema_privilege(%s, 'CREATE'),
        has_schema_privilege(%s, 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE')
 """
 _NOT_OURS = """
@@ -58,7 +60,8 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
 
 def _allowed(session: psycopg.Connection, schema: str, *, prepared: bool) -> Iterator[Finding]:
     user = f'"{session.info.user}"'
-    on_database, create, usage, sees_others = session.execute(_ALLOWED, [schema, schema]).fetchone() or [False] * 4
+    row = session.execute(_ALLOWED, [schema, schema]).fetchone() or [False] * 5
+    on_database, temporary, create, usage, sees_others = row
     if prepared:
         yield _GROUP.ok("the schemas postgres_sync and flux_versions are there")
     elif on_database:
@@ -67,6 +70,13 @@ def _allowed(session: psycopg.Connection, schema: str, *, prepared: bool) -> Ite
         yield _GROUP.failed(
             f"user {user} may not make the schemas postgres_sync and flux_versions",
             f'Run GRANT CREATE ON DATABASE "{session.info.dbname}" TO {user} as the database\'s owner.',
+        )
+    if temporary:
+        yield _GROUP.ok("temporary tables can be made, which syncs and comparisons read into")
+    else:
+        yield _GROUP.failed(
+            f"user {user} may not make temporary tables, which syncs and comparisons read into",
+            f'Run GRANT TEMPORARY ON DATABASE "{session.info.dbname}" TO {user} as the database\'s owner.',
         )
     if create and usage:
         yield _GROUP.ok(f"tables can be made in schema {schema}")

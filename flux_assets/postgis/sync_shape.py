@@ -6,7 +6,7 @@ here: rows (merge.py), and static layers, whose public tables are partitioned (s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import psycopg
 import sqlalchemy as sa
@@ -80,6 +80,11 @@ def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.E
         return None
     if (error := fault(session, live)) or not (names := lacking(session, live)):
         return error
+    return incomplete(live, names)
+
+
+def incomplete(live: LiveTable, names: Sequence[str]) -> SyncError:
+    """What to say of a table that lacks declared columns."""
     return SyncError(f"{live.title} lacks {', '.join(names)}.", "Sync it: what is missing is added and filled.")
 
 

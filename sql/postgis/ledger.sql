@@ -305,7 +305,11 @@ SELECT schema_name, layer_name, kind, state,
            WHEN 'broken' THEN CASE
                WHEN damage IS NULL
                    THEN 'its last load succeeded, and the register has no current version; load it again'
-               ELSE format('%s; `flux-assets doctor` says what to do', damage) END
+               ELSE format('%s; %s', damage, CASE
+                   WHEN kind = 'dynamic' AND coalesce(relation_kind, 'r') = 'r' THEN 'the next sync mends it'
+                   WHEN kind = 'static' AND (relation IS NULL OR relation_kind = 'p' AND partitions IS NULL
+                       AND coalesce(attached_schema, 'flux_versions') = 'flux_versions') THEN 'load it again'
+                   ELSE '`flux-assets doctor` says what to do' END) END
            WHEN 'failed' THEN format('%s: %s (%s)', postgres_sync.in_words(ended_seconds),
                split_part(coalesce(nullif(ltrim(error_message, E' \r\n\t'), ''), 'no reason given'), E'\n', 1), serving)
            WHEN 'interrupted' THEN format('the run begun %s died without finishing; %s; run it again',
