@@ -183,7 +183,7 @@ class _Sync:
             self._works = [
                 Work(
                     live=live, shape=_shape(live, before), last=before.last.get(live.name),
-                    origins=_origins(live, before, [live.name for live in self._lives]),
+                    origins=before.origins(live.table, [live.name for live in self._lives]),
                     standing=standing.get(live.name), entry=None if live.name in unfit else entries.get(live.name),
                     is_fit=live.name not in unfit, configuration=self._configuration,
                 )
@@ -285,12 +285,6 @@ def _is_fit(live: LiveTable, before: Before) -> bool:
 
 def _shape(live: LiveTable, before: Before) -> str:
     return f"{before.shapes.get(live.name, '')} {live.table.digest}"
-
-
-def _origins(live: LiveTable, before: Before, family: Collection[str]) -> dict[str, str | None]:
-    """Versions of the static tables that columns are derived from: None where a table is not there."""
-    static = [name for name in live.table.origins if name not in family]
-    return {name: before.versions.get(name, "of others") if name in before.shapes else None for name in static}
 
 
 def _record(session: psycopg.Connection, failed: Mapping[int, FluxError]) -> None:

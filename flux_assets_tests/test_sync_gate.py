@@ -174,6 +174,22 @@ def test_whatever_is_not_as_it_was_left_opens_the_gate(told: Told, sql: Sql, hap
     assert sql("SELECT fault_id, homes FROM faults") == [("F1", 1)]
 
 
+def test_another_table_in_place_of_one_that_columns_are_derived_from_opens_the_gate(told: Told, sql: Sql) -> None:
+    sql("CREATE TABLE assets (feeder text, load float8)")
+    sql("INSERT INTO assets VALUES ('A', 10)")
+    sql(
+        "INSERT INTO postgres_sync.layer_versions (schema_name, layer_name, lease, version, sha256, release_tag,"
+        " relation, state, current) VALUES ('public', 'assets', 1, 'v', '', '', '', 'published', true)"
+    )
+    assert gates(told)["feeders"] == "assets changed"
+    assert gates(told)["feeders"] == "nothing changed"
+    sql("ALTER TABLE assets RENAME TO before")
+    sql("CREATE VIEW assets AS SELECT feeder, load + 1 AS load FROM before")
+    assert gates(told) == {"faults": "nothing changed", "feeders": "assets changed"}
+    assert sql("SELECT load FROM feeders") == [(11,)]
+    assert gates(told)["feeders"] == "nothing changed"
+
+
 def test_a_column_that_was_dropped_is_filled_again_also_without_tokens(utility: Utility, sql: Sql) -> None:
     utility.tell(
         "INSERT INTO FEEDERS SELECT 'A', 'x', 1; INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 5, 1, 1"

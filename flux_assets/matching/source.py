@@ -126,12 +126,7 @@ def _state(desk: _Desk, live: LiveTable) -> _State:
     last = before.last.get(live.name)
     if last is None or live.name not in before.shapes:
         raise sync_shape.absent(live, synced=last is not None)
-    relatives = {table.name for table in desk.family.tables}
-    origins = {
-        name: before.versions.get(name, "of others") if name in before.shapes else None
-        for name in live.table.origins
-        if name not in relatives
-    }
+    origins = before.origins(live.table, [table.name for table in desk.family.tables])
     (mark,) = desk.session.execute(sync_gate.mark_of(live)).fetchone() or ("",)
     work = Work(
         live=live, shape="", origins=origins, last=last, standing=Standing(mark=mark, expired=False), entry=None,

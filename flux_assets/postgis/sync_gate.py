@@ -6,7 +6,7 @@ writing anything but the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -103,6 +103,17 @@ class Before:
     shapes: dict[str, str]
     versions: dict[str, str]
     known: Known
+
+    def origins(self, table: DynamicTable, family: Collection[str]) -> dict[str, str | None]:
+        """Versions and shapes of tables outside the family that columns are derived from; None where one is missing.
+
+        A version stays in the register when a view, or another table, takes the place of its layer.
+        """
+        static = [name for name in table.origins if name not in family]
+        return {
+            name: f"{self.versions.get(name, 'of others')} {self.shapes[name]}" if name in self.shapes else None
+            for name in static
+        }
 
 
 def open_gate(session: psycopg.Connection, schema: str) -> Opening:

@@ -100,7 +100,7 @@ COMMENT ON COLUMN postgres_sync.sync_state.declaration IS 'SHA-256 over the decl
 COMMENT ON COLUMN postgres_sync.sync_state.token IS 'The source''s change token, read before its rows; none where it has none.';
 COMMENT ON COLUMN postgres_sync.sync_state.mapping IS 'SHA-256 over how the columns found in the source feed the table; none where no sync has noted it yet.';
 COMMENT ON COLUMN postgres_sync.sync_state.fingerprint IS 'XXH3 (128 bits) over the rows read, in the order of their keys.';
-COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions of the tables that columns were derived from.';
+COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions and shapes of the tables that columns were derived from.';
 COMMENT ON COLUMN postgres_sync.sync_state.mark IS 'Row count and an order-free hash over where each row lies and which transaction wrote it: any write by others changes it.';
 COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s columns, key and indexes as last found fit.';
 COMMENT ON COLUMN postgres_sync.sync_state.changed_at IS 'When a sync last wrote a row of the table.';
