@@ -21,13 +21,14 @@ from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.locking import Patience, holder
+from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import Before, Standing
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide
+from flux_assets.syncing.turned_away import busy, turned_away
 from flux_assets.syncing.work import Work
 from flux_assets.syncing.write import Desk, write
 
@@ -60,7 +61,7 @@ def sync_tables(
     with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
         with clock.timed("gate"):
             if not _admitted(session, target.schema):
-                return SyncResult(busy=_busy(session, target.schema))
+                return SyncResult(busy=turned_away(session, target.schema, wanted, options))
             source.admit()
         sync = _Sync(
             wanted=wanted, family=family, source=source, target=target, session=session, options=options, log=log,
@@ -79,7 +80,7 @@ def set_up_tables(
     lives = [LiveTable(target.schema, table) for table in family.tables]
     with _session(target, options) as session:
         if not _admitted(session, target.schema):
-            raise SyncError(_busy(session, target.schema), "Wait for it to end and try again.")
+            raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
         run(session, keeping(target.schema, target.declared, family.tables))
         return {live.name: _set_up(session, live, options, log) for live in lives}
 
@@ -116,10 +117,6 @@ def _admitted(session: psycopg.Connection, schema: str) -> bool:
         return opening.locked
     prepare(session, schema)
     return True
-
-
-def _busy(session: psycopg.Connection, schema: str) -> str:
-    return f"Another sync into schema {schema} is running: {holder(session, sync_gate.sync_lock(schema))}."
 
 
 def _set_up(

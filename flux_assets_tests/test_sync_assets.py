@@ -248,6 +248,24 @@ def test_the_loser_of_the_lock_ends_well_and_records_nothing(defs, instance, run
     assert any("another sync" in line for line in run.lines())
 
 
+def test_what_the_loser_of_the_lock_was_asked_for_once_is_told_and_asked_for_again(
+    defs, instance, running, sql, target
+):
+    running.tell("".join(fault(number) for number in range(10, 40)))
+    tick(defs, instance)
+    running.tell("DELETE FROM FAULTS WHERE FAULT_ID <> 'F1'")
+    once = asked(accept_vanished=True, force=True)
+    with psycopg.connect(target.conninfo, autocommit=True, application_name="another sync") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock(target.schema)])
+        run = run_assets(defs, instance, "faults", "feeders", run_config=once)
+    (said,) = [line for line in run.lines() if "another sync" in line]
+    assert "force: true and accept_vanished: true will not be kept: ask again when that sync has ended." in said
+    assert not tick(defs, instance).succeeded, "nobody has accepted it yet"
+    assert sql("SELECT count(*) FROM faults") == [(32,)]
+    assert run_assets(defs, instance, "faults", "feeders", run_config=once).succeeded
+    assert sql("SELECT count(*) FROM faults") == [(1,)]
+
+
 def test_checks_alone_judge_the_live_table_without_a_sync(defs, instance, running, sql):
     run_assets(defs, instance, "faults", "feeders")
     running.tell(fault(3))

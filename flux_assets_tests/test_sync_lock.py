@@ -43,6 +43,26 @@ def test_the_lock_is_held_through_the_whole_sync(running: Utility, monkeypatch: 
     assert running.sync().busy is None
 
 
+def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
+    running: Utility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str | None] = []
+    stage = merge.stage
+
+    def meanwhile(*given: Any) -> None:
+        said.extend(running.sync(*wanted).busy for wanted in (["faults"], ["faults", "feeders"]))
+        stage(*given)
+
+    monkeypatch.setattr(merge, "stage", meanwhile)
+    running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
+    running.synced("faults", run_id="the-run")
+    same, more = said
+    assert same is not None
+    assert ", of Dagster run the-run. Nothing that was asked for here was done: that sync brings the same" in same
+    assert more is not None
+    assert more.endswith("was done; feeders follow with the next tick, or when asked for again.")
+
+
 @pytest.mark.parametrize("opening", ["", "BEGIN"], ids=["idle", "idle in a transaction"])
 def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
     running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str

@@ -78,7 +78,7 @@ class SyncStep:
         )  # fmt: skip
         result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
         if result.busy:
-            self._context.log.info(f"{result.busy} Nothing to do here: that sync brings the tables up to date.")
+            (self._context.log.warning if options.once else self._context.log.info)(result.busy)
             return {}
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)

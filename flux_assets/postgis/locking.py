@@ -38,6 +38,12 @@ def holder(connection: psycopg.Connection, key: int) -> str:
     return f"process {found[0]} ({found[1]}, user {found[2]})" if found else "another process"
 
 
+def holder_process(connection: psycopg.Connection, key: int) -> int | None:
+    """The server process that holds one of our advisory locks."""
+    found = connection.execute(_HOLDER, [key]).fetchone()
+    return found[0] if found else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long to go on trying, where to say so, and how to be told to stop."""

@@ -24,6 +24,12 @@ class SyncOptions:
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
 
+    @property
+    def once(self) -> tuple[str, ...]:
+        """What was asked for beyond bringing the tables into step, this once, as it is written in a run's config."""
+        asked = {"force: true": self.force, "accept_vanished: true": self.accept_vanished}
+        return tuple(name for name, holds in asked.items() if holds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableSync:
@@ -64,7 +70,7 @@ class TableSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
-    """One sync: what became of each table, or who else is syncing (`busy`), in which case nothing was done."""
+    """One sync: what became of each table, or that somebody else is syncing and nothing was done (`busy`, in words)."""
 
     tables: tuple[TableSync, ...] = ()
     busy: str | None = None

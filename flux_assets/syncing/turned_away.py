@@ -1,0 +1,61 @@
+"""What a sync says that did not get the lock: who has it, what was not done, and what has to be asked again.
+
+Here: the words, and what the ledger says of the sync that is running. Not here: the lock (postgis/sync_gate.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psycopg
+
+from flux_assets.postgis import catalog
+from flux_assets.postgis.locking import holder, holder_process
+from flux_assets.postgis.sync_gate import sync_lock
+from flux_assets.syncing.result import SyncOptions
+
+# The newest rows of the process: an earlier one of the same number may have died.
+_UNDER_WAY = """
+SELECT DISTINCT ON (layer_name) layer_name, run_id FROM postgres_sync.sync_status
+WHERE schema_name = %s AND status = 'RUNNING' AND backend_pid = %s
+  AND postgres_sync.is_alive(backend_pid, backend_start)
+ORDER BY layer_name, sync_id DESC
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _UnderWay:
+    """The sync that holds the lock: which tables it was asked for, and its Dagster run where it has one."""
+
+    tables: frozenset[str] = frozenset()
+    run_id: str | None = None
+
+
+def busy(session: psycopg.Connection, schema: str) -> str:
+    """Who holds the lock of all syncs into the schema."""
+    return _busy(session, schema, _under_way(session, schema))
+
+
+def turned_away(session: psycopg.Connection, schema: str, wanted: Collection[str], options: SyncOptions) -> str:
+    """Who holds the lock, that nothing of what was asked for was done, and what of it has to be asked again."""
+    under_way = _under_way(session, schema)
+    said = f"{_busy(session, schema, under_way)} Nothing that was asked for here was done"
+    if options.once:
+        return f"{said}, and {' and '.join(options.once)} will not be kept: ask again when that sync has ended."
+    if left := sorted(set(wanted) - under_way.tables):
+        return f"{said}; {', '.join(left)} follow with the next tick, or when asked for again."
+    return f"{said}: that sync brings the same tables up to date."
+
+
+def _busy(session: psycopg.Connection, schema: str, under_way: _UnderWay) -> str:
+    of_run = f", of Dagster run {under_way.run_id}" if under_way.run_id else ""
+    return f"Another sync into schema {schema} is running: {holder(session, sync_lock(schema))}{of_run}."
+
+
+def _under_way(session: psycopg.Connection, schema: str) -> _UnderWay:
+    """Nothing before that sync has noted what it is about."""
+    if catalog.find(session, "postgres_sync", "sync_status") is None:
+        return _UnderWay()
+    found = session.execute(_UNDER_WAY, [schema, holder_process(session, sync_lock(schema))]).fetchall()
+    return _UnderWay(tables=frozenset(name for name, _ in found), run_id=next((run_id for _, run_id in found), None))
