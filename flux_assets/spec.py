@@ -215,16 +215,17 @@ class Derived:
 class Vanished:
     """How many rows may vanish from a source table between two syncs before its table here is left alone.
 
-    More than `minimum` rows and more than `share` of the rows held here: a truncated or half-loaded source. Rows that
-    closed or left their window are still in the source and do not count.
+    More than `share` of the rows held here, and more than `minimum` of them or than half: a truncated or half-loaded
+    source. Without the half a small table could lose all its rows for a new one. Rows that closed or left their window
+    are still in the source and do not count.
     """
 
     share: float = 0.2
     minimum: int = 20
 
-    def allowed(self, rows_before: int, *, emptied: bool) -> float:
-        """How many rows may vanish from a table of `rows_before`; one that was `emptied` has no minimum."""
-        return max(self.share * rows_before, 0 if emptied else self.minimum)
+    def allowed(self, rows_before: int) -> float:
+        """How many rows may vanish from a table of `rows_before`."""
+        return max(self.share * rows_before, min(self.minimum, rows_before / 2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,3 +211,8 @@ def test_types_and_indexes_read_as_postgresql_writes_them() -> None:
 
 def test_a_layer_knows_its_file() -> None:
     assert static().file_name == "plants.csv.gz"
+
+
+@pytest.mark.parametrize(("rows", "allowed"), [(0, 0), (1, 0.5), (20, 10), (39, 19.5), (40, 20), (100, 20), (200, 40)])
+def test_how_many_rows_may_vanish_depends_on_how_many_there_are(rows: int, allowed: float) -> None:
+    assert Vanished(share=0.2, minimum=20).allowed(rows) == allowed

@@ -121,6 +121,16 @@ def test_a_storm_of_rows_may_close_and_leave(utility: Utility, sql: Sql) -> None
     assert sql("SELECT faults FROM feeders") == [(0,)]
 
 
+def test_a_small_table_does_not_lose_its_rows_for_a_new_one(utility: Utility, sql: Sql) -> None:
+    utility.tell(feeder("A") + "".join(fault(n) for n in range(10, 30)))
+    utility.synced()
+    utility.tell("DELETE FROM FAULTS WHERE FAULT_ID < 'F21';" + fault(30))
+    assert "11 of its 20 rows are gone from FAULTS" in utility.failed()["faults"]
+    assert sql("SELECT count(*) FROM faults") == [(20,)]
+    utility.tell(fault(20))
+    assert utility.synced()["faults"].deleted == 10, "half of them may go"
+
+
 @pytest.mark.parametrize("lost", ["TRUNCATE TABLE FAULTS", "DELETE FROM FAULTS WHERE FAULT_ID > 'F5'"])
 def test_a_source_that_lost_its_rows_is_refused(utility: Utility, sql: Sql, lost: str) -> None:
     utility.tell(feeder("A") + "".join(fault(n) for n in range(10, 90)))

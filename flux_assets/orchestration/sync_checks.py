@@ -58,7 +58,7 @@ def refused(table: DynamicTable, done: TableSync) -> tuple[AuditResult, ...]:
     if isinstance(done.error, SyncError) and done.error.audits:
         return done.error.audits
     if done.vanished:
-        allowed = table.vanished.allowed(done.rows, emptied=done.rows_read == 0)
+        allowed = table.vanished.allowed(done.rows)
         numbers: Numbers = {"rows": done.rows, "vanished": done.vanished, "allowed_to_vanish": int(allowed)}
         return (refusal(table, "row_count", said, numbers),)
     if isinstance(done.error, SourceError):

@@ -150,7 +150,7 @@ class SyncStep:
         return Question(
             table=table, names=names, vanished=done.vanished,
             missing=done.missing if is_read or "columns" not in names else None,
-            allowed=table.vanished.allowed(before, emptied=is_read and done.rows_read == 0),
+            allowed=table.vanished.allowed(before),
         )  # fmt: skip
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:

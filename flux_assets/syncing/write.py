@@ -148,18 +148,18 @@ def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
 def _guard(desk: Desk, work: Work, existing: Existing) -> None:
     """Refuse a source that lost many rows. Rows that closed or left their window are still in it and do not count."""
     limit, deletes = work.live.table.vanished, work.difference.deletes
-    emptied = work.snapshot is not None and work.snapshot.rows == 0
-    allowed = max(limit.share * work.before, 0 if emptied else limit.minimum)
+    # Rows beyond those that the last sync left were put in by others, and never were in the source.
+    strange = max(0, work.before - work.last.rows) if work.last else 0
+    allowed = limit.allowed(work.before - strange)
     if deletes <= allowed or desk.options.accept_vanished:
         return
     keys = merge.deleted_keys(desk.session, work.live)
-    # Rows beyond those that the last sync left were put in by others, and never were in the source.
-    strange = max(0, work.before - work.last.rows) if work.last else 0
     work.vanished = max(0, len(keys) - existing(work, keys) - strange)
     if work.vanished > allowed:
         raise SyncError(
             f"{work.live.title}: {work.vanished:,} of its {work.before:,} rows are gone from {work.live.table.source},"
-            f" which looks truncated or half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows).",
+            f" which looks truncated or half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows if"
+            " that is less than half).",
             "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
             " is as it was.",
         )
