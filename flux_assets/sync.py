@@ -15,13 +15,13 @@ import psycopg
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import catalog, ledger, sync_gate, sync_shape
+from flux_assets.postgis import ledger, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import AGAINST_READING, GONE, Patience, holders
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import Before, Standing
@@ -209,9 +209,9 @@ class _Sync:
     def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:
         if not isinstance(error, psycopg.errors.LockNotAvailable):
             return ours(live.title, error, self._options.stop, SyncError)
-        holders = catalog.holders(self._session, live.schema, live.name)
+        who = holders(self._session, live.schema, live.name, AGAINST_READING) or GONE
         return SyncError(
-            f"{live.title} is locked by {holders}.", "End that transaction; the next sync brings the table up to date."
+            f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
         )
 
     def _sync(self, present: Collection[str]) -> None:

@@ -269,9 +269,12 @@ def test_a_row_locked_by_others_fails_its_table_and_names_them(
 ) -> None:
     monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
     running.tell("UPDATE FAULTS SET HOMES = 1000; UPDATE FEEDERS SET TITLE = 'Other'")
-    with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
+    reader = psycopg.connect(running.target.conninfo, application_name="reader")
+    with reader, psycopg.connect(running.target.conninfo, application_name="editor") as editor:
+        reader.execute("SELECT FROM faults")
         editor.execute("UPDATE faults SET homes = 1 WHERE fault_id = 'F1'")
         failed = running.failed()
+        assert "reader" not in failed["faults"]
         assert failed.keys() == {"faults"}
         assert f"locked by process {editor.info.backend_pid} (user flux, application editor" in failed["faults"]
         editor.rollback()

@@ -1,6 +1,7 @@
 """Others write into the synced tables while a sync goes on, or keep it from writing: nothing of it passes for ours."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -193,6 +194,44 @@ def test_a_table_that_is_locked_whole_fails_with_what_is_tied_to_it_and_is_in_th
     more.synced()
     assert sql(DISAGREE) == []
     assert sql("SELECT DISTINCT title FROM feeders") == [("new",)]
+
+
+def test_an_origin_that_is_locked_is_named_with_who_locked_it(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql("CREATE TABLE assets (feeder text, load float8)")
+    running.synced()
+    monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    running.tell("UPDATE FEEDERS SET TITLE = 'new'")
+    with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
+        editor.execute("LOCK TABLE assets")
+        process, failed = editor.info.backend_pid, running.failed()
+        editor.rollback()
+    assert failed.keys() == {"feeders"}
+    assert f"public.assets is locked by process {process} (" in failed["feeders"]
+    assert "and public.feeders is computed from it" in failed["feeders"]
+
+
+def test_of_a_queue_for_a_table_the_one_that_keeps_readers_out_is_named(
+    running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    conninfo = running.target.conninfo
+    reader = psycopg.connect(conninfo, application_name="reader")
+    with reader, psycopg.connect(conninfo, application_name="editor") as editor, ThreadPoolExecutor() as pool:
+        reader.execute("SELECT FROM faults")
+        process = editor.info.backend_pid
+        altering = pool.submit(editor.execute, "ALTER TABLE faults ADD COLUMN note text")
+        while not sql("SELECT pid FROM pg_locks WHERE pid = %s AND NOT granted", process):
+            pass
+        try:
+            failed = running.failed("faults")
+        finally:
+            reader.rollback()
+        altering.result()
+        editor.rollback()
+    assert f"public.faults is locked by process {process} (" in failed["faults"]
+    assert "reader" not in failed["faults"]
 
 
 def test_a_stand_in_that_restarts_before_the_guard_asks_is_asked_again(

@@ -5,6 +5,7 @@ Here: columns, indexes, constraints, partitions, dependent views, blockers of an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -53,7 +54,10 @@ SELECT DISTINCT session.pid, session.usename AS username, session.application_na
        session.state,
        coalesce(greatest(0, extract(epoch FROM statement_timestamp() - session.xact_start)), 0)::float8 AS age_seconds
 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
-WHERE held.relation = ANY (%s::oid[]) AND held.granted AND held.pid <> pg_backend_pid()
+WHERE held.relation = ANY (%(oids)s::oid[]) AND held.pid <> pg_backend_pid()
+  AND (held.granted AND %(modes)s::text[] IS NULL
+       -- Whoever waits for the table as a whole has everybody else wait behind.
+       OR held.mode = ANY (%(modes)s) AND (held.granted OR held.mode = 'AccessExclusiveLock'))
   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY age_seconds DESC
 """
@@ -212,17 +216,11 @@ def dependent_views(connection: psycopg.Connection, oid: int, column_names: list
     return [row[0] for row in connection.execute(_DEPENDENT_VIEWS, [oid, oid, oid, column_names])]
 
 
-def holders(session: psycopg.Connection, schema: str, name: str) -> str:
-    """In words, who holds locks on a relation."""
-    found = find(session, schema, name)
-    said = "; ".join(map(str, blockers(session, [found.oid]))) if found else ""
-    return said or "a session that is gone by now"
-
-
-def blockers(connection: psycopg.Connection, oids: list[int]) -> list[Blocker]:
-    """Other sessions that hold a lock on any of these tables, the oldest transaction first."""
+def blockers(connection: psycopg.Connection, oids: list[int], modes: Sequence[str] | None = None) -> list[Blocker]:
+    """Other sessions that hold a lock, of these modes or of any, on one of the tables; the oldest transaction first."""
+    given = {"oids": oids, "modes": None if modes is None else list(modes)}
     with connection.cursor(row_factory=class_row(Blocker)) as cursor:
-        return cursor.execute(_BLOCKERS, [oids]).fetchall()
+        return cursor.execute(_BLOCKERS, given).fetchall()
 
 
 def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:

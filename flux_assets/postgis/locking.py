@@ -6,7 +6,7 @@ Here: lock_timeout, jittered retries, naming who blocks. Not here: what the tran
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -14,14 +14,20 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.errors import PublishError
-from flux_assets.postgis.catalog import blockers
+from flux_assets.postgis.catalog import blockers, find
 from flux_assets.postgis.connect import Stop
 
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS = 40
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
-
+# What of others keeps us from reading a table, and from writing rows of it: those who read it do neither.
+AGAINST_READING = ("AccessExclusiveLock",)
+AGAINST_WRITING = (
+    "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock",
+    "ExclusiveLock", *AGAINST_READING,
+)  # fmt: skip
+GONE = "a session that is gone by now"
 
 _HOLDER = """
 SELECT session.pid, session.application_name, session.usename
@@ -42,6 +48,12 @@ def holder_process(connection: psycopg.Connection, key: int) -> int | None:
     """The server process that holds one of our advisory locks."""
     found = connection.execute(_HOLDER, [key]).fetchone()
     return found[0] if found else None
+
+
+def holders(connection: psycopg.Connection, schema: str, name: str, modes: Sequence[str]) -> str:
+    """In words, who holds a lock of these modes on a relation; empty when nobody does."""
+    found = find(connection, schema, name)
+    return "; ".join(map(str, blockers(connection, [found.oid], modes))) if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +90,7 @@ def in_short_transaction(
             pass
         else:
             return
-        in_the_way = "; ".join(map(str, blockers(connection, waiting_for))) or "a session that is gone by now"
+        in_the_way = "; ".join(map(str, blockers(connection, waiting_for))) or GONE
         if monotonic() >= deadline:
             raise PublishError(
                 f"{doing[:1].upper()}{doing[1:]} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",

@@ -17,9 +17,10 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, TargetError
-from flux_assets.postgis import catalog, ledger, merge, statistics, sync_state
+from flux_assets.postgis import ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
+from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import mark_of
 from flux_assets.syncing.result import SyncOptions
@@ -137,12 +138,18 @@ def _give_up(
 
 
 def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
-    holders = catalog.holders(desk.session, at.live.schema, at.name)
-    where = "" if at is work else f" in {at.live.title}, which follows it,"
-    return SyncError(
-        f"{work.live.title}: rows to be written{where} are locked by {holders}.",
-        "End that transaction; the next sync writes what this one could not.",
-    )
+    schema = at.live.schema
+    locked = {name: holders(desk.session, schema, name, AGAINST_READING) for name in at.live.table.origins}
+    if whole := [f"{schema}.{name} is locked by {who}" for name, who in locked.items() if who]:
+        # Nothing else is known to have been waited for: rows that others hold may not be among those to be written.
+        problem = (
+            f"{work.live.title} cannot be written, for {'; '.join(whole)}, and {at.live.title} is computed from it."
+        )
+    else:
+        who = holders(desk.session, schema, at.name, AGAINST_WRITING) or GONE
+        where = "" if at is work else f" in {at.live.title}, which follows it,"
+        problem = f"{work.live.title}: rows to be written{where} are locked by {who}."
+    return SyncError(problem, "End that transaction; the next sync writes what this one could not.")
 
 
 def _guard(desk: Desk, work: Work, existing: Existing) -> None:
