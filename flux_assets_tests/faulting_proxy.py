@@ -82,8 +82,13 @@ class Proxy:
 
     @property
     def statements(self) -> list[str]:
-        """The statements that were sent, also those that were only to be described."""
-        return [content["sqlText"] for content in self.asked(QUERIES)]
+        """The statements that were sent to be run."""
+        return [content["sqlText"] for content in self.asked(QUERIES) if not content.get("describeOnly")]
+
+    @property
+    def described(self) -> list[str]:
+        """The statements that were sent to be compiled alone, for the columns that they would give."""
+        return [content["sqlText"] for content in self.asked(QUERIES) if content.get("describeOnly")]
 
 
 @contextmanager

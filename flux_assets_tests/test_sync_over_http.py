@@ -44,26 +44,27 @@ LEDGER = "SELECT layer_name, sync_type, status FROM postgres_sync.sync_status WH
 
 @dataclass
 class Snowflake:
-    """The account: its change tokens by table, and the statements that the last tick sent (`asked`)."""
+    """The account: its change tokens by table, and the statements that the last tick ran, or had compiled alone."""
 
     utility: Utility
     proxy: Proxy
     instance: dg.DagsterInstance
     tokens: dict[str, int | None]
     asked: list[str] = field(default_factory=list)
+    compiled: list[str] = field(default_factory=list)
 
     def tick(self) -> Run:
         """A run of the schedule's job."""
-        before = len(self.proxy.statements)
+        before, compiled = len(self.proxy.statements), len(self.proxy.described)
         # Once: a second question would come to the stand-in, which refuses it.
         self.proxy.faults.append(Fault("say", holding=ASKS_TOKENS, said=tokens(self.tokens)))
         run = run_job(defs.resolve_job_def("sync_all_dynamic"), self.instance)
-        self.asked = self.proxy.statements[before:]
+        self.asked, self.compiled = self.proxy.statements[before:], self.proxy.described[compiled:]
         return run
 
     @property
     def read(self) -> set[str]:
-        """The tables whose objects the last tick read, or asked for their columns."""
+        """The tables whose objects the last tick read."""
         told = "\n".join(text for text in self.asked if ASKS_TOKENS not in text)
         return {name for name, source in OBJECTS.items() if f'"{source}"' in told}
 
@@ -101,14 +102,16 @@ def shown(run: Run) -> dict[str, dict]:
 # Change tokens.
 
 
-def test_a_tick_without_news_asks_for_the_tokens_and_for_nothing_else(snowflake: Snowflake, sql: Sql) -> None:
+def test_a_tick_without_news_runs_the_question_for_tokens_and_nothing_else(snowflake: Snowflake, sql: Sql) -> None:
     first = snowflake.tick()
     assert {figures["gate"] for figures in shown(first).values()} == {"first sync"}
     assert snowflake.read == OBJECTS.keys()
     assert sql("SELECT DISTINCT token FROM postgres_sync.sync_state") == [("1661920053987000000",)]
     second = snowflake.tick()
     assert second.succeeded
+    place = f"{snowflake.utility.account.database}.PRODUCTION"
     assert snowflake.asked == [TOKENS.format(snowflake.utility.account.database)]
+    assert snowflake.compiled == [f'SELECT * FROM {place}."{source}"' for source in OBJECTS.values()]
     assert {figures["gate"] for figures in shown(second).values()} == {"nothing changed"}
     assert sql(LEDGER, second.run_id) == [(name, "UNCHANGED", "SUCCESS") for name in sorted(OBJECTS)]
 

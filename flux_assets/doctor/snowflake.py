@@ -76,6 +76,7 @@ def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Fi
 def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
     try:
         mapping = source.mapping(table)
+        source.ask_travel(mapping)
     except FluxError as error:
         yield _GROUP.error(error)
         return

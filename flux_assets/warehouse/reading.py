@@ -114,6 +114,7 @@ class Reading:
     def pieces(self, mapping: Mapping, text: Text) -> Iterator[Iterable[pa.Table]]:
         """The result of a query as Arrow tables, as of the instant where the object can be read so."""
         self._keep_snapshot()
+        self.ask_travel(mapping.object)
         with ExitStack() as stack:
             cursor = None
             if self._travelling.get(mapping.object, self.capabilities.time_travel):

@@ -126,7 +126,6 @@ class Source:
         with self._reading.whole():
             found = self._session.described(query.everything(object_), Subject(table=table.name, object=object_))
             expressions = self._expressions(table, object_)
-        self._reading.ask_travel(object_)
         resolver = Resolver(
             table=table,
             override=override,
@@ -136,6 +135,10 @@ class Source:
             config=self._overrides.shown,
         )
         return resolver.mapping(name.template)
+
+    def ask_travel(self, mapping: Mapping) -> None:
+        """Find out whether the source can be read as of an instant, as reading it does by itself."""
+        self._reading.ask_travel(mapping.object)
 
     def rows(self, mapping: Mapping, instant: datetime) -> Rows:
         """The rows taken, as of `instant`. Nothing is asked of the source before they are iterated."""
