@@ -25,7 +25,7 @@ from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
 
 # Below the folder whose leftovers of killed sessions `make down` stops.
-HOMES = REPOSITORY / ".flux" / "tests"
+OWN = REPOSITORY / ".flux" / "tests" / str(os.getpid())
 PATIENCE = 180  # seconds to start, and to stop
 
 
@@ -51,6 +51,11 @@ class Place:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLUX_", "PG", "SNOWFLAKE_"))}
         return kept | own
 
+    @property
+    def process(self) -> int:
+        """The process that `make ui` became; it leads the group of all that was started with it."""
+        return int((self.home / "ui.pid").read_text())
+
     def run(self, program: str, *arguments: str | Path) -> None:
         """Run a program of the environment to its end."""
         command = [Path(sys.executable).parent / program, *arguments]
@@ -62,10 +67,10 @@ class Place:
 
 
 @contextmanager
-def opened(*, scale: float) -> Iterator[Place]:
+def opened(*, scale: float, within: Path = OWN) -> Iterator[Place]:
     """Webserver, daemon and simulation over a release of the sample city; all of it is gone afterwards."""
-    place = Place(f"http://127.0.0.1:{_free_port()}", HOMES / str(os.getpid()))
-    place.home.mkdir(parents=True)
+    place = Place(f"http://127.0.0.1:{_free_port()}", within)
+    place.home.mkdir(parents=True, exist_ok=True)
     place.run("flux-assets", "sample", "--scale", str(scale), "--out", place.release)
     log = place.home / "ui.log"
     with log.open("w") as output:
