@@ -19,7 +19,7 @@ import click
 
 from flux_assets.console.alerts import mute, watchdog
 from flux_assets.console.shown import show_connection, show_findings, show_versions
-from flux_assets.console.shown_source import show_source, show_step
+from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
 from flux_assets.console.terminal import WRONG, Commands, moment, progress_bars, size, warn
 from flux_assets.errors import LayerError, SettingError
@@ -144,7 +144,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - click hands over an argument an option
     simulation = simulation_of(load_settings(), seed)
     if reset:
         simulation.reset()
-        click.echo("Filled the stand-in's tables anew.")
+        show_filled_anew()
         if not (once or every or storm or calm):
             return
     length = timedelta(minutes=minutes)

@@ -5,6 +5,7 @@ Here: sentences. Not here: the commands (cli.py), and what is told of tables (sh
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from flux_assets.embedded.simulation.tick import Ticked
     from flux_assets.warehouse.account import Account
 
+_ACCEPTING = {"ops": {"sync_dynamic_tables": {"config": {"accept_vanished": True}}}}
+
 
 def show_source(account: Account, secret: Path) -> None:
     """How to connect to the stand-in; the password is told only where it lies."""
@@ -22,6 +25,17 @@ def show_source(account: Account, secret: Path) -> None:
     click.echo(f"  connector:    account {account.account}, user {account.user}, {where}")
     click.echo(f"  tables:       database {account.database}, schema {account.schema}")
     click.echo(f"  password:     in {secret}")
+
+
+def show_filled_anew() -> None:
+    """That the tables were filled, and what the next sync may say of it."""
+    click.echo("Filled the stand-in's tables anew.")
+    click.echo(
+        "If many rows that were synced are gone now, such as those of a storm, the next sync takes the source for"
+    )
+    click.echo("half-loaded, fails, and leaves the table as it is. To accept it once:")
+    click.echo("  dagster asset materialize -m flux_assets.definitions --select 'group:dynamic_operations' \\")
+    click.echo(f"      --config-json '{json.dumps(_ACCEPTING)}'")
 
 
 def show_step(step: Ticked) -> None:
