@@ -10,13 +10,16 @@ import atexit
 import gc
 import math
 import os
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 from click import ClickException
+from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
@@ -123,6 +126,18 @@ class HomeComputeLogs(LocalComputeLogManager):
         cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
     ) -> HomeComputeLogs:
         return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext]:
+        """As Dagster does, with helper processes that end with this one and not at a terminal's Ctrl-C, complaining."""
+        with ExitStack() as stack:
+            # Processes inherit which signals are blocked.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                captured = stack.enter_context(super().capture_logs(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield captured
 
 
 def _folder(name: str) -> str:

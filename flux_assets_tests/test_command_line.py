@@ -5,18 +5,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sample_cities
 from made_up import write_one_row
 
 from flux_assets.settings import REPOSITORY
-from flux_assets.tables import static_tables
+from flux_assets.sync import Family, set_up_tables
+from flux_assets.syncing.result import SyncOptions
+from flux_assets.tables import dynamic_tables, static_tables
 
 PATIENCE = 120
 DAGSTER = Path(sys.executable).with_name("dagster")
+MATERIALISE = ("asset", "materialize")
+
+
+def ctrl_c(group: int) -> None:
+    """As a terminal does it: to all processes of the command."""
+    os.killpg(group, signal.SIGINT)
 
 
 @pytest.fixture
@@ -33,10 +42,11 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def materialising(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen]:
+def running(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen]:
+    """The command in a group of processes of its own, as a terminal starts it."""
     process = subprocess.Popen(
-        command("asset", "materialize", *arguments),
-        env=environment, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command(*arguments), env=environment, cwd=REPOSITORY, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
         yield process
@@ -46,7 +56,7 @@ def materialising(environment: dict[str, str], *arguments: str) -> Iterator[subp
 
 
 def materialise(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    with materialising(environment, *arguments) as process:
+    with running(environment, *MATERIALISE, *arguments) as process:
         printed, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, printed
 
@@ -92,22 +102,15 @@ def test_a_failure_is_an_exit_code_and_a_sentence(environment, sql):
     assert rows(sql) == {"transformers": 1}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_command_ends_and_leaves_what_was_published(sent, environment, sql, admin_sql):
+@pytest.mark.parametrize("stop", [ctrl_c, lambda pid: os.kill(pid, signal.SIGTERM)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_command_ends_and_leaves_what_was_published(stop, environment, sql, admin_sql):
     """A transaction of ours keeps the layer from being published, so the command waits until it is stopped."""
     materialise(environment, "--select", "substations")
     sql("BEGIN")
     sql("LOCK TABLE substations IN ACCESS SHARE MODE")
     given = '{"ops": {"substations": {"config": {"force": true}}}}'
-    with materialising(environment, "--select", "substations", "--config-json", given) as process:
-        until = time.monotonic() + PATIENCE
-        while not waiting(admin_sql):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        process.send_signal(sent)
-        printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode != 0
+    forced = (*MATERIALISE, "--select", "substations", "--config-json", given)
+    printed = interrupted(environment, forced, lambda: waiting(admin_sql), stop)
     assert "Interrupted; stopping substations" in printed
     assert sql("SELECT count(*) FROM substations") == [(1,)]
     sql("ROLLBACK")
@@ -115,6 +118,38 @@ def test_an_interrupted_command_ends_and_leaves_what_was_published(sent, environ
     assert materialise(environment, "--select", "substations")[0] == 0
 
 
-def waiting(admin_sql) -> int:
+@pytest.mark.parametrize(
+    "how",
+    [("job", "execute", "-j", "sync_all_dynamic"), (*MATERIALISE, "--select", "work_orders")],
+    ids=["job", "asset"],
+)
+def test_an_interrupted_sync_ends_and_leaves_what_was_there(how, environment, sql, admin_sql, target):
+    """A transaction of ours holds the table up, as above."""
+    set_up_tables(Family(tables=dynamic_tables()), target, SyncOptions(), lambda _: None)
+    sql("BEGIN")
+    sql("LOCK TABLE work_orders IN SHARE MODE")
+    source = {"SNOWFLAKE_ACCOUNT": "stand-in", "FLUX_RELEASE": str(sample_cities.folder())}
+    interrupted(environment | source, how, lambda: waiting(admin_sql, "AND wait_event_type = 'Lock'"), ctrl_c)
+    assert sql("SELECT count(*) FROM work_orders") == [(0,)]
+
+
+def interrupted(environment, arguments, held: Callable[[], int], stop: Callable[[int], None]) -> str:
+    """What a command prints that is stopped while it is held up; of Python's frames there is nothing."""
+    with running(environment, *arguments) as process:
+        until = time.monotonic() + PATIENCE
+        while not held():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        stop(process.pid)
+        printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "Interrupted. What readers see is whole" in printed
+    assert "Traceback" not in printed
+    assert "Stack Trace" not in printed
+    return printed
+
+
+def waiting(admin_sql, how: str = "") -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
-    return admin_sql(query, "flux_assets %")[0][0]
+    return admin_sql(f"{query} {how}", "flux_assets %")[0][0]

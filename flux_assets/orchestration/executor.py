@@ -22,6 +22,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 
 import dagster as dg
+from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._core.events import DagsterEvent, EngineEventData
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.compute_logs import create_compute_log_file_key
@@ -37,6 +38,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode, get_retries_config
 from dagster._core.executor.base import Executor
+from dagster_shared.error import SerializableErrorInfo
 
 from flux_assets.postgis.connect import Stop
 from flux_assets.settings import load_settings
@@ -44,6 +46,18 @@ from flux_assets.settings import load_settings
 POLL_SECONDS = 0.2
 Report = tuple[int, DagsterEvent | None]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
+
+
+class Interrupted(DagsterUserCodeProcessError, dg.DagsterExecutionInterruptedError):  # noqa: N818 - as Dagster's own
+    """The end of a run that was interrupted, shown as a sentence.
+
+    The first base is how Dagster is told the text to show; otherwise it shows the frames that the signal came upon.
+    """
+
+    def __init__(self) -> None:
+        said = "Interrupted. What readers see is whole: what was not published stays as it was. Run it again.\n"
+        shown = SerializableErrorInfo(message=said, stack=[], cls_name=type(self).__name__)
+        super().__init__(user_code_process_error_infos=[shown])  # type: ignore[no-untyped-call]
 
 
 def stop_of(run_id: str) -> Stop:
@@ -147,7 +161,7 @@ class _Steps:
             self._stop.request()
             raise
         if self._stop.asked:
-            raise dg.DagsterExecutionInterruptedError
+            raise Interrupted
 
     def _start_what_is_ready(self) -> None:
         for step in self._active.get_steps_to_execute():
@@ -179,7 +193,7 @@ class _Steps:
     def _interrupt(self) -> None:
         """Asks the running steps to end; asked a second time, waits no longer (sessions end with the process)."""
         if self._stop.asked:
-            raise dg.DagsterExecutionInterruptedError
+            raise Interrupted
         self._active.mark_interrupted()
         self._stop.request()
         running = ", ".join(sorted(self._running.values()))

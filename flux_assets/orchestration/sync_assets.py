@@ -13,6 +13,7 @@ from pydantic import Field
 
 from flux_assets.errors import FluxError
 from flux_assets.orchestration.assets import LayerFailure
+from flux_assets.orchestration.executor import Interrupted
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.snowflake_sources import source_key
 from flux_assets.orchestration.sync_checks import check_specs
@@ -53,6 +54,8 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
             yield from _step(context, asked, snowflake, postgis.target(), tables).run()
         except FluxError as error:
             raise LayerFailure(error) from None
+        except dg.DagsterExecutionInterruptedError:
+            raise Interrupted from None
 
     return sync_dynamic_tables
 
