@@ -1,6 +1,7 @@
 """The stand-in for Snowflake: fakesnow's HTTP server on DuckDB files, spoken to by the real connector.
 
-Reading order: server.py (start, stop, how to connect), daemon.py (the process itself), door.py (who may come in).
+Reading order: server.py (start, stop, how to connect), daemon.py (the process itself), door.py (who may come in),
+results.py (what RESULT_SCAN still finds).
 Not here: what the tables hold (simulation/), and whether the stand-in is the one to use (source.py).
 
 What it is not, measured with fakesnow 0.12.1:

@@ -11,16 +11,15 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from flux_assets.embedded.stand_in import described, places, plans, times
 from flux_assets.embedded.stand_in.door import App, Door
 from flux_assets.embedded.stand_in.layout import Layout, Listening
+from flux_assets.embedded.stand_in.results import RecentResults
 
 FIRST_PORT = 18432
-_KEPT_RESULTS = 100
 _CONFLICT = 625
 
 
@@ -75,7 +74,7 @@ def _application(layout: Layout) -> App:
     times.mend()
     described.mend()
     instance = FakeSnow(db_path="data")
-    instance.results_cache = _Bounded()
+    instance.results_cache = RecentResults()
     for database in sorted(Path("data").glob("*.db")):
         try:
             instance.connect(database.stem).close()
@@ -123,15 +122,6 @@ def _listener(layout: Layout) -> socket.socket:
         else:
             return listener
     raise OSError("no port of 127.0.0.1 is free")
-
-
-class _Bounded(OrderedDict[str, Any]):
-    """The newest results, for RESULT_SCAN; fakesnow would keep those of every query that it ever answered."""
-
-    def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401 - whatever fakesnow keeps
-        super().__setitem__(key, value)
-        while len(self) > _KEPT_RESULTS:
-            self.popitem(last=False)
 
 
 if __name__ == "__main__":
