@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
+from time import sleep
 from uuid import uuid4
 
 import duckdb
@@ -21,12 +22,14 @@ import snowflake.connector
 from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
+from flux_assets.embedded.processes import accepts
 from flux_assets.embedded.source import snowflake_account
 from flux_assets.embedded.stand_in.door import Door
 from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.errors import EmbeddedError, SettingError
 from flux_assets.release.source import Release
 from flux_assets.settings import load_settings
+from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
 
 KEPT = "KEPT.PUBLIC.KEPT"
 
@@ -185,6 +188,13 @@ def test_takes_another_port_when_its_own_is_taken(new_home: Path) -> None:
     stand_in = StandIn(new_home)
     stand_in.start()
     stand_in.stop()
+    start_elsewhere(stand_in)
+    with connect(stand_in) as connection:
+        assert run(connection, "SELECT 1") == [(1,)]
+
+
+def start_elsewhere(stand_in: StandIn) -> None:
+    """Start one that has ended, while somebody else is at its port; then nobody is."""
     port = stand_in.account().port
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -193,9 +203,26 @@ def test_takes_another_port_when_its_own_is_taken(new_home: Path) -> None:
             squatter.bind(("127.0.0.1", port))
             squatter.listen()
         stand_in.start()
-        assert stand_in.account().port != port
-        with connect(stand_in) as connection:
-            assert run(connection, "SELECT 1") == [(1,)]
+    assert stand_in.account().port != port
+
+
+def test_a_sync_goes_on_when_it_was_killed_and_started_again_elsewhere(
+    new_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flux_assets.orchestration.resources import WarehouseResource  # Dagster takes two seconds to import
+
+    settings(monkeypatch, FLUX_HOME=new_home, FLUX_RELEASE=sample_cities.folder())
+    stand_in, log = StandIn(new_home), []
+    with WarehouseResource().opening("run-1", "work_orders", log.append)() as source:
+        before = source.retrying(source.instant)
+        os.kill(process_of(stand_in), signal.SIGKILL)
+        while accepts(stand_in.account().port):
+            sleep(0.02)
+        start_elsewhere(stand_in)
+        assert source.retrying(source.instant) > before
+        assert source.account == stand_in.account()
+        assert source.mapping(WORK_ORDERS).table is WORK_ORDERS
+    assert [line.partition(":")[0] for line in log] == ["Trying again on a new session"]
 
 
 def test_says_from_its_log_why_it_does_not_start(new_home: Path) -> None:

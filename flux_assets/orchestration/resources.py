@@ -90,10 +90,14 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             from flux_assets.embedded.source import snowflake_account
             from flux_assets.warehouse.source import open_source
 
-            with _finding:
-                account = snowflake_account(load_settings())
-            overrides = self._overrides()
-            with open_source(account, overrides, connect=connect, run_id=run_id, layer=layer, log=log) as source:
+            def find() -> Account:
+                with _finding:
+                    return snowflake_account(load_settings())
+
+            account, overrides = find(), self._overrides()
+            with open_source(
+                account, overrides, connect=connect, find=find, run_id=run_id, layer=layer, log=log
+            ) as source:
                 yield source
 
         return opened

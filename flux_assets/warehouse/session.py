@@ -6,7 +6,7 @@ what to conclude from them (source.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,22 @@ if TYPE_CHECKING:
 class Session:
     """A session that is opened on first use. `reset` closes it, so that the next statement opens a new one.
 
-    `generation` counts the sessions: what was set up in an earlier one is gone.
+    `generation` counts the sessions: what was set up in an earlier one is gone. `arguments` are those of an account
+    for the connector, and `find` says where it is now, for a stand-in that was started again may listen elsewhere.
     """
 
-    def __init__(self, account: Account, arguments: dict[str, Any], connect: Connect) -> None:
+    def __init__(
+        self,
+        account: Account,
+        arguments: Callable[[Account], dict[str, Any]],
+        connect: Connect,
+        find: Callable[[], Account] | None = None,
+    ) -> None:
         self.account = account
         self.generation = 0
         self._arguments = arguments
         self._connect = connect
+        self._find = find
         self._stack = ExitStack()
         self._connection: SnowflakeConnection | None = None
 
@@ -43,11 +51,17 @@ class Session:
             self._stack.close()
         self._stack = ExitStack()
 
+    def renew(self) -> None:
+        """Close the session and look anew where the next one is to be opened. Raises what finding it raises."""
+        self.reset()
+        if self._find is not None:
+            self.account = self._find()
+
     def connection(self) -> SnowflakeConnection:
         """The open session; signs in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
             with self.translating():
-                self._connection = self._stack.enter_context(self._connect(self.account, self._arguments))
+                self._connection = self._stack.enter_context(self._connect(self.account, self._arguments(self.account)))
             self.generation += 1
         return self._connection
 

@@ -167,7 +167,7 @@ class Source:
 
         def again(error: BaseException) -> None:
             self._log(f"Trying again on a new session: {error}")
-            self._session.reset()
+            self._session.renew()
 
         return self._patience.spend(work, again)
 
@@ -190,13 +190,17 @@ def open_source(  # noqa: PLR0913 - all but the first two by name
     overrides: Overrides,
     *,
     connect: Connect = connect_directly,
+    find: Callable[[], Account] | None = None,
     run_id: str | None = None,
     layer: str | None = None,
     log: Log = _LOGGER.info,
     patience: Patience | None = None,
 ) -> Iterator[Source]:
-    """The source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError."""
-    session = Session(account, account.arguments(run_id=run_id, layer=layer), connect)
+    """The source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
+
+    `find` says where the account is now, and is asked before a new session takes the place of one that broke.
+    """
+    session = Session(account, partial(Account.arguments, run_id=run_id, layer=layer), connect, find)
     source = Source(session, overrides, patience or Patience(), log)
     try:
         source.retrying(session.connection)

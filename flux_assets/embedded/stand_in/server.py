@@ -39,6 +39,8 @@ _NEEDED = ("fakesnow", "uvicorn", "starlette")
 _WAIT_SECONDS = 60
 _STOP_SECONDS = 15
 _GREETING_SECONDS = 30
+# The connector's own retries go to the old port for ever; an answer that takes its time is waited for all the same.
+_RETRIED_SECONDS = 2
 _LOG_LIMIT_BYTES = 10_000_000
 
 
@@ -108,7 +110,7 @@ class StandIn:
             raise EmbeddedError(f"There is no Snowflake stand-in in {self.home}.", "Run `flux-assets up`.")
         return Account(
             account=NAME, user=USER, password=SecretStr(self._password()), database=database, schema=schema,
-            host="127.0.0.1", port=listening.port, protocol="http", stand_in=True,
+            host="127.0.0.1", port=listening.port, protocol="http", stand_in=True, network_timeout=_RETRIED_SECONDS,
         )  # fmt: skip
 
     @contextmanager
