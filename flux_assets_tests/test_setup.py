@@ -199,6 +199,14 @@ def test_down_stops_the_ui(checkout: Path, commands: Path) -> None:
         assert ui.wait(timeout=30) == 7
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "3000 ", "9" * 30])
+def test_a_port_of_the_ui_that_is_none_is_named(checkout: Path, commands: Path, port: str) -> None:
+    done = run(checkout, "ui.sh", commands, UI_PORT=port)
+    said = f"UI_PORT = '{port}' is not a port. Give a number from 1 to 65535: UI_PORT=3001 make ui\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert not (checkout / ".flux").exists()
+
+
 def test_make_lists_its_commands() -> None:
     done = subprocess.run(["make", "-C", REPOSITORY], capture_output=True, text=True, check=True)
     for command in ("setup", "demo", "test", "test-ui", "ui", "check", "bench", "down", "help"):

@@ -339,3 +339,13 @@ def test_synced_tables_are_up_to_date(defs, instance, running):
     assert status(instance, defs, "feeders") == StaleStatus.STALE, "its own sync has not been recorded yet"
     tick(defs, instance)
     assert {status(instance, defs, name) for name in ("faults", "feeders")} == {StaleStatus.FRESH}
+
+
+def test_what_several_tables_failed_of_is_told_once(running, defs, instance, monkeypatch):
+    monkeypatch.delenv("SNOWFLAKE_USER")
+    load_settings.cache_clear()
+    run = tick(defs, instance)
+    assert not run.succeeded
+    assert "SNOWFLAKE_USER is not set" in run.failure(STEP)
+    assert [line for line in run.lines() if "SNOWFLAKE_USER" in line] == []
+    assert "faults, feeders were left as they were; the failure of the step says why" in run.lines()

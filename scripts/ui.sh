@@ -5,6 +5,11 @@ cd "$(dirname "$0")/.."
 export DAGSTER_HOME="${DAGSTER_HOME:-$PWD}"
 home="${FLUX_HOME:-$PWD/.flux}"
 port="${UI_PORT:-3000}"
+# Five digits at most: the shell counts no further than it can.
+if ! [[ "$port" =~ ^[0-9]{1,5}$ ]] || ((10#$port < 1 || 10#$port > 65535)); then
+    echo "UI_PORT = '$port' is not a port. Give a number from 1 to 65535: UI_PORT=3001 make ui" >&2
+    exit 1
+fi
 mkdir -p "$home"
 
 if [ -f "$home/ui.pid" ] && ps -ww -o args= -p "$(cat "$home/ui.pid")" 2>/dev/null | grep -q "dagster dev"; then

@@ -92,10 +92,15 @@ class SyncStep:
         return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
 
     def _tell(self, results: Sequence[TableSync], wanted: set[str]) -> None:
+        for cause, names in _by_cause({each.table: each.error for each in results if each.error is not None}).items():
+            # What several share, the failure of the step says, once.
+            why = f"{names[0]} was left as it was: {cause}"
+            several = f"{', '.join(names)} were left as they were; the failure of the step says why"
+            self._context.log.error(why if len(names) == 1 else several)
         for each in results:
             if each.error is not None:
-                self._context.log.error(f"{each.table} was left as it was: {each.error}")
-            elif each.table in wanted:
+                continue
+            if each.table in wanted:
                 self._context.log.info(told(each))
             else:
                 self._context.log.info(
@@ -167,9 +172,15 @@ class SyncStep:
 
 def joined(failed: Mapping[str, FluxError]) -> FluxError:
     """One error for all tables that failed; a cause that several share is told once."""
-    tables: dict[str, list[str]] = {}
-    for name, error in failed.items():
-        tables.setdefault(str(error), []).append(name)
+    tables = _by_cause(failed)
     if len(tables) == 1:
         return next(iter(failed.values()))
     return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))
+
+
+def _by_cause(failed: Mapping[str, FluxError]) -> dict[str, list[str]]:
+    """The tables that failed, by what is said of it."""
+    tables: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        tables.setdefault(str(error), []).append(name)
+    return tables
