@@ -159,11 +159,19 @@ def test_a_refused_rollback_says_nothing_about_the_table(loader, target):
     assert state(target).state == "live"
 
 
-def test_a_rolled_back_table_is_live(loader, target):
+def test_a_rolled_back_table_is_live_and_says_so_until_a_load_found_it_right(loader, target):
     first = loader.load(POLES, rows(3)).version
-    loader.load(POLES, rows(4))
+    second = loader.load(POLES, rows(4)).version
     rollback(POLES, target, LoadOptions(), lambda _: None)
-    assert (state(target).state, state(target).version) == ("live", first)
+    assert (state(target).state, state(target).version, state(target).wrong) == ("live", first, False)
+    after = "the next load publishes what the release holds"
+    assert state(target).detail == f"rolled back just now from version {second[:12]}; {after}"
+    # Again: from the version that it went back to.
+    rollback(POLES, target, LoadOptions(), lambda _: None)
+    assert state(target).detail == f"rolled back just now from version {first[:12]}; {after}"
+    rollback(POLES, target, LoadOptions(), lambda _: None)
+    assert loader.load(POLES, rows(3)).outcome == "unchanged"
+    assert (state(target).version, state(target).detail) == (first, "")
 
 
 DAMAGE = {

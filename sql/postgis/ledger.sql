@@ -216,6 +216,11 @@ WITH known AS (
            failure.completed_at AS last_error_at,
            split_part(ltrim(failure.error_message, E' \r\n\t'), E'\n', 1) AS last_error,
            recent.failures AS failures_last_hour,
+           CASE run.sync_type WHEN 'ROLLBACK' THEN (
+               SELECT entry.version FROM postgres_sync.sync_status AS entry
+               WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+                 AND entry.status = 'SUCCESS' AND entry.sync_id < run.sync_id
+               ORDER BY entry.started_at DESC LIMIT 1) END AS gone_back_from,
            (SELECT string_agg(partition.inhrelid::regclass::text, ', ' ORDER BY partition.inhrelid)
             FROM pg_catalog.pg_inherits AS partition
             WHERE partition.inhparent = known.relation HAVING count(*) > 1) AS partitions,
@@ -324,7 +329,9 @@ SELECT schema_name, layer_name, kind, state,
            WHEN 'still' THEN concat_ws('; ', format('its source has not changed for %s', replace(postgres_sync.in_words(
                extract(epoch FROM statement_timestamp() - source_changed_at)::float8), ' ago', '')),
                nullif(history, ''))
-           WHEN 'live' THEN history
+           WHEN 'live' THEN concat_ws('; ', CASE WHEN sync_type = 'ROLLBACK'
+               THEN format('rolled back %s from version %s; the next load publishes what the release holds',
+                    postgres_sync.in_words(ended_seconds), left(gone_back_from, 12)) END, nullif(history, ''))
            ELSE CASE WHEN relation IS NOT NULL AND kind = 'static' AND relation_kind <> 'p'
                     THEN format('%s of another origin has its name', kind_in_words) ELSE '' END
        END AS detail,
