@@ -28,6 +28,9 @@ _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "k
 # Of PostgreSQL, of PostGIS and its extensions, and of our own.
 _TAKEN_SCHEMAS = frozenset({"information_schema", "topology", "tiger", "tiger_data", "flux_versions", "postgres_sync"})
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+# The account's name that asks for the stand-in.
+STAND_IN = "stand-in"
+_OF_AN_ACCOUNT = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -177,6 +180,17 @@ class Settings(BaseSettings):
     def target_is_set(self) -> bool:
         """Whether the user named a target database."""
         return self.flux_postgres_url is not None or self.libpq_end is not None
+
+    @property
+    def source_is_set(self) -> bool:
+        """Whether the user named a source: a Snowflake account, though perhaps by halves, or the stand-in."""
+        return any(getattr(self, f"snowflake_{name}") is not None for name in _OF_AN_ACCOUNT)
+
+    @property
+    def source_is_stand_in(self) -> bool:
+        """Whether the dynamic tables come from the stand-in: when asked for, or when neither end is named."""
+        unasked = not self.source_is_set and not self.target_is_set
+        return self.flux_profile != "production" and (self.snowflake_account == STAND_IN or unasked)
 
     def postgres_conninfo(self) -> str:
         """The conninfo of the configured target, with TLS demanded of a host that is not local."""

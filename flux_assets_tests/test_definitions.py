@@ -11,10 +11,13 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
+from flux_assets.orchestration.snowflake_sources import snowflake_sources
 from flux_assets.postgis.audits import all_audits_of
 from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.tables import dynamic_tables, static_tables
+from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
 
 SLOW = (
     "adlfs", "dagster_postgres", "dagster_snowflake", "fakesnow", "fsspec", "geopandas", "matplotlib", "pandas", "pgpq",
@@ -199,3 +202,34 @@ def test_every_asset_says_what_it_is_whose_it_is_and_where_to_look(key: dg.Asset
 def test_the_sql_of_an_asset_is_shown_in_place(key: dg.AssetKey):
     """Dagster puts Markdown from 1,000 characters on behind a click."""
     assert len(graph.get(key).metadata["sql"].value) < 1000
+
+
+ACCOUNT = {"SNOWFLAKE_ACCOUNT": "xy12345", "SNOWFLAKE_USER": "SYNC", "SNOWFLAKE_PASSWORD": "hush-hush"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "account"),
+    [
+        ({}, "It is read from FLUX_DB.PRODUCTION.WORK_ORDERS of the stand-in, which is simulated.", "stand-in"),
+        ({**ACCOUNT, "SNOWFLAKE_DATABASE": "GRID"},
+         "It is read from GRID.PRODUCTION.WORK_ORDERS of the Snowflake account xy12345.", "xy12345"),
+        ({**ACCOUNT, "FLUX_CONFIG": "flux.toml"},
+         "It is read from FLUX_DB.OPS.ORDERS of the Snowflake account xy12345.", "xy12345"),
+        ({"FLUX_PROFILE": "production"},
+         "It is FLUX_DB.PRODUCTION.WORK_ORDERS, of no account yet: SNOWFLAKE_ACCOUNT is to be set.", None),
+        ({"SNOWFLAKE_PORT": "many"},
+         "Where it is read from is not known: a setting is wrong. `flux-assets doctor` names it.", None),
+    ],
+    ids=["stand-in", "account", "configured object", "nothing", "wrong"],
+)  # fmt: skip
+def test_a_source_says_which_object_of_which_account_it_is(given, said, account, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flux.toml").write_text('[WORK_ORDERS]\nobject = "OPS.ORDERS"\n')
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    (spec,) = snowflake_sources([WORK_ORDERS])
+    assert spec.description.endswith(f"\n\n{said}")
+    assert spec.metadata.get("account") == account
+    assert spec.metadata.get("dagster/table_name", "") in said
+    assert "hush-hush" not in f"{spec.metadata} {spec.description}"

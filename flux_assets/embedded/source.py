@@ -15,8 +15,6 @@ from flux_assets.errors import SettingError
 from flux_assets.settings import Settings
 from flux_assets.warehouse.account import Account
 
-_COUNTING = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
-
 
 def snowflake_account(settings: Settings) -> Account:
     """Where the dynamic tables come from; the stand-in is started and filled when no account is configured.
@@ -25,30 +23,20 @@ def snowflake_account(settings: Settings) -> Account:
     for a database that the user named, into which simulated outages go only when SNOWFLAKE_ACCOUNT=stand-in asks
     for them. Raises EmbeddedError when the stand-in cannot start.
     """
-    if settings.snowflake_account == NAME:
-        _refuse_in_production(settings)
+    if settings.source_is_stand_in:
         return _stand_in(settings)
-    if settings.flux_profile == "production" or _is_set(settings):
-        return _configured(settings)
-    if settings.target_is_set:
-        raise SettingError(
-            "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked.",
-            "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE, or "
-            f"SNOWFLAKE_ACCOUNT={NAME} for the stand-in.",
-        )
-    return _stand_in(settings)
-
-
-def _is_set(settings: Settings) -> bool:
-    return any(getattr(settings, f"snowflake_{name}") is not None for name in _COUNTING)
-
-
-def _refuse_in_production(settings: Settings) -> None:
-    if settings.flux_profile == "production":
+    if settings.snowflake_account == NAME:
         raise SettingError(
             f"SNOWFLAKE_ACCOUNT={NAME} asks for the stand-in, which profile production does not provide.",
             "Set SNOWFLAKE_ACCOUNT to your account, or unset FLUX_PROFILE.",
         )
+    if settings.flux_profile == "production" or settings.source_is_set:
+        return _configured(settings)
+    raise SettingError(
+        "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked.",
+        "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE, or "
+        f"SNOWFLAKE_ACCOUNT={NAME} for the stand-in.",
+    )
 
 
 def _stand_in(settings: Settings) -> Account:

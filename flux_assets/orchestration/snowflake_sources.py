@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from flux_assets.errors import SettingError
 from flux_assets.orchestration.asset_links import source_links
+from flux_assets.settings import STAND_IN, load_settings
 from flux_assets.spec import DynamicTable, SourceColumn, type_ddl
 
 GROUP = "snowflake"
@@ -27,14 +29,36 @@ def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
 
 
 def _spec(table: DynamicTable) -> dg.AssetSpec:
+    read_from, place = _place(table)
     return dg.AssetSpec(
         source_key(table),
-        description=f"The table {table.source} in Snowflake: {table.description}",
+        description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
         group_name=GROUP,
         owners=[table.owner],
         kinds={"snowflake"},
-        metadata={"dagster/column_schema": _columns(table), **source_links(table)},
+        metadata={"dagster/column_schema": _columns(table), **place, **source_links(table)},
     )
+
+
+def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
+    """Which object of which account it is, by the settings that definitions are loaded with; nobody connects."""
+    from flux_assets.warehouse.overrides import load_overrides
+    from flux_assets.warehouse.quoting import parts
+
+    try:
+        settings = load_settings()
+        own = load_overrides(settings.flux_config).of(table).object or table.source
+    except SettingError:
+        return "Where it is read from is not known: a setting is wrong. `flux-assets doctor` names it.", {}
+    names = parts(own) or (own,)
+    full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
+    if settings.source_is_stand_in:
+        account, of = STAND_IN, "the stand-in, which is simulated"
+    elif settings.snowflake_account not in {None, STAND_IN}:
+        account, of = str(settings.snowflake_account), f"the Snowflake account {settings.snowflake_account}"
+    else:
+        return f"It is {full}, of no account yet: SNOWFLAKE_ACCOUNT is to be set.", {"dagster/table_name": full}
+    return f"It is read from {full} of {of}.", {"dagster/table_name": full, "account": account}
 
 
 def _columns(table: DynamicTable) -> dg.TableSchema:

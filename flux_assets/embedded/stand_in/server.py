@@ -29,9 +29,10 @@ from flux_assets.embedded.stand_in.door import HELLO, USER
 from flux_assets.embedded.stand_in.layout import Layout, Listening
 from flux_assets.errors import EmbeddedError, SettingError
 from flux_assets.release.source import Release
+from flux_assets.settings import STAND_IN
 from flux_assets.warehouse.account import Account
 
-NAME = "stand-in"
+NAME = STAND_IN
 DATABASE, SCHEMA = "FLUX_DB", "PRODUCTION"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
 _DAEMON = "flux_assets.embedded.stand_in.daemon"
