@@ -35,8 +35,9 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[DynamicT
 
 
 def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
-    """The tables that a sync has ever left here."""
-    if catalog.find(session, "postgres_sync", "sync_state") is None:
+    """The tables that a sync has ever left here, as far as the user may know: what is not allowed, rights.py tells."""
+    state = catalog.find(session, "postgres_sync", "sync_state")
+    if state is None or not (_may_use(session, "postgres_sync") and _may(session, state.oid, "SELECT")):
         return frozenset()
     names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
     return frozenset(name for (name,) in names)
@@ -72,4 +73,9 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
 
 def _may(session: psycopg.Connection, oid: int, right: str) -> bool:
     row = session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone()
+    return bool(row and row[0])
+
+
+def _may_use(session: psycopg.Connection, schema: str) -> bool:
+    row = session.execute("SELECT has_schema_privilege(%s, 'USAGE')", [schema]).fetchone()
     return bool(row and row[0])
