@@ -36,7 +36,7 @@ class Case:
 CASES = (
     Case(name="1k rows", rows=1_000, least=8, pairs=11),
     Case(name="10k rows", rows=10_000, least=20, pairs=5),
-    Case(name="100k rows", rows=100_000, least=30, pairs=3),
+    Case(name="100k rows", rows=100_000, least=30, pairs=5),
     Case(name="1k rows, 20 ms round trip", rows=1_000, each_way=0.010, least=50, pairs=3),
 )
 QUICK = (
