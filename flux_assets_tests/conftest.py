@@ -149,6 +149,13 @@ def source_server() -> Iterator[Account]:
         )  # fmt: skip
 
 
+def shared_stand_in() -> StandIn:
+    """The stand-in that the workers of the session share, a process of its own, in a home where nobody else lives."""
+    stand_in = StandIn(Path(os.environ["FLUX_HOME"]) / "homes" / "shared")
+    stand_in.start()
+    return stand_in
+
+
 @pytest.fixture
 def source(source_server: Account) -> Account:
     """A fresh database in it, with an empty schema PRODUCTION."""

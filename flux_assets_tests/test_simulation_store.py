@@ -2,7 +2,6 @@
 `flux-assets simulate`, which writes to the stand-in alone."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 import sample_cities
 import snowflake.connector
 from click.testing import CliRunner, Result
+from conftest import shared_stand_in
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 from test_simulation import NOON, STEP, grid
@@ -44,8 +44,7 @@ PROGRAM = str(Path(sys.executable).with_name("flux-assets"))
 @pytest.fixture
 def connection() -> Iterator[SnowflakeConnection]:
     """A fresh database of the session's stand-in."""
-    stand_in = StandIn(Path(os.environ["FLUX_HOME"]))
-    stand_in.start()
+    stand_in = shared_stand_in()
     name = f"T{uuid4().hex[:10]}".upper()
     with snowflake.connector.connect(**stand_in.account().arguments()) as made:
         for statement in (f"CREATE DATABASE {name}", f"CREATE SCHEMA {name}.S"):

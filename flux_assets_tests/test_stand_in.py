@@ -19,6 +19,7 @@ import duckdb
 import pytest
 import sample_cities
 import snowflake.connector
+from conftest import shared_stand_in
 from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
@@ -37,9 +38,7 @@ KEPT = "KEPT.PUBLIC.KEPT"
 @pytest.fixture(scope="module")
 def stand_in() -> StandIn:
     """One that is shared with the other workers of the session; each test makes a database of its own."""
-    stand_in = StandIn(Path(os.environ["FLUX_HOME"]))
-    stand_in.start()
-    return stand_in
+    return shared_stand_in()
 
 
 def connect(stand_in: StandIn, **other: object) -> snowflake.connector.SnowflakeConnection:

@@ -1,20 +1,18 @@
 """The stand-in rewrites a SELECT once for all literal times, and answers each as if it had been rewritten anew."""
 
-import os
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import fakesnow.server
 import pytest
 import snowflake.connector
+from conftest import shared_stand_in
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import ProgrammingError
 
 from flux_assets.embedded.stand_in import plans
 from flux_assets.embedded.stand_in.plans import Newest, Shape
-from flux_assets.embedded.stand_in.server import StandIn
 
 EARLY, LATE = "2026-01-01 00:00:00", "2026-06-01 00:00:00"
 
@@ -35,10 +33,8 @@ def database() -> str:
 
 
 def connected(database: str | None = None, **other: str) -> snowflake.connector.SnowflakeConnection:
-    stand_in = StandIn(Path(os.environ["FLUX_HOME"]))
-    stand_in.start()
-    place = {"database": database, "schema": "A"} if database else {}
-    return snowflake.connector.connect(**stand_in.account().arguments() | place | other)
+    place = {"database": database or "NOWHERE", "schema": "A"}
+    return snowflake.connector.connect(**shared_stand_in().account().arguments() | place | other)
 
 
 def run(connection: snowflake.connector.SnowflakeConnection, *statements: str) -> list[tuple[Any, ...]]:
