@@ -15,7 +15,7 @@ import psycopg
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import ledger, sync_gate, sync_shape
+from flux_assets.postgis import ledger, sync_before, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
@@ -24,7 +24,8 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import AGAINST_READING, GONE, Patience, holders
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
-from flux_assets.postgis.sync_gate import Before, Standing
+from flux_assets.postgis.sync_before import Before
+from flux_assets.postgis.sync_gate import Opening, Standing
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide
@@ -60,12 +61,13 @@ def sync_tables(
     asked = [table for table in family.tables if table.name in wanted]
     with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
         with clock.timed("gate"):
-            if not _admitted(session, target.schema):
+            opening = _opened(session, target.schema, family)
+            if not opening.locked:
                 return SyncResult(busy=turned_away(session, target.schema, wanted, options))
             source.admit()
         sync = _Sync(
             wanted=wanted, family=family, source=source, target=target, session=session, options=options, log=log,
-            clock=clock,
+            clock=clock, before=opening.before,
         )  # fmt: skip
         return sync.run()
 
@@ -79,7 +81,7 @@ def set_up_tables(
     """
     lives = [LiveTable(target.schema, table) for table in family.tables]
     with _session(target, options) as session:
-        if not _admitted(session, target.schema):
+        if not _opened(session, target.schema, family).locked:
             raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
         run(session, keeping(target.schema, target.declared, family.tables))
         return {live.name: _set_up(session, live, options, log) for live in lives}
@@ -110,13 +112,12 @@ def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connectio
         raise ours(f"sync into {target.schema}", error, options.stop, SyncError) from error
 
 
-def _admitted(session: psycopg.Connection, schema: str) -> bool:
-    """Whether the sync's lock is ours now; the database is made ready first where it is not."""
-    opening = sync_gate.open_gate(session, schema)
-    if opening.complete or not opening.locked:
-        return opening.locked
-    prepare(session, schema)
-    return True
+def _opened(session: psycopg.Connection, schema: str, family: Family) -> Opening:
+    """The gate, with the sync's lock if it was free; the database is made ready where it is not."""
+    opening = sync_gate.open_gate(session, schema, family.tables)
+    if opening.locked and not opening.complete:
+        prepare(session, schema)
+    return opening
 
 
 def _set_up(
@@ -147,6 +148,7 @@ class _Sync:
         options: SyncOptions,
         log: Callable[[str], None],
         clock: Clock,
+        before: Before | None,
     ) -> None:
         self._lives = [LiveTable(target.schema, table) for table in family.tables]
         self._wanted = [live for live in self._lives if live.name in wanted]
@@ -157,6 +159,7 @@ class _Sync:
         self._options = options
         self._log = log
         self._clock = clock
+        self._before = before
         self._works: list[Work] = []
         self._instant: datetime | None = None
         self._visible: datetime | None = None
@@ -168,7 +171,9 @@ class _Sync:
             existing = [live for live in there if live.name not in unfit]
             tables = [live.table for live in self._lives]
             known = keeping(self._target.schema, self._target.declared, tables, before.known)
-            entries, seen = sync_gate.begin(self._session, self._wanted, existing, self._options.run_id, known)
+            entries, seen = sync_gate.begin(
+                self._session, self._wanted, existing, self._options.run_id, known, under_way=before.under_way
+            )
             standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
             unfit |= {
                 live.name: self._unreadable(live, error)
@@ -199,11 +204,11 @@ class _Sync:
     def _fit(self) -> tuple[Before, dict[str, FluxError]]:
         """The target as it stands once every table is there in its declared shape, and why some cannot be."""
         tables = [live.table for live in self._lives]
-        before = sync_gate.before(self._session, self._target.schema, tables)
+        before = self._before or sync_before.before(self._session, self._target.schema, tables)
         checked = [live for live in self._lives if not _is_fit(live, before)]
         found = {live.name: _set_up(self._session, live, self._options, self._log) for live in checked}
         if any(done is True for done in found.values()):
-            before = sync_gate.before(self._session, self._target.schema, tables)
+            before = sync_before.before(self._session, self._target.schema, tables)
         return before, {name: done for name, done in found.items() if isinstance(done, FluxError)}
 
     def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:

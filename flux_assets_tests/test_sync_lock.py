@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import Sql
 from synced import Utility
 
 from flux_assets.postgis import merge, sync_gate
@@ -69,7 +70,7 @@ def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
 ) -> None:
     monkeypatch.setattr(sync_gate, "TIME_LIMIT", timedelta(seconds=1))
     with running.target.session("sync") as ghost:
-        assert sync_gate.open_gate(ghost, "public").locked
+        assert sync_gate.open_gate(ghost, "public", []).locked
         if opening:
             ghost.execute(opening)
         assert running.sync().busy is not None
@@ -88,8 +89,30 @@ def test_a_session_of_a_sync_asks_after_a_client_that_says_nothing(running: Util
         "lock_timeout": "10s",
     }  # fmt: skip
     with running.target.session("sync") as session:
-        sync_gate.open_gate(session, "public")
+        sync_gate.open_gate(session, "public", [])
         # Over a Unix socket PostgreSQL shows keepalives as 0, whatever is set.
         asked = [name for name in wanted if not name.startswith("tcp_") or "/" not in running.target.conninfo]
         shown = {name: session.execute(f"SHOW {name}").fetchone()[0] for name in asked}
     assert shown == {name: wanted[name] for name in asked}
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "ALTER TABLE postgres_sync.sync_state DROP COLUMN mapping; COMMENT ON SCHEMA postgres_sync IS 'revision 3'",
+        "DROP SCHEMA postgres_sync CASCADE",
+    ],
+    ids=["an older release's", "gone"],
+)
+def test_a_ledger_that_is_not_ready_is_made_so_and_the_session_is_set_up(
+    running: Utility, sql: Sql, older: str
+) -> None:
+    sql(older)
+    with running.target.session("sync", is_set=False) as session:
+        opening = sync_gate.open_gate(session, "public", running.tables)
+        assert (opening.locked, opening.complete, opening.before) == (True, False, None)
+        shown = [session.execute(f"SHOW {name}").fetchone()[0] for name in ("jit", "lock_timeout", "search_path")]
+        assert shown == ["off", "10s", "pg_catalog, public"]
+        assert running.sync().busy is not None
+    assert all(each.error is None for each in running.synced().values())
+    assert sql("SELECT count(mapping), count(*) FROM postgres_sync.sync_state") == [(2, 2)]

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import matching, merge, sync_gate, sync_shape
+from flux_assets.postgis import matching, merge, sync_before, sync_gate, sync_shape
 from flux_assets.postgis.audit import AuditResult, Numbers
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.derive import in_place, incoming, wanted_rows
@@ -27,7 +27,8 @@ from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.matching import CLAIMS, MATCHES_SOURCE, Comparison, Match
 from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.sync_gate import LastSync, Standing
+from flux_assets.postgis.sync_before import LastSync
+from flux_assets.postgis.sync_gate import Standing
 from flux_assets.sync import Family
 from flux_assets.syncing.snapshot import Snapshot, take
 from flux_assets.syncing.source import OpenSource
@@ -122,7 +123,7 @@ def _compared(desk: _Desk, live: LiveTable) -> AuditResult:
 
 
 def _state(desk: _Desk, live: LiveTable) -> _State:
-    before = sync_gate.before(desk.session, desk.schema, desk.family.tables)
+    before = sync_before.before(desk.session, desk.schema, desk.family.tables)
     last = before.last.get(live.name)
     if last is None or live.name not in before.shapes:
         raise sync_shape.absent(live, synced=last is not None)

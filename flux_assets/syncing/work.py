@@ -17,7 +17,8 @@ from flux_assets.errors import FluxError
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.ledger import Entry, Synced
 from flux_assets.postgis.merge import Difference
-from flux_assets.postgis.sync_gate import LastSync, Standing
+from flux_assets.postgis.sync_before import LastSync
+from flux_assets.postgis.sync_gate import Standing
 from flux_assets.postgis.sync_state import Seen
 from flux_assets.syncing.result import TableSync
 from flux_assets.syncing.snapshot import Snapshot
