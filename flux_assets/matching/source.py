@@ -147,7 +147,8 @@ def _read(desk: _Desk, live: LiveTable, state: _State) -> _Read:
 
 def _judged(desk: _Desk, live: LiveTable, state: _State, read: _Read) -> AuditResult | None:
     """Compare as of one snapshot of the target; None when a sync has written to the table since its state was read."""
-    with desk.session.transaction():
+    # Rolled back, so that the temporary tables are gone: it may be done again in this session.
+    with desk.session.transaction(force_rollback=True):
         merge.stage(desk.session, live, matching.WHOLE_TABLES, read.snapshot.chunks())
         now = _state(desk, live)
         if (now.last.fingerprint, now.last.mark) != (state.last.fingerprint, state.last.mark):

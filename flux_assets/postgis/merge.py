@@ -42,11 +42,12 @@ class Difference:
 def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, chunks: Iterable[bytes]) -> None:
     """COPY the source's rows, a binary COPY stream of the fed columns, into a temporary table.
 
-    `before` is run first, in the same round trip. Temporary tables write no WAL and are gone with the transaction.
+    `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session: dropping
+    them with the transaction would let readers wait for the commit.
     """
     types = {column.name: ddl.type_name(column) for column in live.table.columns}
     columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.fed)
-    create = sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(incoming(live), sql.SQL(", ").join(columns))
+    create = sql.SQL("CREATE TEMP TABLE {} ({})").format(incoming(live), sql.SQL(", ").join(columns))
     run(session, [before, create])
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(incoming(live), ddl.names(live.table.fed))
     with session.cursor().copy(copy_in) as copy:
@@ -121,7 +122,7 @@ def _difference(live: LiveTable, present: Collection[str]) -> sql.Composed:
     others = [sql.Identifier("w", name) for name in columns if name not in key]
     first = sql.Identifier(key[0])
     return sql.SQL(
-        "CREATE TEMP TABLE {rows} ON COMMIT DROP AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
+        "CREATE TEMP TABLE {rows} AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
         " WHEN w.{first} IS NULL THEN 'delete' ELSE 'update' END AS flux_action, {columns}"
         " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
         " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"

@@ -30,7 +30,7 @@ LOCK_WAIT = timedelta(seconds=10)
 _OPENING = sql.SQL("""
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
 SET idle_session_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET statement_timeout = {limit};
-SET lock_timeout = {wait}; SET temp_buffers = '64MB';
+SET lock_timeout = {wait};
 SELECT set_config('search_path', 'pg_catalog, ' || extnamespace::regnamespace::text, false)
 FROM pg_extension WHERE extname = 'postgis';
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
