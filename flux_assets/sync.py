@@ -64,7 +64,7 @@ def sync_tables(
             opening = _opened(session, target.schema, family)
             if not opening.locked:
                 return SyncResult(busy=turned_away(session, target.schema, wanted, options))
-            source.admit()
+            source.admit(opening.at)
         sync = _Sync(
             wanted=wanted, family=family, source=source, target=target, session=session, options=options, log=log,
             clock=clock, before=opening.before,
@@ -94,7 +94,7 @@ def refuse(
     try:
         with target.session("ledger") as session:
             prepare(session, target.schema)
-            entries, _ = sync_gate.begin(session, [LiveTable(target.schema, table) for table in tables], [], run_id)
+            entries = sync_gate.begin(session, [LiveTable(target.schema, table) for table in tables], run_id)
             _record(session, {entry.sync_id: error for entry in entries.values()})
     except (FluxError, psycopg.Error) as other:
         log(f"The ledger could not be reached, and does not know of this failure: {other}")
@@ -171,17 +171,18 @@ class _Sync:
             existing = [live for live in there if live.name not in unfit]
             tables = [live.table for live in self._lives]
             known = keeping(self._target.schema, self._target.declared, tables, before.known)
-            entries, seen = sync_gate.begin(
-                self._session, self._wanted, existing, self._options.run_id, known, under_way=before.under_way
+            entries = sync_gate.begin(
+                self._session, self._wanted, self._options.run_id, known, under_way=before.under_way
             )
+        try:
+            with self._clock.timed("gate"):
+                seen = sync_gate.look(self._session, existing)
             standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
             unfit |= {
                 live.name: self._unreadable(live, error)
                 for live in existing
                 if isinstance(error := seen[live.name], psycopg.Error)
             }
-        failed = {entries[live.name].sync_id: unfit[live.name] for live in self._wanted if live.name in unfit}
-        try:
             self._works = [
                 Work(
                     live=live, shape=_shape(live, before), last=before.last.get(live.name),
@@ -193,12 +194,13 @@ class _Sync:
             ]  # fmt: skip
             self._sync(before.shapes.keys())
         except BaseException as error:
-            self._fail_all(error)
+            unfit |= self._fail_all(error, unfit)
             if not isinstance(error, FluxError | psycopg.Error):
                 raise
         finally:
-            failed |= {work.entry.sync_id: work.error for work in self._works if work.entry and work.error}
-            self._close_failed(failed)
+            failed = {name: error for name, error in unfit.items() if name in entries}
+            failed |= {work.name: work.error for work in self._works if work.entry and work.error}
+            self._close_failed({entries[name].sync_id: error for name, error in failed.items()})
         return SyncResult(tables=tuple(self._results(unfit)))
 
     def _fit(self) -> tuple[Before, dict[str, FluxError]]:
@@ -209,7 +211,10 @@ class _Sync:
         found = {live.name: _set_up(self._session, live, self._options, self._log) for live in checked}
         if any(done is True for done in found.values()):
             before = sync_before.before(self._session, self._target.schema, tables)
-        return before, {name: done for name, done in found.items() if isinstance(done, FluxError)}
+        gone = {
+            live.name: sync_shape.absent(live, synced=True) for live in self._lives if live.name not in before.shapes
+        }
+        return before, gone | {name: done for name, done in found.items() if isinstance(done, FluxError)}
 
     def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:
         if not isinstance(error, psycopg.errors.LockNotAvailable):
@@ -242,16 +247,20 @@ class _Sync:
     def _existing(self, work: Work, keys: Sequence[tuple[object, ...]]) -> int:
         return self._source.existing(work.live.table, keys)
 
-    def _fail_all(self, error: BaseException) -> None:
-        """Nothing was written for any table."""
+    def _fail_all(self, error: BaseException, unfit: Collection[str]) -> dict[str, FluxError]:
+        """Nothing was written for any table; what to say of those that it had not come to."""
         for work in self._works:
-            if isinstance(error, psycopg.Error):
-                work.fail(ours(work.live.title, error, self._options.stop, SyncError))
-            elif not isinstance(error, Exception):
-                # Ctrl-C, or Dagster ending the run.
-                work.fail(SyncError("Stopped on request; what was there before stays."))
-            else:
-                work.fail(error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__))
+            work.fail(self._told(work.live, error))
+        come_to = {*unfit, *(work.name for work in self._works)}
+        return {live.name: self._told(live, error) for live in self._wanted if live.name not in come_to}
+
+    def _told(self, live: LiveTable, error: BaseException) -> FluxError:
+        if isinstance(error, psycopg.Error):
+            return ours(live.title, error, self._options.stop, SyncError)
+        if not isinstance(error, Exception):
+            # Ctrl-C, or Dagster ending the run.
+            return SyncError("Stopped on request; what was there before stays.")
+        return error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__)
 
     def _close_failed(self, failed: Mapping[int, FluxError]) -> None:
         """Close the ledger's rows of what failed, through a session of its own where the sync's is broken.

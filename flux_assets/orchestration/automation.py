@@ -6,6 +6,7 @@ Here: selections by group and when they run. Not here: what an asset does.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -60,19 +61,23 @@ def setup_dynamic_tables() -> None:
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="A sync every five minutes, unless one is under way. Of missed ticks at most the last is made up for.",
+    description="A sync every five minutes, unless one is under way. Ticks that were missed are not made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a sync unless one is under way; one older than a sync may take is a ghost and holds up nothing."""
-    if run_id := _under_way(context.instance):
-        return dg.SkipReason(f"Run {run_id} of {sync_all_dynamic.name} is still under way.")
+    if found := _under_way(context.instance):
+        run_id, until = found
+        return dg.SkipReason(
+            f"Run {run_id} of {sync_all_dynamic.name} is still under way. If its process is gone, terminate it on its"
+            f" page; from {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC on it holds up nothing."
+        )
     # Of one tick comes one run, also when the daemon dies between asking for it and noting that it has.
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 
-def _under_way(instance: dg.DagsterInstance) -> str | None:
-    """The newest run of the job that is not done and not yet past its time limit."""
+def _under_way(instance: dg.DagsterInstance) -> tuple[str, float] | None:
+    """The newest run of the job that is not done and not yet past its time limit, and when it will be (Unix time)."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=_UNDER_WAY))
-    oldest = time.time() - TIME_LIMIT.total_seconds()
-    young = (run for run in runs if (run.start_time or run.create_timestamp.timestamp()) > oldest)
-    return next((run.dagster_run.run_id for run in young), None)
+    limit = TIME_LIMIT.total_seconds()
+    ends = ((run.dagster_run.run_id, (run.start_time or run.create_timestamp.timestamp()) + limit) for run in runs)
+    return next(((run_id, until) for run_id, until in ends if until > time.time()), None)

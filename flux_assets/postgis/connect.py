@@ -21,12 +21,14 @@ from flux_assets.spec import Declaration
 
 APPLICATION = "flux_assets"
 # What the environment, a role or a database may have set otherwise. In another encoding the server would convert
-# what COPY sends; times and index definitions are read as text; a load that waits for its turn, or whose control
-# session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by it. What
-# is asked once a lock is ours must see what was committed until then, which a stricter isolation would not show.
+# what COPY sends; times, intervals and index definitions are read as text; a load that waits for its turn, or whose
+# control session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by
+# it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
+# show.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = sql.SQL("""
-SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET quote_all_identifiers = off;
+SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
+SET quote_all_identifiers = off;
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = 0; SET jit = off; SET client_min_messages = warning;
 SET default_transaction_isolation = 'read committed'

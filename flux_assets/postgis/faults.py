@@ -63,6 +63,11 @@ _TARGET_FAULTS: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
         "Run again when that session's transaction has ended.",
     ),
     (
+        (errors.QueryCanceled, errors.DeadlockDetected),
+        "the server ended a statement",
+        "Run again: a time limit, an administrator or a deadlock ended it, and what was there before stays.",
+    ),
+    (
         (psycopg.OperationalError,),
         "the connection to the database was lost or refused",
         "Run again when the server answers; the next run clears up what this one left.",

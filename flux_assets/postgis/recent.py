@@ -40,10 +40,13 @@ def recent(session: Connection, schema: str, name: str, rows: int) -> list[Past]
 
 
 def _counted(newest_first: Iterable[tuple[Any, ...]], rows_now: int) -> Iterator[Past]:
-    """A load says how many rows it published; a sync only by how many the table grew, so we count back from now."""
+    """A load says how many rows it published; a sync only by how many the table grew, so we count back from now.
+
+    Before others took rows out by hand there may seem to have been fewer than none.
+    """
     rows = rows_now
     for status, seconds, loaded, grown in newest_first:
         failed = status == "FAILED"
         rows = rows if loaded is None or failed else loaded
-        yield Past(rows, seconds or 0.0, failed)
+        yield Past(max(rows, 0), seconds or 0.0, failed)
         rows -= 0 if failed else grown or 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg import errors, sql
@@ -35,7 +35,7 @@ SELECT set_config('search_path', 'pg_catalog, ' || extnamespace::regnamespace::t
 FROM pg_extension WHERE extname = 'postgis';
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
        coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'), ''),
-       pg_try_advisory_lock({lock})
+       pg_try_advisory_lock({lock}), clock_timestamp()
 """)
 # What a database lacks that no sync was made ready for, or an older release's.
 _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
@@ -45,11 +45,12 @@ _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchem
 class Opening:
     """What the first round trip found; without PostGIS, schema or our own revision the slow way has to explain it.
 
-    `before` is there where it is `complete`.
+    `at` is when the lock was asked for, by the database's clock; `before` is there where it is `complete`.
     """
 
     complete: bool
     locked: bool
+    at: datetime
     before: Before | None = None
 
 
@@ -67,13 +68,13 @@ def open_gate(session: psycopg.Connection, schema: str, tables: Sequence[Dynamic
     opening = _OPENING.format(limit=limit, wait=wait, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
     script = [*settings(session), opening]
     try:
-        postgis, [(there, revision, locked)], *answers = run(session, [*script, *questions(schema, tables)])
+        postgis, [(there, revision, locked, at)], *answers = run(session, [*script, *questions(schema, tables)])
     except _NOT_READY:
         # The settings went with the statement; the lock, if it was free, is ours, and is taken once more.
-        postgis, [(there, revision, locked)] = run(session, script)
-        return Opening(complete=False, locked=locked)
+        postgis, [(there, revision, locked, at)] = run(session, script)
+        return Opening(complete=False, locked=locked, at=at)
     complete = bool(postgis) and there and revision == REVISION
-    return Opening(complete=complete, locked=locked, before=answered(answers) if complete else None)
+    return Opening(complete=complete, locked=locked, at=at, before=answered(answers) if complete else None)
 
 
 def sync_lock(schema: str) -> int:
@@ -93,24 +94,27 @@ def outlive_lost_session(session: psycopg.Connection, schema: str) -> None:
 def begin(
     session: psycopg.Connection,
     tables: Sequence[LiveTable],
-    standing: Sequence[LiveTable],
     run_id: str | None,
     known: Sequence[sql.Composed] = (),
     *,
     under_way: bool = True,
-) -> tuple[dict[str, Entry], dict[str, Standing | psycopg.Error]]:
-    """Open a RUNNING ledger row for each of `tables`, and look at those of them that are `standing` already.
+) -> dict[str, Entry]:
+    """Open a RUNNING ledger row for each of `tables`.
 
     Rows of syncs that died are closed first where any are `under_way`, and the statements that make declarations
-    `known` are run. Where somebody keeps readers from a table, or it cannot be read for another reason, that takes the
-    place of what was seen.
+    `known` are run.
     """
     dead = [ledger.closing_dead(tables)] if under_way else []
     entries, *_ = run(session, [*known, *dead, ledger.opening(tables, "DELTA", run_id)])
-    return (
-        {name: Entry(sync_id, "DELTA") for sync_id, name in entries},
-        dict(zip([table.name for table in standing], _seen(session, standing), strict=True)),
-    )
+    return {name: Entry(sync_id, "DELTA") for sync_id, name in entries}
+
+
+def look(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, Standing | psycopg.Error]:
+    """How the tables stand, by name.
+
+    Where somebody keeps readers from one, or it cannot be read for another reason, that takes the place.
+    """
+    return dict(zip([table.name for table in tables], _seen(session, tables), strict=True))
 
 
 def _seen(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[Standing | psycopg.Error]:

@@ -147,7 +147,7 @@ def _refuse_other_columns(live: LiveTable, columns: dict[str, LiveColumn]) -> No
         raise SchemaChangeError(
             f"{live.title}: {'; '.join(problems)}.",
             f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.name}_before_flux and sync"
-            " again: a new one is made. Nothing has been changed.",
+            " again: a new one is made. This table is as it was.",
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Event, Thread
 from types import TracebackType
 
@@ -45,7 +45,7 @@ class Found:
     """The tables that had to be read, as of one instant, and what was asked of all before it: change tokens, and the
     digests of mappings.
 
-    The instant is by the source's clock; by ours, and of before the tokens, where no table had to be read.
+    The instant is by the source's clock; by the target's, and of before the tokens, where no table had to be read.
     """
 
     instant: datetime
@@ -66,7 +66,7 @@ class SourceSide:
         self._tables = tables
         self._stop = stop
         self._clock = clock
-        self._admitted: Future[None] = Future()
+        self._admitted: Future[datetime] = Future()
         self._choose: Future[Choose] = Future()
         self._found: Future[tuple[Source, Found]] = Future()
         self._over = Event()
@@ -82,9 +82,9 @@ class SourceSide:
         self._admitted.cancel()
         self._choose.cancel()
 
-    def admit(self) -> None:
-        """The sync's lock is ours: what is read from now on is no older than what is here."""
-        self._admitted.set_result(None)
+    def admit(self, at: datetime) -> None:
+        """The sync's lock is ours, since `at` by the target's clock: what is read from now on is no older."""
+        self._admitted.set_result(at)
 
     def choose(self, choose: Choose) -> None:
         """It is known what the target holds: whether a table has to be read can be told by its token."""
@@ -123,15 +123,14 @@ class SourceSide:
                 self._found.set_exception(error)
 
     def _read_all(self, source: Source) -> Found:
-        asked_at = datetime.now(UTC)
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         mappings = source.mappings(self._tables)
         chosen = None if tokens is None else self._choose.result()(tokens, mappings)
         reading = [table for table in self._tables if chosen is None or table.name in chosen]
-        # Nobody promises that the source tells its time without a warehouse, so where nothing is read ours does: of
-        # before the tokens, which answer for all that had changed by then.
-        instant = source.instant(statements=len(reading)) if reading else asked_at
+        # Nobody promises that the source tells its time without a warehouse, so where nothing is read the target does:
+        # of before the tokens, which answer for all that had changed by then.
+        instant = source.instant(statements=len(reading)) if reading else self._admitted.result()
         taken: dict[str, Taken] = {}
         try:
             for table in reading:

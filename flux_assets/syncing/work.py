@@ -130,7 +130,7 @@ class Work:
             f"{', '.join(moved)} changed": bool(moved),
             "the source has no change token": token is None,
             "the source changed": token != last.token,
-            "the source's columns changed": mapping != last.mapping,
+            "the source's columns changed": mapping is None or mapping != last.mapping,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 

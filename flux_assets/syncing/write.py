@@ -45,7 +45,7 @@ class Desk:
 
 
 def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existing) -> datetime | None:
-    """Write what differs, in one transaction, and close the ledger's rows; returns when readers could see it.
+    """Write what differs, in one transaction, and close the ledger's rows; returns when it was committed.
 
     `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone, or
     with those that it follows from where its columns could not follow; what is raised is raised for all of them, and
@@ -56,15 +56,13 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
         _close(desk, works, instant, [])
         return None
     try:
-        room, savepoints = _room(works), sql.SQL("SAVEPOINT flux_group; SAVEPOINT flux")
-        opening: sql.Composable = sql.SQL("; ").join(
-            [*room, sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE"), savepoints]
-        )
+        begin = [*_room(works), sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")]
         for group in groups:
-            _write_group(desk, group, opening, existing)
-            opening = savepoints
+            _write_group(desk, group, begin, existing)
+            begin = []
         with desk.clock.timed("commit"):
-            visible = _close(desk, works, instant, [sql.SQL("COMMIT"), sql.SQL("SELECT clock_timestamp()")])
+            # Nothing after the COMMIT: what was refused there would pass for a refused commit.
+            visible = _close(desk, works, instant, [sql.SQL("SELECT clock_timestamp()"), sql.SQL("COMMIT")])
     except BaseException:
         _roll_back(desk.session)
         raise
@@ -99,22 +97,35 @@ def in_order(works: Sequence[Work]) -> list[Work]:
     return sorted(works, key=lambda work: bool(names.intersection(work.live.table.origins)))
 
 
-def _write_group(desk: Desk, group: Sequence[Work], opening: sql.Composable, existing: Existing) -> None:
-    reading = [work for work in in_order(group) if work.step == "read"]
-    for work in reading:
-        _merge(desk, work, opening, existing)
-        opening = sql.SQL("SAVEPOINT flux")
-    if not reading:
-        run(desk.session, [opening])
+def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.SQL], existing: Existing) -> None:
+    opening = [*begin, _savepoint(_of_group(group))]
+    for work in in_order(group):
+        if work.step == "read":
+            _merge(desk, work, opening, existing)
+            opening = []
+    if opening:
+        run(desk.session, opening)
     for work in group:
         if not _refreshed(desk, work, group):
             return
 
 
-def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) -> None:
+def _savepoint(name: str) -> sql.Composed:
+    return sql.SQL("SAVEPOINT {}").format(sql.Identifier(name))
+
+
+def _of_group(group: Sequence[Work]) -> str:
+    """The savepoint's name. Each has a name of its own: of two alike, going back would take the wrong one where the
+    later was not made."""
+    return f"group of {group[0].name}"
+
+
+def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], existing: Existing) -> None:
+    before = f"before {work.name}"
     try:
         with work.clock.timed("stage"):
-            merge.stage(desk.session, work.live, opening, work.snapshot.chunks() if work.snapshot else ())
+            script = sql.SQL("; ").join([*opening, _savepoint(before)])
+            merge.stage(desk.session, work.live, script, work.snapshot.chunks() if work.snapshot else ())
         with work.clock.timed("compare"):
             work.difference = merge.compare(desk.session, work.live, desk.present)
             guard(desk.session, work, existing, accept_vanished=desk.options.accept_vanished)
@@ -124,7 +135,7 @@ def _merge(desk: Desk, work: Work, opening: sql.Composable, existing: Existing) 
                 merge.write(desk.session, work.live, work.difference)
         work.step = "written"
     except (FluxError, psycopg.Error) as error:
-        _give_up(desk, [work], error, at=work)
+        _give_up(desk, [work], error, at=work, to=before)
 
 
 def _give_up(
@@ -133,13 +144,19 @@ def _give_up(
     error: FluxError | psycopg.Error,
     *,
     at: Work,
-    to: str = "flux",
+    to: str,
 ) -> None:
-    """Back to before these tables, when the session still stands; the failure, met `at` one table, is theirs alone."""
+    """Back to before these tables, when the session still stands; the failure, met `at` one table, is theirs alone.
+
+    One that was met before their savepoint was made is raised, for all tables.
+    """
     in_transaction = {TransactionStatus.INERROR, TransactionStatus.INTRANS}
     if desk.options.stop.asked or desk.session.info.transaction_status not in in_transaction:
         raise error
-    desk.session.execute(sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(to)))
+    try:
+        desk.session.execute(sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(to)))
+    except errors.InvalidSavepointSpecification:
+        raise error from None
     for work in works:
         if isinstance(error, errors.LockNotAvailable):
             work.fail(_locked(desk, work, at))
@@ -171,18 +188,19 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
     statement = None if work.step == "written" else _refresh(work, group)
     if statement is None:
         return True
+    before = f"before refreshing {work.name}"
     try:
         with work.clock.timed("refresh"):
-            script = [sql.SQL("SAVEPOINT flux"), merge.locking(work.live), mark_of(work.live), statement]
+            script = [_savepoint(before), merge.locking(work.live), mark_of(work.live), statement]
             [(work.locked_mark,)], rows = run(desk.session, script)
             work.refreshed = len(rows)
     except psycopg.Error as error:
         if not work.is_fit and not isinstance(error, errors.LockNotAvailable):
-            _give_up(desk, [], error, at=work)
+            _give_up(desk, [], error, at=work, to=before)
             desk.log(f"{work.live.title} is not as declared, and what is computed in it could not follow: {error}")
             return True
         concerned = [each for each in group if each.step == "written" or (each is work and each.entry)]
-        _give_up(desk, concerned, error, at=work, to="flux_group")
+        _give_up(desk, concerned, error, at=work, to=_of_group(group))
         for each in group:
             each.refreshed = 0
         return False

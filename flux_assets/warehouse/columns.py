@@ -31,7 +31,7 @@ _CURES: dict[Target, str] = {
     "integer": "TRY_TO_NUMBER({}::VARCHAR)",
     "double": "TRY_TO_DOUBLE({}::VARCHAR)",
     "numeric": "TRY_TO_NUMBER({}::VARCHAR, 38, 10)",
-    "timestamp": "TRY_TO_TIMESTAMP_NTZ({}::VARCHAR)",
+    "timestamp": "TRY_CAST({}::VARCHAR AS TIMESTAMP_NTZ)",
     "date": "TRY_TO_DATE({}::VARCHAR)",
 }
 

@@ -166,7 +166,7 @@ class Source:
         """What `work` gives; done again, on a new session, when it ends with a fault that this can cure."""
 
         def again(error: BaseException) -> None:
-            self._log(f"Trying again on a new session: {error}")
+            self._log(f"Trying again on a new session: {error.problem if isinstance(error, FluxError) else error}")
             self._session.renew()
 
         return self._patience.spend(work, again)
