@@ -462,6 +462,28 @@ def test_what_stands_in_for_missing_columns_is_told(doctor, configured, tmp_path
     assert "customers_served is filled from meter_locations_enhanced" in said
 
 
+def test_open_statuses_that_nothing_counts_are_named(doctor, configured, tmp_path):
+    config = tmp_path / "flux.toml"
+    opened = "[OUTAGE_RESTORATION_TRACKER]\nopen_statuses = ['ACTIVE', 'DISPATCHED']\n"
+    config.write_text(opened)
+    found = saying(doctor(**configured, FLUX_CONFIG=str(config)), "outage_count does not count rows")
+    assert found.outcome == "warning"
+    assert "DISPATCHED" in found.said
+    assert "ACTIVE" not in found.said
+    assert "counted_statuses under [OUTAGE_RESTORATION_TRACKER]" in found.remedy
+    config.write_text(f"{opened}counted_statuses = ['ACTIVE']\n")
+    assert not [each for each in doctor(**configured, FLUX_CONFIG=str(config)) if "does not count" in each.said]
+
+
+def test_nothing_is_said_of_what_a_source_can_do_where_none_of_its_tables_can_be_read(doctor, configured, tmp_path):
+    config = tmp_path / "flux.toml"
+    sources = ("OUTAGE_RESTORATION_TRACKER", "WORK_ORDERS", "CIRCUIT_METADATA")
+    config.write_text("".join(f"[{name}]\nobject = 'GONE'\n" for name in sources))
+    found = [each.said for each in doctor(**configured, FLUX_CONFIG=str(config)) if each.group == "Snowflake"]
+    assert sum("GONE" in said for said in found) == 3
+    assert not [said for said in found if "instant" in said or "token" in said]
+
+
 def test_a_source_that_does_not_answer_is_one_finding(doctor, configured):
     found = doctor(**configured | {"SNOWFLAKE_PORT": "9"})
     assert [finding.group for finding in failed(found)] == ["Snowflake"]

@@ -159,3 +159,28 @@ def test_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         newest.put(number, number)
     assert [newest.get(number) for number in range(3)] == [None, 1, 2]
+
+
+class Tree:
+    """A rewritten statement, of which nothing is asked but its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def sql(self, dialect: str) -> str:
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (f"SELECT '{EARLY}', '{LATE}'", "SELECT 'b', 'a'"),
+        (f"SELECT '{LATE}', '{EARLY}', '{EARLY}'", "SELECT 'a', 'b', 'b'"),
+        (f"SELECT '{EARLY}'", None),
+        (f"SELECT '{EARLY}', '{LATE}', ' {LATE} '", None),
+    ],
+    ids=["as they came", "moved and doubled", "one is gone", "one is in a longer text too"],
+)
+def test_a_plan_is_kept_where_each_time_stands_for_itself_alone(text: str, wanted: str | None) -> None:
+    plan = plans.Plan.of(Tree(text), (EARLY, LATE))
+    assert (plan and plan.at(("b", "a")).sql(dialect="duckdb")) == wanted

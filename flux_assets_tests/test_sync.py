@@ -9,7 +9,8 @@ import pytest
 from conftest import Sql
 from synced import Utility
 
-from flux_assets.postgis import sync_gate
+from flux_assets.postgis import sync_before, sync_gate
+from flux_assets.postgis.declared import keeping
 from flux_assets.sync import Family, set_up_tables
 from flux_assets.syncing.result import SyncOptions
 
@@ -414,6 +415,10 @@ def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alo
     assert [name for name, *_ in first] == ["faults", "feeders"]
     utility.synced()
     assert sql(known) == first
+    with utility.target.session("test") as session:
+        found = sync_before.before(session, "public", utility.tables).known
+    assert keeping("public", (), utility.tables, found) == [], "nothing is sent"
+    assert keeping("public", utility.tables[:1], (), found) != []
     for damage in (
         "DELETE FROM postgres_sync.tables",
         "UPDATE postgres_sync.tables SET late_after = '1 day', place = 9",

@@ -118,6 +118,9 @@ def test_a_change_of_the_sources_columns_alone_opens_the_gate(told: Told, sql: S
     assert gates(told) == {"faults": "nothing changed", "feeders": "the source's columns changed"}
     assert told.asked == ["feeders"]
     assert sql("SELECT title FROM feeders") == [(None,)]
+    told.tell("ALTER TABLE FEEDERS DROP COLUMN HOMES; ALTER TABLE FEEDERS ADD COLUMN HOMES FLOAT DEFAULT 7")
+    assert gates(told) == {"faults": "nothing changed", "feeders": "the source's columns changed"}
+    assert sql("SELECT homes FROM feeders") == [(7,)]
     assert gates(told)["feeders"] == "nothing changed"
     told.tell("ALTER TABLE FAULTS RENAME COLUMN STATE TO STATUS")
     assert "faults.state is required" in told.failed()["faults"]

@@ -204,3 +204,10 @@ def test_rows_that_others_put_in_excuse_no_source_that_lost_its_own(running: Uti
     refused = {each.table: str(each.error) for each in running.sync().tables if each.error}
     assert f"{lost} of its 150 rows are gone" in refused.get("faults", "")
     assert sql("SELECT count(*) FROM faults") == [(150,)]
+
+
+def test_rows_that_others_put_in_do_not_make_the_share_of_a_larger_table(running: Utility, sql: Sql) -> None:
+    sql("INSERT INTO faults (fault_id, state) SELECT 'H' || n, 'OPEN' FROM generate_series(1, 300) AS n")
+    running.tell("DELETE FROM FAULTS WHERE HOMES < 40")  # a third of its 120, and a tenth of the 420 that are here
+    assert "faults" in {each.table for each in running.sync().tables if each.error}
+    assert sql("SELECT count(*) FROM faults") == [(420,)]

@@ -163,7 +163,7 @@ def test_a_missing_optional_column_is_null_and_reported(tell, source):
     ("column", "type_", "said", "cure"),
     [
         ("HOMES", "VARCHAR", "faults.homes is integer", "homes = { expression = 'TRY_TO_NUMBER("),
-        ("BEGUN", "NUMBER(10,0)", "faults.begun is timestamp", "begun = { expression = 'TRY_TO_TIMESTAMP_NTZ("),
+        ("BEGUN", "NUMBER(10,0)", "faults.begun is timestamp", "begun = { expression = 'TRY_CAST("),
         ("LAT", "TIMESTAMP_NTZ", "faults.lat is double precision", "lat = { expression = 'TRY_TO_DOUBLE("),
         ("FEEDER", "BOOLEAN", "faults.feeder is varchar(10)", "feeder = { expression = 'TO_VARCHAR("),
     ],

@@ -55,6 +55,12 @@ def test_a_whole_file(overrides):
     assert said.columns["begun"].expression == "TRY_TO_TIMESTAMP_NTZ(STARTED)"
 
 
+def test_counted_statuses_of_a_source_that_nobody_counts_are_refused(overrides):
+    said = overrides('[FEEDERS]\ncounted_statuses = ["OPEN"]')
+    with pytest.raises(SettingError, match=r"FEEDERS.counted_statuses: no column counts rows of this source"):
+        said.applied_to(FEEDERS, [FAULTS, FEEDERS])
+
+
 def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides):
     feeders = overrides(WHOLE).applied_to(FEEDERS, TABLES)
     counted = {column.target: column.where_values for column in feeders.derived}

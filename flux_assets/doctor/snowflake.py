@@ -16,7 +16,7 @@ from flux_assets.settings import Settings
 from flux_assets.spec import DynamicTable
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.mapping import Mapping
-from flux_assets.warehouse.overrides import load_overrides
+from flux_assets.warehouse.overrides import Overrides, load_overrides
 from flux_assets.warehouse.source import Source, open_source
 
 _GROUP = Group("Snowflake")
@@ -39,8 +39,10 @@ def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Fin
         with open_source(account, overrides, layer="doctor", log=lambda _: None) as source:
             yield _GROUP.ok(f"{_who(account)} signs in")
             mapped = [finding for table in applied for finding in _mapped(source, table)]
-            yield from _capabilities(source, applied)
+            if any(finding.outcome == "ok" for finding in mapped):
+                yield from _capabilities(source, applied)
             yield from mapped
+            yield from _uncounted(overrides, applied)
     except FluxError as error:
         yield _GROUP.error(error)
 
@@ -88,6 +90,21 @@ def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
             f"{table.name}: {mapping.object} has no column for some: {said}",
             "Name the columns or expressions in FLUX_CONFIG where there are any.",
         )
+
+
+def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
+    """Statuses that FLUX_CONFIG calls open, where a column of another table counts others."""
+    sources = {table.name: table for table in tables}
+    for column in (column for table in tables for column in table.derived if column.where_values):
+        origin = sources.get(column.from_table)
+        own = overrides.of(origin) if origin else None
+        if origin is None or own is None or own.counted_statuses or not own.open_statuses:
+            continue
+        if left := [status for status in own.open_statuses if status not in column.where_values]:
+            yield _GROUP.warning(
+                f"{column.target} does not count rows of {origin.name} whose status is {', '.join(left)}",
+                f"Name the statuses that count in FLUX_CONFIG: counted_statuses under [{origin.source}].",
+            )
 
 
 def _renamed(mapping: Mapping) -> Iterator[str]:

@@ -70,13 +70,15 @@ class ObjectName:
 class MappedColumn:
     """A target with the SQL that is selected for it, the same before cutting (to compare with), and its sources.
 
-    One that is `absent` has no source column and is the same value in every row.
+    `found` is what was found for it, with types: another type may mean other values of the same SQL. One that is
+    `absent` has no source column and is the same value in every row.
     """
 
     target: str
     expression: str
     comparable: str
     sources: tuple[str, ...]
+    found: tuple[str, ...] = ()
     absent: bool = False
 
 
@@ -163,7 +165,10 @@ class Resolver:
         if declared.otherwise is not None:
             alternatives.append(literal(declared.otherwise))
         sql = alternatives[0] if len(alternatives) == 1 else f"COALESCE({', '.join(alternatives)})"
-        return MappedColumn(target=declared.target, comparable=sql, expression=selected(sql, target), sources=sources)
+        kinds = tuple(str(found) for _, found in pieces)
+        return MappedColumn(
+            target=declared.target, comparable=sql, expression=selected(sql, target), sources=sources, found=kinds
+        )
 
     def _sources(self, declared: SourceColumn) -> list[FoundColumn]:
         """The columns that exist, in order of preference; a configured name takes the place of the declared ones."""

@@ -123,6 +123,8 @@ class Overrides:
         """
         self._refuse_unknown(tables)
         own = self.of(table)
+        if own.counted_statuses and not any(_counts(other, table) for other in tables):
+            raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
         derived = tuple(self._derived(column, tables) for column in table.derived)
         return replace(table, rows_taken=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived)
 
@@ -152,6 +154,10 @@ class Overrides:
 
     def _refused(self, key: str, problem: str) -> SettingError:
         return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and try again.")
+
+
+def _counts(other: DynamicTable, table: DynamicTable) -> bool:
+    return any(column.from_table == table.name and column.where_values for column in other.derived)
 
 
 def load_overrides(path: Path | None) -> Overrides:
