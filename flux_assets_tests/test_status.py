@@ -344,6 +344,18 @@ def test_a_failure_that_is_over_is_still_told_for_an_hour(synced, sql):
     assert status.detail == "failed 2 times in the last hour, at last: no route to Snowflake"
 
 
+@pytest.mark.parametrize("length", [120, 121, 500])
+def test_of_a_failure_that_is_over_the_beginning_is_told(synced, sql, length):
+    sql(
+        "INSERT INTO postgres_sync.sync_status (layer_name, status, started_at, completed_at, error_message)"
+        " SELECT 'feeders', 'FAILED', at, at, repeat('x', %s) FROM (SELECT now() - interval '1 minute') AS run (at)",
+        length,
+    )
+    status = state(synced.target, FEEDERS)
+    said = "x" * 120 + (" …" if length > 120 else "")
+    assert (status.detail, status.last_error) == (f"failed once in the last hour: {said}", "x" * length)
+
+
 SYNCED_DAMAGE = {
     "DROP TABLE feeders": "table public.feeders is gone",
     "ALTER TABLE feeders RENAME TO other; CREATE VIEW feeders AS SELECT 1": "public.feeders is a view now",

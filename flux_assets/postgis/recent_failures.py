@@ -57,7 +57,7 @@ def _recent_failures(case: Case) -> Finding:
         passed=passed,
         severity="ERROR" if all_failed else "WARN",
         numbers={"runs": runs, "failed": failed, "share_failed": round(failed / max(1, runs), 3), **last},
-        sample=() if passed else tuple(f"run {text}" for text in said),
+        sample=() if passed else tuple(f"ledger row {text}" for text in said),
         sql="" if passed else _query(case, _FAILED).as_string(case.connection).strip(),
     )
 

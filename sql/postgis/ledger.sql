@@ -284,8 +284,10 @@ WITH known AS (
                 WHEN version IS NULL THEN 'nothing was published before'
                 ELSE format('still serving version %s', short_version) END AS serving,
            CASE failures_last_hour WHEN 0 THEN ''
-                WHEN 1 THEN format('failed once in the last hour: %s', last_error)
-                ELSE format('failed %s times in the last hour, at last: %s', failures_last_hour, last_error) END AS history
+                -- What is over is told in short; last_error has all of it.
+                WHEN 1 THEN format('failed once in the last hour: %s', regexp_replace(last_error, '^(.{120}).+$', '\1 …'))
+                ELSE format('failed %s times in the last hour, at last: %s', failures_last_hour,
+                            regexp_replace(last_error, '^(.{120}).+$', '\1 …')) END AS history
     FROM looked
 ), judged AS (
     SELECT damaged.*,
