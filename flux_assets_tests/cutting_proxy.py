@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # What the sync sends last, and how the server says that it is done.
-COMMIT, COMMITTED = b"COMMIT;\nSELECT clock_timestamp()", b"COMMIT\0"
+COMMIT, COMMITTED = b"SELECT clock_timestamp();\nCOMMIT\0", b"COMMIT\0"
 WAITS = b"pg_advisory_xact_lock"
 _PIECE = 1 << 18
 # Answered: the server has committed and its answer is dropped. Unread: the connection is cut as soon as the commit is

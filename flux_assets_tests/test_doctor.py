@@ -20,7 +20,7 @@ from synced import settings_of
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
 from flux_assets.embedded import binaries
-from flux_assets.embedded.cluster import OWNER
+from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.tables import dynamic_tables
@@ -146,14 +146,15 @@ def test_production_provides_nothing(doctor):
     assert all(name in remedies for name in ("FLUX_POSTGRES_URL", "FLUX_RELEASE", "DAGSTER_POSTGRES_URL"))
 
 
-def test_the_embedded_ends_when_nothing_is_set(doctor, cluster):
-    found = doctor(FLUX_POSTGRES_URL=None, FLUX_RELEASE=None)
+def test_the_embedded_ends_when_nothing_is_set(doctor, new_home):
+    Cluster(new_home).start()
+    found = doctor(FLUX_POSTGRES_URL=None, FLUX_RELEASE=None, FLUX_HOME=str(new_home))
     assert failed(found) == []
     assert saying(found, "PostGIS: the embedded one").outcome == "ok"
     assert saying(found, "the sample city of scale").outcome == "ok"
     assert saying(found, "the stand-in is made").outcome == "note"
-    assert not (cluster.home / "release").exists()
-    assert not (cluster.home / "snowflake").exists()
+    assert not (new_home / "release").exists()
+    assert not (new_home / "snowflake").exists()
 
 
 def test_a_release_is_asked_for_where_a_database_is_set(doctor):
