@@ -34,9 +34,9 @@ start_schedule() {
     .venv/bin/dagster schedule start -w workspace.yaml "$1" >/dev/null 2>"$log" ||
         grep -q "already running" "$log" || cat "$log" >&2
 }
-start_schedule dynamic_sync_schedule &
+# One after the other: the first makes Dagster's storage where there is none, and two at once got in each other's way.
+start_schedule dynamic_sync_schedule
 start_schedule prune_history_schedule
-wait
 
 # On the stand-in something has to happen; a source of the user's own refuses to be simulated, and that is right.
 if [ -z "${SNOWFLAKE_ACCOUNT:-}" ] || [ "${SNOWFLAKE_ACCOUNT}" = stand-in ]; then
