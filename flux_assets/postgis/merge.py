@@ -43,7 +43,7 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
     """COPY the source's rows, a binary COPY stream of the fed columns, into a temporary table.
 
     `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session: dropping
-    them with the transaction would let readers wait for the commit.
+    them with the transaction would put off its commit.
     """
     types = {column.name: ddl.type_name(column) for column in live.table.columns}
     columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.fed)

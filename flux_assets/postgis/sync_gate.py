@@ -1,7 +1,7 @@
-"""What the target says before a sync: who holds the sync's lock, what the last sync left, whether it still stands.
+"""What the target says before a sync: who holds the sync's lock, and how the tables stand.
 
-Here: the questions, as many in a round trip as can be asked together. Not here: what the answers mean (sync.py) and
-writing anything but the ledger.
+Here: opening the gate, with the questions of sync_before.py in the same round trip, the ledger's RUNNING rows, and a
+table's mark. Not here: what the answers mean (sync.py) and writing anything but the ledger.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def guard(session: psycopg.Connection, work: Work, existing: Existing, *, accept
     """
     read = work.snapshot.rows if work.snapshot else 0
     held = read - work.difference.inserts + work.difference.deletes
-    # Rows beyond those that the last sync left were put in by others, and never were in the source.
+    # Rows beyond those that the last sync left were put in by others, and are no loss of the source's.
     strange = max(0, held - work.last.rows) if work.last else 0
     limit = work.live.table.vanished
     allowed = limit.allowed(held - strange)
