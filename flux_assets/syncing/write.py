@@ -45,7 +45,7 @@ class Desk:
 
 
 def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existing) -> datetime | None:
-    """Write what differs, in one transaction, and close the ledger's rows; returns when it was committed.
+    """Write what differs, in one transaction, and close the ledger's rows; returns the time just before the commit.
 
     `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone, or
     with those that it follows from where its columns could not follow; what is raised is raised for all of them, and
