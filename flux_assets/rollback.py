@@ -14,7 +14,7 @@ from flux_assets.errors import LayerError
 from flux_assets.loading.candidate import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
@@ -35,13 +35,14 @@ def rollback(
     _refuse_hopeless(layer, target, options, to)
     with (
         recorded(layer, target, options, "ROLLBACK") as (control, entry),
-        register.leased(control, layer, options.publish_wait, options.stop) as lease,
+        leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
     ):
         ledger.close_dead(control, layer)
         version = _kept_version(control, layer, to)
         public = shape.reconcile(control, layer, options.patience(log))
         make_equal(control, layer, target, options, version.relation, public)
-        publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
+        swap = Swap(version, lease, entry, "ROLLBACK")
+        publish.publish(control, target, layer, public, swap, options.patience(log))
         statistics.analyze(control, layer.public)
         return replace(version, current=True, published_at=register.clocks(control, layer).published_at)
 
