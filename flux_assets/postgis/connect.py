@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from flux_assets.encryption import confirm, protected
 from flux_assets.errors import LayerError, TargetError
 from flux_assets.postgis.round_trip import run
 from flux_assets.spec import Declaration
@@ -102,11 +103,11 @@ class Target:
         """An autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
-        Raises TargetError when the server cannot be reached or refuses.
+        Raises TargetError when the server cannot be reached or refuses, or would be spoken to unencrypted.
         """
         try:
             connection = psycopg.connect(
-                _kept_alive(self.conninfo),
+                _kept_alive(protected(self.conninfo)),
                 autocommit=True,
                 application_name=f"{APPLICATION} {purpose}"[:63],
                 connect_timeout=15,
@@ -117,6 +118,7 @@ class Target:
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
         with connection, (stop or Stop()).watching(connection):
+            confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)
             if is_set:
                 run(connection, settings(connection))
             yield connection
