@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from psycopg import ProgrammingError, pq
@@ -79,11 +78,13 @@ def protected(conninfo: str) -> str:
         servers = [pinned for server in servers for pinned in server.pinned()]
     elif known.get("gssencmode") == "require":
         raise TargetError("gssencmode=require is not supported.", "Remove it and use TLS: sslmode=verify-full.")
+    # A parameter that is said, even as empty, is filled by no variable.
+    addresses = ",".join(server.hostaddr for server in servers)
     return make_conninfo(
         conninfo,
-        host=_listed(server.host for server in servers),
-        hostaddr=_listed(server.hostaddr for server in servers),
-        port=_listed(server.port for server in servers),
+        host=",".join(server.host for server in servers),
+        hostaddr=addresses if addresses.strip(",") else "",
+        port=",".join(server.port for server in servers),
         sslmode=mode,
         gssencmode="disable" if mode in _ENCRYPTED else known.get("gssencmode"),
     )
@@ -107,12 +108,6 @@ def _servers(known: dict[str, str]) -> list[_Server]:
             "List as many of each, or one port for all.",
         )
     return [_Server(*server) for server in zip(hosts, addresses, ports, strict=True)]
-
-
-def _listed(values: Iterable[str]) -> str:
-    """One text as libpq takes it; an empty one counts as said, so that no variable fills it."""
-    joined = ",".join(values)
-    return joined if joined.strip(",") else ""
 
 
 def _demanded(conninfo: str, mode: str, server: _Server) -> str:
