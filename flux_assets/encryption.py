@@ -14,7 +14,7 @@ from psycopg import ProgrammingError, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import TargetError
-from flux_assets.locality import is_local_host, is_loopback, is_socket, loopback_addresses
+from flux_assets.locality import is_loopback, is_socket, loopback_addresses
 
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
 _ADD_TLS = "Set sslmode=verify-full in its address, or use a server on this machine."
@@ -30,16 +30,15 @@ class _Server:
     hostaddr: str
     port: str
 
-    @property
-    def is_local(self) -> bool:
-        place = self.hostaddr or self.host
-        return not place or is_local_host(place)
-
     def pinned(self) -> list[_Server]:
-        """The same server at each address that was judged, so that a name cannot lead elsewhere afterwards."""
-        if self.hostaddr or not self.host or is_socket(self.host):
+        """The same at each of its addresses, so that a name cannot lead elsewhere once judged; none if it is not local.
+
+        No name or address at all means libpq's own socket.
+        """
+        place = self.hostaddr or self.host
+        if not place or is_socket(place) or is_loopback(place):
             return [self]
-        return [replace(self, hostaddr=address) for address in loopback_addresses(self.host)]
+        return [replace(self, hostaddr=address) for address in loopback_addresses(place)]
 
 
 def completed(conninfo: str) -> dict[str, str]:
@@ -55,7 +54,7 @@ def completed(conninfo: str) -> dict[str, str]:
             "Write postgresql://user:password@host:port/database, special characters as %XX.",
         ) from None
     probe = pq.PGconn.connect_start(asked.encode())
-    known = {option.keyword.decode(): option.val.decode() for option in probe.info if option.val is not None}
+    known = {option.keyword.decode(): os.fsdecode(option.val) for option in probe.info if option.val is not None}
     said = probe.error_message.decode(errors="replace").strip()
     probe.finish()
     if known.get("target_session_attrs") != _STOP:
@@ -72,11 +71,14 @@ def protected(conninfo: str) -> str:
     known = completed(conninfo)
     servers = _servers(known)
     mode = known.get("sslmode", "")
-    if mode not in _ENCRYPTED and (elsewhere := [server for server in servers if not server.is_local]):
-        mode = _demanded(conninfo, mode, elsewhere[0])
     if mode not in _ENCRYPTED:
-        servers = [pinned for server in servers for pinned in server.pinned()]
-    elif known.get("gssencmode") == "require":
+        pinned = {server: server.pinned() for server in servers}
+        elsewhere = [server for server in servers if not pinned[server]]
+        if elsewhere:
+            mode = _demanded(conninfo, mode, elsewhere[0])
+        else:
+            servers = [local for server in servers for local in pinned[server]]
+    if mode in _ENCRYPTED and known.get("gssencmode") == "require":
         raise TargetError("gssencmode=require is not supported.", "Remove it and use TLS: sslmode=verify-full.")
     # A parameter that is said, even as empty, is filled by no variable.
     addresses = ",".join(server.hostaddr for server in servers)
@@ -115,7 +117,7 @@ def _demanded(conninfo: str, mode: str, server: _Server) -> str:
     in_address = "sslmode" in conninfo_to_dict(conninfo)
     if mode == "prefer" and not in_address and "PGSSLMODE" not in os.environ:
         return "verify-full"
-    origin = "" if in_address else " (of PGSSLMODE or a service file)"
+    origin = "" if in_address else " (from PGSSLMODE or a service file)"
     raise TargetError(
         f"{server.hostaddr or server.host} is another machine, and sslmode={mode}{origin} does not ensure encryption.",
         "Use sslmode=verify-full, verify-ca or require.",

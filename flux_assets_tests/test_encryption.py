@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import create_engine, text
 
 from flux_assets import encryption
+from flux_assets.doctor.connection import refused
 from flux_assets.embedded import target as targets
 from flux_assets.embedded.client import psql_environment
 from flux_assets.embedded.cluster import OWNER, Cluster
@@ -142,7 +144,7 @@ def test_the_refusal_names_setting_host_and_remedy(away: Away) -> None:
     away.set(*WAYS["variables alone, prefer"])
     with pytest.raises(SettingError) as caught:
         postgis_target(load_settings())
-    for named in ("PGHOST", away.relay.host, "sslmode=prefer (of PGSSLMODE", "verify-full"):
+    for named in ("PGHOST", away.relay.host, "sslmode=prefer (from PGSSLMODE", "verify-full"):
         assert named in str(caught.value)
 
 
@@ -208,6 +210,14 @@ def test_a_session_that_was_opened_in_the_clear_is_closed(away: Away, monkeypatc
         os.fstat(opened[0])
 
 
+def test_doctor_says_why_such_a_session_was_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    _is_elsewhere(away, monkeypatch)
+    monkeypatch.setattr(connect, "protected", str)
+    finding = refused(Target(conninfo=away.url("{host}:{port}/{db}")))
+    assert f"{away.relay.host} is not encrypted" in finding.said
+    assert "sslmode=verify-full" in finding.remedy
+
+
 def test_dagsters_connection_in_the_clear_is_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     _is_elsewhere(away, monkeypatch)
     monkeypatch.setattr(targets, "protected", str)
@@ -267,12 +277,22 @@ def test_a_password_that_breaks_the_address_is_not_shown(away: Away) -> None:
 def test_kerberos_alone_is_refused(away: Away) -> None:
     with pytest.raises(TargetError, match="gssencmode=require"):
         encryption.protected("host=db.example gssencmode=require")
+    assert conninfo_to_dict(encryption.protected("host=db.example gssencmode=prefer"))["gssencmode"] == "disable"
 
 
 @pytest.mark.parametrize("lists", ["host=a,b hostaddr=127.0.0.1", "host=localhost port=1,2", "host=a,b,c port=1,2"])
 def test_lists_that_do_not_fit_are_refused(lists: str) -> None:
     with pytest.raises(TargetError, match="List as many"):
         encryption.protected(lists)
+
+
+def test_a_name_that_changes_between_two_lookups_leads_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["127.0.0.1", "10.0.0.1"])
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), 0))]
+    )
+    accepted = conninfo_to_dict(encryption.protected("host=maps.example sslmode=disable"))
+    assert (accepted["host"], accepted["hostaddr"]) == ("maps.example", "127.0.0.1")
 
 
 def test_psql_goes_where_the_address_says(cluster: Cluster, away: Away) -> None:
