@@ -33,6 +33,7 @@ from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.errors import FluxError
 from flux_assets.event_log import EventLog
 from flux_assets.settings import load_settings
+from flux_assets.storage_guard import guard
 
 PAUSE_SECONDS = 1.0
 # Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
@@ -53,7 +54,7 @@ def end_without_collecting() -> None:
 class InstanceStorage(DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
 
-    Raises ClickException with the sentence and remedy of a SettingError or EmbeddedError.
+    Raises ClickException with the sentence and remedy of a SettingError, EmbeddedError or TargetError.
     """
 
     @classmethod
@@ -72,6 +73,7 @@ class InstanceStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        guard(postgres_url)
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = EventLog(postgres_url)
         os.environ.setdefault(_BATCH_SIZE, "1000")

@@ -197,6 +197,15 @@ def test_a_server_without_tls(doctor, cluster, database):
     assert "offers no TLS" in finding.remedy
 
 
+def test_a_server_that_would_be_spoken_to_unencrypted(doctor):
+    url = "postgresql://me:pass-word@/maps?host=/none,10.0.0.1&sslmode=require&sslmode=disable"
+    finding, storage = failed(doctor(FLUX_POSTGRES_URL=url, DAGSTER_POSTGRES_URL=url))
+    assert "FLUX_POSTGRES_URL: 10.0.0.1 is another machine, and sslmode=disable" in finding.said
+    assert "DAGSTER_POSTGRES_URL: 10.0.0.1" in storage.said
+    assert "verify-full" in finding.remedy
+    assert "pass-word" not in f"{finding} {storage}"
+
+
 def test_no_postgis(doctor, cluster):
     name = f"plain_{uuid4().hex[:8]}"
     cluster.ensure_plain_database(name)

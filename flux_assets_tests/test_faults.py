@@ -54,7 +54,7 @@ def elsewhere(target: Target, **changed: object) -> Target:
         ({"password": "wrong"}, "password authentication failed"),
         ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
         ({"host": "127.0.0.1", "port": 1}, "Connection refused|connection failed"),
-        ({"host": "no-such-host.invalid"}, "resolve|No address|not known|Temporary failure"),
+        ({"host": "no-such-host.invalid", "sslmode": "require"}, "resolve|No address|not known|Temporary failure"),
     ],
 )
 def test_a_target_that_cannot_be_reached(loader: Loader, changed: dict[str, object], said: str) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg import pq
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.prerequisites import find_postgis
@@ -58,6 +58,8 @@ def refused(target: Target) -> Finding | None:
         with target.session("doctor"):
             return None
     except TargetError as error:
+        if error.__cause__ is None:
+            return _GROUP.error(error)
         said = " ".join(str(error.__cause__).split())
         return _GROUP.failed(f"the server refuses a session: {said}", _remedy(said))
 
@@ -79,20 +81,14 @@ def server(session: psycopg.Connection) -> Iterator[Finding]:
 
 
 def _places(conninfo: str) -> list[_Place]:
-    given = {option.keyword: option.val or option.compiled for option in _options(conninfo)}
-    hosts = (given.get(b"hostaddr") or given.get(b"host") or b"").decode().split(",")
-    ports = (given.get(b"port") or b"5432").decode().split(",")
+    known = completed(conninfo)
+    hosts = (known.get("hostaddr") or known.get("host") or "").split(",")
+    ports = known.get("port", "").split(",")
     return [
         _Place(host, int(port or 5432))
         for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=False)
         if host
     ]
-
-
-def _options(conninfo: str) -> list[pq.ConninfoOption]:
-    """What the conninfo says, and where it is silent what the libpq environment says."""
-    said = {option.keyword: option for option in pq.Conninfo.parse(conninfo.encode())}
-    return [said[option.keyword] if said[option.keyword].val else option for option in pq.Conninfo.get_defaults()]
 
 
 def _socket(place: _Place) -> Finding:
@@ -122,13 +118,10 @@ def _port(place: _Place) -> Finding:
 
 
 def _tls(session: psycopg.Connection) -> Finding:
-    row = session.execute("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
-    if row and row[0]:
-        return _GROUP.ok(f"TLS: {row[1]}")
-    host = session.info.host
-    if host.startswith(("/", "127.")) or host in {"", "localhost", "::1"}:
+    if not session.pgconn.ssl_in_use:
         return _GROUP.ok("TLS: none, and none needed on this machine")
-    return _GROUP.warning(f"TLS: none, and {host} is another machine", "Add sslmode=verify-full to FLUX_POSTGRES_URL.")
+    row = session.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+    return _GROUP.ok(f"TLS: {(row and row[0]) or 'on'}")
 
 
 def _writable(session: psycopg.Connection) -> Iterator[Finding]:

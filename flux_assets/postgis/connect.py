@@ -104,7 +104,7 @@ class Target:
         """Open an autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
-        Raises TargetError when the server cannot be reached or refuses.
+        Raises TargetError when the server cannot be reached or refuses, or would be spoken to unencrypted.
         """
         try:
             connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")

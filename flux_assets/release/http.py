@@ -17,7 +17,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from flux_assets.errors import ReleaseError
 from flux_assets.release.address import Address
@@ -81,7 +81,12 @@ def _ask(address: Address, method: str, headers: dict[str, str]) -> HTTPResponse
     )
     if at:  # never sent on to where a redirection leads
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
-    return cast("HTTPResponse", build_opener(_NoWayDown).open(request, timeout=_SILENCE))
+    return cast("HTTPResponse", build_opener(*_direct(address), _NoWayDown).open(request, timeout=_SILENCE))
+
+
+def _direct(address: Address) -> list[ProxyHandler]:
+    """For http, which stays on this machine: no proxy, which would get user and password unencrypted."""
+    return [ProxyHandler({})] if address.scheme == "http" else []
 
 
 def _stamp(answer: HTTPResponse) -> Stamp:
