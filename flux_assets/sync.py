@@ -26,6 +26,7 @@ from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before
 from flux_assets.postgis.sync_gate import Opening, Standing
+from flux_assets.postgis.writable import require_writable
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide
@@ -114,6 +115,7 @@ def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connectio
 
 def _opened(session: psycopg.Connection, schema: str, family: Family) -> Opening:
     """The gate, with the sync's lock if it was free; the database is made ready where it is not."""
+    require_writable(session)
     opening = sync_gate.open_gate(session, schema, family.tables)
     if opening.locked and not opening.complete:
         prepare(session, schema)

@@ -15,7 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.errors import LayerError, TargetError
+from flux_assets.errors import LayerError
+from flux_assets.postgis.refusals import refused
 from flux_assets.postgis.round_trip import run
 from flux_assets.spec import Declaration
 
@@ -112,10 +113,7 @@ class Target:
                 connect_timeout=15,
             )
         except psycopg.OperationalError as error:
-            raise TargetError(
-                f"The target database cannot be reached: {' '.join(str(error).split()).rstrip('.?')}.",
-                "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
-            ) from error
+            raise refused(error) from error
         with connection, (stop or Stop()).watching(connection):
             if is_set:
                 run(connection, settings(connection))

@@ -13,6 +13,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
+from flux_assets.errors import bounded
 from flux_assets.postgis.layer import PublicTable
 
 _CLOSE_DEAD = """
@@ -124,4 +125,5 @@ def _close(  # noqa: PLR0913 - one parameter a column
     error: str | None = None,
 ) -> None:
     values = {"status": status, "sync_type": sync_type or entry.sync_type, "rows": rows, "version": version}
-    connection.execute(_CLOSE, {**values, "error": error, "sync_id": entry.sync_id})
+    said = None if error is None else bounded(error)
+    connection.execute(_CLOSE, {**values, "error": said, "sync_id": entry.sync_id})
