@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError, bounded, reported
 from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.deadline import GivenUpError
 from flux_assets.warehouse.faults import (
     BUSY,
     BY_STATE,
@@ -64,7 +65,7 @@ def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
 
 def translated(error: BaseException, account: Account, subject: Subject = NOTHING) -> FluxError:
     """The error of ours: SourceError when one table's source is at fault, WarehouseError otherwise."""
-    fault = fault_of(error, subject)
+    fault = BUSY if isinstance(error, GivenUpError) else fault_of(error, subject)
     places = {
         "user": account.user,
         "role": account.role or "<role>",
