@@ -16,6 +16,7 @@ from threading import Event
 
 import pytest
 from conftest import Sql
+from snowflake.connector import SnowflakeConnection
 
 from flux_assets.errors import WarehouseError
 from flux_assets.syncing import source as source_side
@@ -52,10 +53,18 @@ def patient(account: Account, port: int, **ours: float) -> Account:
 
 
 @contextmanager
+def signed_in(account: Account, arguments: dict) -> Iterator[SnowflakeConnection]:
+    """With the token that the stand-in does not give and without which the connector does not sign out."""
+    with without_pauses(account, arguments) as connection:
+        connection.rest.update_tokens(connection.rest.token, "master")
+        yield connection
+
+
+@contextmanager
 def behind(account: Account, *faults: Fault, attempts: int = 1, **ours: float) -> Iterator[tuple[Source, Proxy]]:
     with faulting_proxy(account.port or 0, *faults) as proxy:
         opened = open_source(
-            patient(account, proxy.port, **ours), Overrides(), connect=without_pauses,
+            patient(account, proxy.port, **ours), Overrides(), connect=signed_in,
             patience=Patience(attempts=attempts, pause=0.01, longest_pause=0.02),
         )  # fmt: skip
         with opened as source:
