@@ -22,7 +22,7 @@ from flux_assets.console.shown import show_connection, show_findings, show_versi
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
 from flux_assets.console.terminal import WRONG, Commands, moment, progress_bars, size, warn
-from flux_assets.errors import LayerError, SettingError
+from flux_assets.errors import LayerError, SettingError, reported
 
 if TYPE_CHECKING:
     from flux_assets.loading.options import LoadOptions
@@ -380,7 +380,7 @@ def _tell_dagster(settings: Settings, table: StaticTable, version: Version) -> N
 
         report_rollback(table, version)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        warn(f"Dagster was not told, so its UI shows the version before: {' '.join(str(error).split())}")
+        warn(f"Dagster was not told, so its UI shows the version before: {reported(error)}.")
 
 
 def _print_json(value: object) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import psycopg
 
+from flux_assets.errors import reported
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
@@ -150,7 +151,7 @@ def _tidy(shop: Workshop, version: Version) -> None:
             statistics.analyze_public(shop.control, shop.layer.public, version.relation)
             publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
     except psycopg.Error as error:
-        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")
+        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
 
 
 def _version_id(file: ReleaseFile, table: StaticTable) -> str:

@@ -1,81 +1,99 @@
-"""A TCP proxy on 127.0.0.1 before PostgreSQL that goes silent: both ends stay connected, and nothing passes."""
+"""A TCP proxy on 127.0.0.1 that carries every byte until it is told to be silent, in one direction or in both.
+
+Every connection stays open in the silence. Cuts are in cutting_proxy.py, faults of HTTP in faulting_proxy.py.
+"""
 
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-_PIECE = 1 << 16
+# Whose bytes no longer arrive.
+Silence = Literal["client", "server", "both"]
 
 
-@dataclass
+class _Connection:
+    """One connection, and whose bytes it does not carry."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.ends = {"client": client, "server": server}
+        self.dumb: frozenset[str] = frozenset()
+
+
 class SilentProxy:
-    """Connections opened before `silence` was asked for go silent, later ones too where `deaf` says so.
+    """A proxy that runs: its port, and `silence`. What comes meanwhile is lost where it `swallows`, else left waiting.
 
-    What comes from a silent end is taken and lost where it `swallows`, else left where it is.
+    A connection that is made in the silence is accepted, as a host that froze does.
     """
 
-    conninfo: str
-    upstream: int
-    port: int = 0
-    deaf: bool = False
-    swallows: bool = True
-    closed: threading.Event = field(default_factory=threading.Event)
-    _open: list[tuple[threading.Event, threading.Event]] = field(default_factory=list)
-    _sockets: list[socket.socket] = field(default_factory=list)
+    def __init__(self, upstream: int) -> None:
+        self.upstream = upstream
+        self.port = 0
+        self.swallows = True
+        self.swallowed = Event()
+        self._closed = Event()
+        self._dumb: frozenset[str] = frozenset()
+        self._open: list[_Connection] = []
 
-    @property
-    def through(self) -> str:
-        """The database's address by way of this proxy."""
-        away = {"host": "127.0.0.1", "port": self.port, "sslmode": "disable", "gssencmode": "disable"}
-        return make_conninfo(self.conninfo, **away)
+    def through(self, conninfo: str) -> str:
+        """The same database by way of this proxy."""
+        return make_conninfo(conninfo, host="127.0.0.1", port=self.port, sslmode="disable", gssencmode="disable")
 
-    def silence(self, *, to_server: bool = True, to_client: bool = True, deaf: bool = False) -> None:
-        """Let nothing pass any more in these directions on the connections that are open now."""
-        self.deaf = deaf
-        for onward, back in self._open:
-            if to_server:
-                onward.set()
-            if to_client:
-                back.set()
+    def silence(self, whose: Silence, *, newcomers: bool = True) -> None:
+        """Carry nothing of theirs any more; connections of `newcomers` too, or those that are open now alone."""
+        dumb = frozenset({"client", "server"} if whose == "both" else {whose})
+        for connection in self._open:
+            connection.dumb = dumb
+        self._dumb = dumb if newcomers else frozenset()
+
+    def speak(self) -> None:
+        """Carry bytes again; those that were swallowed are missing."""
+        self._dumb = frozenset()
+        for connection in self._open:
+            connection.dumb = frozenset()
 
     def serve(self, client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", self.upstream))
-        silences = threading.Event(), threading.Event()
-        if self.deaf:
-            for silence in silences:
-                silence.set()
-        self._open.append(silences)
-        self._sockets += [client, server]
-        for source, sink, silence in ((client, server, silences[0]), (server, client, silences[1])):
-            threading.Thread(target=self._carry, args=(source, sink, silence), daemon=True).start()
+        """Carry one connection, both ways."""
+        connection = _Connection(client, socket.create_connection(("127.0.0.1", self.upstream)))
+        connection.dumb = self._dumb
+        self._open.append(connection)
+        for whose, other in (("client", "server"), ("server", "client")):
+            Thread(target=self._carry, args=(connection, whose, other), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, silent: threading.Event) -> None:
+    def _carry(self, connection: _Connection, whose: str, other: str) -> None:
         with suppress(OSError):
-            while piece := source.recv(_PIECE):
-                if not silent.is_set():
-                    sink.sendall(piece)
-                elif not self.swallows:
-                    self.closed.wait()
-            if not silent.is_set():
-                sink.shutdown(socket.SHUT_WR)
+            while piece := connection.ends[whose].recv(1 << 18):
+                if whose not in connection.dumb:
+                    connection.ends[other].sendall(piece)
+                    continue
+                self.swallowed.set()
+                if not self.swallows:
+                    self._closed.wait()
+        # Of a silent end nobody learns that it is gone.
+        if not connection.dumb:
+            for end in connection.ends.values():
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self.closed.set()
-        for each in self._sockets:
-            with suppress(OSError):
-                each.close()
+        """Close every connection."""
+        self._closed.set()
+        for connection in self._open:
+            for end in connection.ends.values():
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
 
 
 @contextmanager
-def silent_proxy(conninfo: str) -> Iterator[SilentProxy]:
-    """A proxy before the server that the conninfo names, which has to listen on 127.0.0.1 too."""
-    proxy = SilentProxy(conninfo, int(str(conninfo_to_dict(conninfo)["port"])))
+def silent_proxy(upstream: int | str) -> Iterator[SilentProxy]:
+    """A proxy before the server at this port, or at the port of this conninfo, for as long as the block lasts."""
+    proxy = SilentProxy(upstream if isinstance(upstream, int) else int(str(conninfo_to_dict(upstream)["port"])))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy.port = listener.getsockname()[1]
 
@@ -84,6 +102,8 @@ def silent_proxy(conninfo: str) -> Iterator[SilentProxy]:
                 while True:
                     proxy.serve(listener.accept()[0])
 
-        threading.Thread(target=accept, daemon=True).start()
+        Thread(target=accept, daemon=True).start()
         yield proxy
+        # Closing alone does not wake the thread that waits for a connection.
+        listener.shutdown(socket.SHUT_RDWR)
     proxy.close()

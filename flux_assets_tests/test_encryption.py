@@ -25,10 +25,9 @@ from flux_assets.embedded.target import dagster_storage_url, postgis_target
 from flux_assets.encryption import confirm
 from flux_assets.errors import FluxError, SettingError, TargetError
 from flux_assets.instance import InstanceStorage
-from flux_assets.postgis import connect
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
-from flux_assets.storage_guard import guard
+from flux_assets.storage_watch import with_parameters
 from flux_assets_tests.other_machine import Relay, relaying, turn_on_tls
 
 # Of an address at {host}:{port}, all that may follow "postgresql://user:password@", or nothing and variables instead.
@@ -200,9 +199,9 @@ def test_dagsters_command_ends_with_the_reason(away: Away) -> None:
 def test_a_session_that_was_opened_in_the_clear_is_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should an address ever be judged wrongly, the finished connection tells."""
     _is_elsewhere(away, monkeypatch)
-    monkeypatch.setattr(connect, "protected", str)
+    monkeypatch.setattr(liveness, "protected", str)
     opened: list[psycopg.Connection] = []
-    monkeypatch.setattr(connect, "confirm", lambda *given, **said: (opened.append(given[0]), confirm(*given, **said)))
+    monkeypatch.setattr(liveness, "confirm", lambda *given, **said: (opened.append(given[0]), confirm(*given, **said)))
     target = Target(conninfo=away.url("{host}:{port}/{db}"))
     with pytest.raises(TargetError, match=f"{away.relay.host} is not encrypted"), target.session("test"):
         pass
@@ -212,7 +211,7 @@ def test_a_session_that_was_opened_in_the_clear_is_closed(away: Away, monkeypatc
 
 def test_doctor_says_why_such_a_session_was_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     _is_elsewhere(away, monkeypatch)
-    monkeypatch.setattr(connect, "protected", str)
+    monkeypatch.setattr(liveness, "protected", str)
     finding = refused(Target(conninfo=away.url("{host}:{port}/{db}")))
     assert f"{away.relay.host} is not encrypted" in finding.said
     assert "sslmode=verify-full" in finding.remedy
@@ -225,13 +224,12 @@ def test_dagsters_connection_in_the_clear_is_closed(away: Away, monkeypatch: pyt
     url = dagster_storage_url(load_settings())
     with pytest.raises(ClickException, match=f"{away.relay.host} is not encrypted"):
         InstanceStorage.from_config_value(None, {})
-    engine = create_engine(url)
+    engine = create_engine(with_parameters(url))
     with pytest.raises(TargetError):
         engine.connect()
 
 
 def test_other_engines_of_the_process_are_left_alone(cluster: Cluster, database: str) -> None:
-    guard("postgresql+psycopg2://somebody@db.example/other")
     engine = create_engine(cluster.tcp_url(database).replace("://", "+psycopg2://"))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1

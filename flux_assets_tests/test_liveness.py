@@ -28,34 +28,34 @@ def proxy(target: Target) -> Iterator[SilentProxy]:
         yield proxy
 
 
-def test_an_answer_that_was_lost_is_not_waited_for(proxy: SilentProxy) -> None:
-    with Target(conninfo=proxy.through).session("test") as session:
-        proxy.silence(to_server=False)
+def test_an_answer_that_was_lost_is_not_waited_for(proxy: SilentProxy, target: Target) -> None:
+    with Target(conninfo=proxy.through(target.conninfo)).session("test") as session:
+        proxy.silence("server", newcomers=False)
         with pytest.raises(psycopg.OperationalError, match="the answer was lost on the way"):
             session.execute("SELECT 1")
         assert session.closed
 
 
-def test_a_statement_that_never_arrived_is_not_waited_for(proxy: SilentProxy) -> None:
-    with Target(conninfo=proxy.through).session("test") as session:
-        proxy.silence(to_client=False)
+def test_a_statement_that_never_arrived_is_not_waited_for(proxy: SilentProxy, target: Target) -> None:
+    with Target(conninfo=proxy.through(target.conninfo)).session("test") as session:
+        proxy.silence("client", newcomers=False)
         with pytest.raises(psycopg.OperationalError, match="the answer was lost on the way"):
             session.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("swallows", [True, False])
 def test_a_copy_whose_rows_do_not_arrive_is_given_up_and_its_session_ended(
-    proxy: SilentProxy, sql: Sql, swallows: bool
+    proxy: SilentProxy, target: Target, sql: Sql, swallows: bool
 ) -> None:
     def copy_all(session: psycopg.Connection) -> None:
         with session.cursor().copy("COPY t FROM STDIN") as copy:
             copy.write("first\n")
-            proxy.silence()
+            proxy.silence("both", newcomers=False)
             for _ in range(200):
                 copy.write("x" * 100_000 + "\n")
 
     proxy.swallows = swallows
-    with Target(conninfo=proxy.through).session("copying") as session:
+    with Target(conninfo=proxy.through(target.conninfo)).session("copying") as session:
         session.execute("CREATE TEMP TABLE t (text text)")
         with pytest.raises(psycopg.OperationalError, match="waits for data that was lost on the way"):
             copy_all(session)
@@ -63,25 +63,28 @@ def test_a_copy_whose_rows_do_not_arrive_is_given_up_and_its_session_ended(
         sleep(0.05)
 
 
-def test_a_session_that_was_ended_without_a_word_is_noticed(proxy: SilentProxy, sql: Sql) -> None:
-    with Target(conninfo=proxy.through).session("test") as session:
-        proxy.silence()
+def test_a_session_that_was_ended_without_a_word_is_noticed(proxy: SilentProxy, target: Target, sql: Sql) -> None:
+    with Target(conninfo=proxy.through(target.conninfo)).session("test") as session:
+        proxy.silence("both", newcomers=False)
         sql("SELECT pg_terminate_backend(%s)", session.server_pid)
         with pytest.raises(psycopg.OperationalError, match="has ended the session, and the connection did not say so"):
             session.execute("SELECT 1")
 
 
-def test_a_server_that_nobody_reaches_is_given_up(proxy: SilentProxy) -> None:
-    with Target(conninfo=proxy.through).session("test") as session:
-        proxy.silence(deaf=True)
+def test_a_server_that_nobody_reaches_is_given_up(proxy: SilentProxy, target: Target) -> None:
+    with Target(conninfo=proxy.through(target.conninfo)).session("test") as session:
+        proxy.silence("both")
         with pytest.raises(psycopg.OperationalError, match="the server has not answered for"):
             session.execute("SELECT 1")
 
 
-def test_a_server_that_is_at_work_is_waited_for(proxy: SilentProxy, sql: Sql) -> None:
+def test_a_server_that_is_at_work_is_waited_for(proxy: SilentProxy, target: Target, sql: Sql) -> None:
     """The statement waits for a lock until the session has been asked about several times."""
     sql("CREATE TABLE held (id int)")
-    with psycopg.connect(proxy.conninfo) as other, Target(conninfo=proxy.through).session("test") as session:
+    with (
+        psycopg.connect(target.conninfo) as other,
+        Target(conninfo=proxy.through(target.conninfo)).session("test") as session,
+    ):
         other.execute("LOCK TABLE held")
         waiting = Thread(target=session.execute, args=("LOCK TABLE public.held; SELECT 1",))
         waiting.start()
@@ -94,10 +97,10 @@ def test_a_server_that_is_at_work_is_waited_for(proxy: SilentProxy, sql: Sql) ->
         assert session.execute("SELECT 2").fetchone() == (2,)
 
 
-def test_a_stop_does_not_wait_for_a_server_that_is_silent(proxy: SilentProxy) -> None:
+def test_a_stop_does_not_wait_for_a_server_that_is_silent(proxy: SilentProxy, target: Target) -> None:
     stop = Stop()
-    with Target(conninfo=proxy.through).session("test", stop) as session:
-        proxy.silence(deaf=True)
+    with Target(conninfo=proxy.through(target.conninfo)).session("test", stop) as session:
+        proxy.silence("both")
         Thread(target=stop.request).start()
         with pytest.raises(psycopg.OperationalError, match=r"did not end a cancelled statement|has not answered"):
             session.execute("SELECT 1")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from flux_assets.errors import FluxError
+from flux_assets.errors import FluxError, reported
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,8 +42,7 @@ class Commands(click.Group):
         except Exception as error:
             if not _is_refusal_of_the_database(error):
                 raise
-            said = " ".join(str(error).split())
-            complain(f"The database refused: {said}.", "`flux-assets doctor` tests what a load needs.")
+            complain(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
             raise click.exceptions.Exit(WRONG) from None
 
 

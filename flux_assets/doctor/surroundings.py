@@ -16,7 +16,7 @@ from flux_assets.embedded.client import psql_program
 from flux_assets.embedded.cluster import DAGSTER_DATABASE, Cluster
 from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.encryption import completed, confirm, protected
-from flux_assets.errors import FluxError
+from flux_assets.errors import FluxError, reported
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, Settings
 
@@ -44,8 +44,9 @@ def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
         yield _DAGSTER.error(error)
         return
     except psycopg.Error as error:
-        said = " ".join(str(error).split())
-        yield _DAGSTER.failed(f"Dagster's storage cannot be reached: {said}", "Correct DAGSTER_POSTGRES_URL.")
+        yield _DAGSTER.failed(
+            f"Dagster's storage cannot be reached: {reported(error)}", "Correct DAGSTER_POSTGRES_URL."
+        )
         return
     yield _DAGSTER.ok("Dagster's storage answers")
     if not (create and create[0]):

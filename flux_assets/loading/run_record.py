@@ -21,6 +21,7 @@ from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.writable import require_writable
 
 
 @contextmanager
@@ -32,6 +33,7 @@ def recorded(
     Rows of runs that died are closed first, whatever this run will find to do.
     """
     with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
+        require_writable(control)
         prepare(control, target.schema)
         run(control, [*keeping(target.schema, target.declared, [layer.table]), ledger.closing_dead([layer])])
         entry = ledger.open_entry(control, layer, sync_type, options.run_id)
