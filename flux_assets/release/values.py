@@ -27,9 +27,11 @@ _CURES = (
     ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
     ("NaN", "Leave nothing between the commas, NULL, where there is no position."),
 )
-_WHOLE = re.compile(r"\s*-?\d+\s*")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
-_NOT_A_NUMBER = re.compile(r"\s*[+-]?(nan|inf|infinity)\s*", re.IGNORECASE)
+# Possessive, so that a value of megabytes takes one pass; and of ASCII, as Arrow and PostgreSQL read numbers.
+_WHOLE = re.compile(r"\s*+(-?)0*+(\d*+)(?<=\d)\s*+", re.ASCII)
+_NUMBER = re.compile(r"\s*+[+-]?(\d++(\.\d*+)?|\.\d++)(e[+-]?\d++)?\s*+", re.IGNORECASE | re.ASCII)
+_NOT_A_NUMBER = re.compile(r"\s*+[+-]?(nan|inf|infinity)\s*+", re.IGNORECASE | re.ASCII)
+_LONGEST_WHOLE = 19  # digits of the largest bigint
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIMESTAMP = re.compile(_DATE.pattern + r"([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
@@ -85,13 +87,14 @@ def _text(column: ReadColumn, text: str) -> Judgement | None:
 
 def _integer(column: ReadColumn, text: str) -> Judgement | None:
     bits = 63 if column.arrow == pa.int64() else 31
-    if not _WHOLE.fullmatch(text):
+    found = _WHOLE.fullmatch(text)
+    if found is None:
         return f"it is not a whole number, as {column.ddl} needs.", _EMPTY_IS_NULL
-    if -(2**bits) <= int(text) < 2**bits:
+    if len(found[2]) <= _LONGEST_WHOLE and -(2**bits) <= int(found[1] + (found[2] or "0")) < 2**bits:
         return None
     return (
         f"it is out of range for {column.ddl} ({-(2**bits)} to {2**bits - 1}).",
-        "Mend the value, or declare a wider type.",
+        "Correct the value, or declare a wider type.",
     )
 
 
@@ -101,7 +104,7 @@ def _double(column: ReadColumn, text: str) -> Judgement | None:
     number = float(text)
     if column.axis is None:
         too_large = abs(number) == float("inf") and not _NOT_A_NUMBER.fullmatch(text)
-        return ("it is out of range for double precision.", "Mend the value.") if too_large else None
+        return ("it is out of range for double precision.", "Correct the value.") if too_large else None
     limit = 180 if column.axis == "longitude" else 90
     if -limit <= number <= limit:
         return None
@@ -127,7 +130,7 @@ def _numeric(column: ReadColumn, text: str) -> Judgement | None:
                 f"it has more decimals than {column.ddl} keeps.",
                 f"Round it to {_scale(column)} decimals, or widen the declared column.",
             )
-        return f"it is out of range for {column.ddl}.", "Mend the value, or widen the declared column."
+        return f"it is out of range for {column.ddl}.", "Correct the value, or widen the declared column."
     return None
 
 
