@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from flux_assets.errors import ReleaseError
+from flux_assets.locality import is_local_host
 
 _HTTP = {"http", "https"}
 
@@ -81,12 +81,5 @@ class Address:
         """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""
         if self.is_http and not self._parts.hostname:
             raise ReleaseError(f"{self.shown} names no host.", "Set FLUX_RELEASE to https://host/path.")
-        if self.scheme == "http" and not _is_loopback(self._parts.hostname or ""):
+        if self.scheme == "http" and not is_local_host(self._parts.hostname or ""):
             raise ReleaseError(f"{self.shown} would be read unencrypted.", "Set FLUX_RELEASE to the https:// address.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
