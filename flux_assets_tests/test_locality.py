@@ -18,7 +18,9 @@ def test_this_machine_is_local(host: str) -> None:
     assert is_local_host(host)
 
 
-@pytest.mark.parametrize("host", [*LOOKALIKES, "10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0", "::", "a\0b", "-" * 70])
+@pytest.mark.parametrize(
+    "host", [*LOOKALIKES, "10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0", "::", "a\0b", "-" * 70]
+)
 def test_what_is_elsewhere_or_nowhere_is_not(host: str) -> None:
     assert not is_local_host(host)
 

@@ -34,7 +34,8 @@ class LayerStream:
     """The rows of one release file, once.
 
     Iterating gives record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
-    stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were read must have it.
+    stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were
+    read must have it.
 
     Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
     ReleaseError for a file that is not whole gzip; the batches before it have been given by then. Leaving the loop

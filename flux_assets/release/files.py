@@ -19,7 +19,7 @@ class OutsideError(ReleaseError):
         super().__init__(f"{shown} is a symbolic link that leads out of the release folder.", _OUTSIDE)
 
 
-def canonical(folder: Path, path: Path) -> Path | None:
+def canonical(folder: Path, path: Path, shown: str) -> Path | None:
     """The file at `path` below `folder` without any link in its path; None when there is no regular file.
 
     Raises OutsideError, which does not say where to, when a link leads out of `folder`; OSError when the path cannot
@@ -27,7 +27,7 @@ def canonical(folder: Path, path: Path) -> Path | None:
     """
     found = Path(os.path.realpath(path))
     if not found.is_relative_to(os.path.realpath(folder)):
-        raise OutsideError(str(path))
+        raise OutsideError(shown)
     return found if found.is_file() else None
 
 
@@ -43,7 +43,7 @@ def opened(path: Path, shown: str) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
-    return open(descriptor, "rb", buffering=0)
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _check_same(descriptor: int, path: Path, shown: str) -> None:
@@ -51,7 +51,7 @@ def _check_same(descriptor: int, path: Path, shown: str) -> None:
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
         raise ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")
-    if os.path.realpath(path) != os.path.abspath(path):
+    if os.path.realpath(path) != str(path.absolute()):
         raise OutsideError(shown)
     if not os.path.samestat(state, os.lstat(path)):
         raise ReleaseError(f"{shown} was replaced while it was opened.", "Run again.")

@@ -66,7 +66,9 @@ def _explained(text: Text, start: int, end: int, parser: Parser, reason: str) ->
             return text.error_at(start + field.start, *judgement)
     index = re.search(r"CSV column #(\d+)", reason)
     where = found[int(index[1])].start if index else 0
-    return text.error_at(start + where, f"it cannot be read ({reason[:_SHOWN]}).", "Write it as COPY … WITH (FORMAT csv) does.")
+    return text.error_at(
+        start + where, f"it cannot be read ({reason[:_SHOWN]}).", "Write it as COPY … WITH (FORMAT csv) does."
+    )
 
 
 def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
