@@ -7,6 +7,7 @@ Here: members, padding, checksums, and what a damaged or foreign file is told. N
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -28,10 +29,13 @@ class GunzippedFile:
 
     `gz_bytes` and `csv_bytes` count what has been read and given so far. With `sha256`, the compressed bytes that
     were really read must have that digest: a file that is swapped while it is read is not taken for the other one.
+    With `most`, the file is taken to end after so many compressed bytes.
     """
 
-    def __init__(self, path: Path, name: str, *, piece: int = 1 << 20, sha256: str | None = None) -> None:
-        self._path, self._name, self._piece, self._sha256 = path, name, piece, sha256
+    def __init__(
+        self, path: Path, name: str, *, piece: int = 1 << 20, sha256: str | None = None, most: int | None = None
+    ) -> None:
+        self._path, self._name, self._piece, self._sha256, self._most = path, name, piece, sha256, most
         self.gz_bytes = 0
         self.csv_bytes = 0
 
@@ -43,7 +47,7 @@ class GunzippedFile:
         """
         try:
             with opened(self._path, self._name) as file:
-                packed = PackedBytes(file.read, digested=self._sha256 is not None)
+                packed = PackedBytes(file.read, digested=self._sha256 is not None, most=self._most)
                 yield from _gathered(self._members(packed), self._piece)
         except OSError as error:
             raise ReleaseError(f"{self._name}: cannot be read: {error.strerror or error}.", _AGAIN) from error
@@ -101,15 +105,11 @@ def expanded_bytes(path: Path) -> int:
 
     For estimates only: what gzip itself notes down counts modulo 4 GB, and for its last member alone.
     """
-    sample = GunzippedFile(path, path.name)
-    try:
+    sample = GunzippedFile(path, path.name, most=_SAMPLE)
+    with suppress(ReleaseError):  # the end of the sample, where the file is larger
         for _ in sample:
             check_stop()
-            if sample.gz_bytes >= _SAMPLE:
-                break
-        return int(sample.csv_bytes / sample.gz_bytes * path.stat().st_size)
-    except ReleaseError:
-        return 0
+    return int(sample.csv_bytes / sample.gz_bytes * path.stat().st_size) if sample.gz_bytes else 0
 
 
 def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:

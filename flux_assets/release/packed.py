@@ -10,10 +10,13 @@ _PART = 1 << 14  # what is unused of a part is copied at the end of each member,
 
 
 class PackedBytes:
-    """What `read` gives, in parts. `total` counts the bytes read so far, `position` those given out and not back."""
+    """What `read` gives, in parts, up to `most` bytes of it.
 
-    def __init__(self, read: Callable[[int], bytes], *, digested: bool) -> None:
-        self._read = read
+    `total` counts the bytes read so far, `position` those given out and not given back.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], *, digested: bool, most: int | None = None) -> None:
+        self._read, self._most = read, most
         self._digest = hashlib.sha256() if digested else None
         self._buffer, self._at = b"", 0
         self.total = 0
@@ -53,7 +56,7 @@ class PackedBytes:
         return len(kept) < len(part)
 
     def _more(self) -> bytes:
-        data = self._read(_READ)
+        data = self._read(_READ if self._most is None else min(_READ, self._most - self.total))
         self.total += len(data)
         if self._digest is not None:
             self._digest.update(data)
