@@ -28,6 +28,7 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Clocks, Version
 from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 
@@ -60,7 +61,7 @@ def load_layer(
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
-    with recorded(layer, target, options, "FULL") as (control, entry):
+    with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
         shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
         return _load(shop, entry)
 

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
 
     flux_release: str | None = None
     flux_release_tag: str | None = None
+    flux_download_limit: Bytes = Field(default=20 * 10**9, ge=1)
 
     snowflake_account: str | None = None
     snowflake_user: str | None = None

@@ -25,6 +25,7 @@ from flux_assets.embedded.target import dagster_storage_url, postgis_target
 from flux_assets.encryption import confirm
 from flux_assets.errors import FluxError, SettingError, TargetError
 from flux_assets.instance import InstanceStorage
+from flux_assets.postgis import liveness
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
 from flux_assets.storage_watch import with_parameters

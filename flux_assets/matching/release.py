@@ -26,6 +26,7 @@ from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.register import Version
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 Outcome = tuple[str, AuditResult | FluxError]
@@ -61,7 +62,7 @@ def _outcome(desk: _Desk, layer: Layer) -> AuditResult | FluxError:
     """What goes wrong with one layer's file or table does not keep the others from being compared."""
     desk.stop.check()
     try:
-        with translated(layer, desk.stop):
+        with stoppable(desk.stop.check), translated(layer, desk.stop):
             return _compared(desk, layer)
     except FluxError as error:
         if desk.stop.asked or desk.session.closed or desk.session.broken:
