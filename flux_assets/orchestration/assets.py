@@ -177,6 +177,7 @@ def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOpti
         take_over=config.take_over,
         publish_wait=settings.flux_publish_wait,
         keep_versions=settings.flux_keep_versions,
+        keep_bytes=settings.flux_keep_bytes,
         disk_limit=settings.flux_disk_limit,
         run_id=context.run.run_id,
         stop=stop_of(context.run.run_id),

@@ -13,23 +13,28 @@ from time import perf_counter
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage, takeover
+from flux_assets.postgis import catalog, ddl, equal, ledger, pins, register, stage, takeover
 from flux_assets.postgis.announcing import Kind, announcing
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import Patience, in_short_transaction
 from flux_assets.postgis.register import Version
+from flux_assets.postgis.retention import Retention, worth_keeping
 from flux_assets.postgis.shape import Public
 
 
 @dataclass(frozen=True)
 class Swap:
-    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row."""
+    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row.
+
+    With a `pin`, the reason for it, the layer is pinned to the version; without, an earlier pin is respected.
+    """
 
     version: Version
     lease: int
     entry: Entry
     sync_type: str
+    pin: str | None = None
 
 
 def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap, patience: Patience) -> float:
@@ -37,27 +42,18 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
 
     Readers see the old version or the new one, whole, and wait for at most the lock's time-out. Raises PublishError
     when a transaction that has read the table outlives the patience, when a newer lease exists, or, before any lock
-    is taken, when attaching the version would build or scan anything.
+    is taken, when attaching the version would build or scan anything; PinnedError when the layer is pinned to another.
     """
     old = register.default_partition(connection, layer)
-    waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
+    waiting_for = [found.oid for found in locked_tables(connection, layer, old)]
     locked_at = 0.0
 
     def work() -> None:
         nonlocal locked_at
-        register.hold_newest(connection, layer, swap.lease)
-        if public.oid is not None and not public.changes:
-            # Here, and not before the first attempt: users go on adding indexes while a publish waits.
-            equal.refuse_unequal(connection, layer, swap.version.relation, public.oid)
-        register.make_current(connection, layer, swap.version)
-        ledger.succeed(
-            connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
-        )
-        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
-        connection.execute(announcing(layer, kind, version=swap.version.version))
+        record(connection, layer, public, swap)
         granting = [] if public.plain_oid is None else takeover.grants(connection, layer, public.plain_oid)
         locked_at = 0.0
-        for statement in (*_statements(layer, public, swap, old), *granting):
+        for statement in (*swapping(layer, public, swap, old), *granting):
             connection.execute(statement)
             locked_at = locked_at or perf_counter()
 
@@ -65,7 +61,25 @@ def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: 
     return (perf_counter() - locked_at) * 1000 if waiting_for else 0.0
 
 
-def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
+def record(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap) -> None:
+    """Within the publish transaction, before any lock that readers meet: register, pin, ledger, notification."""
+    register.hold_newest(connection, layer, swap.lease)
+    with pins.refusal_told(layer, swap.version.version):
+        wanted = swap.version.version
+        connection.execute(pins.refusing(layer, wanted) if swap.pin is None else pins.pinning(layer, wanted, swap.pin))
+    if public.oid is not None and not public.changes:
+        # Here, and not before the first attempt: users go on adding indexes while a publish waits.
+        equal.refuse_unequal(connection, layer, swap.version.relation, public.oid)
+    register.make_current(connection, layer, swap.version)
+    ledger.succeed(
+        connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
+    )
+    kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
+    connection.execute(announcing(layer, kind, version=swap.version.version))
+
+
+def swapping(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
+    """The statements that lock the public table and swap its partition."""
     statements: list[sql.Composed] = []
     if public.oid is not None:
         # DETACH takes this lock anyway; taken first, what it costs readers is counted from its first moment.
@@ -83,16 +97,22 @@ def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] |
     return statements
 
 
-def _locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
+def locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
+    """The tables of which a swap takes locks."""
     names = [(layer.schema, layer.name), *([old] if old else [])]
     found = [relation for relation in (catalog.find(connection, *name) for name in names) if relation]
     return [*found, *(other for relation in found for other in catalog.looked_up(connection, relation.oid))]
 
 
 def clean_up(
-    connection: psycopg.Connection, layer: Layer, keep: int, log: Callable[[str], None], *, spare: int | None = None
+    connection: psycopg.Connection,
+    layer: Layer,
+    keep: Retention,
+    log: Callable[[str], None],
+    *,
+    spare: int | None = None,
 ) -> list[Version]:
-    """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
+    """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
 
     Call it while holding the layer's lease, so that whatever is still staging belongs to a dead process. `spare` is
     the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
@@ -100,7 +120,7 @@ def clean_up(
     """
     attached = register.default_partition(connection, layer)
     found = [version for version in register.versions(connection, layer, with_leftovers=True) if not version.current]
-    kept = {version.lease for version in _worth_keeping(connection, layer, found)[:keep]} | {spare}
+    kept = {*worth_keeping(connection, layer, found, keep), spare}
     dropped = []
     for version in found:
         if version.lease in kept or attached == (VERSIONS, version.relation):
@@ -113,11 +133,3 @@ def clean_up(
         register.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped
-
-
-def _worth_keeping(connection: psycopg.Connection, layer: Layer, found: list[Version]) -> list[Version]:
-    """Published versions with their tables, the newest first; another copy of the current one is no earlier version."""
-    current = {version.version for version in register.versions(connection, layer) if version.current}
-    earlier = [v for v in found if v.state == "published" and v.version not in current]
-    earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
-    return [version for version in earlier if catalog.find(connection, VERSIONS, version.relation)]

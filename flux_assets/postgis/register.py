@@ -25,7 +25,7 @@ from flux_assets.postgis.locking import holder
 
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
-    " published_at, run_id"
+    " published_at, run_id, further_tags"
 )
 
 
@@ -47,6 +47,7 @@ class Version:
     audits: list[dict[str, object]] = field(default_factory=list)
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
+    further_tags: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
