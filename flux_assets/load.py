@@ -32,7 +32,6 @@ from flux_assets.postgis.release_tags import note_release
 from flux_assets.release.source import Release, ReleaseFile
 from flux_assets.spec import StaticTable
 
-
 Outcome = Literal["published", "unchanged", "pinned"]
 
 
