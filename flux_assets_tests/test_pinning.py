@@ -137,7 +137,7 @@ def test_a_pinned_layer_that_lost_its_version_calls_for_a_person(loader, sql, ta
     loader.load(POLES)
     pinned(loader)
     sql(damage)
-    with pytest.raises(PinnedError, match="readers do not see that version any more.*flux-assets unpin poles"):
+    with pytest.raises(PinnedError, match=r"readers do not see that version any more.*flux-assets unpin poles"):
         loader.load(POLES, rows(6))
     (status,) = table_statuses(target, [POLES])
     assert (status.state, status.wrong) == ("broken", True)
@@ -183,7 +183,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target):
             publish.record(publisher, layer, Public(oid), swap)
             thread = threading.Thread(target=lambda: done.append(pinned(loader).pin.version))
             thread.start()
-            while not sql("SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):
+            while not sql("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):
                 assert thread.is_alive()
             for statement in publish.swapping(layer, Public(oid), swap, register.default_partition(publisher, layer)):
                 publisher.execute(statement)
@@ -220,7 +220,7 @@ def test_the_view_tells_since_when_by_whom_and_what_waits(loader, reader_sql, ta
     (loader.source.folder / POLES.file_name).unlink()
     with pytest.raises(ReleaseError):
         loader.load(POLES)
-    assert table_statuses(target, [POLES])[0].detail.endswith(f"; {detail}")
+    assert table_statuses(target, [POLES])[0].detail.endswith(f"; {detail}; version {held[:12]} waits")
     unpin(POLES, target)
     loader.load(POLES, rows(6))
     assert reader_sql(told)[0][:5] == (False, None, None, None, "live")
