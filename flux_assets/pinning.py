@@ -25,7 +25,8 @@ from flux_assets.rollback import rollback
 from flux_assets.spec import StaticTable
 
 # A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
-_WAIT = "SET LOCAL lock_timeout = '10s'"
+LEASE_WAIT_MS = 10_000
+_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,11 @@ def pin(
 
     Raises LayerError when there is no such version, BusyError when the layer is being published.
     """
-    layer = Layer(target.schema, table)
+    layer, reason = Layer(target.schema, table), " ".join(reason.split())
+    if len(reason) > _LONGEST_REASON:
+        raise LayerError(
+            f"The reason has {len(reason)} characters.", f"Give at most {_LONGEST_REASON}: it is shown in a line."
+        )
     with translated(layer, options.stop), target.session(f"pin {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         live = _pin_live(session, layer, to, reason)
@@ -73,7 +78,7 @@ def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason:
     """Pin the live version when it is the one asked for; None when it is another."""
     try:
         with session.transaction():
-            session.execute(_WAIT)
+            session.execute(f"SET LOCAL lock_timeout = '{LEASE_WAIT_MS}ms'")
             # Until this transaction ends nobody publishes: what is live when the pin is set is what is pinned.
             pins.hold_still(session, layer)
             live = register.live_version(session, layer)

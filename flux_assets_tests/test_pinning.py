@@ -117,6 +117,13 @@ def test_pinning_to_a_kept_version_publishes_it_first(loader, sql):
     assert pinned(loader, second).published
 
 
+def test_a_reason_is_a_line(loader):
+    loader.load(POLES, rows(5))
+    assert pinned(loader, reason=" v2 lacks\n a feeder ").pin.reason == "v2 lacks a feeder"
+    with pytest.raises(LayerError, match="The reason has 201 characters"):
+        pinned(loader, reason="x" * 201)
+
+
 def test_what_cannot_be_pinned_says_so(loader, target):
     with pytest.raises(LayerError, match="no live version to pin"):
         pinned(loader)
@@ -194,7 +201,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target):
 
 def test_a_publish_that_never_ends_keeps_nobody_waiting_for_ever(loader, target, monkeypatch):
     loader.load(POLES, rows(5))
-    monkeypatch.setattr("flux_assets.pinning._WAIT", "SET LOCAL lock_timeout = '1ms'")
+    monkeypatch.setattr("flux_assets.pinning.LEASE_WAIT_MS", 1)
     with psycopg.connect(target.conninfo) as publisher:
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         with pytest.raises(BusyError, match="is being published right now"):

@@ -247,7 +247,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), []
     monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
-    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_: asked.append(1) or answer.wait(60))
+    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_, **__: asked.append(1) or answer.wait(60))
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason
