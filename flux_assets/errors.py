@@ -97,6 +97,10 @@ class PublishError(LayerError):
     """The audited version could not be published now; the next run publishes it without loading."""
 
 
+class PinnedError(LayerError):
+    """The layer is pinned to another version; nothing was published."""
+
+
 class BusyError(LayerError):
     """Another process is loading the same layer."""
 

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     flux_postgres_schema: str = "public"
     flux_publish_wait: Duration = timedelta(minutes=10)
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
+    flux_keep_bytes: Bytes | None = None
     flux_disk_limit: Bytes | None = None
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
     flux_keep_runs: int = Field(default=100, ge=1)

@@ -41,12 +41,12 @@ def recorded(
             with translated(layer, options.stop):
                 yield control, entry
         except BaseException as error:
-            _record_failure(target, entry, error)
+            record_failure(target, entry, error)
             raise
 
 
-def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
-    """Through a session of its own: the load's may be broken."""
+def record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+    """Close a row as FAILED, through a session of its own: the load's may be broken."""
     try:
         with target.session("ledger") as session:
             ledger.fail(session, entry, str(error).strip() or type(error).__name__)

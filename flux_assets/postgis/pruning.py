@@ -21,14 +21,14 @@ DELETE FROM postgres_sync.sync_status WHERE sync_id IN (
     SELECT entry.sync_id FROM postgres_sync.sync_status AS entry
     WHERE entry.schema_name = %(schema)s
       AND entry.started_at < statement_timestamp() - CASE
-          WHEN entry.status = 'SUCCESS' AND entry.sync_type IN ('UNCHANGED', 'DELTA') THEN %(keep)s
+          WHEN entry.status = 'SUCCESS' AND entry.sync_type IN ('UNCHANGED', 'PINNED', 'DELTA') THEN %(keep)s
           ELSE %(keep)s * %(longer)s END
       AND entry.started_at < statement_timestamp() - %(keep)s
       AND entry.sync_id <> ALL (%(newest)s)
       AND NOT (entry.status = 'RUNNING' AND postgres_sync.is_alive(entry.backend_pid, entry.backend_start))
       AND NOT EXISTS (
           SELECT FROM postgres_sync.layer_versions AS kept
-          WHERE entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('UNCHANGED', 'DELTA')
+          WHERE entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('UNCHANGED', 'PINNED', 'DELTA')
             AND kept.schema_name = entry.schema_name AND kept.layer_name = entry.layer_name
             AND kept.version = entry.version AND kept.state = 'published')
     ORDER BY entry.started_at LIMIT %(batch)s)
@@ -43,11 +43,11 @@ WITH RECURSIVE tables AS (
             ORDER BY next.layer_name LIMIT 1)
     FROM tables WHERE tables.layer_name IS NOT NULL)
 SELECT newest.sync_id FROM tables
-CROSS JOIN (VALUES ('SUCCESS', NULL), ('SUCCESS', 'UNCHANGED'), ('FAILED', NULL)) AS sort (status, but)
+CROSS JOIN (VALUES ('SUCCESS', NULL), ('SUCCESS', ARRAY['UNCHANGED', 'PINNED']), ('FAILED', NULL)) AS sort (status, but)
 CROSS JOIN LATERAL (
     SELECT entry.sync_id FROM postgres_sync.sync_status AS entry
     WHERE entry.schema_name = %(schema)s AND entry.layer_name = tables.layer_name AND entry.status = sort.status
-      AND (sort.but IS NULL OR entry.sync_type <> sort.but)
+      AND (sort.but IS NULL OR entry.sync_type <> ALL (sort.but))
     ORDER BY entry.started_at DESC LIMIT 1) AS newest
 """
 # A version whose table is gone says something only as the first sight of a file that another version still holds.
