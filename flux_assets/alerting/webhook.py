@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from flux_assets.alerting.line import Line
 from flux_assets.alerting.secrets import HIDDEN
 from flux_assets.errors import AlertError
 
@@ -45,26 +46,30 @@ class Webhook:
     def post(self, payload: Mapping[str, Any]) -> None:
         """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
         outcome: SimpleQueue[AlertError | None] = SimpleQueue()
+        line = Line()
         # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
-        Thread(target=lambda: outcome.put(self._called(payload)), name=_THREAD, daemon=True).start()
+        Thread(target=lambda: outcome.put(self._called(payload, line)), name=_THREAD, daemon=True).start()
         try:
             error = outcome.get(timeout=self._seconds)
         except Empty:
+            line.cut()
             error = _unreachable(f"did not answer within {self._seconds:g} s")
         if error is not None:
             raise error
 
-    def _called(self, payload: Mapping[str, Any]) -> AlertError | None:
+    def _called(self, payload: Mapping[str, Any], line: Line) -> AlertError | None:
         """Errors of the client name the address, so they are told in words of our own, and not chained."""
         import requests
 
         logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
         try:
-            with requests.Session() as session, session.post(
-                self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
-                allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
-            ) as response:  # fmt: skip
-                return self._refused(response)
+            with requests.Session() as session:
+                line.carry(session)
+                with session.post(
+                    self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
+                    allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
+                ) as response:  # fmt: skip
+                    return self._refused(response)
         except requests.Timeout:
             return _unreachable(f"did not answer within {self._seconds:g} s")
         except requests.exceptions.SSLError:
