@@ -20,7 +20,7 @@ _Bytes = npt.NDArray[np.uint8]
 _Offsets = npt.NDArray[np.int64]
 _LONGEST_HEADER = 1 << 20
 _MOST_COLUMNS = 1600  # of a table in PostgreSQL
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10
 _BEFORE_VALUE = np.frombuffer(b',\n"', np.uint8)
 _AFTER_VALUE = np.frombuffer(b',\r\n"', np.uint8)
@@ -248,7 +248,7 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
         start += piece
     if (end or len(start)) > _LONGEST_HEADER:
         raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
-    record = bytes(start[: end or None]).removeprefix(_BOM)
+    record = bytes(start[: end or None]).removeprefix(BOM)
     if not record.strip(b"\r\n"):
         raise _bad_header(
             file, b"", "the file has no header." if start else "the file holds nothing, not even a header."

@@ -23,7 +23,7 @@ from flux_assets.release.columns import read_columns
 from flux_assets.release.geometry import SuspectError
 from flux_assets.release.gunzip import GunzippedFile
 from flux_assets.release.locate import fault_in
-from flux_assets.release.parse import Parser
+from flux_assets.release.parse import Parser, with_mark
 from flux_assets.spec import StaticTable
 
 _AHEAD = 4
@@ -72,6 +72,9 @@ class LayerStream:
 
     def _audited(self, feed: _Feed, parser: Parser) -> Iterator[pa.RecordBatch]:
         try:
+            # Arrow would wait for its read ahead to end before it tells of a fault in the first block.
+            if reason := parser.refusal(feed.first.text):
+                raise fault_in(feed.first, parser, reason)
             reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
             for raw in reader:
                 block = feed.block_of(raw)
@@ -95,7 +98,7 @@ class _Feed:
     """
 
     def __init__(self, first: Block, cuts: Ahead[Block]) -> None:
-        self._cuts = cuts
+        self.first, self._cuts = first, cuts
         self._coming = chain([first], cuts)
         self._given: deque[Block] = deque()
         self._room = Semaphore(_AHEAD)
@@ -114,7 +117,7 @@ class _Feed:
         if block is None:
             return b""
         self._given.append(block)
-        return block.piece
+        return with_mark(block.piece) if block is self.first else block.piece
 
     def block_of(self, raw: pa.RecordBatch) -> Block:
         """The block that `raw` was read from. Raises SuspectError when Arrow found another number of records in it."""

@@ -127,7 +127,7 @@ def _literal(value: object, arrow: pa.DataType) -> pa.Scalar[Any]:
 def _matches(text: Text, parser: Parser, names: Sequence[str], literals: Sequence[pa.Scalar[Any]]) -> Iterator[int]:
     if not text.data:
         return
-    table = pa.Table.from_batches(list(parser.open(pa.BufferReader(text.data))))
+    table = pa.Table.from_batches(list(parser.read(text.data)))
     mask = np.ones(table.num_rows, bool)
     for name, literal in zip(names, literals, strict=True):
         mask &= np.asarray(pc.equal(table[name], literal).fill_null(False))

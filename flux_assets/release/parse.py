@@ -16,7 +16,7 @@ import pyarrow.csv as pv
 
 from flux_assets.errors import Place, RecordError, abbreviated
 from flux_assets.release.audit import LayerFacts, audited
-from flux_assets.release.blocks import LONGEST_RECORD, Header
+from flux_assets.release.blocks import BOM, LONGEST_RECORD, Header
 from flux_assets.release.columns import ReadColumn
 from flux_assets.release.geometry import SuspectError
 from flux_assets.release.records import Text, has_blank_record
@@ -54,6 +54,10 @@ class Parser:
             cast("IO[bytes]", source), read_options=read, parse_options=self._parse, convert_options=convert
         )
 
+    def read(self, data: bytes, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
+        """As `open`, of whole records in memory."""
+        return self.open(pa.BufferReader(with_mark(data)), as_text)
+
     def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
         """`audited`, and no blank lines: Arrow takes one for a row of NULLs. `source` is what `raw` was read from."""
         batch, facts = audited(raw, self.columns)
@@ -67,7 +71,7 @@ class Parser:
         doubles = [column.name for column in self.columns if column.arrow == pa.float64()]
         infinite = [name for name in doubles if pc.any(pc.is_inf(batch[name])).as_py()]
         if infinite:
-            texts = pa.Table.from_batches(list(self.open(pa.BufferReader(source.data), as_text=infinite)))
+            texts = pa.Table.from_batches(list(self.read(source.data, as_text=infinite)))
             for name in infinite:
                 if not pc.all(pc.match_substring_regex(texts.filter(pc.is_inf(batch[name]))[name], _INFINITY)).as_py():
                     raise SuspectError(name)
@@ -75,11 +79,16 @@ class Parser:
     def refusal(self, text: Text) -> str | None:
         """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
         try:
-            for raw in self.open(pa.BufferReader(text.data)):
+            for raw in self.read(text.data):
                 self.judged(raw, text)
         except (pa.ArrowInvalid, SuspectError) as error:
             return str(error) or "a value is not acceptable"
         return None
+
+
+def with_mark(data: bytes) -> bytes:
+    """Data that Arrow reads as they are: it drops a byte order mark, which behind the header belongs to a value."""
+    return BOM + data if data.startswith(BOM) else data
 
 
 class _HasData(Protocol):
