@@ -15,10 +15,11 @@ from typing import Literal
 
 import psycopg
 
-from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
+from flux_assets.loading.candidate import Candidate, Workshop, make_candidate
+from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, ledger, publish, quarantine, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
@@ -31,7 +32,10 @@ from flux_assets.spec import StaticTable
 
 @dataclass(frozen=True, kw_only=True)
 class LoadResult:
-    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326)."""
+    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326).
+
+    `quarantined` is how many records of the file the version lacks because they were refused.
+    """
 
     outcome: Literal["published", "unchanged"]
     rows_changed: bool
@@ -39,6 +43,7 @@ class LoadResult:
     sha256: str
     release_tag: str
     rows: int
+    quarantined: int
     gz_bytes: int
     csv_bytes: int
     table_bytes: int
@@ -78,7 +83,7 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
 def _current(shop: Workshop, wanted: str) -> Version | None:
     """The live version when it is the wanted one and nobody asked for it to be loaded again."""
     current = register.live_version(shop.control, shop.layer)
-    if current is None or current.version != wanted or shop.options.force:
+    if current is None or not current.holds(wanted) or shop.options.force:
         return None
     return current if shape.keeps_declared_columns(shop.control, shop.layer) else None
 
@@ -87,7 +92,8 @@ def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version
     shape.refresh_comments(shop.control, shop.layer)
     ledger.succeed(shop.control, entry, 0, version=current.version, sync_type="UNCHANGED")
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    return _result(shop, "unchanged", file, Candidate(current, 0))
+    quarantined = quarantine.note(shop.control, shop.layer, entry, current)
+    return _result(shop, "unchanged", file, Candidate(current, 0), quarantined)
 
 
 def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: int) -> LoadResult:
@@ -103,19 +109,23 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     spare = ready.lease if ready else None
     publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    quarantined = quarantine.note(shop.control, shop.layer, entry, candidate.version)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
     with shop.clock.timed("publish"):
         locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
-    shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
+    shop.log(
+        f"{shop.layer.title}: published version {candidate.version.version[:12]},"
+        f" {candidate.version.rows or 0:,} rows{locked}"
+    )
     _tidy(shop, candidate.version)
-    return _result(shop, "published", file, candidate)
+    return _result(shop, "published", file, candidate, quarantined)
 
 
 def _ready_version(shop: Workshop, wanted: str, public: shape.Public) -> Version | None:
     """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
     for version in register.versions(shop.control, shop.layer):
-        fits = version.version == wanted and version.state in {"staged", "published"} and not version.current
+        fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
         whole = fits and equal.is_whole(shop.control, version.relation, version.rows)
         if whole and shape.has_columns(shop.control, shop.layer, version.relation, public):
             return version
@@ -157,7 +167,11 @@ def _version_id(file: ReleaseFile, table: StaticTable) -> str:
 
 
 def _result(
-    shop: Workshop, outcome: Literal["published", "unchanged"], file: ReleaseFile, candidate: Candidate
+    shop: Workshop,
+    outcome: Literal["published", "unchanged"],
+    file: ReleaseFile,
+    candidate: Candidate,
+    quarantined: int,
 ) -> LoadResult:
     version = candidate.version
     return LoadResult(
@@ -167,6 +181,7 @@ def _result(
         sha256=file.sha256,
         release_tag=shop.release.tag,
         rows=version.rows or 0,
+        quarantined=quarantined,
         gz_bytes=file.bytes or 0,
         csv_bytes=candidate.csv_bytes,
         table_bytes=version.bytes or 0,

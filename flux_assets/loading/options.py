@@ -16,7 +16,10 @@ from flux_assets.postgis.locking import Patience
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What may be asked of a load. `disk_limit` is in bytes; `run_id` is noted in ledger and register."""
+    """What may be asked of a load. `disk_limit` is in bytes; `run_id` is noted in ledger and register.
+
+    `quarantine` is how many records may be refused without refusing the file.
+    """
 
     force: bool = False
     accept_fewer_rows: bool = False
@@ -25,6 +28,7 @@ class LoadOptions:
     publish_wait: timedelta = timedelta(minutes=10)
     keep_versions: int = 1
     disk_limit: int | None = None
+    quarantine: int = 0
     index_sessions: int = 2
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)

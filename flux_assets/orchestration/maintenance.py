@@ -90,8 +90,10 @@ def _unknown(revision: str | None) -> str:
 def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
     from flux_assets.postgis.prerequisites import prepare
     from flux_assets.postgis.pruning import prune_ledger
+    from flux_assets.postgis.quarantine import prune_old
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
     with target.session("prune the ledger", stop) as session:
         prepare(session, target.schema)
         context.log.info(f"Removed: {prune_ledger(session, target.schema, keep, stop=stop):,} rows of the ledger")
+        context.log.info(f"Removed: {prune_old(session, target.schema):,} rows of the quarantine")

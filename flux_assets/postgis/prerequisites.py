@@ -14,7 +14,7 @@ from flux_assets.errors import TargetError
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
-REVISION = "flux_assets: ledger, register and leases, revision 4."
+REVISION = "flux_assets: ledger, register and leases, revision 5."
 _SETUP_LOCK = 0x666C7578  # "flux": two first runs at once would both create the schemas
 
 

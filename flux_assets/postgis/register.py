@@ -25,13 +25,16 @@ from flux_assets.postgis.locking import holder
 
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
-    " published_at, run_id"
+    " published_at, run_id, base_version"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326)."""
+    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326).
+
+    `base_version` is the version of the release that a version made by a replay contains.
+    """
 
     lease: int
     version: str
@@ -47,6 +50,11 @@ class Version:
     audits: list[dict[str, object]] = field(default_factory=list)
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
+    base_version: str | None = None
+
+    def holds(self, version: str) -> bool:
+        """Whether this is that version of a release, or contains it, with rows that a replay added."""
+        return version in {self.version, self.base_version}
 
 
 @dataclass(frozen=True, kw_only=True)
