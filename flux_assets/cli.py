@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.console.alerts import mute, watchdog
-from flux_assets.console.shown import show_connection, show_findings, show_versions
+from flux_assets.console.shown import show_connection, show_findings, show_replay, show_versions
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
 from flux_assets.console.terminal import WRONG, Commands, moment, progress_bars, size, warn
@@ -278,6 +278,53 @@ def roll_back(table: str, to: str | None) -> None:
     _tell_dagster(settings, declared, version)
 
 
+@main.command("replay")
+@click.argument("table")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Only write the records to this CSV file, with why."
+)
+@click.option(
+    "--from",
+    "corrected",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the corrected records of this CSV file instead of what the release has.",
+)
+@click.option(
+    "--accept-schema-change", is_flag=True, help="Change columns of the public table as the declaration now says."
+)
+def play_again(table: str, out: Path | None, corrected: Path | None, accept_schema_change: bool) -> None:
+    """Read the records again that TABLE lacks because they were refused, and publish those that pass.
+
+    A new version is made of the published one and those records, audited and swapped in as by a load. Records that
+    are still refused stay in postgres_sync.quarantine, with the reason. Exit code 1 when none passes.
+
+    \b
+    Examples:
+      flux-assets replay substations
+      flux-assets replay substations --out wrong.csv
+      flux-assets replay substations --from wrong.csv
+    """
+    from flux_assets.loading.corrections import read_corrections, write_corrections
+    from flux_assets.replay import replay, waiting_records
+    from flux_assets.settings import load_settings
+
+    declared, settings, target = _layer(table), load_settings(), _target()
+    if out is not None and corrected is not None:
+        raise click.UsageError("--out writes the records and --from reads them; give one of them.")
+    if out is not None:
+        records = waiting_records(declared, target)
+        write_corrections(out, declared, records)
+        click.echo(f"{table}: wrote {len(records):,} records to {out}; correct them and replay --from it.")
+        return
+    options = replace(_options(settings), accept_schema_change=accept_schema_change)
+    given = list(read_corrections(corrected)) if corrected else []
+    result = replay(declared, target, options, lambda line: click.echo(line, err=True), given)
+    show_replay(table, result)
+    if result.replayed:
+        _tell_dagster(settings, declared, result.version, quarantined=len(result.waiting))
+    _exit_if(bool(result.waiting) and not result.replayed)
+
+
 @main.command()
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Size; 1 is that of the published release.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed is another city.")
@@ -366,19 +413,26 @@ def _layer(name: str) -> StaticTable:
 def _options(settings: Settings) -> LoadOptions:
     from flux_assets.loading.options import LoadOptions
 
-    return LoadOptions(publish_wait=settings.flux_publish_wait, keep_versions=settings.flux_keep_versions)
+    return LoadOptions(
+        publish_wait=settings.flux_publish_wait,
+        keep_versions=settings.flux_keep_versions,
+        disk_limit=settings.flux_disk_limit,
+    )
 
 
-def _tell_dagster(settings: Settings, table: StaticTable, version: Version) -> None:
-    """The rollback has happened whether or not Dagster hears of it, so a failure here is only told."""
+def _tell_dagster(settings: Settings, table: StaticTable, version: Version, *, quarantined: int | None = None) -> None:
+    """Of a rollback, or of a replay that left so many records. A failure here is only told: it has happened all the same."""
     from flux_assets.embedded.cluster import Cluster
 
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
         return
     try:
-        from flux_assets.orchestration.history import report_rollback
+        from flux_assets.orchestration.history import report_replay, report_rollback
 
-        report_rollback(table, version)
+        if quarantined is None:
+            report_rollback(table, version)
+        else:
+            report_replay(table, version, quarantined)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         warn(f"Dagster was not told, so its UI shows the version before: {' '.join(str(error).split())}")
 

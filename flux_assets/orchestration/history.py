@@ -1,15 +1,16 @@
 """What Dagster's history is told of a layer that changed outside a run.
 
-Here: the materialisation that a rollback on the command line amounts to, and what the version's audits found when it
-was staged, so that the UI shows what readers see and what is known of it.
-Not here: the rollback (load.py), and what a run reports (assets.py).
+Here: the materialisation that a rollback or replay on the command line amounts to, and what the version's audits found
+when it was staged, so that the UI shows what readers see and what is known of it.
+Not here: the rollback (rollback.py) and the replay (replay.py), and what a run reports (assets.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
@@ -33,15 +34,36 @@ def report_rollback(table: StaticTable, version: Version, instance_folder: Path 
     The tags of that record say which file and which declaration the version came from, so that the layer shows as
     out of date when the release has moved on. Raises whatever Dagster's storage raises when it cannot be reached.
     """
+    figures = {"outcome": dg.MetadataValue.text("rolled back")}
+    _report(table, version, "Rolled back on the command line.", figures, instance_folder)
+
+
+def report_replay(table: StaticTable, version: Version, quarantined: int, instance_folder: Path | None = None) -> None:
+    """Record the version that a replay made, which left so many records in quarantine; the rest as for a rollback."""
+    figures: dict[str, dg.MetadataValue[Any]] = {
+        "outcome": dg.MetadataValue.text("replayed"),
+        "sha256": dg.MetadataValue.text(version.sha256),
+        "quarantined": dg.MetadataValue.int(quarantined),
+    }
+    _report(table, version, "Records from quarantine replayed on the command line.", figures, instance_folder)
+
+
+def _report(
+    table: StaticTable,
+    version: Version,
+    description: str,
+    figures: Mapping[str, dg.MetadataValue[Any]],
+    instance_folder: Path | None,
+) -> None:
     with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
         loaded = _recorded(instance, table.name, version)
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 table.name,
-                description="Rolled back on the command line.",
+                description=description,
                 metadata={
                     **(loaded.metadata if loaded else {}),
-                    "outcome": dg.MetadataValue.text("rolled back"),
+                    **figures,
                     "version": dg.MetadataValue.text(version.version),
                     "release_tag": dg.MetadataValue.text(version.release_tag),
                     "dagster/row_count": dg.MetadataValue.int(version.rows or 0),
@@ -84,10 +106,10 @@ def dagster_folder() -> Path:
 
 
 def _recorded(instance: dg.DagsterInstance, layer_name: str, version: Version) -> dg.AssetMaterialization | None:
-    """The newest record of this version's load, None when it is not in the recent history."""
+    """The newest record of this version's load, or of the one that it contains; None without a recent one."""
     found = instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK)
     for record in found.records:
         materialization = record.asset_materialization
-        if materialization and (materialization.tags or {}).get(_DATA_VERSION) == version.version:
+        if materialization and version.holds((materialization.tags or {}).get(_DATA_VERSION, "")):
             return materialization
     return None

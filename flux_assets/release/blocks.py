@@ -122,6 +122,8 @@ class _Cutter:
         """The last block: all that is left, its last record ended or not."""
         scan = self._scanned(piece, _NEWLINE)
         left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
+        if left and not self._quoted:
+            piece += b"\n"  # without it Arrow takes an empty last value for "" where the one before it is quoted
         block = self._block(piece, len(piece), scan.ends + (left > 0))
         if self._quoted:
             raise self._never_closed(block)

@@ -120,8 +120,8 @@ class _Feed:
     Arrow reads in a thread of its own and ahead, here by a few blocks at most. An error of the cutting must not travel
     through Arrow: it is kept, and Arrow told that the file ends.
 
-    The first read gives a greeting, a record of NULLs: of what Arrow reads first it makes a batch while it opens, and if
-    that failed, it would wait in there for its thread, which waits here for room.
+    The first read gives a greeting, a record of NULLs: Arrow makes a batch of what it reads first while it opens, and
+    if that failed, it would wait in there for its thread, which waits here for room.
     """
 
     def __init__(self, first: Block, cuts: Ahead[Block]) -> None:
