@@ -421,7 +421,7 @@ def _options(settings: Settings) -> LoadOptions:
 
 
 def _tell_dagster(settings: Settings, table: StaticTable, version: Version, *, quarantined: int | None = None) -> None:
-    """Of a rollback, or of a replay that left so many records. A failure here is only told: it has happened all the same."""
+    """Of a rollback, or a replay that left so many records. It has happened, so a failure here is only told."""
     from flux_assets.embedded.cluster import Cluster
 
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
