@@ -7,16 +7,19 @@ import pytest
 from geoalchemy2 import Geometry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, Integer, Numeric, String
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Column, Date, Integer, Numeric, String
 
 from flux_assets.errors import AuditError, QuarantineError, RecordError
 from flux_assets.loading.live_audit import audit_live
 from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import quarantine
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.overview import TableStatus
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.sieve import LeftOut, Quarantine
 from flux_assets.rollback import rollback
+from flux_assets.spec import StaticTable
 from flux_assets.status import table_statuses
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, csv_field, made_up, point, rows
@@ -47,9 +50,8 @@ def loader(target: Target, tmp_path: Path) -> Loader:
     return Loader(target, ReleaseFolder(tmp_path / "v1"))
 
 
-def table(**more: object):
-    from sqlalchemy import Date
-
+def table(**more: object) -> StaticTable:
+    """The made-up layer, with columns of further types."""
     more_columns = {
         "kind": Column("kind", String(5), nullable=False, comment="Kind."),
         "price": Column("price", Numeric(8, 2), comment="Price."),
@@ -62,7 +64,7 @@ def good(count: int, start: int = 0) -> list[dict[str, object]]:
     return [row | {"kind": "a", "price": "1.50", "seen": "2024-02-29"} for row in rows(count, start=start)]
 
 
-def statuses(target: Target):
+def statuses(target: Target) -> dict[str, TableStatus]:
     return {status.table: status for status in table_statuses(target, [made_up()])}
 
 
@@ -228,6 +230,15 @@ def test_a_version_keeps_its_quarantine_until_it_goes(loader: Loader, sql: Sql, 
     loader.load(table(), good(8), keep_versions=0)
     loader.load(table(), good(9), keep_versions=0)
     assert sql(HELD) == []
+
+
+def test_readers_see_how_many_and_not_what(loader: Loader, reader_sql: Sql) -> None:
+    content = good(3)
+    content[1]["code"] = "x"
+    loader.load(table(), content, quarantine=1)
+    assert reader_sql("SELECT rows_quarantined FROM postgres_sync.v_table_status") == [(1,)]
+    with pytest.raises(InsufficientPrivilege):
+        reader_sql("SELECT * FROM postgres_sync.quarantine")
 
 
 def test_old_rows_of_failed_loads_are_pruned(loader: Loader, sql: Sql, target: Target) -> None:

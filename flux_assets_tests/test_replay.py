@@ -203,6 +203,15 @@ def test_a_replay_that_cannot_publish_leaves_its_records_waiting(loader: Loader,
     assert again(loader).replayed == 1
 
 
+def test_a_replay_does_not_hide_that_the_last_load_failed(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    with pytest.raises(RecordError):
+        loader.load(made_up(), broken(6, 1))
+    mended(sql, 1)
+    assert again(loader).replayed == 1
+    assert sql("SELECT state, trusted, rows FROM postgres_sync.v_table_status") == [("failed", False, 5)]
+
+
 def test_a_damaged_version_is_not_built_upon(loader: Loader, sql: Sql) -> None:
     loader.load(made_up(), broken(5, 1), quarantine=1)
     sql("DELETE FROM poles WHERE code = 4")

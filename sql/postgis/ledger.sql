@@ -269,8 +269,8 @@ WITH known AS (
                 ELSE pg_relation_size(CASE kind WHEN 'static' THEN attached ELSE relation END) = 0 END AS is_empty
     FROM known
     -- Runs of one table can overlap (one waits, or gives up, while another loads): one under way comes first, then the
-    -- one that ended last. A rollback or replay that was refused has changed nothing and
-    -- says nothing about the table.
+    -- one that ended last. A rollback that was refused has changed nothing and says nothing about the table; a replay,
+    -- whatever became of it, says nothing about the release.
     LEFT JOIN LATERAL (
         SELECT * FROM (
             SELECT entry.*, CASE entry.status WHEN 'RUNNING'
@@ -278,7 +278,8 @@ WITH known AS (
             FROM postgres_sync.sync_status AS entry
             WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
             ORDER BY entry.started_at DESC LIMIT 20) AS recent
-        WHERE recent.alive OR recent.status = 'SUCCESS' OR recent.sync_type NOT IN ('ROLLBACK', 'REPLAY')
+        WHERE recent.alive OR recent.sync_type <> 'REPLAY'
+          AND (recent.status = 'SUCCESS' OR recent.sync_type <> 'ROLLBACK')
         ORDER BY recent.alive DESC, coalesce(recent.completed_at, recent.started_at) DESC, recent.sync_id DESC
         LIMIT 1) AS run ON true
     LEFT JOIN LATERAL (
