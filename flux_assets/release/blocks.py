@@ -134,6 +134,8 @@ class _Cutter:
         scan = self._scanned(piece, _NEWLINE)
         self._limit(scan.first if scan.ends else len(piece))
         left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
+        if left and not self._quoted:
+            piece += b"\n"  # without it Arrow takes an empty last value for "" where the one before it is quoted
         block = self._block(piece, len(piece), scan.ends + (left > 0))
         if self._quoted:
             raise self._never_closed(block)

@@ -66,6 +66,13 @@ class Parser:
         self._refuse_overflow(batch, source)
         return batch, facts
 
+    def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
+        """`judged` of whole records that make one batch. Raises ArrowInvalid or SuspectError when one is refused."""
+        batches = list(self.open(pa.BufferReader(text.data)))
+        if len(batches) != 1 or batches[0].num_rows != records:
+            raise SuspectError
+        return self.judged(batches[0], text)
+
     def _refuse_overflow(self, batch: pa.RecordBatch, source: _HasData) -> None:
         """Arrow makes an infinity of a number that is too large, and PostgreSQL an error; `Infinity` both take."""
         doubles = [column.name for column in self.columns if column.arrow == pa.float64()]
