@@ -6,6 +6,7 @@ judging values (audit.py).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import IO, Protocol, cast
@@ -22,6 +23,7 @@ from flux_assets.release.geometry import SuspectError
 from flux_assets.release.records import Text, has_blank_record
 
 _SHOWN = 10  # names of each fault of a header
+_HEXADECIMAL = re.compile(rb"0[xX]")
 _INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 
 
@@ -64,6 +66,7 @@ class Parser:
         if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
             raise SuspectError
         self._refuse_overflow(batch, source)
+        self._refuse_hexadecimal(source)
         return batch, facts
 
     def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
@@ -82,6 +85,18 @@ class Parser:
             for name in infinite:
                 if not pc.all(pc.match_substring_regex(texts.filter(pc.is_inf(batch[name]))[name], _INFINITY)).as_py():
                     raise SuspectError(name)
+
+    def _refuse_hexadecimal(self, source: _HasData) -> None:
+        """Arrow takes 0x1F for an integer, and 0xFFFFFFFF for -1; PostgreSQL does not, or takes it otherwise."""
+        integers = [column.name for column in self.columns if pa.types.is_integer(column.arrow)]
+        data = source.data if integers else b""
+        # A single letter is looked for at no cost that shows; geometry is full of zeros.
+        if (b"x" not in data and b"X" not in data) or not _HEXADECIMAL.search(data):
+            return
+        texts = pa.Table.from_batches(list(self.read(data, as_text=integers)))
+        for name in integers:
+            if pc.any(pc.match_substring(texts[name], "x", ignore_case=True)).as_py():
+                raise SuspectError(name)
 
     def refusal(self, text: Text) -> str | None:
         """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
