@@ -13,6 +13,7 @@ from sqlalchemy import Column, Date, Integer, Numeric, String
 from flux_assets.errors import AuditError, QuarantineError, RecordError
 from flux_assets.loading.live_audit import audit_live
 from flux_assets.loading.options import LoadOptions
+from flux_assets.pinning import unpin
 from flux_assets.postgis import quarantine
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.overview import TableStatus
@@ -227,6 +228,7 @@ def test_a_version_keeps_its_quarantine_until_it_goes(loader: Loader, sql: Sql, 
     loader.load(table(), good(7))
     rollback(table(), target, LoadOptions(), loader.log.append)
     assert statuses(target)["poles"].rows_quarantined == 1
+    unpin(table(), target)
     loader.load(table(), good(8), keep_versions=0)
     loader.load(table(), good(9), keep_versions=0)
     assert sql(HELD) == []

@@ -9,6 +9,7 @@ from flux_assets.errors import AuditError, LayerError, PublishError, RecordError
 from flux_assets.loading.corrections import read_corrections, write_corrections
 from flux_assets.loading.options import LoadOptions
 from flux_assets.matching.release import match_release
+from flux_assets.pinning import unpin
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.replay import ReplayResult, replay, waiting_records
@@ -96,6 +97,7 @@ def test_an_unchanged_release_does_not_undo_a_replay(loader: Loader, sql: Sql, t
     rollback(made_up(), target, LoadOptions(), loader.log.append)
     assert sql("SELECT count(*), (SELECT rows_quarantined FROM postgres_sync.v_table_status) FROM poles") == [(9, 1)]
     assert loader.load(made_up()).version == base.version
+    unpin(made_up(), target)
     loader.load(made_up(), rows(5), keep_versions=2)
     loader.load(made_up(), broken(10, 2), keep_versions=2, quarantine=1)
     assert sql("SELECT count(*) FROM poles") == [(10,)]
