@@ -15,6 +15,7 @@ from typing import Literal
 
 import psycopg
 
+from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
@@ -60,16 +61,20 @@ def load_layer(
     layer = Layer(target.schema, table)
     with recorded(layer, target, options, "FULL") as (control, entry):
         shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
-        return _load(shop, entry)
+        result = _load(shop, entry)
+        reach("load.done")
+        return result
 
 
 def _load(shop: Workshop, entry: Entry) -> LoadResult:
     with shop.clock.timed("resolve"):
         file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
         wanted = _version_id(file, shop.layer.table)
+    reach("load.resolved")
     if current := _current(shop, wanted):
         return _unchanged(shop, entry, file, current)
     with register.leased(shop.control, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
+        reach("load.leased")
         if current := _current(shop, wanted):
             return _unchanged(shop, entry, file, current)
         return _publish(shop, entry, file, wanted, lease)
@@ -99,16 +104,21 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
         accept_change=shop.options.accept_schema_change,
         take_over=shop.options.take_over,
     )
+    reach("load.reconciled")
     ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
     publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)
+    reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
+    reach("load.before_swap")
     with shop.clock.timed("publish"):
         locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
+    reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
     _tidy(shop, candidate.version)
+    reach("load.tidied")
     return _result(shop, "published", file, candidate)
 
 

@@ -14,6 +14,7 @@ from psycopg import errors
 
 from flux_assets.clock import Clock
 from flux_assets.errors import AuditError, ReleaseError
+from flux_assets.failpoints import reach
 from flux_assets.loading.copy_faults import described
 from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import audits, catalog, equal, register, space, stage, statistics
@@ -60,9 +61,11 @@ def make_candidate(
     """
     with shop.clock.timed("fetch"):
         path = shop.release.at_hand(file)
+    reach("load.fetched")
     need = space.estimate(shop.control, shop.layer, expanded_bytes(path))
     space.refuse_above(shop.layer, need, shop.options.disk_limit)
     register.add_staging(shop.control, shop.layer, version)
+    reach("load.registered")
     stream = LayerStream(path, file.file, shop.layer.table, sha256=file.sha256)
     try:
         with shop.clock.timed("stage"), described(shop.layer, path, file.file):
@@ -72,6 +75,7 @@ def make_candidate(
         if isinstance(error, ReleaseError):
             shop.release.fetch(file)  # another file than the promised one is better refused as that
         raise
+    reach("load.staged")
     case = Case(
         connection=shop.control,
         layer=shop.layer,
@@ -84,7 +88,9 @@ def make_candidate(
         present=stream.facts.present,
     )
     results, doubled = _index_and_audit(shop, case, version, public)
+    reach("load.audited")
     judged = _judge(shop, case, version, results, stream, refused=doubled is not None)
+    reach("load.judged")
     _refuse(shop, judged, results, file)
     if doubled is not None:
         raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
@@ -133,9 +139,11 @@ def _index_and_audit(
         doubled = _finish(building)
         if doubled is None:
             equal.add_constraints(shop.control, shop.layer.table, version.relation, public.oid)
+    reach("load.indexed")
     with shop.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
         statistics.analyze(shop.control, case.relation)
+    reach("load.analyzed")
     with shop.clock.timed("audit"):
         return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
 

@@ -14,6 +14,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from flux_assets.errors import LayerError
+from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import version_table
@@ -40,6 +41,7 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     with session.transaction():
         for statement in create:
             session.execute(statement)
+        reach("load.created")
         with session.cursor().copy(copy_in) as copy:
             for chunk in encoded(batches, schema):
                 stop.check()
@@ -51,6 +53,8 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
                         "Check the release file, or raise FLUX_DISK_LIMIT.",
                     )
                 copy.write(chunk)
+                reach("load.copying")
+        reach("load.copied")
     return sent
 
 
