@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
 
 import psycopg
@@ -98,6 +101,16 @@ class Case:
         return self.state[first : self.final + 1]
 
     @property
+    def settled(self) -> list[State]:
+        """What readers may see once the run that was harmed has ended."""
+        return self.whole_states if self.after is None else [self.state[number] for number in self.after]
+
+    @property
+    def over_the_wire(self) -> str:
+        """How the run that is to be harmed connects."""
+        return self.world.conninfo(self.database, port=self.wire.port)
+
+    @property
     def question(self) -> str:
         return SYNC_ANSWER if self.kind == "sync" else LAYER_ANSWER
 
@@ -122,6 +135,24 @@ class Case:
         fresh = self.folder / "fresh"
         shutil.copy(self.world.releases[state], fresh)
         fresh.replace(self.folder / self.world.releases[state].name)
+
+    def harm_at(self, text: bytes, harm: Harm) -> None:
+        """Freeze the run when it sends such a statement, which the server gets all the same, and harm it then."""
+        came = Event()
+        # A network that falls silent does so before what it swallows.
+        first = harm if "silent" in self.verdict.fault else None
+
+        def act() -> None:
+            os.kill(self.child.pid, signal.SIGSTOP)
+            if first:
+                first(self)
+            came.set()
+
+        self.wire.watch(text, act)
+        if not came.wait(HANG_SECONDS):
+            self.verdict.notes.append(f"it never sent {text.decode()}")
+        elif not first:
+            harm(self)
 
     @contextmanager
     def readers(self) -> Iterator[None]:
@@ -191,32 +222,41 @@ Harm = Callable[[Case], None]
 
 
 def run_case(world: World, kind: Kind, point: str, fault: str, harm: Harm, folder: Path) -> Verdict:
-    """Stop a run at the point, harm it there, let it go on, run once more; the verdict on all of it."""
-    verdict = Verdict(case=point if kind != "rollback" else f"{point} (rollback)", fault=fault)
+    """Stop a run at the point, harm it there, let it go on, run once more; the verdict on all of it.
+
+    A point that begins with `sql:` is where the run sends a statement that holds the text.
+    """
+    with started(world, kind, point, fault, folder) as case:
+        text = point.removeprefix("sql:").encode() if point.startswith("sql:") else None
+        case.child = Child(case.job(conninfo=case.over_the_wire, point="" if text else point))
+        try:
+            if text:
+                case.harm_at(text, harm)
+            elif early := case.child.wait_at_point(HANG_SECONDS):
+                case.verdict.notes.append(f"it never came to {point}: {early.word} {early.said}")
+            else:
+                harm(case)
+            case.child.go_on()
+            case.outcome = case.ended(case.child, "the run")
+        finally:
+            case.child.end()
+    return case.verdict
+
+
+@contextmanager
+def started(world: World, kind: Kind, point: str, fault: str, folder: Path) -> Iterator[Case]:
+    """A case with readers for as long as the block lasts; then the next run, the oracle, and what is left."""
+    verdict = Verdict(case=f"{point} (rollback)" if kind == "rollback" and "rollback" not in point else point, fault=fault)
     with world.database() as database, wire_to(world.port) as wire:
         case = Case(world, kind, point, database, folder / "release", wire, verdict)
         case.release(NEW)
         with case.readers():
-            _run_into(case, point, harm)
-            case.look("after the fault", case.whole_states if case.after is None else [case.state[n] for n in case.after])
+            yield case
+            case.look("after the fault", case.settled)
             case.let_a_minute_pass()
             verdict.next_run = case.run_again().word
             case.look("after the next run", [case.state[case.final]])
         wire.cut()
-        case.run_again()
+        case.run_again("the last run")
         case.look("in the end", [case.state[case.final]])
         case.look_for_leftovers()
-    return verdict
-
-
-def _run_into(case: Case, point: str, harm: Harm) -> None:
-    case.child = Child(case.job(conninfo=case.world.conninfo(case.database, port=case.wire.port), point=point))
-    try:
-        if early := case.child.wait_at_point(HANG_SECONDS):
-            case.verdict.notes.append(f"it never came to {point}: {early.word} {early.said}")
-            return
-        harm(case)
-        case.child.go_on()
-        case.outcome = case.ended(case.child, "the run")
-    finally:
-        case.child.end()

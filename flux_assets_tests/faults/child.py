@@ -6,6 +6,7 @@ What becomes of it there is the parent's doing: a signal, a cut connection, a se
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from contextlib import suppress
@@ -93,6 +94,9 @@ class Child:
         return self._outcome
 
     def go_on(self) -> None:
+        """Let it leave the point, or the state, in which it was stopped."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
         with suppress(OSError):
             self.pipe.send("go")
 

@@ -26,6 +26,12 @@ SYNC = (
     "sync.written:faults", "sync.staged:feeders", "sync.compared:feeders", "sync.written:feeders", "sync.refreshed",
     "sync.before_commit", "sync.committed", "sync.analyzed",
 )  # fmt: skip
+# Statements that a run sends, whatever else goes with them in the same round trip.
+SENT: dict[Kind, tuple[str, ...]] = {
+    "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:ATTACH PARTITION"),
+    "rollback": ("sql:DETACH PARTITION",),
+    "sync": ("sql:COPY", "sql:LOCK TABLE", "sql:UPDATE \"public\"", "sql:COMMIT"),
+}
 POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "sync": SYNC}
 EVERYWHERE: dict[str, Harm] = {
     "kill -9": harms.killed,
@@ -40,6 +46,7 @@ EVERYWHERE: dict[str, Harm] = {
 }
 QUICK = {("load.copying", "kill -9"), ("load.before_swap", "SIGSTOP, overtaken, SIGCONT"), ("sync.before_commit", "kill -9"),
          ("sync.written:faults", "connection cut"), ("rollback.before_swap", "sessions terminated")}
+WHILE_SENT = EVERYWHERE.keys() - {"SIGTERM", "PostgreSQL stopped at once"}
 CASES = [
     pytest.param(
         kind, point, fault, id=f"{kind}-{point}-{fault}", marks=() if (point, fault) in QUICK else pytest.mark.faults
@@ -47,6 +54,13 @@ CASES = [
     for kind, points in POINTS.items()
     for point in points
     for fault in EVERYWHERE
+] + [
+    pytest.param(
+        kind, point, fault, id=f"{kind}-{point}-{fault}", marks=() if (point, fault) in QUICK else pytest.mark.faults
+    )
+    for kind, points in SENT.items()
+    for point in points
+    for fault in sorted(WHILE_SENT)
 ]
 
 
