@@ -36,6 +36,11 @@ CREATE TABLE other AS SELECT 1 AS one;
 GRANT SELECT ON control, other TO flux_reader;
 ANALYZE control
 """
+# A copy of a sequence that is ahead of what the WAL has of it goes back when PostgreSQL crashes: let none be ahead.
+_SEQUENCES = """
+SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, last_value) FROM pg_sequences
+WHERE last_value IS NOT NULL
+"""
 
 
 @dataclass
@@ -114,7 +119,8 @@ class World:
         utility.synced()
         # A second sync finds nothing, and the tables as they were remembered.
         assert {each.outcome for each in utility.synced().values()} == {"unchanged"}
-        with psycopg.connect(target.conninfo) as session:
+        with psycopg.connect(target.conninfo, autocommit=True) as session:
+            session.execute(_SEQUENCES)
             assert self.layer_states[OLD].is_in(session)
             assert self.sync_states[OLD].is_in(session)
 
