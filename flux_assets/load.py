@@ -19,10 +19,11 @@ from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
+from flux_assets.postgis.leases import Lease
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.publish import Swap
 from flux_assets.postgis.register import Clocks, Version
@@ -73,7 +74,7 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
     reach("load.resolved")
     if current := _current(shop, wanted):
         return _unchanged(shop, entry, file, current)
-    with register.leased(shop.control, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
+    with leases.leased(shop.control, shop.target, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
         reach("load.leased")
         if current := _current(shop, wanted):
             return _unchanged(shop, entry, file, current)
@@ -90,12 +91,12 @@ def _current(shop: Workshop, wanted: str) -> Version | None:
 
 def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
     shape.refresh_comments(shop.control, shop.layer)
-    ledger.succeed(shop.control, entry, 0, version=current.version, sync_type="UNCHANGED")
+    shop.control.execute(ledger.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
     return _result(shop, "unchanged", file, Candidate(current, 0))
 
 
-def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: int) -> LoadResult:
+def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
     patience = shop.options.patience(shop.log)
     public = shape.reconcile(
         shop.control,
@@ -113,7 +114,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
     with shop.clock.timed("publish"):
-        locked_ms = publish.publish(shop.control, shop.layer, public, swap, patience)
+        locked_ms = publish.publish(shop.control, shop.target, shop.layer, public, swap, patience)
     reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
@@ -138,13 +139,13 @@ def _ready(shop: Workshop, version: Version, public: shape.Public) -> Candidate:
     return Candidate(version, 0)
 
 
-def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: int, public: shape.Public) -> Candidate:
+def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: shape.Public) -> Candidate:
     version = Version(
-        lease=lease,
+        lease=lease.number,
         version=wanted,
         sha256=file.sha256,
         release_tag=shop.release.tag,
-        relation=shop.layer.relation(wanted, lease),
+        relation=shop.layer.relation(wanted, lease.number),
         run_id=shop.options.run_id,
     )
     published = register.live_version(shop.control, shop.layer)

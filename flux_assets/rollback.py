@@ -15,7 +15,7 @@ from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
@@ -36,7 +36,7 @@ def rollback(
     _refuse_hopeless(layer, target, options, to)
     with (
         recorded(layer, target, options, "ROLLBACK") as (control, entry),
-        register.leased(control, layer, options.publish_wait, options.stop) as lease,
+        leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
     ):
         reach("rollback.leased")
         ledger.close_dead(control, layer)
@@ -45,7 +45,8 @@ def rollback(
         reach("rollback.reconciled")
         make_equal(control, layer, target, options, version.relation, public)
         reach("rollback.before_swap")
-        publish.publish(control, layer, public, Swap(version, lease, entry, "ROLLBACK"), options.patience(log))
+        swap = Swap(version, lease, entry, "ROLLBACK")
+        publish.publish(control, target, layer, public, swap, options.patience(log))
         reach("rollback.swapped")
         statistics.analyze(control, layer.public)
         reach("rollback.analyzed")

@@ -21,12 +21,14 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.leases import Lease, held
 from flux_assets.postgis.ledger import Entry
+from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.locking import AGAINST_READING, GONE, Patience, holders
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before
-from flux_assets.postgis.sync_gate import Opening, Standing
+from flux_assets.postgis.sync_gate import Standing
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide
@@ -63,16 +65,17 @@ def sync_tables(
     with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
         reach("sync.opened")
         with clock.timed("gate"):
-            opening = _opened(session, target.schema, family)
-            if not opening.locked:
+            opening = sync_gate.open_gate(session, target.schema, family.tables)
+            if opening.lease is None:
                 return SyncResult(busy=turned_away(session, target.schema, wanted, options))
             reach("sync.gated")
             source.admit(opening.at)
         sync = _Sync(
-            wanted=wanted, family=family, source=source, target=target, session=session, options=options, log=log,
-            clock=clock, before=opening.before,
+            wanted=wanted, family=family, source=source, target=target, session=session, lease=opening.lease,
+            options=options, log=log, clock=clock, before=opening.before,
         )  # fmt: skip
-        return sync.run()
+        with held(session, target, opening.lease):
+            return sync.run()
 
 
 def set_up_tables(
@@ -84,10 +87,12 @@ def set_up_tables(
     """
     lives = [LiveTable(target.schema, table) for table in family.tables]
     with _session(target, options) as session:
-        if not _opened(session, target.schema, family).locked:
+        lease = sync_gate.open_gate(session, target.schema, family.tables).lease
+        if lease is None:
             raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
-        run(session, keeping(target.schema, target.declared, family.tables))
-        return {live.name: _set_up(session, live, options, log) for live in lives}
+        with held(session, target, lease):
+            run(session, keeping(target.schema, target.declared, family.tables))
+            return {live.name: _set_up(session, live, options, log) for live in lives}
 
 
 def refuse(
@@ -104,23 +109,12 @@ def refuse(
 
 
 @contextmanager
-def _session(target: Target, options: SyncOptions) -> Iterator[psycopg.Connection]:
+def _session(target: Target, options: SyncOptions) -> Iterator[WatchedConnection]:
     try:
         with target.session("sync", options.stop, is_set=False) as session:
             yield session
-            # The server notices the end of a session only after its client has gone on, to the next sync perhaps.
-            if not session.closed:
-                session.execute("SELECT pg_advisory_unlock_all()")
     except psycopg.Error as error:
         raise ours(f"sync into {target.schema}", error, options.stop, SyncError) from error
-
-
-def _opened(session: psycopg.Connection, schema: str, family: Family) -> Opening:
-    """The gate, with the sync's lock if it was free; the database is made ready where it is not."""
-    opening = sync_gate.open_gate(session, schema, family.tables)
-    if opening.locked and not opening.complete:
-        prepare(session, schema)
-    return opening
 
 
 def _set_up(
@@ -148,10 +142,11 @@ class _Sync:
         source: SourceSide,
         target: Target,
         session: psycopg.Connection,
+        lease: Lease,
         options: SyncOptions,
         log: Callable[[str], None],
         clock: Clock,
-        before: Before | None,
+        before: Before,
     ) -> None:
         self._lives = [LiveTable(target.schema, table) for table in family.tables]
         self._wanted = [live for live in self._lives if live.name in wanted]
@@ -159,6 +154,7 @@ class _Sync:
         self._source = source
         self._target = target
         self._session = session
+        self._lease = lease
         self._options = options
         self._log = log
         self._clock = clock
@@ -211,7 +207,7 @@ class _Sync:
     def _fit(self) -> tuple[Before, dict[str, FluxError]]:
         """The target as it stands once every table is there in its declared shape, and why some cannot be."""
         tables = [live.table for live in self._lives]
-        before = self._before or sync_before.before(self._session, self._target.schema, tables)
+        before = self._before
         checked = [live for live in self._lives if not _is_fit(live, before)]
         found = {live.name: _set_up(self._session, live, self._options, self._log) for live in checked}
         if any(done is True for done in found.values()):
@@ -243,7 +239,10 @@ class _Sync:
                 work.receive(reason, found.tokens.get(work.name), found.taken[work.name])
             else:
                 work.leave(found.tokens[work.name], found.mappings[work.name])
-        desk = Desk(session=self._session, options=self._options, log=self._log, present=present, clock=self._clock)
+        desk = Desk(
+            session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
+            clock=self._clock,
+        )  # fmt: skip
         self._visible = write(desk, self._works, found.instant, self._existing)
 
     def _reason(self, work: Work, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
@@ -278,7 +277,8 @@ class _Sync:
         try:
             if self._session.closed or self._session.broken:
                 with self._target.session("ledger") as session:
-                    sync_gate.outlive_lost_session(session, self._target.schema)
+                    # The lost session may still commit what it was sent, but not after this.
+                    session.execute(self._lease.revoking())
                     _record(session, failed)
             else:
                 _record(self._session, failed)

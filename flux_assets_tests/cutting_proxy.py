@@ -15,22 +15,24 @@ from typing import Literal
 
 # What the sync sends last, and how the server says that it is done.
 COMMIT, COMMITTED = b"SELECT clock_timestamp();\nCOMMIT\0", b"COMMIT\0"
-WAITS = b"pg_advisory_xact_lock"
 _PIECE = 1 << 18
 # Answered: the server has committed and its answer is dropped. Unread: the connection is cut as soon as the commit is
-# passed on. Late: it is cut first, and passed on when the sync has gone on to the ledger.
+# passed on. Late: it is cut first, and passed on when the sync has written the ledger.
 Cut = Literal["answered", "unread", "late"]
 
 
 @dataclass
 class CuttingProxy:
-    """A proxy that runs: its port, and how it cuts the first commit that comes; `cut_off` is set once it did."""
+    """A proxy that runs: its port, and how it cuts the first commit that comes.
+
+    `cut_off` is set once it did, `settled` when the server is done with that session."""
 
     upstream: int
     cut: Cut
     port: int = 0
     cut_off: threading.Event = field(default_factory=threading.Event)
     went_on: threading.Event = field(default_factory=threading.Event)
+    settled: threading.Event = field(default_factory=threading.Event)
 
     def serve(self, client: socket.socket) -> None:
         """Carry one connection, both ways, until either end closes it."""
@@ -41,8 +43,6 @@ class CuttingProxy:
         after_the_cut = self.cut_off.is_set()
         with suppress(OSError):
             while piece := client.recv(_PIECE):
-                if after_the_cut and WAITS in piece:
-                    self.went_on.set()
                 if COMMIT in piece and not self.cut_off.is_set():
                     self.cut_off.set()
                     self._commit(client, server, piece, dropping)
@@ -78,6 +78,8 @@ class CuttingProxy:
                 if COMMITTED in dropped:
                     break
         _reset(client)
+        if self.cut_off.is_set():
+            self.settled.set()
         server.close()
 
 

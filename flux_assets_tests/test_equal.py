@@ -95,9 +95,11 @@ def test_an_index_that_is_like_another_is_not_built_under_the_lock_either(
         sql(statement)
     counts: list[tuple[int, int]] = []
 
-    def counted(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap, patience: Patience) -> float:
+    def counted(
+        connection: psycopg.Connection, target: Target, layer: Layer, public: Public, swap: Swap, patience: Patience
+    ) -> float:
         before = indexes(sql, swap.version.relation)
-        locked_ms = publish.publish(connection, layer, public, swap, patience)
+        locked_ms = publish.publish(connection, target, layer, public, swap, patience)
         counts.append((before, indexes(sql, swap.version.relation)))
         return locked_ms
 

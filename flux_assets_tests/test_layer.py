@@ -1,4 +1,4 @@
-"""Names and lock keys of a layer: never the same for two layers, versions or schemas, never too long for PostgreSQL."""
+"""Names of a layer's versions: never the same for two layers, versions or schemas, never too long for PostgreSQL."""
 
 from itertools import product
 
@@ -10,12 +10,6 @@ LAYERS = [
     Layer(schema, made_up(name)) for schema, name in product(("public", "maps", LONG), ("poles", "p", LONG, LONG + "y"))
 ]
 VERSIONS = [("a" * 64, 1), ("a" * 64, 2), ("b" * 64, 1), ("a" * 64, 10**18)]
-
-
-def test_lock_keys_differ_and_are_signed_64_bit_numbers() -> None:
-    keys = {layer.lock_key for layer in LAYERS}
-    assert len(keys) == len(LAYERS)
-    assert all(-(2**63) <= key < 2**63 for key in keys)
 
 
 def test_names_of_versions_differ_and_fit() -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
+from leasing import someone_else
 
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.loading.live_audit import audit_live
 from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import register
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.layer import Layer
 from flux_assets.rollback import rollback
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, point, rows
@@ -355,9 +354,8 @@ def test_what_an_interrupted_load_left_is_cleared_by_the_next(loader: Loader, sq
 def test_a_second_load_of_the_same_layer_waits_and_names_the_first(loader: Loader, target: Target) -> None:
     loader.load(made_up(), rows(5))
     with (
-        target.session("the first") as first,
-        register.leased(first, Layer("public", made_up()), timedelta(0), Stop()),
-        pytest.raises(BusyError, match=r"public.poles is being loaded by process \d+ \(flux_assets the first"),
+        someone_else(target.conninfo, name="poles"),
+        pytest.raises(BusyError, match=r"public.poles is being loaded by process \d+ \(another, user flux"),
     ):
         loader.load(made_up(), rows(6), publish_wait=timedelta(seconds=1))
     assert loader.load(made_up(), rows(6)).outcome == "published"

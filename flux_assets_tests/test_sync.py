@@ -7,6 +7,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from conftest import Sql
+from leasing import someone_else
 from synced import Utility
 
 from flux_assets.postgis import sync_before, sync_gate
@@ -244,14 +245,12 @@ def test_positions_that_are_none_become_null_geometries(utility: Utility, sql: S
 
 
 def test_of_two_syncs_at_once_one_does_nothing_and_says_who_is_at_it(running: Utility, sql: Sql) -> None:
-    key = sync_gate.sync_lock("public")
     runs = sql("SELECT count(*) FROM postgres_sync.sync_status")
-    with psycopg.connect(running.target.conninfo, application_name="the other") as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [key])
+    with someone_else(running.target.conninfo) as other:
         said = running.sync()
         assert said.tables == ()
         assert said.busy is not None
-        assert f"process {other.info.backend_pid} (the other, user flux)" in said.busy
+        assert f"process {other.info.backend_pid} (another, user flux)" in said.busy
     assert sql("SELECT count(*) FROM postgres_sync.sync_status") == runs
     assert running.sync().busy is None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 import dagster as dg
-import psycopg
 import pytest
 from dagster import DagsterEventType as Event
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
+from leasing import someone_else
 from running import Run, run_assets
 from sync_runs import definitions, fault, filled, tick
 from synced import FAULTS, FEEDERS, Utility
@@ -19,7 +19,6 @@ from flux_assets.orchestration import sync_checks
 from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.orchestration.sync_checks import JUDGED_AT
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
-from flux_assets.postgis.sync_gate import sync_lock
 from flux_assets.settings import load_settings
 from flux_assets.status import table_statuses
 
@@ -240,12 +239,11 @@ def test_a_missing_optional_column_is_a_warning(defs, instance, running, sql):
 
 
 def test_the_loser_of_the_lock_ends_well_and_records_nothing(defs, instance, running, target):
-    with psycopg.connect(target.conninfo, autocommit=True, application_name="another sync") as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock(target.schema)])
+    with someone_else(target.conninfo):
         run = run_assets(defs, instance, "faults", "feeders")
     assert run.succeeded
     assert run.materialized() == {}
-    assert any("another sync" in line for line in run.lines())
+    assert any("(another, user" in line for line in run.lines())
 
 
 def test_what_the_loser_of_the_lock_was_asked_for_once_is_told_and_asked_for_again(
@@ -255,10 +253,9 @@ def test_what_the_loser_of_the_lock_was_asked_for_once_is_told_and_asked_for_aga
     tick(defs, instance)
     running.tell("DELETE FROM FAULTS WHERE FAULT_ID <> 'F1'")
     once = asked(accept_vanished=True, force=True)
-    with psycopg.connect(target.conninfo, autocommit=True, application_name="another sync") as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock(target.schema)])
+    with someone_else(target.conninfo):
         run = run_assets(defs, instance, "faults", "feeders", run_config=once)
-    (said,) = [line for line in run.lines() if "another sync" in line]
+    (said,) = [line for line in run.lines() if "(another, user" in line]
     assert "force: true and accept_vanished: true will not be kept: ask again when that sync has ended." in said
     assert not tick(defs, instance).succeeded, "nobody has accepted it yet"
     assert sql("SELECT count(*) FROM faults") == [(32,)]

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import psycopg
 import pytest
 from conftest import Sql
+from leasing import someone_else
 from synced import FAULTS, Utility
 
 from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.sync_gate import mark_of, sync_lock
+from flux_assets.postgis.sync_gate import mark_of
 from flux_assets.spec import DynamicTable
 from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.source import Source
@@ -220,7 +220,6 @@ def test_what_changes_between_the_token_and_the_instant_is_not_lost(told: Told, 
 
 
 def test_who_loses_the_lock_reads_nothing(told: Told) -> None:
-    with psycopg.connect(told.target.conninfo) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [sync_lock("public")])
+    with someone_else(told.target.conninfo):
         assert told.sync(force=True).busy is not None
     assert told.asked == []

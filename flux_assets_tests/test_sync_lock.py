@@ -68,9 +68,10 @@ def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
 def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
     running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str
 ) -> None:
-    monkeypatch.setattr(sync_gate, "TIME_LIMIT", timedelta(seconds=1))
+    for name in ("TIME_LIMIT", "_IDLE_LIMIT"):
+        monkeypatch.setattr(sync_gate, name, timedelta(seconds=1))
     with running.target.session("sync") as ghost:
-        assert sync_gate.open_gate(ghost, "public", []).locked
+        assert sync_gate.open_gate(ghost, "public", []).lease
         if opening:
             ghost.execute(opening)
         assert running.sync().busy is not None
@@ -85,7 +86,7 @@ def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
 def test_a_session_of_a_sync_asks_after_a_client_that_says_nothing(running: Utility) -> None:
     wanted = {
         "tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3",
-        "idle_session_timeout": "10min", "idle_in_transaction_session_timeout": "10min", "statement_timeout": "10min",
+        "idle_session_timeout": "10min", "idle_in_transaction_session_timeout": "2min", "statement_timeout": "10min",
         "lock_timeout": "10s",
     }  # fmt: skip
     with running.target.session("sync") as session:
@@ -110,9 +111,10 @@ def test_a_ledger_that_is_not_ready_is_made_so_and_the_session_is_set_up(
     sql(older)
     with running.target.session("sync", is_set=False) as session:
         opening = sync_gate.open_gate(session, "public", running.tables)
-        assert (opening.locked, opening.complete, opening.before) == (True, False, None)
+        assert opening.lease
+        assert opening.before.last.keys() == ({"faults", "feeders"} if "ALTER" in older else set())
         shown = [session.execute(f"SHOW {name}").fetchone()[0] for name in ("jit", "lock_timeout", "search_path")]
-        assert shown == ["off", "10s", "pg_catalog, public"]
+        assert shown == ["off", "10s", "pg_catalog, public, pg_temp"]
         assert running.sync().busy is not None
     assert all(each.error is None for each in running.synced().values())
     assert sql("SELECT count(mapping), count(*) FROM postgres_sync.sync_state") == [(2, 2)]

@@ -82,8 +82,8 @@ def synced(cluster: Cluster, source_server: Account) -> Iterator[tuple[str, Acco
     with fresh_database(cluster) as name:
         utility = filled(source_server, Target(conninfo=cluster.conninfo(name)))
         with utility.target.session("assets") as session:
-            session.execute("CREATE TABLE assets (feeder text, load float8)")
-            session.execute("INSERT INTO assets VALUES ('A', 50)")
+            session.execute("CREATE TABLE public.assets (feeder text, load float8)")
+            session.execute("INSERT INTO public.assets VALUES ('A', 50)")
         utility.synced()
         yield name, utility.account
 

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Sequence
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.postgis import catalog, sync_gate, sync_shape
+from flux_assets.postgis import catalog, sync_shape
 from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.locking import holder
+from flux_assets.postgis.leases import SYNC, holder
 from flux_assets.spec import DynamicTable
 
 _GROUP = Group("Synced tables")
@@ -29,15 +29,13 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[DynamicT
         yield _GROUP.ok(
             f"nothing stands in the way of syncing any of the {len(tables)} tables", _standing(session, schema, tables)
         )
-    who = holder(session, sync_gate.sync_lock(schema))
-    if who != "another process":
+    if _may_read(session, "layer_leases") and (who := holder(session, schema, SYNC)):
         yield _GROUP.note(f"a sync is running: {who}")
 
 
 def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
     """The tables that a sync has ever left here, as far as the user may know: what is not allowed, rights.py tells."""
-    state = catalog.find(session, "postgres_sync", "sync_state")
-    if state is None or not (_may_use(session, "postgres_sync") and _may(session, state.oid, "SELECT")):
+    if not _may_read(session, "sync_state"):
         return frozenset()
     names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
     return frozenset(name for (name,) in names)
@@ -69,6 +67,12 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
             f"user {session.info.user} may not {', '.join(lacking)} on {live.title}",
             f"Run GRANT {', '.join(lacking)} ON {live.title} TO {session.info.user}; as its owner.",
         )
+
+
+def _may_read(session: psycopg.Connection, name: str) -> bool:
+    """Whether a table of the ledger is there and the user may read it."""
+    found = catalog.find(session, "postgres_sync", name)
+    return found is not None and _may_use(session, "postgres_sync") and _may(session, found.oid, "SELECT")
 
 
 def _may(session: psycopg.Connection, oid: int, right: str) -> bool:

@@ -22,7 +22,6 @@ from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.ddl import create_template, create_version
 from flux_assets.postgis.layer import Layer, version_table
-from flux_assets.postgis.prerequisites import find_postgis
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.shape import Public
 from flux_assets.release.decode import LayerStream
@@ -114,7 +113,6 @@ def _fill(shop: Workshop, stream: LayerStream, version: Version, public: Public,
     limit = None if shop.options.disk_limit is None else shop.options.disk_limit - need.kept
     stop = shop.options.stop
     with shop.target.session(f"stage {shop.layer.name}", stop) as session:
-        find_postgis(session)
         if public.oid is not None:
             session.execute(create_template(shop.layer))
         stage.fill(session, version.relation, create, stream, stream.schema, limit_bytes=limit, stop=stop)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import LayerError, TargetError
+from flux_assets.postgis import liveness
+from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.round_trip import run
 from flux_assets.spec import Declaration
 
@@ -24,14 +25,20 @@ APPLICATION = "flux_assets"
 # what COPY sends; times, intervals and index definitions are read as text; a load that waits for its turn, or whose
 # control session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by
 # it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
-# show.
+# show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
+# it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = sql.SQL("""
 SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
-SET quote_all_identifiers = off;
-SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;
-SET idle_in_transaction_session_timeout = 0; SET jit = off; SET client_min_messages = warning;
-SET default_transaction_isolation = 'read committed'
+SET quote_all_identifiers = off; SET jit = off; SET client_min_messages = warning;
+SET default_transaction_isolation = 'read committed';
+SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeout = 0;
+SET idle_in_transaction_session_timeout = '2min';
+SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '1min';
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
+    (SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension AS e
+     JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'postgis'), 'pg_temp'), false)
 """)
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
@@ -42,7 +49,7 @@ class Stop:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._lock = threading.Lock()
-        self._connections: set[psycopg.Connection] = set()
+        self._connections: set[WatchedConnection] = set()
 
     @property
     def asked(self) -> bool:
@@ -54,7 +61,7 @@ class Stop:
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            connection.cancel()
+            connection.cancel_soon()
 
     def check(self) -> None:
         """Raise LayerError when a stop has been asked for."""
@@ -67,7 +74,7 @@ class Stop:
         self.check()
 
     @contextmanager
-    def watching(self, connection: psycopg.Connection) -> Iterator[None]:
+    def watching(self, connection: WatchedConnection) -> Iterator[None]:
         """While the block runs, a stop request cancels what `connection` is running."""
         with self._lock:
             self._connections.add(connection)
@@ -76,11 +83,6 @@ class Stop:
         finally:
             with self._lock:
                 self._connections.discard(connection)
-
-
-def _kept_alive(conninfo: str) -> str:
-    """A load's first session says nothing while another one stages: keep what is between from dropping it."""
-    return conninfo if "keepalives_idle" in conninfo_to_dict(conninfo) else make_conninfo(conninfo, keepalives_idle=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,30 +100,31 @@ class Target:
         return f"Target(schema={self.schema!r})"
 
     @contextmanager
-    def session(self, purpose: str, stop: Stop | None = None, *, is_set: bool = True) -> Iterator[psycopg.Connection]:
-        """An autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
+    def session(self, purpose: str, stop: Stop | None = None, *, is_set: bool = True) -> Iterator[WatchedConnection]:
+        """Open an autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
         Raises TargetError when the server cannot be reached or refuses.
         """
         try:
-            connection = psycopg.connect(
-                _kept_alive(self.conninfo),
-                autocommit=True,
-                application_name=f"{APPLICATION} {purpose}"[:63],
-                connect_timeout=15,
-            )
+            connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
         except psycopg.OperationalError as error:
             raise TargetError(
                 f"The target database cannot be reached: {' '.join(str(error).split()).rstrip('.?')}.",
                 "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
             ) from error
-        with connection, (stop or Stop()).watching(connection):
-            if is_set:
-                run(connection, settings(connection))
-            yield connection
+        try:
+            with connection, (stop or Stop()).watching(connection):
+                if is_set:
+                    [(connection.server_pid, _)] = run(connection, settings(connection))[-1]
+                yield connection
+        finally:
+            liveness.forget(connection)
 
 
 def settings(session: psycopg.Connection) -> list[sql.SQL]:
-    """The statements that make a session behave the same wherever it is opened."""
-    return [_SETTINGS, *([_SINCE_17] if session.info.server_version >= 170000 else [])]
+    """List the statements that make a session behave the same wherever it is opened.
+
+    The last returns the server's process number and the search path.
+    """
+    return [*([_SINCE_17] if session.info.server_version >= 170000 else []), _SETTINGS]

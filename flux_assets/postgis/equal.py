@@ -19,7 +19,6 @@ from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveIndex
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
-from flux_assets.postgis.prerequisites import find_postgis
 from flux_assets.postgis.stage import count
 from flux_assets.spec import StaticTable, index_method
 
@@ -98,7 +97,6 @@ def build_side_by_side(
 
 def _build_waiting(target: Target, waiting: SimpleQueue[IndexToBuild], purpose: str, stop: Stop) -> None:
     with target.session(purpose, stop) as session:
-        find_postgis(session)
         while True:
             try:
                 index = waiting.get_nowait()

@@ -1,7 +1,4 @@
-"""Names that belong to one layer in one schema: its public table, its versions, its lock.
-
-Here: how they are spelt. Not here: any statement.
-"""
+"""Names that belong to one layer in one schema: its public table and its versions."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _LONGEST = 63  # bytes of a PostgreSQL identifier
 
 @dataclass(frozen=True)
 class PublicTable:
-    """One declared table in one target schema; every name and lock key below includes both."""
+    """One declared table in one target schema; every name below includes both."""
 
     schema: str
     table: Declaration
@@ -52,11 +49,6 @@ class Layer(PublicTable):
 
     table: StaticTable
 
-    @property
-    def lock_key(self) -> int:
-        """Key of the layer's advisory lock, a signed 64-bit number."""
-        return lock_key(self.title)
-
     def relation(self, version: str, lease: int) -> str:
         """Name of a version's table, unique also when the same version is loaded again under another lease."""
         stem, tail = f"{self.schema}__{self.name}", f"__{version[:8]}_{lease}"
@@ -64,11 +56,6 @@ class Layer(PublicTable):
             short = hashlib.sha256(stem.encode()).hexdigest()[:8]
             stem = f"{stem[: _LONGEST - len(tail) - 9]}_{short}"
         return stem + tail
-
-
-def lock_key(title: str) -> int:
-    """Key of an advisory lock of ours, a signed 64-bit number."""
-    return int.from_bytes(hashlib.sha256(f"flux_assets {title}".encode()).digest()[:8], "big", signed=True)
 
 
 def version_table(relation: str) -> sql.Identifier:

@@ -25,10 +25,10 @@ WHERE status = 'RUNNING' AND layer_name = ANY ({names}) AND schema_name = {schem
 """
 _CLOSE = """
 UPDATE postgres_sync.sync_status
-SET status = %(status)s, sync_type = %(sync_type)s, rows_synced = %(rows)s, error_message = %(error)s,
-    version = coalesce(%(version)s, version), completed_at = clock_timestamp(),
+SET status = {status}, sync_type = {sync_type}, rows_synced = {rows}, error_message = {error},
+    version = coalesce({version}, version), completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
-WHERE sync_id = %(sync_id)s AND status = 'RUNNING'
+WHERE sync_id = {sync_id} AND status = 'RUNNING'
 """
 
 
@@ -50,11 +50,16 @@ def open_entry(connection: psycopg.Connection, layer: PublicTable, sync_type: st
     return Entry(row[0] if row else 0, sync_type)
 
 
-def succeed(
-    connection: psycopg.Connection, entry: Entry, rows: int, *, version: str | None = None, sync_type: str | None = None
-) -> None:
-    """Close a row as SUCCESS, in the caller's transaction when there is one."""
-    _close(connection, entry, status="SUCCESS", sync_type=sync_type, rows=rows, version=version)
+def loaded(entry: Entry, rows: int, *, version: str, sync_type: str) -> sql.Composed:
+    """Make a statement that closes a load's row as SUCCESS."""
+    return _closing(entry, status="SUCCESS", sync_type=sync_type, rows=rows, version=version)
+
+
+def succeeded(connection: psycopg.Connection, entry: Entry) -> bool:
+    """Tell whether a row was closed as SUCCESS."""
+    query = "SELECT status = 'SUCCESS' FROM postgres_sync.sync_status WHERE sync_id = %s"
+    row = connection.execute(query, [entry.sync_id]).fetchone()
+    return bool(row and row[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +91,7 @@ def succeeding(entry: Entry, sync_type: str, synced: Synced) -> sql.Composed:
 
 def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
     """Close a row as FAILED with the error's message."""
-    _close(connection, entry, status="FAILED", error=message)
+    connection.execute(_closing(entry, status="FAILED", sync_type=entry.sync_type, error=message))
 
 
 def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -> sql.Composed:
@@ -113,15 +118,15 @@ def close_dead(connection: psycopg.Connection, layer: PublicTable) -> int:
     return connection.execute(closing_dead([layer])).rowcount
 
 
-def _close(  # noqa: PLR0913 - one parameter a column
-    connection: psycopg.Connection,
+def _closing(
     entry: Entry,
     *,
     status: str,
-    sync_type: str | None = None,
+    sync_type: str,
     rows: int | None = None,
     version: str | None = None,
     error: str | None = None,
-) -> None:
-    values = {"status": status, "sync_type": sync_type or entry.sync_type, "rows": rows, "version": version}
-    connection.execute(_CLOSE, {**values, "error": error, "sync_id": entry.sync_id})
+) -> sql.Composed:
+    values = {"status": status, "sync_type": sync_type, "rows": rows, "version": version, "error": error}
+    literals = {name: sql.Literal(value) for name, value in {**values, "sync_id": entry.sync_id}.items()}
+    return sql.SQL(_CLOSE).format(**literals)

@@ -1,6 +1,7 @@
-"""Short transactions that need an exclusive lock, without making readers wait.
+"""Short transactions that lock readers out: one round trip each, under limits that the server enforces.
 
-Here: lock_timeout, jittered retries, naming who blocks. Not here: what the transaction does.
+A process that is frozen or cut off in the middle holds no lock: the server has all of the transaction, its COMMIT
+included, before it takes the first one.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from flux_assets.errors import PublishError
 from flux_assets.postgis.catalog import blockers, find
 from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.round_trip import Rows, run
 
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS = 40
+# What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too.
+_LIMITS = sql.SQL(f"""
+BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'; SET LOCAL statement_timeout = '1s';
+SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL synchronous_commit = 'local'
+""")
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 # What of others keeps us from reading a table, and from writing rows of it: those who read it do neither.
 AGAINST_READING = ("AccessExclusiveLock",)
@@ -28,26 +35,7 @@ AGAINST_WRITING = (
     "ExclusiveLock", *AGAINST_READING,
 )  # fmt: skip
 GONE = "a session that is gone by now"
-
-_HOLDER = """
-SELECT session.pid, session.application_name, session.usename
-FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
-WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
-  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (held.classid::bigint << 32 | held.objid::bigint) = %s
-"""
-
-
-def holder(connection: psycopg.Connection, key: int) -> str:
-    """Who holds one of our advisory locks, in words."""
-    found = connection.execute(_HOLDER, [key]).fetchone()
-    return f"process {found[0]} ({found[1]}, user {found[2]})" if found else "another process"
-
-
-def holder_process(connection: psycopg.Connection, key: int) -> int | None:
-    """The server process that holds one of our advisory locks."""
-    found = connection.execute(_HOLDER, [key]).fetchone()
-    return found[0] if found else None
+_PASSING = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
 
 
 def holders(connection: psycopg.Connection, schema: str, name: str, modes: Sequence[str]) -> str:
@@ -65,39 +53,60 @@ class Patience:
     stop: Stop = field(default_factory=Stop)
 
 
-def in_short_transaction(
+def at_once(connection: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[Rows]:
+    """Run the statements in a transaction of one round trip; raises LockNotAvailable when a lock is not free."""
+    try:
+        return run(connection, [_LIMITS, *statements, sql.SQL("COMMIT")])
+    except psycopg.Error:
+        if not connection.closed:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def briefly(
     connection: psycopg.Connection,
-    work: Callable[[], None],
+    statements: Callable[[], Sequence[sql.Composable]],
     patience: Patience,
     *,
-    waiting_for: list[int],
+    waiting_for: Sequence[int],
     doing: str,
-) -> None:
-    """Run `work` in a transaction that gives up a lock after 40 ms, again and again until it succeeds.
+) -> list[Rows]:
+    """Run `statements` in a transaction of one round trip that gives up a lock after 40 ms, until it succeeds.
 
-    `waiting_for` are the OIDs of the tables whose holders are named. Nobody is ever terminated: raises PublishError
-    naming the blocking sessions when the patience is over.
+    The statements are asked for anew at each attempt, and what they return is returned. `waiting_for` are the OIDs of
+    the tables whose holders are named. Nobody is ever terminated: raises PublishError naming the blocking sessions when
+    the patience is over.
     """
     deadline = monotonic() + patience.seconds
     attempt = 0
     while True:
         patience.stop.check()
+        script = statements()
         try:
-            with connection.transaction():
-                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
-                work()
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
-            pass
-        else:
-            return
-        in_the_way = "; ".join(map(str, blockers(connection, waiting_for))) or GONE
+            return at_once(connection, script)
+        except psycopg.Error as error:
+            if patience.stop.asked or not isinstance(error, _PASSING):
+                raise
+            reason = error
+        in_the_way = "; ".join(map(str, blockers(connection, list(waiting_for)))) or GONE
         if monotonic() >= deadline:
-            raise PublishError(
-                f"{doing[:1].upper()}{doing[1:]} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",
-                "End that transaction and run again.",
-            )
+            raise _out_of_patience(reason, doing, patience, in_the_way)
         if attempt in {0, 4, 16, 64, 256}:
             patience.log(f"{doing} waits for {in_the_way}")
         pause = _PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)]
         patience.stop.wait(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter, not cryptography
         attempt += 1
+
+
+def _out_of_patience(reason: psycopg.Error, doing: str, patience: Patience, in_the_way: str) -> PublishError:
+    begun = f"{doing[:1].upper()}{doing[1:]}"
+    if isinstance(reason, errors.QueryCanceled):
+        return PublishError(
+            f"{begun} took longer than the 1 s for which readers may be locked out, again and again for"
+            f" {patience.seconds:.0f} s.",
+            "Run it again when the server is less busy.",
+        )
+    return PublishError(
+        f"{begun} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",
+        "End that transaction and run again.",
+    )

@@ -55,9 +55,14 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
             copy.write(chunk)
 
 
-def compare(session: psycopg.Connection, live: LiveTable, present: Collection[str]) -> Difference:
-    """Find what differs between the staged rows and the table. Raises SyncError for NULL or duplicate keys, named."""
-    script = [_WHOLE_TABLES, locking(live), _faulty_keys(live), _difference(live, present), _counts(live)]
+def compare(
+    session: psycopg.Connection, live: LiveTable, present: Collection[str], before: Sequence[sql.Composable]
+) -> Difference:
+    """Find what differs between the staged rows and the table; `before` is run first, in the same round trip.
+
+    Raises SyncError for NULL or duplicate keys, named.
+    """
+    script = [*before, _WHOLE_TABLES, locking(live), _faulty_keys(live), _difference(live, present), _counts(live)]
     [[faulty]], [found] = run(session, script)
     if faulty:
         missing, doubled = run(session, _key_faults(live))

@@ -9,59 +9,71 @@ import re
 
 import psycopg
 from psycopg import errors, sql
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from flux_assets.errors import TargetError
+from flux_assets.postgis.locking import at_once
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
-REVISION = "flux_assets: ledger, register and leases, revision 4."
-_SETUP_LOCK = 0x666C7578  # "flux": two first runs at once would both create the schemas
+REVISION = "flux_assets: ledger, register and leases, revision 5."
+# Two first runs at once, or readers of the views: what one attempt meets, the next does not.
+_PATIENCE_SECONDS = 30
+_RACES = (
+    errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, errors.DuplicateObject,
+    errors.DuplicateTable, errors.DuplicateSchema, errors.InternalError_, errors.QueryCanceled,
+)  # fmt: skip
+_STANDING = """
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis'),
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = %s),
+       (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync')
+"""
 
 
 def prepare(connection: psycopg.Connection, schema: str) -> None:
-    """Check the server and make our schemas where they are missing; cheap when all is there.
+    """Check the server and make our schemas where they are missing; one question when all is there.
 
-    Puts PostGIS, wherever it is installed, on the session's search path.
-    Raises TargetError naming what is missing and the statement that mends it.
+    Raises TargetError naming what is missing and the statement that adds it.
     """
-    find_postgis(connection)
-    if not _schema_exists(connection, schema):
+    _refuse_old(connection)
+    has_postgis, has_schema, revision = _standing(connection, schema)
+    if not has_postgis:
+        raise _without_postgis(connection)
+    if not has_schema:
         raise TargetError(
             f"Schema {schema} does not exist in the target database.",
             f"Create it (CREATE SCHEMA {schema}) or set FLUX_POSTGRES_SCHEMA to one that does.",
         )
-    if _number(_applied_revision(connection)) < _number(REVISION):
-        _make_schemas(connection)
+    if _number(revision) < _number(REVISION):
+        _make_schemas(connection, schema)
 
 
 def find_postgis(connection: psycopg.Connection) -> None:
-    """Refuse a server that is too old or has no PostGIS; make its types and functions visible to the session."""
+    """Raise TargetError for a server that is too old or has no PostGIS."""
+    _refuse_old(connection)
+    if not _standing(connection, "")[0]:
+        raise _without_postgis(connection)
+
+
+def _refuse_old(connection: psycopg.Connection) -> None:
     number = connection.info.server_version
     if number < OLDEST_SERVER:
         raise TargetError(
             f"The target server is PostgreSQL {number // 10000}; flux_assets needs 15 or newer.",
             "Upgrade the server or choose another target with FLUX_POSTGRES_URL.",
         )
-    row = connection.execute(
-        "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'postgis'"
-    ).fetchone()
-    if row is None:
-        raise TargetError(
-            f"PostGIS is not installed in database {connection.info.dbname}.",
-            "Run CREATE EXTENSION postgis in it as a superuser or the database's owner.",
-        )
-    connection.execute(sql.SQL("SET search_path = pg_catalog, {}").format(sql.Identifier(row[0])))
 
 
-def _schema_exists(connection: psycopg.Connection, schema: str) -> bool:
-    return connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is not None
+def _without_postgis(connection: psycopg.Connection) -> TargetError:
+    return TargetError(
+        f"PostGIS is not installed in database {connection.info.dbname}.",
+        "Run CREATE EXTENSION postgis in it as a superuser or the database's owner.",
+    )
 
 
-def _applied_revision(connection: psycopg.Connection) -> str | None:
-    row = connection.execute(
-        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'"
-    ).fetchone()
-    return row[0] if row else None
+def _standing(connection: psycopg.Connection, schema: str) -> tuple[bool, bool, str | None]:
+    row = connection.execute(_STANDING, [schema]).fetchone()
+    return row or (False, False, None)
 
 
 def _number(revision: str | None) -> int:
@@ -70,14 +82,23 @@ def _number(revision: str | None) -> int:
     return int(said[1]) if said else 0
 
 
-def _make_schemas(connection: psycopg.Connection) -> None:
+def _make_schemas(connection: psycopg.Connection, schema: str) -> None:
     try:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SETUP_LOCK])
-            connection.execute(script("postgis/ledger.sql").encode())
+        for attempt in Retrying(
+            retry=retry_if_exception_type(_RACES), stop=stop_after_delay(_PATIENCE_SECONDS), reraise=True,
+            wait=wait_random(0.05, 0.5),
+        ):  # fmt: skip
+            with attempt:
+                if _number(_standing(connection, schema)[2]) < _number(REVISION):
+                    at_once(connection, [sql.SQL(_trusted(script("postgis/ledger.sql")))])
     except errors.InsufficientPrivilege as error:
         database, user = connection.info.dbname, connection.info.user
         raise TargetError(
             f"User {user} may not create the schemas postgres_sync and flux_versions: {error.diag.message_primary}.",
             f'Run GRANT CREATE ON DATABASE "{database}" TO "{user}" as the database\'s owner.',
         ) from error
+
+
+def _trusted(text: str) -> str:
+    """Text of a file of ours; psycopg types only literals as safe."""
+    return text

@@ -1,23 +1,23 @@
-"""Publishing: one short transaction swaps the public table's only partition.
+"""Publishing: one transaction, sent in one round trip, swaps the public table's only partition and records it.
 
-Here: the swap with its ledger and register rows, and dropping versions that nobody needs. Not here: making a
-version fit (shape.py, equal.py) or good (audit.py).
+Versions that nobody needs any more are dropped here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 
 import psycopg
 from psycopg import errors, sql
 
 from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage, takeover
 from flux_assets.postgis.announcing import Kind, announcing
+from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.locking import Patience, in_short_transaction
+from flux_assets.postgis.locking import Patience, briefly
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.shape import Public
 
@@ -27,46 +27,68 @@ class Swap:
     """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row."""
 
     version: Version
-    lease: int
+    lease: Lease
     entry: Entry
     sync_type: str
 
 
-def publish(connection: psycopg.Connection, layer: Layer, public: Public, swap: Swap, patience: Patience) -> float:
+def publish(
+    connection: psycopg.Connection, target: Target, layer: Layer, public: Public, swap: Swap, patience: Patience
+) -> float:
     """Swap the version in; returns the milliseconds for which the public name was locked exclusively.
 
     Readers see the old version or the new one, whole, and wait for at most the lock's time-out. Raises PublishError
     when a transaction that has read the table outlives the patience, when a newer lease exists, or, before any lock
-    is taken, when attaching the version would build or scan anything.
+    is taken, when attaching the version would build or scan anything. A connection that is lost on the way does not
+    leave open whether the version was published: it was, or this raises.
     """
     old = register.default_partition(connection, layer)
     waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
-    locked_at = 0.0
 
-    def work() -> None:
-        nonlocal locked_at
-        register.hold_newest(connection, layer, swap.lease)
+    def statements() -> list[sql.Composable]:
         if public.oid is not None and not public.changes:
-            # Here, and not before the first attempt: users go on adding indexes while a publish waits.
+            # Before each attempt: users go on adding indexes while a publish waits.
             equal.refuse_unequal(connection, layer, swap.version.relation, public.oid)
-        register.make_current(connection, layer, swap.version)
-        ledger.succeed(
-            connection, swap.entry, swap.version.rows or 0, version=swap.version.version, sync_type=swap.sync_type
-        )
-        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
-        connection.execute(announcing(layer, kind, version=swap.version.version))
         granting = [] if public.plain_oid is None else takeover.grants(connection, layer, public.plain_oid)
-        locked_at = 0.0
-        for statement in (*_statements(layer, public, swap, old), *granting):
-            connection.execute(statement)
-            locked_at = locked_at or perf_counter()
+        return [*_recording(layer, swap), *_swapping(layer, public, swap, old), *granting, _CLOCK]
 
-    in_short_transaction(connection, work, patience, waiting_for=waiting_for, doing=f"publishing {layer.title}")
-    return (perf_counter() - locked_at) * 1000 if waiting_for else 0.0
+    try:
+        answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {layer.title}")
+    except psycopg.Error as error:
+        if overtaken(error):
+            raise overtaken_error(layer) from error
+        if connection.closed and _was_committed(target, swap):
+            patience.log(f"{layer.title}: the connection was lost once the version was published")
+            return 0.0
+        raise
+    [(locked,)], [(done,)] = answers[-2:]
+    return (done - locked).total_seconds() * 1000 if waiting_for else 0.0
 
 
-def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composed]:
-    statements: list[sql.Composed] = []
+_CLOCK = sql.SQL("SELECT clock_timestamp()")
+
+
+def _was_committed(target: Target, swap: Swap) -> bool:
+    """Tell what became of a swap whose answer was lost, and keep it from being done later."""
+    with target.session("ledger") as session:
+        session.execute(swap.lease.revoking())
+        return ledger.succeeded(session, swap.entry)
+
+
+def _recording(layer: Layer, swap: Swap) -> list[sql.Composable]:
+    """Everything that locks out no reader."""
+    kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
+    version = swap.version
+    return [
+        swap.lease.holding(),
+        *register.making_current(layer, version),
+        ledger.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
+        announcing(layer, kind, version=version.version),
+    ]
+
+
+def _swapping(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composable]:
+    statements: list[sql.Composable] = []
     if public.oid is not None:
         # DETACH takes this lock anyway; taken first, what it costs readers is counted from its first moment.
         statements.append(sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(layer.public))
@@ -74,6 +96,7 @@ def _statements(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] |
         statements.append(takeover.rename(layer))
     if public.oid is None:
         statements += ddl.create_public(layer)
+    statements.insert(1, _CLOCK)
     if old is not None:
         statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
     statements += [change(layer.public) for change in public.changes]

@@ -1,27 +1,17 @@
-"""The register of versions, and the leases that order their publishers.
-
-Here: what is known of every version of a layer, which is current, who may publish. Not here: the swap itself
-(publish.py) and the ledger of runs (ledger.py).
-"""
+"""The register: what is known of every version of a layer, and which is current."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from time import monotonic
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, kwargs_row
 
-from flux_assets.errors import BusyError, PublishError
-from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
-from flux_assets.postgis.locking import holder
 
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
@@ -108,38 +98,6 @@ def default_partition(connection: psycopg.Connection, layer: Layer) -> tuple[str
     ).fetchone()
 
 
-@contextmanager
-def leased(connection: psycopg.Connection, layer: Layer, wait: timedelta, stop: Stop) -> Iterator[int]:
-    """Hold the layer's advisory lock, with a lease number greater than every earlier one.
-
-    Waits while another process holds the lock; raises BusyError naming it when `wait` is over.
-    """
-    deadline = monotonic() + wait.total_seconds()
-    while not _locked(connection, layer):
-        if monotonic() >= deadline:
-            raise BusyError(*_busy(connection, layer))
-        stop.wait(0.5)
-    try:
-        yield _next_lease(connection, layer)
-    finally:
-        if not connection.closed and not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", [layer.lock_key])
-
-
-def hold_newest(connection: psycopg.Connection, layer: Layer, lease: int) -> None:
-    """Within a transaction: keep others from taking a lease until it ends; raise PublishError when ours is old."""
-    row = connection.execute(
-        "SELECT lease FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE",
-        [layer.schema, layer.name],
-    ).fetchone()
-    if row is None or row[0] != lease:
-        raise PublishError(
-            f"{layer.title}: another load has begun since this one was interrupted (lease {row and row[0]}, ours is"
-            f" {lease}), so this one does not publish.",
-            "Nothing to do: the newer load publishes.",
-        )
-
-
 def add_staging(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
     """Register a version before its table is made, so that it can be found and dropped if we die."""
     connection.execute(
@@ -172,18 +130,18 @@ def judged(  # noqa: PLR0913 - one parameter a column
     return replace(version, state=state, rows=rows, bytes=size, extent=extent, audits=audits)
 
 
-def make_current(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
-    """Within the publish transaction: this version is the current one."""
-    connection.execute(
+def making_current(layer: Layer, version: Version) -> list[sql.Composed]:
+    """Make the statements by which this version is the current one; they belong into the publish transaction."""
+    parts = {
+        "schema": sql.Literal(layer.schema), "layer": sql.Literal(layer.name), "lease": sql.Literal(version.lease)
+    }  # fmt: skip
+    statements = (
         "UPDATE postgres_sync.layer_versions SET current = false"
-        " WHERE schema_name = %s AND layer_name = %s AND current",
-        [layer.schema, layer.name],
-    )
-    connection.execute(
+        " WHERE schema_name = {schema} AND layer_name = {layer} AND current",
         "UPDATE postgres_sync.layer_versions SET current = true, state = 'published', published_at = clock_timestamp()"
-        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
-        [layer.schema, layer.name, version.lease],
+        " WHERE schema_name = {schema} AND layer_name = {layer} AND lease = {lease}",
     )
+    return [sql.SQL(statement).format(**parts) for statement in statements]
 
 
 def mark_dropped(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
@@ -204,22 +162,3 @@ def _has_rows(connection: psycopg.Connection, version: Version) -> bool:
     query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
     row = connection.execute(query).fetchone()
     return bool(row and row[0])
-
-
-def _locked(connection: psycopg.Connection, layer: Layer) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [layer.lock_key]).fetchone()
-    return bool(row and row[0])
-
-
-def _next_lease(connection: psycopg.Connection, layer: Layer) -> int:
-    row = connection.execute(
-        "INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease) VALUES (%s, %s, 1)"
-        " ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1 RETURNING lease",
-        [layer.schema, layer.name],
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _busy(connection: psycopg.Connection, layer: Layer) -> tuple[str, str]:
-    who = holder(connection, layer.lock_key)
-    return (f"{layer.title} is being loaded by {who}.", "Wait for it to end, or stop it, and run this load again.")

@@ -17,7 +17,7 @@ from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.postgis import catalog, ddl, register, takeover
 from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
-from flux_assets.postgis.locking import Patience, in_short_transaction
+from flux_assets.postgis.locking import Patience, briefly
 from flux_assets.spec import StaticTable
 
 Change = Callable[[sql.Identifier], sql.Composed]
@@ -230,16 +230,13 @@ def _add_columns(
     kept = [version for version in register.versions(connection, layer) if not version.current]
     tables = [layer.public, *(version_table(version.relation) for version in kept)]
 
-    def add() -> None:
-        for table in tables:
-            for column in added:
-                connection.execute(
-                    sql.SQL("ALTER TABLE IF EXISTS {} ADD COLUMN IF NOT EXISTS {} {}").format(
-                        table, sql.Identifier(column.name), sql.SQL(ddl.type_name(column))
-                    )
-                )
-
-    in_short_transaction(connection, add, patience, waiting_for=[oid], doing=f"adding columns to {layer.title}")
+    statement = sql.SQL("ALTER TABLE IF EXISTS {} {}")
+    columns = sql.SQL(", ").join(
+        sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(sql.Identifier(column.name), sql.SQL(ddl.type_name(column)))
+        for column in added
+    )
+    script = [statement.format(table, columns) for table in tables]
+    briefly(connection, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {layer.title}")
 
 
 def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, oid: int) -> None:

@@ -18,6 +18,7 @@ from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import version_table
+from flux_assets.postgis.locking import at_once
 
 
 def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
@@ -74,7 +75,9 @@ def count(session: psycopg.Connection, table: sql.Identifier) -> int:
 
 
 def drop(session: psycopg.Connection, relation: str) -> None:
-    """Drop a version's table where it still exists; gives up after a second when somebody is reading it."""
-    with session.transaction():
-        session.execute("SET LOCAL lock_timeout = '1s'")
-        session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation)))
+    """Drop a version's table where it still exists; gives up at once when somebody is reading it.
+
+    Dropping one with a foreign key locks the table that it points at, which others read.
+    """
+    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation))
+    at_once(session, [drop])

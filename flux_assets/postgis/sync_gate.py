@@ -1,8 +1,4 @@
-"""What the target says before a sync: who holds the sync's lock, and how the tables stand.
-
-Here: opening the gate, with the questions of sync_before.py in the same round trip, the ledger's RUNNING rows, and a
-table's mark. Not here: what the answers mean (sync.py) and writing anything but the ledger.
-"""
+"""What the target says before a sync: whether another one is running, and how the tables stand."""
 
 from __future__ import annotations
 
@@ -13,29 +9,31 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg import errors, sql
 
+from flux_assets.errors import TargetError
 from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import settings
-from flux_assets.postgis.layer import LiveTable, PublicTable, lock_key
+from flux_assets.postgis.layer import LiveTable, PublicTable
+from flux_assets.postgis.leases import SYNC, Lease, acquiring
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.prerequisites import REVISION
+from flux_assets.postgis.liveness import WatchedConnection
+from flux_assets.postgis.prerequisites import REVISION, prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before, answered, questions
 from flux_assets.spec import DynamicTable
 
-# A machine that died without a word, or a process that hangs, must not keep the lock: the server asks after a silent
-# client within a minute, and ends our session when nothing has come from it for as long as a sync may take.
+# The server ends our session when nothing has come from it for as long as a sync may take, and its transaction when a
+# frozen process leaves that open.
 TIME_LIMIT = timedelta(minutes=10)
+_IDLE_LIMIT = timedelta(minutes=2)
 # Readers lock nothing that a sync needs; whoever else edits a row gets this long to finish.
 LOCK_WAIT = timedelta(seconds=10)
 _OPENING = sql.SQL("""
-SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET idle_session_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET statement_timeout = {limit};
-SET lock_timeout = {wait};
-SELECT set_config('search_path', 'pg_catalog, ' || extnamespace::regnamespace::text, false)
-FROM pg_extension WHERE extname = 'postgis';
-SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
+SET idle_session_timeout = {limit}; SET statement_timeout = {limit}; SET lock_timeout = {wait};
+SET idle_in_transaction_session_timeout = {idle};
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis'),
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
        coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'), ''),
-       pg_try_advisory_lock({lock}), clock_timestamp()
+       clock_timestamp()
 """)
 # What a database lacks that no sync was made ready for, or an older release's.
 _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
@@ -43,15 +41,14 @@ _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchem
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """What the first round trip found; without PostGIS, schema or our own revision the slow way has to explain it.
+    """What the first round trip found: the lease of all syncs into the schema, if it was free, and what stands there.
 
-    `at` is when the lock was asked for, by the database's clock; `before` is there where it is `complete`.
+    `at` is when the lease was asked for, by the database's clock.
     """
 
-    complete: bool
-    locked: bool
+    lease: Lease | None
     at: datetime
-    before: Before | None = None
+    before: Before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,33 +59,44 @@ class Standing:
     expired: bool
 
 
-def open_gate(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Opening:
-    """Set the session up, look for what must be there, take the sync's lock if it is free, and ask about the tables."""
-    limit, wait = _milliseconds(TIME_LIMIT), _milliseconds(LOCK_WAIT)
-    opening = _OPENING.format(limit=limit, wait=wait, schema=sql.Literal(schema), lock=sql.Literal(sync_lock(schema)))
-    script = [*settings(session), opening]
-    try:
-        postgis, [(there, revision, locked, at)], *answers = run(session, [*script, *questions(schema, tables)])
-    except _NOT_READY:
-        # The settings went with the statement; the lock, if it was free, is ours, and is taken once more.
-        postgis, [(there, revision, locked, at)] = run(session, script)
-        return Opening(complete=False, locked=locked, at=at)
-    complete = bool(postgis) and there and revision == REVISION
-    return Opening(complete=complete, locked=locked, at=at, before=answered(answers) if complete else None)
+def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening:
+    """Set the session up, take the sync's lease if it is free, and ask about the tables: in one round trip.
 
-
-def sync_lock(schema: str) -> int:
-    """Key of the advisory lock of all syncs into one schema."""
-    return lock_key(f"sync of {schema}")
-
-
-def outlive_lost_session(session: psycopg.Connection, schema: str) -> None:
-    """Wait until a sync whose connection broke has ended at the server too, which may still commit what it was sent.
-
-    Raises LockNotAvailable when it does not end within LOCK_WAIT.
+    A database that is not ready is made so first. Raises TargetError when that cannot be done.
     """
-    session.execute(sql.SQL("SET lock_timeout = {}").format(_milliseconds(LOCK_WAIT)))
-    session.execute("SELECT pg_advisory_xact_lock(%s)", [sync_lock(schema)])
+    try:
+        opening = _opening(session, schema, tables)
+    except _NOT_READY:
+        opening = None
+    if opening is None:
+        _set_up(session, schema)
+        prepare(session, schema)
+        opening = _opening(session, schema, tables)
+    if opening is None:
+        raise TargetError(
+            f"The ledger in the target database does not say that it is of {REVISION}.",
+            "Run the sync again; if that does not help, report it.",
+        )
+    return opening
+
+
+def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening | None:
+    """None where PostGIS, the schema or our own revision is missing."""
+    script = [*_settings(session, schema), *acquiring(schema, SYNC), *questions(schema, tables)]
+    [(session.server_pid, _)], [(postgis, there, revision, at)], lease, *answers = run(session, script)
+    if not (postgis and there and revision == REVISION):
+        return None
+    held = Lease(schema=schema, name=SYNC, number=lease[0][0]) if lease else None
+    return Opening(lease=held, at=at, before=answered(answers))
+
+
+def _set_up(session: WatchedConnection, schema: str) -> None:
+    [(session.server_pid, _)], _ = run(session, _settings(session, schema))
+
+
+def _settings(session: WatchedConnection, schema: str) -> list[sql.Composable]:
+    limit, wait, idle = map(_milliseconds, (TIME_LIMIT, LOCK_WAIT, _IDLE_LIMIT))
+    return [*settings(session), _OPENING.format(limit=limit, wait=wait, idle=idle, schema=sql.Literal(schema))]
 
 
 def begin(

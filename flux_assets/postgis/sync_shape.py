@@ -17,7 +17,7 @@ from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveColumn, Relation
 from flux_assets.postgis.derive import NOW, bookkeeping
 from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.locking import Patience, in_short_transaction
+from flux_assets.postgis.locking import Patience, briefly
 
 # Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
 _FILL_PERCENT = 85
@@ -158,11 +158,8 @@ def _add_columns(
     if not missing:
         return False
 
-    def add() -> None:
-        for column in missing:
-            session.execute(_add_column(live, column))
-
-    in_short_transaction(session, add, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
+    script = [_add_column(live, column) for column in missing]
+    briefly(session, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
     patience.log(f"{live.title}: added {', '.join(column.name for column in missing)}")
     return True
 

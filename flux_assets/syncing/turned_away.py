@@ -1,7 +1,4 @@
-"""What a sync says that did not get the lock: who has it, what was not done, and what has to be asked again.
-
-Here: the words, and what the ledger says of the sync that is running. Not here: the lock (postgis/sync_gate.py).
-"""
+"""What a sync says that did not get the lease: who has it, what was not done, and what has to be asked again."""
 
 from __future__ import annotations
 
@@ -10,9 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from flux_assets.postgis import catalog
-from flux_assets.postgis.locking import holder, holder_process
-from flux_assets.postgis.sync_gate import sync_lock
+from flux_assets.postgis.leases import SYNC, Holder, holder
 from flux_assets.syncing.result import SyncOptions
 
 # The newest rows of the process: an earlier one of the same number may have died.
@@ -26,21 +21,23 @@ ORDER BY layer_name, sync_id DESC
 
 @dataclass(frozen=True, kw_only=True)
 class _UnderWay:
-    """The sync that holds the lock: which tables it was asked for, and its Dagster run where it has one."""
+    """The sync that holds the lease: which tables it was asked for, and its Dagster run where it has one."""
 
     tables: frozenset[str] = frozenset()
     run_id: str | None = None
 
 
 def busy(session: psycopg.Connection, schema: str) -> str:
-    """Who holds the lock of all syncs into the schema."""
-    return _busy(session, schema, _under_way(session, schema))
+    """Say who holds the lease of all syncs into the schema."""
+    held = holder(session, schema, SYNC)
+    return _busy(schema, held, _under_way(session, schema, held))
 
 
 def turned_away(session: psycopg.Connection, schema: str, wanted: Collection[str], options: SyncOptions) -> str:
-    """Who holds the lock, that nothing of what was asked for was done, and what of it has to be asked again."""
-    under_way = _under_way(session, schema)
-    said = f"{_busy(session, schema, under_way)} Nothing that was asked for here was done"
+    """Say who holds the lease, that nothing of what was asked for was done, and what of it has to be asked again."""
+    held = holder(session, schema, SYNC)
+    under_way = _under_way(session, schema, held)
+    said = f"{_busy(schema, held, under_way)} Nothing that was asked for here was done"
     if options.once:
         return f"{said}, and {' and '.join(options.once)} will not be kept: ask again when that sync has ended."
     if left := sorted(set(wanted) - under_way.tables):
@@ -48,14 +45,12 @@ def turned_away(session: psycopg.Connection, schema: str, wanted: Collection[str
     return f"{said}: that sync brings the same tables up to date."
 
 
-def _busy(session: psycopg.Connection, schema: str, under_way: _UnderWay) -> str:
+def _busy(schema: str, held: Holder | None, under_way: _UnderWay) -> str:
     of_run = f", of Dagster run {under_way.run_id}" if under_way.run_id else ""
-    return f"Another sync into schema {schema} is running: {holder(session, sync_lock(schema))}{of_run}."
+    return f"Another sync into schema {schema} is running: {held or 'a process that has just ended'}{of_run}."
 
 
-def _under_way(session: psycopg.Connection, schema: str) -> _UnderWay:
+def _under_way(session: psycopg.Connection, schema: str, held: Holder | None) -> _UnderWay:
     """Nothing before that sync has noted what it is about."""
-    if catalog.find(session, "postgres_sync", "sync_status") is None:
-        return _UnderWay()
-    found = session.execute(_UNDER_WAY, [schema, holder_process(session, sync_lock(schema))]).fetchall()
+    found = session.execute(_UNDER_WAY, [schema, held.pid]).fetchall() if held else []
     return _UnderWay(tables=frozenset(name for name, _ in found), run_id=next((run_id for _, run_id in found), None))

@@ -21,6 +21,7 @@ from flux_assets.failpoints import reach
 from flux_assets.postgis import ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
+from flux_assets.postgis.leases import Lease, overtaken
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import mark_of
@@ -39,6 +40,7 @@ class Desk:
     """What the steps of one sync share: the session, what tables exist here, how to report."""
 
     session: psycopg.Connection
+    lease: Lease
     options: SyncOptions
     log: Callable[[str], None]
     present: Collection[str]
@@ -57,10 +59,14 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
         _close(desk, works, instant, [])
         return None
     try:
-        begin = [*_room(works), sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")]
+        opening: list[sql.Composable] = [*_room(works), sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")]
+        for work in works:
+            if work.step == "read":
+                _stage(desk, work, opening)
+                opening = []
         for group in groups:
-            _write_group(desk, group, begin, existing)
-            begin = []
+            _write_group(desk, group, opening, existing)
+            opening = []
         reach("sync.before_commit")
         with desk.clock.timed("commit"):
             # Nothing after the COMMIT: what was refused there would pass for a refused commit.
@@ -101,7 +107,19 @@ def in_order(works: Sequence[Work]) -> list[Work]:
     return sorted(works, key=lambda work: bool(names.intersection(work.live.table.origins)))
 
 
-def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.SQL], existing: Existing) -> None:
+def _stage(desk: Desk, work: Work, opening: Sequence[sql.Composable]) -> None:
+    """COPY what was read, before anything is locked: how long that takes, also when it stalls, is nobody's concern."""
+    before = f"before staging {work.name}"
+    try:
+        with work.clock.timed("stage"):
+            script = sql.SQL("; ").join([*opening, _savepoint(before)])
+            merge.stage(desk.session, work.live, script, work.snapshot.chunks() if work.snapshot else ())
+        reach(f"sync.staged:{work.name}")
+    except (FluxError, psycopg.Error) as error:
+        _give_up(desk, [work], error, at=work, to=before)
+
+
+def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.Composable], existing: Existing) -> None:
     opening = [*begin, _savepoint(_of_group(group))]
     for work in in_order(group):
         if work.step == "read":
@@ -128,12 +146,8 @@ def _of_group(group: Sequence[Work]) -> str:
 def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], existing: Existing) -> None:
     before = f"before {work.name}"
     try:
-        with work.clock.timed("stage"):
-            script = sql.SQL("; ").join([*opening, _savepoint(before)])
-            merge.stage(desk.session, work.live, script, work.snapshot.chunks() if work.snapshot else ())
-        reach(f"sync.staged:{work.name}")
         with work.clock.timed("compare"):
-            work.difference = merge.compare(desk.session, work.live, desk.present)
+            work.difference = merge.compare(desk.session, work.live, desk.present, [*opening, _savepoint(before)])
             guard(desk.session, work, existing, accept_vanished=desk.options.accept_vanished)
         reach(f"sync.compared:{work.name}")
         desk.options.stop.check()
@@ -235,14 +249,19 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
     if not script:
         return None
     try:
-        answers = run(desk.session, script)
-    except psycopg.OperationalError as error:
+        _, *answers = run(desk.session, [desk.lease.holding(), *script])
+    except psycopg.Error as error:
+        if overtaken(error):
+            raise SyncError(
+                "Another sync has begun since this one was interrupted, so this one writes nothing.",
+                "Nothing to do: the newer sync brings the tables up to date.",
+            ) from error
         if not desk.session.closed:
             raise
         raise TargetError(
-            "The connection to the database was lost during the sync's commit, and nobody here knows whether that was"
-            f" done: {' '.join(str(error).split()).rstrip('.')}.",
-            "The ledger knows (v_sync_status: SUCCESS where it was). The next sync brings the tables up to date either"
+            "The connection to the database was lost during the sync's commit, and it is unknown whether that"
+            f" succeeded: {' '.join(str(error).split()).rstrip('.')}.",
+            "See the ledger (v_sync_status: SUCCESS where it did). The next sync brings the tables up to date either"
             " way; run it when the server answers.",
         ) from error
     for work, [(rows,)] in zip(reporting, answers, strict=False):

@@ -246,7 +246,9 @@ def run_case(world: World, kind: Kind, point: str, fault: str, harm: Harm, folde
 @contextmanager
 def started(world: World, kind: Kind, point: str, fault: str, folder: Path) -> Iterator[Case]:
     """A case with readers for as long as the block lasts; then the next run, the oracle, and what is left."""
-    verdict = Verdict(case=f"{point} (rollback)" if kind == "rollback" and "rollback" not in point else point, fault=fault)
+    verdict = Verdict(
+        case=f"{point} (rollback)" if kind == "rollback" and "rollback" not in point else point, fault=fault
+    )
     with world.database() as database, wire_to(world.port) as wire:
         case = Case(world, kind, point, database, folder / "release", wire, verdict)
         case.release(NEW)

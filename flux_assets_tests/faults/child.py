@@ -20,7 +20,9 @@ from flux_assets import failpoints
 from flux_assets.errors import FluxError
 from flux_assets.load import load_layer
 from flux_assets.loading.options import LoadOptions
+from flux_assets.postgis import liveness
 from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Limits
 from flux_assets.release.source import Release
 from flux_assets.rollback import rollback
 from flux_assets.sync import Family, sync_tables
@@ -34,6 +36,8 @@ from flux_assets_tests.synced import FAULTS, FEEDERS
 
 Kind = Literal["load", "rollback", "sync"]
 SYNCED = (FAULTS, FEEDERS)
+# So that nobody has to wait for what takes a minute otherwise.
+SOON = Limits(silence=1, probe=0.5, unreachable=4, cancel=2, beat=0.5)
 # Forked from a server that has imported all of the above: a start costs milliseconds, and no thread is copied.
 PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -124,6 +128,7 @@ class Child:
 
 def main(job: Job, pipe: Connection) -> None:
     """Run the job and say how it ended."""
+    liveness.LIMITS = SOON
     stop = Stop()
     # As Dagster's executor does with SIGTERM, and with Terminate in its UI.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())

@@ -18,7 +18,9 @@ Case = Mapping[str, Any]
 
 def verdicts(reports: Iterable[pytest.TestReport]) -> list[Case]:
     """Of all tests, in the order of cases and faults."""
-    found = [value for each in reports if each.when == "call" for name, value in each.user_properties if name == PROPERTY]
+    found = [
+        value for each in reports if each.when == "call" for name, value in each.user_properties if name == PROPERTY
+    ]
     return sorted(found, key=lambda case: (case["case"], case["fault"]))
 
 
@@ -30,7 +32,11 @@ def write(path: Path, cases: list[Case]) -> None:
 
 
 def table(cases: list[Case]) -> str:
-    lines = [_summary(cases), "", "| case | fault | rows lost | mixed | hang | longest wait, ms | of that noise, ms | next run |"]
+    lines = [
+        _summary(cases),
+        "",
+        "| case | fault | rows lost | mixed | hang | longest wait, ms | of that noise, ms | next run |",
+    ]
     lines.append("|---|---|---:|---:|---|---:|---:|---|")
     lines += [
         f"| {case['case']} | {case['fault']} | {case['lost']} | {case['mixed']} | {case['hung'] or 'no'} |"

@@ -30,7 +30,7 @@ SYNC = (
 SENT: dict[Kind, tuple[str, ...]] = {
     "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:ATTACH PARTITION"),
     "rollback": ("sql:DETACH PARTITION",),
-    "sync": ("sql:COPY", "sql:LOCK TABLE", "sql:UPDATE \"public\"", "sql:COMMIT"),
+    "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE "public"', "sql:COMMIT"),
 }
 POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "sync": SYNC}
 EVERYWHERE: dict[str, Harm] = {
@@ -44,8 +44,13 @@ EVERYWHERE: dict[str, Harm] = {
     "PostgreSQL stopped at once": harms.server_crashed,
     "SIGSTOP, woken amid the next run": harms.woken_amid,
 }
-QUICK = {("load.copying", "kill -9"), ("load.before_swap", "SIGSTOP, overtaken, SIGCONT"), ("sync.before_commit", "kill -9"),
-         ("sync.written:faults", "connection cut"), ("rollback.before_swap", "sessions terminated")}
+QUICK = {
+    ("load.copying", "kill -9"),
+    ("load.before_swap", "SIGSTOP, overtaken, SIGCONT"),
+    ("sync.before_commit", "kill -9"),
+    ("sync.written:faults", "connection cut"),
+    ("rollback.before_swap", "sessions terminated"),
+}
 WHILE_SENT = EVERYWHERE.keys() - {"SIGTERM", "PostgreSQL stopped at once"}
 CASES = [
     pytest.param(

@@ -161,5 +161,7 @@ def _told(utility: Utility, state: int) -> State:
         f"('{f.fault_id}', '{f.feeder}', '{f.state}', '{f.begun}', {f.homes}, {f.lon!r}, {f.lat!r})" for f in faults
     )
     feeder_rows = (f"('{name}', '{title}', {homes})" for name, (title, homes) in feeders.items())
-    utility.tell(f"INSERT INTO FAULTS VALUES {', '.join(fault_rows)}; INSERT INTO FEEDERS VALUES {', '.join(feeder_rows)}")
+    utility.tell(
+        f"INSERT INTO FAULTS VALUES {', '.join(fault_rows)}; INSERT INTO FEEDERS VALUES {', '.join(feeder_rows)}"
+    )
     return sync_state(faults, feeders)

@@ -48,7 +48,14 @@ CREATE TABLE IF NOT EXISTS postgres_sync.layer_leases (
     lease       bigint NOT NULL,
     PRIMARY KEY (schema_name, layer_name)
 );
-COMMENT ON TABLE postgres_sync.layer_leases IS 'The newest lease of each layer; only its holder may publish.';
+ALTER TABLE postgres_sync.layer_leases
+    ADD COLUMN IF NOT EXISTS holder_pid   integer,
+    ADD COLUMN IF NOT EXISTS holder_start timestamptz,
+    ADD COLUMN IF NOT EXISTS seen_at      timestamptz;
+COMMENT ON TABLE postgres_sync.layer_leases IS 'The newest lease of each layer, and of all syncs into a schema under the name (sync); only its holder may write.';
+COMMENT ON COLUMN postgres_sync.layer_leases.lease IS 'Grows with every load, rollback or sync. A process that was overtaken finds a newer one, and writes nothing.';
+COMMENT ON COLUMN postgres_sync.layer_leases.holder_pid IS 'Server process of the holder''s session; NULL when nobody holds the lease.';
+COMMENT ON COLUMN postgres_sync.layer_leases.seen_at IS 'When the holder last gave a sign of life. One that is silent for a minute may be overtaken, alive or not.';
 
 CREATE TABLE IF NOT EXISTS postgres_sync.layer_versions (
     schema_name  text NOT NULL,
@@ -129,6 +136,23 @@ AS $$
         OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = process AND coalesce(backend_start, begun) = begun)
 $$;
 COMMENT ON FUNCTION postgres_sync.is_alive IS 'Whether the server process that a row of the ledger names is still the one that wrote it.';
+
+-- Only who owns the ledger can lock a row of it: no reader can keep a load or a sync from its lease.
+CREATE OR REPLACE FUNCTION postgres_sync.hold_lease(of_schema text, of_layer text, expected bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    SELECT lease INTO newest FROM postgres_sync.layer_leases
+    WHERE schema_name = of_schema AND layer_name = of_layer FOR UPDATE;
+    IF newest IS DISTINCT FROM expected THEN
+        RAISE EXCEPTION 'lease % was overtaken by lease %', expected, newest USING ERRCODE = 'FX001';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION postgres_sync.hold_lease FROM PUBLIC;
+COMMENT ON FUNCTION postgres_sync.hold_lease IS 'Keeps a lease from being overtaken until the transaction ends; raises FX001 when it has been.';
 
 CREATE OR REPLACE FUNCTION postgres_sync.in_words(seconds double precision) RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -365,4 +389,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 4.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 5.';

@@ -1,0 +1,170 @@
+"""Leases: who may write a layer, or sync a schema, now.
+
+A lease is a row of postgres_sync.layer_leases, which only the loader's role can lock. It is free when its holder's
+session has ended, and may be overtaken when the holder has given no sign of life for a minute; who was overtaken finds
+a newer lease in its own transaction and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from flux_assets.errors import BusyError, PublishError
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.liveness import Beat
+from flux_assets.postgis.round_trip import run
+
+SYNC = "(sync)"  # of all syncs into a schema; no table is named like this
+OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
+STALE_SECONDS = 60
+_POLL_SECONDS = 0.5
+_ACQUIRE = sql.SQL("""
+INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
+SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
+ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
+    holder_start = excluded.holder_start, seen_at = excluded.seen_at
+WHERE CASE WHEN held.holder_pid IS NULL OR held.seen_at < clock_timestamp() - {stale} THEN true
+           ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
+RETURNING lease
+""")
+_BEAT = sql.SQL("""
+UPDATE postgres_sync.layer_leases SET seen_at = clock_timestamp()
+WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
+""")
+_RELEASE = sql.SQL("""
+UPDATE postgres_sync.layer_leases SET holder_pid = NULL, holder_start = NULL, seen_at = NULL
+WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
+""")
+_REVOKE = sql.SQL("""
+UPDATE postgres_sync.layer_leases SET lease = lease + 1, holder_pid = NULL, holder_start = NULL, seen_at = NULL
+WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
+""")
+_HOLDER = """
+SELECT held.holder_pid, session.application_name, session.usename,
+       extract(epoch FROM clock_timestamp() - held.seen_at)::float8
+FROM postgres_sync.layer_leases AS held LEFT JOIN pg_stat_activity AS session ON session.pid = held.holder_pid
+WHERE held.schema_name = %s AND held.layer_name = %s AND held.holder_pid IS NOT NULL
+  AND postgres_sync.is_alive(held.holder_pid, held.holder_start)
+"""
+# A lease that a crash of the server forgets is free: the session that held it is gone as well.
+_NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A lease that this process was given: of a layer, or of all syncs into a schema (`SYNC`)."""
+
+    schema: str
+    name: str
+    number: int
+
+    def holding(self) -> sql.Composed:
+        """Make a query that keeps the lease until the transaction ends, or raises FX001 when it was overtaken."""
+        return sql.SQL("SELECT postgres_sync.hold_lease({schema}, {name}, {lease})").format(**self._names())
+
+    def beating(self) -> sql.Composed:
+        """Make a statement that gives a sign of life."""
+        return _BEAT.format(**self._names())
+
+    def releasing(self) -> list[sql.Composable]:
+        """Make the statements that give the lease back; without effect when it was overtaken."""
+        return [_NOT_FLUSHED, _RELEASE.format(**self._names())]
+
+    def revoking(self) -> sql.Composed:
+        """Make a statement that lets nothing be written under this lease any more.
+
+        It waits for a transaction that holds the lease: what that did is known afterwards.
+        """
+        return _REVOKE.format(**self._names())
+
+    def _names(self) -> dict[str, sql.Literal]:
+        return {"schema": sql.Literal(self.schema), "name": sql.Literal(self.name), "lease": sql.Literal(self.number)}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The session that holds a lease; `silent_seconds` since its last sign of life."""
+
+    pid: int
+    application: str | None
+    user: str | None
+    silent_seconds: float
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.application}, user {self.user})"
+
+
+def acquiring(schema: str, name: str) -> list[sql.Composable]:
+    """Make the statements that take a lease where it is free; the last returns its number, or no row."""
+    parts = {"schema": sql.Literal(schema), "name": sql.Literal(name)}
+    return [_NOT_FLUSHED, _ACQUIRE.format(stale=sql.Literal(timedelta(seconds=STALE_SECONDS)), **parts)]
+
+
+def holder(connection: psycopg.Connection, schema: str, name: str) -> Holder | None:
+    """Find the living session that holds a lease, None when nobody does."""
+    row = connection.execute(_HOLDER, [schema, name]).fetchone()
+    return Holder(*row) if row else None
+
+
+def overtaken(error: psycopg.Error) -> bool:
+    """Tell whether a statement was refused because a newer lease exists."""
+    return error.sqlstate == OVERTAKEN
+
+
+@contextmanager
+def leased(
+    connection: psycopg.Connection, target: Target, layer: Layer, wait: timedelta, stop: Stop
+) -> Iterator[Lease]:
+    """Hold the layer's lease, and give signs of life meanwhile.
+
+    Waits while another process holds it; raises BusyError naming that when `wait` is over.
+    """
+    deadline = monotonic() + wait.total_seconds()
+    while (lease := _acquire(connection, layer)) is None:
+        if monotonic() >= deadline:
+            who = holder(connection, layer.schema, layer.name) or "another process"
+            raise BusyError(
+                f"{layer.title} is being loaded by {who}.",
+                "Wait for it to end, or stop it, and run this load again.",
+            )
+        stop.wait(_POLL_SECONDS)
+    with held(connection, target, lease):
+        yield lease
+
+
+@contextmanager
+def held(connection: psycopg.Connection, target: Target, lease: Lease) -> Iterator[None]:
+    """Give signs of life while the block runs, and the lease back at its end.
+
+    The server notices the end of a session only after its client has gone on, to the next load or sync perhaps.
+    """
+    try:
+        with Beat(target.conninfo, lease.beating().as_string(connection)):
+            yield
+    finally:
+        # One that cannot be given back is free when its session has ended.
+        if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                run(connection, lease.releasing())
+
+
+def overtaken_error(layer: Layer) -> PublishError:
+    """Say that another process has the layer now."""
+    return PublishError(
+        f"{layer.title}: another load has begun since this one was interrupted, so this one does not publish.",
+        "Nothing to do: the newer load publishes.",
+    )
+
+
+def _acquire(connection: psycopg.Connection, layer: Layer) -> Lease | None:
+    found = run(connection, acquiring(layer.schema, layer.name))[0]
+    return Lease(schema=layer.schema, name=layer.name, number=found[0][0]) if found else None
