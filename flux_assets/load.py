@@ -15,6 +15,7 @@ from typing import Literal
 
 import psycopg
 
+from flux_assets.errors import PublishError
 from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
 from flux_assets.loading.options import LoadOptions
@@ -108,7 +109,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     reach("load.reconciled")
     ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
-    publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log, spare=spare)
+    publish.clean_up(shop.control, shop.layer, lease, shop.options.keep_versions, shop.log, spare=spare)
     reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
@@ -118,7 +119,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
-    _tidy(shop, candidate.version)
+    _tidy(shop, candidate.version, lease)
     reach("load.tidied")
     return _result(shop, "published", file, candidate)
 
@@ -152,14 +153,14 @@ def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: s
     return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: Workshop, version: Version) -> None:
+def _tidy(shop: Workshop, version: Version, lease: Lease) -> None:
     """What may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
             shape.refresh_comments(shop.control, shop.layer)
             statistics.analyze_public(shop.control, shop.layer.public, version.relation)
-            publish.clean_up(shop.control, shop.layer, shop.options.keep_versions, shop.log)
-    except psycopg.Error as error:
+            publish.clean_up(shop.control, shop.layer, lease, shop.options.keep_versions, shop.log)
+    except (psycopg.Error, PublishError) as error:
         shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")
 
 

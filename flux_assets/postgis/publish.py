@@ -113,12 +113,18 @@ def _locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str,
 
 
 def clean_up(
-    connection: psycopg.Connection, layer: Layer, keep: int, log: Callable[[str], None], *, spare: int | None = None
+    connection: psycopg.Connection,
+    layer: Layer,
+    lease: Lease,
+    keep: int,
+    log: Callable[[str], None],
+    *,
+    spare: int | None = None,
 ) -> list[Version]:
     """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
 
-    Call it while holding the layer's lease, so that whatever is still staging belongs to a dead process. `spare` is
-    the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
+    Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
+    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
     attached stays, whoever attached it.
     """
     attached = register.default_partition(connection, layer)
@@ -129,10 +135,14 @@ def clean_up(
         if version.lease in kept or attached == (VERSIONS, version.relation):
             continue
         try:
-            stage.drop(connection, version.relation)
+            stage.drop(connection, version.relation, lease.holding())
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
             log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
+        except psycopg.Error as error:
+            if overtaken(error):
+                raise overtaken_error(layer) from error
+            raise
         register.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped

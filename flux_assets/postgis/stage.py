@@ -74,10 +74,11 @@ def count(session: psycopg.Connection, table: sql.Identifier) -> int:
     return int(row[0]) if row else 0
 
 
-def drop(session: psycopg.Connection, relation: str) -> None:
+def drop(session: psycopg.Connection, relation: str, holding: sql.Composable) -> None:
     """Drop a version's table where it still exists; gives up at once when somebody is reading it.
 
-    Dropping one with a foreign key locks the table that it points at, which others read.
+    The query `holding` keeps the layer's lease meanwhile, or is refused. Dropping a table with a foreign key locks the
+    table that it points at, which others read.
     """
     drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation))
-    at_once(session, [drop])
+    at_once(session, [holding, drop])

@@ -1,7 +1,8 @@
 """Readers that go on all the while, in a process of their own: what they saw, and how long they had to wait.
 
-Beside each reader of a published table goes one of a control table that nobody else touches: what it waited is the
-machine's noise, and what a reader of the published table may wait beyond it is the promise.
+Beside each reader of a published table goes one of a control table, which is locked now and then for as long as the
+smallest possible transaction takes: what its readers waited is the machine's noise (its scheduler, its disk), and what
+a reader of the published table may wait beyond it is the promise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from flux_assets_tests.faults.child import PROCESSES
 
 CONTROL = "SELECT count(*), sum(id) FROM control"
 _PAUSE_SECONDS = 0.005
+_LOCKED_EVERY_SECONDS = 0.2
+_LOCK = "BEGIN; LOCK TABLE control IN ACCESS EXCLUSIVE MODE; UPDATE other SET one = one + 1; COMMIT"
 
 
 @dataclass
@@ -123,6 +126,14 @@ class _Reader(threading.Thread):
         return answer or ()
 
 
+def _lock_now_and_then(conninfo: str, done: threading.Event) -> None:
+    """Do to the control table what a swap cannot do without: an exclusive lock, and a commit that is on the disk."""
+    while not done.is_set():
+        with suppress(psycopg.Error), psycopg.connect(conninfo, autocommit=True, application_name="noise") as session:
+            while not done.wait(_LOCKED_EVERY_SECONDS):
+                session.execute(_LOCK)
+
+
 def _main(conninfo: str, question: str, pipe: Connection) -> None:
     done = threading.Event()
     pairs = [
@@ -132,6 +143,7 @@ def _main(conninfo: str, question: str, pipe: Connection) -> None:
     readers = [reader for pair in pairs for reader in pair]
     for reader in readers:
         reader.start()
+    threading.Thread(target=_lock_now_and_then, args=(conninfo, done), daemon=True).start()
     for reader in readers:
         reader.first.wait(30)
     pipe.send("reading")
