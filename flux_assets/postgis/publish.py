@@ -124,8 +124,8 @@ def clean_up(
     """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
 
     Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
-    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
-    attached stays, whoever attached it.
+    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left
+    for the next run, and what is attached stays, whoever attached it.
     """
     attached = register.default_partition(connection, layer)
     found = [version for version in register.versions(connection, layer, with_leftovers=True) if not version.current]

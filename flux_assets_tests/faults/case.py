@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -17,6 +18,7 @@ import psycopg
 from flux_assets_tests.faults.child import Child, Job, Kind, Outcome
 from flux_assets_tests.faults.oracle import LAYER_ANSWER, SYNC_ANSWER, State
 from flux_assets_tests.faults.readers import Readers, Seen
+from flux_assets_tests.faults.standby import Standby
 from flux_assets_tests.faults.wire import Wire, wire_to
 from flux_assets_tests.faults.world import BEFORE, NEW, OLD, World
 
@@ -89,6 +91,8 @@ class Case:
     # What readers see once it has ended (any whole state, unless a fault says more), and after the next run.
     after: list[int] | None = None
     final: int = NEW
+    # The server that took the place of the first one.
+    standby: Standby | None = None
 
     @property
     def state(self) -> list[State]:
@@ -105,10 +109,10 @@ class Case:
         """What readers may see once the run that was harmed has ended."""
         return self.whole_states if self.after is None else [self.state[number] for number in self.after]
 
-    @property
-    def over_the_wire(self) -> str:
-        """How the run that is to be harmed connects."""
-        return self.world.conninfo(self.database, port=self.wire.port)
+    def address(self, *, admin: bool = False) -> str:
+        """How everybody else connects."""
+        server = self.standby or self.world
+        return server.conninfo(self.database, admin=admin)
 
     @property
     def question(self) -> str:
@@ -117,14 +121,14 @@ class Case:
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
         """A superuser's session in the case's database."""
-        conninfo = self.world.conninfo(self.database, admin=True)
+        conninfo = self.address(admin=True)
         with psycopg.connect(conninfo, autocommit=True, application_name="fault suite") as session:
             yield session
 
     def job(self, state: int = NEW, **more: object) -> Job:
         """An ordinary run that brings this state, by the direct way."""
         job = Job(
-            kind=self.kind, conninfo=self.world.conninfo(self.database), folder=str(self.folder),
+            kind=self.kind, conninfo=self.address(), folder=str(self.folder),
             account=self.world.accounts[state],
         )  # fmt: skip
         return replace(job, **more)  # type: ignore[arg-type]
@@ -135,6 +139,38 @@ class Case:
         fresh = self.folder / "fresh"
         shutil.copy(self.world.releases[state], fresh)
         fresh.replace(self.folder / self.world.releases[state].name)
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the fault is one that the run's sessions outlive."""
+        return self.kind == "sync" and any(word in self.verdict.fault for word in ("SIGSTOP", "whole network"))
+
+    def faulty(self, point: str = "") -> Job:
+        """The run that is to be harmed."""
+        idle_seconds = 2 if self.outlived else None
+        conninfo = self.world.conninfo(self.database, port=self.wire.port)
+        return self.job(conninfo=conninfo, point=point, idle_seconds=idle_seconds)
+
+    def start(self, point: str) -> None:
+        """Start the run that is to be harmed, and wait until it is at the point."""
+        self.child = Child(self.faulty(point))
+        if early := self.child.wait_at_point(HANG_SECONDS):
+            self.verdict.notes.append(f"it never came to {point}: {early.word} {early.said}")
+
+    def finish(self) -> None:
+        """Let it go on, to its end."""
+        self.child.go_on()
+        self.outcome = self.ended(self.child, "the run")
+
+    def refused(self, job: Job, said: str) -> None:
+        """A run that must fail, and say why in words that the pattern knows."""
+        self.outcome = self.ended(Child(job), "the run")
+        self.demand(self.outcome.word == "failed", f"it did not fail: {self.outcome}")
+        self.demand(re.search(said, self.outcome.said) is not None, f"it did not say {said!r}: {self.outcome.said}")
+
+    def demand(self, kept: bool, otherwise: str) -> None:
+        if not kept:
+            self.verdict.notes.append(otherwise)
 
     def harm_at(self, text: bytes, harm: Harm) -> None:
         """Freeze the run when it sends such a statement, which the server gets all the same, and harm it then."""
@@ -172,6 +208,13 @@ class Case:
             self.verdict.notes.append(f"{name} {outcome.word}: {outcome.said}")
         return outcome
 
+    def settle(self) -> None:
+        """What is there after the fault is whole, and the next run brings what it has to bring."""
+        self.look("after the fault", self.settled)
+        self.let_a_minute_pass()
+        self.verdict.next_run = self.run_again().word
+        self.look("after the next run", [self.state[self.final]])
+
     def look(self, when: str, allowed: Sequence[State]) -> None:
         """The oracle's look at all tables: rows that are not those of any allowed state are lost."""
         with self.session() as session:
@@ -208,7 +251,8 @@ class Case:
         return outcome
 
     def let_a_minute_pass(self) -> None:
-        """A holder that is frozen gives no sign of life for longer than anybody waits for one."""
+        """A holder that is frozen gives no sign of life for longer than anybody waits for one, and the server has had
+        enough of the transaction that it left open."""
         with self.session() as session:
             told = session.execute(
                 "SELECT DISTINCT format('%I.%I', table_schema, table_name) FROM information_schema.columns"
@@ -216,8 +260,15 @@ class Case:
             )
             for (table,) in told.fetchall():
                 session.execute(f"UPDATE {table} SET seen_at = seen_at - interval '10 minutes'")
+            deadline = monotonic() + HANG_SECONDS
+            while self.outlived and session.execute(_LEFT_OPEN).fetchall():
+                if monotonic() > deadline:
+                    self.verdict.hung = self.verdict.hung or "a transaction that was left open"
+                    return
+                sleep(0.05)
 
 
+_LEFT_OPEN = _SESSIONS + " AND state LIKE 'idle in transaction%'"
 Harm = Callable[[Case], None]
 
 
@@ -227,38 +278,42 @@ def run_case(world: World, kind: Kind, point: str, fault: str, harm: Harm, folde
     A point that begins with `sql:` is where the run sends a statement that holds the text.
     """
     with started(world, kind, point, fault, folder) as case:
-        text = point.removeprefix("sql:").encode() if point.startswith("sql:") else None
-        case.child = Child(case.job(conninfo=case.over_the_wire, point="" if text else point))
         try:
-            if text:
-                case.harm_at(text, harm)
-            elif early := case.child.wait_at_point(HANG_SECONDS):
-                case.verdict.notes.append(f"it never came to {point}: {early.word} {early.said}")
+            if point.startswith("sql:"):
+                case.child = Child(case.faulty())
+                case.harm_at(point.removeprefix("sql:").encode(), harm)
             else:
+                case.start(point)
                 harm(case)
-            case.child.go_on()
-            case.outcome = case.ended(case.child, "the run")
+            case.finish()
         finally:
             case.child.end()
     return case.verdict
 
 
 @contextmanager
-def started(world: World, kind: Kind, point: str, fault: str, folder: Path) -> Iterator[Case]:
+def started(  # noqa: PLR0913 - what a case is
+    world: World,
+    kind: Kind,
+    point: str,
+    fault: str,
+    folder: Path,
+    *,
+    database: AbstractContextManager[str] | None = None,
+) -> Iterator[Case]:
     """A case with readers for as long as the block lasts; then the next run, the oracle, and what is left."""
     verdict = Verdict(
         case=f"{point} (rollback)" if kind == "rollback" and "rollback" not in point else point, fault=fault
     )
-    with world.database() as database, wire_to(world.port) as wire:
-        case = Case(world, kind, point, database, folder / "release", wire, verdict)
+    with database or world.database() as name, wire_to(world.port) as wire:
+        case = Case(world, kind, point, name, folder / "release", wire, verdict)
         case.release(NEW)
         with case.readers():
             yield case
-            case.look("after the fault", case.settled)
-            case.let_a_minute_pass()
-            verdict.next_run = case.run_again().word
-            case.look("after the next run", [case.state[case.final]])
+            if case.standby is None:
+                case.settle()
         wire.cut()
-        case.run_again("the last run")
-        case.look("in the end", [case.state[case.final]])
-        case.look_for_leftovers()
+        if case.standby is None:
+            case.run_again("the last run")
+            case.look("in the end", [case.state[case.final]])
+            case.look_for_leftovers()

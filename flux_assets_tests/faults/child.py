@@ -20,7 +20,7 @@ from flux_assets import failpoints
 from flux_assets.errors import FluxError
 from flux_assets.load import load_layer
 from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import liveness
+from flux_assets.postgis import liveness, sync_gate
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.liveness import Limits
 from flux_assets.release.source import Release
@@ -44,7 +44,10 @@ PROCESSES = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to run, where, and the point to stop at; `publish_wait` is in seconds, `clock_off` shifts this side's."""
+    """What to run, where, and the point to stop at; `publish_wait` is in seconds, `clock_off` shifts this side's clock.
+
+    After `idle_seconds` the server ends a transaction of a sync that is left open.
+    """
 
     kind: Kind
     conninfo: str
@@ -52,6 +55,7 @@ class Job:
     account: Account | None = None
     point: str = ""
     publish_wait: float = 20
+    idle_seconds: float | None = None
     clock_off: timedelta = timedelta()
     force: bool = False
 
@@ -129,6 +133,8 @@ class Child:
 def main(job: Job, pipe: Connection) -> None:
     """Run the job and say how it ended."""
     liveness.LIMITS = SOON
+    if job.idle_seconds is not None:
+        sync_gate.IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
     stop = Stop()
     # As Dagster's executor does with SIGTERM, and with Terminate in its UI.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())

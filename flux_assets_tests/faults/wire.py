@@ -30,6 +30,7 @@ class Wire:
     upstream: int
     port: int = 0
     _links: list[_Link] = field(default_factory=list)
+    _new_ones: frozenset[Direction] = frozenset()
     _watched: tuple[bytes, Callable[[], None]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -39,8 +40,9 @@ class Wire:
             _reset(link.client)
             _reset(link.server)
 
-    def silence(self, *directions: Direction) -> None:
+    def silence(self, *directions: Direction, new_ones: bool = False) -> None:
         """Swallow what comes over the connections there are, and let either side believe that the other is there."""
+        self._new_ones = frozenset(directions) if new_ones else frozenset()
         for link in self._current():
             link.silent.update(directions)
 
@@ -60,7 +62,7 @@ class Wire:
             return
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = _Link(client, server)
+        link = _Link(client, server, set(self._new_ones))
         with self._lock:
             self._links.append(link)
         threading.Thread(target=self._pump, args=(link, "down"), daemon=True).start()

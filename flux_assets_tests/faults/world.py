@@ -4,7 +4,6 @@ states, each with what the oracle expects of it."""
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +77,19 @@ class World:
         finally:
             self.drop(name)
 
+    @contextmanager
+    def restored(self) -> Iterator[str]:
+        """The same, dumped by pg_dump and restored by pg_restore."""
+        dump, name = self.cluster.data.with_name("case.dump"), f"case_{uuid4().hex[:12]}"
+        with self.database() as original:
+            self.run_as_server("pg_dump", "-Fc", "-f", str(dump), "-d", self.conninfo(original, admin=True))
+        self._copy("template0", name)
+        try:
+            self.run_as_server("pg_restore", "--exit-on-error", "-d", self.conninfo(name, admin=True), str(dump))
+            yield name
+        finally:
+            self.drop(name)
+
     def drop(self, name: str) -> None:
         with self.cluster.admin_session() as admin:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} (FORCE)").format(sql.Identifier(name)))
@@ -94,6 +106,10 @@ class World:
     def stop(self, mode: str) -> None:
         """Stop the server as pg_ctl does: `fast` in order, `immediate` as a crash."""
         control(self.cluster.data, "stop", "-m", mode)
+
+    def run_as_server(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs as the user who runs the server."""
+        run_as_owner(self.cluster.data, program, *arguments)
 
     def crash(self) -> None:
         """Stop PostgreSQL at once, and start it again."""
@@ -130,13 +146,19 @@ class World:
             admin.execute(create.format(*map(sql.Identifier, (name, template, OWNER))))
 
 
-def control(data: Path, *action: str) -> None:
-    """Run pg_ctl on a data folder, as its owner."""
-    program = binaries.find(int((data / "PG_VERSION").read_text())).program("pg_ctl")
-    with (data.parent / "pg_ctl.log").open("ab") as log:
-        code = server_account(data).run([program, *action, "-s", "-w", "-t", "60", "-D", str(data)], log)
+def run_as_owner(data: Path, program: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs as the owner of a data folder."""
+    command = [binaries.find(int((data / "PG_VERSION").read_text())).program(program), *arguments]
+    log = data.with_name(f"{data.name}.programs.log")
+    with log.open("ab") as output:
+        code = server_account(data).run(command, output)
     if code != 0:
-        raise subprocess.CalledProcessError(code, action)
+        raise RuntimeError(f"{program} {arguments[0]} ended with {code}: {log.read_text()[-2000:]}")
+
+
+def control(data: Path, *action: str) -> None:
+    """Run pg_ctl on a data folder."""
+    run_as_owner(data, "pg_ctl", *action, "-s", "-w", "-t", "60", "-D", str(data))
 
 
 def _release(folder: Path, state: int) -> Path:
