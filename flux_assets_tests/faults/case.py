@@ -292,7 +292,7 @@ def run_case(world: World, kind: Kind, point: str, fault: str, harm: Harm, folde
 
 
 @contextmanager
-def started(  # noqa: PLR0913 - what a case is
+def started(
     world: World,
     kind: Kind,
     point: str,

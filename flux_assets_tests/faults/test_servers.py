@@ -115,11 +115,10 @@ def test_a_failover_to_a_standby(world: World, judged: Judged, tmp_path: Path, k
 )  # fmt: skip
 def test_a_full_disk(world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str) -> None:
     """Somebody else fills it at the point."""
-    with small_disk.mounted(world) as disk:
-        with started(world, kind, point, "full disk", tmp_path) as case:
-            disk.use(case)
-            case.start(point)
-            with disk.full():
-                case.finish()
-            case.demand("disk is full" in case.outcome.said, f"it did not say that the disk is full: {case.outcome}")
+    with small_disk.mounted(world) as disk, started(world, kind, point, "full disk", tmp_path) as case:
+        disk.use(case)
+        case.start(point)
+        with disk.full():
+            case.finish()
+        case.demand("disk is full" in case.outcome.said, f"it did not say that the disk is full: {case.outcome}")
     judged(case.verdict)

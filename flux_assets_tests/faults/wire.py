@@ -65,8 +65,14 @@ class Wire:
         link = _Link(client, server, set(self._new_ones))
         with self._lock:
             self._links.append(link)
-        threading.Thread(target=self._pump, args=(link, "down"), daemon=True).start()
+        answers = threading.Thread(target=self._pump, args=(link, "down"), daemon=True)
+        answers.start()
         self._pump(link, "up")
+        answers.join()
+        with self._lock:
+            self._links.remove(link)
+        client.close()
+        server.close()
 
     def _pump(self, link: _Link, direction: Direction) -> None:
         source, sink = (link.client, link.server) if direction == "up" else (link.server, link.client)
