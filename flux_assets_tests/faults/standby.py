@@ -62,7 +62,7 @@ def following(world: World) -> Iterator[Standby]:
     server_account(world.cluster.data).own(data)
     world.run_as_server(
         "pg_basebackup", "-D", str(data), "-R", "-X", "stream", "-c", "fast", "-d",
-        world.conninfo("postgres", admin=True),
+        world.for_programs("postgres"),
     )  # fmt: skip
     port = _free_port()
     control(data, "start", "-o", f"-c port={port} -c cluster_name=standby", "-l", str(data.with_name("programs.log")))

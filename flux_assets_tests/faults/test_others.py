@@ -1,5 +1,5 @@
-"""Others beside a run: readers that stay, runs at the same time, clocks that are wrong, networks, files and sources that
-fail, bits that rot, and databases that are moved."""
+"""Others beside a run: readers that stay, runs at the same time, wrong clocks, silent networks, failing files and
+sources, rot in what is published, and databases that are moved."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def test_an_older_snapshot_sees_whole_tables(world: World, judged: Judged, tmp_p
 
 BESIDE: list[tuple[Kind, str, Kind]] = [
     ("load", "load.leased", "load"), ("load", "load.copying", "load"), ("load", "load.before_swap", "rollback"),
-    ("load", "load.swapped", "load"), ("rollback", "rollback.before_swap", "load"), ("rollback", "rollback.leased", "rollback"),
+    ("load", "load.swapped", "load"), ("rollback", "rollback.before_swap", "load"),
+    ("rollback", "rollback.leased", "rollback"),
     ("sync", "sync.gated", "sync"), ("sync", "sync.read", "sync"), ("sync", "sync.written:faults", "sync"),
     ("sync", "sync.before_commit", "sync"),
 ]  # fmt: skip
@@ -77,7 +78,8 @@ def test_another_run_at_the_same_time_waits_or_is_turned_away(
         case.start(point)
         beside = case.ended(Child(case.job(kind=other, publish_wait=1)), "the other run")
         turned_away = beside.word == "busy" or "BusyError" in beside.said
-        case.demand(turned_away, f"the other was not turned away: {beside}")
+        nothing_to_do = point == "load.swapped" and beside.word == "unchanged"
+        case.demand(turned_away or nothing_to_do, f"the other was not turned away: {beside}")
         case.finish()
         case.demand(case.outcome.ended_well, f"it ended otherwise: {case.outcome}")
         case.after = [BEFORE if kind == "rollback" else NEW]
@@ -129,8 +131,8 @@ def test_a_release_file_that_shrinks_while_it_is_read(
 @pytest.mark.parametrize(
     "fault",
     [Fault("reset", times=1), Fault("reset half-way", times=1), Fault("truncate", times=1), Fault("status", times=2),
-     Fault("reset", times=None)],
-    ids=["reset", "reset half-way", "truncated", "503 twice", "reset always"],
+     Fault("reset", times=3)],
+    ids=["reset", "reset half-way", "truncated", "503 twice", "reset three times"],
 )  # fmt: skip
 def test_a_source_that_fails(
     world: World, judged: Judged, tmp_path: Path, fault: Fault, request: pytest.FixtureRequest
@@ -172,7 +174,7 @@ def _matches(case: Case) -> bool:
 def _flip_a_byte(case: Case) -> None:
     """In the middle of a name, behind the server's back."""
     with case.session() as session:
-        [(relation,)] = session.execute("SELECT relid FROM pg_partition_tree('poles') WHERE isleaf").fetchall()
+        [(relation,)] = session.execute("SELECT relid::oid FROM pg_partition_tree('poles') WHERE isleaf").fetchall()
         [(path,)] = session.execute("SELECT pg_relation_filepath(%s::oid)", [relation]).fetchall()
         session.execute("CHECKPOINT")
     case.world.stop("fast")

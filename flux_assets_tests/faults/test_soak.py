@@ -93,7 +93,8 @@ class Soak:
         gc.collect()
         ((classes, columns, types, dependencies),) = self.admin.execute(CATALOGUE).fetchall()
         return {
-            "memory": _resident_bytes(), "threads": threading.active_count(), "files": len(list(Path("/proc/self/fd").iterdir())),
+            "memory": _resident_bytes(), "threads": threading.active_count(),
+            "files": len(list(Path("/proc/self/fd").iterdir())),
             "sessions": self._one("SELECT count(*) " + OURS), "locks": self._one(LOCKS), "pg_class": classes,
             "pg_attribute": columns, "pg_type": types, "pg_depend": dependencies, "catalogue bytes": self._one(SIZES),
         }  # fmt: skip

@@ -82,10 +82,10 @@ class World:
         """The same, dumped by pg_dump and restored by pg_restore."""
         dump, name = self.cluster.data.with_name("case.dump"), f"case_{uuid4().hex[:12]}"
         with self.database() as original:
-            self.run_as_server("pg_dump", "-Fc", "-f", str(dump), "-d", self.conninfo(original, admin=True))
+            self.run_as_server("pg_dump", "-Fc", "-f", str(dump), "-d", self.for_programs(original))
         self._copy("template0", name)
         try:
-            self.run_as_server("pg_restore", "--exit-on-error", "-d", self.conninfo(name, admin=True), str(dump))
+            self.run_as_server("pg_restore", "--exit-on-error", "-d", self.for_programs(name), str(dump))
             yield name
         finally:
             self.drop(name)
@@ -98,6 +98,12 @@ class World:
         """How to connect: over the Unix socket, or over TCP to a wire's port."""
         plain = self.cluster.conninfo(database, admin=admin)
         return plain if port is None else make_conninfo(plain, host="127.0.0.1", port=port)
+
+    def for_programs(self, database: str) -> str:
+        """How PostgreSQL's own programs connect, which are older than our libpq and know fewer parameters."""
+        known = {"host", "port", "user", "password", "dbname"}
+        said = conninfo_to_dict(self.conninfo(database, admin=True))
+        return make_conninfo(**{name: value for name, value in said.items() if name in known})
 
     @property
     def port(self) -> int:
@@ -126,8 +132,8 @@ class World:
     def _make_template(self, utility: Utility) -> None:
         self._copy(BARE, TEMPLATE)
         target = Target(conninfo=self.cluster.conninfo(TEMPLATE))
+        add_control(target.conninfo)
         with psycopg.connect(target.conninfo, autocommit=True) as session:
-            session.execute(_CONTROL)
             self._control = keyed(session, CONTROL_ROWS)
         for state in (BEFORE, OLD):
             Loader(target, ReleaseFolder(self.releases[state].parent)).load(made_up())
@@ -144,6 +150,12 @@ class World:
         with self.cluster.admin_session() as admin:
             create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
             admin.execute(create.format(*map(sql.Identifier, (name, template, OWNER))))
+
+
+def add_control(conninfo: str) -> None:
+    """Make the tables that nobody touches but the suite itself."""
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        session.execute(_CONTROL)
 
 
 def run_as_owner(data: Path, program: str, *arguments: str) -> None:
