@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.console.alerts import mute, watchdog
+from flux_assets.console.chosen import the_layer, the_target
+from flux_assets.console.going_back import pin, roll_back, unpin
 from flux_assets.console.shown import show_connection, show_findings, show_versions
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
-from flux_assets.console.terminal import WRONG, Commands, moment, progress_bars, size, warn
-from flux_assets.errors import LayerError, SettingError
+from flux_assets.console.terminal import WRONG, Commands, progress_bars, size
+from flux_assets.errors import SettingError
 
 if TYPE_CHECKING:
-    from flux_assets.loading.options import LoadOptions
     from flux_assets.postgis.connect import Target
     from flux_assets.postgis.overview import TableStatus
+    from flux_assets.postgis.pins import Pin
     from flux_assets.postgis.register import Version
     from flux_assets.settings import Settings
-    from flux_assets.spec import StaticTable
 
 _AS_IS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with identifiers in full.")
@@ -44,7 +45,7 @@ def main() -> None:
     Layers are loaded by Dagster (`dagster asset materialize -m flux_assets.definitions --select group:static_layers`,
     or `make ui`). Settings come from the environment and from `.env`; `flux-assets doctor` tests each of them.
 
-    Exit codes: 0 fine, 1 something is wrong, 2 wrong usage.
+    Exit codes: 0 fine, 1 something is wrong, 2 wrong usage, 3 another process is at it.
     """
 
 
@@ -201,7 +202,7 @@ def status(as_json: bool, every: float | None) -> None:
     from flux_assets.status import table_statuses
     from flux_assets.tables import declarations
 
-    target = _target()
+    target = the_target()
     if every is not None:
         _watch(target, every, as_json)
         return
@@ -236,46 +237,24 @@ def _document(target: Target, found: Sequence[TableStatus]) -> dict[str, object]
 def versions(table: str | None, as_json: bool) -> None:
     """List the versions of every layer, or of TABLE.
 
-    The newest first, with the one that readers see and those that can be rolled back to (state `published`).
+    The newest first, with the one that readers see, whether the layer is pinned to it, and those that can be rolled
+    back to (state `published`).
 
     \b
     Examples:
       flux-assets versions
       flux-assets versions substations --json
     """
-    from flux_assets.status import layer_versions
+    from flux_assets.status import layer_pins, layer_versions
     from flux_assets.tables import static_tables
 
-    chosen = (_layer(table),) if table else static_tables()
-    found = layer_versions(_target(), chosen)
+    target, chosen = the_target(), (the_layer(table),) if table else static_tables()
+    found = layer_versions(target, chosen)
+    pinned = {(pin.layer_name, pin.version): pin for pin in layer_pins(target).values()}
     if as_json:
-        _print_json([{"table": name} | asdict(version) for name, version in found])
+        _print_json([_version_document(name, version, pinned.get((name, version.version))) for name, version in found])
         return
-    show_versions(found)
-
-
-@main.command("rollback")
-@click.argument("table")
-@click.option("--to", metavar="VERSION", help="The version to publish: the first characters of its id are enough.")
-def roll_back(table: str, to: str | None) -> None:
-    """Publish an earlier version of TABLE again.
-
-    Readers see one version or the other, whole. Without --to, the version that was published last
-    before the current one. `flux-assets versions TABLE` lists them.
-
-    \b
-    Examples:
-      flux-assets rollback substations
-      flux-assets rollback substations --to 3f2a9c
-    """
-    from flux_assets.rollback import rollback
-    from flux_assets.settings import load_settings
-
-    declared, settings = _layer(table), load_settings()
-    version = rollback(declared, _target(), _options(settings), lambda line: click.echo(line, err=True), to)
-    click.echo(f"{table}: version {version.version[:12]} of release {version.release_tag} is live now,")
-    click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
-    _tell_dagster(settings, declared, version)
+    show_versions(found, pinned)
 
 
 @main.command()
@@ -327,6 +306,9 @@ def doctor(as_json: bool) -> None:
     _exit_if(bool(failed))
 
 
+main.add_command(roll_back)
+main.add_command(pin)
+main.add_command(unpin)
 main.add_command(mute)
 main.add_command(watchdog)
 
@@ -347,40 +329,9 @@ def _start_stand_in(settings: Settings) -> None:
         click.echo(f"The dynamic tables come from the Snowflake account {account.account}.")
 
 
-def _target() -> Target:
-    from flux_assets.embedded.target import postgis_target
-    from flux_assets.settings import load_settings
-
-    return postgis_target(load_settings())
-
-
-def _layer(name: str) -> StaticTable:
-    from flux_assets.tables import static_tables
-
-    layers = {table.name: table for table in static_tables()}
-    if name not in layers:
-        raise LayerError(f"There is no layer {name!r}.", f"The layers are {', '.join(layers)}.")
-    return layers[name]
-
-
-def _options(settings: Settings) -> LoadOptions:
-    from flux_assets.loading.options import LoadOptions
-
-    return LoadOptions(publish_wait=settings.flux_publish_wait, keep_versions=settings.flux_keep_versions)
-
-
-def _tell_dagster(settings: Settings, table: StaticTable, version: Version) -> None:
-    """The rollback has happened whether or not Dagster hears of it, so a failure here is only told."""
-    from flux_assets.embedded.cluster import Cluster
-
-    if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
-        return
-    try:
-        from flux_assets.orchestration.history import report_rollback
-
-        report_rollback(table, version)
-    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        warn(f"Dagster was not told, so its UI shows the version before: {' '.join(str(error).split())}")
+def _version_document(table: str, version: Version, pin: Pin | None) -> dict[str, object]:
+    pinned = {"at": pin.pinned_at, "by": pin.pinned_by, "reason": pin.reason} if pin and version.current else None
+    return {"table": table} | asdict(version) | {"pinned": pinned}
 
 
 def _print_json(value: object) -> None:

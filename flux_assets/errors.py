@@ -1,4 +1,4 @@
-"""Every error a user of flux_assets can meet, each of one sentence and a remedy.
+"""Every error a user of flux_assets can meet, each of one sentence and a remedy, and of a bounded length.
 
 Here: the hierarchy and how a message is put together. Not here: deciding that something is wrong
 (the module that finds it) and catching (cli.py for the terminal, orchestration/assets.py for a Dagster run).
@@ -10,14 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# Characters of a whole message, and of what another program reports within one. A server repeats the value that it
+# refuses, however long it is, and messages are stored, sent and printed.
+LONGEST_MESSAGE, LONGEST_REPORT = 8_000, 600
+_LONGEST_REMEDY = 2_000
+# A word, such as a connection string with its password, is left out whole rather than cut where that costs no more.
+_LONGEST_WORD = 200
+
 
 class FluxError(Exception):
-    """Something the user can mend: what is wrong, and what to do about it."""
+    """Something the user can fix: what is wrong, and what to do about it. Longer texts than a message's are cut."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(f"{problem} {remedy}".strip())
+        self.problem = bounded(problem, LONGEST_MESSAGE - _LONGEST_REMEDY - 1)
+        self.remedy = bounded(remedy, _LONGEST_REMEDY)
+        super().__init__(f"{self.problem} {self.remedy}".strip())
 
 
 class SettingError(FluxError):
@@ -90,6 +97,10 @@ class PublishError(LayerError):
     """The audited version could not be published now; the next run publishes it without loading."""
 
 
+class PinnedError(LayerError):
+    """The layer is pinned to another version; nothing was published."""
+
+
 class BusyError(LayerError):
     """Another process is loading the same layer."""
 
@@ -142,3 +153,23 @@ def abbreviated(value: str, limit: int = 80) -> str:
     """A value as shown in a message: quoted, on one line, long ones cut with their length."""
     shown = repr(value[:limit])
     return shown if len(value) <= limit else f"{shown}… ({len(value)} characters)"
+
+
+def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """The text; of one longer than `limit` its beginning and its end, with how much is left out between them."""
+    if len(text) <= limit:
+        return text
+    gap = f" … ({len(text):,} characters in all) … "
+    room = max(limit - len(gap), 0)
+    head, tail = text[: room - room // 4], text[len(text) - room // 4 :]
+    if (space := head.rfind(" ", -_LONGEST_WORD)) > 0:
+        head = head[:space]
+    if (space := tail.find(" ", 0, _LONGEST_WORD)) >= 0:
+        tail = tail[space + 1 :]
+    return f"{head}{gap}{tail}"
+
+
+def reported(error: object, limit: int = LONGEST_REPORT) -> str:
+    """What an exception of another library says: on one line, bounded, without the full stop."""
+    # No more is split into words than can be shown: one report had 15 million characters.
+    return bounded(" ".join(bounded(str(error)).split()).rstrip("."), limit)

@@ -24,19 +24,23 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.embedded.target import dagster_storage_url
-from flux_assets.errors import FluxError
+from flux_assets.errors import FluxError, reported
 from flux_assets.event_log import EventLog
 from flux_assets.settings import load_settings
+from flux_assets.storage_watch import SERVER_SIDE, with_parameters
 
 PAUSE_SECONDS = 1.0
 # Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+# Characters of an error that is none of ours, and so has no bound, in an event; Dagster keeps half a million.
+_ERROR_SIZE = "DAGSTER_EVENT_ERROR_FIELD_SIZE_LIMIT"
 
 
 @atexit.register
@@ -53,7 +57,7 @@ def end_without_collecting() -> None:
 class InstanceStorage(DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
 
-    Raises ClickException with the sentence and remedy of a SettingError or EmbeddedError.
+    Raises ClickException with the sentence and remedy of a SettingError, EmbeddedError or TargetError.
     """
 
     @classmethod
@@ -64,21 +68,43 @@ class InstanceStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
     ) -> InstanceStorage:
+        # Dagster's commands are click's: this ends them with the sentence and remedy alone, without frames.
         try:
             return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
         except FluxError as error:
-            # Dagster's commands are click's: this ends them with the sentence and remedy alone, without frames.
             raise ClickException(str(error)) from error
+        except (DagsterPostgresException, DBAPIError) as error:
+            raise ClickException(_said_of_storage(error)) from error
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        postgres_url = with_parameters(postgres_url)
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = EventLog(postgres_url)
         os.environ.setdefault(_BATCH_SIZE, "1000")
+        os.environ.setdefault(_ERROR_SIZE, "20000")
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16)
         ping_after_a_pause(engine)
+        event.listen(engine, "connect", _bound_on_the_server)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
+
+
+def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(SERVER_SIDE)
+    cursor.close()
+    connection.commit()
+
+
+def _said_of_storage(error: BaseException) -> str:
+    """The sentence that the connection itself gave, below what Dagster and SQLAlchemy make of it."""
+    while isinstance(error, DagsterPostgresException | DBAPIError):
+        below = error.__cause__ if isinstance(error, DagsterPostgresException) else error.orig
+        if below is None:
+            break
+        error = below
+    return reported(error)
 
 
 def ping_after_a_pause(engine: Engine) -> None:

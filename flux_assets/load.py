@@ -15,28 +15,37 @@ from typing import Literal
 
 import psycopg
 
-from flux_assets.errors import PublishError
+from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
+from flux_assets.loading.held import Held, hold
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, ledger, pins, publish, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
 from flux_assets.postgis.leases import Lease
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.publish import Swap
+from flux_assets.postgis.pins import Pin
+from flux_assets.postgis.publish import Publication, Swap
 from flux_assets.postgis.register import Clocks, Version
+from flux_assets.postgis.release_tags import note_release
 from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
+
+Outcome = Literal["published", "unchanged", "pinned"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadResult:
-    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326)."""
+    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326).
 
-    outcome: Literal["published", "unchanged"]
+    Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish.
+    """
+
+    outcome: Outcome
     rows_changed: bool
     version: str
     sha256: str
@@ -50,18 +59,20 @@ class LoadResult:
     extent: tuple[float, float, float, float] | None
     audits: tuple[AuditResult, ...]
     clocks: Clocks | None = None
+    pin: Pin | None = None
+    held: Held | None = None
 
 
 def load_layer(
     table: StaticTable, release: Release, target: Target, options: LoadOptions, log: Callable[[str], None]
 ) -> LoadResult:
-    """Make the release's version of a layer the published one; do nothing when it is already.
+    """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
 
     Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
-    with recorded(layer, target, options, "FULL") as (control, entry):
+    with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
         shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
         result = _load(shop, entry)
         reach("load.done")
@@ -75,11 +86,18 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
     reach("load.resolved")
     if current := _current(shop, wanted):
         return _unchanged(shop, entry, file, current)
+    if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
+        return _pinned(shop, entry, file, wanted, pin)
     with leases.leased(shop.control, shop.target, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
         reach("load.leased")
         if current := _current(shop, wanted):
             return _unchanged(shop, entry, file, current)
-        return _publish(shop, entry, file, wanted, lease)
+        try:
+            return _publish(shop, entry, file, wanted, lease)
+        except PinnedError:
+            if (pin := pins.pin_of(shop.control, shop.layer)) is None:
+                raise
+            return _pinned(shop, entry, file, wanted, pin)
 
 
 def _current(shop: Workshop, wanted: str) -> Version | None:
@@ -92,9 +110,17 @@ def _current(shop: Workshop, wanted: str) -> Version | None:
 
 def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
     shape.refresh_comments(shop.control, shop.layer)
+    note_release(shop.control, shop.layer, current, shop.release.tag)
     shop.control.execute(ledger.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    return _result(shop, "unchanged", file, Candidate(current, 0))
+    result = _result(shop, "unchanged", file, Candidate(current, 0))
+    return replace(result, pin=pins.pin_of(shop.control, shop.layer))
+
+
+def _pinned(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
+    live, held = hold(shop, entry, file, wanted, pin)
+    result = _result(shop, "pinned", file, Candidate(live, 0))
+    return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
 
 
 def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
@@ -109,13 +135,13 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     reach("load.reconciled")
     ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
-    publish.clean_up(shop.control, shop.layer, lease, shop.options.keep_versions, shop.log, spare=spare)
+    publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
     reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
     with shop.clock.timed("publish"):
-        locked_ms = publish.publish(shop.control, shop.target, shop.layer, public, swap, patience)
+        locked_ms = publish.publish(shop.control, shop.target, [Publication(shop.layer, public, swap)], patience)
     reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
@@ -158,19 +184,18 @@ def _tidy(shop: Workshop, version: Version, lease: Lease) -> None:
     try:
         with shop.clock.timed("tidy"):
             shape.refresh_comments(shop.control, shop.layer)
+            note_release(shop.control, shop.layer, version, shop.release.tag)
             statistics.analyze_public(shop.control, shop.layer.public, version.relation)
-            publish.clean_up(shop.control, shop.layer, lease, shop.options.keep_versions, shop.log)
+            publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log)
     except (psycopg.Error, PublishError) as error:
-        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {error}")
+        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
 
 
 def _version_id(file: ReleaseFile, table: StaticTable) -> str:
     return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
 
 
-def _result(
-    shop: Workshop, outcome: Literal["published", "unchanged"], file: ReleaseFile, candidate: Candidate
-) -> LoadResult:
+def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Candidate) -> LoadResult:
     version = candidate.version
     return LoadResult(
         outcome=outcome,

@@ -20,17 +20,24 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.publish import Swap
+from flux_assets.postgis.publish import Publication, Swap
 from flux_assets.postgis.register import Version
 from flux_assets.spec import StaticTable
 
 
 def rollback(
-    table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None], to: str | None = None
+    table: StaticTable,
+    target: Target,
+    options: LoadOptions,
+    log: Callable[[str], None],
+    to: str | None = None,
+    *,
+    reason: str = "",
 ) -> Version:
     """Publish a kept earlier version of a layer: the one whose id begins with `to`, or the one published last before.
 
-    Raises LayerError when there is none, PublishError when it cannot be swapped in now.
+    The layer is pinned to it in the same transaction, for the `reason` given, else for the rollback. Raises LayerError
+    when there is no such version, PublishError when it cannot be swapped in now.
     """
     layer = Layer(target.schema, table)
     _refuse_hopeless(layer, target, options, to)
@@ -45,12 +52,18 @@ def rollback(
         reach("rollback.reconciled")
         make_equal(control, layer, target, options, version.relation, public)
         reach("rollback.before_swap")
-        swap = Swap(version, lease, entry, "ROLLBACK")
-        publish.publish(control, target, layer, public, swap, options.patience(log))
+        swap = Swap(version, lease, entry, "ROLLBACK", pin=reason or pin_reason(control, layer))
+        publish.publish(control, target, [Publication(layer, public, swap)], options.patience(log))
         reach("rollback.swapped")
         statistics.analyze(control, layer.public)
         reach("rollback.analyzed")
         return replace(version, current=True, published_at=register.clocks(control, layer).published_at)
+
+
+def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
+    """Why a layer is pinned that is about to be rolled back."""
+    current = next((version for version in register.versions(connection, layer) if version.current), None)
+    return f"rolled back from version {current.version[:12]}" if current else "rolled back"
 
 
 def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:

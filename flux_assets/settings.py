@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flux_assets import legality
 from flux_assets.errors import SettingError
+from flux_assets.locality import is_local_host
 
 LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -90,6 +91,7 @@ class Settings(BaseSettings):
     flux_postgres_schema: str = "public"
     flux_publish_wait: Duration = timedelta(minutes=10)
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
+    flux_keep_bytes: Bytes | None = None
     flux_disk_limit: Bytes | None = None
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
     flux_keep_runs: int = Field(default=100, ge=1)
@@ -103,6 +105,7 @@ class Settings(BaseSettings):
 
     flux_release: str | None = None
     flux_release_tag: str | None = None
+    flux_download_limit: Bytes = Field(default=20 * 10**9, ge=1)
 
     snowflake_account: str | None = None
     snowflake_user: str | None = None
@@ -169,6 +172,12 @@ class Settings(BaseSettings):
             raise ValueError("SNOWFLAKE_PASSWORD and SNOWFLAKE_PRIVATE_KEY_PATH are both set; keep the key pair")
         return self
 
+    @model_validator(mode="after")
+    def _private_source(self) -> Settings:
+        if self.snowflake_protocol == "http" and not is_local_host(self.snowflake_host or ""):
+            raise ValueError("SNOWFLAKE_PROTOCOL is http, but SNOWFLAKE_HOST is not on this machine; use https")
+        return self
+
     @property
     def libpq_end(self) -> str | None:
         """The libpq variable that names a server, when one does and FLUX_POSTGRES_URL does not."""
@@ -192,33 +201,6 @@ class Settings(BaseSettings):
         unasked = not self.source_is_set and not self.target_is_set
         return self.flux_profile != "production" and (self.snowflake_account == STAND_IN or unasked)
 
-    def postgres_conninfo(self) -> str:
-        """The conninfo of the configured target, with TLS demanded of a host that is not local."""
-        if self.flux_postgres_url is None:
-            return (
-                ""
-                if self.pghost is None or _is_local(self.pghost) or "PGSSLMODE" in os.environ
-                else "sslmode=verify-full"
-            )
-        return with_tls(self.flux_postgres_url.get_secret_value())
-
-
-def with_tls(url: str) -> str:
-    """The URL with `sslmode=verify-full` when its host is not local and it says nothing of TLS."""
-    parts = urlsplit(url)
-    if _is_local(_host(url)) or "sslmode" in parse_qs(parts.query):
-        return url
-    return parts._replace(query="&".join(filter(None, [parts.query, "sslmode=verify-full"]))).geturl()
-
-
-def _host(url: str) -> str | None:
-    parts = urlsplit(url)
-    return parse_qs(parts.query).get("host", [None])[0] or (unquote(parts.hostname) if parts.hostname else None)
-
-
-def _is_local(host: str | None) -> bool:
-    return host is None or host == "" or host.startswith(("/", "127.")) or host in {"localhost", "::1"}
-
 
 def _check_web_address(url: str, *, https_over_network: bool) -> None:
     try:
@@ -228,7 +210,7 @@ def _check_web_address(url: str, *, https_over_network: bool) -> None:
         raise ValueError("is no web address") from None
     if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
         raise ValueError("is no web address; write https://host/path")
-    if https_over_network and parts.scheme == "http" and not _is_local(host):
+    if https_over_network and parts.scheme == "http" and not is_local_host(host):
         raise ValueError("would be called unencrypted, but its host is not local; use https://")
 
 
@@ -242,9 +224,6 @@ def _check_postgres_url(url: str) -> None:
         _ = parts.port
     except ValueError:
         raise ValueError("has a port that is not a number from 1 to 65535") from None
-    weak = parse_qs(parts.query).get("sslmode", [""])[0]
-    if not _is_local(_host(url)) and weak in {"disable", "allow", "prefer"}:
-        raise ValueError(f"has sslmode={weak}, but its host is not local; use require, verify-ca or verify-full")
 
 
 @cache

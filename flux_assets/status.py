@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flux_assets.postgis import overview, register
+from flux_assets.postgis import overview, pins, register
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.overview import TableStatus
+from flux_assets.postgis.pins import Pin
 from flux_assets.postgis.register import Version
 from flux_assets.spec import DynamicTable, StaticTable
 
@@ -33,6 +34,12 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
             for table in tables
             for version in register.versions(session, Layer(target.schema, table))
         ]
+
+
+def layer_pins(target: Target) -> dict[str, Pin]:
+    """The pins of the target's layers by name."""
+    with target.session("pins") as session:
+        return pins.pins(session, target.schema)
 
 
 def in_words(seconds: float) -> str:

@@ -7,6 +7,7 @@ too (snowflake_answers.py).
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.client
 import json
@@ -21,9 +22,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 QUERIES, LOGIN = "/queries/v1/query-request", "/session/v1/login-request"
+SIGN_OUT, PIECE = "/session?", "/piece/"
 _TRAVEL = re.compile(r" AT\(TIMESTAMP => (CURRENT_TIMESTAMP\(\)|[^)]*)\)")
 _GZIP = b"\x1f\x8b"
-Kind = Literal["reset", "reset half-way", "stall", "stall half-way", "truncate", "status", "say", "untravelled"]
+Kind = Literal[
+    "reset",
+    "reset half-way",
+    "stall",
+    "stall half-way",
+    "truncate",
+    "status",
+    "say",
+    "untravelled",
+    "dribble",
+    "in pieces",
+]
 
 
 @dataclass
@@ -63,6 +76,7 @@ class Proxy:
     contents: list[dict] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     stalling: threading.Event = field(default_factory=threading.Event)
+    pieces: list[bytes] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, path: str, content: dict) -> Fault | None:
@@ -126,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.fault(self.path, json.loads(self._unpacked(body) or b"{}"))
         with suppress(ConnectionError):
-            if fault is None:
+            if fault is None and self.path.startswith(PIECE):
+                self._answer(200, self.proxy.pieces[int(self.path.removeprefix(PIECE))])
+            elif fault is None:
                 self._answer(*self._forwarded(body))
             else:
                 self._harm(fault, body)
@@ -142,6 +158,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status, b"not now")
         elif fault.kind == "say":
             self._answer(200, json.dumps(fault.said).encode())
+        elif fault.kind == "dribble":
+            self._dribble()
+        elif fault.kind == "in pieces":
+            status, body = self._forwarded(body)
+            self._answer(status, self._in_pieces(body))
         elif fault.kind == "untravelled":
             self._answer(*self._forwarded(_without_travel(self._unpacked(body))))
         else:
@@ -155,6 +176,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif fault.kind == "stall half-way":
             self._stall()
+
+    def _dribble(self) -> None:
+        """A byte now and then, each in time: no limit on silence ends it."""
+        self.close_connection = True
+        self.proxy.stalling.set()
+        self._answer(200, b"{", announced=1 << 20)
+        while not self.proxy.over.wait(0.05):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+
+    def _in_pieces(self, body: bytes) -> bytes:
+        """The result as Snowflake gives a large one: not in the answer, but where the answer says it can be fetched."""
+        answer = json.loads(body)
+        data = answer["data"]
+        place = f"http://127.0.0.1:{self.proxy.port}{PIECE}{len(self.proxy.pieces)}"
+        self.proxy.pieces.append(base64.b64decode(data["rowsetBase64"]))
+        size = len(self.proxy.pieces[-1])
+        data |= {"rowsetBase64": "", "chunks": [
+            {"url": place, "rowCount": data["total"], "uncompressedSize": size, "compressedSize": size}
+        ]}  # fmt: skip
+        return json.dumps(answer).encode()
 
     def _unpacked(self, body: bytes) -> bytes:
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body

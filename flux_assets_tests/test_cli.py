@@ -30,6 +30,10 @@ from flux_assets.tables import declarations, static_tables
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 
 PATIENCE = 60
+WRONG_USE = (
+    ["nope"], ["status", "--jsn"], ["sample"], ["rollback"], ["rollback", "substations", "--release", "v1"],
+    ["rollback", "--release", "v1", "--to", "3f"], ["pin"], ["unpin"], ["unpin", "substations", "--all"],
+)  # fmt: skip
 PROGRAM = str(Path(sys.executable).with_name("flux-assets"))
 
 
@@ -81,7 +85,9 @@ def test_help_answers_without_loading_anything_heavy():
 
 
 def test_every_command_has_help_with_an_example():
-    assert {"up", "down", "status", "sample", "versions", "rollback", "doctor", "psql"} <= set(main.commands)
+    assert {"up", "down", "status", "sample", "versions", "rollback", "pin", "unpin", "doctor", "psql"} <= set(
+        main.commands
+    )
     for name in main.commands:
         result = run(name, "--help")
         assert result.exit_code == 0
@@ -89,7 +95,7 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_wrong_usage_is_exit_code_2():
-    assert [run(*words).exit_code for words in (["nope"], ["status", "--jsn"], ["sample"], ["rollback"])] == [2] * 4
+    assert [run(*words).exit_code for words in WRONG_USE] == [2] * len(WRONG_USE)
 
 
 def test_up_and_down(new_home, cluster):
@@ -178,7 +184,16 @@ def test_versions(two_versions):
     assert (printed[0]["current"], printed[0]["run_id"], printed[0]["table"]) == (True, "run-1", "substations")
 
 
-@pytest.mark.parametrize("words", [("versions", "roads"), ("rollback", "roads"), ("rollback", "work_orders")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("versions", "roads"),
+        ("rollback", "roads"),
+        ("rollback", "work_orders"),
+        ("pin", "roads"),
+        ("unpin", "work_orders"),
+    ],
+)
 def test_a_layer_that_does_not_exist(words, configured):
     result = run(*words)
     assert (result.exit_code, result.stdout) == (1, "")

@@ -255,7 +255,7 @@ def _growth(path, table):
 def test_one_endless_line_keeps_memory_bounded(tmp_path):
     """A gigabyte of zeros in one line: refused once it is longer than any record may be."""
     growth, error = _growth(_hostile(tmp_path, b"0" * (1 << 20), 1000), WORDS)
-    assert "goes on for more than 64 MB" in str(error)
+    assert "goes on for more than 16 MB" in str(error)
     assert growth < 400
 
 

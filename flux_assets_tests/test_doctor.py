@@ -182,7 +182,7 @@ def test_a_socket_that_is_not_there(doctor, tmp_path):
 
 def test_a_wrong_password(doctor, cluster, database, stranger):
     found = doctor(FLUX_POSTGRES_URL=as_user(cluster, database, stranger).replace("secret-word", "wrong-word"))
-    assert "password or the user is wrong" in failed(found)[0].remedy
+    assert "refuses the password or the user" in failed(found)[0].said
     assert saying(found, "answers on port").outcome == "ok"
     assert "wrong-word" not in str(found)
 
@@ -194,7 +194,17 @@ def test_a_missing_database(doctor, cluster):
 
 def test_a_server_without_tls(doctor, cluster, database):
     (finding,) = failed(doctor(FLUX_POSTGRES_URL=cluster.tcp_url(database) + "?sslmode=require"))
-    assert "offers no TLS" in finding.remedy
+    assert "offers no TLS" in finding.said
+    assert "ssl = on" in finding.remedy
+
+
+def test_a_server_that_would_be_spoken_to_unencrypted(doctor):
+    url = "postgresql://me:pass-word@/maps?host=/none,10.0.0.1&sslmode=require&sslmode=disable"
+    finding, storage = failed(doctor(FLUX_POSTGRES_URL=url, DAGSTER_POSTGRES_URL=url))
+    assert "FLUX_POSTGRES_URL: 10.0.0.1 is another machine, and sslmode=disable" in finding.said
+    assert "DAGSTER_POSTGRES_URL: 10.0.0.1" in storage.said
+    assert "verify-full" in finding.remedy
+    assert "pass-word" not in f"{finding} {storage}"
 
 
 def test_no_postgis(doctor, cluster):

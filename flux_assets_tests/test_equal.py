@@ -14,8 +14,7 @@ from flux_assets.postgis import catalog, equal, publish
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.locking import Patience
-from flux_assets.postgis.publish import Swap
-from flux_assets.postgis.shape import Public
+from flux_assets.postgis.publish import Publication
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
@@ -95,12 +94,11 @@ def test_an_index_that_is_like_another_is_not_built_under_the_lock_either(
         sql(statement)
     counts: list[tuple[int, int]] = []
 
-    def counted(
-        connection: psycopg.Connection, target: Target, layer: Layer, public: Public, swap: Swap, patience: Patience
-    ) -> float:
-        before = indexes(sql, swap.version.relation)
-        locked_ms = publish.publish(connection, target, layer, public, swap, patience)
-        counts.append((before, indexes(sql, swap.version.relation)))
+    def counted(connection: object, target: Target, publications: list[Publication], patience: Patience) -> float:
+        relation = publications[0].swap.version.relation
+        before = indexes(sql, relation)
+        locked_ms = publish.publish(connection, target, publications, patience)
+        counts.append((before, indexes(sql, relation)))
         return locked_ms
 
     for module in (load, rollback):

@@ -51,10 +51,8 @@ def elsewhere(target: Target, **changed: object) -> Target:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"password": "wrong"}, "password authentication failed"),
-        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
         ({"host": "127.0.0.1", "port": 1}, "Connection refused|connection failed"),
-        ({"host": "no-such-host.invalid"}, "resolve|No address|not known|Temporary failure"),
+        ({"host": "no-such-host.invalid", "sslmode": "require"}, "resolve|No address|not known|Temporary failure"),
     ],
 )
 def test_a_target_that_cannot_be_reached(loader: Loader, changed: dict[str, object], said: str) -> None:
@@ -110,7 +108,7 @@ def test_sessions_that_are_cut_off_half_way(loader: Loader, sql: Sql) -> None:
         sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name LIKE 'flux_assets%'")  # fmt: skip
 
-    with pytest.raises(FluxError, match=r"shutting down|connection to the database was lost"):
+    with pytest.raises(FluxError, match=r"an administrator ended the session|connection to the database was lost"):
         loader.load(made_up(), rows(3000), stop=DuringStage(cut))
     assert sql("SELECT count(*) FROM poles") == [(5,)]
     assert sql("SELECT status FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT 1") == [("FAILED",)]

@@ -43,7 +43,7 @@ BAD_VALUES = [
     ("big", "9223372036854775808", "it is out of range for bigint", "wider type"),
     ("big", "1e3", "it is not a whole number, as bigint needs", "for NULL"),
     ("ratio", "1,5", "it is not a number, as double precision needs", "for NULL"),
-    ("ratio", "1e400", "it is out of range for double precision", "Mend the value"),
+    ("ratio", "1e400", "it is out of range for double precision", "Correct the value"),
     ("amount", "ten", "it is not a number, as numeric(8, 2) needs", "for NULL"),
     ("amount", "1000000.00", "it is out of range for numeric(8, 2)", "widen"),
     ("amount", "1.005", "it has more decimals than numeric(8, 2) keeps", "Round it to 2 decimals"),

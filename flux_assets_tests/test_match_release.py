@@ -11,8 +11,10 @@ from geoalchemy2 import Geography
 from made_up import write_one_row
 
 from flux_assets.errors import FluxError, LayerError, ReleaseError
+from flux_assets.loading.options import LoadOptions
 from flux_assets.matching import release as module
 from flux_assets.matching.release import match_release
+from flux_assets.pinning import pin
 from flux_assets.postgis import matching, stage
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
@@ -195,6 +197,15 @@ def test_a_release_that_holds_another_file_now_is_told_and_nothing_called_differ
     assert result.sample == ()
     assert "poles.csv.gz is another file by now" in result.description
     assert "changed" not in result.numbers
+
+
+def test_of_a_pinned_layer_another_file_is_to_be_expected_and_unpinning_comes_first(loaded: Loader) -> None:
+    pin(POLES, loaded.target, LoadOptions(), loaded.log.append)
+    loaded.source.write(POLES, content()[:8])
+    result = judged(loaded)
+    assert (result.passed, result.severity, result.numbers["compared_rows"]) == (False, "WARN", 0)
+    assert "The layer is pinned to version" in result.description
+    assert "Run `flux-assets unpin poles` and load it" in result.description
 
 
 def test_a_layer_published_meanwhile_is_compared_with_its_new_file(

@@ -6,9 +6,11 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import LayerError
+from flux_assets.postgis import register
 from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.pruning import KEPT_LONGER, prune_ledger
+from flux_assets.postgis.pruning import KEPT_LONGER, prune_ledger, prune_register
 
 KEEP = timedelta(days=90)
 
@@ -106,3 +108,80 @@ def test_a_stop_request_is_heard_between_batches(session, entry):
     stop.request()
     with pytest.raises(LayerError, match="Stopped on request"):
         prune_ledger(session, "public", KEEP, stop=stop)
+
+
+@pytest.fixture
+def version(session):
+    """Writes a row of the register that is so many days old; returns its lease."""
+
+    def write(days: float, state="dropped", *, lease: int, sha256="a", published=False, schema="public") -> int:
+        session.execute(
+            "INSERT INTO postgres_sync.layer_versions (schema_name, layer_name, lease, version, sha256, release_tag,"
+            " relation, state, staged_at, published_at)"
+            " VALUES (%(schema)s, 'poles', %(lease)s, 'v', %(sha256)s, 'v1', 'poles__' || %(lease)s, %(state)s,"
+            " now() - %(days)s * interval '1 day',"
+            " CASE WHEN %(published)s THEN now() - %(days)s * interval '1 day' END)",
+            {"schema": schema, "lease": lease, "sha256": sha256, "state": state, "days": days, "published": published},
+        )  # fmt: skip
+        return lease
+
+    return write
+
+
+def leases(session) -> list[int]:
+    return [lease for (lease,) in session.execute("SELECT lease FROM postgres_sync.layer_versions ORDER BY 1")]
+
+
+def test_old_rows_of_dropped_versions_go(session, version):
+    version(91, lease=1), version(90 * KEPT_LONGER + 1, lease=2, published=True)
+    stay = [version(89, lease=3), version(91, lease=4, published=True), version(200, lease=5, schema="gis")]
+    for lease, state in enumerate(("staging", "staged", "rejected", "published"), 6):
+        stay.append(version(4000, state, lease=lease, sha256=state))
+    assert prune_register(session, "public", KEEP) == 2
+    assert leases(session) == stay
+    assert prune_register(session, "public", KEEP) == 0
+
+
+def test_the_first_sight_of_a_file_that_a_version_holds_stays(session, version):
+    first = version(4000, lease=1, published=True)
+    version(4000, lease=2, published=True), version(3000, lease=3, published=True)
+    held = version(5, "published", lease=4)
+    version(4500, lease=5, sha256="of no other", published=True)
+    assert prune_register(session, "public", KEEP) == 3
+    assert leases(session) == [first, held]
+
+
+def test_a_table_that_is_there_all_the_same_keeps_its_row(session, version):
+    session.execute("CREATE TABLE flux_versions.poles__1 ()")
+    stay = [version(4000, lease=1)]
+    assert prune_register(session, "public", KEEP) == 0
+    assert leases(session) == stay
+
+
+def test_when_a_source_changed_is_told_as_before_the_pruning(target, session, tmp_path):
+    """The file was loaded long ago, dropped as another came, and is published once more."""
+    loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
+    for count in (2, 3, 4, 2):
+        loader.load(made_up(), rows(count))
+    session.execute("UPDATE postgres_sync.layer_versions SET staged_at = staged_at - interval '10 years',"
+                    " published_at = published_at - interval '10 years' WHERE NOT current")  # fmt: skip
+    clocks = "SELECT layer_name, source_changed_at, published_at FROM postgres_sync.v_table_status"
+    before = session.execute(clocks).fetchall()
+    clocks_before = register.clocks(session, Layer("public", made_up()))
+    assert session.execute("SELECT count(*) FROM postgres_sync.layer_versions WHERE state = 'dropped'").fetchone() == (
+        2,
+    )
+    assert prune_register(session, "public", KEEP) == 1
+    assert session.execute(clocks).fetchall() == before
+    after = register.clocks(session, Layer("public", made_up()))
+    assert after.source_changed_at == clocks_before.source_changed_at
+    assert (after.published_at - after.source_changed_at).days > 3600
+    # And the next load and the next rollback are as they were.
+    assert loader.load(made_up()).outcome == "unchanged"
+    assert loader.load(made_up(), rows(9)).outcome == "published"
+
+
+def test_dropped_versions_go_in_batches(session, version):
+    for lease in range(25):
+        version(100, lease=lease)
+    assert prune_register(session, "public", KEEP, batch=10) == 25

@@ -1,6 +1,7 @@
 """The sensor of the release as Dagster's daemon evaluates it: its runs, its memory, its words; on real layers."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,11 +27,14 @@ from made_up import grove, trees, write_trees
 from running import QUIET
 from web import serving
 
+from flux_assets.loading.options import LoadOptions
 from flux_assets.orchestration import release_sensor as module
 from flux_assets.orchestration.assets import layer_asset
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.release_sensor import release_sensor, sensor_of
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.pinning import pin, unpin
+from flux_assets.rollback import rollback
 from flux_assets.settings import load_settings
 
 OAKS, ELMS = trees("oaks"), trees("elms")
@@ -132,6 +136,55 @@ def test_a_release_is_loaded_and_then_just_what_changes(daemon, folder, sql):
     assert {event.dagster_event.asset_check_evaluation_data.asset_key for event in events} == {dg.AssetKey("elms")}
 
 
+def test_a_pinned_layer_is_not_asked_for_and_the_tick_says_why(daemon, folder, target, sql):
+    daemon.tick()
+    daemon.loaded(daemon.tick())
+    pin(ELMS, target, LoadOptions(), print)
+    for name in ("oaks", "elms"):
+        write_trees(folder, grove(7), name)
+    daemon.tick()
+    assert daemon.loaded(daemon.tick()) == {"oaks"}
+    for _ in range(2):
+        assert daemon.tick().skip_reason == "Pinned, so not asked for until `flux-assets unpin`: elms."
+    unpin(ELMS, target)
+    assert daemon.loaded(daemon.tick()) == {"elms"}
+    assert sql("SELECT (SELECT count(*) FROM oaks), (SELECT count(*) FROM elms)") == [(7, 7)]
+    assert daemon.tick().skip_reason == "Nothing has changed since it was loaded or asked for."
+
+
+def test_a_layer_that_went_back_is_loaded_again_once_it_is_unpinned(daemon, folder, target, sql):
+    """Also by a sensor that has forgotten everything, or never looked before."""
+    daemon.tick()
+    daemon.loaded(daemon.tick())
+    write_trees(folder, grove(7), "elms")
+    daemon.tick()
+    assert daemon.loaded(daemon.tick()) == {"elms"}
+    rollback(ELMS, target, LoadOptions(), print)
+    assert "elms" in daemon.tick().skip_reason
+    with target.session("test") as session:
+        assert session.execute("SELECT count(*) FROM elms").fetchone() == (5,)
+    # As report_rollbacks does: what Dagster has last is the file of the version that is live.
+    told = daemon.instance.fetch_materializations(dg.AssetKey("elms"), limit=9).records[-1].asset_materialization
+    daemon.instance.report_runless_asset_event(told)
+    unpin(ELMS, target)
+    assert daemon.loaded(daemon.tick()) == {"elms"}
+    assert sql("SELECT count(*) FROM elms") == [(7,)]
+
+
+def test_where_the_pins_cannot_be_read_nothing_is_asked_for(daemon, monkeypatch):
+    """The load would fail as well, and the file would count as asked for."""
+    daemon.tick()
+    reachable = os.environ["FLUX_POSTGRES_URL"]
+    monkeypatch.setenv("FLUX_POSTGRES_URL", "postgresql://me@127.0.0.1:1/maps")
+    load_settings.cache_clear()
+    down = daemon.tick()
+    assert down.status is TickStatus.SKIPPED
+    assert down.skip_reason.startswith("Which layers are pinned cannot be read: The target database cannot be reached")
+    monkeypatch.setenv("FLUX_POSTGRES_URL", reachable)
+    load_settings.cache_clear()
+    assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
+
+
 def test_a_version_whose_load_failed_is_not_asked_for_again(daemon, folder):
     daemon.tick()
     daemon.tick()
@@ -194,7 +247,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), []
     monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
-    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_: asked.append(1) or answer.wait(60))
+    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_, **__: asked.append(1) or answer.wait(60))
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason

@@ -33,6 +33,7 @@ class Watcher:
     now: float = 1_800_000_000.0
     loaded: dict[str, Loaded] = field(default_factory=dict)
     news: News | None = None
+    pinned: set[str] = field(default_factory=set)
 
     @property
     def release(self) -> Release:
@@ -43,7 +44,7 @@ class Watcher:
         self.now += minutes * MINUTE
         release = self.release
         memory = Memory.read(self.cursor, release.address, self.now)
-        self.news = look(release, TABLES, memory, self.loaded, self.now)
+        self.news = look(release, TABLES, memory, self.loaded, self.now, pinned=self.pinned)
         self.cursor = self.news.memory.text()
         return list(self.news.wanted)
 
@@ -168,13 +169,45 @@ def test_a_repeated_look_gives_the_same_key(watched, folder):
     assert watched.news.memory.run_key == key
 
 
-def test_what_somebody_rolled_back_to_is_left_at_the_first_look(watcher, folder):
-    watcher.loaded["poles"] = Loaded(sha256="an earlier one", at=watcher.now, chosen=True)
+def test_a_pinned_layer_is_not_asked_for_until_it_is_unpinned(watched, folder):
+    watched.pinned = {"poles"}
+    folder.write(POLES, rows(5))
+    folder.write(WIRES, rows(6))
+    watched.look()
+    assert watched.look() == ["wires"]
+    watched.load("wires")
+    for _ in range(2):
+        assert watched.look() == []
+        assert watched.told == "Pinned, so not asked for until `flux-assets unpin`: poles."
+    watched.pinned = set()
+    assert watched.look() == ["poles"]
+    watched.load("poles")
+    assert (watched.look(), watched.told) == ([], "")
+
+
+def test_a_layer_that_went_back_is_asked_for_once_unpinned_though_its_file_is_the_same(watched, folder):
+    watched.pinned = {"poles"}
+    watched.loaded["poles"] = Loaded(sha256="an earlier one", at=watched.now)
+    assert watched.look() == []
+    watched.pinned = set()
+    assert watched.look() == ["poles"]
+
+
+def test_a_layer_pinned_to_what_the_release_holds_is_not_asked_for_afterwards(watched):
+    watched.pinned = {"poles"}
+    assert watched.look() == []
+    watched.pinned = set()
+    assert (watched.look(), watched.told) == ([], "")
+
+
+def test_what_is_pinned_is_left_at_the_first_look(watcher, folder):
+    watcher.loaded["poles"] = Loaded(sha256="an earlier one", at=watcher.now)
+    watcher.pinned = {"poles"}
     watcher.look()
     assert watcher.look() == ["wires"]
-    folder.write(POLES, rows(5))
-    watcher.look()
-    assert watcher.look() == ["poles"], "a new file is news for it too"
+    watcher.load("wires")
+    watcher.pinned = set()
+    assert watcher.look() == ["poles"]
 
 
 def test_a_layer_whose_file_is_missing_is_named_and_holds_up_nobody(watched, folder):

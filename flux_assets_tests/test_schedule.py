@@ -58,20 +58,74 @@ def test_a_tick_asks_for_one_run(instance):
     "status", [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 )
 def test_a_run_under_way_is_named_and_waited_for(instance, status):
-    run_id = run_of_age(instance, status, TIME_LIMIT - timedelta(minutes=1))
+    run_id = run_of_age(instance, status, timedelta(minutes=1))
     answer = evaluate(instance)
     assert isinstance(answer, dg.SkipReason)
     assert run_id in answer.skip_message
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.STARTED, Status.CANCELING])
-def test_a_ghost_holds_up_nothing(instance, status):
+def test_a_run_beyond_its_time_limit_holds_up_nothing(instance, status, monkeypatch):
+    monkeypatch.setenv("FLUX_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     run_of_age(instance, status, TIME_LIMIT + timedelta(minutes=1))
     assert isinstance(evaluate(instance), dg.RunRequest)
 
 
-def test_a_run_beside_a_ghost_is_waited_for(instance):
-    run_of_age(instance, Status.STARTED, TIME_LIMIT + timedelta(minutes=1))
+@pytest.fixture
+def ledger(reached, sql):
+    """Writes what a sync of a Dagster run noted in the ledger."""
+    reached.synced()
+
+    def note(run_id, status="RUNNING", *, alive=True, ended=timedelta(0)):
+        sql(
+            "INSERT INTO postgres_sync.sync_status"
+            " (layer_name, status, run_id, backend_pid, backend_start, completed_at)"
+            " SELECT 'faults', %s, %s, pid, backend_start - %s, CASE WHEN %s <> 'RUNNING' THEN now() - %s END"
+            " FROM pg_stat_get_activity(pg_backend_pid())",
+            status, run_id, timedelta(0 if alive else 1), status, ended,
+        )  # fmt: skip
+
+    return note
+
+
+def test_the_tick_after_a_crash_syncs_and_fails_the_run_that_died(instance, ledger):
+    """Daemon, code server and run died together: nobody has told Dagster, and the run is young."""
+    died = run_of_age(instance, Status.STARTED, timedelta(seconds=10))
+    ledger(died, alive=False)
+    assert isinstance(evaluate(instance), dg.RunRequest)
+    assert instance.get_run_by_id(died).status == Status.FAILURE, "the queue must not wait for it"
+
+
+def test_a_run_that_died_before_it_was_seen_in_the_database_is_found_out(instance, ledger):
+    run_of_age(instance, Status.STARTED, timedelta(minutes=3))
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_a_run_that_died_after_its_sync_is_found_out(instance, ledger):
+    ledger(run_of_age(instance, Status.STARTED, timedelta(minutes=5)), "SUCCESS", ended=timedelta(minutes=3))
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+@pytest.mark.parametrize(("status", "ended"), [("RUNNING", timedelta(0)), ("SUCCESS", timedelta(seconds=30))])
+def test_a_run_whose_sync_is_alive_is_waited_for_however_long_it_takes(instance, ledger, status, ended):
+    run_id = run_of_age(instance, Status.STARTED, timedelta(minutes=9))
+    ledger(run_id, status, ended=ended)
+    assert isinstance(evaluate(instance), dg.SkipReason)
+    assert instance.get_run_by_id(run_id).status == Status.STARTED
+
+
+def test_a_run_whose_process_is_frozen_is_overtaken(instance, ledger, sql):
+    run_id = run_of_age(instance, Status.STARTED, timedelta(minutes=5))
+    ledger(run_id)
+    sql(
+        "UPDATE postgres_sync.layer_leases SET holder_pid = pg_backend_pid(), seen_at = now() - interval '2 minutes'"
+        " WHERE layer_name = '(sync)'"
+    )
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_a_run_beside_a_dead_one_is_waited_for(instance, ledger):
+    ledger(run_of_age(instance, Status.STARTED, timedelta(minutes=1)), alive=False)
     young = run_of_age(instance, Status.STARTED, timedelta(seconds=5))
     answer = evaluate(instance)
     assert isinstance(answer, dg.SkipReason)

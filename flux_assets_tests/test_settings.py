@@ -41,3 +41,14 @@ def test_what_is_refused_is_told_plainly(monkeypatch: pytest.MonkeyPatch, name: 
 def test_other_schemas_are_taken(monkeypatch: pytest.MonkeyPatch, schema: str) -> None:
     monkeypatch.setenv("FLUX_POSTGRES_SCHEMA", schema)
     assert load_settings().flux_postgres_schema == schema
+
+
+@pytest.mark.parametrize("host", [None, "127.evil.test", "10.0.0.1"])
+def test_a_source_elsewhere_is_not_asked_in_the_clear(monkeypatch: pytest.MonkeyPatch, host: str | None) -> None:
+    monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
+    if host:
+        monkeypatch.setenv("SNOWFLAKE_HOST", host)
+    with pytest.raises(SettingError, match="SNOWFLAKE_PROTOCOL is http, but SNOWFLAKE_HOST is not on this machine"):
+        load_settings()
+    monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
+    assert load_settings().snowflake_protocol == "http"

@@ -372,9 +372,17 @@ def test_a_name_leads_nowhere_else(web, tmp_path):
     assert [path for _, path, _ in web.log][-1] == "/v1/%252e%252e/secret"
 
 
+def test_a_release_on_this_machine_is_read_through_no_proxy(web, tmp_path, monkeypatch):
+    with serving() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        fetched(behind(web, tmp_path))
+        assert proxy.log == []
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
+        ("http://127.evil.test/v1", "would be read unencrypted"),
         ("http://example.org/v1", "would be read unencrypted. Set FLUX_RELEASE to the https://"),
         ("https:///v1", "names no host"),
     ],

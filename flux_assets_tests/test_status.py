@@ -15,6 +15,7 @@ from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.loading.options import LoadOptions
+from flux_assets.pinning import unpin
 from flux_assets.postgis.overview import TableStatus
 from flux_assets.rollback import rollback
 from flux_assets.spec import Freshness
@@ -164,12 +165,15 @@ def test_a_rolled_back_table_is_live_and_says_so_until_a_load_found_it_right(loa
     second = loader.load(POLES, rows(4)).version
     rollback(POLES, target, LoadOptions(), lambda _: None)
     assert (state(target).state, state(target).version, state(target).wrong) == ("live", first, False)
-    after = "the next load publishes what the release holds"
-    assert state(target).detail == f"rolled back just now from version {second[:12]}; {after}"
+    held = "no load publishes another version before `flux-assets unpin poles`"
+    assert state(target).detail == f"pinned just now (rolled back from version {second[:12]}): {held}"
     # Again: from the version that it went back to.
     rollback(POLES, target, LoadOptions(), lambda _: None)
-    assert state(target).detail == f"rolled back just now from version {first[:12]}; {after}"
+    assert state(target).detail == f"pinned just now (rolled back from version {first[:12]}): {held}"
     rollback(POLES, target, LoadOptions(), lambda _: None)
+    unpin(POLES, target)
+    after = "the next load publishes what the release holds"
+    assert state(target).detail == f"rolled back just now from version {second[:12]}; {after}"
     assert loader.load(POLES, rows(3)).outcome == "unchanged"
     assert (state(target).version, state(target).detail) == (first, "")
 

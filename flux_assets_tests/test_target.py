@@ -8,6 +8,7 @@ import psycopg
 import psycopg2
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
 
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.embedded.target import dagster_storage_url, postgis_target
@@ -63,19 +64,25 @@ def test_production_is_given_nothing(resolve, named: str, new_home: Path, monkey
 @pytest.mark.parametrize(
     ("given", "used"),
     [
-        ("postgresql://u:p@localhost/runs", "postgresql+psycopg2://u:p@localhost/runs"),
-        ("postgres://u:p@db.example/runs", "postgresql+psycopg2://u:p@db.example/runs?sslmode=verify-full"),
+        ("postgresql://u:p@localhost/runs", {"sslmode": "prefer"}),
+        ("postgres://u:p@db.example/runs", {"host": "db.example", "sslmode": "verify-full"}),
+        ("postgresql://u:p@db.example/runs?sslmode=require", {"host": "db.example", "sslmode": "require"}),
         (
-            "postgresql://u:p@db.example/runs?sslmode=require",
-            "postgresql+psycopg2://u:p@db.example/runs?sslmode=require",
+            "postgresql://u:p@/runs?sslmode=disable&sslmode=require&host=a.example,b.example&port=1,2",
+            {"host": "a.example,b.example", "port": "1,2", "sslmode": "require"},
         ),
+        ("postgresql://u:p@/runs?host=%2Ftmp%2Fa%20b", {"host": "/tmp/a b", "port": "5432"}),
     ],
 )
 def test_dagsters_configured_storage_is_spelt_for_its_driver(
-    given: str, used: str, monkeypatch: pytest.MonkeyPatch
+    given: str, used: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What SQLAlchemy hands to psycopg2 is what libpq makes of the setting."""
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", given)
-    assert dagster_storage_url(load_settings()) == used
+    url = make_url(dagster_storage_url(load_settings()))
+    assert url.drivername == "postgresql+psycopg2"
+    arguments = {name: str(value) for name, value in url.get_dialect()().create_connect_args(url)[1].items()}
+    assert {"user": "u", "password": "p", "dbname": "runs", **used}.items() <= arguments.items()
 
 
 def test_dagsters_embedded_storage_is_a_database_of_its_own(cluster: Cluster) -> None:

@@ -106,6 +106,20 @@ def test_the_client_does_not_log_the_address(receiver, caplog):
     assert SECRET not in caplog.text
 
 
+def test_a_message_in_the_clear_goes_through_no_proxy(receiver, monkeypatch):
+    with receiving() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.address)
+        hook(receiver.address).post({"n": 1})
+        assert (receiver.got, proxy.paths) == ([{"n": 1}], [])
+
+
+def test_a_name_that_leads_elsewhere_by_now_is_not_called_in_the_clear(receiver, monkeypatch):
+    away = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [away])
+    assert "unencrypted" in refused(hook("http://maps.example")).problem
+
+
 def test_a_password_in_the_address_is_used_and_netrc_is_not(receiver, monkeypatch, tmp_path):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flux_assets.errors import bounded
+
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'])")
 _CLAUSE = re.compile(r"[:;(,]\s|\.$")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
@@ -29,7 +31,7 @@ class Said:
 
 def said(message: str | None, tables: Sequence[str]) -> Said:
     """Take an error's message apart; `tables` are all names that could occur in it."""
-    text = " ".join((message or NO_REASON).split())
+    text = " ".join(bounded(message or NO_REASON).split())
     problem, *rest = _END.split(text, maxsplit=1)
     whole = _general(problem, tables)
     head = _CLAUSE.split(whole, maxsplit=1)[0]

@@ -14,6 +14,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
+from flux_assets.errors import bounded
 from flux_assets.settings import Settings
 
 Clean = Callable[[str], str]
@@ -41,7 +42,7 @@ def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) ->
     known = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest_first) or "(?!)")
 
     def clean(text: str) -> str:
-        text = known.sub(HIDDEN, text)
+        text = known.sub(HIDDEN, bounded(text))
         for look, instead in _LOOKS:
             text = look.sub(instead, text)
         return text

@@ -18,9 +18,10 @@ from pydantic import SecretStr
 
 from flux_assets.alerting.secrets import HIDDEN
 from flux_assets.errors import AlertError
+from flux_assets.locality import is_local_host
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest, Response, Session
 
 _THREAD = "flux_assets alert"
 _CHECK = "Check FLUX_ALERT_URL; the message is sent again."
@@ -46,7 +47,7 @@ class Webhook:
         """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
         outcome: SimpleQueue[AlertError | None] = SimpleQueue()
         # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
-        Thread(target=lambda: outcome.put(self._called(payload)), name=_THREAD, daemon=True).start()
+        Thread(target=lambda: outcome.put(self._exposed() or self._called(payload)), name=_THREAD, daemon=True).start()
         try:
             error = outcome.get(timeout=self._seconds)
         except Empty:
@@ -54,13 +55,23 @@ class Webhook:
         if error is not None:
             raise error
 
+    @property
+    def _is_plain(self) -> bool:
+        return urlsplit(self._url.get_secret_value()).scheme.lower() == "http"
+
+    def _exposed(self) -> AlertError | None:
+        """A name may lead elsewhere by now than when the settings were read."""
+        if not self._is_plain or is_local_host(urlsplit(self._url.get_secret_value()).hostname or ""):
+            return None
+        return AlertError("The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL.")
+
     def _called(self, payload: Mapping[str, Any]) -> AlertError | None:
         """Errors of the client name the address, so they are told in words of our own, and not chained."""
         import requests
 
         logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
         try:
-            with requests.Session() as session, session.post(
+            with _session(direct=self._is_plain) as session, session.post(
                 self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
                 allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
             ) as response:  # fmt: skip
@@ -95,6 +106,15 @@ class Webhook:
         for secret in _pieces(self._url.get_secret_value()):
             text = text.replace(secret, HIDDEN)
         return f": {text[:_MOST_TOLD].rstrip('.')}" if text else ""
+
+
+def _session(*, direct: bool) -> Session:
+    """A session that, when `direct`, ignores the environment's proxy: it would get the message unencrypted."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = not direct
+    return session
 
 
 def _pieces(url: str) -> list[str]:

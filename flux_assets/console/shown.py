@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,24 +41,27 @@ def show_connection(url: str, secrets: Path) -> None:
     click.echo(f"  password:     `owner` in {secrets}")
 
 
-def show_versions(found: Sequence[tuple[str, Version]]) -> None:
-    """One row a version."""
+def show_versions(found: Sequence[tuple[str, Version]], pinned: Container[tuple[str, str]]) -> None:
+    """One row a version; `pinned` are the layers and versions that stay."""
     if not found:
         click.echo("No version yet. Load the layers, and they appear here.")
         return
     headings = ("table", "version", "lease", "state", "current", "rows", "size", "release", "staged", "published")
-    show_table((*headings, "run"), [(name, *_cells(version)) for name, version in found])
+    show_table(
+        (*headings, "run"), [(name, *_cells(version, (name, version.version) in pinned)) for name, version in found]
+    )
 
 
-def _cells(version: Version) -> tuple[Cell, ...]:
+def _cells(version: Version, pinned: bool) -> tuple[Cell, ...]:
+    current = "current, pinned" if pinned else "current"
     return (
         version.version[:12],
         version.lease,
         version.state,
-        "current" if version.current else None,
+        current if version.current else None,
         version.rows,
         size(version.bytes),
-        version.release_tag,
+        ", ".join((version.release_tag, *version.further_tags)),
         moment(version.staged_at),
         moment(version.published_at),
         version.run_id,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from flux_assets.errors import FluxError
+from flux_assets.errors import BusyError, FluxError, reported
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,28 +22,30 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-WRONG, INTERRUPTED = 1, 130
+WRONG, BUSY, INTERRUPTED = 1, 3, 130
 _NO_LIMIT = 10_000
 _FOLDED_WIDTH = 30
 Cell = str | int | None
 
 
 class Commands(click.Group):
-    """A group whose errors are one sentence and a remedy on stderr, never a traceback. Exit code 1; 130 for Ctrl-C."""
+    """A group whose errors are one sentence and a remedy on stderr, never a traceback.
+
+    Exit code 1; 3 where another process is at it; 130 for Ctrl-C.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         try:
             return super().invoke(ctx)
         except FluxError as error:
             complain(error.problem, error.remedy)
-            raise click.exceptions.Exit(WRONG) from None
+            raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else WRONG) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
             if not _is_refusal_of_the_database(error):
                 raise
-            said = " ".join(str(error).split())
-            complain(f"The database refused: {said}.", "`flux-assets doctor` tests what a load needs.")
+            complain(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
             raise click.exceptions.Exit(WRONG) from None
 
 

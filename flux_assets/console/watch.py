@@ -17,7 +17,7 @@ import click
 import psycopg
 
 from flux_assets.console.shown_status import drawn_statuses
-from flux_assets.errors import FluxError
+from flux_assets.errors import LONGEST_MESSAGE, FluxError, reported
 from flux_assets.postgis.overview import TableStatus
 
 Look = Callable[[], Sequence[TableStatus]]
@@ -52,7 +52,7 @@ def _looks(look: Look, every: float) -> Iterator[Seen]:
         try:
             seen = Seen(found=look(), at=datetime.now(UTC))
         except (FluxError, psycopg.Error) as error:
-            seen = replace(seen, problem=" ".join(str(error).split()))
+            seen = replace(seen, problem=reported(error, LONGEST_MESSAGE))
         yield seen
         time.sleep(every)
 

@@ -11,29 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from psycopg import pq
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.prerequisites import find_postgis
+from flux_assets.postgis.writable import explained
 
 _GROUP = Group("Target database")
 _PATIENCE_SECONDS = 5
-# A part of what libpq or the server says when a connection is refused, and what to do. Each server version since 15
-# says it so; messages in another language fall through to the general remedy.
-_REFUSALS = (
-    ("password authentication failed", "The password or the user is wrong: correct them in FLUX_POSTGRES_URL."),
-    ("no password supplied", "The server wants a password: put it into FLUX_POSTGRES_URL, PGPASSWORD or ~/.pgpass."),
-    ("no pg_hba.conf entry", "The server lets nobody in from here by this name: add a line to its pg_hba.conf."),
-    ("does not support SSL", "The server offers no TLS: turn it on (ssl = on); a host that is not local needs it."),
-    ("root certificate", "Put the server's root certificate into ~/.postgresql/root.crt, or name it: sslrootcert=…"),
-    ("certificate", "The server's certificate does not fit: correct the host's name, or name its root: sslrootcert=…"),
-    ("too many", "All connections of the server are taken: end some, or raise max_connections."),
-    ("remaining connection slots", "All connections of the server are taken: end some, or raise max_connections."),
-    ("starting up", "Wait until the server is up and run doctor again."),
-    ("shutting down", "Start the server again."),
-)
 
 
 @dataclass(frozen=True)
@@ -58,8 +45,7 @@ def refused(target: Target) -> Finding | None:
         with target.session("doctor"):
             return None
     except TargetError as error:
-        said = " ".join(str(error.__cause__).split())
-        return _GROUP.failed(f"the server refuses a session: {said}", _remedy(said))
+        return _GROUP.error(error)
 
 
 def server(session: psycopg.Connection) -> Iterator[Finding]:
@@ -79,20 +65,14 @@ def server(session: psycopg.Connection) -> Iterator[Finding]:
 
 
 def _places(conninfo: str) -> list[_Place]:
-    given = {option.keyword: option.val or option.compiled for option in _options(conninfo)}
-    hosts = (given.get(b"hostaddr") or given.get(b"host") or b"").decode().split(",")
-    ports = (given.get(b"port") or b"5432").decode().split(",")
+    known = completed(conninfo)
+    hosts = (known.get("hostaddr") or known.get("host") or "").split(",")
+    ports = known.get("port", "").split(",")
     return [
         _Place(host, int(port or 5432))
         for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=False)
         if host
     ]
-
-
-def _options(conninfo: str) -> list[pq.ConninfoOption]:
-    """What the conninfo says, and where it is silent what the libpq environment says."""
-    said = {option.keyword: option for option in pq.Conninfo.parse(conninfo.encode())}
-    return [said[option.keyword] if said[option.keyword].val else option for option in pq.Conninfo.get_defaults()]
 
 
 def _socket(place: _Place) -> Finding:
@@ -122,33 +102,15 @@ def _port(place: _Place) -> Finding:
 
 
 def _tls(session: psycopg.Connection) -> Finding:
-    row = session.execute("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
-    if row and row[0]:
-        return _GROUP.ok(f"TLS: {row[1]}")
-    host = session.info.host
-    if host.startswith(("/", "127.")) or host in {"", "localhost", "::1"}:
+    if not session.pgconn.ssl_in_use:
         return _GROUP.ok("TLS: none, and none needed on this machine")
-    return _GROUP.warning(f"TLS: none, and {host} is another machine", "Add sslmode=verify-full to FLUX_POSTGRES_URL.")
+    row = session.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+    return _GROUP.ok(f"TLS: {(row and row[0]) or 'on'}")
 
 
 def _writable(session: psycopg.Connection) -> Iterator[Finding]:
-    standby = session.execute("SELECT pg_is_in_recovery()").fetchone()
-    if standby and standby[0]:
-        yield _GROUP.failed("the server is a standby, which takes no writes", "Name the primary instead.")
-        return
-    read_only = session.execute("SHOW default_transaction_read_only").fetchone()
-    if read_only and read_only[0] == "on":
-        yield _GROUP.failed(
-            "sessions are read-only by default (default_transaction_read_only)",
-            f'Run ALTER ROLE "{session.info.user}" SET default_transaction_read_only = off.',
-        )
-
-
-def _remedy(said: str) -> str:
-    if "database" in said and "does not exist" in said:
-        return "Create the database (CREATE DATABASE …, then CREATE EXTENSION postgis in it), or correct its name."
-    if "role" in said and "does not exist" in said:
-        return "Create the role (sql/postgis/roles.sql), or correct the user's name."
-    return next(
-        (remedy for part, remedy in _REFUSALS if part in said), "Correct FLUX_POSTGRES_URL and run doctor again."
-    )
+    """Asked in SQL: a pooler may hide what the server tells of itself."""
+    row = session.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool")
+    standby, read_only = row.fetchone() or (False, False)
+    if why := explained(session, standby=standby, read_only=read_only):
+        yield _GROUP.failed(*why)

@@ -13,6 +13,7 @@ from flux_assets.doctor import (
     configuration,
     connection,
     layers,
+    limits,
     live_tables,
     release_files,
     rights,
@@ -21,7 +22,7 @@ from flux_assets.doctor import (
 )
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.embedded.target import postgis_target
-from flux_assets.errors import FluxError, SettingError
+from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
@@ -61,6 +62,7 @@ def _within(
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
+            found += limits.findings(session, settings.flux_parallel_layers)
             found += _read(session, target, static, dynamic)
         yield from found
         # The register can be asked what kept versions hold only by somebody with every right.
@@ -79,7 +81,6 @@ def _read(
         yield from layers.findings(session, target.schema, static)
         yield from live_tables.findings(session, target.schema, dynamic)
     except psycopg.Error as error:
-        said = " ".join(str(error).split())
         yield Group("Rights").failed(
-            f"the examination was refused: {said}", "Grant what it names, and run doctor again."
+            f"the examination was refused: {reported(error)}", "Grant what it names, and run doctor again."
         )

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.errors import reported
 from flux_assets.postgis import catalog, overview
 from flux_assets.postgis.layer import VERSIONS, Layer
 from flux_assets.spec import StaticTable
@@ -83,7 +84,7 @@ def _broken_extent(session: psycopg.Connection, layer: Layer, index: str, column
     except psycopg.Error as error:
         yield _GROUP.warning(
             f"{index} is a GiST index on {layer.title} itself, and ST_EstimatedExtent fails on it, which map servers"
-            f" call: {error.diag.message_primary}",
+            f" call: {reported(error.diag.message_primary or error)}",
             f"Run DROP INDEX {index}, which drops the live version's index with it, then load {layer.name} with"
             " force: true; versions have a GiST index of their own.",
         )

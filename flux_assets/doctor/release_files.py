@@ -87,7 +87,7 @@ def _disk(
 def _need(
     session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
 ) -> space.Need:
-    folder = Path(release.address)
+    folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
     found = register.versions(session, layer) if overview.is_prepared(session) else []

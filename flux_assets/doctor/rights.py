@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.errors import reported
 from flux_assets.postgis import overview
 from flux_assets.spec import StaticTable
 
@@ -123,7 +124,7 @@ def _tried(session: psycopg.Connection) -> Finding:
             session.execute(sql.SQL("CREATE TABLE {} (id integer)").format(table))
             session.execute(sql.SQL("DROP TABLE {}").format(table))
     except psycopg.Error as error:
-        said = error.diag.message_primary or str(error)
+        said = reported(error.diag.message_primary or error)
         return _GROUP.failed(
             f"a table could not be made and dropped in schema flux_versions: {said}",
             f'Run GRANT USAGE, CREATE ON SCHEMA flux_versions TO "{session.info.user}" as its owner.',

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.embedded.client import psql_program
 from flux_assets.embedded.cluster import DAGSTER_DATABASE, Cluster
 from flux_assets.embedded.target import dagster_storage_url
-from flux_assets.errors import FluxError
+from flux_assets.encryption import completed, confirm, protected
+from flux_assets.errors import FluxError, reported
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, Settings
 
@@ -32,17 +32,21 @@ def findings(settings: Settings, target: Target | None) -> Iterator[Finding]:
 
 def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
     try:
-        conninfo = dagster_storage_url(settings).replace("postgresql+psycopg2:", "postgresql:", 1)
-        if settings.dagster_postgres_url is None:
-            conninfo = Cluster(settings.flux_home).conninfo(DAGSTER_DATABASE)
-        with psycopg.connect(conninfo, connect_timeout=15, autocommit=True) as session:
+        dagster_storage_url(settings)
+        configured = settings.dagster_postgres_url
+        conninfo = (
+            configured.get_secret_value() if configured else Cluster(settings.flux_home).conninfo(DAGSTER_DATABASE)
+        )
+        with psycopg.connect(protected(conninfo), connect_timeout=15, autocommit=True) as session:
+            confirm(session.fileno(), session.info.host, encrypted=session.pgconn.ssl_in_use)
             create = session.execute("SELECT has_schema_privilege('public', 'CREATE')").fetchone()
     except FluxError as error:
         yield _DAGSTER.error(error)
         return
     except psycopg.Error as error:
-        said = " ".join(str(error).split())
-        yield _DAGSTER.failed(f"Dagster's storage cannot be reached: {said}", "Correct DAGSTER_POSTGRES_URL.")
+        yield _DAGSTER.failed(
+            f"Dagster's storage cannot be reached: {reported(error)}", "Correct DAGSTER_POSTGRES_URL."
+        )
         return
     yield _DAGSTER.ok("Dagster's storage answers")
     if not (create and create[0]):
@@ -57,8 +61,8 @@ def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
 
 
 def _place(conninfo: str) -> tuple[object, ...]:
-    said = conninfo_to_dict(conninfo)
-    return said.get("host"), str(said.get("port") or 5432), said.get("dbname")
+    known = completed(conninfo)
+    return tuple(known.get(name) for name in ("host", "hostaddr", "port", "dbname"))
 
 
 def _folder() -> Finding:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 
 from flux_assets.embedded import binaries
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.embedded.target import postgis_target
+from flux_assets.encryption import completed, protected
 from flux_assets.errors import EmbeddedError, TargetError
 from flux_assets.settings import Settings
 
@@ -38,13 +41,22 @@ def psql_environment(settings: Settings) -> dict[str, str]:
     started when no other is configured. Raises what finding a target raises.
     """
     conninfo = postgis_target(settings).conninfo
-    if settings.target_is_set:
-        return {**os.environ, **_variables(conninfo)}
-    # The URL names only parameters that a psql of any supported version knows.
+    # A service named there would win over the variables, so nothing of libpq's is left in it.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return plain | _variables(Cluster(settings.flux_home).url())
+    if settings.target_is_set:
+        return plain | _configured(conninfo)
+    # The URL names only parameters that a psql of any supported version knows.
+    return plain | _variables(conninfo_to_dict(Cluster(settings.flux_home).url()))
 
 
-def _variables(conninfo: str) -> dict[str, str]:
-    options = pq.Conninfo.parse(conninfo.encode())
-    return {option.envvar.decode(): option.val.decode() for option in options if option.envvar and option.val}
+def _configured(conninfo: str) -> dict[str, str]:
+    """All that libpq knows of the configured target, services resolved, and the state that is wanted of its server."""
+    safe = protected(conninfo)
+    known = completed(safe) | {"service": "", "target_session_attrs": ""}
+    wanted = conninfo_to_dict(safe).get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
+    return _variables(known | {"target_session_attrs": wanted or "any"})
+
+
+def _variables(said: Mapping[str, object]) -> dict[str, str]:
+    names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    return {names[keyword]: str(value) for keyword, value in said.items() if keyword in names and value}

@@ -22,7 +22,7 @@ from flux_assets import sqlfiles
 from flux_assets.embedded.layout import Address, Layout, replace_text
 from flux_assets.embedded.libpq import drop_session_variables, said_parameters, without_service
 from flux_assets.embedded.server import ADMIN, Server, new_password
-from flux_assets.errors import EmbeddedError
+from flux_assets.errors import EmbeddedError, reported
 
 OWNER = "flux"
 MAP_DATABASE = "flux"
@@ -135,7 +135,7 @@ class Cluster:
                 )
         except psycopg.OperationalError as error:
             raise EmbeddedError(
-                f"The embedded PostGIS refuses a session: {str(error).strip()}.", f"Its log is {self.log}."
+                f"The embedded PostGIS refuses a session: {reported(error)}.", f"Its log is {self.log}."
             ) from error
         with connection:
             yield connection

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flux_assets.errors import SettingError
+from flux_assets.release.limits import Limits
 from flux_assets.release.source import Release
 from flux_assets.settings import Settings
 from flux_assets.tables import static_tables
@@ -64,7 +65,8 @@ def _make_city(folder: Path) -> None:
 
 
 def _opened(settings: Settings, address: str) -> Release:
-    return Release(address, settings.flux_release_tag, settings.flux_home / "releases")
+    limits = Limits(largest=settings.flux_download_limit)
+    return Release(address, settings.flux_release_tag, settings.flux_home / "releases", limits=limits)
 
 
 @contextmanager

@@ -5,21 +5,25 @@ Here: the decision, for the layers and for Dagster's storage. Not here: how the 
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
 import psycopg2.extensions
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.embedded.cluster import Cluster
 from flux_assets.embedded.libpq import drop_session_variables
-from flux_assets.errors import SettingError
+from flux_assets.encryption import protected
+from flux_assets.errors import SettingError, TargetError
 from flux_assets.postgis.connect import Target
-from flux_assets.settings import Settings, with_tls
+from flux_assets.settings import Settings
 from flux_assets.tables import declarations
 
 
 def postgis_target(settings: Settings) -> Target:
     """The database of the layers; the embedded one is started and made when no other is configured.
 
-    Raises SettingError in profile production without a target, EmbeddedError when the embedded one cannot start.
+    Raises SettingError in profile production without a target and when the configured one would be reached
+    unencrypted, EmbeddedError when the embedded one cannot start.
     """
     drop_session_variables()
     if settings.target_is_set:
@@ -37,11 +41,11 @@ def postgis_target(settings: Settings) -> Target:
 def dagster_storage_url(settings: Settings) -> str:
     """The SQLAlchemy URL, for psycopg2, of Dagster's own database; the embedded one is made when none is configured.
 
-    Raises SettingError in profile production without DAGSTER_POSTGRES_URL, EmbeddedError as above.
+    Raises SettingError in profile production without DAGSTER_POSTGRES_URL, and otherwise as above.
     """
     drop_session_variables()
     if settings.dagster_postgres_url is not None:
-        return _for_psycopg2(with_tls(settings.dagster_postgres_url.get_secret_value()))
+        return sqlalchemy_url(_judged("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
     if settings.flux_profile == "production":
         raise SettingError(
             "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
@@ -52,14 +56,33 @@ def dagster_storage_url(settings: Settings) -> str:
     return cluster.url("dagster", driver="psycopg2", libpq_version=psycopg2.extensions.libpq_version())
 
 
+def sqlalchemy_url(conninfo: str) -> str:
+    """The conninfo for psycopg2 through SQLAlchemy, which reads lists and repeated parameters in its own way.
+
+    With SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not speak.
+    """
+    said = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    user, password, dbname = (quote(said.pop(name, ""), safe="") for name in ("user", "password", "dbname"))
+    signed = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return f"postgresql+psycopg2://{signed}/{dbname}?{urlencode(said, quote_via=quote)}"
+
+
 def _configured(settings: Settings) -> str:
-    """The configured target; the libpq variables that name a server may stand in `.env`, where libpq does not look."""
-    if settings.libpq_end is None:
-        return settings.postgres_conninfo()
-    named = {"service": settings.pgservice, "host": settings.pghost, "hostaddr": settings.pghostaddr}
-    return make_conninfo(settings.postgres_conninfo(), **{key: value for key, value in named.items() if value})
+    """The configured target; the libpq variables that name a server may stand in `.env`, where libpq does not look.
+
+    Raises SettingError when it would be reached unencrypted.
+    """
+    if settings.flux_postgres_url is not None:
+        conninfo = settings.flux_postgres_url.get_secret_value()
+    else:
+        named = {"service": settings.pgservice, "host": settings.pghost, "hostaddr": settings.pghostaddr}
+        conninfo = make_conninfo(**{key: value for key, value in named.items() if value})
+    _judged(settings.libpq_end or "FLUX_POSTGRES_URL", conninfo)
+    return conninfo
 
 
-def _for_psycopg2(url: str) -> str:
-    """With SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not speak."""
-    return f"postgresql+psycopg2://{url.partition('://')[2]}"
+def _judged(name: str, conninfo: str) -> str:
+    try:
+        return protected(conninfo)
+    except TargetError as error:
+        raise SettingError(f"{name}: {error.problem}", error.remedy) from None

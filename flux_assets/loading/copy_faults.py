@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 from psycopg import errors
 
+from flux_assets.errors import reported
 from flux_assets.postgis.layer import Layer
 from flux_assets.release.locate import describe_record
 
@@ -36,7 +37,7 @@ def _record_error(
     layer: Layer, path: Path, name: str, error: psycopg.Error, record: int, column: str | None
 ) -> Exception:
     known = column if column in layer.table.column_names else None
-    problem = f"PostgreSQL refuses it: {error.diag.message_primary}."
+    problem = f"PostgreSQL refuses it: {reported(error.diag.message_primary)}."
     remedy = "Mend the file and load again."
     if isinstance(error, errors.NotNullViolation):
         remedy = "Mend the file; or, if the declaration allows NULL now, load with accept_schema_change: true."

@@ -12,11 +12,15 @@ from datetime import timedelta
 
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.retention import Retention
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """What may be asked of a load. `disk_limit` is in bytes; `run_id` is noted in ledger and register."""
+    """What may be asked of a load. `disk_limit` is in bytes, `keep_bytes` bounds all kept earlier versions of a layer.
+
+    `run_id` is noted in ledger and register.
+    """
 
     force: bool = False
     accept_fewer_rows: bool = False
@@ -24,10 +28,16 @@ class LoadOptions:
     take_over: bool = False
     publish_wait: timedelta = timedelta(minutes=10)
     keep_versions: int = 1
+    keep_bytes: int | None = None
     disk_limit: int | None = None
     index_sessions: int = 2
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
+
+    @property
+    def retention(self) -> Retention:
+        """Which earlier versions stay."""
+        return Retention(versions=self.keep_versions, bytes=self.keep_bytes)
 
     def patience(self, log: Callable[[str], None]) -> Patience:
         """How long a publish tries, with where to say so."""

@@ -10,7 +10,7 @@ it: what failed is not tried again until the file is another one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flux_assets.errors import ManifestError
@@ -25,11 +25,10 @@ STILL_SECONDS = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What was last loaded of a layer, and when (seconds since 1970). `chosen`: by a person who went back to it."""
+    """What was last loaded of a layer, and when (seconds since 1970)."""
 
     sha256: str
     at: float
-    chosen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +41,20 @@ class News:
 
 
 def look(
-    release: Release, tables: Sequence[StaticTable], memory: Memory, loaded: Mapping[str, Loaded], now: float
+    release: Release,
+    tables: Sequence[StaticTable],
+    memory: Memory,
+    loaded: Mapping[str, Loaded],
+    now: float,
+    *,
+    pinned: Collection[str] = (),
 ) -> News:
-    """Look at every file once. While the release is not whole, nothing is asked for.
+    """Look at every file once. While the release is not whole, nothing is asked for; of a `pinned` layer nothing ever.
 
     Raises ReleaseError when the release cannot be looked at.
     """
     try:
-        return _Look(release, memory, loaded, now).at(tables)
+        return _Look(release, memory, loaded, now, pinned).at(tables)
     except ManifestError as error:
         return News(memory=memory, told=(f"Waiting: the release is not whole yet, or its manifest is wrong. {error}",))
 
@@ -57,8 +62,16 @@ def look(
 class _Look:
     """One look, and what it has found so far."""
 
-    def __init__(self, release: Release, memory: Memory, loaded: Mapping[str, Loaded], now: float) -> None:
+    def __init__(
+        self,
+        release: Release,
+        memory: Memory,
+        loaded: Mapping[str, Loaded],
+        now: float,
+        pinned: Collection[str],
+    ) -> None:
         self._release, self._memory, self._loaded, self._now = release, memory, loaded, now
+        self._pinned = frozenset(pinned)
         self._manifest = release.manifest()
         self._missing: list[str] = []
         self._settling: list[str] = []
@@ -91,6 +104,9 @@ class _Look:
 
     def _seen(self, table: StaticTable, glance: Glance) -> Seen:
         known, promised = self._memory.files.get(table.name), self._promised(table)
+        if table.name in self._pinned:
+            # Decided about, whatever it is by then, at the first look after it is unpinned.
+            return Seen(stamp=glance.stamp, settling=True)
         is_same = known is not None and known.stamp == glance.stamp
         if known and is_same and not known.settling and promised in {None, known.sha256}:
             return known
@@ -109,7 +125,7 @@ class _Look:
         sha256 = self._digest(table) or glance.sha256
         now = Seen(stamp=glance.stamp, sha256=sha256)
         loaded = self._loaded.get(table.name)
-        if loaded and (loaded.sha256 == sha256 or (loaded.chosen and known.sha256 is None)):
+        if loaded and loaded.sha256 == sha256:
             return now
         # Of a remote file the digest is a promise: where it is another file by now, it may have come true.
         if self._release.is_local and sha256 == known.sha256:
@@ -130,6 +146,7 @@ class _Look:
         waited = [name for name, seen in files.items() if name not in self._wanted and self._is_waited_for(name, seen)]
         told = {
             "New, or seen for the first time; asked for when still the same at the next look": self._settling,
+            "Pinned, so not asked for until `flux-assets unpin`": [name for name in files if name in self._pinned],
             "Not in the release": self._missing,
             "Asked for and not loaded since: look at its run, then materialise it by hand": waited,
         }

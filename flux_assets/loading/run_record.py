@@ -22,6 +22,7 @@ from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.writable import require_writable
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def recorded(
     """
     with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
         reach("run.opened")
+        require_writable(control)
         prepare(control, target.schema)
         run(control, [*keeping(target.schema, target.declared, [layer.table]), ledger.closing_dead([layer])])
         entry = ledger.open_entry(control, layer, sync_type, options.run_id)
@@ -42,12 +44,12 @@ def recorded(
             with translated(layer, options.stop):
                 yield control, entry
         except BaseException as error:
-            _record_failure(target, entry, error)
+            record_failure(target, entry, error)
             raise
 
 
-def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
-    """Through a session of its own: the load's may be broken."""
+def record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+    """Close a row as FAILED, through a session of its own: the load's may be broken."""
     try:
         with target.session("ledger") as session:
             ledger.fail(session, entry, str(error).strip() or type(error).__name__)

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.postgis import catalog, ddl, matching, register, stage
+from flux_assets.postgis import catalog, ddl, matching, pins, register, stage
 from flux_assets.postgis.audit import AuditResult, Numbers, Severity
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.faults import translated
@@ -26,6 +26,7 @@ from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.register import Version
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.source import Release, ReleaseFile
+from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 Outcome = tuple[str, AuditResult | FluxError]
@@ -61,7 +62,7 @@ def _outcome(desk: _Desk, layer: Layer) -> AuditResult | FluxError:
     """What goes wrong with one layer's file or table does not keep the others from being compared."""
     desk.stop.check()
     try:
-        with translated(layer, desk.stop):
+        with stoppable(desk.stop.check), translated(layer, desk.stop):
             return _compared(desk, layer)
     except FluxError as error:
         if desk.stop.asked or desk.session.closed or desk.session.broken:
@@ -74,7 +75,7 @@ def _compared(desk: _Desk, layer: Layer) -> AuditResult:
         version = _live(desk, layer)
         file = desk.release.resolve(layer.table.file_name, layer.name)
         if file.sha256 != version.sha256:
-            return _another_file(desk, version, file)
+            return _another_file(desk, layer, version, file)
         if others := _other_columns(desk.session, layer):
             return _result("ERROR", _origin(version), sample=others, said=_OTHER_COLUMNS)
         _stage(desk, layer, file)
@@ -149,10 +150,12 @@ def _origin(version: Version) -> Numbers:
     return {"version": version.version, "sha256": version.sha256, "release_tag": version.release_tag}
 
 
-def _another_file(desk: _Desk, version: Version, file: ReleaseFile) -> AuditResult:
+def _another_file(desk: _Desk, layer: Layer, version: Version, file: ReleaseFile) -> AuditResult:
     """The file that the layer was loaded from is not there any more; to call every row different would say nothing."""
     now: Numbers = {"sha256_now": file.sha256, "release_tag_now": desk.release.tag, "compared_rows": 0}
-    return _result("WARN", _origin(version) | now, said=_ANOTHER_FILE.format(file.address))
+    pin = pins.pin_of(desk.session, layer)
+    remedy = _LOAD if pin is None else _PINNED.format(pin, layer.name)
+    return _result("WARN", _origin(version) | now, said=f"{_ANOTHER_FILE.format(file.address)} {remedy}")
 
 
 _DIFFERS = "Not so: somebody changed the table. Load it with force: true to have the file's rows back."
@@ -160,9 +163,10 @@ _OTHER_COLUMNS = (
     "Not so: its columns are not the declared ones, and its rows were not compared. Load the layer, with"
     " accept_schema_change: true where it asks for that."
 )
-_ANOTHER_FILE = (
-    "Unknown: {} is another file by now, so the rows were not compared. Load the layer, or set FLUX_RELEASE to the"
-    " release that it was loaded from."
+_ANOTHER_FILE = "Unknown: {} is another file by now, so the rows were not compared."
+_LOAD = "Load the layer, or set FLUX_RELEASE to the release that it was loaded from."
+_PINNED = (
+    "The layer is {}. Run `flux-assets unpin {}` and load it, or set FLUX_RELEASE to the release that it came from."
 )
 
 

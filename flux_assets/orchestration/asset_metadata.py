@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from flux_assets.orchestration.asset_links import table_links
 from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.pins import Pin
 from flux_assets.spec import Declaration, StaticTable, type_ddl
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def loaded_metadata(result: LoadResult) -> Metadata:
         "table_bytes": result.table_bytes,
         "total_seconds": round(sum(result.seconds.values()), 3),
     }
+    figures |= pin_metadata(result.pin)
+    if result.held is not None:
+        figures |= {"not_published": str(result.held), "held_version": result.held.version}
+        figures.pop("gz_bytes")
     if result.extent is not None:
         figures["extent"] = "west {:.5f}, south {:.5f}, east {:.5f}, north {:.5f}".format(*result.extent)
     if result.clocks is not None:
@@ -81,6 +86,11 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     if result.audits:
         figures["audits"] = _table(["audit", "outcome", "figures"], [_audit_row(audit) for audit in result.audits])
     return figures
+
+
+def pin_metadata(pin: Pin | None) -> Metadata:
+    """Since when a layer is pinned, by whom, and why; nothing where it is not."""
+    return {} if pin is None else {"pinned": str(pin)}
 
 
 def clock_metadata(**clocks: datetime | None) -> Metadata:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.definitions.data_version import get_input_data_version_tag
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 from pydantic import Field
@@ -20,6 +21,7 @@ from flux_assets.orchestration.asset_checks import check_results, check_specs, t
 from flux_assets.orchestration.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.asset_pictures import layer_pictures
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.recorded import origin_tags
 from flux_assets.orchestration.release_sources import observed, source_key
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
@@ -36,7 +38,10 @@ Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObs
 class LayerConfig(dg.Config):
     """What one run may ask of a layer beyond "make it current"."""
 
-    force: bool = Field(default=False, description="Load the file again although this version is published already.")
+    force: bool = Field(
+        default=False,
+        description="Load the file again although this version is published already. A pinned layer stays as it is.",
+    )
     accept_fewer_rows: bool = Field(
         default=False, description="Publish a version that is empty or has less than half of the published rows."
     )
@@ -131,17 +136,26 @@ def _loaded(
             # Of what readers go on seeing; Dagster shows a check that was planned and says nothing as failed.
             yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready"})
         raise
-    yield from observed(context, table, result.sha256)
+    yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
     if result.rows_changed:
         log(_pace(table, result))
     yield dg.MaterializeResult(
         asset_key=table.name,
         data_version=dg.DataVersion(result.version),
         metadata={**layer_pictures(context, table, postgis.target(), result), **loaded_metadata(result)},
-        check_results=list(check_results(table, result.audits, selected)),
+        # A load of a pinned layer has seen another file than the one that its version was made of.
+        tags=_origin(context, table, result) if result.held else {},
+        check_results=list(
+            check_results(table, result.audits, selected, "Of the pinned version:" if result.held else "")
+        ),
     )
     # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
     yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
+
+
+def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:
+    file = {get_input_data_version_tag(source_key(table)): result.sha256}
+    return {**origin_tags(context.instance, table.name, result.version), **file}
 
 
 def _live_checks(
@@ -177,6 +191,7 @@ def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOpti
         take_over=config.take_over,
         publish_wait=settings.flux_publish_wait,
         keep_versions=settings.flux_keep_versions,
+        keep_bytes=settings.flux_keep_bytes,
         disk_limit=settings.flux_disk_limit,
         run_id=context.run.run_id,
         stop=stop_of(context.run.run_id),

@@ -6,7 +6,7 @@ Here: selections by group and when they run. Not here: what an asset does.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import dagster as dg
 
@@ -16,6 +16,7 @@ from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
 from flux_assets.orchestration.sync_setup import make_dynamic_tables
 from flux_assets.postgis.matching import MATCHES_RELEASE
 from flux_assets.postgis.sync_gate import TIME_LIMIT
+from flux_assets.settings import load_settings
 from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
@@ -64,20 +65,41 @@ def setup_dynamic_tables() -> None:
     description="A sync every five minutes, unless one is under way. Ticks that were missed are not made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a sync unless one is under way; one older than a sync may take is a ghost and holds up nothing."""
-    if found := _under_way(context.instance):
-        run_id, until = found
+    """Ask for a sync unless one is under way; a run whose process is gone is failed, and holds up nothing."""
+    if run_id := _under_way(context.instance):
         return dg.SkipReason(
-            f"Run {run_id} of {sync_all_dynamic.name} is still under way. If its process is gone, terminate it on its"
-            f" page; from {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC on it holds up nothing."
+            f"Run {run_id} of {sync_all_dynamic.name} is still under way. If its process is gone, the next tick finds"
+            " out and syncs."
         )
     # Of one tick comes one run, also when the daemon dies between asking for it and noting that it has.
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 
-def _under_way(instance: dg.DagsterInstance) -> tuple[str, float] | None:
-    """The newest run of the job that is not done and not yet past its time limit, and when it will be (Unix time)."""
-    runs = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=_UNDER_WAY))
-    limit = TIME_LIMIT.total_seconds()
-    ends = ((run.dagster_run.run_id, (run.start_time or run.create_timestamp.timestamp()) + limit) for run in runs)
-    return next(((run_id, until) for run_id, until in ends if until > time.time()), None)
+def _under_way(instance: dg.DagsterInstance) -> str | None:
+    """The newest run of the job that is not done; of those whose process is gone none, and they are failed."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=_UNDER_WAY))
+    return next((record.dagster_run.run_id for record in records if not _is_over(instance, record)), None)
+
+
+def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    run = record.dagster_run
+    age = timedelta(seconds=time.time() - (record.start_time or record.create_timestamp.timestamp()))
+    if run.status == dg.DagsterRunStatus.STARTED and _is_dead(run.run_id, age):
+        # Where the queue counts it as running, the next sync would wait for it.
+        instance.report_run_failed(run, "The process of this run is gone: its sync has no session any more.")
+        return True
+    return age > TIME_LIMIT
+
+
+def _is_dead(run_id: str, age: timedelta) -> bool:
+    """Whether the database says so; what it does not say, time will tell."""
+    import psycopg
+
+    from flux_assets.embedded.target import postgis_target
+    from flux_assets.errors import FluxError
+    from flux_assets.syncing.run_state import is_dead
+
+    try:
+        return is_dead(postgis_target(load_settings()), run_id, age)
+    except (FluxError, psycopg.Error):
+        return False

@@ -1,62 +1,84 @@
 """What Dagster's history is told of a layer that changed outside a run.
 
-Here: the materialisation that a rollback on the command line amounts to, and what the version's audits found when it
-was staged, so that the UI shows what readers see and what is known of it.
+Here: the materialisation that a rollback on the command line amounts to, what the version's audits found when it was
+staged, and that a layer was pinned or unpinned, so that the UI shows what readers see and what is known of it.
 Not here: the rollback (load.py), and what a run reports (assets.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.asset_checks import check_results
-from flux_assets.orchestration.asset_metadata import clock_metadata
+from flux_assets.orchestration.asset_metadata import clock_metadata, pin_metadata
+from flux_assets.orchestration.recorded import recorded
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.audits import audits_of
+from flux_assets.postgis.pins import Pin
 from flux_assets.postgis.register import Version
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 
-_LOOKED_BACK = 200
-_DATA_VERSION = "dagster/data_version"
+Rollback = tuple[StaticTable, Version]
 
 
-def report_rollback(table: StaticTable, version: Version, instance_folder: Path | None = None) -> None:
-    """Record that a version is the published one again, as it was recorded when it was loaded.
+def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None = None) -> None:
+    """Record that versions are the published ones again, as it was recorded when they were loaded.
 
     The tags of that record say which file and which declaration the version came from, so that the layer shows as
     out of date when the release has moved on. Raises whatever Dagster's storage raises when it cannot be reached.
     """
     with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
-        loaded = _recorded(instance, table.name, version)
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                table.name,
-                description="Rolled back on the command line.",
-                metadata={
-                    **(loaded.metadata if loaded else {}),
-                    "outcome": dg.MetadataValue.text("rolled back"),
-                    "version": dg.MetadataValue.text(version.version),
-                    "release_tag": dg.MetadataValue.text(version.release_tag),
-                    "dagster/row_count": dg.MetadataValue.int(version.rows or 0),
-                    **clock_metadata(published_at=version.published_at),
-                },
-                tags={**((loaded.tags or {}) if loaded else {}), _DATA_VERSION: version.version},
+        for table, version in rollbacks:
+            _report_rollback(instance, table, version)
+
+
+def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]], instance_folder: Path | None = None) -> None:
+    """Record that layers were pinned, or unpinned: what readers see has not changed."""
+    with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
+        for table, pin in pins:
+            instance.report_runless_asset_event(
+                dg.AssetObservation(
+                    table.name,
+                    description=f"{'Pinned' if pin else 'Unpinned'} on the command line.",
+                    metadata=pin_metadata(pin)
+                    or {"pinned": "no longer: the next load publishes the release's version"},
+                )
             )
+
+
+def _report_rollback(instance: dg.DagsterInstance, table: StaticTable, version: Version) -> None:
+    loaded = recorded(instance, table.name, version.version)
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            table.name,
+            description="Rolled back on the command line.",
+            metadata={
+                **(loaded.metadata if loaded else {}),
+                "outcome": dg.MetadataValue.text("rolled back"),
+                "version": dg.MetadataValue.text(version.version),
+                "release_tag": dg.MetadataValue.text(version.release_tag),
+                "dagster/row_count": dg.MetadataValue.int(version.rows or 0),
+                "pinned": dg.MetadataValue.text(f"by the rollback, until `flux-assets unpin {table.name}`"),
+                **clock_metadata(published_at=version.published_at),
+            },
+            tags={**((loaded.tags or {}) if loaded else {}), DATA_VERSION_TAG: version.version},
         )
-        # Dagster calls checks not evaluated whose outcome is older than the newest materialisation.
-        (newest,) = instance.fetch_materializations(dg.AssetKey(table.name), limit=1).records
-        about = AssetCheckEvaluationTargetMaterializationData(
-            storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp
-        )
-        for evaluation in _judged(table, version, about):
-            instance.report_runless_asset_event(evaluation)
+    )
+    # Dagster calls checks not evaluated whose outcome is older than the newest materialisation.
+    (newest,) = instance.fetch_materializations(dg.AssetKey(table.name), limit=1).records
+    about = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp
+    )
+    for evaluation in _judged(table, version, about):
+        instance.report_runless_asset_event(evaluation)
 
 
 def _judged(
@@ -81,13 +103,3 @@ def dagster_folder() -> Path:
         if (folder / "dagster.yaml").is_file():
             return folder
     raise SettingError("There is no dagster.yaml here.", "Set DAGSTER_HOME to the folder that holds it.")
-
-
-def _recorded(instance: dg.DagsterInstance, layer_name: str, version: Version) -> dg.AssetMaterialization | None:
-    """The newest record of this version's load, None when it is not in the recent history."""
-    found = instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK)
-    for record in found.records:
-        materialization = record.asset_materialization
-        if materialization and (materialization.tags or {}).get(_DATA_VERSION) == version.version:
-            return materialization
-    return None

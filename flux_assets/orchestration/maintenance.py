@@ -18,8 +18,8 @@ from flux_assets.settings import Settings, load_settings
 TIME_LIMIT = timedelta(hours=2)
 _RULE = (
     "The newest FLUX_KEEP_RUNS runs of each job stay, all of the last FLUX_KEEP_RUNS_FOR, failed ones of the last"
-    " FLUX_KEEP_FAILURES_FOR, and whatever holds the latest record of a table or check; of the ledger, the rows of the"
-    " last FLUX_KEEP_LEDGER_FOR, failures and published versions longer."
+    " FLUX_KEEP_FAILURES_FOR, and whatever holds the latest record of a table or check; of the ledger and of"
+    " dropped versions, the rows of the last FLUX_KEEP_LEDGER_FOR, failures and published versions longer."
 )
 
 
@@ -89,9 +89,13 @@ def _unknown(revision: str | None) -> str:
 
 def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
     from flux_assets.postgis.prerequisites import prepare
-    from flux_assets.postgis.pruning import prune_ledger
+    from flux_assets.postgis.pruning import prune_ledger, prune_register
+    from flux_assets.postgis.writable import require_writable
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
     with target.session("prune the ledger", stop) as session:
+        require_writable(session)
         prepare(session, target.schema)
-        context.log.info(f"Removed: {prune_ledger(session, target.schema, keep, stop=stop):,} rows of the ledger")
+        rows = prune_ledger(session, target.schema, keep, stop=stop)
+        versions = prune_register(session, target.schema, keep, stop=stop)
+        context.log.info(f"Removed: {rows:,} rows of the ledger, {versions:,} of versions that were dropped")

@@ -17,7 +17,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._time import get_current_timestamp
 
-from flux_assets.errors import FluxError
+from flux_assets.errors import FluxError, TargetError
 from flux_assets.orchestration.automation import load_static_layers
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
@@ -30,7 +30,6 @@ SECONDS_BETWEEN_LOOKS = 300
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 SECONDS_FOR_A_LOOK = 45
 _RUNS_END = 14_400  # seconds, as run monitoring has it in dagster.yaml: what is older is a ghost
-ROLLED_BACK = "rolled back"  # the outcome that history.py reports
 _looking: list[Thread] = []
 
 
@@ -48,6 +47,8 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             news = _looked(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+        except TargetError as error:
+            return dg.SkipReason(f"Which layers are pinned cannot be read: {error}")
         except (FluxError, OSError) as error:
             return dg.SkipReason(f"The release cannot be looked at: {error}")
         if isinstance(news, str):
@@ -77,8 +78,10 @@ def _looked(
 ) -> News | str:
     """What a look at the release finds, or why there is none."""
     from flux_assets.embedded.release import SAMPLE, layer_release
+    from flux_assets.embedded.target import postgis_target
     from flux_assets.loading.release_memory import Memory
     from flux_assets.loading.release_watch import look
+    from flux_assets.status import layer_pins
 
     is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set
     if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
@@ -86,7 +89,8 @@ def _looked(
 
     def work() -> News:
         release, now = layer_release(settings), get_current_timestamp()
-        return look(release, tables, Memory.read(cursor, release.address, now), loaded, now)
+        memory = Memory.read(cursor, release.address, now)
+        return look(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
     return _patiently(work)
 
@@ -123,8 +127,7 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
     for key, event in instance.event_log_storage.get_latest_materialization_events(keys).items():
         if event is not None and event.asset_materialization is not None:
             figures = {name: value.value for name, value in event.asset_materialization.metadata.items()}
-            sha256, chosen = str(figures.get("sha256")), figures.get("outcome") == ROLLED_BACK
-            found[key.to_user_string()] = Loaded(sha256=sha256, at=event.timestamp, chosen=chosen)
+            found[key.to_user_string()] = Loaded(sha256=str(figures.get("sha256")), at=event.timestamp)
     return found
 
 

@@ -15,7 +15,9 @@ import dagster as dg
 from flux_assets.errors import FluxError
 from flux_assets.orchestration.asset_links import file_links
 from flux_assets.orchestration.asset_metadata import column_schema
+from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.resources import ReleaseResource
+from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
@@ -35,7 +37,9 @@ def release_sources() -> dg.AssetsDefinition:
         problems = []
         for key in sorted(context.selected_asset_keys):
             try:
-                yield _observation(context, tables[key], release)
+                with stoppable(stop_of(context.run.run_id).check):
+                    observation = _observation(context, tables[key], release)
+                yield observation
             except FluxError as error:
                 problems.append(str(error))
         if problems:

@@ -12,6 +12,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
+from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis.layer import PublicTable
 
 Severity = Literal["ERROR", "WARN"]
@@ -31,6 +32,10 @@ class AuditResult:
     numbers: Numbers
     sample: tuple[str, ...] = ()
     sql: str = ""
+
+    def __post_init__(self) -> None:
+        # Keys and values are as long as somebody made them, and samples are logged, stored and shown.
+        object.__setattr__(self, "sample", tuple(bounded(each, LONGEST_REPORT) for each in self.sample))
 
     def as_json(self) -> dict[str, object]:
         """For the register; `from_json` reads it back."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import LayerError, TargetError
+from flux_assets.errors import LayerError
 from flux_assets.postgis import liveness
 from flux_assets.postgis.liveness import WatchedConnection
+from flux_assets.postgis.refusals import refused
 from flux_assets.postgis.round_trip import run
 from flux_assets.spec import Declaration
 
@@ -104,15 +105,12 @@ class Target:
         """Open an autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
-        Raises TargetError when the server cannot be reached or refuses.
+        Raises TargetError when the server cannot be reached or refuses, or would be spoken to unencrypted.
         """
         try:
             connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
         except psycopg.OperationalError as error:
-            raise TargetError(
-                f"The target database cannot be reached: {' '.join(str(error).split()).rstrip('.?')}.",
-                "Run `flux-assets doctor`, which tests FLUX_POSTGRES_URL piece by piece.",
-            ) from error
+            raise refused(error) from error
         try:
             with connection, (stop or Stop()).watching(connection):
                 if is_set:

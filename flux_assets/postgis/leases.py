@@ -157,10 +157,10 @@ def held(connection: psycopg.Connection, target: Target, lease: Lease) -> Iterat
                 run(connection, lease.releasing())
 
 
-def overtaken_error(layer: Layer) -> PublishError:
+def overtaken_error(title: str) -> PublishError:
     """Say that another process has the layer now."""
     return PublishError(
-        f"{layer.title}: another load has begun since this one was interrupted, so this one does not publish.",
+        f"{title}: another load has begun since this one was interrupted, so this one does not publish.",
         "Nothing to do: the newer load publishes.",
     )
 

@@ -13,6 +13,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
+from flux_assets.errors import bounded
 from flux_assets.postgis.layer import PublicTable
 
 _CLOSE_DEAD = """
@@ -127,6 +128,7 @@ def _closing(
     version: str | None = None,
     error: str | None = None,
 ) -> sql.Composed:
-    values = {"status": status, "sync_type": sync_type, "rows": rows, "version": version, "error": error}
+    said = None if error is None else bounded(error)
+    values = {"status": status, "sync_type": sync_type, "rows": rows, "version": version, "error": said}
     literals = {name: sql.Literal(value) for name, value in {**values, "sync_id": entry.sync_id}.items()}
     return sql.SQL(_CLOSE).format(**literals)

@@ -19,6 +19,9 @@ from typing import Any, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from flux_assets.encryption import confirm, protected
+from flux_assets.errors import TargetError
+
 # Both ends ask after a silent peer within a minute; sent data that nobody acknowledges counts as silence.
 _TCP = {
     "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
@@ -92,7 +95,10 @@ class WatchedConnection(psycopg.Connection[Any]):
 
 
 def connect(conninfo: str, application: str) -> WatchedConnection:
-    """Open a watched autocommit connection. Raises psycopg.OperationalError."""
+    """Open a watched autocommit connection, encrypted unless the server is on this machine.
+
+    Raises psycopg.OperationalError, or TargetError where it would not be encrypted.
+    """
     connection = _open(conninfo, application)
     _WATCH.add(connection, conninfo)
     return connection
@@ -122,9 +128,14 @@ class Beat:
 def _open(conninfo: str, application: str) -> WatchedConnection:
     given = conninfo_to_dict(conninfo)
     wanted = {name: value for name, value in _TCP.items() if name not in given}
-    return WatchedConnection.connect(
-        make_conninfo(conninfo, **wanted), autocommit=True, application_name=application[:63]
-    )
+    address = make_conninfo(protected(conninfo), **wanted)
+    connection = WatchedConnection.connect(address, autocommit=True, application_name=application[:63])
+    try:
+        confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)
+    except TargetError:
+        connection.close()
+        raise
+    return connection
 
 
 class _Watch:
@@ -244,7 +255,7 @@ class _Probe:
                     self._ask(connection)
                 finally:
                     _WATCH.discard(connection)
-        except psycopg.Error as error:
+        except (psycopg.Error, TargetError) as error:
             # A server that refuses us has answered: there may be too many connections, or another password by now.
             if "FATAL:" in str(error):
                 self._unanswered_since = None

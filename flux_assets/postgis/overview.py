@@ -17,13 +17,16 @@ from flux_assets.errors import TargetError
 from flux_assets.postgis import catalog
 
 State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
+# What revision 5 added is read as JSON, so that a view of an earlier revision answers too.
 _STATUS = """
 SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, release_tag, source_changed_at, checked_at,
        published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id,
        extract(epoch FROM statement_timestamp() - source_changed_at)::float8 AS source_age_seconds,
        extract(epoch FROM statement_timestamp() - checked_at)::float8 AS checked_age_seconds,
-       extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds
-FROM postgres_sync.v_table_status WHERE schema_name = %s
+       extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds,
+       (to_jsonb(status) ->> 'pinned_at')::timestamptz AS pinned_at, to_jsonb(status) ->> 'pinned_by' AS pinned_by,
+       to_jsonb(status) ->> 'pin_reason' AS pin_reason, to_jsonb(status) ->> 'held_version' AS held_version
+FROM postgres_sync.v_table_status AS status WHERE schema_name = %s
 """
 
 
@@ -34,7 +37,8 @@ class TableStatus:
     `version` and `release_tag` are those of a static layer that is live. The clocks: when the source last changed,
     when the table was last found or made equal to it, when what readers see last changed; their ages in seconds.
     `lag_seconds` is how old the picture is that a dynamic table gives of its source. `last_error` is the first line of
-    the newest failure. `sync_id` and `run_id` are those of the last run, however it ended.
+    the newest failure. `sync_id` and `run_id` are those of the last run, however it ended. `held_version` is what the
+    newest load of a pinned layer did not publish.
     """
 
     table: str
@@ -57,6 +61,10 @@ class TableStatus:
     failures_last_hour: int = 0
     sync_id: int | None = None
     run_id: str | None = None
+    pinned_at: datetime | None = None
+    pinned_by: str | None = None
+    pin_reason: str | None = None
+    held_version: str | None = None
 
     @property
     def wrong(self) -> bool:

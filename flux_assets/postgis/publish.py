@@ -1,112 +1,171 @@
-"""Publishing: one transaction, sent in one round trip, swaps the public table's only partition and records it.
+"""Publishing: one transaction, sent in one round trip, swaps the only partition of one public table or of several.
 
 Versions that nobody needs any more are dropped here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.postgis import catalog, ddl, equal, ledger, register, stage, takeover
+from flux_assets.postgis import catalog, ddl, equal, ledger, pins, register, stage, takeover
 from flux_assets.postgis.announcing import Kind, announcing
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, Patience, briefly
 from flux_assets.postgis.register import Version
+from flux_assets.postgis.retention import Retention, worth_keeping
 from flux_assets.postgis.shape import Public
+
+# A reader of the table that is locked first waits for the locks of all others: together they have the time of one.
+_LOCK = """
+DO $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + interval '{milliseconds} ms';
+    title text;
+BEGIN
+    FOREACH title IN ARRAY {tables}::text[] LOOP
+        PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
+                           || 'ms', true);
+        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', title);
+    END LOOP;
+    PERFORM set_config('lock_timeout', '{milliseconds}ms', true);
+END
+$$
+"""
+_CLOCK = sql.SQL("SELECT clock_timestamp()")
 
 
 @dataclass(frozen=True)
 class Swap:
-    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row."""
+    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row.
+
+    With a `pin`, the reason for it, the layer is pinned to the version; without, an earlier pin is respected.
+    """
 
     version: Version
     lease: Lease
     entry: Entry
     sync_type: str
+    pin: str | None = None
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A layer, its public table as found, and what to swap in."""
+
+    layer: Layer
+    public: Public
+    swap: Swap
 
 
 def publish(
-    connection: psycopg.Connection, target: Target, layer: Layer, public: Public, swap: Swap, patience: Patience
+    connection: psycopg.Connection,
+    target: Target,
+    publications: Sequence[Publication],
+    patience: Patience,
+    besides: Sequence[sql.Composed] = (),
 ) -> float:
-    """Swap the version in; returns the milliseconds for which the public name was locked exclusively.
+    """Swap all versions in, or none; returns the milliseconds for which public names were locked exclusively.
 
-    Readers see the old version or the new one, whole, and wait for at most the lock's time-out. Raises PublishError
-    when a transaction that has read the table outlives the patience, when a newer lease exists, or, before any lock
-    is taken, when attaching the version would build or scan anything. A connection that is lost on the way does not
-    leave open whether the version was published: it was, or this raises.
+    The statements `besides` run in the same transaction. Readers see the old version or the new one, whole, and wait
+    for at most the lock's time-out, however many layers there are. Raises PublishError when a transaction that has read
+    a table outlives the patience, when a newer lease exists, or, before any lock is taken, when attaching a version
+    would build or scan anything; PinnedError when a layer is pinned to another version. A connection that is lost on
+    the way does not leave open what was published: all of it was, or this raises.
     """
-    old = register.default_partition(connection, layer)
-    waiting_for = [found.oid for found in _locked_tables(connection, layer, old)]
+    found = sorted(publications, key=lambda each: each.layer.title)
+    old = [register.default_partition(connection, each.layer) for each in found]
+    waiting_for = [
+        table.oid for each, going in zip(found, old, strict=True) for table in _locked(connection, each.layer, going)
+    ]
 
     def statements() -> list[sql.Composable]:
-        if public.oid is not None and not public.changes:
-            # Before each attempt: users go on adding indexes while a publish waits.
-            equal.refuse_unequal(connection, layer, swap.version.relation, public.oid)
-        granting = [] if public.plain_oid is None else takeover.grants(connection, layer, public.plain_oid)
-        return [*_recording(layer, swap), *_swapping(layer, public, swap, old), *granting, _CLOCK]
+        for each in found:
+            _refuse_unequal(connection, each)
+        swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
+        return [*_recording(found), *besides, _locking(found, old), _CLOCK, *swaps, _CLOCK]
 
+    titles = ", ".join(each.layer.title for each in found)
     try:
-        answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {layer.title}")
+        answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {titles}")
     except psycopg.Error as error:
         if overtaken(error):
-            raise overtaken_error(layer) from error
-        if connection.closed and _was_committed(target, swap):
-            patience.log(f"{layer.title}: the connection was lost once the version was published")
+            raise overtaken_error(error.diag.table_name or titles) from error
+        pins.tell_refusal(error, found[0].layer)
+        if connection.closed and _were_committed(target, found):
+            patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
         raise
     [(locked,)], [(done,)] = answers[-2:]
     return (done - locked).total_seconds() * 1000 if waiting_for else 0.0
 
 
-_CLOCK = sql.SQL("SELECT clock_timestamp()")
+def _refuse_unequal(connection: psycopg.Connection, publication: Publication) -> None:
+    """Before each attempt: users go on adding indexes while a publish waits."""
+    public = publication.public
+    if public.oid is not None and not public.changes:
+        equal.refuse_unequal(connection, publication.layer, publication.swap.version.relation, public.oid)
 
 
-def _was_committed(target: Target, swap: Swap) -> bool:
-    """Tell what became of a swap whose answer was lost, and keep it from being done later."""
-    with target.session("ledger") as session:
-        session.execute(swap.lease.revoking())
-        return ledger.succeeded(session, swap.entry)
+def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
+    """Everything that locks out no reader: leases first, so that who was overtaken writes nothing."""
+    statements: list[sql.Composable] = [each.swap.lease.holding() for each in publications]
+    for each in publications:
+        layer, swap, version = each.layer, each.swap, each.swap.version
+        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
+        pin = swap.pin
+        statements += [
+            pins.refusing(layer, version.version) if pin is None else pins.pinning(layer, version.version, pin),
+            *register.making_current(layer, version),
+            ledger.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
+            announcing(layer, kind, version=version.version),
+        ]
+    return statements
 
 
-def _recording(layer: Layer, swap: Swap) -> list[sql.Composable]:
-    """Everything that locks out no reader."""
-    kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
-    version = swap.version
-    return [
-        swap.lease.holding(),
-        *register.making_current(layer, version),
-        ledger.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
-        announcing(layer, kind, version=version.version),
-    ]
+def _locking(publications: Sequence[Publication], old: Sequence[tuple[str, str] | None]) -> sql.Composed:
+    """One statement that locks every public table, then every partition that goes or comes."""
+    there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
+    going = [sql.Identifier(*before) for before in old if before is not None]
+    coming = [version_table(each.swap.version.relation) for each in publications]
+    tables = [table.as_string() for table in (*there, *going, *coming)]
+    return sql.SQL(_LOCK).format(milliseconds=sql.SQL(str(LOCK_TIMEOUT_MS)), tables=sql.Literal(tables))
 
 
-def _swapping(layer: Layer, public: Public, swap: Swap, old: tuple[str, str] | None) -> list[sql.Composable]:
+def _swapping(
+    connection: psycopg.Connection, publication: Publication, old: tuple[str, str] | None
+) -> list[sql.Composable]:
+    layer, public = publication.layer, publication.public
     statements: list[sql.Composable] = []
-    if public.oid is not None:
-        # DETACH takes this lock anyway; taken first, what it costs readers is counted from its first moment.
-        statements.append(sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(layer.public))
     if public.plain_oid is not None:
         statements.append(takeover.rename(layer))
     if public.oid is None:
         statements += ddl.create_public(layer)
-    statements.insert(1, _CLOCK)
     if old is not None:
         statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
     statements += [change(layer.public) for change in public.changes]
-    statements.append(
-        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version_table(swap.version.relation))
-    )
+    version = version_table(publication.swap.version.relation)
+    statements.append(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version))
+    if public.plain_oid is not None:
+        statements += takeover.grants(connection, layer, public.plain_oid)
     return statements
 
 
-def _locked_tables(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
+def _were_committed(target: Target, publications: Sequence[Publication]) -> bool:
+    """Tell what became of a swap whose answer was lost, and keep it from being done later."""
+    with target.session("ledger") as session:
+        for each in publications:
+            session.execute(each.swap.lease.revoking())
+        return all(ledger.succeeded(session, each.swap.entry) for each in publications)
+
+
+def _locked(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
     names = [(layer.schema, layer.name), *([old] if old else [])]
     found = [relation for relation in (catalog.find(connection, *name) for name in names) if relation]
     return [*found, *(other for relation in found for other in catalog.looked_up(connection, relation.oid))]
@@ -116,12 +175,12 @@ def clean_up(
     connection: psycopg.Connection,
     layer: Layer,
     lease: Lease,
-    keep: int,
+    keep: Retention,
     log: Callable[[str], None],
     *,
     spare: int | None = None,
 ) -> list[Version]:
-    """Drop what nobody needs: versions beyond the `keep` newest published ones, rejected and interrupted ones.
+    """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
 
     Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
     overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left
@@ -129,7 +188,7 @@ def clean_up(
     """
     attached = register.default_partition(connection, layer)
     found = [version for version in register.versions(connection, layer, with_leftovers=True) if not version.current]
-    kept = {version.lease for version in _worth_keeping(connection, layer, found)[:keep]} | {spare}
+    kept = {*worth_keeping(connection, layer, found, keep), spare}
     dropped = []
     for version in found:
         if version.lease in kept or attached == (VERSIONS, version.relation):
@@ -141,16 +200,8 @@ def clean_up(
             continue
         except psycopg.Error as error:
             if overtaken(error):
-                raise overtaken_error(layer) from error
+                raise overtaken_error(layer.title) from error
             raise
         register.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped
-
-
-def _worth_keeping(connection: psycopg.Connection, layer: Layer, found: list[Version]) -> list[Version]:
-    """Published versions with their tables, the newest first; another copy of the current one is no earlier version."""
-    current = {version.version for version in register.versions(connection, layer) if version.current}
-    earlier = [v for v in found if v.state == "published" and v.version not in current]
-    earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
-    return [version for version in earlier if catalog.find(connection, VERSIONS, version.relation)]

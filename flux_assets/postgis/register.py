@@ -13,9 +13,10 @@ from psycopg.rows import class_row, kwargs_row
 
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 
+# further_tags as JSON, so that a register of an earlier revision, which lacks it, is readable too.
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
-    " published_at, run_id"
+    " published_at, run_id, coalesce(to_jsonb(known) -> 'further_tags', '[]') AS further_tags"
 )
 
 
@@ -37,6 +38,7 @@ class Version:
     audits: list[dict[str, object]] = field(default_factory=list)
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
+    further_tags: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ def versions(connection: psycopg.Connection, layer: Layer, *, with_leftovers: bo
     """
     with connection.cursor(row_factory=kwargs_row(_read)) as cursor:
         return cursor.execute(
-            f"SELECT {_COLUMNS} FROM postgres_sync.layer_versions"  # noqa: S608 - a constant of this module
+            f"SELECT {_COLUMNS} FROM postgres_sync.layer_versions AS known"  # noqa: S608 - a constant of this module
             " WHERE schema_name = %s AND layer_name = %s AND (state <> 'dropped' OR %s AND to_regclass(format("
             "'%%I.%%I', %s::text, relation)) IS NOT NULL) ORDER BY lease DESC",
             [layer.schema, layer.name, with_leftovers, VERSIONS],

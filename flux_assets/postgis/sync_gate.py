@@ -19,6 +19,7 @@ from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.prerequisites import REVISION, prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before, answered, questions
+from flux_assets.postgis.writable import require_writable
 from flux_assets.spec import DynamicTable
 
 # The server ends our session when nothing has come from it for as long as a sync may take, and its transaction when a
@@ -64,6 +65,7 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
 
     A database that is not ready is made so first. Raises TargetError when that cannot be done.
     """
+    require_writable(session)
     try:
         opening = _opening(session, schema, tables)
     except _NOT_READY:

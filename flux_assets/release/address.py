@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from flux_assets.errors import ReleaseError
+from flux_assets.locality import is_local_host
 
 _HTTP = {"http", "https"}
+_PLAIN = {"http", "ftp"}
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,9 @@ class Address:
 
     def check(self) -> None:
         """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""
+        if "::" in self.text.partition("://")[0]:
+            raise ReleaseError(f"{self.shown} is a chain of addresses.", "Set FLUX_RELEASE to the last of them alone.")
         if self.is_http and not self._parts.hostname:
             raise ReleaseError(f"{self.shown} names no host.", "Set FLUX_RELEASE to https://host/path.")
-        if self.scheme == "http" and not _is_loopback(self._parts.hostname or ""):
+        if self.scheme in _PLAIN and not is_local_host(self._parts.hostname or ""):
             raise ReleaseError(f"{self.shown} would be read unencrypted.", "Set FLUX_RELEASE to the https:// address.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

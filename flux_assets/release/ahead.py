@@ -6,30 +6,48 @@ Here: the bounded hand-over between two threads, errors included, and its end. N
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from contextvars import copy_context
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from flux_assets.release.stopping import check_stop, stoppable
+
 T = TypeVar("T")
+_POLL_SECONDS = 0.2
+
+
+class ClosedError(Exception):
+    """Ends a source whose reader has left."""
 
 
 class Ahead(Generic[T]):
-    """Iterates `source` in a thread, at most `depth` items ahead.
+    """Iterates `source` in a thread, at most `depth` items ahead, which together are at most `weight` by `weigh`.
 
     An error of the source is raised where the items are read. `close` ends the thread, and the source with it, whether
     or not all has been read; leaving a `with` block does that too. The thread closes the source itself, so a
-    generator's `finally` runs in the thread that ran its body.
+    generator's `finally` runs in the thread that ran its body. A source that goes on for long without an item calls
+    `check_stop`, which ends it once it is closed. A single item may have any weight.
     """
 
-    def __init__(self, source: Generator[T, None, None], name: str, depth: int = 4) -> None:
+    def __init__(
+        self,
+        source: Generator[T, None, None],
+        name: str,
+        depth: int = 4,
+        *,
+        weigh: Callable[[T], int] = lambda _: 0,
+        weight: int = 0,
+    ) -> None:
         self._source, self._depth = source, depth
+        self._weigh, self._weight = weigh, weight
         self._items: deque[T] = deque()
         self._changed = Condition()
         self._done = self._closed = False
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:
@@ -37,7 +55,8 @@ class Ahead(Generic[T]):
 
     def __next__(self) -> T:
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._done or self._closed)
+            while not self._changed.wait_for(lambda: self._items or self._done or self._closed, _POLL_SECONDS):
+                check_stop()
             if self._items and not self._closed:
                 self._changed.notify_all()
                 return self._items.popleft()
@@ -65,7 +84,7 @@ class Ahead(Generic[T]):
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            with closing(self._source):
+            with stoppable(self._check_closed), closing(self._source):
                 for item in self._source:
                     if not self._put(item):
                         break
@@ -75,10 +94,18 @@ class Ahead(Generic[T]):
             self._error, self._done = error, True
             self._changed.notify_all()
 
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise ClosedError
+
     def _put(self, item: T) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: len(self._items) < self._depth or self._closed)
+            self._changed.wait_for(lambda: self._has_room(item) or self._closed)
             if not self._closed:
                 self._items.append(item)
                 self._changed.notify_all()
             return not self._closed
+
+    def _has_room(self, item: T) -> bool:
+        held = sum(map(self._weigh, self._items)) + self._weigh(item)
+        return not self._items or (len(self._items) < self._depth and held <= self._weight)

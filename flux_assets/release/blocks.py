@@ -15,10 +15,11 @@ import numpy.typing as npt
 from flux_assets.errors import Place, RecordError
 from flux_assets.release.records import MalformedError, Text, boundaries, fields
 
-LONGEST_RECORD = 64 << 20
+LONGEST_RECORD = 16 << 20  # a geometry of half a million points
 _Bytes = npt.NDArray[np.uint8]
 _Offsets = npt.NDArray[np.int64]
-_LONGEST_HEADER = 16 << 20
+_LONGEST_HEADER = 1 << 20
+_MOST_COLUMNS = 1600  # of a table in PostgreSQL
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10
 _BEFORE_VALUE = np.frombuffer(b',\n"', np.uint8)
@@ -59,6 +60,11 @@ class Block:
         return self.held + self.piece[: self.cut]
 
     @property
+    def size(self) -> int:
+        """About the bytes of memory it takes."""
+        return len(self.held) + len(self.piece)
+
+    @property
     def text(self) -> Text:
         return Text(file=self.header.file, names=self.header.names, data=self.data, line=self.line, record=self.record)
 
@@ -83,10 +89,13 @@ def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """The newlines of a piece: how many, how many of them end a record, where the last of those is, what follows it."""
+    """The newlines of a piece: how many, how many of them end a record, where the first and last of those are, and how
+    many follow it.
+    """
 
     newlines: int
     ends: int
+    first: int
     cut: int
     newlines_after: int
 
@@ -109,8 +118,10 @@ class _Cutter:
         scan = self._scanned(piece, following)
         if not scan.ends:
             self._lines += scan.newlines
-            self._grow(piece)
+            self._grown += piece
+            self._limit(0)
             return None
+        self._limit(scan.first)
         block = self._block(piece, scan.cut, scan.ends)
         self._held, self._grown = piece[scan.cut :], bytearray()
         self._line += self._lines + scan.newlines - scan.newlines_after
@@ -121,6 +132,7 @@ class _Cutter:
     def finish(self, piece: bytes) -> Block:
         """The last block: all that is left, its last record ended or not."""
         scan = self._scanned(piece, _NEWLINE)
+        self._limit(scan.first if scan.ends else len(piece))
         left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
         block = self._block(piece, len(piece), scan.ends + (left > 0))
         if self._quoted:
@@ -138,15 +150,18 @@ class _Cutter:
         self._before = piece[-1] if piece else self._before
         return scan
 
-    def _grow(self, piece: bytes) -> None:
-        self._grown += piece
-        if len(self._held) + len(self._grown) > LONGEST_RECORD:
-            block = self._block(b"", 0, 1)
-            if self._quoted:
-                raise self._never_closed(block)
-            raise block.text.error_at(
-                0, f"the record goes on for more than {LONGEST_RECORD >> 20} MB.", "Check where its line should end."
-            )
+    def _limit(self, more: int) -> None:
+        """Refuse the record that is held when it is too long together with `more` bytes of the newest piece."""
+        if len(self._held) + len(self._grown) + more <= LONGEST_RECORD:
+            return
+        block = self._block(b"", 0, 1)
+        if self._quoted:
+            raise self._never_closed(block)
+        raise block.text.error_at(
+            0,
+            f"the record goes on for more than {LONGEST_RECORD >> 20} MB.",
+            "Check where its line should end; simplify or divide a geometry that is really so large.",
+        )
 
     def _block(self, piece: bytes, cut: int, records: int) -> Block:
         return Block(
@@ -171,12 +186,15 @@ def _where(piece: bytes, byte: bytes) -> _Offsets:
 def _scan(piece: bytes, quotes: _Offsets, quoted: bool) -> _Scan:
     if not quotes.size:
         every = int(np.count_nonzero(np.frombuffer(piece, np.uint8) == _NEWLINE))
-        return _Scan(every, 0, 0, every) if quoted else _Scan(every, every, piece.rfind(b"\n") + 1, 0)
+        if quoted or not every:
+            return _Scan(every, 0, 0, 0, every)
+        return _Scan(every, every, piece.find(b"\n"), piece.rfind(b"\n") + 1, 0)
     newlines = _where(piece, b"\n")
     outside: npt.NDArray[np.bool_] = (np.searchsorted(quotes, newlines) + quoted) & 1 == 0
     ends = newlines[outside]
     cut = int(ends[-1]) + 1 if ends.size else 0
-    return _Scan(newlines.size, ends.size, cut, int(np.count_nonzero(newlines >= cut)))
+    first = int(ends[0]) if ends.size else 0
+    return _Scan(newlines.size, ends.size, first, cut, int(np.count_nonzero(newlines >= cut)))
 
 
 def _ambiguity(piece: bytes, quotes: _Offsets, quoted: bool, before: int, following: int) -> tuple[int, str, str]:
@@ -220,28 +238,41 @@ def _odd_returns(piece: bytes, quotes: _Offsets, quoted: bool, following: int) -
 def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
     """Read the header off `pieces`; also returns what was read beyond it. A byte order mark is dropped.
 
-    Raises RecordError when there is no header, or it is not text.
+    Raises RecordError when there is no header, it is too long, or it is not text.
     """
-    start, end = bytearray(), 0
-    while not end and (piece := next(pieces, b"")):
+    start, end, quoted = bytearray(), 0, False
+    while not end and len(start) <= _LONGEST_HEADER and (piece := next(pieces, b"")):
+        ends = boundaries(piece, quoted=quoted)
+        quoted ^= bool(piece.count(b'"') & 1)
+        end = len(start) + int(ends[0]) + 1 if ends.size else 0
         start += piece
-        ends = boundaries(bytes(start))
-        end = int(ends[0]) + 1 if ends.size else 0
-        if len(start) > _LONGEST_HEADER:
-            break
+    if (end or len(start)) > _LONGEST_HEADER:
+        raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
     record = bytes(start[: end or None]).removeprefix(_BOM)
     if not record.strip(b"\r\n"):
-        raise RecordError(
-            Place(file=file, line=1),
-            "the file has no header." if start else "the file holds nothing, not even a header.",
-            "The first line names the columns, as COPY … WITH (FORMAT csv, HEADER) writes it.",
+        raise _bad_header(
+            file, b"", "the file has no header." if start else "the file holds nothing, not even a header."
         )
-    try:
-        names = tuple((field.value or b"").decode() for field in fields(record))
-    except (MalformedError, UnicodeDecodeError) as error:
-        raise RecordError(
-            Place(file=file, line=1, value=record[:1000].decode(errors="replace")),
-            f"the header cannot be read: {error}.",
-            "The first line names the columns, separated by commas, in UTF-8.",
-        ) from None
+    names = _names(file, record)
     return Header(file=file, names=names, next_line=1 + record.count(b"\n")), bytes(start[end:]) if end else b""
+
+
+def _names(file: str, record: bytes) -> tuple[str, ...]:
+    try:
+        found = fields(record, _MOST_COLUMNS + 1)
+        names = tuple((field.value or b"").decode() for field in found)
+    except (MalformedError, UnicodeDecodeError) as error:
+        raise _bad_header(file, record, f"the header cannot be read: {error}.") from None
+    if len(names) > _MOST_COLUMNS:
+        raise _bad_header(
+            file, record, f"the header names more than {_MOST_COLUMNS:,} columns, the most that a table can have."
+        )
+    return names
+
+
+def _bad_header(file: str, record: bytes | bytearray, problem: str) -> RecordError:
+    return RecordError(
+        Place(file=file, line=1, value=record[:1000].decode(errors="replace") if record else None),
+        problem,
+        "The first line names the columns, separated by commas, in UTF-8, as COPY … WITH (FORMAT csv, HEADER) does.",
+    )

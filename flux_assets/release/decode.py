@@ -27,13 +27,15 @@ from flux_assets.release.parse import Parser
 from flux_assets.spec import StaticTable
 
 _AHEAD = 4
+_WEIGHT = 8 << 20  # bytes ahead: four blocks as they usually are, or one that holds a long record
 
 
 class LayerStream:
     """The rows of one release file, once.
 
     Iterating gives record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
-    stays flat on any file. `name` is what messages call the file. With `sha256`, the bytes that were read must have it.
+    stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were
+    read must have it.
 
     Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
     ReleaseError for a file that is not whole gzip; the batches before it have been given by then. Leaving the loop
@@ -54,12 +56,15 @@ class LayerStream:
         return delivered_schema(self._columns)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        with Ahead(self._batches(), f"parse {self._name}", _AHEAD) as batches:
+        with Ahead(
+            self._batches(), f"parse {self._name}", _AHEAD, weigh=lambda batch: batch.nbytes, weight=_WEIGHT
+        ) as batches:
             yield from batches
         self.facts.gz_bytes, self.facts.csv_bytes = self._file.gz_bytes, self._file.csv_bytes
 
     def _batches(self) -> Generator[pa.RecordBatch, None, None]:
-        with Ahead(blocks(iter(self._file), self._name), f"gunzip {self._name}", _AHEAD) as cuts:
+        cutting = blocks(iter(self._file), self._name)
+        with Ahead(cutting, f"gunzip {self._name}", _AHEAD, weigh=lambda block: block.size, weight=_WEIGHT) as cuts:
             first = next(cuts)
             parser = Parser(first.header, self._columns)
             if first.records:

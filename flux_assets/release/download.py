@@ -12,20 +12,27 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
 
-from flux_assets.errors import ReleaseError
+from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.address import Address
-from flux_assets.release.stores import AGAIN_LATER, Stamp, Store, TemporaryError
+from flux_assets.release.files import opened as opened_file
+from flux_assets.release.limits import KEPT, Limits, TooLargeError, Watch
+from flux_assets.release.manifest import mismatch
+from flux_assets.release.stopping import check_stop, pause
+from flux_assets.release.stores import Opened, Stamp, Store, TemporaryError
 
 Progress = Callable[[int, int | None], object]
 """Called with the bytes that are there and the bytes there will be, None when nobody knows."""
 
 _FRUITLESS = 5  # attempts in a row that bring no byte
+_QUEUE_SECONDS = 0.1
+_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +49,23 @@ class Kept:
 
 
 class Download:
-    """One remote file and its place in the cache. `pause` is the first wait between attempts, in seconds."""
+    """One remote file and its place in the cache. `pause` is the first wait between attempts, in seconds.
 
-    def __init__(self, store: Store, address: Address, cache: Path, *, pause: float = 0.5) -> None:
+    Of a file whose size is `promised`, not one byte more is fetched.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        address: Address,
+        cache: Path,
+        limits: Limits,
+        *,
+        promised: int | None = None,
+        pause: float = 0.5,
+    ) -> None:
         self._store, self._address, self._pause = store, address, pause
+        self._limits, self._promised = limits, promised
         folder = cache / hashlib.sha256(address.text.encode()).hexdigest()[:20]
         self._path = folder / (address.last_segment or "file")
         self._part = self._path.with_name(f"{self._path.name}.part")
@@ -64,11 +84,11 @@ class Download:
     def current(self, progress: Progress | None = None) -> Kept:
         """The file as the store has it now, from the cache when that is the same.
 
-        Raises ReleaseError when it cannot be had.
+        Raises ReleaseError when it is unavailable, or above a limit.
         """
         with self._alone():
             kept = self.kept()
-            if kept is not None and kept.stamp.mark is not None and self._patiently(self._stamp) == kept.stamp:
+            if kept is not None and kept.stamp.mark is not None and self._patiently(self._stamp, None) == kept.stamp:
                 return kept
             return self._fetched(progress)
 
@@ -90,7 +110,8 @@ class Download:
 
     def _fetched(self, progress: Progress | None) -> Kept:
         self._notes.unlink(missing_ok=True)
-        stamp = self._patiently(lambda: self._attempt(progress))
+        watch = Watch(self._limits, self._address.shown, self._part.parent)
+        stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
         kept = Kept(self._path, stamp, digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
         self._part.replace(self._path)
@@ -103,37 +124,57 @@ class Download:
         """Holds the mark of the file that the part is a part of."""
         return self._part.with_name(f"{self._part.name}.mark")
 
-    def _attempt(self, progress: Progress | None) -> Stamp:
+    def _attempt(self, watch: Watch, progress: Progress | None) -> Stamp:
         """Fetch what is still missing, from the first byte on when the file is another one by now."""
         have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
         opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
         if not opened.start:
+            self._part.unlink(missing_ok=True)
             self._marker.unlink(missing_ok=True)
-        with self._part.open("r+b" if opened.start else "wb") as file:
+        try:
+            size = self._written(opened, watch, progress)
+        except (TooLargeError, ManifestError):
+            self.drop()
+            raise
+        if opened.stamp.size is not None and size != opened.stamp.size:
+            raise TemporaryError(
+                f"{self._address.shown}: the connection broke off after {size} of {opened.stamp.size} bytes.", KEPT
+            )
+        return opened.stamp
+
+    def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
+        """Append what is `opened` to the part; its size then."""
+        if opened.stamp.size is not None:
+            self._check_size(opened.stamp.size, watch, said=str(opened.stamp.size))
+            watch.needs(opened.stamp.size - opened.start)
+        with self._part.open("r+b" if opened.start else "wb") as file, closing(opened.chunks):
             file.seek(opened.start)
             if opened.stamp.mark is not None:
                 self._marker.write_text(opened.stamp.mark)
             for chunk in opened.chunks:
+                check_stop()
+                self._check_size(file.tell() + len(chunk), watch, said=f"more than {self._promised}")
                 file.write(chunk)
+                watch.came(len(chunk))
                 if progress is not None:
                     progress(file.tell(), opened.stamp.size)
             file.truncate()
-            size = file.tell()
-        if opened.stamp.size is not None and size != opened.stamp.size:
-            raise TemporaryError(
-                f"{self._address.shown}: the connection broke off after {size} of {opened.stamp.size} bytes.",
-                AGAIN_LATER,
-            )
-        return opened.stamp
+            return file.tell()
 
-    def _patiently(self, work: Callable[[], Stamp]) -> Stamp:
+    def _check_size(self, size: int, watch: Watch, said: str) -> None:
+        if self._promised is not None and size > self._promised:
+            raise mismatch(self._address.shown, "bytes", self._promised, said)
+        watch.reached(size)
+
+    def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:
         """Try again what another attempt may cure, for as long as every few attempts bring some bytes."""
-        patience = _Patience(self._part, self._pause)
+        patience = _Patience(self._part, self._pause, watch)
         attempts = Retrying(
             retry=retry_if_exception_type(TemporaryError),
             after=patience.count,
             wait=patience.wait,
             stop=patience.is_over,
+            sleep=pause,
             reraise=True,
         )
         return attempts(work)
@@ -144,7 +185,7 @@ class Download:
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with self._lock.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                self._wait_for(file)
                 yield
         except OSError as error:
             raise ReleaseError(
@@ -152,15 +193,29 @@ class Download:
                 "Make room or give rights to the folder, or set FLUX_HOME to another one.",
             ) from error
 
+    def _wait_for(self, lock: IO[str]) -> None:
+        end = time.monotonic() + self._limits.queue
+        while time.monotonic() < end:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pause(_QUEUE_SECONDS)
+        raise ReleaseError(
+            f"{self._address.shown}: another process has been fetching it for {self._limits.queue:,.0f} seconds.",
+            f"End the process that holds {self._lock}, then run again.",
+        )
+
 
 class _Patience:
     """How long to wait, and when to give up: both go by the attempts in a row in which the part has not grown."""
 
-    def __init__(self, part: Path, pause: float) -> None:
-        self._part, self._pause = part, pause
+    def __init__(self, part: Path, pause: float, watch: Watch | None) -> None:
+        self._part, self._pause, self._watch = part, pause, watch
         self._size, self._fruitless = 0, 0
 
     def count(self, _state: RetryCallState) -> None:
+        if self._watch is not None:
+            self._watch.came(0)
         size = self._part.stat().st_size if self._part.exists() else 0
         self._fruitless = 1 if size > self._size else self._fruitless + 1
         self._size = size
@@ -174,9 +229,13 @@ class _Patience:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 (hex) of a regular file. Raises ReleaseError for anything else, OSError when it cannot be read."""
+    found = hashlib.sha256()
+    with opened_file(path, str(path)) as file:
+        while data := file.read(_READ):
+            check_stop()
+            found.update(data)
+    return found.hexdigest()
 
 
 def remembered_digest(path: Path, cache: Path) -> str:

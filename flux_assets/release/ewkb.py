@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from flux_assets.release.columns import KIND_NAMES, Spatial
+from flux_assets.release.stopping import check_stop
 
 _LINES, _POLYGONS = {2, 8}, {3, 17}
 _Z, _M, _SRID = 0x80000000, 0x40000000, 0x20000000
@@ -23,23 +23,27 @@ class GeometryError(ValueError):
     """What is wrong with a geometry, as a sentence."""
 
 
+Run = tuple[int, int, bool]
+"""Coordinates in a row: their first byte, the number of points, whether they are a ring."""
+
+
 @dataclass(slots=True)
 class Walked:
-    """What a walk found: the outer type and the coordinates.
-
-    `runs` are the little-endian ones: first byte, number of points, whether it is a ring. `big_endian` holds the
-    other ones, x and y.
-    """
+    """What a walk found: the outer type and where the coordinates lie, by byte order."""
 
     kind: int = 0
-    runs: list[tuple[int, int, bool]] = field(default_factory=list)
-    big_endian: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    little_endian: list[Run] = field(default_factory=list)
+    big_endian: list[Run] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.little_endian and not self.big_endian
 
 
 def walk(data: bytes, column: Spatial) -> Walked:
     """The structure of `data`. Raises GeometryError when it is not what `column` takes, or not whole.
 
-    Coordinates of little-endian runs are left to the caller; those of big-endian ones are judged here.
+    What the coordinates are is left to the caller.
     """
     walker = _Walker(data, column)
     walker.geometry(depth=0)
@@ -55,11 +59,13 @@ def judge(data: bytes, column: Spatial) -> str | None:
     except GeometryError as fault:
         return str(fault)
     width = 2 + column.has_z + column.has_m
-    for start, count, _ in found.runs:
-        points = np.frombuffer(data, "<f8", count * width, start).reshape(count, width)
-        for point in points:
-            if problem := coordinate_problem(*point[:2]):
-                return problem
+    runs = sorted([(*run, "<f8") for run in found.little_endian] + [(*run, ">f8") for run in found.big_endian])
+    for start, count, _, kind in runs:
+        points = np.frombuffer(data, kind, count * width, start).reshape(count, width)
+        with np.errstate(invalid="ignore"):
+            sound = (np.abs(points[:, 0]) <= 180) & (np.abs(points[:, 1]) <= 90)
+        if not sound.all():
+            return coordinate_problem(*points[int(np.argmin(sound)), :2])
     return None
 
 
@@ -98,7 +104,9 @@ class _Walker:
             for _ in range(self._number(order, 4)):
                 self._ring(order)
         else:
-            for _ in range(self._number(order, 5)):
+            for number in range(self._number(order, 5)):
+                if not number & 0xFFF:
+                    check_stop()
                 self.geometry(depth + 1)
 
     def _order(self) -> str:
@@ -155,18 +163,11 @@ class _Walker:
                 raise GeometryError(f"it has a ring that is not closed: it begins at {first} and ends at {last}")
 
     def _run(self, order: str, count: int, *, ring: bool) -> None:
-        width = 2 + self.column.has_z + self.column.has_m
         start = self.position
-        raw = self._take(8 * width * count)
-        if order == "<":
-            if count:
-                self.found.runs.append((start, count, ring))
-            return
-        points = np.frombuffer(raw, ">f8").reshape(count, width)[:, :2].astype("<f8")
-        self.found.big_endian.append(points)
-        for point in points:
-            if problem := coordinate_problem(*point[:2]):
-                raise GeometryError(problem)
+        self._skip(8 * (2 + self.column.has_z + self.column.has_m) * count)
+        if count:
+            runs = self.found.little_endian if order == "<" else self.found.big_endian
+            runs.append((start, count, ring))
 
     def _number(self, order: str, least: int) -> int:
         """A count, refused at once when even the smallest parts of that number would not fit."""
@@ -178,10 +179,14 @@ class _Walker:
         return number
 
     def _take(self, size: int) -> bytes:
-        taken = self.data[self.position : self.position + size]
-        if len(taken) < size:
+        start = self.position
+        self._skip(size)
+        return self.data[start : self.position]
+
+    def _skip(self, size: int) -> None:
+        left = len(self.data) - self.position
+        if left < size:
             raise GeometryError(
-                f"its EWKB is truncated: {size} bytes are needed at byte {self.position}, {len(taken)} are left"
+                f"its EWKB is truncated: {size} bytes are needed at byte {self.position}, {left} are left"
             )
         self.position += size
-        return taken

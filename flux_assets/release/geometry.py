@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flux_assets.release.columns import Spatial
-from flux_assets.release.ewkb import GeometryError, walk
+from flux_assets.release.ewkb import GeometryError, Run, walk
+from flux_assets.release.stopping import check_stop
 
 _Numbers = npt.NDArray[np.int64]
 _SHORTEST = 21  # header, SRID, a count and one more field: below that, only empty lines and polygons, and damage
@@ -93,7 +94,7 @@ class _Column:
         self._starts: list[_Numbers] = []
         self._counts: list[_Numbers] = []
         self._ringed: list[npt.NDArray[np.bool_]] = []
-        self._other: list[npt.NDArray[np.float64]] = []
+        self._other: dict[str, list[Run]] = {"<f8": [], ">f8": []}
         self._shapes = Shapes()
 
     def read(self, begin: _Numbers, end: _Numbers) -> None:
@@ -125,9 +126,21 @@ class _Column:
             if not np.array_equal(points[first[ringed]], points[after[ringed] - 1]):
                 raise SuspectError
             self._cover(points.view(np.float64).reshape(-1, 2))
-        for other in self._other:
-            self._cover(other)
+        for kind, runs in self._other.items():
+            self._cover_other(kind, runs)
         return self._shapes
+
+    def _cover_other(self, kind: str, runs: list[Run]) -> None:
+        """Coordinates of the other byte order, or with more than two numbers each."""
+        if not runs:
+            return
+        table = np.array(runs, np.int64)
+        starts, counts = table[:, 0], table[:, 1]
+        width = 8 * (2 + self._takes.has_z + self._takes.has_m)
+        where = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
+        where += np.arange(0, width * len(where), width)
+        numbers = self._view(kind, 8)
+        self._cover(np.column_stack([numbers[where], numbers[where + 8]]).astype(np.float64))
 
     def _cover(self, points: npt.NDArray[np.float64]) -> None:
         if not len(points):
@@ -206,28 +219,25 @@ class _Column:
     def _walk(self, begin: _Numbers, end: _Numbers) -> None:
         """Values in another form: multi-part, big-endian, empty; or wrong."""
         data = self._data
-        runs: list[tuple[int, int, bool]] = []
-        for first, after in zip(begin.tolist(), end.tolist(), strict=True):
+        runs: list[Run] = []
+        for number, (first, after) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+            if not number & 0xFFF:
+                check_stop()
             try:
                 found = walk(bytes(data[first:after]), self._takes)
             except GeometryError:
                 raise SuspectError from None
             self._shapes.kinds[found.kind] += 1
-            self._shapes.empty += not found.runs and not found.big_endian
-            runs += [(first + start, count, ring) for start, count, ring in found.runs]
-            self._other += found.big_endian
+            self._shapes.empty += found.is_empty
+            runs += [(first + start, count, ring) for start, count, ring in found.little_endian]
+            self._other[">f8"] += [(first + start, count, ring) for start, count, ring in found.big_endian]
         if self._takes.has_z or self._takes.has_m:
-            self._wide(runs)
+            self._other["<f8"] += runs
         elif runs:
             table = np.array(runs, np.int64)
             self._starts.append(table[:, 0])
             self._counts.append(table[:, 1])
             self._ringed.append(table[:, 2].astype(bool))
-
-    def _wide(self, runs: list[tuple[int, int, bool]]) -> None:
-        width = 2 + self._takes.has_z + self._takes.has_m
-        for start, count, _ in runs:
-            self._other.append(np.frombuffer(self._data, "<f8", count * width, start).reshape(count, width)[:, :2])
 
     def _runs(self, starts: _Numbers, counts: _Numbers, *, ringed: bool) -> None:
         self._starts.append(starts)

@@ -7,81 +7,102 @@ Not here: retries and the cache (download.py).
 
 from __future__ import annotations
 
-import base64
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO, cast
+from http.client import HTTPException, HTTPResponse
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from flux_assets.errors import ReleaseError
 from flux_assets.release.address import Address
-from flux_assets.release.stores import AGAIN_LATER, Opened, Stamp, TemporaryError, missing
+from flux_assets.release.exchange import Exchange
+from flux_assets.release.limits import KEPT, Limits
+from flux_assets.release.stopping import within
+from flux_assets.release.stores import Opened, Stamp, TemporaryError, missing
 
-_CHUNK = 1 << 18
-_SILENCE = 60  # seconds without a byte, after which a connection counts as dropped
+_CHUNK = 1 << 20
+_CHUNK_SECONDS = 0.5
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _NO_HEAD = {400, 403, 405, 501}
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "flux_assets"}
 
 
 class HttpStore:
     """Files behind an https:// prefix."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
     def stamp(self, address: Address) -> Stamp:
+        exchange = Exchange(address.shown, self._limits)
         with _explained(address):
-            try:
-                answer = _ask(address, "HEAD", {})
-            except HTTPError as error:
-                if error.code not in _NO_HEAD:
-                    raise
-                answer = _ask(address, "GET", {"Range": "bytes=0-0"})  # signed addresses often allow GET alone
-            with answer:
-                return _stamp(answer)
+            return within(self._limits.silence, lambda: _asked_stamp(exchange, address), exchange.cancel)
 
     def open(self, address: Address, start: int, mark: str | None) -> Opened:
-        ranged = {"Range": f"bytes={start}-", "If-Range": mark} if start and mark else {}
+        exchange = Exchange(address.shown, self._limits)
+        with _explained(address):
+            answer, begin = within(
+                self._limits.silence, lambda: _opened(exchange, address, start, mark), exchange.cancel
+            )
+        return Opened(_stamp(answer), begin, self._chunks(address, answer, exchange.cancel))
+
+    def _chunks(
+        self, address: Address, answer: HTTPResponse, cancel: Callable[[], None]
+    ) -> Generator[bytes, None, None]:
         with _explained(address):
             try:
-                answer = _ask(address, "GET", ranged)
-            except HTTPError as error:
-                if error.code != 416:
-                    raise
-                answer = _ask(address, "GET", {})  # the file has become shorter
-            stamp, begin = _stamp(answer), _begin(answer)
-            if begin not in (0, start) or (begin and stamp.mark != mark):
+                while chunk := within(self._limits.silence, lambda: _chunk(answer), cancel):
+                    yield chunk
+            finally:
+                cancel()
                 answer.close()
-                answer = _ask(address, "GET", {})
-                stamp, begin = _stamp(answer), 0
-        return Opened(stamp, begin, _chunks(address, answer))
 
 
-class _NoWayDown(HTTPRedirectHandler):
-    """Follows redirections, but not from https to anything less."""
+def _asked_stamp(exchange: Exchange, address: Address) -> Stamp:
+    try:
+        answer = _ask(exchange, address, "HEAD")
+    except HTTPError as error:
+        if error.code not in _NO_HEAD:
+            raise
+        answer = _ask(exchange, address, "GET", {"Range": "bytes=0-0"})  # signed addresses often allow GET alone
+    with answer:
+        return _stamp(answer)
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> Request | None:
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise HTTPError(req.full_url, code, "it redirects to an address that is not https", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+def _opened(exchange: Exchange, address: Address, start: int, mark: str | None) -> tuple[HTTPResponse, int]:
+    """An answer, and the byte of the file that it begins with: `start`, where the file still has `mark`, or 0."""
+    try:
+        answer = _ask(
+            exchange, address, "GET", {"Range": f"bytes={start}-", "If-Range": mark} if start and mark else {}
+        )
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        answer = _ask(exchange, address, "GET")  # the file has become shorter
+    begin = _begin(answer)
+    if begin not in (0, start) or (begin and _stamp(answer).mark != mark):
+        answer.close()
+        return _ask(exchange, address, "GET"), 0
+    return answer, begin
 
 
-def _ask(address: Address, method: str, headers: dict[str, str]) -> HTTPResponse:
-    parts = urlsplit(address.text)
-    user, at, host = parts.netloc.rpartition("@")
-    request = Request(  # noqa: S310 - Address lets nothing but https and loopback http come here
-        parts._replace(netloc=host).geturl(),
-        method=method,
-        headers={"Accept-Encoding": "identity", "User-Agent": "flux_assets"} | headers,
-    )
-    if at:  # never sent on to where a redirection leads
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
-    return cast("HTTPResponse", build_opener(_NoWayDown).open(request, timeout=_SILENCE))
+def _ask(exchange: Exchange, address: Address, method: str, headers: dict[str, str] | None = None) -> HTTPResponse:
+    return exchange.ask(address.text, method, _HEADERS | (headers or {}))
+
+
+def _chunk(answer: HTTPResponse) -> bytes:
+    """What comes within half a second, up to a megabyte; empty at the end. An error is raised behind what came."""
+    chunk, end = bytearray(), time.monotonic() + _CHUNK_SECONDS
+    try:
+        while len(chunk) < _CHUNK and time.monotonic() < end and (more := answer.read1(_CHUNK - len(chunk))):
+            chunk += more
+    except (OSError, HTTPException):
+        if not chunk:
+            raise
+    return bytes(chunk)
 
 
 def _stamp(answer: HTTPResponse) -> Stamp:
@@ -99,12 +120,6 @@ def _begin(answer: HTTPResponse) -> int:
     return int(part[1]) if answer.status == 206 and part else 0
 
 
-def _chunks(address: Address, answer: HTTPResponse) -> Iterator[bytes]:
-    with _explained(address), answer:
-        while chunk := answer.read(_CHUNK):
-            yield chunk
-
-
 @contextmanager
 def _explained(address: Address) -> Iterator[None]:
     try:
@@ -115,9 +130,7 @@ def _explained(address: Address) -> Iterator[None]:
     except URLError as error:
         raise _of_reason(address, error.reason) from error
     except (OSError, HTTPException) as error:
-        raise TemporaryError(
-            f"{address.shown}: the connection broke off ({_said(address, error)}).", AGAIN_LATER
-        ) from error
+        raise TemporaryError(f"{address.shown}: the connection broke off ({_said(address, error)}).", KEPT) from error
     except ValueError as error:
         raise ReleaseError(
             f"{address.shown} is not an address ({_said(address, error)}).", "Check FLUX_RELEASE."
@@ -135,7 +148,7 @@ def _of_status(address: Address, error: HTTPError) -> ReleaseError:
             "what they have also answer so for a file that is not there.",
         )
     if error.code in _BUSY:
-        return TemporaryError(f"{address.shown}: the server cannot answer now ({said}).", AGAIN_LATER)
+        return TemporaryError(f"{address.shown}: the server cannot answer now ({said}).", KEPT)
     return ReleaseError(f"{address.shown}: the server refuses ({said}).", "Check FLUX_RELEASE.")
 
 

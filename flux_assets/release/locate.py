@@ -21,9 +21,12 @@ from flux_assets.release.blocks import Block, blocks
 from flux_assets.release.columns import read_columns
 from flux_assets.release.gunzip import GunzippedFile
 from flux_assets.release.parse import Parser
-from flux_assets.release.records import Text, fields, record_starts
+from flux_assets.release.records import Text, count_fields, fields, record_starts
+from flux_assets.release.stopping import check_stop
 from flux_assets.release.values import judge
 from flux_assets.spec import StaticTable
+
+_SHOWN = 300  # characters of what Arrow says, which may hold the value
 
 
 def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
@@ -31,14 +34,17 @@ def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
     text = block.text
     ends = [*record_starts(text.data)[1:].tolist(), len(text.data)]
     low, high = 0, len(ends) - 1
+    data = text.data
     while low < high:
+        check_stop()
         middle = (low + high) // 2
-        if parser.refusal(replace(text, data=text.data[: ends[middle]])) is None:
+        # What comes before `low` is sound already: the passes together read the block about twice.
+        if parser.refusal(replace(text, data=data[ends[low - 1] if low else 0 : ends[middle]])) is None:
             low = middle + 1
         else:
             high = middle
     start = ends[low - 1] if low else 0
-    reason = parser.refusal(replace(text, data=text.data[start : ends[low]])) or reason
+    reason = parser.refusal(replace(text, data=data[start : ends[low]])) or reason
     return _explained(text, start, ends[low], parser, reason)
 
 
@@ -46,21 +52,23 @@ def _explained(text: Text, start: int, end: int, parser: Parser, reason: str) ->
     record = text.data[start:end]
     if not record.strip(b"\r\n") and len(text.names) > 1:
         return _without_column(text.error_at(start, "the line is empty.", "Remove it."), value=None)
-    found = fields(record)
-    if len(found) != len(text.names):
+    if (count := count_fields(record)) != len(text.names):
         error = text.error_at(
             start,
-            f"the record has {len(found)} values, the header names {len(text.names)} columns.",
+            f"the record has {count} values, the header names {len(text.names)} columns.",
             "Quote values that hold commas or newlines; leave nothing between the commas for NULL.",
         )
         return _without_column(error, value=record.decode(errors="replace").rstrip("\r\n"))
+    found = fields(record, len(text.names))
     columns = {column.name: column for column in parser.columns}
     for name, field in zip(text.names, found, strict=True):
         if judgement := judge(columns[name], field.value):
             return text.error_at(start + field.start, *judgement)
     index = re.search(r"CSV column #(\d+)", reason)
     where = found[int(index[1])].start if index else 0
-    return text.error_at(start + where, f"it cannot be read ({reason}).", "Write it as COPY … WITH (FORMAT csv) does.")
+    return text.error_at(
+        start + where, f"it cannot be read ({reason[:_SHOWN]}).", "Write it as COPY … WITH (FORMAT csv) does."
+    )
 
 
 def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
@@ -72,6 +80,7 @@ def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
     """
     column = column if column in table.column_names else None
     for block in _blocks_of(path, name):
+        check_stop()
         if block.record <= record < block.record + block.records:
             return _described(block.text, record - block.record, column, problem, remedy)
     return RecordError(Place(file=name, record=record, column=column), problem, remedy)
@@ -79,7 +88,7 @@ def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
 
 def _described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
     start = int(record_starts(text.data)[index])
-    found = fields(text.data[start:])
+    found = fields(text.data[start:], len(text.names))
     if column in text.names[: len(found)]:
         return text.error_at(start + found[text.names.index(column)].start, problem, remedy)
     return _without_column(text.error_at(start, problem, remedy), value=None)
@@ -102,6 +111,7 @@ def find_values(
     found: list[tuple[int, str]] = []
     parser: Parser | None = None
     for block in _blocks_of(path, name):
+        check_stop()
         parser = parser or Parser(block.header, read_columns(table))
         for start in _matches(block.text, parser, [column.name for column in wanted], literals):
             found.append(_shown(block.text, start, [column.name for column in wanted]))
@@ -126,7 +136,7 @@ def _matches(text: Text, parser: Parser, names: Sequence[str], literals: Sequenc
 
 
 def _shown(text: Text, start: int, names: Sequence[str]) -> tuple[int, str]:
-    found = fields(text.data[start:])
+    found = fields(text.data[start:], len(text.names))
     values = [found[text.names.index(name)].value or b"" for name in names]
     return text.line + text.data.count(b"\n", 0, start), ", ".join(value.decode(errors="replace") for value in values)
 

@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flux_assets.errors import ManifestError
+from flux_assets.errors import ManifestError, abbreviated
 
 NAME = "manifest.json"
+LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
+_LARGEST_COUNT = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REMEDY = "Write it again (`flux-assets sample` shows the form), or remove it: it is not required."
 
@@ -48,6 +50,8 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 
     Raises ManifestError, naming `where` and the entry and key, for anything that is not what it should be.
     """
+    if len(content) > LARGEST:
+        raise too_large(where)
     try:
         whole = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -58,8 +62,21 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     files = tuple(_entry(item, f"{where}: files[{index}]") for index, item in enumerate(listed))
     for key in ("table", "file"):
         for name in _doubled(str(getattr(entry, key)) for entry in files):
-            raise ManifestError(f"{where}: {key} {name!r} is listed twice.", _REMEDY)
+            raise ManifestError(f"{where}: {key} {abbreviated(name)} is listed twice.", _REMEDY)
     return Manifest(files=files)
+
+
+def too_large(where: str) -> ManifestError:
+    """The error of a manifest beyond LARGEST."""
+    return ManifestError(f"{where}: it is larger than {LARGEST >> 20} MB.", _REMEDY)
+
+
+def mismatch(file: str, what: str, promised: object, found: object) -> ManifestError:
+    """The error of a file that is not as the manifest says."""
+    return ManifestError(
+        f"{file}: {what} is {found}, the manifest says {promised}.",
+        "Fetch or copy the file again, or write the manifest anew if the file is right.",
+    )
 
 
 def _entry(item: object, where: str) -> FileEntry:
@@ -67,7 +84,7 @@ def _entry(item: object, where: str) -> FileEntry:
         raise ManifestError(f"{where} is no object.", _REMEDY)
     sha256 = item.get("sha256")
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower())):
-        raise ManifestError(f"{where}.sha256 is {sha256!r}, not 64 hexadecimal digits.", _REMEDY)
+        raise ManifestError(f"{where}.sha256 is {_said(sha256)}, not 64 hexadecimal digits.", _REMEDY)
     return FileEntry(
         table=_name(item, "table", where),
         file=_inside(_name(item, "file", where), where),
@@ -80,23 +97,29 @@ def _entry(item: object, where: str) -> FileEntry:
 def _name(item: dict[str, object], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value:
-        raise ManifestError(f"{where}.{key} is {value!r}, not a name.", _REMEDY)
+        raise ManifestError(f"{where}.{key} is {_said(value)}, not a name.", _REMEDY)
     return value
 
 
 def _inside(file: str, where: str) -> str:
     """A file name that cannot lead out of the release: plain segments, no way up, no root, no drive, no scheme."""
     segments = file.split("/")
-    if any(segment in {"", ".", ".."} for segment in segments) or re.search(r"[\\:\x00-\x1f\x7f]", file):
-        raise ManifestError(f"{where}.file is {file!r}, which does not name a file within the release.", _REMEDY)
+    if any(segment in {"", ".", ".."} for segment in segments) or re.search(r"[\\:\x00-\x1f\x7f\ud800-\udfff]", file):
+        raise ManifestError(
+            f"{where}.file is {abbreviated(file)}, which does not name a file within the release.", _REMEDY
+        )
     return file
 
 
 def _count(item: dict[str, object], key: str, where: str) -> int | None:
     value = item.get(key)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT):
         return value
-    raise ManifestError(f"{where}.{key} is {value!r}, not a count.", _REMEDY)
+    raise ManifestError(f"{where}.{key} is {_said(value)}, not a count.", _REMEDY)
+
+
+def _said(value: object) -> str:
+    return abbreviated(value) if isinstance(value, str) else f"{value!r:.80}"
 
 
 def _doubled(names: Iterator[str]) -> Iterator[str]:

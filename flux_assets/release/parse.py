@@ -6,6 +6,7 @@ judging values (audit.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import IO, Protocol, cast
 
@@ -13,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from flux_assets.errors import Place, RecordError
+from flux_assets.errors import Place, RecordError, abbreviated
 from flux_assets.release.audit import LayerFacts, audited
 from flux_assets.release.blocks import LONGEST_RECORD, Header
 from flux_assets.release.columns import ReadColumn
 from flux_assets.release.geometry import SuspectError
 from flux_assets.release.records import Text, has_blank_record
 
+_SHOWN = 10  # names of each fault of a header
 _INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 
 
@@ -86,17 +88,22 @@ class _HasData(Protocol):
 
 
 def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
-    wanted = [column.name for column in columns]
-    doubled = sorted({name for name in header.names if header.names.count(name) > 1})
+    wanted, given = [column.name for column in columns], Counter(header.names)
+    known = set(wanted)
     faults = (
-        ("missing", [name for name in wanted if name not in header.names]),
-        ("unknown", [name for name in header.names if name not in wanted]),
-        ("given twice", doubled),
+        ("missing", [name for name in wanted if name not in given]),
+        ("unknown", [name for name in given if name not in known]),
+        ("given twice", sorted(name for name, times in given.items() if times > 1)),
     )
-    said = [f"{what}: {', '.join(repr(name) for name in names)}" for what, names in faults if names]
+    said = [f"{what}: {_listed(names)}" for what, names in faults if names]
     if said:
         raise RecordError(
             Place(file=header.file, line=1),
             f"the header does not name the table's columns ({'; '.join(said)}).",
             f"It needs {', '.join(wanted)}, in any order.",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(abbreviated, names[:_SHOWN])) + more

@@ -6,7 +6,7 @@ download.py), and what the files hold (decode.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release import manifest
 from flux_assets.release.address import Address
 from flux_assets.release.download import Download, Progress, remembered_digest
+from flux_assets.release.files import canonical, opened
 from flux_assets.release.http import HttpStore
-from flux_assets.release.manifest import FileEntry, Manifest, parse_manifest
+from flux_assets.release.limits import Limits, TooLargeError
+from flux_assets.release.manifest import FileEntry, Manifest, mismatch, parse_manifest
 from flux_assets.release.stores import FsspecStore, MissingError, Store, missing
 
 
@@ -51,11 +53,13 @@ class Release:
     `pause` is the first wait, in seconds, before trying again what another attempt may cure.
     """
 
-    def __init__(self, address: str, tag: str | None, cache: Path, *, pause: float = 0.5) -> None:
+    def __init__(
+        self, address: str, tag: str | None, cache: Path, *, limits: Limits | None = None, pause: float = 0.5
+    ) -> None:
         self._address = Address(address)
         self._address.check()
-        self._cache, self._pause = cache, pause
-        self._store: Store = HttpStore() if self._address.is_http else FsspecStore()
+        self._cache, self._pause, self._limits = cache.resolve(), pause, limits or Limits()
+        self._store: Store = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
         self.tag = tag or self._address.last_segment
 
     def __repr__(self) -> str:
@@ -89,7 +93,7 @@ class Release:
             self._check_present(entry)
             return self._file(entry, entry.sha256, entry.bytes)
         if self._folder is None:
-            kept = self._download(entry.file).current()
+            kept = self._download(entry).current()
             self._check(entry, kept.sha256, kept.bytes)
             return self._file(entry, kept.sha256, kept.bytes)
         path = self._local(entry.file)
@@ -107,7 +111,7 @@ class Release:
             path = self._local(file.file)
             self._check_same(entry, file, self._digest(path), path.stat().st_size)
             return path
-        download = self._download(file.file)
+        download = self._download(entry)
         kept = download.having(file.sha256, progress)
         try:
             self._check_same(entry, file, kept.sha256, kept.bytes)
@@ -136,7 +140,7 @@ class Release:
             state = self._local(entry.file).stat()
             self._check_size(entry, state.st_size)
             return Glance(entry.sha256, f"{state.st_size} {state.st_mtime_ns} {state.st_ino}")
-        stamp, kept = self._store.stamp(self._address.file(entry.file)), self._download(entry.file).kept()
+        stamp, kept = self._store.stamp(self._address.file(entry.file)), self._download(entry).kept()
         if stamp.size is not None:
             self._check_size(entry, stamp.size)
         fetched = kept.sha256 if kept is not None and stamp.mark is not None and kept.stamp == stamp else None
@@ -161,13 +165,20 @@ class Release:
     def _manifest(self) -> Manifest | None:
         where = self._address.file(manifest.NAME)
         try:
-            if self._folder is None:
-                return parse_manifest(self._download(manifest.NAME).current().path.read_bytes(), where.shown)
-            return parse_manifest(self._local(manifest.NAME).read_bytes(), where.shown)
+            path = self._local(manifest.NAME) if self._folder is not None else self._fetched_manifest(where)
+            with opened(path, where.shown) as file:
+                return parse_manifest(file.read(manifest.LARGEST + 1), where.shown)
         except MissingError:
             return None
         except OSError as error:
             raise _unreadable(where.shown, error) from error
+
+    def _fetched_manifest(self, where: Address) -> Path:
+        limits = replace(self._limits, largest=manifest.LARGEST)
+        try:
+            return Download(self._store, where, self._cache, limits, pause=self._pause).current().path
+        except TooLargeError:
+            raise manifest.too_large(where.shown) from None
 
     @cached_property
     def _folder(self) -> Path | None:
@@ -176,7 +187,7 @@ class Release:
             raise ReleaseError(
                 f"There is no folder {folder}.", "Set FLUX_RELEASE to the folder or prefix under which the files lie."
             )
-        return folder
+        return None if folder is None else folder.resolve()
 
     def _entry(self, file_name: str, table: str) -> FileEntry:
         known = self.manifest()
@@ -189,9 +200,14 @@ class Release:
         )
 
     def _local(self, file: str) -> Path:
+        """Where a file of the folder is. Raises OutsideError when a link leads out of it."""
         address = self._address.file(file)
-        path = address.folder
-        if path is None or not path.is_file():
+        shown, folder = address.folder, self._folder
+        try:
+            path = canonical(folder, folder / file, str(shown)) if folder is not None else None
+        except OSError as error:
+            raise _unreadable(str(shown), error) from error
+        if path is None:
             raise missing(address)
         return path
 
@@ -201,8 +217,9 @@ class Release:
         except OSError as error:
             raise _unreadable(str(path), error) from error
 
-    def _download(self, file: str) -> Download:
-        return Download(self._store, self._address.file(file), self._cache, pause=self._pause)
+    def _download(self, entry: FileEntry) -> Download:
+        address = self._address.file(entry.file)
+        return Download(self._store, address, self._cache, self._limits, promised=entry.bytes, pause=self._pause)
 
     def _check_present(self, entry: FileEntry) -> None:
         """A glance that costs nothing: a local file is there and has the size that the manifest says."""
@@ -227,10 +244,7 @@ class Release:
             raise self._mismatch(entry, "bytes", entry.bytes, size)
 
     def _mismatch(self, entry: FileEntry, what: str, promised: object, found: object) -> ManifestError:
-        return ManifestError(
-            f"{self._address.file(entry.file).shown}: {what} is {found}, the manifest says {promised}.",
-            "Fetch or copy the file again, or write the manifest anew if the file is right.",
-        )
+        return mismatch(self._address.file(entry.file).shown, what, promised, found)
 
 
 def _unreadable(path: str, error: OSError) -> ReleaseError:

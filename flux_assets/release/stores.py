@@ -6,21 +6,23 @@ http.py, retries and the cache (download.py), folders (source.py reads them in p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 import fsspec
 
-from flux_assets.errors import ReleaseError
+from flux_assets.errors import FluxError, ReleaseError
 from flux_assets.release.address import Address
+from flux_assets.release.limits import KEPT, Limits
+from flux_assets.release.stopping import within
 
-_PART = 8 << 20
+_PART = 4 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 _MARKS = ("ETag", "etag", "md5", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
 _SIGN_IN = "Check the credentials that this process finds (environment, profile, or the host's role)."
-AGAIN_LATER = "Try again later; what has been fetched is kept, and the next attempt goes on from there."
 
 
 class MissingError(ReleaseError):
@@ -45,7 +47,7 @@ class Opened:
 
     stamp: Stamp
     start: int
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]
 
 
 class Store(Protocol):
@@ -63,17 +65,46 @@ class Store(Protocol):
 class FsspecStore:
     """Any store that fsspec has a file system for."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
     def stamp(self, address: Address) -> Stamp:
         with _explained(address):
-            return _stamp(*_found(address))
+            return within(self._limits.silence, lambda: _stamp(*_found(address)))
 
     def open(self, address: Address, start: int, mark: str | None) -> Opened:
         with _explained(address):
-            system, path = _found(address)
-            stamp = _stamp(system, path)
+            system, path = within(self._limits.silence, lambda: _found(address))
+            stamp = within(self._limits.silence, lambda: _stamp(system, path))
         same = stamp.mark is not None and stamp.mark == mark
         begin = start if same and start <= (stamp.size or 0) else 0
-        return Opened(stamp, begin, _parts(address, system, path, begin, stamp))
+        return Opened(stamp, begin, self._parts(address, system, path, begin, stamp))
+
+    def _parts(
+        self,
+        address: Address,
+        system: Any,  # noqa: ANN401 - fsspec has no types
+        path: str,
+        start: int,
+        stamp: Stamp,
+    ) -> Generator[bytes, None, None]:
+        """Part after part, until the size is reached or, where the store does not say it, nothing more comes."""
+        with _explained(address):
+            begin = start
+            while stamp.size is None or begin < stamp.size:
+                end = begin + _PART if stamp.size is None else min(begin + _PART, stamp.size)
+                # A whole part has to come within the time that a slow download is given.
+                part = within(self._limits.window, partial(_part, system, path, begin, end))
+                if stamp.size is None and not part:
+                    break
+                if len(part) > end - begin or (stamp.size is not None and len(part) < end - begin):
+                    raise TemporaryError(
+                        f"{address.shown}: {len(part)} bytes came where {end - begin} were asked for.", KEPT
+                    )
+                yield part
+                begin += len(part)
+            if within(self._limits.silence, lambda: _stamp(system, path)) != stamp:
+                raise TemporaryError(f"{address.shown} changed while it was fetched.", KEPT)
 
 
 def _found(address: Address) -> tuple[Any, str]:
@@ -90,19 +121,8 @@ def _stamp(system: Any, path: str) -> Stamp:  # noqa: ANN401 - fsspec has no typ
     return Stamp(None if info.get("size") is None else int(info["size"]), mark)
 
 
-def _parts(address: Address, system: Any, path: str, start: int, stamp: Stamp) -> Iterator[bytes]:  # noqa: ANN401
-    with _explained(address):
-        size = stamp.size if stamp.size is not None else len(system.cat_file(path))
-        for begin in range(start, size, _PART):
-            end = min(begin + _PART, size)
-            part = system.cat_file(path, start=begin, end=end)
-            if len(part) != end - begin:
-                raise TemporaryError(
-                    f"{address.shown}: {len(part)} bytes came where {end - begin} were asked for.", AGAIN_LATER
-                )
-            yield part
-        if _stamp(system, path) != stamp:
-            raise TemporaryError(f"{address.shown} changed while it was fetched.", AGAIN_LATER)
+def _part(system: Any, path: str, begin: int, end: int) -> bytes:  # noqa: ANN401
+    return cast("bytes", system.cat_file(path, start=begin, end=end))
 
 
 @contextmanager
@@ -110,7 +130,7 @@ def _explained(address: Address) -> Iterator[None]:
     """Turn what fsspec and the clients under it raise into what the user can do something about."""
     try:
         yield
-    except ReleaseError:
+    except FluxError:
         raise
     except FileNotFoundError as error:
         raise missing(address) from error
@@ -143,7 +163,7 @@ def _of_client(address: Address, error: Exception) -> ReleaseError:
     if isinstance(error, OSError) or any(
         sign in names for sign in ("Timeout", "Connection", "Client", "Server", "Http")
     ):
-        return TemporaryError(f"{address.shown} cannot be read ({_said(address, error)}).", AGAIN_LATER)
+        return TemporaryError(f"{address.shown} cannot be read ({_said(address, error)}).", KEPT)
     return ReleaseError(f"{address.shown} cannot be read ({_said(address, error)}).", "Check FLUX_RELEASE.")
 
 

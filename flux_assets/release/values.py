@@ -11,6 +11,7 @@ from binascii import unhexlify
 from collections.abc import Callable
 from datetime import datetime
 from math import isfinite
+from typing import cast
 
 import pyarrow as pa
 
@@ -27,9 +28,13 @@ _CURES = (
     ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
     ("NaN", "Leave nothing between the commas, NULL, where there is no position."),
 )
-_WHOLE = re.compile(r"\s*-?\d+\s*")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
-_NOT_A_NUMBER = re.compile(r"\s*[+-]?(nan|inf|infinity)\s*", re.IGNORECASE)
+# Possessive, so that a value of megabytes takes one pass; and of ASCII, as Arrow and PostgreSQL read numbers.
+_WHOLE = re.compile(r"\s*+(-?)0*+(\d*+)(?<=\d)\s*+", re.ASCII)
+_NUMBER = re.compile(
+    r"\s*+[+-]?(?=\.?\d)(?P<whole>\d*+)(\.(?P<part>\d*+))?(e(?P<exponent>[+-]?\d++))?\s*+", re.IGNORECASE | re.ASCII
+)
+_NOT_A_NUMBER = re.compile(r"\s*+[+-]?(nan|inf|infinity)\s*+", re.IGNORECASE | re.ASCII)
+_LONGEST_WHOLE = 19  # digits of the largest bigint
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIMESTAMP = re.compile(_DATE.pattern + r"([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
@@ -85,13 +90,14 @@ def _text(column: ReadColumn, text: str) -> Judgement | None:
 
 def _integer(column: ReadColumn, text: str) -> Judgement | None:
     bits = 63 if column.arrow == pa.int64() else 31
-    if not _WHOLE.fullmatch(text):
+    found = _WHOLE.fullmatch(text)
+    if found is None:
         return f"it is not a whole number, as {column.ddl} needs.", _EMPTY_IS_NULL
-    if -(2**bits) <= int(text) < 2**bits:
+    if len(found[2]) <= _LONGEST_WHOLE and -(2**bits) <= int(found[1] + (found[2] or "0")) < 2**bits:
         return None
     return (
         f"it is out of range for {column.ddl} ({-(2**bits)} to {2**bits - 1}).",
-        "Mend the value, or declare a wider type.",
+        "Correct the value, or declare a wider type.",
     )
 
 
@@ -101,7 +107,7 @@ def _double(column: ReadColumn, text: str) -> Judgement | None:
     number = float(text)
     if column.axis is None:
         too_large = abs(number) == float("inf") and not _NOT_A_NUMBER.fullmatch(text)
-        return ("it is out of range for double precision.", "Mend the value.") if too_large else None
+        return ("it is out of range for double precision.", "Correct the value.") if too_large else None
     limit = 180 if column.axis == "longitude" else 90
     if -limit <= number <= limit:
         return None
@@ -117,22 +123,31 @@ def _astray(number: float, limit: int) -> str:
 
 
 def _numeric(column: ReadColumn, text: str) -> Judgement | None:
-    if not _NUMBER.fullmatch(text):
+    found = _NUMBER.fullmatch(text)
+    if not found:
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
-    try:
-        pa.scalar(text.strip()).cast(pa.decimal128(38, _scale(column))).cast(column.arrow)
-    except pa.ArrowInvalid as error:
-        if "data loss" in str(error) or "truncate" in str(error):
-            return (
-                f"it has more decimals than {column.ddl} keeps.",
-                f"Round it to {_scale(column)} decimals, or widen the declared column.",
-            )
-        return f"it is out of range for {column.ddl}.", "Mend the value, or widen the declared column."
+    kind = cast("pa.Decimal128Type[int, int]", column.arrow)
+    before, after = _places(found["whole"] or "", found["part"] or "", found["exponent"] or "0")
+    if after > kind.scale:
+        return (
+            f"it has more decimals than {column.ddl} keeps.",
+            f"Round it to {kind.scale} decimals, or widen the declared column.",
+        )
+    if before > kind.precision - kind.scale:
+        return f"it is out of range for {column.ddl}.", "Correct the value, or widen the declared column."
     return None
 
 
-def _scale(column: ReadColumn) -> int:
-    return int(getattr(column.arrow, "scale", 0))
+def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
+    """How many digits a number needs before and after the point. Counted: Arrow's own casts crash on very long ones."""
+    sign, digits = exponent[:1].strip("+0123456789"), exponent.lstrip("+-").lstrip("0") or "0"
+    shift = int(sign + (digits if len(digits) < _LONGEST_WHOLE else "9" * _LONGEST_WHOLE))
+    significant = (whole + part).lstrip("0")
+    shortest = significant.rstrip("0")
+    if not shortest:
+        return 0, 0
+    end = shift - len(part) + len(significant) - len(shortest)
+    return len(shortest) + end, -end
 
 
 def _time(column: ReadColumn, text: str) -> Judgement | None:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event, Thread
+from time import monotonic
 from types import TracebackType
 
 from flux_assets.clock import Clock
@@ -24,6 +25,8 @@ from flux_assets.warehouse.source import Source
 OpenSource = Callable[[], AbstractContextManager[Source]]
 # Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
 Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
+# How long reading may take in all, a little less than a sync: what comes slowly for ever is given up by this process.
+LONGEST_SECONDS = 540.0
 # How soon a request to stop is seen while the source lets us wait.
 _LOOK_SECONDS = 0.2
 
@@ -97,8 +100,15 @@ class SourceSide:
 
     def found(self) -> Found:
         """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
+        deadline = monotonic() + LONGEST_SECONDS
         while not wait([self._found], timeout=_LOOK_SECONDS).done:
             self._stop.check()
+            if monotonic() > deadline:
+                raise WarehouseError(
+                    f"Snowflake has not delivered the rows within {LONGEST_SECONDS:g} s.",
+                    "The next tick tries again. A larger SNOWFLAKE_WAREHOUSE or a smaller window in FLUX_CONFIG makes"
+                    " it quicker.",
+                )
         return self._found.result()[1]
 
     def existing(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> int:

@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.clock import Clock
-from flux_assets.errors import FluxError, SyncError, TargetError
+from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.failpoints import reach
 from flux_assets.postgis import ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
@@ -219,7 +219,9 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
     except psycopg.Error as error:
         if not work.is_fit and not isinstance(error, errors.LockNotAvailable):
             _give_up(desk, [], error, at=work, to=before)
-            desk.log(f"{work.live.title} is not as declared, and what is computed in it could not follow: {error}")
+            desk.log(
+                f"{work.live.title} is not as declared, and what is computed in it could not follow: {reported(error)}"
+            )
             return True
         concerned = [each for each in group if each.step == "written" or (each is work and each.entry)]
         _give_up(desk, concerned, error, at=work, to=_of_group(group))
@@ -260,7 +262,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
             raise
         raise TargetError(
             "The connection to the database was lost during the sync's commit, and it is unknown whether that"
-            f" succeeded: {' '.join(str(error).split()).rstrip('.')}.",
+            f" succeeded: {reported(error)}.",
             "See the ledger (v_sync_status: SUCCESS where it did). The next sync brings the tables up to date either"
             " way; run it when the server answers.",
         ) from error
@@ -289,7 +291,7 @@ def _analyze(desk: Desk, work: Work) -> None:
         with work.clock.timed("analyze"):
             statistics.analyze(desk.session, work.live.public)
     except psycopg.Error as error:
-        desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {error}")
+        desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {reported(error)}")
 
 
 def _roll_back(session: psycopg.Connection) -> None:

@@ -24,7 +24,9 @@ class Account:
 
     `database` and `schema` are where sources are that do not say otherwise. Times are in seconds. A request is tried
     again by the connector for `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run
-    `statement_timeout`. What takes longer in all is ended by the time limit of its run.
+    `statement_timeout`. Those are up to the other side or count silence alone; whatever it does, a sign-in is given up
+    after `sign_in_deadline`, a statement or the next piece of its result after `answer_deadline`, closing a session
+    after `close_deadline`.
     """
 
     account: str
@@ -46,6 +48,9 @@ class Account:
     socket_timeout: int = field(default=60, repr=False)
     statement_timeout: int = field(default=120, repr=False)
     queued_timeout: int = field(default=60, repr=False)
+    sign_in_deadline: float = field(default=60.0, repr=False)
+    answer_deadline: float = field(default=300.0, repr=False)
+    close_deadline: float = field(default=10.0, repr=False)
 
     def arguments(self, *, run_id: str | None = None, layer: str | None = None) -> dict[str, Any]:
         """Everything for `snowflake.connector.connect`; `run_id` and `layer` go into the query tag.

@@ -122,8 +122,7 @@ class Reading:
             self._as_of[mapping.object] = cursor is not None
             if cursor is None:
                 cursor = self._cursor(mapping, text(travel=False), stack)
-            # Microseconds, always: nanoseconds overflow in years such as 9999.
-            yield cursor.fetch_arrow_batches(force_microsecond_precision=True)
+            yield self.session.tables(cursor)
 
     def was_as_of(self, mapping: Mapping) -> bool:
         """Whether the object was last read as of the instant asked for, and not as it was at that moment."""

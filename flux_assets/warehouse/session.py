@@ -6,23 +6,35 @@ what to conclude from them (source.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flux_assets.errors import FluxError
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.columns import FoundColumn
 from flux_assets.warehouse.connect import Connect
+from flux_assets.warehouse.deadline import GivenUpError, awaited, started
 from flux_assets.warehouse.translating import NOTHING, Subject, translated
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from snowflake.connector import SnowflakeConnection
     from snowflake.connector.cursor import SnowflakeCursor
+    from snowflake.connector.result_batch import ArrowResultBatch
+
+T = TypeVar("T")
+# Pieces of a result that arrive while one is read, as the connector's own threads would have it.
+_AHEAD = 4
 
 
 class Session:
     """A session that is opened on first use. `reset` closes it, so that the next statement opens a new one.
+
+    Whatever asks the other side ends within the account's deadlines; one that passed closes the session.
 
     `generation` counts the sessions: what was set up in an earlier one is gone. `arguments` are those of an account
     for the connector, and `find` says where it is now, for a stand-in that was started again may listen elsewhere.
@@ -46,10 +58,10 @@ class Session:
     def reset(self) -> None:
         """Close the session, whatever state it is in."""
         self._connection = None
+        stack, self._stack = self._stack, ExitStack()
         # A session that is broken cannot be closed properly, and nobody has to know.
         with suppress(Exception):
-            self._stack.close()
-        self._stack = ExitStack()
+            awaited(started(stack.close), self.account.close_deadline)
 
     def renew(self) -> None:
         """Close the session and look anew where the next one is to be opened. Raises what finding it raises."""
@@ -61,7 +73,12 @@ class Session:
         """The open session; signs in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
             with self.translating():
-                self._connection = self._stack.enter_context(self._connect(self.account, self._arguments(self.account)))
+                opened = self._connect(self.account, self._arguments(self.account))
+                signing_in = started(opened.__enter__)
+                self._connection = awaited(
+                    signing_in, self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
+                )
+                self._stack.push(opened)
             self.generation += 1
         return self._connection
 
@@ -73,7 +90,7 @@ class Session:
             cursor = connection.cursor()
             try:
                 # Without parameters the connector leaves percent signs alone.
-                cursor.execute(statement)
+                self._answered(partial(cursor.execute, statement))
                 yield cursor
             finally:
                 with suppress(Exception):
@@ -85,11 +102,29 @@ class Session:
 
         connection = self.connection()
         with self.translating(subject):
-            described = connection.cursor().describe(statement)
+            described = self._answered(partial(connection.cursor().describe, statement))
         return tuple(
             FoundColumn(name=column.name, kind=FIELD_ID_TO_NAME[column.type_code], scale=column.scale)
             for column in described
         )
+
+    def tables(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
+        """The result of a statement as Arrow tables, piece by piece; the next ones arrive meanwhile."""
+        connection = self.connection()
+        arriving: deque[Future[pa.Table]] = deque()
+        pieces = cast("Sequence[ArrowResultBatch]", self._answered(cursor.get_result_batches) or ())
+        for piece in pieces:
+            if piece.rowcount:
+                # Microseconds, always: nanoseconds overflow in years such as 9999.
+                taken = partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)
+                arriving.append(started(taken))
+            if len(arriving) > _AHEAD:
+                yield awaited(arriving.popleft(), self.account.answer_deadline)
+        while arriving:
+            yield awaited(arriving.popleft(), self.account.answer_deadline)
+
+    def _answered(self, work: Callable[[], T]) -> T:
+        return awaited(started(work), self.account.answer_deadline)
 
     @contextmanager
     def translating(self, subject: Subject = NOTHING) -> Iterator[None]:
@@ -99,4 +134,6 @@ class Session:
         except (FluxError, GeneratorExit):
             raise
         except Exception as error:
+            if isinstance(error, GivenUpError):
+                self.reset()
             raise translated(error, self.account, subject) from error

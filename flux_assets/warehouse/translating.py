@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError, abbreviated
+from flux_assets.errors import FluxError, SourceError, WarehouseError, bounded, reported
 from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.deadline import GivenUpError
 from flux_assets.warehouse.faults import (
     BUSY,
     BY_STATE,
@@ -38,6 +39,7 @@ class Subject:
 
 
 NOTHING = Subject()
+_LONGEST = 300
 
 
 def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
@@ -46,7 +48,7 @@ def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
     special = OF_EXPRESSIONS if subject.expression else OF_ROWS if subject.reads_rows else {}
     if code in special:
         return special[code]
-    said = str(error).lower()
+    said = bounded(str(error)).lower()
     if code in UNTOLD:
         for words, fault in SAID:
             if words in said:
@@ -63,7 +65,7 @@ def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
 
 def translated(error: BaseException, account: Account, subject: Subject = NOTHING) -> FluxError:
     """The error of ours: SourceError when one table's source is at fault, WarehouseError otherwise."""
-    fault = fault_of(error, subject)
+    fault = BUSY if isinstance(error, GivenUpError) else fault_of(error, subject)
     places = {
         "user": account.user,
         "role": account.role or "<role>",
@@ -74,7 +76,7 @@ def translated(error: BaseException, account: Account, subject: Subject = NOTHIN
         "object": subject.object or f"{account.database}.{account.schema}",
         "expression": subject.expression,
     }
-    problem = f"{fault.problem.format(**places)}: {_said(error)}."
+    problem = f"{fault.problem.format(**places)}: {reported(error, _LONGEST)}."
     cure = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
     if fault.kind is not Kind.RETRY and fault.of_table and subject.table:
         return SourceError(f"{subject.table}: {problem}", cure)
@@ -100,9 +102,3 @@ def _of_network(error: BaseException) -> bool:
 def _host(account: Account) -> str:
     host = account.host or f"{account.account}.snowflakecomputing.com"
     return f"{host}:{account.port}" if account.port else host
-
-
-def _said(error: BaseException) -> str:
-    """The report on one line, in a length that one can read, without the full stop."""
-    line = " ".join(str(error).split()).rstrip(".")
-    return line if len(line) <= 300 else abbreviated(line, 300)

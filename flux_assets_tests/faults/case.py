@@ -15,12 +15,15 @@ from time import monotonic, sleep
 
 import psycopg
 
+from flux_assets.pinning import unpin
+from flux_assets.postgis.connect import Target
 from flux_assets_tests.faults.child import Child, Job, Kind, Outcome
 from flux_assets_tests.faults.oracle import LAYER_ANSWER, SYNC_ANSWER, State
 from flux_assets_tests.faults.readers import Readers, Seen
 from flux_assets_tests.faults.standby import Standby
 from flux_assets_tests.faults.wire import Wire, wire_to
 from flux_assets_tests.faults.world import BEFORE, NEW, OLD, World
+from flux_assets_tests.layers import made_up
 
 # Nothing that goes on takes a tenth of this. What is still under way then hangs.
 HANG_SECONDS = 60
@@ -203,6 +206,7 @@ class Case:
     def run_again(self, name: str = "the next run") -> Outcome:
         """The next run, which needs no hand: nobody cleans up or ends a session before it."""
         kind: Kind = "load" if self.kind == "rollback" else self.kind
+        self.unpin()
         outcome = self.ended(Child(self.job(self.final, kind=kind)), name)
         if not outcome.ended_well:
             self.verdict.notes.append(f"{name} {outcome.word}: {outcome.said}")
@@ -214,6 +218,11 @@ class Case:
         self.let_a_minute_pass()
         self.verdict.next_run = self.run_again().word
         self.look("after the next run", [self.state[self.final]])
+
+    def unpin(self) -> None:
+        """A layer that was rolled back stays so until somebody says otherwise."""
+        if self.kind == "rollback":
+            unpin(made_up(), Target(conninfo=self.address()))
 
     def look(self, when: str, allowed: Sequence[State]) -> None:
         """The oracle's look at all tables: rows that are not those of any allowed state are lost."""

@@ -67,6 +67,7 @@ def woken_amid(case: Case) -> None:
     kind = "load" if case.kind == "rollback" else case.kind
     amid = {"load": "load.staged", "sync": "sync.compared:faults"}[kind]
     with _stopped(case):
+        case.unpin()
         other = Child(case.job(NEWER, kind=kind, point=amid))
         early = other.wait_at_point(HANG_SECONDS)
     case.child.go_on()

@@ -28,6 +28,9 @@ ALTER TABLE postgres_sync.sync_status
     ADD COLUMN IF NOT EXISTS rows_deleted      bigint,
     ADD COLUMN IF NOT EXISTS source_instant    timestamptz,
     ADD COLUMN IF NOT EXISTS source_changed_at timestamptz;
+-- What a load of a pinned layer left unpublished.
+ALTER TABLE postgres_sync.sync_status
+    ADD COLUMN IF NOT EXISTS held_version text;
 -- The newest run of a table; failures, however many good runs came since; the newest runs of all, and the oldest.
 DROP INDEX IF EXISTS postgres_sync.sync_status_layer_idx;
 CREATE INDEX IF NOT EXISTS sync_status_table_idx ON postgres_sync.sync_status (schema_name, layer_name, started_at DESC);
@@ -37,7 +40,8 @@ CREATE INDEX IF NOT EXISTS sync_status_started_idx ON postgres_sync.sync_status 
 CREATE INDEX IF NOT EXISTS sync_status_running_idx ON postgres_sync.sync_status (layer_name) WHERE status = 'RUNNING';
 
 COMMENT ON TABLE postgres_sync.sync_status IS 'One row for every load, sync or rollback of a table, also those that failed or changed nothing.';
-COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. DELTA: the differences from Snowflake written.';
+COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. DELTA: the differences from Snowflake written. PINNED: nothing published, because the layer is pinned.';
+COMMENT ON COLUMN postgres_sync.sync_status.held_version IS 'The release''s version that a load did not publish, because the layer is pinned to another.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_instant IS 'The instant as of which the source was read.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_changed_at IS 'When the source last changed: as its rows say, else when a sync first saw the change.';
 COMMENT ON COLUMN postgres_sync.sync_status.status IS 'RUNNING until the process is done; a RUNNING row whose process is gone is closed by the next run of its table.';
@@ -76,6 +80,9 @@ CREATE TABLE IF NOT EXISTS postgres_sync.layer_versions (
     run_id       text,
     PRIMARY KEY (schema_name, layer_name, lease)
 );
+-- A file that did not change belongs to several releases.
+ALTER TABLE postgres_sync.layer_versions
+    ADD COLUMN IF NOT EXISTS further_tags text[] NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX IF NOT EXISTS layer_versions_current_idx
     ON postgres_sync.layer_versions (schema_name, layer_name) WHERE current;
 
@@ -83,7 +90,53 @@ COMMENT ON TABLE postgres_sync.layer_versions IS 'The register: every version of
 COMMENT ON COLUMN postgres_sync.layer_versions.version IS 'SHA-256 over the release file''s digest and the declaration''s digest.';
 COMMENT ON COLUMN postgres_sync.layer_versions.relation IS 'The version''s table in schema flux_versions; gone when the state is dropped.';
 COMMENT ON COLUMN postgres_sync.layer_versions.bytes IS 'Bytes on disk of the version''s table with its indexes.';
+COMMENT ON COLUMN postgres_sync.layer_versions.further_tags IS 'Releases besides release_tag in which a load found this version.';
 COMMENT ON COLUMN postgres_sync.layer_versions.extent IS 'West, south, east, north in degrees (EPSG:4326).';
+
+DO $$
+BEGIN
+    IF to_regclass('postgres_sync.layer_pins') IS NULL THEN
+        CREATE TABLE postgres_sync.layer_pins (
+            schema_name text NOT NULL,
+            layer_name  text NOT NULL,
+            version     text NOT NULL,
+            pinned_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            pinned_by   text NOT NULL DEFAULT session_user,
+            reason      text NOT NULL DEFAULT '',
+            PRIMARY KEY (schema_name, layer_name)
+        );
+        -- A rollback of an earlier revision did not pin. Nothing has been loaded since: it is held as one of today is.
+        INSERT INTO postgres_sync.layer_pins (schema_name, layer_name, version, pinned_at, reason)
+        SELECT live.schema_name, live.layer_name, live.version, live.published_at, 'rolled back'
+        FROM postgres_sync.layer_versions AS live
+        CROSS JOIN LATERAL (
+            SELECT entry.sync_type, entry.version FROM postgres_sync.sync_status AS entry
+            WHERE entry.schema_name = live.schema_name AND entry.layer_name = live.layer_name
+              AND entry.status = 'SUCCESS' ORDER BY entry.started_at DESC LIMIT 1) AS newest
+        WHERE live.current AND newest.sync_type = 'ROLLBACK' AND newest.version = live.version;
+    END IF;
+END
+$$;
+COMMENT ON TABLE postgres_sync.layer_pins IS 'Layers that stay at the version that they have: no load publishes another one.';
+COMMENT ON COLUMN postgres_sync.layer_pins.version IS 'The version that was live when the layer was pinned; loads of this one go on as ever.';
+COMMENT ON COLUMN postgres_sync.layer_pins.pinned_by IS 'Database role that pinned the layer.';
+
+-- For the transaction that publishes. Its own SQLSTATE, so that the caller knows it for a refusal and no fault.
+CREATE OR REPLACE FUNCTION postgres_sync.refuse_pinned(wanted_schema text, wanted_layer text, wanted_version text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pinned text;
+BEGIN
+    SELECT version INTO pinned FROM postgres_sync.layer_pins
+    WHERE schema_name = wanted_schema AND layer_name = wanted_layer AND version <> wanted_version;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'FXPIN', MESSAGE = format('pinned to version %s', pinned),
+            TABLE = wanted_layer, CONSTRAINT = wanted_version;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION postgres_sync.refuse_pinned IS 'Fails with FXPIN where the layer is pinned to a version other than the wanted one.';
 
 CREATE TABLE IF NOT EXISTS postgres_sync.sync_state (
     schema_name       text NOT NULL,
@@ -147,7 +200,8 @@ BEGIN
     SELECT lease INTO newest FROM postgres_sync.layer_leases
     WHERE schema_name = of_schema AND layer_name = of_layer FOR UPDATE;
     IF newest IS DISTINCT FROM expected THEN
-        RAISE EXCEPTION 'lease % was overtaken by lease %', expected, newest USING ERRCODE = 'FX001';
+        RAISE EXCEPTION 'lease % was overtaken by lease %', expected, newest
+            USING ERRCODE = 'FX001', TABLE = format('%s.%s', of_schema, of_layer);
     END IF;
 END
 $$;
@@ -170,11 +224,13 @@ CREATE OR REPLACE VIEW postgres_sync.v_sync_status AS
 SELECT sync_id, layer_name, sync_type, started_at, completed_at, rows_synced, status, duration_seconds,
        left(error_message, 200) AS error_preview, schema_name, version, run_id,
        rows_inserted, rows_updated, rows_deleted, source_instant, source_changed_at,
-       CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died
+       CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died,
+       held_version
 FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
 COMMENT ON VIEW postgres_sync.v_sync_status IS 'The 100 newest rows of the ledger, newest first.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.held_version IS 'The release''s version that a load left unpublished, because the layer is pinned.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.died IS 'The row is RUNNING and its process is gone: the next run of the table closes it as FAILED.';
 
 CREATE OR REPLACE VIEW postgres_sync.v_sync_summary AS
@@ -211,7 +267,8 @@ WITH known AS (
            left(live.version, 12) AS short_version,
            CASE declared.kind WHEN 'static' THEN live.rows ELSE state.rows END AS rows,
            CASE declared.kind WHEN 'static' THEN live.published_at ELSE state.changed_at END AS published_at,
-           state.layer_name IS NOT NULL AS synced
+           state.layer_name IS NOT NULL AS synced,
+           pin.pinned_at, pin.pinned_by, pin.reason AS pin_reason
     FROM postgres_sync.tables AS declared
     LEFT JOIN postgres_sync.layer_versions AS live
         ON declared.kind = 'static' AND live.current
@@ -219,6 +276,9 @@ WITH known AS (
     LEFT JOIN postgres_sync.sync_state AS state
         ON declared.kind = 'dynamic'
         AND state.schema_name = declared.schema_name AND state.layer_name = declared.layer_name
+    LEFT JOIN postgres_sync.layer_pins AS pin
+        ON declared.kind = 'static'
+        AND pin.schema_name = declared.schema_name AND pin.layer_name = declared.layer_name
     LEFT JOIN pg_catalog.pg_namespace AS namespace ON namespace.nspname = declared.schema_name
     LEFT JOIN pg_catalog.pg_class AS relation
         ON relation.relnamespace = namespace.oid AND relation.relname = declared.layer_name
@@ -239,7 +299,7 @@ WITH known AS (
                  AND seen.sha256 = known.sha256) END AS source_changed_at,
            failure.completed_at AS last_error_at,
            split_part(ltrim(failure.error_message, E' \r\n\t'), E'\n', 1) AS last_error,
-           recent.failures AS failures_last_hour,
+           recent.failures AS failures_last_hour, held.held_version,
            CASE run.sync_type WHEN 'ROLLBACK' THEN (
                SELECT entry.version FROM postgres_sync.sync_status AS entry
                WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
@@ -269,8 +329,14 @@ WITH known AS (
     LEFT JOIN LATERAL (
         SELECT entry.completed_at, entry.source_instant, entry.source_changed_at FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
-          AND entry.status = 'SUCCESS' AND entry.sync_type <> 'ROLLBACK'
+          AND entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('ROLLBACK', 'PINNED')
         ORDER BY entry.started_at DESC LIMIT 1) AS checked ON true
+    -- What the newest load of the pinned layer met: none where the release holds the very version that it is pinned to.
+    LEFT JOIN LATERAL (
+        SELECT entry.held_version FROM postgres_sync.sync_status AS entry
+        WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+          AND entry.status = 'SUCCESS' AND entry.completed_at > known.pinned_at
+        ORDER BY entry.started_at DESC LIMIT 1) AS held ON true
     LEFT JOIN LATERAL (
         SELECT entry.completed_at, entry.error_message FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
@@ -307,6 +373,11 @@ WITH known AS (
                     THEN format('it shows the source of %s', postgres_sync.in_words(lag_seconds))
                 WHEN version IS NULL THEN 'nothing was published before'
                 ELSE format('still serving version %s', short_version) END AS serving,
+           CASE WHEN pinned_at IS NOT NULL THEN concat(
+               'pinned ', postgres_sync.in_words(extract(epoch FROM statement_timestamp() - pinned_at)::float8),
+               ' (' || nullif(pin_reason, '') || ')',
+               format(': no load publishes another version before `flux-assets unpin %s`', layer_name),
+               '; version ' || left(held_version, 12) || ' waits') END AS pinned,
            CASE failures_last_hour WHEN 0 THEN ''
                 -- What is over is told in short; last_error has all of it.
                 WHEN 1 THEN format('failed once in the last hour: %s', regexp_replace(last_error, '^(.{120}).+$', '\1 …'))
@@ -332,7 +403,7 @@ SELECT schema_name, layer_name, kind, state,
             WHEN state = 'loading' THEN CASE WHEN version IS NOT NULL OR synced THEN true END
             WHEN state IN ('never loaded', 'not synced') THEN NULL
             ELSE false END AS trusted,
-       CASE state
+       concat_ws('; ', nullif(CASE state
            WHEN 'broken' THEN CASE
                WHEN damage IS NULL
                    THEN 'its last load succeeded, and the register has no current version; load it again'
@@ -355,14 +426,15 @@ SELECT schema_name, layer_name, kind, state,
            WHEN 'still' THEN concat_ws('; ', format('its source has not changed for %s', replace(postgres_sync.in_words(
                extract(epoch FROM statement_timestamp() - source_changed_at)::float8), ' ago', '')),
                nullif(history, ''))
-           WHEN 'live' THEN concat_ws('; ', CASE WHEN sync_type = 'ROLLBACK'
+           WHEN 'live' THEN concat_ws('; ', CASE WHEN sync_type = 'ROLLBACK' AND pinned IS NULL
                THEN format('rolled back %s from version %s; the next load publishes what the release holds',
                     postgres_sync.in_words(ended_seconds), left(gone_back_from, 12)) END, nullif(history, ''))
            ELSE CASE WHEN relation IS NOT NULL AND kind = 'static' AND relation_kind <> 'p'
                     THEN format('%s of another origin has its name', kind_in_words) ELSE '' END
-       END AS detail,
+       END, ''), pinned) AS detail,
        rows, version, release_tag, source_changed_at, checked_at, published_at, source_instant, lag_seconds,
-       nullif(last_error, '') AS last_error, last_error_at, failures_last_hour, sync_id, run_id, place
+       nullif(last_error, '') AS last_error, last_error_at, failures_last_hour, sync_id, run_id, place,
+       pinned_at, pinned_by, nullif(pin_reason, '') AS pin_reason, held_version
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
@@ -374,6 +446,10 @@ COMMENT ON COLUMN postgres_sync.v_table_status.checked_at IS 'When the table was
 COMMENT ON COLUMN postgres_sync.v_table_status.published_at IS 'When what readers see last changed.';
 COMMENT ON COLUMN postgres_sync.v_table_status.lag_seconds IS 'How old the picture is that a dynamic table gives of its source.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_error IS 'First line of the newest failure, however long ago.';
+COMMENT ON COLUMN postgres_sync.v_table_status.pinned_at IS 'Since when the layer is pinned: no load publishes another version. None where it is not.';
+COMMENT ON COLUMN postgres_sync.v_table_status.pinned_by IS 'Database role that pinned it.';
+COMMENT ON COLUMN postgres_sync.v_table_status.pin_reason IS 'What was said when it was pinned, such as from which version it was rolled back.';
+COMMENT ON COLUMN postgres_sync.v_table_status.held_version IS 'The release''s version that the newest load left unpublished, because the layer is pinned.';
 COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that the state speaks of; run_id is its Dagster run.';
 
 -- Readers get what applications rely on, and nothing of how it is made. sql/postgis/roles.sql does the same for a role

@@ -26,7 +26,7 @@ from flux_assets.embedded.simulation.tables import (
     order_row,
     outage_row,
 )  # fmt: skip
-from flux_assets.errors import EmbeddedError
+from flux_assets.errors import EmbeddedError, reported
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.quoting import quoted
 
@@ -96,7 +96,7 @@ def _fill(stand_in: StandIn, release: Callable[[], Release], account: Account, s
             cursor.execute(f"USE SCHEMA {schema}")
         except snowflake.connector.Error as error:
             raise EmbeddedError(
-                f"The Snowflake stand-in cannot make {schema}: {' '.join(str(error).split())}",
+                f"The Snowflake stand-in cannot make {schema}: {reported(error)}.",
                 "Set SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA to names that are no words of SQL, such as FLUX_DB.",
             ) from error
         seed(connection, grid, seed_number=seed_number)

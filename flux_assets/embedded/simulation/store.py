@@ -30,7 +30,7 @@ from flux_assets.embedded.simulation.tables import (
     outage_of,
     outage_row,
 )  # fmt: skip
-from flux_assets.errors import EmbeddedError
+from flux_assets.errors import EmbeddedError, reported
 from flux_assets.warehouse.quoting import quoted
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Store:
             rows = self._rows(CLOCK)
         except ProgrammingError as error:
             raise EmbeddedError(
-                f"Schema {self._schema} of database {self.connection.database} is not filled for a simulation: {error}",
+                f"Schema {self._schema} of database {self.connection.database} is not filled for a simulation:"
+                f" {reported(error)}.",
                 "Run `flux-assets simulate --reset`.",
             ) from None
         if len(rows) != 1:

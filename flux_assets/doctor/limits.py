@@ -1,0 +1,65 @@
+"""Limits of the target server that a load can meet: sessions and temporary files.
+
+Here: what a load needs, against what role, database and server allow. Not here: rights (rights.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+
+from flux_assets.doctor.finding import Finding, Group
+
+_GROUP = Group("Limits")
+# A layer's own session and two that build indexes; besides them a sync's and the alerts'.
+_OF_A_LAYER, _OTHERS = 3, 2
+_ALLOWED = """
+SELECT role.rolconnlimit, database.datconnlimit,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+       pg_size_bytes(nullif(current_setting('temp_file_limit'), '-1'))
+FROM pg_roles AS role, pg_database AS database
+WHERE role.rolname = current_user AND database.datname = current_database()
+"""
+
+
+def findings(session: psycopg.Connection, parallel_layers: int) -> Iterator[Finding]:
+    """How many sessions are allowed, and how large temporary files may be."""
+    row = session.execute(_ALLOWED).fetchone()
+    if row is None:
+        return
+    of_role, of_database, of_server, temporary_bytes = row
+    yield _sessions(session, parallel_layers, of_role, of_database, of_server)
+    if temporary_bytes is not None:
+        yield _GROUP.note(
+            f"temp_file_limit is {temporary_bytes / 1e6:,.0f} MB: a statement that needs more temporary files fails",
+            f'If a load fails with it, run ALTER ROLE "{session.info.user}" SET temp_file_limit = … as a superuser.',
+        )
+
+
+def _sessions(
+    session: psycopg.Connection, parallel_layers: int, of_role: int, of_database: int, of_server: int
+) -> Finding:
+    needed = _OF_A_LAYER * parallel_layers + _OTHERS
+    user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
+    limits = (
+        (
+            of_role,
+            f"the connection limit of role {user}",
+            f"Run ALTER ROLE {user} CONNECTION LIMIT {needed} as a superuser",
+        ),
+        (
+            of_database,
+            f"the connection limit of database {database}",
+            f"Run ALTER DATABASE {database} CONNECTION LIMIT {needed} as its owner",
+        ),
+        (of_server, "max_connections, without what is reserved for superusers,", "Raise max_connections"),
+    )
+    # A negative limit is none.
+    for limit, name, remedy in limits:
+        if 0 <= limit < needed:
+            return _GROUP.warning(
+                f"{name} is {limit}, and a load of {parallel_layers} layers at once takes up to {needed} sessions",
+                f"{remedy}, or lower FLUX_PARALLEL_LAYERS.",
+            )
+    return _GROUP.ok(f"{needed} sessions, as many as a load takes, are allowed")

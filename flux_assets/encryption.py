@@ -1,0 +1,137 @@
+"""Database connections cross no network unencrypted: what libpq would do is judged, and what came of it.
+
+libpq itself is asked what it makes of an address, the PG* variables and the service files. Encryption means TLS: no
+driver tells whether Kerberos (GSS) encrypts a session, and libpq prefers it to TLS, so it is turned off.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from flux_assets.errors import TargetError
+from flux_assets.locality import is_loopback, is_socket, loopback_addresses
+
+_ENCRYPTED = {"require", "verify-ca", "verify-full"}
+_ADD_TLS = "Set sslmode=verify-full in its address, or use a server on this machine."
+# No server state is called so: libpq refuses it after it has completed all other parameters and before it connects.
+_STOP = "flux_assets"
+
+
+@dataclass(frozen=True)
+class _Server:
+    """One of the servers that libpq would try, in its own words."""
+
+    host: str
+    hostaddr: str
+    port: str
+
+    def pinned(self) -> list[_Server]:
+        """The same at each of its addresses, so that a name cannot lead elsewhere once judged; none if it is not local.
+
+        No name or address at all means libpq's own socket.
+        """
+        place = self.hostaddr or self.host
+        if not place or is_socket(place) or is_loopback(place):
+            return [self]
+        return [replace(self, hostaddr=address) for address in loopback_addresses(place)]
+
+
+def completed(conninfo: str) -> dict[str, str]:
+    """All parameters as libpq has them before it connects: of the conninfo, a service, the environment, by default.
+
+    Raises TargetError when libpq cannot read the conninfo or a service.
+    """
+    try:
+        asked = make_conninfo(conninfo, target_session_attrs=_STOP)
+    except ProgrammingError:  # its text may show a piece of a password
+        raise TargetError(
+            "The database's address cannot be read by libpq.",
+            "Write postgresql://user:password@host:port/database, special characters as %XX.",
+        ) from None
+    probe = pq.PGconn.connect_start(asked.encode())
+    known = {option.keyword.decode(): os.fsdecode(option.val) for option in probe.info if option.val is not None}
+    said = probe.error_message.decode(errors="replace").strip()
+    probe.finish()
+    if known.get("target_session_attrs") != _STOP:
+        raise TargetError(f"libpq cannot complete the database's address: {said}.", "Correct PGSERVICE or its file.")
+    return known
+
+
+def protected(conninfo: str) -> str:
+    """The conninfo with its servers and their encryption fixed, as libpq completes it.
+
+    Silence about TLS means `verify-full`, unless every server is on this machine. Raises TargetError when a server
+    that is not would be reached unencrypted.
+    """
+    known = completed(conninfo)
+    servers = _servers(known)
+    mode = known.get("sslmode", "")
+    if mode not in _ENCRYPTED:
+        pinned = {server: server.pinned() for server in servers}
+        elsewhere = [server for server in servers if not pinned[server]]
+        if elsewhere:
+            mode = _demanded(conninfo, mode, elsewhere[0])
+        else:
+            servers = [local for server in servers for local in pinned[server]]
+    if mode in _ENCRYPTED and known.get("gssencmode") == "require":
+        raise TargetError("gssencmode=require is not supported.", "Remove it and use TLS: sslmode=verify-full.")
+    # A parameter that is said, even as empty, is filled by no variable.
+    addresses = ",".join(server.hostaddr for server in servers)
+    return make_conninfo(
+        conninfo,
+        host=",".join(server.host for server in servers),
+        hostaddr=addresses if addresses.strip(",") else "",
+        port=",".join(server.port for server in servers),
+        sslmode=mode,
+        gssencmode="disable" if mode in _ENCRYPTED else known.get("gssencmode"),
+    )
+
+
+def confirm(descriptor: int, host: str, *, encrypted: bool) -> None:
+    """Raise TargetError when an open connection, given by its descriptor, is neither encrypted nor to this machine."""
+    if encrypted or _stays_here(descriptor):
+        return
+    raise TargetError(f"The connection to {host} is not encrypted, and that is another machine.", _ADD_TLS)
+
+
+def _servers(known: dict[str, str]) -> list[_Server]:
+    hosts, addresses, ports = (known.get(name, "").split(",") for name in ("host", "hostaddr", "port"))
+    count = max(len(hosts), len(addresses))
+    hosts, addresses = (column * count if column == [""] else column for column in (hosts, addresses))
+    ports = ports * count if len(ports) == 1 else ports
+    if not len(hosts) == len(addresses) == len(ports):
+        raise TargetError(
+            f"The database's address lists {len(hosts)} hosts, {len(addresses)} host addresses and {len(ports)} ports.",
+            "List as many of each, or one port for all.",
+        )
+    return [_Server(*server) for server in zip(hosts, addresses, ports, strict=True)]
+
+
+def _demanded(conninfo: str, mode: str, server: _Server) -> str:
+    """`verify-full` where nobody chose the mode. `prefer` is libpq's default."""
+    in_address = "sslmode" in conninfo_to_dict(conninfo)
+    if mode == "prefer" and not in_address and "PGSSLMODE" not in os.environ:
+        return "verify-full"
+    origin = "" if in_address else " (from PGSSLMODE or a service file)"
+    raise TargetError(
+        f"{server.hostaddr or server.host} is another machine, and sslmode={mode}{origin} does not ensure encryption.",
+        "Use sslmode=verify-full, verify-ca or require.",
+    )
+
+
+def _stays_here(descriptor: int) -> bool:
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        return False
+    try:
+        return connection.family == socket.AF_UNIX or is_loopback(str(connection.getpeername()[0]))
+    except OSError:
+        return False
+    finally:
+        connection.detach()  # it is the driver's

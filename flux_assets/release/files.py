@@ -1,0 +1,57 @@
+"""Files of a release folder: which of its links are followed, and opening what was found, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from flux_assets.errors import ReleaseError
+
+_OUTSIDE = "Put the file itself there, or a link to a file within the folder."
+
+
+class OutsideError(ReleaseError):
+    """A link in a release folder leads out of it, or did while the file was opened."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(f"{shown} is a symbolic link that leads out of the release folder.", _OUTSIDE)
+
+
+def canonical(folder: Path, path: Path, shown: str) -> Path | None:
+    """The file at `path` below `folder` without any link in its path; None when there is no regular file.
+
+    Raises OutsideError, which does not say where to, when a link leads out of `folder`; OSError when the path cannot
+    be looked at.
+    """
+    found = Path(os.path.realpath(path))
+    if not found.is_relative_to(os.path.realpath(folder)):
+        raise OutsideError(shown)
+    return found if found.is_file() else None
+
+
+def opened(path: Path, shown: str) -> BinaryIO:
+    """A regular file for reading, unbuffered. `path` has no link in it; one that was put there since is not followed.
+
+    Raises OutsideError when there is one, OSError when the file cannot be opened.
+    """
+    # Not waiting for the other end of a pipe that was put in the file's place.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_same(descriptor, path, shown)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _check_same(descriptor: int, path: Path, shown: str) -> None:
+    """Compare what was opened with what the path leads to without links: the two differ when a folder was replaced."""
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        raise ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")
+    if os.path.realpath(path) != str(path.absolute()):
+        raise OutsideError(shown)
+    if not os.path.samestat(state, os.lstat(path)):
+        raise ReleaseError(f"{shown} was replaced while it was opened.", "Run again.")

@@ -1,0 +1,128 @@
+"""One writer at a time: leases are for the loader alone, outlive no session, and pass from a holder that is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from time import sleep
+
+import psycopg
+import pytest
+from conftest import Sql
+from leasing import someone_else
+from synced import Utility
+
+from flux_assets.errors import BusyError, PublishError
+from flux_assets.postgis import equal, leases, liveness, merge
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.liveness import Limits
+from flux_assets.postgis.prerequisites import prepare
+from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
+
+
+@contextmanager
+def ready(target: Target) -> Iterator[psycopg.Connection]:
+    with target.session("load") as session:
+        prepare(session, target.schema)
+        yield session
+
+
+SILENT = "UPDATE postgres_sync.layer_leases SET seen_at = seen_at - interval '61 s' WHERE layer_name = %s"
+POLES = Layer("public", made_up())
+
+
+@pytest.fixture
+def loader(target: Target, tmp_path: Path) -> Loader:
+    return Loader(target, ReleaseFolder(tmp_path))
+
+
+def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
+    loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes up with its session alive, right before the swap."""
+    loader.load(made_up(), rows(5))
+    refuse_unequal = equal.refuse_unequal
+
+    def freeze(*given: object) -> None:
+        monkeypatch.setattr(equal, "refuse_unequal", refuse_unequal)
+        refuse_unequal(*given)
+        sql(SILENT, "poles")
+        assert loader.load(made_up(), rows(7)).outcome == "published"
+
+    monkeypatch.setattr(equal, "refuse_unequal", freeze)
+    with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
+        loader.load(made_up(), rows(6))
+    assert sql("SELECT count(*) FROM poles") == [(7,)]
+    loader.load(made_up(), rows(8))
+    tables = sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'flux_versions'")
+    assert tables == [(2,)], "what the frozen load had made is dropped by the next"
+
+
+def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
+    utility: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utility.tell("INSERT INTO FEEDERS VALUES ('L1', 'one', 1)")
+    utility.synced()
+    stage = merge.stage
+
+    def freeze(*given: object) -> None:
+        monkeypatch.setattr(merge, "stage", stage)
+        stage(*given)
+        sql(SILENT, leases.SYNC)
+        utility.tell("UPDATE FEEDERS SET TITLE = 'new'")
+        assert utility.synced("feeders")["feeders"].updated == 1
+
+    monkeypatch.setattr(merge, "stage", freeze)
+    utility.tell("UPDATE FEEDERS SET TITLE = 'old'")
+    assert "Another sync has begun since this one was interrupted" in utility.failed("feeders")["feeders"]
+    assert sql("SELECT title FROM feeders") == [("new",)]
+    assert utility.synced()["feeders"].outcome == "unchanged"
+
+
+def test_a_lease_is_free_as_soon_as_its_session_has_ended(target: Target, sql: Sql) -> None:
+    with someone_else(target.conninfo, name="poles") as other, target.session("load") as session:
+        with pytest.raises(BusyError), leases.leased(session, target, POLES, timedelta(0), Stop()):
+            pass
+        sql("SELECT pg_terminate_backend(%s)", other.info.backend_pid)
+        with leases.leased(session, target, POLES, timedelta(minutes=1), Stop()) as lease:
+            assert lease.number == 2
+    assert sql("SELECT holder_pid, seen_at FROM postgres_sync.layer_leases") == [(None, None)]
+
+
+def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "LIMITS", Limits(beat=0.1, probe=0.1))
+    seen = "SELECT seen_at FROM postgres_sync.layer_leases WHERE layer_name = 'poles'"
+    with (
+        someone_else(target.conninfo, name="other"),
+        target.session("load") as session,
+        leases.leased(session, target, POLES, timedelta(0), Stop()),
+    ):
+        first = sql(seen)
+        while sql(seen) == first:
+            sleep(0.05)
+    assert sql("SELECT count(*) FROM postgres_sync.layer_leases WHERE holder_pid IS NULL") == [(1,)]
+
+
+def test_who_was_overtaken_gives_back_nothing_of_the_next_holders(target: Target, sql: Sql) -> None:
+    with ready(target) as session, leases.leased(session, target, POLES, timedelta(0), Stop()) as lease:
+        sql(SILENT, "poles")
+        with someone_else(target.conninfo, name="poles") as other:
+            session.execute(lease.beating())
+            assert sql("SELECT lease, holder_pid FROM postgres_sync.layer_leases") == [(2, other.info.backend_pid)]
+            with pytest.raises(psycopg.Error) as refused:
+                session.execute(lease.holding())
+            assert leases.overtaken(refused.value)
+
+
+def test_readers_can_neither_hold_nor_lock_a_lease(target: Target, reader_sql: Sql, sql: Sql) -> None:
+    with someone_else(target.conninfo):
+        for statement in (
+            "SELECT FROM postgres_sync.layer_leases FOR UPDATE",
+            "DO 'BEGIN LOCK TABLE postgres_sync.layer_leases IN ACCESS SHARE MODE; END'",
+            "SELECT postgres_sync.hold_lease('public', '(sync)', 1)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader_sql(statement)
