@@ -46,6 +46,27 @@ def test_a_reader_that_stays_delays_only_the_publish(world: World, judged: Judge
     judged(case.verdict)
 
 
+SLOW = """
+CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(5); END $$;
+CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION slow()
+"""
+
+
+def test_somebody_elses_trigger_keeps_readers_out_for_a_second_at_most(
+    world: World, judged: Judged, tmp_path: Path
+) -> None:
+    """It runs under the lock of the publish, and is none of ours: the server ends it."""
+    with started(world, "load", "a whole load", "a slow event trigger of others", tmp_path) as case:
+        with case.session() as session:
+            session.execute(SLOW)
+            case.refused(case.job(publish_wait=0), "longer than the 1 s")
+            session.execute("DROP EVENT TRIGGER slow")
+        case.after = [OLD]
+    others = case.verdict.wait_ms
+    assert others < 3_000 + case.verdict.noise_ms
+    judged(replace(case.verdict, wait_ms=0))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_older_snapshot_sees_whole_tables(world: World, judged: Judged, tmp_path: Path, kind: Kind) -> None:
     """It was taken before the run, through another table."""
