@@ -161,7 +161,8 @@ def _break(guard: Guard, tree: Path) -> None:
 
 def _tested(guard: Guard, tree: Path) -> subprocess.CompletedProcess[str]:
     command = [
-        REPOSITORY / "scripts" / "isolated.sh", sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider",
+        REPOSITORY / "scripts" / "isolated.sh", sys.executable, "-m", "pytest", "-q", "-m", "",
+            "-p", "no:cacheprovider",
         *guard.tests,
     ]  # fmt: skip
     return subprocess.run(

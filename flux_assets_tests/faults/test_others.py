@@ -52,9 +52,7 @@ CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE
 """
 
 
-def test_somebody_elses_trigger_keeps_readers_out_for_a_second_at_most(
-    world: World, judged: Judged, tmp_path: Path
-) -> None:
+def test_somebody_elses_trigger_keeps_readers_out_for_a_second_at_most(world: World, tmp_path: Path) -> None:
     """It runs under the lock of the publish, and is none of ours: the server ends it."""
     with started(world, "load", "a whole load", "a slow event trigger of others", tmp_path) as case:
         with case.session() as session:
@@ -62,9 +60,8 @@ def test_somebody_elses_trigger_keeps_readers_out_for_a_second_at_most(
             case.refused(case.job(publish_wait=0), "longer than the 1 s")
             session.execute("DROP EVENT TRIGGER slow")
         case.after = [OLD]
-    others = case.verdict.wait_ms
-    assert others < 3_000 + case.verdict.noise_ms
-    judged(replace(case.verdict, wait_ms=0))
+    assert case.verdict.wait_ms < 2_000 + case.verdict.noise_ms
+    assert [problem for problem in case.verdict.problems if "a reader waited" not in problem] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +179,7 @@ def test_rot_in_a_published_version_is_found_and_cured(world: World, judged: Jud
         case.demand(not _matches(case), "matches_release did not find it")
         outcome = case.ended(Child(case.job(force=True)), "the cure")
         case.demand(outcome.word == "published" and _matches(case), f"it was not cured: {outcome}")
-    judged(replace(case.verdict, mixed=0, notes=[note for note in case.verdict.notes if "readers saw" not in note]))
+    judged(case.verdict)
 
 
 def _matches(case: Case) -> bool:
