@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ui ui check bench down
+.PHONY: help setup demo test test-faults test-ui ui check bench down
 ARGS ?=
 
 help: ## list these commands
@@ -14,6 +14,9 @@ demo: setup ## load the sample city into the embedded PostGIS and show what is t
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
 	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
+
+test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
+	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults -m '' -n auto --fault-table docs/reliability.md $(ARGS)
 
 test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
 	@scripts/install_chromium.sh

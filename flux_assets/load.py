@@ -15,7 +15,8 @@ from typing import Literal
 
 import psycopg
 
-from flux_assets.errors import PinnedError, reported
+from flux_assets.errors import PinnedError, PublishError, reported
+from flux_assets.failpoints import reach
 from flux_assets.loading.candidate import Candidate, Workshop, make_candidate
 from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.held import Held, hold
@@ -76,18 +77,22 @@ def load_layer(
     layer = Layer(target.schema, table)
     with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
         shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
-        return _load(shop, entry)
+        result = _load(shop, entry)
+        reach("load.done")
+        return result
 
 
 def _load(shop: Workshop, entry: Entry) -> LoadResult:
     with shop.clock.timed("resolve"):
         file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
         wanted = _version_id(file, shop.layer.table)
+    reach("load.resolved")
     if current := _current(shop, wanted):
         return _unchanged(shop, entry, file, current)
     if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
         return _pinned(shop, entry, file, wanted, pin)
     with leases.leased(shop.control, shop.target, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
+        reach("load.leased")
         if current := _current(shop, wanted):
             return _unchanged(shop, entry, file, current)
         try:
@@ -132,20 +137,25 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
         accept_change=shop.options.accept_schema_change,
         take_over=shop.options.take_over,
     )
+    reach("load.reconciled")
     ready = None if shop.options.force else _ready_version(shop, wanted, public)
     spare = ready.lease if ready else None
-    publish.clean_up(shop.control, shop.layer, shop.options.retention, shop.log, spare=spare)
+    publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
+    reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
     quarantined = quarantine.note(shop.control, shop.layer, entry, candidate.version)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
+    reach("load.before_swap")
     with shop.clock.timed("publish"):
         locked_ms = publish.publish(shop.control, shop.target, [Publication(shop.layer, public, swap)], patience)
+    reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(
         f"{shop.layer.title}: published version {candidate.version.version[:12]},"
         f" {candidate.version.rows or 0:,} rows{locked}"
     )
-    _tidy(shop, candidate.version)
+    _tidy(shop, candidate.version, lease)
+    reach("load.tidied")
     return _result(shop, "published", file, candidate, quarantined)
 
 
@@ -178,15 +188,15 @@ def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: s
     return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: Workshop, version: Version) -> None:
+def _tidy(shop: Workshop, version: Version, lease: Lease) -> None:
     """What may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
             shape.refresh_comments(shop.control, shop.layer)
             note_release(shop.control, shop.layer, version, shop.release.tag)
             statistics.analyze_public(shop.control, shop.layer.public, version.relation)
-            publish.clean_up(shop.control, shop.layer, shop.options.retention, shop.log)
-    except psycopg.Error as error:
+            publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log)
+    except (psycopg.Error, PublishError) as error:
         shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
 
 

@@ -111,7 +111,7 @@ def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> R
         quarantine.note(control, layer, entry, current)
         control.execute(ledger.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    publish.clean_up(control, layer, bench.options.retention, bench.log)
+    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
     version = _made(bench, current, public, found, lease)
     quarantine.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
@@ -119,7 +119,7 @@ def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> R
     bench.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     shape.refresh_comments(control, layer)
     statistics.analyze_public(control, layer.public, version.relation)
-    publish.clean_up(control, layer, bench.options.retention, bench.log)
+    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
     published_at = register.clocks(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),

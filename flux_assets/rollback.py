@@ -11,6 +11,7 @@ from dataclasses import replace
 import psycopg
 
 from flux_assets.errors import LayerError
+from flux_assets.failpoints import reach
 from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
@@ -44,13 +45,18 @@ def rollback(
         recorded(layer, target, options, "ROLLBACK") as (control, entry),
         leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
     ):
+        reach("rollback.leased")
         ledger.close_dead(control, layer)
         version = _kept_version(control, layer, to)
         public = shape.reconcile(control, layer, options.patience(log))
+        reach("rollback.reconciled")
         make_equal(control, layer, target, options, version.relation, public)
+        reach("rollback.before_swap")
         swap = Swap(version, lease, entry, "ROLLBACK", pin=reason or pin_reason(control, layer))
         publish.publish(control, target, [Publication(layer, public, swap)], options.patience(log))
+        reach("rollback.swapped")
         statistics.analyze(control, layer.public)
+        reach("rollback.analyzed")
         return replace(version, current=True, published_at=register.clocks(control, layer).published_at)
 
 

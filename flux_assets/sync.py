@@ -15,6 +15,7 @@ import psycopg
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
+from flux_assets.failpoints import reach
 from flux_assets.postgis import ledger, sync_before, sync_gate, sync_shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.declared import keeping
@@ -62,10 +63,12 @@ def sync_tables(
     clock = Clock()
     asked = [table for table in family.tables if table.name in wanted]
     with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
+        reach("sync.opened")
         with clock.timed("gate"):
             opening = sync_gate.open_gate(session, target.schema, family.tables)
             if opening.lease is None:
                 return SyncResult(busy=turned_away(session, target.schema, wanted, options))
+            reach("sync.gated")
             source.admit(opening.at)
         sync = _Sync(
             wanted=wanted, family=family, source=source, target=target, session=session, lease=opening.lease,
@@ -171,8 +174,10 @@ class _Sync:
                 self._session, self._wanted, self._options.run_id, known, under_way=before.under_way
             )
         try:
+            reach("sync.begun")
             with self._clock.timed("gate"):
                 seen = sync_gate.look(self._session, existing)
+            reach("sync.looked")
             standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
             unfit |= {
                 live.name: self._unreadable(live, error)
@@ -227,6 +232,7 @@ class _Sync:
             # Whatever is written needs it, and there is nothing else to do.
             sync_gate.load_postgis(self._session)
         found = self._source.found()
+        reach("sync.read")
         self._instant = found.instant
         for work in wanted:
             if reason := self._reason(work, found.tokens, found.mappings):

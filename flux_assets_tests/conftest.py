@@ -35,6 +35,7 @@ from flux_assets.warehouse.account import Account
 if TYPE_CHECKING:
     import dagster as dg
 
+pytest_plugins = ["flux_assets_tests.faults.plugin"]
 HOMES = REPOSITORY / ".flux" / "tests"
 TEMPLATE = "flux_template"
 SETTINGS = ("FLUX_", "PG", "SNOWFLAKE_", "DAGSTER_")

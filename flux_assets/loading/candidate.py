@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flux_assets.errors import ReleaseError
+from flux_assets.failpoints import reach
 from flux_assets.loading.copy_faults import described
 from flux_assets.loading.finishing import Workbench, finish
 from flux_assets.loading.quarantining import stage_with_quarantine
@@ -53,10 +54,12 @@ def make_candidate(
     """
     with shop.clock.timed("fetch"):
         path = shop.release.at_hand(file)
+    reach("load.fetched")
     need = space.estimate(shop.control, shop.layer, expanded_bytes(path))
     space.refuse_above(shop.layer, need, shop.options.disk_limit)
     quarantine.prune(shop.control, shop.layer)
     register.add_staging(shop.control, shop.layer, version)
+    reach("load.registered")
     try:
         with shop.clock.timed("stage"):
             stream, refused = _staged(shop, path, file, version, public, need)
@@ -65,6 +68,7 @@ def make_candidate(
         if isinstance(error, ReleaseError):
             shop.release.fetch(file)  # another file than the promised one is better refused as that
         raise
+    reach("load.staged")
     case = Case(
         connection=shop.control,
         layer=shop.layer,

@@ -15,6 +15,7 @@ from psycopg import errors
 
 from flux_assets.clock import Clock
 from flux_assets.errors import AuditError
+from flux_assets.failpoints import reach
 from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import audits, catalog, equal, register, statistics
 from flux_assets.postgis.audit import AuditResult, Case
@@ -46,7 +47,9 @@ def finish(
     Raises LayerError, or AuditError when a blocking audit failed; the version's table then stays for inspection.
     """
     results, doubled = _index_and_audit(bench, case, version, public)
+    reach("load.audited")
     judged = _judge(bench, case, version, results, extent, refused=doubled is not None)
+    reach("load.judged")
     _refuse(bench, judged, results, source)
     if doubled is not None:
         raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
@@ -77,9 +80,11 @@ def _index_and_audit(
         doubled = _finish(building)
         if doubled is None:
             equal.add_constraints(bench.control, bench.layer.table, version.relation, public.oid)
+    reach("load.indexed")
     with bench.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
         statistics.analyze(bench.control, case.relation)
+    reach("load.analyzed")
     with bench.clock.timed("audit"):
         return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
 
@@ -133,7 +138,7 @@ def _refuse(bench: Workbench, version: Version, results: tuple[AuditResult, ...]
         said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
         raise AuditError(
             f"{bench.layer.title}: {source} was not published: {said}.",
-            f"The version is kept for inspection as flux_versions.{version.relation}; mend the file and load again.",
+            f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
             results,
         )
 

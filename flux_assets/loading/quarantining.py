@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from flux_assets.loading.finishing import Workbench
 from flux_assets.postgis import quarantine
-from flux_assets.postgis.prerequisites import find_postgis
 from flux_assets.postgis.probe import REFUSALS, create_probe, refused_rows
 from flux_assets.postgis.quarantine import Held, held_as
 from flux_assets.postgis.register import Version
@@ -42,7 +41,6 @@ def stage_with_quarantine(
         )
     quarantine.forget(bench.control, bench.layer, version.lease)
     with bench.target.session(f"probe {bench.layer.name}", bench.options.stop) as session:
-        find_postgis(session)
         create_probe(session, bench.layer, public)
         return _staged(bench, version, stream_of, fill, lambda batch: [*refused_rows(session, batch)])
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psycopg
 
 from flux_assets.errors import FluxError
+from flux_assets.failpoints import reach
 from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import Target
@@ -33,11 +34,13 @@ def recorded(
     Rows of runs that died are closed first, whatever this run will find to do.
     """
     with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
+        reach("run.opened")
         require_writable(control)
         prepare(control, target.schema)
         run(control, [*keeping(target.schema, target.declared, [layer.table]), ledger.closing_dead([layer])])
         entry = ledger.open_entry(control, layer, sync_type, options.run_id)
         try:
+            reach("run.recorded")
             with translated(layer, options.stop):
                 yield control, entry
         except BaseException as error:

@@ -174,6 +174,7 @@ def _locked(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] |
 def clean_up(
     connection: psycopg.Connection,
     layer: Layer,
+    lease: Lease,
     keep: Retention,
     log: Callable[[str], None],
     *,
@@ -181,9 +182,9 @@ def clean_up(
 ) -> list[Version]:
     """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
 
-    Call it while holding the layer's lease, so that whatever is still staging belongs to a dead process. `spare` is
-    the lease of a version that must stay. A version that somebody is reading is left for the next run, and what is
-    attached stays, whoever attached it.
+    Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
+    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left
+    for the next run, and what is attached stays, whoever attached it.
     """
     attached = register.default_partition(connection, layer)
     found = [version for version in register.versions(connection, layer, with_leftovers=True) if not version.current]
@@ -193,10 +194,14 @@ def clean_up(
         if version.lease in kept or attached == (VERSIONS, version.relation):
             continue
         try:
-            stage.drop(connection, version.relation)
+            stage.drop(connection, version.relation, lease.holding())
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
             log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
+        except psycopg.Error as error:
+            if overtaken(error):
+                raise overtaken_error(layer.title) from error
+            raise
         register.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped

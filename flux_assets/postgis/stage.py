@@ -14,6 +14,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from flux_assets.errors import LayerError
+from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import version_table
@@ -57,6 +58,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
     with session.transaction():
         for statement in create:
             session.execute(statement)
+        reach("load.created")
         with session.cursor().copy(copy_in) as copy:
             for chunk in chunks:
                 stop.check()
@@ -68,6 +70,8 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
                         "Check the release file, or raise FLUX_DISK_LIMIT.",
                     )
                 copy.write(chunk)
+                reach("load.copying")
+        reach("load.copied")
     return sent
 
 
@@ -86,10 +90,11 @@ def count(session: psycopg.Connection, table: sql.Identifier) -> int:
     return int(row[0]) if row else 0
 
 
-def drop(session: psycopg.Connection, relation: str) -> None:
+def drop(session: psycopg.Connection, relation: str, holding: sql.Composable) -> None:
     """Drop a version's table where it still exists; gives up at once when somebody is reading it.
 
-    Dropping one with a foreign key locks the table that it points at, which others read.
+    The query `holding` keeps the layer's lease meanwhile, or is refused. Dropping a table with a foreign key locks the
+    table that it points at, which others read.
     """
     drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation))
-    at_once(session, [drop])
+    at_once(session, [holding, drop])

@@ -25,7 +25,7 @@ from flux_assets.spec import DynamicTable
 # The server ends our session when nothing has come from it for as long as a sync may take, and its transaction when a
 # frozen process leaves that open.
 TIME_LIMIT = timedelta(minutes=10)
-_IDLE_LIMIT = timedelta(minutes=2)
+IDLE_LIMIT = timedelta(minutes=2)
 # Readers lock nothing that a sync needs; whoever else edits a row gets this long to finish.
 LOCK_WAIT = timedelta(seconds=10)
 _OPENING = sql.SQL("""
@@ -97,7 +97,7 @@ def _set_up(session: WatchedConnection, schema: str) -> None:
 
 
 def _settings(session: WatchedConnection, schema: str) -> list[sql.Composable]:
-    limit, wait, idle = map(_milliseconds, (TIME_LIMIT, LOCK_WAIT, _IDLE_LIMIT))
+    limit, wait, idle = map(_milliseconds, (TIME_LIMIT, LOCK_WAIT, IDLE_LIMIT))
     return [*settings(session), _OPENING.format(limit=limit, wait=wait, idle=idle, schema=sql.Literal(schema))]
 
 

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
+from flux_assets.failpoints import reach
 from flux_assets.postgis import ledger, merge, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
@@ -66,14 +67,17 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
         for group in groups:
             _write_group(desk, group, opening, existing)
             opening = []
+        reach("sync.before_commit")
         with desk.clock.timed("commit"):
             # Nothing after the COMMIT: what was refused there would pass for a refused commit.
             visible = _close(desk, works, instant, [sql.SQL("SELECT clock_timestamp()"), sql.SQL("COMMIT")])
     except BaseException:
         _roll_back(desk.session)
         raise
+    reach("sync.committed")
     for work in works:
         _analyze(desk, work)
+    reach("sync.analyzed")
     return visible
 
 
@@ -110,6 +114,7 @@ def _stage(desk: Desk, work: Work, opening: Sequence[sql.Composable]) -> None:
         with work.clock.timed("stage"):
             script = sql.SQL("; ").join([*opening, _savepoint(before)])
             merge.stage(desk.session, work.live, script, work.snapshot.chunks() if work.snapshot else ())
+        reach(f"sync.staged:{work.name}")
     except (FluxError, psycopg.Error) as error:
         _give_up(desk, [work], error, at=work, to=before)
 
@@ -125,6 +130,7 @@ def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.Composab
     for work in group:
         if not _refreshed(desk, work, group):
             return
+    reach("sync.refreshed")
 
 
 def _savepoint(name: str) -> sql.Composed:
@@ -143,10 +149,12 @@ def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], existing: 
         with work.clock.timed("compare"):
             work.difference = merge.compare(desk.session, work.live, desk.present, [*opening, _savepoint(before)])
             guard(desk.session, work, existing, accept_vanished=desk.options.accept_vanished)
+        reach(f"sync.compared:{work.name}")
         desk.options.stop.check()
         with work.clock.timed("write"):
             if work.difference.rows:
                 merge.write(desk.session, work.live, work.difference)
+        reach(f"sync.written:{work.name}")
         work.step = "written"
     except (FluxError, psycopg.Error) as error:
         _give_up(desk, [work], error, at=work, to=before)

@@ -1,0 +1,188 @@
+"""One load, rollback or sync in a process of its own, which stops at a failpoint and waits there for its parent.
+
+What becomes of it there is the parent's doing: a signal, a cut connection, a server that is gone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+from flux_assets import failpoints
+from flux_assets.errors import FluxError
+from flux_assets.load import load_layer
+from flux_assets.loading.options import LoadOptions
+from flux_assets.postgis import liveness, sync_gate
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Limits
+from flux_assets.release.source import Release
+from flux_assets.rollback import rollback
+from flux_assets.sync import Family, sync_tables
+from flux_assets.syncing.result import SyncOptions
+from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.overrides import Overrides
+from flux_assets.warehouse.source import open_source
+from flux_assets_tests.faults import clocks
+from flux_assets_tests.layers import made_up
+from flux_assets_tests.synced import FAULTS, FEEDERS
+
+Kind = Literal["load", "rollback", "sync"]
+SYNCED = (FAULTS, FEEDERS)
+# So that nobody has to wait for what takes a minute otherwise.
+SOON = Limits(silence=1, probe=0.5, unreachable=4, cancel=2, beat=0.5)
+# Forked from a server that has imported all of the above: a start costs milliseconds, and no thread is copied.
+PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run, where, and the point to stop at; `publish_wait` is in seconds, `clock_off` shifts this side's clock.
+
+    After `idle_seconds` the server ends a transaction of a sync that is left open.
+    """
+
+    kind: Kind
+    conninfo: str
+    folder: str = ""
+    account: Account | None = None
+    point: str = ""
+    publish_wait: float = 20
+    idle_seconds: float | None = None
+    clock_off: timedelta = timedelta()
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended: `published`, `unchanged`, `rolled back`, `synced`, `busy`, or `failed` with the error's words;
+    `gone` when its process was killed, `hung` when it did not end."""
+
+    word: str
+    said: str = ""
+
+    @property
+    def ended_well(self) -> bool:
+        return self.word in {"published", "unchanged", "rolled back", "synced"}
+
+
+@dataclass
+class Child:
+    """A run under way, seen from its parent."""
+
+    job: Job
+    pipe: Connection = field(init=False)
+    process: multiprocessing.process.BaseProcess = field(init=False)
+    _outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        self.pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=main, args=(self.job, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def wait_at_point(self, seconds: float) -> Outcome | None:
+        """None once it has stopped at its point; how it ended when it never came there."""
+        said = self._next(seconds)
+        if said == "here":
+            return None
+        self._outcome = said if isinstance(said, Outcome) else Outcome(word="hung")
+        return self._outcome
+
+    def go_on(self) -> None:
+        """Let it leave the point, or the state, in which it was stopped."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+        with suppress(OSError):
+            self.pipe.send("go")
+
+    def outcome(self, seconds: float) -> Outcome:
+        """How it ended, within the deadline; a process that hangs is killed."""
+        while self._outcome is None:
+            said = self._next(seconds)
+            if said != "here":
+                self._outcome = said if isinstance(said, Outcome) else Outcome(word="hung")
+        self.end()
+        return self._outcome
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def _next(self, seconds: float) -> object:
+        try:
+            return self.pipe.recv() if self.pipe.poll(seconds) else None
+        except (EOFError, ConnectionError):
+            return Outcome(word="gone")
+
+
+def main(job: Job, pipe: Connection) -> None:
+    """Run the job and say how it ended."""
+    liveness.LIMITS = SOON
+    if job.idle_seconds is not None:
+        sync_gate.IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
+    stop = Stop()
+    # As Dagster's executor does with SIGTERM, and with Terminate in its UI.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())
+    if job.point:
+        _stop_at(job.point, pipe)
+    try:
+        with clocks.shifted(job.clock_off):
+            word, said = _run(job, stop)
+    except FluxError as error:
+        word, said = "failed", f"{type(error).__name__}: {error}"
+    with suppress(OSError):
+        pipe.send(Outcome(word=word, said=said))
+
+
+def _stop_at(point: str, pipe: Connection) -> None:
+    def hook(reached: str) -> None:
+        if reached == point:
+            failpoints.remove(hook)
+            pipe.send("here")
+            pipe.recv()
+
+    failpoints.install(hook)
+
+
+def _run(job: Job, stop: Stop) -> tuple[str, str]:
+    target = Target(conninfo=job.conninfo)
+    if job.kind == "sync":
+        return _sync(job, target, stop)
+    options = LoadOptions(publish_wait=timedelta(seconds=job.publish_wait), stop=stop, force=job.force)
+    if job.kind == "rollback":
+        return "rolled back", rollback(made_up(), target, options, _quiet).version
+    folder = Path(job.folder)
+    loaded = load_layer(made_up(), Release(job.folder, folder.name, folder / ".cache"), target, options, _quiet)
+    return loaded.outcome, loaded.version
+
+
+def _sync(job: Job, target: Target, stop: Stop) -> tuple[str, str]:
+    assert job.account is not None
+    account, overrides = job.account, Overrides()
+    family = Family(tables=[overrides.applied_to(table, SYNCED) for table in SYNCED])
+    names = [table.name for table in SYNCED]
+    options = SyncOptions(stop=stop, force=job.force)
+    result = sync_tables(names, family, lambda: open_source(account, overrides), target, options, _quiet)
+    if result.busy:
+        return "busy", result.busy
+    failed = [f"{table.table}: {table.error}" for table in result.tables if table.error]
+    return ("failed", "; ".join(failed)) if failed else ("synced", "")
+
+
+def _quiet(line: str) -> None:
+    """Keep nothing: what a run did is asked of the database."""

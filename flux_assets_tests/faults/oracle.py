@@ -1,0 +1,111 @@
+"""What the tables must hold, told without the product: release files by Python's csv, sources by what was put there."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import shapely
+
+Row = tuple[object, ...]
+Table = Mapping[object, Row]
+
+LAYER_ROWS = """
+SELECT id, code, name, score, longitude, latitude, parent_id, encode(ST_AsBinary(geom), 'hex'), ST_SRID(geom) FROM poles
+"""
+LAYER_ANSWER = "SELECT count(*), sum(code), min(id), max(id) FROM poles"
+FAULT_ROWS = """
+SELECT fault_id, feeder, state, to_char(begun, 'YYYY-MM-DD HH24:MI:SS'), homes, lon, lat,
+       encode(ST_AsBinary(geom), 'hex'), ST_SRID(geom) FROM faults
+"""
+FEEDER_ROWS = "SELECT feeder, title, homes, faults FROM feeders"
+# One statement over both tables: in none may they disagree.
+SYNC_ANSWER = """
+SELECT (SELECT count(*) FROM faults), (SELECT sum(homes) FROM faults), (SELECT sum(faults) FROM feeders),
+       (SELECT string_agg(title, ',' ORDER BY feeder) FROM feeders)
+"""
+CONTROL_ROWS = "SELECT id, note FROM control"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """One state of what readers see: the rows of each query, and the answer that a reader gets."""
+
+    rows: Mapping[str, Table]
+    answer: Row
+
+    def lost(self, connection: psycopg.Connection) -> int:
+        """How many rows are missing, strange or different in the database."""
+        return sum(_differing(wanted, keyed(connection, query)) for query, wanted in self.rows.items())
+
+    def is_in(self, connection: psycopg.Connection) -> bool:
+        return self.lost(connection) == 0
+
+
+def layer_state(file: Path) -> State:
+    """The layer as its release file has it."""
+    with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
+        rows = {line["id"]: _layer_row(line) for line in csv.DictReader(lines)}
+    answer = (len(rows), sum(int(str(row[1])) for row in rows.values()), min(rows), max(rows))
+    return State(rows={LAYER_ROWS: rows}, answer=answer)
+
+
+def _layer_row(line: Mapping[str, str]) -> Row:
+    shape = shapely.from_wkb(line["geom"])
+    return (
+        line["id"], int(line["code"]), line["name"], float(line["score"]), float(line["longitude"]),
+        float(line["latitude"]), line["parent_id"] or None, _plain(shape), shapely.get_srid(shape),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the source's FAULTS, all of whose rows are on feeders that are there."""
+
+    fault_id: str
+    feeder: str
+    state: str
+    begun: str
+    homes: int
+    lon: float
+    lat: float
+    is_taken: bool
+
+
+def sync_state(faults: Sequence[Fault], feeders: Mapping[str, tuple[str, int]]) -> State:
+    """Both tables, as the source has them; feeders are titles and homes by name."""
+    taken = [fault for fault in faults if fault.is_taken]
+    fault_rows = {
+        each.fault_id: (
+            each.fault_id, each.feeder, each.state, each.begun, each.homes, each.lon, each.lat,
+            _plain(shapely.Point(each.lon, each.lat)), 4326,
+        )
+        for each in taken
+    }  # fmt: skip
+    opened = [each.feeder for each in taken if each.state == "OPEN"]
+    feeder_rows = {name: (name, title, homes, opened.count(name)) for name, (title, homes) in feeders.items()}
+    titles = ",".join(feeders[name][0] for name in sorted(feeders))
+    return State(
+        rows={FAULT_ROWS: fault_rows, FEEDER_ROWS: feeder_rows},
+        answer=(len(taken), sum(each.homes for each in taken), len(opened), titles),
+    )
+
+
+def keyed(connection: psycopg.Connection, query: str) -> Table:
+    """The rows of a query by their first column. Two rows of one key are told apart, as no key may be there twice."""
+    rows = connection.execute(query).fetchall()
+    found = {row[0]: row for row in rows}
+    assert len(found) == len(rows), "a key is there twice"
+    return found
+
+
+def _differing(wanted: Table, found: Table) -> int:
+    return sum(wanted.get(key) != found.get(key) for key in wanted.keys() | found.keys())
+
+
+def _plain(shape: shapely.Geometry) -> str:
+    return shapely.to_wkb(shape, hex=True, include_srid=False, byte_order=1).lower()
