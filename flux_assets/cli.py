@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.console.alerts import mute, watchdog
-from flux_assets.console.chosen import the_layer, the_target
-from flux_assets.console.going_back import pin, roll_back, unpin
-from flux_assets.console.shown import show_connection, show_findings, show_versions
+from flux_assets.console.chosen import load_options, the_layer, the_target
+from flux_assets.console.going_back import pin, roll_back, tell_dagster, unpin
+from flux_assets.console.shown import show_connection, show_findings, show_replay, show_versions
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
 from flux_assets.console.terminal import WRONG, Commands, progress_bars, size
@@ -255,6 +255,54 @@ def versions(table: str | None, as_json: bool) -> None:
         _print_json([_version_document(name, version, pinned.get((name, version.version))) for name, version in found])
         return
     show_versions(found, pinned)
+
+
+@main.command("replay")
+@click.argument("table")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Only write the records to this CSV file, with why."
+)
+@click.option(
+    "--from",
+    "corrected",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the corrected records of this CSV file instead of what the release has.",
+)
+@click.option(
+    "--accept-schema-change", is_flag=True, help="Change columns of the public table as the declaration now says."
+)
+def play_again(table: str, out: Path | None, corrected: Path | None, accept_schema_change: bool) -> None:
+    """Read the records again that TABLE lacks because they were refused, and publish those that pass.
+
+    A new version is made of the published one and those records, audited and swapped in as by a load. Records that
+    are still refused stay in postgres_sync.quarantine, with the reason. Exit code 1 when none passes.
+
+    \b
+    Examples:
+      flux-assets replay substations
+      flux-assets replay substations --out wrong.csv
+      flux-assets replay substations --from wrong.csv
+    """
+    from flux_assets.loading.corrections import read_corrections, write_corrections
+    from flux_assets.replay import replay, waiting_records
+    from flux_assets.settings import load_settings
+
+    declared, settings, target = the_layer(table), load_settings(), the_target()
+    if out is not None and corrected is not None:
+        raise click.UsageError("--out writes the records and --from reads them; give one of them.")
+    if out is not None:
+        records = waiting_records(declared, target)
+        write_corrections(out, declared, records)
+        click.echo(f"{table}: wrote {len(records):,} records to {out}; correct them and replay --from it.")
+        return
+    options = replace(load_options(settings), accept_schema_change=accept_schema_change)
+    given = list(read_corrections(corrected)) if corrected else []
+    result = replay(declared, target, options, lambda line: click.echo(line, err=True), given)
+    show_replay(table, result)
+    if result.replayed:
+        left = len(result.waiting)
+        tell_dagster(settings, lambda history: history.report_replay(declared, result.version, left))
+    _exit_if(bool(result.waiting) and not result.replayed)
 
 
 @main.command()

@@ -70,6 +70,10 @@ class RecordError(ReleaseError):
         super().__init__(f"{place}: {problem}", remedy)
 
 
+class QuarantineError(ReleaseError):
+    """More records of a release file are refused than may go into quarantine."""
+
+
 class TargetError(FluxError):
     """The target database cannot be used: unreachable, refused, too old, without PostGIS or rights."""
 

@@ -17,11 +17,12 @@ import psycopg
 
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
-from flux_assets.loading.candidate import Candidate, Workshop, make_candidate, make_equal
+from flux_assets.loading.candidate import Candidate, Workshop, make_candidate
+from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.held import Held, hold
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, leases, ledger, pins, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, ledger, pins, publish, quarantine, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer, version_table
@@ -42,7 +43,8 @@ Outcome = Literal["published", "unchanged", "pinned"]
 class LoadResult:
     """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326).
 
-    Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish.
+    Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish,
+    `quarantined` how many records of the file the version lacks because they were refused.
     """
 
     outcome: Outcome
@@ -51,6 +53,7 @@ class LoadResult:
     sha256: str
     release_tag: str
     rows: int
+    quarantined: int
     gz_bytes: int
     csv_bytes: int
     table_bytes: int
@@ -103,7 +106,7 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
 def _current(shop: Workshop, wanted: str) -> Version | None:
     """The live version when it is the wanted one and nobody asked for it to be loaded again."""
     current = register.live_version(shop.control, shop.layer)
-    if current is None or current.version != wanted or shop.options.force:
+    if current is None or not current.holds(wanted) or shop.options.force:
         return None
     return current if shape.keeps_declared_columns(shop.control, shop.layer) else None
 
@@ -113,13 +116,15 @@ def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version
     note_release(shop.control, shop.layer, current, shop.release.tag)
     shop.control.execute(ledger.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    result = _result(shop, "unchanged", file, Candidate(current, 0))
+    quarantined = quarantine.note(shop.control, shop.layer, entry, current)
+    result = _result(shop, "unchanged", file, Candidate(current, 0), quarantined)
     return replace(result, pin=pins.pin_of(shop.control, shop.layer))
 
 
 def _pinned(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
     live, held = hold(shop, entry, file, wanted, pin)
-    result = _result(shop, "pinned", file, Candidate(live, 0))
+    quarantined = quarantine.note(shop.control, shop.layer, entry, live)
+    result = _result(shop, "pinned", file, Candidate(live, 0), quarantined)
     return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
 
 
@@ -138,22 +143,26 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
     reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    quarantined = quarantine.note(shop.control, shop.layer, entry, candidate.version)
     swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
     with shop.clock.timed("publish"):
         locked_ms = publish.publish(shop.control, shop.target, [Publication(shop.layer, public, swap)], patience)
     reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
-    shop.log(f"{shop.layer.title}: published version {wanted[:12]}, {candidate.version.rows or 0:,} rows{locked}")
+    shop.log(
+        f"{shop.layer.title}: published version {candidate.version.version[:12]},"
+        f" {candidate.version.rows or 0:,} rows{locked}"
+    )
     _tidy(shop, candidate.version, lease)
     reach("load.tidied")
-    return _result(shop, "published", file, candidate)
+    return _result(shop, "published", file, candidate, quarantined)
 
 
 def _ready_version(shop: Workshop, wanted: str, public: shape.Public) -> Version | None:
     """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
     for version in register.versions(shop.control, shop.layer):
-        fits = version.version == wanted and version.state in {"staged", "published"} and not version.current
+        fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
         whole = fits and equal.is_whole(shop.control, version.relation, version.rows)
         if whole and shape.has_columns(shop.control, shop.layer, version.relation, public):
             return version
@@ -195,7 +204,7 @@ def _version_id(file: ReleaseFile, table: StaticTable) -> str:
     return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
 
 
-def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Candidate) -> LoadResult:
+def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int) -> LoadResult:
     version = candidate.version
     return LoadResult(
         outcome=outcome,
@@ -204,6 +213,7 @@ def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Cand
         sha256=file.sha256,
         release_tag=shop.release.tag,
         rows=version.rows or 0,
+        quarantined=quarantined,
         gz_bytes=file.bytes or 0,
         csv_bytes=candidate.csv_bytes,
         table_bytes=version.bytes or 0,

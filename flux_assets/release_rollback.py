@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from flux_assets.errors import LayerError
-from flux_assets.loading.candidate import make_equal
+from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.release_versions import ReleaseVersions, versions_of
 from flux_assets.loading.run_records import recorded_together

@@ -12,7 +12,7 @@ import psycopg
 
 from flux_assets.errors import LayerError
 from flux_assets.failpoints import reach
-from flux_assets.loading.candidate import make_equal
+from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
 from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
     flux_keep_bytes: Bytes | None = None
     flux_disk_limit: Bytes | None = None
+    flux_quarantine_limit: int = Field(default=0, ge=0, le=1_000_000)
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
     flux_keep_runs: int = Field(default=100, ge=1)
     flux_keep_runs_for: Duration = timedelta(days=3)

@@ -44,7 +44,7 @@ def definitions(*declared: StaticTable) -> dg.Definitions:
     )
 
 
-def asked(name: str = "trees", **config: bool) -> dict:
+def asked(name: str = "trees", **config: bool | int) -> dict:
     return {"ops": {name: {"config": config}}}
 
 
@@ -74,6 +74,27 @@ def test_every_audit_is_a_check_of_the_asset(instance, release):
     run = run_assets(definitions(), instance, "trees")
     assert {name for _, name in run.checks()} == {audit.name for audit in all_audits_of(trees())}
     assert all(outcome.passed for outcome in run.checks().values())
+
+
+@pytest.mark.parametrize("way", ["run config", "setting"])
+def test_refused_records_are_shown_and_warned_of(instance, release, sql, monkeypatch, way):
+    content = grove(90)
+    content[5] = ("T5", "tall", *content[5][2:])
+    write_trees(release, content)
+    assert not run_assets(definitions(), instance, "trees").succeeded
+    if way == "setting":
+        monkeypatch.setenv("FLUX_QUARANTINE_LIMIT", "1")
+        load_settings.cache_clear()
+    run = run_assets(definitions(), instance, "trees", run_config=asked(quarantine=1) if way == "run config" else None)
+    assert run.succeeded
+    assert (figures(run)["quarantined"], figures(run)["dagster/row_count"]) == (1, 89)
+    check = run.checks()["trees", "quarantined"]
+    assert (check.passed, check.severity, check.metadata["quarantined"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
+    assert "line 7, column height_m" in check.metadata["sample"].value
+    content[6] = ("T6", "tall", *content[6][2:])
+    write_trees(release, content)
+    assert not run_assets(definitions(), instance, "trees", run_config=asked(quarantine=0)).succeeded
+    assert sql("SELECT count(*) FROM trees") == [(89,)]
 
 
 def test_the_picture_is_a_small_png(instance, release):

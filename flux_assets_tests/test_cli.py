@@ -218,6 +218,47 @@ def test_rollback_publishes_the_earlier_version_and_tells_dagster(two_versions, 
     assert told.metadata["published_at"].value == published_at.timestamp()
 
 
+@pytest.fixture
+def with_quarantine(configured, target, tmp_path) -> str:
+    """Substations of which two records were refused; the id of the version."""
+    folder = ReleaseFolder(tmp_path / "release")
+    write_one_row(folder.folder, SUBSTATIONS)
+    header, row, *_ = unzipped((folder.folder / SUBSTATIONS.file_name).read_bytes()).splitlines()
+    key = row.split(",")[SUBSTATIONS.column_names.index(SUBSTATIONS.key[0])]
+    bad = [row.replace(key, new, 1).replace("0101000020", wrong) for new, wrong in (("B2", "zz"), ("C3", "yy"))]
+    folder.write(SUBSTATIONS, "\n".join([header, row, *bad]) + "\n")
+    options = LoadOptions(run_id="run-1", quarantine=2)
+    return load_layer(SUBSTATIONS, folder.release, target, options, lambda _: None).version
+
+
+def test_replay_publishes_corrected_records_and_tells_dagster(with_quarantine, configured, sql, tmp_path):
+    assert "2 records of its file in quarantine" in run("status").stdout
+    nothing = run("replay", "substations")
+    assert (nothing.exit_code, "0 of 2 records" in nothing.stdout) == (1, True)
+    assert "stays: substations.csv.gz, line 3, column" in nothing.stdout
+    path = tmp_path / "wrong.csv"
+    assert run("replay", "substations", "--out", str(path)).exit_code == 0
+    path.write_text(path.read_text().replace("zz", "0101000020"))
+    with dg.DagsterInstance.from_config(configured["DAGSTER_HOME"]) as instance:
+        tags = {"dagster/data_version": with_quarantine, "dagster/code_version": "made with it"}
+        instance.report_runless_asset_event(dg.AssetMaterialization("substations", tags=tags))
+        result = run("replay", "substations", "--from", str(path))
+        assert result.exit_code == 0, result.stderr
+        told = instance.get_latest_materialization_event(dg.AssetKey("substations")).asset_materialization
+    assert "1 of 2 records from quarantine are published now" in result.stdout
+    ((version,),) = sql("SELECT version FROM postgres_sync.layer_versions WHERE current")
+    assert told.tags == told.tags | {"dagster/data_version": version, "dagster/code_version": "made with it"}
+    shown = [told.metadata[name].value for name in ("outcome", "quarantined", "dagster/row_count")]
+    assert shown == ["replayed", 1, 2]
+
+
+def test_replay_with_nothing_in_quarantine(two_versions):
+    result = run("replay", "substations")
+    assert (result.exit_code, result.stdout.count("nothing to replay")) == (0, 1)
+    assert run("replay", "transformers").exit_code == 1
+    assert run("replay", "substations", "--out", "a", "--from", "b").exit_code == 2
+
+
 def test_after_a_rollback_the_checks_say_what_the_version_was_judged_for(two_versions, configured):
     assert run("rollback", "substations").exit_code == 0
     key = dg.AssetCheckKey(dg.AssetKey("substations"), "unique")

@@ -105,6 +105,18 @@ def test_line_ends_and_byte_order_mark(tmp_path, newline, ended, mark):
     assert read(path, WORDS)[0].to_pylist() == [{"word": None, "other": "x\ny", "number": 1}]
 
 
+def test_null_after_a_quoted_value_at_the_end_of_a_file_without_a_newline(tmp_path):
+    table, _ = read(compressed(tmp_path, 'number,word,other\n1,"a",b\n2,"c",'), WORDS)
+    assert table["other"].to_pylist() == ["b", None]
+
+
+def test_a_refused_first_block_of_many_is_told_and_does_not_hang(tmp_path):
+    """Arrow opens with the first block; it must not wait then for a read that nobody answers."""
+    text = "number,word,other\nx,,\n" + "1,,\n" * 5000
+    with pytest.raises(RecordError, match="line 2, column number"):
+        read(compressed(tmp_path, text), WORDS, block_bytes=64)
+
+
 def test_columns_stand_in_any_order(tmp_path):
     names = random.Random(3).sample(SITES.column_names, len(SITES.column_names))
     path = compressed(tmp_path, csv_text(names, [site(label="x", number="4")]))

@@ -64,6 +64,11 @@ LAYER_BREAKS = (
     warn("map_ready", "ground has no valid GiST index", "DROP INDEX flux_versions.{gist}"),
     warn("map_ready", "ST_EstimatedExtent of geom fails", "CREATE INDEX ON poles USING gist (geom)"),
     warn("recent_failures", "Gone.", FAILURE.format(table="'poles'", times=4)),
+    warn("quarantined", "poles.csv.gz, line 9, column code: it is odd.",
+         "INSERT INTO postgres_sync.quarantine (schema_name, layer_name, lease, record, version, file, line,"
+         " column_name, reason, header, raw_record, raw_bytes, raw_cut) SELECT schema_name, layer_name, lease, 8,"
+         " version, 'poles.csv.gz', 9, 'code', 'it is odd.', '{code}', 'x', 1, false FROM postgres_sync.layer_versions"
+         " WHERE current"),
 )  # fmt: skip
 
 

@@ -67,6 +67,18 @@ def test_the_newest_success_change_and_failure_of_each_table_stay_for_ever(sessi
     assert left(session) == stay
 
 
+def test_loads_that_a_pin_held_back_go_like_those_that_found_nothing(target, session, entry, tmp_path):
+    """They are many, for as long as a layer is pinned, and the run that published its version stays."""
+    loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
+    version = loader.load(made_up(), rows(3)).version
+    (published,) = left(session)
+    session.execute("UPDATE postgres_sync.sync_status SET started_at = started_at - interval '400 days'")
+    entry(91, "PINNED", version=version)
+    newest = entry(1, "PINNED", version=version)
+    assert prune_ledger(session, "public", KEEP) == 1
+    assert left(session) == [published, newest]
+
+
 def test_the_runs_of_a_version_that_can_be_rolled_back_to_stay(target, session, entry, tmp_path):
     loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
     kept = [loader.load(made_up(), rows(2)).version, loader.load(made_up(), rows(3)).version]

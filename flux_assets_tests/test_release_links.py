@@ -1,4 +1,4 @@
-"""Links in a release folder: within it they are followed, out of it they are refused, and their targets not told."""
+"""Links in a release folder: those within it are followed, those out of it refused without telling where they lead."""
 
 import gzip
 import json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import traceback
 from collections.abc import Iterator
 
@@ -89,9 +90,12 @@ def test_a_receiver_that_never_answers_is_given_up(receiver):
 
 
 def test_an_answer_that_never_ends_is_given_up(receiver):
-    """Every byte of it comes in time, so no limit of the client ends it."""
+    """Every byte of it comes in time, so no limit of the client ends it. The call does not go on behind our back."""
     receiver.dribbles = True
     assert "did not answer within" in refused(hook(receiver.address, seconds=0.5)).problem
+    for call in [thread for thread in threading.enumerate() if thread.name == "flux_assets alert"]:
+        call.join(60)
+        assert not call.is_alive()
 
 
 def test_what_speaks_no_tls(receiver):

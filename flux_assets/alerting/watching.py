@@ -38,10 +38,10 @@ SELECT wanted.layer_name, failed.* FROM unnest(%(names)s::text[]) AS wanted (lay
               SELECT FROM pg_stat_activity AS session
               WHERE session.pid = entry.backend_pid
                 AND coalesce(session.backend_start, entry.backend_start) = entry.backend_start)))
-      AND entry.sync_type <> 'ROLLBACK'
+      AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY')
       AND coalesce(entry.error_message, '') NOT ILIKE '%%stopped on request%%'
       AND coalesce(entry.completed_at, entry.started_at) > coalesce(
-              (SELECT max(completed_at) FROM recent WHERE status = 'SUCCESS'), '-infinity')
+              (SELECT max(completed_at) FROM recent WHERE status = 'SUCCESS' AND sync_type <> 'REPLAY'), '-infinity')
     ORDER BY 1 DESC, entry.sync_id DESC) AS failed
 """
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from flux_assets.alerting.line import Line
 from flux_assets.alerting.secrets import HIDDEN
 from flux_assets.errors import AlertError
 from flux_assets.locality import is_local_host
@@ -46,11 +47,15 @@ class Webhook:
     def post(self, payload: Mapping[str, Any]) -> None:
         """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
         outcome: SimpleQueue[AlertError | None] = SimpleQueue()
+        line = Line()
         # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
-        Thread(target=lambda: outcome.put(self._exposed() or self._called(payload)), name=_THREAD, daemon=True).start()
+        Thread(
+            target=lambda: outcome.put(self._exposed() or self._called(payload, line)), name=_THREAD, daemon=True
+        ).start()
         try:
             error = outcome.get(timeout=self._seconds)
         except Empty:
+            line.cut()
             error = _unreachable(f"did not answer within {self._seconds:g} s")
         if error is not None:
             raise error
@@ -65,17 +70,19 @@ class Webhook:
             return None
         return AlertError("The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL.")
 
-    def _called(self, payload: Mapping[str, Any]) -> AlertError | None:
+    def _called(self, payload: Mapping[str, Any], line: Line) -> AlertError | None:
         """Errors of the client name the address, so they are told in words of our own, and not chained."""
         import requests
 
         logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
         try:
-            with _session(direct=self._is_plain) as session, session.post(
-                self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
-                allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
-            ) as response:  # fmt: skip
-                return self._refused(response)
+            with _session(direct=self._is_plain) as session:
+                line.carry(session)
+                with session.post(
+                    self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
+                    allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
+                ) as response:  # fmt: skip
+                    return self._refused(response)
         except requests.Timeout:
             return _unreachable(f"did not answer within {self._seconds:g} s")
         except requests.exceptions.SSLError:

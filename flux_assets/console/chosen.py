@@ -42,4 +42,5 @@ def load_options(settings: Settings) -> LoadOptions:
         publish_wait=settings.flux_publish_wait,
         keep_versions=settings.flux_keep_versions,
         keep_bytes=settings.flux_keep_bytes,
+        disk_limit=settings.flux_disk_limit,
     )

@@ -76,8 +76,8 @@ def pin(table: str, to: str | None, reason: str) -> None:
         _say_live(table, done.version)
     click.echo(f"{table} is {done.pin}. `flux-assets unpin {table}` lets loads publish again.")
     if done.published:
-        _tell_dagster(settings, lambda history: history.report_rollbacks([(declared, done.version)]))
-    _tell_dagster(settings, lambda history: history.report_pins([(declared, done.pin)]))
+        tell_dagster(settings, lambda history: history.report_rollbacks([(declared, done.version)]))
+    tell_dagster(settings, lambda history: history.report_pins([(declared, done.pin)]))
 
 
 @click.command()
@@ -115,7 +115,7 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
     if not chosen:
         click.echo("No layer is pinned.")
     if freed:
-        _tell_dagster(load_settings(), lambda history: history.report_pins([(table, None) for table in freed]))
+        tell_dagster(load_settings(), lambda history: history.report_pins([(table, None) for table in freed]))
 
 
 def _roll_back_layer(name: str, to: str | None) -> None:
@@ -126,7 +126,7 @@ def _roll_back_layer(name: str, to: str | None) -> None:
     version = rollback(declared, the_target(), load_options(settings), _log, to)
     _say_live(name, version)
     click.echo(f"  It is pinned: no load publishes over it before `flux-assets unpin {name}`.")
-    _tell_dagster(settings, lambda history: history.report_rollbacks([(declared, version)]))
+    tell_dagster(settings, lambda history: history.report_rollbacks([(declared, version)]))
 
 
 def _roll_back_release(tag: str) -> None:
@@ -143,8 +143,8 @@ def _roll_back_release(tag: str) -> None:
         click.echo(f"{table.name}: version {version.version[:12]} is of release {tag} already.")
     click.echo("All of them are pinned: no load publishes over them before `flux-assets unpin --all`.")
     pins = layer_pins(target)
-    _tell_dagster(settings, lambda history: history.report_rollbacks(done.moved))
-    _tell_dagster(
+    tell_dagster(settings, lambda history: history.report_rollbacks(done.moved))
+    tell_dagster(
         settings, lambda history: history.report_pins([(table, pins.get(table.name)) for table, _ in done.stayed])
     )
 
@@ -158,7 +158,7 @@ def _log(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _tell_dagster(settings: Settings, tell: Callable[[ModuleType], object]) -> None:
+def tell_dagster(settings: Settings, tell: Callable[[ModuleType], object]) -> None:
     """It has happened whether or not Dagster hears of it, so a failure here is only told."""
     from flux_assets.embedded.cluster import Cluster
 

@@ -21,6 +21,7 @@ from flux_assets.console.terminal import Cell, moment, show_table, size
 if TYPE_CHECKING:
     from flux_assets.doctor.finding import Finding
     from flux_assets.postgis.register import Version
+    from flux_assets.replay import ReplayResult
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "ok": {"fg": "green"},
@@ -28,6 +29,7 @@ _COLOURS: dict[str, dict[str, Any]] = {
     "warning": {"fg": "yellow"},
     "failed": {"fg": "red", "bold": True},
 }
+_REFUSED_SHOWN = 10
 _MARGIN = " " * 11
 
 
@@ -50,6 +52,22 @@ def show_versions(found: Sequence[tuple[str, Version]], pinned: Container[tuple[
     show_table(
         (*headings, "run"), [(name, *_cells(version, (name, version.version) in pinned)) for name, version in found]
     )
+
+
+def show_replay(table: str, result: ReplayResult) -> None:
+    """What became of the records in quarantine, the first of those that stay with why."""
+    if not result.replayed and not result.waiting:
+        click.echo(f"{table}: no record is in quarantine; there is nothing to replay.")
+        return
+    total = result.replayed + len(result.waiting)
+    click.echo(f"{table}: {result.replayed:,} of {total:,} records from quarantine are published now.")
+    if result.replayed:
+        click.echo(f"  Version {result.version.version[:12]} is live, {result.version.rows or 0:,} rows.")
+    for held in result.waiting[:_REFUSED_SHOWN]:
+        column = f", column {held.column_name}" if held.column_name else ""
+        click.echo(f"  stays: {held.file}, line {held.line}{column}: {held.reason}")
+    if len(result.waiting) > _REFUSED_SHOWN:
+        click.echo(f"  … and {len(result.waiting) - _REFUSED_SHOWN:,} more, in postgres_sync.quarantine.")
 
 
 def _cells(version: Version, pinned: bool) -> tuple[Cell, ...]:

@@ -70,7 +70,7 @@ def _everything() -> list[_Column]:
         ("checked", lambda status: _ago(status.checked_age_seconds)),
         ("published", lambda status: _ago(status.published_age_seconds)),
         ("lag", lambda status: briefly(status.lag_seconds)),
-        (_REMARKS, lambda status: status.detail),
+        (_REMARKS, _remark),
     ]
 
 
@@ -96,13 +96,19 @@ def _ago(seconds: float | None) -> str | None:
     return None if seconds is None else in_words(seconds)
 
 
+def _remark(status: TableStatus) -> str:
+    count = status.rows_quarantined
+    aside = f"{count:,} record{'s' if count > 1 else ''} of its file in quarantine" if count else ""
+    return "; ".join(filter(None, [status.detail, aside]))
+
+
 def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
-    said = [status for status in found if status.detail]
+    said = [status for status in found if _remark(status)]
     if said:
         yield ""
     for status in said:
         first, *others = textwrap.wrap(
-            f"{status.table}: {status.detail}",
+            f"{status.table}: {_remark(status)}",
             width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
         yield _coloured(status.table, status.state) + first.removeprefix(status.table)

@@ -5,7 +5,6 @@ Here: reading what COPY says of where it failed. Not here: finding the line (rel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,8 @@ from psycopg import errors
 
 from flux_assets.errors import reported
 from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.probe import REFUSALS, WHERE
 from flux_assets.release.locate import describe_record
-
-# COPY counts its tuples from 1, without the header, which is how records are counted here.
-_WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
 
 
 @contextmanager
@@ -26,8 +23,8 @@ def described(layer: Layer, path: Path, name: str) -> Iterator[None]:
     """Raise what the server refuses of a record within the block as a RecordError for the file `name` at `path`."""
     try:
         yield
-    except (errors.DataError, errors.IntegrityError, errors.InternalError_) as error:
-        where = _WHERE.search(error.diag.context or "")
+    except REFUSALS as error:
+        where = WHERE.search(error.diag.context or "")
         if where is None:
             raise
         raise _record_error(layer, path, name, error, int(where[1]), where[2]) from error

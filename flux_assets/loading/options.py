@@ -19,7 +19,7 @@ from flux_assets.postgis.retention import Retention
 class LoadOptions:
     """What may be asked of a load. `disk_limit` is in bytes, `keep_bytes` bounds all kept earlier versions of a layer.
 
-    `run_id` is noted in ledger and register.
+    `quarantine` is how many records may be refused without refusing the file. `run_id` is noted in ledger and register.
     """
 
     force: bool = False
@@ -30,6 +30,7 @@ class LoadOptions:
     keep_versions: int = 1
     keep_bytes: int | None = None
     disk_limit: int | None = None
+    quarantine: int = 0
     index_sessions: int = 2
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)

@@ -11,20 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import psycopg
 from psycopg import IsolationLevel, sql
 
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.postgis import catalog, ddl, matching, pins, register, stage
+from flux_assets.loading.decoding_again import read_again
+from flux_assets.postgis import catalog, ddl, matching, pins, quarantine, register, stage
 from flux_assets.postgis.audit import AuditResult, Numbers, Severity
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.matching import CLAIMS, MATCHES_RELEASE, Comparison
 from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.quarantine import Held
 from flux_assets.postgis.register import Version
 from flux_assets.release.decode import LayerStream
+from flux_assets.release.sieve import LeftOut
 from flux_assets.release.source import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
@@ -78,8 +82,9 @@ def _compared(desk: _Desk, layer: Layer) -> AuditResult:
             return _another_file(desk, layer, version, file)
         if others := _other_columns(desk.session, layer):
             return _result("ERROR", _origin(version), sample=others, said=_OTHER_COLUMNS)
-        _stage(desk, layer, file)
-        if (found := _judged(desk, layer, version)) is not None:
+        held = quarantine.records(desk.session, layer, version.lease)
+        _stage(desk, layer, file, held)
+        if (found := _judged(desk, layer, version, held)) is not None:
             return found
         desk.log(f"{layer.title} was published anew meanwhile; it is compared with its new file.")
     raise LayerError(
@@ -107,21 +112,26 @@ def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]
     )
 
 
-def _stage(desk: _Desk, layer: Layer, file: ReleaseFile) -> None:
-    """The file's rows as a load would store them, in a temporary table: no WAL, and gone with the session."""
+def _stage(desk: _Desk, layer: Layer, file: ReleaseFile, held: Sequence[Held]) -> None:
+    """The file's rows as a load would store them, in a temporary table: no WAL, and gone with the session.
+
+    Without the records that the version has `held` in quarantine, and with those that a replay added to it.
+    """
     path = desk.release.at_hand(file)
     columns = sql.SQL(", ").join(ddl.column_definition(column) for column in layer.table.columns)
     desk.session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
     desk.session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
-    stream = LayerStream(path, file.file, layer.table, sha256=file.sha256)
+    sieve = LeftOut([one.record for one in held]) if held else None
+    stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve)
+    replayed = read_again(layer.table, [one for one in held if one.replayed])
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, ddl.names(tuple(stream.schema.names)))
     with desk.session.cursor().copy(copy_in) as copy:
-        for chunk in stage.encoded(stream, stream.schema):
+        for chunk in stage.encoded(chain(stream, [replayed.batch]), stream.schema):
             desk.stop.check()
             copy.write(chunk)
 
 
-def _judged(desk: _Desk, layer: Layer, version: Version) -> AuditResult | None:
+def _judged(desk: _Desk, layer: Layer, version: Version, held: Sequence[Held]) -> AuditResult | None:
     """Compare as of one snapshot; None when the layer holds another version by now."""
     session = desk.session
     with session.transaction():
@@ -132,9 +142,15 @@ def _judged(desk: _Desk, layer: Layer, version: Version) -> AuditResult | None:
         session.execute(matching.WHOLE_TABLES)
         found = matching.match(session, _pair(session, layer))
     return _result(
-        "ERROR", found.numbers("release") | _origin(version), passed=found.same, sample=found.sample, query=found.sql,
-        said="" if found.same else _DIFFERS,
+        "ERROR", found.numbers("release") | _origin(version) | _aside(held), passed=found.same, sample=found.sample,
+        query=found.sql, said="" if found.same else _DIFFERS,
     )  # fmt: skip
+
+
+def _aside(held: Sequence[Held]) -> Numbers:
+    """What explains that the layer has other rows than the file."""
+    replayed = sum(one.replayed for one in held)
+    return {"quarantined": len(held) - replayed, "replayed": replayed} if held else {}
 
 
 def _pair(session: psycopg.Connection, layer: Layer) -> Comparison:

@@ -66,6 +66,7 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     figures: Metadata = {
         "outcome": result.outcome,
         "dagster/row_count": result.rows,
+        "quarantined": result.quarantined,
         "version": result.version,
         "release_tag": result.release_tag,
         "sha256": result.sha256,

@@ -52,6 +52,12 @@ class LayerConfig(dg.Config):
         default=False,
         description="Rename a plain table of the layer's name, left by another loader, when the new one is ready.",
     )
+    quarantine: int | None = Field(
+        default=None,
+        ge=0,
+        description="Records of the file that may be refused and set aside in postgres_sync.quarantine; more of them"
+        " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
+    )
 
 
 class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
@@ -134,7 +140,7 @@ def _loaded(
             yield from check_results(table, error.audits, selected, "Of a version that was not published:")
         if not isinstance(error, TargetError):
             # Of what readers go on seeing; Dagster shows a check that was planned and says nothing as failed.
-            yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready"})
+            yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"})
         raise
     yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
     if result.rows_changed:
@@ -193,6 +199,7 @@ def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOpti
         keep_versions=settings.flux_keep_versions,
         keep_bytes=settings.flux_keep_bytes,
         disk_limit=settings.flux_disk_limit,
+        quarantine=settings.flux_quarantine_limit if config.quarantine is None else config.quarantine,
         run_id=context.run.run_id,
         stop=stop_of(context.run.run_id),
     )

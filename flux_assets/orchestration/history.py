@@ -1,15 +1,15 @@
 """What Dagster's history is told of a layer that changed outside a run.
 
-Here: the materialisation that a rollback on the command line amounts to, what the version's audits found when it was
-staged, and that a layer was pinned or unpinned, so that the UI shows what readers see and what is known of it.
-Not here: the rollback (load.py), and what a run reports (assets.py).
+Here: the materialisation that a rollback or replay on the command line amounts to, what the version's audits found when
+it was staged, and that a layer was pinned or unpinned, so that the UI shows what readers see and what is known of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
@@ -27,6 +27,7 @@ from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 
 Rollback = tuple[StaticTable, Version]
+Figures = Mapping[str, dg.MetadataValue[Any]]
 
 
 def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None = None) -> None:
@@ -37,7 +38,22 @@ def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None
     """
     with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
         for table, version in rollbacks:
-            _report_rollback(instance, table, version)
+            figures: Figures = {
+                "outcome": dg.MetadataValue.text("rolled back"),
+                "pinned": dg.MetadataValue.text(f"by the rollback, until `flux-assets unpin {table.name}`"),
+            }
+            _report(instance, table, version, "Rolled back on the command line.", figures)
+
+
+def report_replay(table: StaticTable, version: Version, quarantined: int, instance_folder: Path | None = None) -> None:
+    """Record the version that a replay made, which left so many records in quarantine; the rest as for a rollback."""
+    figures: Figures = {
+        "outcome": dg.MetadataValue.text("replayed"),
+        "sha256": dg.MetadataValue.text(version.sha256),
+        "quarantined": dg.MetadataValue.int(quarantined),
+    }
+    with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
+        _report(instance, table, version, "Records from quarantine replayed on the command line.", figures)
 
 
 def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]], instance_folder: Path | None = None) -> None:
@@ -54,19 +70,20 @@ def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]], instance_folder:
             )
 
 
-def _report_rollback(instance: dg.DagsterInstance, table: StaticTable, version: Version) -> None:
-    loaded = recorded(instance, table.name, version.version)
+def _report(
+    instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: Figures
+) -> None:
+    loaded = recorded(instance, table.name, version.holds)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             table.name,
-            description="Rolled back on the command line.",
+            description=description,
             metadata={
                 **(loaded.metadata if loaded else {}),
-                "outcome": dg.MetadataValue.text("rolled back"),
+                **figures,
                 "version": dg.MetadataValue.text(version.version),
                 "release_tag": dg.MetadataValue.text(version.release_tag),
                 "dagster/row_count": dg.MetadataValue.int(version.rows or 0),
-                "pinned": dg.MetadataValue.text(f"by the rollback, until `flux-assets unpin {table.name}`"),
                 **clock_metadata(published_at=version.published_at),
             },
             tags={**((loaded.tags or {}) if loaded else {}), DATA_VERSION_TAG: version.version},

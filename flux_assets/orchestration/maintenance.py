@@ -90,6 +90,7 @@ def _unknown(revision: str | None) -> str:
 def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
     from flux_assets.postgis.prerequisites import prepare
     from flux_assets.postgis.pruning import prune_ledger, prune_register
+    from flux_assets.postgis.quarantine import prune_old
     from flux_assets.postgis.writable import require_writable
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
@@ -98,4 +99,8 @@ def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep
         prepare(session, target.schema)
         rows = prune_ledger(session, target.schema, keep, stop=stop)
         versions = prune_register(session, target.schema, keep, stop=stop)
-        context.log.info(f"Removed: {rows:,} rows of the ledger, {versions:,} of versions that were dropped")
+        records = prune_old(session, target.schema)
+        context.log.info(
+            f"Removed: {rows:,} rows of the ledger, {versions:,} of versions that were dropped, {records:,} of the"
+            " quarantine"
+        )

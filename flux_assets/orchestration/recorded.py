@@ -5,6 +5,8 @@ Here: finding it, and what its tags say of where the version came from. Not here
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import dagster as dg
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
@@ -16,19 +18,21 @@ from dagster._core.definitions.data_version import (
 _LOOKED_BACK = 200
 
 
-def recorded(instance: dg.DagsterInstance, layer_name: str, version: str) -> dg.AssetMaterialization | None:
-    """The newest record of this version, None when it is not in the recent history."""
+def recorded(
+    instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
+) -> dg.AssetMaterialization | None:
+    """The newest record whose version `fits`; None without a recent one."""
     found = instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK)
     for record in found.records:
         materialization = record.asset_materialization
-        if materialization and (materialization.tags or {}).get(DATA_VERSION_TAG) == version:
+        if materialization and fits((materialization.tags or {}).get(DATA_VERSION_TAG, "")):
             return materialization
     return None
 
 
 def origin_tags(instance: dg.DagsterInstance, layer_name: str, version: str) -> dict[str, str]:
     """Tags that say of which file and which declaration a version was made; none when it is not in the history."""
-    found = recorded(instance, layer_name, version)
+    found = recorded(instance, layer_name, lambda known: known == version)
     return {name: value for name, value in ((found and found.tags) or {}).items() if _tells_origin(name)}
 
 

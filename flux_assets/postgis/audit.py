@@ -62,7 +62,8 @@ class Finding:
 class Case:
     """What is judged: `relation` (a staged version, or the public table) of a table, with `rows` rows.
 
-    `promised_rows` (by the manifest, or the register) and `published_rows` are None where unknown. `decoded` says
+    `promised_rows` (by the manifest, or the register) and `published_rows` are None where unknown; of those promised,
+    `quarantined_rows` were refused and set aside. `decoded` says
     that the decoder has proven of every row that its coordinates are finite and in range; `present` are the spatial
     columns of which it has seen that every row has a geometry that is not empty.
     """
@@ -73,6 +74,7 @@ class Case:
     rows: int
     promised_rows: int | None = None
     published_rows: int | None = None
+    quarantined_rows: int = 0
     accept_fewer_rows: bool = False
     decoded: bool = False
     present: frozenset[str] = frozenset()

@@ -1,15 +1,16 @@
 """The audits of a declaration: before a version is published, and of the live table.
 
 Here: which follow from a declaration, running them, which results refuse a version. The claims are in blocking.py
-(ERROR: do not publish), warnings.py and plausible.py (WARN: look), and, of the live table alone, in map_ready.py and
-recent_failures.py. Not here: Dagster's asset checks, and the audits of dynamic tables (sync_audits.py).
+(ERROR: do not publish), warnings.py and plausible.py (WARN: look), and, of the live table alone, in map_ready.py,
+recent_failures.py and quarantined.py. Not here: Dagster's asset checks, and the
+audits of dynamic tables (sync_audits.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from flux_assets.postgis import blocking, map_ready, plausible, recent_failures, warnings
+from flux_assets.postgis import blocking, map_ready, plausible, quarantined, recent_failures, warnings
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Severity
 from flux_assets.spec import Declaration
 
@@ -21,7 +22,7 @@ def audits_of(table: Declaration) -> tuple[Audit, ...]:
 
 def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
     """The audits that only make sense of the table that readers see."""
-    return (*map_ready.audits(table), *recent_failures.audits(table))
+    return (*map_ready.audits(table), *recent_failures.audits(table), *quarantined.audits(table))
 
 
 def all_audits_of(table: Declaration) -> tuple[Audit, ...]:

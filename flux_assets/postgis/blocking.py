@@ -62,12 +62,17 @@ def _columns_query(case: Case) -> str:
 
 def _row_count(case: Case) -> Finding:
     numbers: Numbers = {"rows": case.rows}
+    if case.quarantined_rows:
+        numbers["quarantined_rows"] = case.quarantined_rows
     empty = case.rows == 0 and case.promised_rows != 0 and not case.accept_fewer_rows
     problems = ["the table has no rows; load with accept_fewer_rows: true if that is right"] if empty else []
     if case.promised_rows is not None:
         numbers["promised_rows"] = case.promised_rows
-        if case.rows != case.promised_rows:
-            problems.append(f"{case.promised_rows:,} rows were promised and {case.rows:,} came")
+        if case.rows + case.quarantined_rows != case.promised_rows:
+            aside = f", {case.quarantined_rows:,} of them into quarantine" if case.quarantined_rows else ""
+            problems.append(
+                f"{case.promised_rows:,} rows were promised and {case.rows + case.quarantined_rows:,} came{aside}"
+            )
     if case.published_rows is not None:
         numbers["published_rows"] = case.published_rows
         if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:

@@ -78,10 +78,20 @@ def create_template(layer: Layer) -> sql.Composed:
 
 def create_version(layer: Layer, relation: str, *, like_template: bool) -> sql.Composed:
     """A version's table without indexes: like the session's template, or by the declaration when there is none."""
+    return _create_copy(layer, sql.SQL("TABLE {}").format(version_table(relation)), like_template=like_template)
+
+
+def create_probe(layer: Layer, *, like_template: bool) -> sql.Composed:
+    """A temporary table as a version's would be, emptied at the end of every transaction."""
+    new = _create_copy(layer, sql.SQL("TEMP TABLE flux_probe"), like_template=like_template)
+    return sql.SQL("{} ON COMMIT DELETE ROWS").format(new)
+
+
+def _create_copy(layer: Layer, new: sql.Composable, *, like_template: bool) -> sql.Composed:
     if like_template:
-        return sql.SQL("CREATE {}").format(_like(sql.SQL("TABLE {}").format(version_table(relation)), _TEMPLATE))
+        return sql.SQL("CREATE {}").format(_like(new, _TEMPLATE))
     definitions = (column_definition(column) for column in layer.table.columns)
-    return sql.SQL("CREATE TABLE {} ({})").format(version_table(relation), sql.SQL(", ").join(definitions))
+    return sql.SQL("CREATE {} ({})").format(new, sql.SQL(", ").join(definitions))
 
 
 def _like(new: sql.Composable, old: sql.Identifier) -> sql.Composed:

@@ -20,7 +20,7 @@ State = Literal["live", "loading", "still", "late", "failed", "interrupted", "br
 # What revision 5 added is read as JSON, so that a view of an earlier revision answers too.
 _STATUS = """
 SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, release_tag, source_changed_at, checked_at,
-       published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id,
+       published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id, rows_quarantined,
        extract(epoch FROM statement_timestamp() - source_changed_at)::float8 AS source_age_seconds,
        extract(epoch FROM statement_timestamp() - checked_at)::float8 AS checked_age_seconds,
        extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds,
@@ -38,7 +38,8 @@ class TableStatus:
     when the table was last found or made equal to it, when what readers see last changed; their ages in seconds.
     `lag_seconds` is how old the picture is that a dynamic table gives of its source. `last_error` is the first line of
     the newest failure. `sync_id` and `run_id` are those of the last run, however it ended. `held_version` is what the
-    newest load of a pinned layer did not publish.
+    newest load of a pinned layer did not publish. `rows_quarantined` records of the release file are missing, for they
+    were refused.
     """
 
     table: str
@@ -65,6 +66,7 @@ class TableStatus:
     pinned_by: str | None = None
     pin_reason: str | None = None
     held_version: str | None = None
+    rows_quarantined: int = 0
 
     @property
     def wrong(self) -> bool:
@@ -84,10 +86,10 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
     """
     if not is_prepared(connection):
         return {}
-    if catalog.find(connection, "postgres_sync", "v_table_status") is None:
+    if catalog.find(connection, "postgres_sync", "quarantine") is None:
         raise TargetError(
-            "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and has no view"
-            " v_table_status.",
+            "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and lacks what this one"
+            " reads.",
             "Any load or sync adds it: dagster job execute -m flux_assets.definitions -j setup_dynamic_tables",
         )
     with connection.cursor(row_factory=class_row(TableStatus)) as cursor:

@@ -23,16 +23,16 @@ FEWEST_OF_ALL = 3
 _FAILED = """
 SELECT sync_id, started_at, error_message, run_id FROM postgres_sync.sync_status
 WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_timestamp() - {span}
-  AND status = 'FAILED' AND sync_type <> 'ROLLBACK' ORDER BY started_at DESC
+  AND status = 'FAILED' AND sync_type NOT IN ('ROLLBACK', 'REPLAY') ORDER BY started_at DESC
 """
-# Ordered by time of the start; a rollback that was refused says nothing about the table.
+# Ordered by time of the start; a rollback or replay that was refused says nothing about the table.
 _JUDGED = """
 SELECT count(*), count(*) FILTER (WHERE status = 'FAILED'),
        coalesce((array_agg(sync_id || ': ' || split_part(coalesce(error_message, 'no message'), E'\\n', 1)
                            ORDER BY started_at DESC) FILTER (WHERE status = 'FAILED'))[:{limit}], '{{}}')
 FROM postgres_sync.sync_status
 WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_timestamp() - {span}
-  AND status IN ('SUCCESS', 'FAILED') AND sync_type <> 'ROLLBACK'
+  AND status IN ('SUCCESS', 'FAILED') AND sync_type NOT IN ('ROLLBACK', 'REPLAY')
 """
 
 

@@ -16,13 +16,16 @@ from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 # further_tags as JSON, so that a register of an earlier revision, which lacks it, is readable too.
 _COLUMNS = (
     "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
-    " published_at, run_id, coalesce(to_jsonb(known) -> 'further_tags', '[]') AS further_tags"
+    " published_at, run_id, coalesce(to_jsonb(known) -> 'further_tags', '[]') AS further_tags, base_version"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326)."""
+    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326).
+
+    `base_version` is the version of the release that a version made by a replay contains.
+    """
 
     lease: int
     version: str
@@ -39,6 +42,11 @@ class Version:
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
     further_tags: list[str] = field(default_factory=list)
+    base_version: str | None = None
+
+    def holds(self, version: str) -> bool:
+        """Whether this is that version of a release, or contains it, with rows that a replay added."""
+        return version in {self.version, self.base_version}
 
 
 @dataclass(frozen=True, kw_only=True)

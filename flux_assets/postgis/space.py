@@ -42,6 +42,12 @@ def estimate(connection: psycopg.Connection, layer: Layer, csv_bytes: int) -> Ne
     return need_of(csv_bytes, kept)
 
 
+def need_of_copy(connection: psycopg.Connection, layer: Layer, size: int) -> Need:
+    """The disk that another copy of a version of so many bytes, indexes included, will take."""
+    kept = sum(version.bytes or 0 for version in register.versions(connection, layer))
+    return Need(stage=size, indexes=0, wal=size, kept=kept)
+
+
 def need_of(csv_bytes: int, kept: int) -> Need:
     """The disk a load of that much CSV will take beside `kept` bytes of earlier versions."""
     return Need(round(csv_bytes * _HEAP), round(csv_bytes * _INDEXES), round(csv_bytes * _WAL), kept)

@@ -36,15 +36,31 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     Batches hold the columns of `schema`, geometry as EWKB in binary columns. Raises LayerError when more than
     `limit_bytes` would be written, psycopg errors as the server words them.
     """
-    columns = ddl.names(tuple(schema.names))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(version_table(relation), columns)
+    chunks = encoded(batches, schema)
+    return fill_from(session, relation, create, chunks, tuple(schema.names), limit_bytes=limit_bytes, stop=stop)
+
+
+def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
+    session: psycopg.Connection,
+    relation: str,
+    create: Sequence[sql.Composed],
+    chunks: Iterable[bytes],
+    columns: tuple[str, ...],
+    *,
+    limit_bytes: int | None,
+    stop: Stop,
+) -> int:
+    """`fill` from a binary COPY stream of these columns."""
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+        version_table(relation), ddl.names(columns)
+    )
     sent = 0
     with session.transaction():
         for statement in create:
             session.execute(statement)
         reach("load.created")
         with session.cursor().copy(copy_in) as copy:
-            for chunk in encoded(batches, schema):
+            for chunk in chunks:
                 stop.check()
                 sent += len(chunk)
                 if limit_bytes is not None and sent > limit_bytes:

@@ -20,7 +20,7 @@ _Bytes = npt.NDArray[np.uint8]
 _Offsets = npt.NDArray[np.int64]
 _LONGEST_HEADER = 1 << 20
 _MOST_COLUMNS = 1600  # of a table in PostgreSQL
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10
 _BEFORE_VALUE = np.frombuffer(b',\n"', np.uint8)
 _AFTER_VALUE = np.frombuffer(b',\r\n"', np.uint8)
@@ -134,6 +134,8 @@ class _Cutter:
         scan = self._scanned(piece, _NEWLINE)
         self._limit(scan.first if scan.ends else len(piece))
         left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
+        if left and not self._quoted:
+            piece += b"\n"  # without it Arrow takes an empty last value for "" where the one before it is quoted
         block = self._block(piece, len(piece), scan.ends + (left > 0))
         if self._quoted:
             raise self._never_closed(block)
@@ -248,7 +250,7 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
         start += piece
     if (end or len(start)) > _LONGEST_HEADER:
         raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
-    record = bytes(start[: end or None]).removeprefix(_BOM)
+    record = bytes(start[: end or None]).removeprefix(BOM)
     if not record.strip(b"\r\n"):
         raise _bad_header(
             file, b"", "the file has no header." if start else "the file holds nothing, not even a header."

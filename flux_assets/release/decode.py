@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from functools import partial
 from io import IOBase
 from itertools import chain
 from pathlib import Path
-from threading import Semaphore
+from threading import Lock, Semaphore
 from typing import cast
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from flux_assets.release.geometry import SuspectError
 from flux_assets.release.gunzip import GunzippedFile
 from flux_assets.release.locate import fault_in
 from flux_assets.release.parse import Parser
+from flux_assets.release.sieve import Sieve
 from flux_assets.spec import StaticTable
 
 _AHEAD = 4
@@ -38,14 +40,23 @@ class LayerStream:
     read must have it.
 
     Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
-    ReleaseError for a file that is not whole gzip; the batches before it have been given by then. Leaving the loop
-    early, or closing the iterator, ends the threads. `facts` is complete once the loop has ended by itself.
+    ReleaseError for a file that is not whole gzip; the batches before it have been given by then. With a `sieve`, it
+    decides about such records. Leaving the loop early, or closing the iterator, ends the threads. `facts` is complete
+    once the loop has ended by itself.
     """
 
     def __init__(
-        self, path: Path, name: str, table: StaticTable, *, block_bytes: int = 1 << 20, sha256: str | None = None
+        self,
+        path: Path,
+        name: str,
+        table: StaticTable,
+        *,
+        block_bytes: int = 1 << 20,
+        sha256: str | None = None,
+        sieve: Sieve | None = None,
     ) -> None:
         self._file = GunzippedFile(path, name, piece=block_bytes, sha256=sha256)
+        self._sieve = sieve
         self._name = name
         self._columns = read_columns(table)
         self.facts = LayerFacts()
@@ -72,19 +83,40 @@ class LayerStream:
 
     def _audited(self, feed: _Feed, parser: Parser) -> Iterator[pa.RecordBatch]:
         try:
-            reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
-            for raw in reader:
-                block = feed.block_of(raw)
-                batch, facts = parser.judged(raw, block)
-                self.facts.add(facts)
-                feed.done()
-                yield batch
-        except (pa.ArrowInvalid, SuspectError) as error:
-            raise feed.error_before() or fault_in(feed.oldest(), parser, str(error)) from None
+            whole = yield from self._streamed(feed, parser)
+            if not whole and self._sieve is not None:
+                for block in feed.rest():
+                    yield from self._counted(self._sieve.sifted(parser, block))
         finally:
-            feed.close()  # before `reader` goes, which would wait for a read that nobody answers
+            feed.close()
         if feed.error is not None:
             raise feed.error
+
+    def _streamed(self, feed: _Feed, parser: Parser) -> Generator[pa.RecordBatch, None, bool]:
+        """What Arrow reads; returns whether it came to the end, or to a block that the sieve has to look at."""
+        judged = parser.judged if self._sieve is None else partial(self._sieve.judged, parser)
+        try:
+            reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
+            reader.read_next_batch()  # the greeting
+            for raw in reader:
+                found = judged(raw, feed.block_of(raw))
+                feed.done()
+                yield from self._counted(found)
+        except (pa.ArrowInvalid, SuspectError) as error:
+            if self._sieve is not None:
+                feed.detach()
+                return False
+            raise feed.error_before() or fault_in(feed.oldest(), parser, str(error)) from None
+        finally:
+            if not feed.detached:
+                feed.close()  # before `reader` goes, which would wait for a read that nobody answers
+        return True
+
+    def _counted(self, judged: tuple[pa.RecordBatch, LayerFacts]) -> Iterator[pa.RecordBatch]:
+        batch, facts = judged
+        self.facts.add(facts)
+        if batch.num_rows:
+            yield batch
 
 
 class _Feed:
@@ -92,29 +124,38 @@ class _Feed:
 
     Arrow reads in a thread of its own and ahead, here by a few blocks at most. An error of the cutting must not travel
     through Arrow: it is kept, and Arrow told that the file ends.
+
+    The first read gives a greeting, a record of NULLs: Arrow makes a batch of what it reads first while it opens, and
+    if that failed, it would wait in there for its thread, which waits here for room.
     """
 
     def __init__(self, first: Block, cuts: Ahead[Block]) -> None:
         self._cuts = cuts
+        self._greeting = b"," * (len(first.header.names) - 1) + b"\n"
         self._coming = chain([first], cuts)
         self._given: deque[Block] = deque()
         self._room = Semaphore(_AHEAD)
-        self.closed = False
+        self._reading = Lock()
+        self.closed = self.detached = False
         self.error: BaseException | None = None
 
     def read(self, _size: int = -1) -> bytes:
+        if greeting := self._greeting:
+            self._greeting = b""
+            return greeting
         self._room.acquire()
-        if self.closed or self.error is not None:
-            return b""
-        try:
-            block = next(self._coming, None)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that reads batches
-            self.error = error
-            return b""
-        if block is None:
-            return b""
-        self._given.append(block)
-        return block.piece
+        with self._reading:
+            if self.closed or self.error is not None:
+                return b""
+            try:
+                block = next(self._coming, None)
+            except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that reads batches
+                self.error = error
+                return b""
+            if block is None:
+                return b""
+            self._given.append(block)
+            return block.piece
 
     def block_of(self, raw: pa.RecordBatch) -> Block:
         """The block that `raw` was read from. Raises SuspectError when Arrow found another number of records in it."""
@@ -139,6 +180,19 @@ class _Feed:
         Arrow has then taken the beginning of the next record for a record, so that block cannot be judged.
         """
         return self.error if len(self._given) <= 1 else None
+
+    def detach(self) -> None:
+        """Arrow gets nothing more; what it was reading at this moment is kept."""
+        self.closed = self.detached = True
+        self._room.release()
+        with self._reading:
+            pass
+
+    def rest(self) -> Iterator[Block]:
+        """After `detach`: the blocks of which no batch was sound yet, and those that are still to come."""
+        yield from self._given
+        if self.error is None:
+            yield from self._coming
 
     def readable(self) -> bool:
         return True

@@ -45,10 +45,11 @@ def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
             high = middle
     start = ends[low - 1] if low else 0
     reason = parser.refusal(replace(text, data=data[start : ends[low]])) or reason
-    return _explained(text, start, ends[low], parser, reason)
+    return explained(text, start, ends[low], parser, reason)
 
 
-def _explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> RecordError:
+def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> RecordError:
+    """The error of the refused record that is `text.data[start:end]`; `reason` is what the parser said of it."""
     record = text.data[start:end]
     if not record.strip(b"\r\n") and len(text.names) > 1:
         return _without_column(text.error_at(start, "the line is empty.", "Remove it."), value=None)
@@ -82,11 +83,12 @@ def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
     for block in _blocks_of(path, name):
         check_stop()
         if block.record <= record < block.record + block.records:
-            return _described(block.text, record - block.record, column, problem, remedy)
+            return described(block.text, record - block.record, column, problem, remedy)
     return RecordError(Place(file=name, record=record, column=column), problem, remedy)
 
 
-def _described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
+def described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
+    """The error of the record `index` of `text`, at the value of `column` where there is one."""
     start = int(record_starts(text.data)[index])
     found = fields(text.data[start:], len(text.names))
     if column in text.names[: len(found)]:
@@ -127,7 +129,7 @@ def _literal(value: object, arrow: pa.DataType) -> pa.Scalar[Any]:
 def _matches(text: Text, parser: Parser, names: Sequence[str], literals: Sequence[pa.Scalar[Any]]) -> Iterator[int]:
     if not text.data:
         return
-    table = pa.Table.from_batches(list(parser.open(pa.BufferReader(text.data))))
+    table = pa.Table.from_batches(list(parser.read(text.data)))
     mask = np.ones(table.num_rows, bool)
     for name, literal in zip(names, literals, strict=True):
         mask &= np.asarray(pc.equal(table[name], literal).fill_null(False))

@@ -7,7 +7,7 @@ Not here: finding out that something is wrong (blocks.py and audit.py do, in bul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -101,6 +101,11 @@ _ODD_TEXT = {
     (False, True): "a carriage return stands inside an unquoted value",
     (True, True): "a carriage return follows the closing quote",
 }
+
+
+def as_csv(values: Iterable[bytes | None]) -> bytes:
+    """A record of these values, without its line end; None is NULL."""
+    return b",".join(b"" if value is None else b'"' + value.replace(b'"', b'""') + b'"' for value in values)
 
 
 def record_starts(data: bytes) -> npt.NDArray[np.int64]:

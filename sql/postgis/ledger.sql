@@ -40,7 +40,7 @@ CREATE INDEX IF NOT EXISTS sync_status_started_idx ON postgres_sync.sync_status 
 CREATE INDEX IF NOT EXISTS sync_status_running_idx ON postgres_sync.sync_status (layer_name) WHERE status = 'RUNNING';
 
 COMMENT ON TABLE postgres_sync.sync_status IS 'One row for every load, sync or rollback of a table, also those that failed or changed nothing.';
-COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. DELTA: the differences from Snowflake written. PINNED: nothing published, because the layer is pinned.';
+COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. REPLAY: records from quarantine added. DELTA: the differences from Snowflake written. PINNED: nothing published, because the layer is pinned.';
 COMMENT ON COLUMN postgres_sync.sync_status.held_version IS 'The release''s version that a load did not publish, because the layer is pinned to another.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_instant IS 'The instant as of which the source was read.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_changed_at IS 'When the source last changed: as its rows say, else when a sync first saw the change.';
@@ -180,6 +180,43 @@ COMMENT ON COLUMN postgres_sync.tables.place IS 'Where the table stands in lists
 COMMENT ON COLUMN postgres_sync.tables.late_after IS 'How old the picture that a dynamic table gives of its source may become.';
 COMMENT ON COLUMN postgres_sync.tables.still_after IS 'For how long the source of a dynamic table may stand still without being worth a look.';
 
+-- Quarantine: records of a release file that a load refused and went on without, and what a replay made of them.
+CREATE TABLE IF NOT EXISTS postgres_sync.quarantine (
+    schema_name    text NOT NULL,
+    layer_name     text NOT NULL,
+    lease          bigint NOT NULL,
+    record         bigint NOT NULL,
+    version        text NOT NULL,
+    file           text NOT NULL,
+    line           bigint NOT NULL,
+    column_name    text,
+    reason         text NOT NULL,
+    header         text[] NOT NULL,
+    raw_record     text NOT NULL,
+    raw_bytes      bigint NOT NULL,
+    raw_cut        boolean NOT NULL,
+    quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    run_id         text,
+    replayed_at    timestamptz,
+    PRIMARY KEY (schema_name, layer_name, lease, record)
+);
+CREATE INDEX IF NOT EXISTS quarantine_waiting_idx
+    ON postgres_sync.quarantine (schema_name, layer_name, lease) WHERE replayed_at IS NULL;
+COMMENT ON TABLE postgres_sync.quarantine IS 'Records that are missing from a version because they were refused, and those that a replay has added. They go with their version.';
+COMMENT ON COLUMN postgres_sync.quarantine.lease IS 'With schema and layer: the version, as in layer_versions. A replay makes a new version, with rows of its own here.';
+COMMENT ON COLUMN postgres_sync.quarantine.record IS 'Number of the record in the file; 1 is the first after the header.';
+COMMENT ON COLUMN postgres_sync.quarantine.header IS 'The columns of raw_record, in its order.';
+COMMENT ON COLUMN postgres_sync.quarantine.raw_record IS 'The record as the file has it, without its line end; the first 64 kB where raw_cut. Correct it here and replay.';
+COMMENT ON COLUMN postgres_sync.quarantine.raw_cut IS 'raw_record is not the whole record, or it is not UTF-8: a replay needs it corrected, and this set to false.';
+COMMENT ON COLUMN postgres_sync.quarantine.replayed_at IS 'When a replay made a row of this version of it; NULL while it waits.';
+ALTER TABLE postgres_sync.sync_status ADD COLUMN IF NOT EXISTS rows_quarantined bigint;
+ALTER TABLE postgres_sync.layer_versions
+    ADD COLUMN IF NOT EXISTS base_version text,
+    ADD COLUMN IF NOT EXISTS rows_replayed bigint;
+COMMENT ON COLUMN postgres_sync.sync_status.rows_quarantined IS 'Records of the release file that the published version lacks because they are in quarantine.';
+COMMENT ON COLUMN postgres_sync.layer_versions.base_version IS 'Of a version that a replay made: the version of the release file that it contains.';
+COMMENT ON COLUMN postgres_sync.layer_versions.rows_replayed IS 'Rows that were once in quarantine and that replays added.';
+
 -- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them. A replica
 -- knows nothing of the sessions of its primary: there a run counts as alive until its row says otherwise.
 CREATE OR REPLACE FUNCTION postgres_sync.is_alive(process integer, begun timestamptz) RETURNS boolean
@@ -225,7 +262,7 @@ SELECT sync_id, layer_name, sync_type, started_at, completed_at, rows_synced, st
        left(error_message, 200) AS error_preview, schema_name, version, run_id,
        rows_inserted, rows_updated, rows_deleted, source_instant, source_changed_at,
        CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died,
-       held_version
+       held_version, rows_quarantined
 FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
@@ -263,7 +300,7 @@ WITH known AS (
            relation.oid AS relation, relation.relkind AS relation_kind, relation.reltuples AS relation_rows,
            attached.oid AS attached, attached.reltuples AS attached_rows, attached.relname AS attached_name,
            attached.relnamespace::regnamespace::text AS attached_schema,
-           live.version, live.release_tag, live.relation AS version_relation, live.sha256,
+           live.version, live.lease, live.release_tag, live.relation AS version_relation, live.sha256,
            left(live.version, 12) AS short_version,
            CASE declared.kind WHEN 'static' THEN live.rows ELSE state.rows END AS rows,
            CASE declared.kind WHEN 'static' THEN live.published_at ELSE state.changed_at END AS published_at,
@@ -315,7 +352,8 @@ WITH known AS (
                 ELSE pg_relation_size(CASE kind WHEN 'static' THEN attached ELSE relation END) = 0 END AS is_empty
     FROM known
     -- Runs of one table can overlap (one waits, or gives up, while another loads): one under way comes first, then the
-    -- one that ended last. A rollback that was refused has changed nothing and says nothing about the table.
+    -- one that ended last. A rollback that was refused has changed nothing and says nothing about the table; a replay,
+    -- whatever became of it, says nothing about the release.
     LEFT JOIN LATERAL (
         SELECT * FROM (
             SELECT entry.*, CASE entry.status WHEN 'RUNNING'
@@ -323,13 +361,14 @@ WITH known AS (
             FROM postgres_sync.sync_status AS entry
             WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
             ORDER BY entry.started_at DESC LIMIT 20) AS recent
-        WHERE recent.alive OR recent.status = 'SUCCESS' OR recent.sync_type <> 'ROLLBACK'
+        WHERE recent.alive OR recent.sync_type <> 'REPLAY'
+          AND (recent.status = 'SUCCESS' OR recent.sync_type <> 'ROLLBACK')
         ORDER BY recent.alive DESC, coalesce(recent.completed_at, recent.started_at) DESC, recent.sync_id DESC
         LIMIT 1) AS run ON true
     LEFT JOIN LATERAL (
         SELECT entry.completed_at, entry.source_instant, entry.source_changed_at FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
-          AND entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('ROLLBACK', 'PINNED')
+          AND entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY', 'PINNED')
         ORDER BY entry.started_at DESC LIMIT 1) AS checked ON true
     -- What the newest load of the pinned layer met: none where the release holds the very version that it is pinned to.
     LEFT JOIN LATERAL (
@@ -340,12 +379,12 @@ WITH known AS (
     LEFT JOIN LATERAL (
         SELECT entry.completed_at, entry.error_message FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
-          AND entry.status = 'FAILED' AND entry.sync_type <> 'ROLLBACK'
+          AND entry.status = 'FAILED' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY')
         ORDER BY entry.started_at DESC LIMIT 1) AS failure ON true
     LEFT JOIN LATERAL (
         SELECT count(*) AS failures FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
-          AND entry.status = 'FAILED' AND entry.sync_type <> 'ROLLBACK'
+          AND entry.status = 'FAILED' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY')
           AND entry.started_at > statement_timestamp() - interval '1 hour') AS recent ON true
 ), damaged AS (
     SELECT looked.*,
@@ -434,7 +473,10 @@ SELECT schema_name, layer_name, kind, state,
        END, ''), pinned) AS detail,
        rows, version, release_tag, source_changed_at, checked_at, published_at, source_instant, lag_seconds,
        nullif(last_error, '') AS last_error, last_error_at, failures_last_hour, sync_id, run_id, place,
-       pinned_at, pinned_by, nullif(pin_reason, '') AS pin_reason, held_version
+       pinned_at, pinned_by, nullif(pin_reason, '') AS pin_reason, held_version,
+       (SELECT count(*) FROM postgres_sync.quarantine AS held
+        WHERE held.schema_name = judged.schema_name AND held.layer_name = judged.layer_name
+          AND held.lease = judged.lease AND held.replayed_at IS NULL) AS rows_quarantined
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
@@ -450,6 +492,7 @@ COMMENT ON COLUMN postgres_sync.v_table_status.pinned_at IS 'Since when the laye
 COMMENT ON COLUMN postgres_sync.v_table_status.pinned_by IS 'Database role that pinned it.';
 COMMENT ON COLUMN postgres_sync.v_table_status.pin_reason IS 'What was said when it was pinned, such as from which version it was rolled back.';
 COMMENT ON COLUMN postgres_sync.v_table_status.held_version IS 'The release''s version that the newest load left unpublished, because the layer is pinned.';
+COMMENT ON COLUMN postgres_sync.v_table_status.rows_quarantined IS 'Records of the release file that the table lacks because they are in quarantine.';
 COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that the state speaks of; run_id is its Dagster run.';
 
 -- Readers get what applications rely on, and nothing of how it is made. sql/postgis/roles.sql does the same for a role

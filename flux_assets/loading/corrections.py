@@ -1,0 +1,81 @@
+"""A file of quarantined records for a person to correct: written, and read back.
+
+Here: the CSV file, which has the layer's columns behind `flux_record` (which record of the release file it is) and
+`flux_reason`. Not here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from flux_assets.errors import ReleaseError
+from flux_assets.postgis.quarantine import Held
+from flux_assets.release.blocks import blocks
+from flux_assets.release.records import MalformedError, Text, as_csv, fields, record_starts
+from flux_assets.spec import StaticTable
+
+RECORD, REASON = "flux_record", "flux_reason"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The new text of a record, and the columns it has."""
+
+    record: int
+    header: list[str]
+    raw: str
+
+
+def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -> None:
+    """Write the records, values as far as they are readable, for the columns of the declaration."""
+    names = table.column_names
+    lines = [as_csv(name.encode() for name in (RECORD, REASON, *names))]
+    for held in records:
+        values = dict(zip(held.header, _values(held), strict=False))
+        where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
+        lines.append(as_csv([str(held.record).encode(), where.encode(), *(values.get(name) for name in names)]))
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+
+def _values(held: Held) -> list[bytes | None]:
+    try:
+        return [found.value for found in fields(held.raw_record.encode(), len(held.header))]
+    except MalformedError:
+        return []
+
+
+def read_corrections(path: Path) -> Iterator[Correction]:
+    """The corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
+    try:
+        pieces = iter([path.read_bytes()])
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    for block in blocks(pieces, str(path)):
+        if RECORD not in block.header.names:
+            raise ReleaseError(
+                f"{path}: the header has no column {RECORD}.",
+                "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
+            )
+        starts = [*record_starts(block.text.data).tolist(), len(block.text.data)] if block.records else []
+        for start, end in pairwise(starts):
+            yield _correction(block.text, start, end)
+
+
+def _correction(text: Text, start: int, end: int) -> Correction:
+    values = [found.value for found in fields(text.data[start:end], len(text.names) + 1)]
+    if len(values) != len(text.names):
+        raise text.error_at(
+            start, f"the record has {len(values)} values, the header {len(text.names)} columns.", "Quote the values."
+        )
+    given = dict(zip(text.names, values, strict=True))
+    number = given.pop(RECORD)
+    given.pop(REASON, None)
+    if number is None or not number.isdigit():
+        raise text.error_at(start, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
+    try:
+        return Correction(int(number), list(given), as_csv(given.values()).decode())
+    except UnicodeDecodeError:
+        raise text.error_at(start, "the record is not UTF-8.", "Write the file in UTF-8.") from None

@@ -1,0 +1,298 @@
+"""Records from quarantine that pass by now: a new version has them, by all the guarantees of a load."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, String
+
+from flux_assets.errors import AuditError, LayerError, PublishError, RecordError, ReleaseError
+from flux_assets.loading.corrections import read_corrections, write_corrections
+from flux_assets.loading.options import LoadOptions
+from flux_assets.matching.release import match_release
+from flux_assets.pinning import unpin
+from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.replay import ReplayResult, replay, waiting_records
+from flux_assets.rollback import rollback
+from flux_assets.spec import StaticTable
+from flux_assets_tests.conftest import Sql
+from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, rows
+
+WHOLE = "SELECT p::text FROM poles AS p ORDER BY id"
+
+
+@pytest.fixture
+def loader(target: Target, tmp_path: Path) -> Loader:
+    return Loader(target, ReleaseFolder(tmp_path / "v1"))
+
+
+def broken(count: int = 10, *bad: int) -> list[dict[str, object]]:
+    return [row | ({"code": f"x{number}"} if number in bad else {}) for number, row in enumerate(rows(count))]
+
+
+def again(loader: Loader, table: StaticTable | None = None, given: object = (), **options: object) -> ReplayResult:
+    return replay(table or made_up(), loader.target, LoadOptions(**options), loader.log.append, given)
+
+
+def mended(sql: Sql, number: int) -> None:
+    sql("UPDATE postgres_sync.quarantine SET raw_record = replace(raw_record, 'x' || %s, %s::text)"
+        " WHERE record = %s", str(number), number, number + 1)  # fmt: skip
+
+
+def ledger(sql: Sql) -> list[tuple]:
+    return sql(
+        "SELECT sync_type, status, rows_synced, rows_quarantined FROM postgres_sync.sync_status ORDER BY sync_id"
+    )
+
+
+def compared(loader: Loader, table: StaticTable | None = None) -> AuditResult:
+    ((_, found),) = match_release([table or made_up()], loader.source.release, loader.target, Stop(), loader.log.append)
+    assert isinstance(found, AuditResult)
+    return found
+
+
+def test_corrected_records_become_part_of_a_new_version(loader: Loader, sql: Sql) -> None:
+    base = loader.load(made_up(), broken(10, 2, 5, 7), quarantine=3)
+    for number in (2, 7):
+        mended(sql, number)
+    result = again(loader)
+    assert (result.replayed, [held.record for held in result.waiting]) == (2, [6])
+    assert result.version.version != base.version
+    kept = sql(WHOLE)
+    assert ledger(sql) == [("FULL", "SUCCESS", 7, 3), ("REPLAY", "SUCCESS", 9, 1)]
+    assert sql("SELECT base_version, rows_replayed, rows, sha256 FROM postgres_sync.layer_versions WHERE current") == [
+        (base.version, 2, 9, base.sha256)
+    ]
+    assert sql("SELECT record, replayed_at IS NULL FROM postgres_sync.quarantine WHERE lease = 2 ORDER BY record") == [
+        (3, False), (6, True), (8, False)]  # fmt: skip
+    assert sql("SELECT state, rows, rows_quarantined FROM postgres_sync.v_table_status") == [("live", 9, 1)]
+    loader.load(made_up(), [row for number, row in enumerate(rows(10)) if number != 5])
+    assert sql(WHOLE) == kept
+
+
+def test_the_version_is_the_equal_of_a_loaded_one(loader: Loader, sql: Sql, target: Target) -> None:
+    """Indexes, a user's own too; and a reader whose snapshot is older sees it whole (FREEZE)."""
+    loader.load(made_up(), broken(30, 4), quarantine=1)
+    sql("CREATE INDEX ON poles (score); ALTER TABLE poles ADD CHECK (code >= 0)")
+    mended(sql, 4)
+    bodies = (
+        "SELECT regexp_replace(indexdef, '.* USING ', '') FROM pg_indexes WHERE schemaname = 'flux_versions'"
+        " AND tablename = (SELECT relation FROM postgres_sync.layer_versions WHERE current) ORDER BY 1"
+    )
+    before = sql(bodies)
+    with target.session("reader") as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM postgres_sync.tables")
+        again(loader)
+        assert reader.execute("SELECT count(*) FROM public.poles").fetchone() == (30,)
+        reader.execute("COMMIT")
+    assert sql(bodies) == before
+
+
+def test_an_unchanged_release_does_not_undo_a_replay(loader: Loader, sql: Sql, target: Target) -> None:
+    base = loader.load(made_up(), broken(10, 2), quarantine=1)
+    mended(sql, 2)
+    made = again(loader).version
+    unchanged = loader.load(made_up())
+    assert (unchanged.outcome, unchanged.version, unchanged.quarantined) == ("unchanged", made.version, 0)
+    rollback(made_up(), target, LoadOptions(), loader.log.append)
+    assert sql("SELECT count(*), (SELECT rows_quarantined FROM postgres_sync.v_table_status) FROM poles") == [(9, 1)]
+    assert loader.load(made_up()).version == base.version
+    unpin(made_up(), target)
+    loader.load(made_up(), rows(5), keep_versions=2)
+    loader.load(made_up(), broken(10, 2), keep_versions=2, quarantine=1)
+    assert sql("SELECT count(*) FROM poles") == [(10,)]
+
+
+def test_a_second_replay_goes_on_from_the_first(loader: Loader, sql: Sql) -> None:
+    base = loader.load(made_up(), broken(10, 2, 5), quarantine=2)
+    mended(sql, 2)
+    first = again(loader).version
+    mended(sql, 5)
+    second = again(loader)
+    assert (second.replayed, second.waiting) == (1, ())
+    assert second.version.version not in {first.version, base.version}
+    assert sql("SELECT base_version, rows_replayed, rows FROM postgres_sync.layer_versions WHERE current") == [
+        (base.version, 2, 10)
+    ]
+    assert compared(loader).passed
+    nothing = again(loader)
+    assert (nothing.replayed, nothing.waiting, nothing.version.version) == (0, (), second.version.version)
+    assert len(ledger(sql)) == 3
+
+
+def test_records_that_still_fail_stay_with_the_new_reason(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    sql("UPDATE postgres_sync.quarantine SET raw_record = replace(raw_record, 'x1', '1') || ',more'")
+    before = sql("SELECT version FROM postgres_sync.layer_versions")
+    result = again(loader)
+    assert result.replayed == 0
+    assert "9 values" in result.waiting[0].reason
+    assert sql("SELECT reason, column_name FROM postgres_sync.quarantine") == [(result.waiting[0].reason, None)]
+    assert sql("SELECT version FROM postgres_sync.layer_versions") == before
+    assert ledger(sql)[-1] == ("REPLAY", "SUCCESS", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        ("a\nb", "2 records"),
+        ('"a', "never closes"),
+        ('a"b', "quote stands"),
+        ("", "empty"),
+        ("a\rb", "carriage return"),
+    ],
+)
+def test_a_correction_that_is_no_record_is_told_and_harms_nothing(
+    loader: Loader, sql: Sql, raw: str, word: str
+) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    sql("UPDATE postgres_sync.quarantine SET raw_record = %s", raw)
+    assert word in again(loader).waiting[0].reason
+    assert sql("SELECT count(*) FROM poles") == [(4,)]
+
+
+def test_what_the_server_refuses_passes_once_the_constraint_is_gone(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), rows(5))
+    sql("ALTER TABLE poles ADD CONSTRAINT small CHECK (code < 5)")
+    loader.load(made_up(), rows(7), quarantine=2)
+    assert "small" in again(loader).waiting[1].reason
+    assert compared(loader).passed
+    sql("ALTER TABLE poles DROP CONSTRAINT small")
+    assert again(loader).replayed == 2
+    assert sql("SELECT count(*) FROM poles") == [(7,)]
+    assert compared(loader).passed
+
+
+def test_a_wider_declaration_lets_records_pass(loader: Loader, sql: Sql) -> None:
+    content = rows(5)
+    content[3]["name"] = "y" * 60
+    loader.load(made_up(), content, quarantine=1)
+    wider = made_up(parts=columns(name=Column("name", String(60), comment="Name.")))
+    with pytest.raises(LayerError, match="character varying"):
+        again(loader, wider)
+    assert again(loader, wider, accept_schema_change=True).replayed == 1
+    assert sql("SELECT max(length(name)), count(*) FROM poles") == [(60, 5)]
+
+
+def test_a_retyped_column_asks_for_a_load(loader: Loader) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    other = made_up(parts=columns(score=Column("score", Integer, comment="Share.")))
+    with pytest.raises(LayerError, match=r"score is double precision .* declared as integer.* Load the layer"):
+        again(loader, other, accept_schema_change=True)
+
+
+def test_a_doubled_key_refuses_the_replay_and_leaves_all_as_it_was(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    sql("UPDATE postgres_sync.quarantine SET raw_record = replace(replace(raw_record, 'x1', '1'), '000001', '000000')")
+    before = sql(WHOLE)
+    with pytest.raises(AuditError, match="unique"):
+        again(loader)
+    assert sql(WHOLE) == before
+    assert sql("SELECT state, rows_quarantined FROM postgres_sync.v_table_status") == [("live", 1)]
+    assert ledger(sql)[-1][:2] == ("REPLAY", "FAILED")
+
+
+def test_a_replay_that_cannot_publish_leaves_its_records_waiting(loader: Loader, sql: Sql, target: Target) -> None:
+    from datetime import timedelta
+
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    mended(sql, 1)
+    with target.session("reader") as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM poles")
+        with pytest.raises(PublishError):
+            again(loader, publish_wait=timedelta(seconds=0.2))
+    assert [held.record for held in waiting_records(made_up(), target)] == [2]
+    assert again(loader).replayed == 1
+
+
+def test_a_replay_does_not_hide_that_the_last_load_failed(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    with pytest.raises(RecordError):
+        loader.load(made_up(), broken(6, 1))
+    mended(sql, 1)
+    assert again(loader).replayed == 1
+    assert sql("SELECT state, trusted, rows FROM postgres_sync.v_table_status") == [("failed", False, 5)]
+
+
+def test_a_damaged_version_is_not_built_upon(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(5, 1), quarantine=1)
+    sql("DELETE FROM poles WHERE code = 4")
+    with pytest.raises(LayerError, match="no published version with all its rows"):
+        again(loader)
+
+
+def test_a_file_of_corrections(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    """Written, corrected, read back: NULL and the empty string, quotes and newlines stay what they are."""
+    content = broken(10, 2, 5)
+    content[2] |= {"name": 'two\n"lines"', "parent_id": None}
+    content[5] |= {"name": "", "parent_id": None}
+    loader.load(made_up(), content, quarantine=2)
+    path = tmp_path / "wrong.csv"
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    text = path.read_text()
+    assert text.startswith('"flux_record","flux_reason","id","code"')
+    assert '"3","line 4, column code: it is not a whole number' in text
+    path.write_text(text.replace('"x2"', '"2"'))
+    result = again(loader, given=read_corrections(path))
+    assert (result.replayed, [held.record for held in result.waiting]) == (1, [6])
+    path.write_text("\ufeff" + text.replace('"x5"', "5"))
+    with pytest.raises(LayerError, match="record 3 is not in quarantine, so nothing was corrected"):
+        again(loader, given=read_corrections(path))
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    path.write_text(path.read_text().replace('"x5"', "5"))
+    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert sql("SELECT code, name, parent_id FROM poles WHERE code IN (2, 5) ORDER BY 1") == [
+        (2, 'two\n"lines"', None), (5, "", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("id,code\n1,2\n", "no column flux_record"),
+        ("flux_record,id\nx,2\n", "line 2, column flux_record"),
+        ("flux_record,id\n1,2,3\n", "line 2.*3 values"),
+        ('flux_record,id\n1,"2\n', "never closes"),
+        ("", "not even a header"),
+    ],
+)
+def test_a_file_that_is_none_of_corrections(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(ReleaseError, match=problem):
+        list(read_corrections(path))
+    with pytest.raises(ReleaseError, match="cannot be read"):
+        list(read_corrections(tmp_path / "missing.csv"))
+
+
+def test_records_kept_in_part_wait_for_a_correction(loader: Loader, sql: Sql) -> None:
+    content = rows(3)
+    content[1]["name"] = "z" * 70_000
+    loader.load(made_up(), content, quarantine=1)
+    for _ in range(2):
+        (held,) = again(loader).waiting
+        assert held.reason.count("not kept whole") == 1
+
+
+def test_matches_release_accounts_for_the_quarantine(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), broken(10, 2, 5), quarantine=2)
+    found = compared(loader)
+    assert (found.passed, found.numbers["quarantined"], found.numbers["replayed"]) == (True, 2, 0)
+    mended(sql, 2)
+    again(loader)
+    found = compared(loader)
+    assert (found.passed, found.numbers["quarantined"], found.numbers["replayed"]) == (True, 1, 1)
+    sql("UPDATE poles SET code = 99 WHERE code = 2")
+    found = compared(loader)
+    assert (found.passed, found.severity, found.numbers["changed"]) == (False, "ERROR", 1)
+    sql("UPDATE poles SET code = 2 WHERE code = 99; DELETE FROM poles WHERE code = 4")
+    assert compared(loader).numbers["missing"] == 1
+
+
+def test_another_declaration_does_not_excuse_records(loader: Loader) -> None:
+    """Only what is in quarantine is left out of the comparison."""
+    loader.load(made_up(), broken(10, 2), quarantine=1)
+    loader.source.write(made_up(), broken(10, 2))
+    assert compared(loader).passed
+    narrow = made_up(parts=columns(id=Column("id", String(2), primary_key=True, comment="Key.")))
+    ((_, found),) = match_release([narrow], loader.source.release, loader.target, Stop(), loader.log.append)
+    assert isinstance(found, RecordError) or not found.passed
