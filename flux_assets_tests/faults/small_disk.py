@@ -51,7 +51,7 @@ class Disk:
 @contextmanager
 def mounted(world: World) -> Iterator[Disk]:
     """The disk with its tablespace, for as long as the block lasts; only root may mount one."""
-    folder = world.cluster.data.with_name(_NAME)
+    folder = world.scratch() / _NAME
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_BYTES},mode=755", "tmpfs", folder], check=True)
     try:

@@ -56,7 +56,7 @@ class Standby:
 @contextmanager
 def following(world: World) -> Iterator[Standby]:
     """A standby of the world's server, for as long as the block lasts."""
-    data = world.cluster.data.with_name("standby")
+    data = world.scratch() / "standby"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(mode=0o700)
     server_account(world.cluster.data).own(data)
@@ -65,7 +65,7 @@ def following(world: World) -> Iterator[Standby]:
         world.for_programs("postgres"),
     )  # fmt: skip
     port = _free_port()
-    control(data, "start", "-o", f"-c port={port} -c cluster_name=standby", "-l", str(data.with_name("programs.log")))
+    control(data, "start", "-o", f"-c port={port} -c cluster_name=standby", "-l", str(data.with_name("standby.log")))
     try:
         yield Standby(world=world, data=data, port=port)
     finally:

@@ -80,7 +80,7 @@ class World:
     @contextmanager
     def restored(self) -> Iterator[str]:
         """The same, dumped by pg_dump and restored by pg_restore."""
-        dump, name = self.cluster.data.with_name("case.dump"), f"case_{uuid4().hex[:12]}"
+        dump, name = self.scratch() / "case.dump", f"case_{uuid4().hex[:12]}"
         with self.database() as original:
             self.run_as_server("pg_dump", "-Fc", "-f", str(dump), "-d", self.for_programs(original))
         self._copy("template0", name)
@@ -98,6 +98,13 @@ class World:
         """How to connect: over the Unix socket, or over TCP to a wire's port."""
         plain = self.cluster.conninfo(database, admin=admin)
         return plain if port is None else make_conninfo(plain, host="127.0.0.1", port=port)
+
+    def scratch(self) -> Path:
+        """A folder that the server's user may write in."""
+        folder = self.cluster.data.with_name("scratch")
+        folder.mkdir(exist_ok=True)
+        server_account(self.cluster.data).own(folder)
+        return folder
 
     def for_programs(self, database: str) -> str:
         """How PostgreSQL's own programs connect, which are older than our libpq and know fewer parameters."""
