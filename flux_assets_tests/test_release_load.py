@@ -102,7 +102,7 @@ def test_references_are_judged_against_what_is_published_together(city, sql):
     assert result.passed, result
     stored = "SELECT a ->> 'passed' FROM postgres_sync.layer_versions, jsonb_array_elements(audits) AS a"
     assert sql(f"{stored} WHERE current AND layer_name = 'wires' AND a ->> 'name' = 'relationships'") == [("true",)]
-    city.write(3, 5, 2, pointing_at=8)
+    city.write(3, 5, 6, pointing_at=8)
     (result,) = [each for each in city.loaded()["wires"].audits if each.name == "relationships"]
     assert not result.passed
     assert "parent_id not in masts: 000008" in result.sample[0]
