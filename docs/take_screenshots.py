@@ -87,7 +87,7 @@ def _break(place: Place, window: Browser) -> None:
     window.press("Materialize")
     window.follow("View")
     window.see("Failure")
-    window.see("mend the file and load again")
+    window.see("fix the file and reload")
     _keep(window, "failed-run")
     window.open(f"/assets/{quote(BROKEN)}?view=checks&checkDetail=unique")
     window.see("Of a version that was not published")

@@ -79,7 +79,7 @@ def test_a_doubled_key_is_refused_and_the_check_names_it(window: Browser, ui: Pl
     rewrite(ui.release, double_a_row)
     materialise(window, "Failure")
     window.see(f"{LAYER}.csv.gz was not published: unique: line_id = {before[-1][0]}, 2 times")
-    window.see("mend the file and load again")
+    window.see("fix the file and reload")
     window.open(f"/assets/{LAYER}?view=checks&checkDetail=unique")
     window.see("Failed")
     window.see("Of a version that was not published")

@@ -35,7 +35,7 @@ def _record_error(
 ) -> Exception:
     known = column if column in layer.table.column_names else None
     problem = f"PostgreSQL refuses it: {reported(error.diag.message_primary)}."
-    remedy = "Mend the file and load again."
+    remedy = "Fix the file and reload."
     if isinstance(error, errors.NotNullViolation):
-        remedy = "Mend the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
+        remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
     return describe_record(path, name, layer.table, record, known, problem, remedy)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from flux_assets.loading.together import Together
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.retention import Retention
+
+if TYPE_CHECKING:
+    # It brings pyarrow, and definitions import this module.
+    from flux_assets.loading.together import Together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,9 +126,9 @@ class Beat:
 
 
 def _open(conninfo: str, application: str) -> WatchedConnection:
-    given = conninfo_to_dict(conninfo)
-    wanted = {name: value for name, value in _TCP.items() if name not in given}
-    address = make_conninfo(protected(conninfo), **wanted)
+    address = protected(conninfo)
+    given = conninfo_to_dict(address)
+    address = make_conninfo(address, **{name: value for name, value in _TCP.items() if name not in given})
     connection = WatchedConnection.connect(address, autocommit=True, application_name=application[:63])
     try:
         confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)

@@ -242,7 +242,6 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION postgres_sync.hold_lease FROM PUBLIC;
 COMMENT ON FUNCTION postgres_sync.hold_lease IS 'Keeps a lease from being overtaken until the transaction ends; raises FX001 when it has been.';
 
 CREATE OR REPLACE FUNCTION postgres_sync.in_words(seconds double precision) RETURNS text
