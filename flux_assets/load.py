@@ -144,10 +144,15 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     reach("load.cleaned")
     candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
     quarantined = quarantine.note(shop.control, shop.layer, entry, candidate.version)
-    swap = Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL")
+    publication = Publication(shop.layer, public, Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL"))
     reach("load.before_swap")
+    together = shop.options.together
     with shop.clock.timed("publish"):
-        locked_ms = publish.publish(shop.control, shop.target, [Publication(shop.layer, public, swap)], patience)
+        if together is None:
+            locked_ms = publish.publish(shop.control, shop.target, [publication], patience)
+        else:
+            locked_ms, judged = together.publish(shop.control, publication, patience)
+            candidate = replace(candidate, version=judged)
     reach("load.swapped")
     locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
     shop.log(

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     flux_postgres_url: SecretStr | None = None
     flux_postgres_schema: str = "public"
     flux_publish_wait: Duration = timedelta(minutes=10)
+    flux_whole_release: Literal["off", "on", "strict"] = "off"
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
     flux_keep_bytes: Bytes | None = None
     flux_disk_limit: Bytes | None = None

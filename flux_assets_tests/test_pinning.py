@@ -173,8 +173,9 @@ def test_a_layer_pinned_while_a_load_stages_is_not_published_over(loader, sql, t
     ]  # fmt: skip
 
 
-def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target):
+def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monkeypatch):
     """Where a publish is about to commit, the pin waits for it, and then pins what readers see."""
+    monkeypatch.setattr("flux_assets.pinning.LEASE_WAIT_MS", 600_000)
     loader.load(POLES, rows(5))
     second = loader.load(POLES, rows(6)).version
     rolled_back(loader)

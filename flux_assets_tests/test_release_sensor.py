@@ -245,13 +245,14 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 
 
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
-    answer, asked = threading.Event(), []
+    answer, asked = threading.Event(), threading.Semaphore(0)
     monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
-    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_, **__: asked.append(1) or answer.wait(60))
+    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_, **__: asked.release() or answer.wait(60))
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason
-        assert len(asked) == 1
+        assert asked.acquire(timeout=60), "the one look has begun, however long its way there took"
+        assert not asked.acquire(blocking=False)
     finally:
         answer.set()
         module._looking[0].join()

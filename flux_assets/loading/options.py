@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from flux_assets.loading.together import Together
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.retention import Retention
@@ -19,7 +20,8 @@ from flux_assets.postgis.retention import Retention
 class LoadOptions:
     """What may be asked of a load. `disk_limit` is in bytes, `keep_bytes` bounds all kept earlier versions of a layer.
 
-    `quarantine` is how many records may be refused without refusing the file. `run_id` is noted in ledger and register.
+    `quarantine` is how many records may be refused without refusing the file. With `together`, the version is published
+    with those of other layers or not at all. `run_id` is noted in ledger and register.
     """
 
     force: bool = False
@@ -32,6 +34,7 @@ class LoadOptions:
     disk_limit: int | None = None
     quarantine: int = 0
     index_sessions: int = 2
+    together: Together | None = None
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
 

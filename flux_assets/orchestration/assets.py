@@ -6,25 +6,24 @@ loaded (load.py), what the UI shows of it (asset_metadata.py), its checks (asset
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.data_version import get_input_data_version_tag
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
-from pydantic import Field
 
 from flux_assets.errors import AuditError, FluxError, TargetError
-from flux_assets.loading.options import LoadOptions
 from flux_assets.orchestration.asset_checks import check_results, check_specs, tell
 from flux_assets.orchestration.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.asset_pictures import layer_pictures
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.layer_config import LayerConfig
 from flux_assets.orchestration.recorded import origin_tags
 from flux_assets.orchestration.release_sources import observed, source_key
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.settings import load_settings
+from flux_assets.orchestration.whole_release import whole_release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
@@ -33,31 +32,6 @@ if TYPE_CHECKING:
 
 GROUP = "static_layers"
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]
-
-
-class LayerConfig(dg.Config):
-    """What one run may ask of a layer beyond "make it current"."""
-
-    force: bool = Field(
-        default=False,
-        description="Load the file again although this version is published already. A pinned layer stays as it is.",
-    )
-    accept_fewer_rows: bool = Field(
-        default=False, description="Publish a version that is empty or has less than half of the published rows."
-    )
-    accept_schema_change: bool = Field(
-        default=False, description="Remove or retype columns of the public table as the declaration now says."
-    )
-    take_over: bool = Field(
-        default=False,
-        description="Rename a plain table of the layer's name, left by another loader, when the new one is ready.",
-    )
-    quarantine: int | None = Field(
-        default=None,
-        ge=0,
-        description="Records of the file that may be refused and set aside in postgres_sync.quarantine; more of them"
-        " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
-    )
 
 
 class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
@@ -76,11 +50,14 @@ class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dag
 
 def layer_assets() -> list[dg.AssetsDefinition]:
     """An asset for every declared layer."""
-    return [layer_asset(table) for table in static_tables()]
+    return [layer_asset(table, static_tables()) for table in static_tables()]
 
 
-def layer_asset(table: StaticTable) -> dg.AssetsDefinition:
-    """The asset of one layer with its checks; either can be selected without the other."""
+def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
+    """The asset of one layer with its checks; either can be selected without the other.
+
+    Where a release is published whole, those of its layers that are `among` these go with this one.
+    """
 
     @dg.multi_asset(
         name=table.name,
@@ -94,7 +71,7 @@ def layer_asset(table: StaticTable) -> dg.AssetsDefinition:
     ) -> Events:
         try:
             if context.selected_asset_keys:
-                yield from _loaded(context, table, config, postgis, release)
+                yield from _loaded(context, table, among or [table], config, postgis, release)
             else:
                 yield from _audited(context, table, postgis)
         except FluxError as error:
@@ -126,6 +103,7 @@ def layer_spec(table: StaticTable) -> dg.AssetSpec:
 def _loaded(
     context: dg.AssetExecutionContext,
     table: StaticTable,
+    among: Sequence[StaticTable],
     config: LayerConfig,
     postgis: PostgisResource,
     release: ReleaseResource,
@@ -134,7 +112,10 @@ def _loaded(
 
     log, selected = context.log.info, _selected_checks(context)
     try:
-        result = load_layer(table, release.release(log), postgis.target(), _options(context, config), log)
+        if release.is_whole():
+            result = whole_release(context, among, release, postgis).of(table)
+        else:
+            result = load_layer(table, release.release(log), postgis.target(), config.options(context.run.run_id), log)
     except FluxError as error:
         if isinstance(error, AuditError):
             yield from check_results(table, error.audits, selected, "Of a version that was not published:")
@@ -186,23 +167,6 @@ def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: Pos
     found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
     tell(table.name, found, context.log)
     yield from check_results(table, found, names)
-
-
-def _options(context: dg.AssetExecutionContext, config: LayerConfig) -> LoadOptions:
-    settings = load_settings()
-    return LoadOptions(
-        force=config.force,
-        accept_fewer_rows=config.accept_fewer_rows,
-        accept_schema_change=config.accept_schema_change,
-        take_over=config.take_over,
-        publish_wait=settings.flux_publish_wait,
-        keep_versions=settings.flux_keep_versions,
-        keep_bytes=settings.flux_keep_bytes,
-        disk_limit=settings.flux_disk_limit,
-        quarantine=settings.flux_quarantine_limit if config.quarantine is None else config.quarantine,
-        run_id=context.run.run_id,
-        stop=stop_of(context.run.run_id),
-    )
 
 
 def _selected_checks(context: dg.AssetExecutionContext) -> frozenset[str]:

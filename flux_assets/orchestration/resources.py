@@ -13,8 +13,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
+from flux_assets.errors import SettingError
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable
@@ -51,11 +52,30 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
+    whole: str = Field(
+        default="",
+        description="`on`: publish all layers of the run in one transaction, or none. `strict`: and none where a"
+        " reference between them leads nowhere. `off`: each by itself. Empty: as FLUX_WHOLE_RELEASE says.",
+    )
     _release: Any = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Every run reads the manifest anew."""
         self._release = None
+
+    def is_whole(self) -> bool:
+        """Tell whether the layers of a run are published together."""
+        return self._whole() != "off"
+
+    def is_strict(self) -> bool:
+        """Tell whether a reference between layers that leads nowhere keeps all of them from being published."""
+        return self._whole() == "strict"
+
+    def _whole(self) -> str:
+        chosen = self.whole or load_settings().flux_whole_release
+        if chosen not in {"off", "on", "strict"}:
+            raise SettingError(f"whole of the resource release is {chosen!r}.", "Set it to on, strict or off.")
+        return chosen
 
     def release(self, log: Callable[[str], None]) -> Release:
         """The release; raises SettingError when one must be named and is not, ReleaseError when it cannot be had."""

@@ -65,7 +65,8 @@ class Case:
     `promised_rows` (by the manifest, or the register) and `published_rows` are None where unknown; of those promised,
     `quarantined_rows` were refused and set aside. `decoded` says
     that the decoder has proven of every row that its coordinates are finite and in range; `present` are the spatial
-    columns of which it has seen that every row has a geometry that is not empty.
+    columns of which it has seen that every row has a geometry that is not empty. `staged` are versions of other tables
+    that are published together with this one.
     """
 
     connection: psycopg.Connection
@@ -78,6 +79,7 @@ class Case:
     accept_fewer_rows: bool = False
     decoded: bool = False
     present: frozenset[str] = frozenset()
+    staged: Mapping[str, sql.Identifier] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:

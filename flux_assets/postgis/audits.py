@@ -35,6 +35,11 @@ def run_audits(case: Case, severity: Severity | None = None) -> tuple[AuditResul
     return tuple(audit.run(case) for audit in audits_of(case.layer.table) if severity in {None, audit.severity})
 
 
+def run_audit(case: Case, name: str) -> AuditResult | None:
+    """Run one audit of a staged version's rows, None when the table has none of that name."""
+    return next((audit.run(case) for audit in audits_of(case.layer.table) if audit.name == name), None)
+
+
 def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
     """Run the live table's audits, or those named."""
     return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)

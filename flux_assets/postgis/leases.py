@@ -23,7 +23,8 @@ from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import Beat
 from flux_assets.postgis.round_trip import run
 
-SYNC = "(sync)"  # of all syncs into a schema; no table is named like this
+# Of all syncs, and of all whole releases, into a schema; no table is named like this.
+SYNC, RELEASE = "(sync)", "(release)"
 OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
@@ -128,15 +129,18 @@ def leased(
 
     Waits while another process holds it; raises BusyError naming that when `wait` is over.
     """
-    deadline = monotonic() + wait.total_seconds()
-    while (lease := _acquire(connection, layer)) is None:
-        if monotonic() >= deadline:
-            who = holder(connection, layer.schema, layer.name) or "another process"
-            raise BusyError(
-                f"{layer.title} is being loaded by {who}.",
-                "Wait for it to end, or stop it, and run this load again.",
-            )
-        stop.wait(_POLL_SECONDS)
+    lease = _awaited(connection, layer.schema, layer.name, f"{layer.title} is being loaded", wait, stop)
+    with held(connection, target, lease):
+        yield lease
+
+
+@contextmanager
+def release_leased(connection: psycopg.Connection, target: Target, wait: timedelta, stop: Stop) -> Iterator[Lease]:
+    """Hold the lease of whole releases into the schema, as `leased` holds a layer's.
+
+    Two of them would wait for each other's layers.
+    """
+    lease = _awaited(connection, target.schema, RELEASE, "A whole release is being loaded", wait, stop)
     with held(connection, target, lease):
         yield lease
 
@@ -165,6 +169,11 @@ def overtaken_error(title: str) -> PublishError:
     )
 
 
-def _acquire(connection: psycopg.Connection, layer: Layer) -> Lease | None:
-    found = run(connection, acquiring(layer.schema, layer.name))[0]
-    return Lease(schema=layer.schema, name=layer.name, number=found[0][0]) if found else None
+def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, wait: timedelta, stop: Stop) -> Lease:
+    deadline = monotonic() + wait.total_seconds()
+    while not (found := run(connection, acquiring(schema, name))[0]):
+        if monotonic() >= deadline:
+            who = holder(connection, schema, name) or "another process"
+            raise BusyError(f"{busy} by {who}.", "Wait for it to end, or stop it, and run this load again.")
+        stop.wait(_POLL_SECONDS)
+    return Lease(schema=schema, name=name, number=found[0][0])

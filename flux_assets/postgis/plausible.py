@@ -42,14 +42,15 @@ def _relationships(case: Case) -> Finding:
 
 
 def _published(case: Case, reference: Reference) -> bool:
-    return catalog.find(case.connection, case.layer.schema, reference.to_table) is not None
+    there = catalog.find(case.connection, case.layer.schema, reference.to_table)
+    return reference.to_table in case.staged or there is not None
 
 
 def _unresolved(case: Case, reference: Reference) -> Rule:
     column = sql.Identifier("t", reference.column)
     condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE o.{key} = {c})").format(
         c=column,
-        other=sql.Identifier(case.layer.schema, reference.to_table),
+        other=case.staged.get(reference.to_table, sql.Identifier(case.layer.schema, reference.to_table)),
         key=sql.Identifier(reference.to_column),
     )
     said = sql.Literal(f"{reference.column} not in {reference.to_table}: ")

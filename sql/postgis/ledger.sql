@@ -56,7 +56,7 @@ ALTER TABLE postgres_sync.layer_leases
     ADD COLUMN IF NOT EXISTS holder_pid   integer,
     ADD COLUMN IF NOT EXISTS holder_start timestamptz,
     ADD COLUMN IF NOT EXISTS seen_at      timestamptz;
-COMMENT ON TABLE postgres_sync.layer_leases IS 'The newest lease of each layer, and of all syncs into a schema under the name (sync); only its holder may write.';
+COMMENT ON TABLE postgres_sync.layer_leases IS 'The newest lease of each layer, and under the names (sync) and (release) that of all syncs and of all whole releases into a schema; only its holder may write.';
 COMMENT ON COLUMN postgres_sync.layer_leases.lease IS 'Grows with every load, rollback or sync. A process that was overtaken finds a newer one, and writes nothing.';
 COMMENT ON COLUMN postgres_sync.layer_leases.holder_pid IS 'Server process of the holder''s session; NULL when nobody holds the lease.';
 COMMENT ON COLUMN postgres_sync.layer_leases.seen_at IS 'When the holder last gave a sign of life. One that is silent for a minute may be overtaken, alive or not.';

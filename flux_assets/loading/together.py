@@ -1,0 +1,138 @@
+"""Layers that are published in one transaction, or none of them: where their loads meet.
+
+Each load stages and audits its version by itself and waits here; the last one to come publishes all of them. One that
+fails, or finds its layer pinned, keeps all others from being published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from threading import Condition, Semaphore
+
+import psycopg
+
+from flux_assets.errors import AuditError, LayerError
+from flux_assets.postgis import audits, publish, register
+from flux_assets.postgis.audit import AuditResult, Case
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.layer import version_table
+from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.publish import Publication
+from flux_assets.postgis.register import Version
+
+_REFERENCES = "relationships"
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(kw_only=True)
+class Together:
+    """The loads of `expected` layers. At most `parallel` of them work at a time; those that wait here do not count.
+
+    With `strict`, a reference to a row that is in none of the versions keeps the release from being published.
+    """
+
+    target: Target
+    expected: set[str]
+    parallel: int
+    strict: bool = False
+    _changed: Condition = field(default_factory=Condition)
+    _arrived: dict[str, Publication] = field(default_factory=dict)
+    _published: dict[str, tuple[float, Version]] = field(default_factory=dict)
+    _failed: str | None = None
+
+    def __post_init__(self) -> None:
+        self._slots = Semaphore(self.parallel)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """One layer's load, from its first step to its last."""
+        self._slots.acquire()
+        try:
+            yield
+        except BaseException:
+            self._fail(f"{name} failed")
+            raise
+        finally:
+            with self._changed:
+                # One that had nothing to publish is waited for no longer.
+                self.expected.discard(name)
+                self._changed.notify_all()
+            if name not in self._arrived:
+                self._slots.release()
+
+    def hold(self, name: str) -> None:
+        """Say that a layer is pinned to another version."""
+        self._fail(f"{name} is pinned; `flux-assets unpin` lets it go")
+
+    def publish(
+        self, connection: psycopg.Connection, publication: Publication, patience: Patience
+    ) -> tuple[float, Version]:
+        """Wait for the other layers, and publish all together.
+
+        Returns the milliseconds for which names were locked, and the version with what its audits found beside the
+        others. Raises what publishing them raised, LayerError where another layer kept it from that.
+        """
+        name = publication.layer.name
+        self._slots.release()
+        with self._changed:
+            self._arrived[name] = publication
+            self.expected.discard(name)
+            self._changed.notify_all()
+            while self._failed is None and name not in self._published and self.expected:
+                self._changed.wait(_LOOK_SECONDS)
+                patience.stop.check()
+            if self._failed is None and name not in self._published:
+                # The others wait for the lock that is ours.
+                self._publish_all(connection, patience)
+            if name not in self._published:
+                raise LayerError(
+                    f"{publication.layer.title} was not published, for the release is published whole and"
+                    f" {self._failed}.",
+                    "Load it again when that is put right; its version is staged and audited.",
+                )
+            return self._published[name]
+
+    def _publish_all(self, connection: psycopg.Connection, patience: Patience) -> None:
+        try:
+            found = self._judged(connection, list(self._arrived.values()))
+            locked_ms = publish.publish(connection, self.target, found, patience)
+        except BaseException as error:
+            self._failed = f"publishing failed: {error}"
+            raise
+        self._published = {each.layer.name: (locked_ms, each.swap.version) for each in found}
+
+    def _judged(self, connection: psycopg.Connection, found: Sequence[Publication]) -> list[Publication]:
+        """The publications with their references judged again, now that it is known what they will point at."""
+        staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
+        judged = []
+        for each in found:
+            case = Case(
+                connection=connection, layer=each.layer, relation=staged[each.layer.name],
+                rows=each.swap.version.rows or 0, staged=staged,
+            )  # fmt: skip
+            result = audits.run_audit(case, _REFERENCES)
+            if result is not None and not result.passed and self.strict:
+                raise AuditError(
+                    f"{each.layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
+                    "Fix the release and load it again; no layer was published.",
+                    [result],
+                )
+            judged.append(each if result is None else _with(connection, each, result))
+        return judged
+
+    def _fail(self, why: str) -> None:
+        with self._changed:
+            self._failed = self._failed or why
+            self._changed.notify_all()
+
+
+def _with(connection: psycopg.Connection, publication: Publication, result: AuditResult) -> Publication:
+    version = publication.swap.version
+    stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
+    judged = register.judged(
+        connection, publication.layer, version, state=version.state, rows=version.rows or 0, size=version.bytes or 0,
+        extent=version.extent, audits=stored,
+    )  # fmt: skip
+    return replace(publication, swap=replace(publication.swap, version=judged))

@@ -1,0 +1,87 @@
+"""The layers of one run, loaded as a whole release: by the first step that asks, for all of them.
+
+A step in another process that asks as well waits for the first, and finds its layer current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+
+from flux_assets.errors import FluxError
+from flux_assets.orchestration.layer_config import LayerConfig
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.settings import load_settings
+from flux_assets.spec import StaticTable
+
+if TYPE_CHECKING:
+    from flux_assets.load import LoadResult
+
+_first = Lock()
+_loads: dict[str, WholeRelease] = {}
+
+
+class WholeRelease:
+    """What became of each layer of a run."""
+
+    def __init__(self) -> None:
+        self._found: Future[dict[str, LoadResult | FluxError]] = Future()
+
+    def of(self, table: StaticTable) -> LoadResult:
+        """The result of one layer; raises the error that it, or all of them, ended with."""
+        result = self._found.result()[table.name]
+        if isinstance(result, FluxError):
+            raise result
+        return result
+
+    def load(
+        self,
+        context: dg.AssetExecutionContext,
+        tables: Sequence[StaticTable],
+        release: ReleaseResource,
+        postgis: PostgisResource,
+    ) -> None:
+        """Load all layers of the run."""
+        from flux_assets.release_load import load_release
+
+        log = context.log.info
+        asked = {table: _config(context, table).options(context.run.run_id) for table in tables}
+        parallel = load_settings().flux_parallel_layers
+        try:
+            found = load_release(
+                asked, release.release(log), postgis.target(), log, parallel=parallel, strict=release.is_strict()
+            )
+            self._found.set_result(found)
+        except BaseException as error:
+            self._found.set_exception(error)
+            raise
+
+
+def whole_release(
+    context: dg.AssetExecutionContext,
+    among: Sequence[StaticTable],
+    release: ReleaseResource,
+    postgis: PostgisResource,
+) -> WholeRelease:
+    """Load the layers of this run that are `among` these, or give what the step that came first has made of it."""
+    run_id = context.run.run_id
+    with _first:
+        known = _loads.get(run_id)
+        if known is None:
+            _loads.clear()  # of runs that this process had before
+            _loads[run_id] = WholeRelease()
+    if known is not None:
+        return known
+    keys = context.job_def.asset_layer.executable_asset_keys
+    tables = [table for table in among if dg.AssetKey(table.name) in keys]
+    _loads[run_id].load(context, tables, release, postgis)
+    return _loads[run_id]
+
+
+def _config(context: dg.AssetExecutionContext, table: StaticTable) -> LayerConfig:
+    ops = cast("dict[str, dict[str, dict[str, Any]]]", context.run.run_config.get("ops", {}))
+    return LayerConfig(**ops.get(table.name, {}).get("config", {}))

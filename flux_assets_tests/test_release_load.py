@@ -1,0 +1,217 @@
+"""A release that is published whole: all of its layers in one transaction, or none, whatever keeps one of them back."""
+
+import dagster as dg
+import pytest
+from layers import Loader, ReleaseFolder, made_up, rows
+from leasing import someone_else
+from running import run_assets
+
+from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
+from flux_assets.load import LoadResult
+from flux_assets.loading.options import LoadOptions
+from flux_assets.orchestration.assets import layer_asset
+from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.pinning import pin, unpin
+from flux_assets.postgis.leases import RELEASE
+from flux_assets.release_load import load_release
+from flux_assets.settings import load_settings
+from flux_assets.spec import Reference
+
+POLES, MASTS = made_up("poles"), made_up("masts")
+# Its rows point at masts.
+WIRES = made_up("wires", references=(Reference(column="parent_id", to_table="masts", to_column="id"),))
+TABLES = (POLES, WIRES, MASTS)
+COUNTS = "SELECT (SELECT count(*) FROM poles), (SELECT count(*) FROM wires), (SELECT count(*) FROM masts)"
+TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM postgres_sync.layer_versions WHERE current"
+
+
+class City:
+    """Three layers that are loaded as one."""
+
+    def __init__(self, target, folder) -> None:
+        self.target, self.source, self.log = target, ReleaseFolder(folder), []
+
+    def write(self, poles: int, wires: int, masts: int, *, pointing_at: int | None = None) -> None:
+        """Every wire points at the mast of this number."""
+        for table, count in ((POLES, poles), (WIRES, wires), (MASTS, masts)):
+            content = rows(count)
+            if table is WIRES and pointing_at is not None:
+                content = [row | {"parent_id": f"{pointing_at:06d}"} for row in content]
+            self.source.write(table, content)
+
+    def load(self, *, strict: bool = False, parallel: int = 2, **options) -> dict[str, LoadResult | FluxError]:
+        asked = dict.fromkeys(TABLES, LoadOptions(**options))
+        return load_release(asked, self.source.release, self.target, self.log.append, parallel=parallel, strict=strict)
+
+    def loaded(self, **options) -> dict[str, LoadResult]:
+        found = self.load(**options)
+        assert not [each for each in found.values() if isinstance(each, FluxError)], found
+        return found
+
+
+@pytest.fixture
+def city(target, tmp_path) -> City:
+    made = City(target, tmp_path / "release")
+    made.write(3, 4, 5)
+    made.loaded()
+    return made
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_all_layers_are_published_in_one_transaction(city, sql, parallel):
+    city.write(13, 14, 15)
+    found = city.loaded(parallel=parallel)
+    assert {name: result.outcome for name, result in found.items()} == dict.fromkeys(found, "published")
+    assert sql(COUNTS) == [(13, 14, 15)]
+    assert sql(TRANSACTIONS) == [(1,)]
+    assert {result.outcome for result in city.loaded().values()} == {"unchanged"}
+
+
+def test_those_that_changed_are_published_together_and_the_others_stay(city, sql):
+    city.write(3, 24, 25)
+    assert {name: result.outcome for name, result in city.loaded().items()} == {
+        "poles": "unchanged", "wires": "published", "masts": "published",
+    }  # fmt: skip
+    assert sql(COUNTS) == [(3, 24, 25)]
+
+
+def test_one_bad_file_keeps_all_from_being_published_and_the_next_load_stages_only_that(city, sql):
+    city.write(13, 14, 15)
+    city.source.write(MASTS, [row | {"code": "x"} for row in rows(15)])
+    found = city.load()
+    assert isinstance(found["masts"], RecordError)
+    for name in ("poles", "wires"):
+        assert isinstance(found[name], LayerError)
+        assert f"public.{name} was not published, for the release is published whole and masts failed" in str(
+            found[name]
+        )
+    assert sql(COUNTS) == [(3, 4, 5)]
+    assert sql("SELECT DISTINCT status FROM postgres_sync.sync_status WHERE sync_id > 3") == [("FAILED",)]
+    city.write(13, 14, 15)
+    city.log.clear()
+    city.loaded()
+    assert sum("was staged and audited before" in line for line in city.log) == 2
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+def test_references_are_judged_against_what_is_published_together(city, sql):
+    """The masts that the wires point at come with the same release, and those of before go with it."""
+    city.write(3, 4, 9, pointing_at=8)
+    (result,) = [each for each in city.loaded()["wires"].audits if each.name == "relationships"]
+    assert result.passed, result
+    stored = "SELECT a ->> 'passed' FROM postgres_sync.layer_versions, jsonb_array_elements(audits) AS a"
+    assert sql(f"{stored} WHERE current AND layer_name = 'wires' AND a ->> 'name' = 'relationships'") == [("true",)]
+    city.write(3, 5, 6, pointing_at=8)
+    (result,) = [each for each in city.loaded()["wires"].audits if each.name == "relationships"]
+    assert not result.passed
+    assert "parent_id not in masts: 000008" in result.sample[0]
+
+
+def test_a_reference_that_leads_nowhere_keeps_a_strict_release_from_being_published(city, sql):
+    city.write(13, 14, 15, pointing_at=99)
+    found = city.load(strict=True)
+    errors = [error for error in found.values() if isinstance(error, AuditError)]
+    assert len(errors) == 1
+    assert "parent_id not in masts: 000099" in str(errors[0])
+    assert all(isinstance(error, FluxError) for error in found.values())
+    assert sql(COUNTS) == [(3, 4, 5)]
+    city.write(13, 14, 15, pointing_at=14)
+    city.loaded(strict=True)
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+def test_a_pinned_layer_keeps_the_others_where_it_stays(city, sql, target):
+    pin(POLES, target, LoadOptions(), city.log.append)
+    city.write(13, 14, 15)
+    found = city.load()
+    assert found["poles"].outcome == "pinned"
+    assert all("poles is pinned" in str(found[name]) for name in ("wires", "masts"))
+    assert sql(COUNTS) == [(3, 4, 5)]
+    unpin(POLES, target)
+    city.loaded()
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+def test_a_second_whole_release_waits_for_the_first_and_names_it(city, target, sql):
+    city.write(13, 14, 15)
+    with someone_else(target.conninfo, name=RELEASE), pytest.raises(BusyError, match=r"A whole release .* \(another"):
+        city.load(publish_wait=LoadOptions().publish_wait * 0)
+    assert sql(COUNTS) == [(3, 4, 5)]
+
+
+def test_a_transaction_that_reads_one_layer_holds_all_back_until_it_ends(city, sql, target, admin_sql):
+    city.write(13, 14, 15)
+    with target.session("reader") as reader, reader.transaction():
+        reader.execute("SELECT FROM public.masts")
+        found = city.load(publish_wait=LoadOptions().publish_wait * 0)
+    assert all(isinstance(error, FluxError) for error in found.values())
+    assert any("flux_assets reader" in str(error) for error in found.values())
+    assert sql(COUNTS) == [(3, 4, 5)]
+    city.loaded()
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+DEFINITIONS = dg.Definitions(
+    assets=[layer_asset(table, TABLES) for table in TABLES],
+    resources={"postgis": PostgisResource(), "release": ReleaseResource()},
+    executor=threads_executor,
+)
+WHOLE = {"resources": {"release": {"config": {"whole": "on"}}}}
+
+
+@pytest.fixture
+def reached(city, cluster, database, monkeypatch) -> City:
+    monkeypatch.setenv("FLUX_POSTGRES_URL", cluster.url(database))
+    monkeypatch.setenv("FLUX_RELEASE", str(city.source.folder))
+    load_settings.cache_clear()
+    return city
+
+
+@pytest.mark.parametrize("asked", ["config", "setting"])
+def test_a_run_publishes_all_its_layers_together(reached, instance, sql, monkeypatch, asked):
+    if asked == "setting":
+        monkeypatch.setenv("FLUX_WHOLE_RELEASE", "on")
+        load_settings.cache_clear()
+    reached.write(13, 14, 15)
+    run = run_assets(DEFINITIONS, instance, "poles", "wires", "masts", run_config=WHOLE if asked == "config" else {})
+    assert run.succeeded
+    assert run.materialized().keys() == {"poles", "wires", "masts"}
+    assert sql(TRANSACTIONS) == [(1,)]
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+def test_a_run_of_some_layers_waits_for_no_others(reached, instance, sql):
+    reached.write(13, 14, 15)
+    assert run_assets(DEFINITIONS, instance, "poles", "masts", run_config=WHOLE).succeeded
+    assert sql(COUNTS) == [(13, 4, 15)]
+
+
+def test_a_run_with_a_bad_file_fails_each_step_and_says_of_each_why(reached, instance, sql):
+    reached.write(13, 14, 15)
+    reached.source.write(MASTS, "nothing\n")
+    run = run_assets(DEFINITIONS, instance, "poles", "wires", "masts", run_config=WHOLE)
+    assert not run.succeeded
+    assert run.materialized() == {}
+    assert "masts.csv.gz" in run.failure("masts")
+    assert "masts failed" in run.failure("poles")
+    assert sql(COUNTS) == [(3, 4, 5)]
+
+
+def test_a_wrong_word_is_refused_by_name(reached, instance):
+    config = {"resources": {"release": {"config": {"whole": "yes"}}}}
+    run = run_assets(DEFINITIONS, instance, "poles", run_config=config)
+    assert "whole of the resource release is 'yes'. Set it to on, strict or off." in run.failure("poles")
+
+
+def test_each_layer_keeps_the_config_of_its_own_op(reached, instance, sql):
+    config = WHOLE | {"ops": {"poles": {"config": {"force": True}}}}
+    run = run_assets(DEFINITIONS, instance, "poles", "wires", "masts", run_config=config)
+    outcomes = {name: event.metadata["outcome"].value for name, event in run.materialized().items()}
+    assert outcomes == {"poles": "published", "wires": "unchanged", "masts": "unchanged"}
+
+
+def test_a_loader_alone_is_not_held_up_by_whole_releases(city, sql):
+    city.source.write(POLES, rows(33))
+    Loader(city.target, city.source).load(POLES)
+    assert sql(COUNTS) == [(33, 4, 5)]
