@@ -2,7 +2,7 @@
 
 Beside each reader of a published table goes one of a control table, which is locked now and then for as long as the
 smallest possible transaction takes: what its readers waited is the machine's noise (its scheduler, its disk), and what
-a reader of the published table may wait beyond it is the promise.
+a reader of the published table may wait beyond it is the promise. Of the published table, reads count that met a lock.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from flux_assets_tests.faults.child import PROCESSES
 CONTROL = "SELECT count(*), sum(id) FROM control"
 _PAUSE_SECONDS = 0.005
 _LOCKED_EVERY_SECONDS = 0.2
+_LOOK_SECONDS = 0.01
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = ANY (%s)"
 _LOCK = "BEGIN; LOCK TABLE control IN ACCESS EXCLUSIVE MODE; UPDATE other SET one = one + 1; COMMIT"
 
 
 @dataclass
 class Seen:
-    """What the readers of one table saw: answers with their number, disagreeing transactions, longest wait in ms."""
+    """What the readers of one table saw: answers with their number, disagreeing transactions, the longest wait."""
 
     answers: Counter[tuple[object, ...]] = field(default_factory=Counter)
     torn: int = 0
@@ -72,6 +74,17 @@ class _Reader(threading.Thread):
         self._done = done
         self._connection: psycopg.Connection | None = None
         self._asked_at: float | None = None
+        self._locked_at = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Its server process, 0 while there is none."""
+        connection = self._connection
+        return 0 if connection is None or connection.closed else connection.info.backend_pid
+
+    def note_lock(self) -> None:
+        """It was seen waiting for a lock."""
+        self._locked_at = perf_counter()
 
     def run(self) -> None:
         while not self._done.is_set():
@@ -90,7 +103,7 @@ class _Reader(threading.Thread):
     def finish(self) -> Seen:
         """Count a wait that has not ended, too."""
         if (asked_at := self._asked_at) is not None:
-            self.seen.longest_ms = max(self.seen.longest_ms, (perf_counter() - asked_at) * 1000)
+            self._note_wait(asked_at)
             if self._connection is not None:
                 with suppress(psycopg.Error):
                     self._connection.cancel()
@@ -122,8 +135,13 @@ class _Reader(threading.Thread):
         self._asked_at = perf_counter()
         answer = connection.execute(self._question).fetchone()
         asked_at, self._asked_at = self._asked_at, None
-        self.seen.longest_ms = max(self.seen.longest_ms, (perf_counter() - asked_at) * 1000)
+        self._note_wait(asked_at)
         return answer or ()
+
+    def _note_wait(self, asked_at: float) -> None:
+        waited_ms = (perf_counter() - asked_at) * 1000
+        if self._question == CONTROL or self._locked_at > asked_at:
+            self.seen.longest_ms = max(self.seen.longest_ms, waited_ms)
 
 
 def _lock_now_and_then(conninfo: str, done: threading.Event) -> None:
@@ -132,6 +150,17 @@ def _lock_now_and_then(conninfo: str, done: threading.Event) -> None:
         with suppress(psycopg.Error), psycopg.connect(conninfo, autocommit=True, application_name="noise") as session:
             while not done.wait(_LOCKED_EVERY_SECONDS):
                 session.execute(_LOCK)
+
+
+def _look_for_locks(conninfo: str, readers: list[_Reader], done: threading.Event) -> None:
+    """Tell readers that wait for a lock that they do: what takes long without one is the machine's doing."""
+    while not done.is_set():
+        with suppress(psycopg.Error), psycopg.connect(conninfo, autocommit=True, application_name="looker") as session:
+            while not done.wait(_LOOK_SECONDS):
+                waiting = {pid for (pid,) in session.execute(_WAITING, [[reader.pid for reader in readers]])}
+                for reader in readers:
+                    if reader.pid in waiting:
+                        reader.note_lock()
 
 
 def _main(conninfo: str, question: str, pipe: Connection) -> None:
@@ -144,6 +173,7 @@ def _main(conninfo: str, question: str, pipe: Connection) -> None:
     for reader in readers:
         reader.start()
     threading.Thread(target=_lock_now_and_then, args=(conninfo, done), daemon=True).start()
+    threading.Thread(target=_look_for_locks, args=(conninfo, readers, done), daemon=True).start()
     for reader in readers:
         reader.first.wait(30)
     pipe.send("reading")

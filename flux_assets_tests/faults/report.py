@@ -35,7 +35,7 @@ def table(cases: list[Case]) -> str:
     lines = [
         _summary(cases),
         "",
-        "| case | fault | rows lost | mixed | hang | longest wait, ms | of that noise, ms | next run |",
+        "| case | fault | rows lost | mixed | hang | longest wait for a lock, ms | noise, ms | next run |",
     ]
     lines.append("|---|---|---:|---:|---|---:|---:|---|")
     lines += [

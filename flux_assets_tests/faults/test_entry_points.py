@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,11 @@ class Site:
         [[found]] = self.admin.execute(WORKING, [f"%{what}%"]).fetchall()
         return bool(found)
 
+    def change_release(self) -> None:
+        """Let the release hold another row, and as many."""
+        file = self.folder / "substations.csv.gz"
+        file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()).replace(b"A1", b"B2")))
+
     def running(self, table: str) -> int:
         with suppress(psycopg.errors.UndefinedTable):
             [[count]] = self.admin.execute(RUNNING, [table]).fetchall()
@@ -122,7 +128,8 @@ def test_two_loads_from_two_terminals(site: Site, judged: Judged) -> None:
 def test_a_rollback_beside_a_load(site: Site, judged: Judged) -> None:
     """The load waits for a reader; the rollback waits for the load, and goes back behind it."""
     with judging(site, "flux-assets rollback", "a load is under way") as verdict:
-        site.done(programs.FORCED, verdict)
+        site.change_release()
+        site.done(programs.MATERIALIZE, verdict)
         with site.held_up("substations", "ACCESS SHARE"):
             load = site.program(programs.FORCED)
             load.wait_until(lambda: site.running("substations") == 1)
