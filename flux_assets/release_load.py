@@ -62,7 +62,8 @@ def _loaded(  # noqa: PLR0913 - what load_release was given, and what it made of
     def load(table: StaticTable, options: LoadOptions) -> LoadResult | FluxError:
         try:
             with together.part(table.name):
-                result = load_layer(table, release, target, replace(options, together=together), log)
+                asked = replace(options, together=together, stop=stop)
+                result = load_layer(table, release, target, asked, log)
                 if result.outcome == "pinned":
                     together.hold(table.name)
                 return result
@@ -78,4 +79,8 @@ def _loaded(  # noqa: PLR0913 - what load_release was given, and what it made of
             ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
         ):
             found = pool.map(lambda table: load(table, tables[table]), largest_first)
-            return dict(zip([table.name for table in largest_first], found, strict=True))
+            try:
+                return dict(zip([table.name for table in largest_first], found, strict=True))
+            except BaseException:  # Ctrl-C: the pool waits for its threads
+                stop.request()
+                raise

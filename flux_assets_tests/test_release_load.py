@@ -1,5 +1,7 @@
 """A release that is published whole: all of its layers in one transaction, or none, whatever keeps one of them back."""
 
+import signal
+
 import dagster as dg
 import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
@@ -9,6 +11,7 @@ from running import run_assets
 from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
 from flux_assets.load import LoadResult
 from flux_assets.loading.options import LoadOptions
+from flux_assets.loading.together import Together
 from flux_assets.orchestration.assets import layer_asset
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
@@ -148,6 +151,24 @@ def test_a_transaction_that_reads_one_layer_holds_all_back_until_it_ends(city, s
     assert all(isinstance(error, FluxError) for error in found.values())
     assert any("flux_assets reader" in str(error) for error in found.values())
     assert sql(COUNTS) == [(3, 4, 5)]
+    city.loaded()
+    assert sql(COUNTS) == [(13, 14, 15)]
+
+
+def test_ctrl_c_ends_all_loads_and_publishes_nothing(city, sql, monkeypatch):
+    """It comes in the thread that waits for the loads, when one of them waits for the others."""
+    city.write(13, 14, 15)
+    publish = Together.publish
+
+    def interrupt(*given):
+        signal.raise_signal(signal.SIGINT)
+        return publish(*given)
+
+    monkeypatch.setattr(Together, "publish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        city.load()
+    assert sql(COUNTS) == [(3, 4, 5)]
+    monkeypatch.undo()
     city.loaded()
     assert sql(COUNTS) == [(13, 14, 15)]
 
