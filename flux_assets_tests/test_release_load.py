@@ -1,6 +1,8 @@
 """A release that is published whole: all of its layers in one transaction, or none, whatever keeps one of them back."""
 
+import os
 import signal
+from time import sleep
 
 import dagster as dg
 import pytest
@@ -160,9 +162,12 @@ def test_ctrl_c_ends_all_loads_and_publishes_nothing(city, sql, monkeypatch):
     city.write(13, 14, 15)
     publish = Together.publish
 
-    def interrupt(*given):
-        signal.raise_signal(signal.SIGINT)
-        return publish(*given)
+    def interrupt(together, connection, publication, patience):
+        if not patience.stop.asked:
+            os.kill(os.getpid(), signal.SIGINT)
+        while not patience.stop.asked:
+            sleep(0.01)
+        return publish(together, connection, publication, patience)
 
     monkeypatch.setattr(Together, "publish", interrupt)
     with pytest.raises(KeyboardInterrupt):
