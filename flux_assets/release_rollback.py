@@ -65,6 +65,8 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
     entries: dict[str, Entry],
 ) -> ReleaseRollback:
     with ExitStack() as held:
+        # Two that take several layers' leases would wait for each other's.
+        held.enter_context(leases.release_leased(control, target, options.publish_wait, options.stop))
         taken = {
             layer: held.enter_context(leases.leased(control, target, layer, options.publish_wait, options.stop))
             for layer in sorted([*planned.moving, *planned.staying], key=lambda layer: layer.name)
@@ -79,7 +81,9 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
             swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
             publications.append(Publication(layer, public, swap))
         staying = [
-            pins.pinning(layer, version.version, f"kept at release {tag}") for layer, version in planned.staying.items()
+            part
+            for layer, version in planned.staying.items()
+            for part in (taken[layer].holding(), pins.pinning(layer, version.version, f"kept at release {tag}"))
         ]
         publish.publish(control, target, publications, options.patience(log), staying)
         return _done(control, planned)

@@ -15,7 +15,7 @@ from flux_assets.failpoints import reach
 from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.run_record import recorded
-from flux_assets.postgis import equal, leases, ledger, publish, register, shape, statistics
+from flux_assets.postgis import equal, leases, publish, register, shape, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
@@ -46,7 +46,6 @@ def rollback(
         leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
     ):
         reach("rollback.leased")
-        ledger.close_dead(control, layer)
         version = _kept_version(control, layer, to)
         public = shape.reconcile(control, layer, options.patience(log))
         reach("rollback.reconciled")

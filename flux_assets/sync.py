@@ -23,12 +23,12 @@ from flux_assets.postgis.faults import ours
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.leases import Lease, held
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.locking import AGAINST_READING, GONE, Patience, holders
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before
 from flux_assets.postgis.sync_gate import Standing
+from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.syncing.source import OpenSource, SourceSide

@@ -66,7 +66,7 @@ def test_a_copy_whose_rows_do_not_arrive_is_given_up_and_its_session_ended(
 def test_a_session_that_was_ended_without_a_word_is_noticed(proxy: SilentProxy, target: Target, sql: Sql) -> None:
     with Target(conninfo=proxy.through(target.conninfo)).session("test") as session:
         proxy.silence("both", newcomers=False)
-        sql("SELECT pg_terminate_backend(%s)", session.server_pid)
+        sql("SELECT pg_terminate_backend(%s)", session.server.pid)
         with pytest.raises(psycopg.OperationalError, match="has ended the session, and the connection did not say so"):
             session.execute("SELECT 1")
 
@@ -115,7 +115,7 @@ def _stop_once_asleep(sql: Sql, pid: int, stop: Stop) -> None:
 def test_a_stop_cancels_what_runs(target: Target, sql: Sql) -> None:
     stop = Stop()
     with target.session("test", stop) as session:
-        Thread(target=_stop_once_asleep, args=(sql, session.server_pid, stop)).start()
+        Thread(target=_stop_once_asleep, args=(sql, session.server.pid, stop)).start()
         with pytest.raises(psycopg.errors.QueryCanceled):
             session.execute("SELECT pg_sleep(600)")
         assert session.execute("SELECT 1").fetchone() == (1,)

@@ -78,6 +78,11 @@ def ledger(reached, sql):
 
     def note(run_id, status="RUNNING", *, alive=True, ended=timedelta(0)):
         sql(
+            "UPDATE postgres_sync.layer_leases SET holder_pid = pid, holder_start = backend_start, seen_at = now()"
+            " FROM pg_stat_get_activity(pg_backend_pid()) WHERE layer_name = '(sync)' AND %s",
+            alive and status == "RUNNING",
+        )
+        sql(
             "INSERT INTO postgres_sync.sync_status"
             " (layer_name, status, run_id, backend_pid, backend_start, completed_at)"
             " SELECT 'faults', %s, %s, pid, backend_start - %s, CASE WHEN %s <> 'RUNNING' THEN now() - %s END"
@@ -102,7 +107,7 @@ def test_a_run_that_died_before_it_was_seen_in_the_database_is_found_out(instanc
 
 
 def test_a_run_that_died_after_its_sync_is_found_out(instance, ledger):
-    ledger(run_of_age(instance, Status.STARTED, timedelta(minutes=5)), "SUCCESS", ended=timedelta(minutes=3))
+    ledger(run_of_age(instance, Status.STARTED, timedelta(minutes=5)), "SUCCESS", ended=timedelta(minutes=5))
     assert isinstance(evaluate(instance), dg.RunRequest)
 
 
@@ -117,11 +122,23 @@ def test_a_run_whose_sync_is_alive_is_waited_for_however_long_it_takes(instance,
 def test_a_run_whose_process_is_frozen_is_overtaken(instance, ledger, sql):
     run_id = run_of_age(instance, Status.STARTED, timedelta(minutes=5))
     ledger(run_id)
-    sql(
-        "UPDATE postgres_sync.layer_leases SET holder_pid = pg_backend_pid(), seen_at = now() - interval '2 minutes'"
-        " WHERE layer_name = '(sync)'"
-    )
+    sql("UPDATE postgres_sync.layer_leases SET seen_at = now() - interval '2 minutes' WHERE layer_name = '(sync)'")
     assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_a_run_that_was_overtaken_is_dead(instance, ledger, sql):
+    """Its session may live on: what holds the lease now is another sync."""
+    ledger(run_of_age(instance, Status.STARTED, timedelta(minutes=5)))
+    sql("UPDATE postgres_sync.layer_leases SET holder_pid = NULL WHERE layer_name = '(sync)'")
+    assert isinstance(evaluate(instance), dg.RunRequest)
+
+
+def test_a_sync_that_has_not_opened_its_rows_yet_is_waited_for(instance, ledger, sql):
+    """It holds the lease, and makes the tables fit."""
+    ledger("another run")
+    sql("DELETE FROM postgres_sync.sync_status")
+    run_of_age(instance, Status.STARTED, timedelta(minutes=5))
+    assert isinstance(evaluate(instance), dg.SkipReason)
 
 
 def test_a_run_beside_a_dead_one_is_waited_for(instance, ledger):

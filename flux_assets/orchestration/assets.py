@@ -113,7 +113,7 @@ def _loaded(
     log, selected = context.log.info, _selected_checks(context)
     try:
         if release.is_whole():
-            result = whole_release(context, among, release, postgis).of(table)
+            result = whole_release(context, among, release, postgis).of(table, stop_of(context.run.run_id))
         else:
             result = load_layer(table, release.release(log), postgis.target(), config.options(context.run.run_id), log)
     except FluxError as error:

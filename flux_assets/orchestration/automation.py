@@ -9,6 +9,7 @@ import time
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
 
 from flux_assets.orchestration.assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
@@ -84,14 +85,21 @@ def _under_way(instance: dg.DagsterInstance) -> str | None:
 def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     run = record.dagster_run
     age = timedelta(seconds=time.time() - (record.start_time or record.create_timestamp.timestamp()))
-    if run.status == dg.DagsterRunStatus.STARTED and _is_dead(run.run_id, age):
+    if run.status == dg.DagsterRunStatus.STARTED and _is_dead(instance, run.run_id, age):
         # Where the queue counts it as running, the next sync would wait for it.
         instance.report_run_failed(run, "The process of this run is gone: its sync has no session any more.")
         return True
     return age > TIME_LIMIT
 
 
-def _is_dead(run_id: str, age: timedelta) -> bool:
+def _is_alone(instance: dg.DagsterInstance) -> bool:
+    """Whether no other code location of this instance has the schedule: its runs are of another database."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    named = [state.origin.repository_origin for state in states if state.name == dynamic_sync_schedule.name]
+    return len({origin.code_location_origin.location_name for origin in named}) <= 1
+
+
+def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
     """Whether the database says so; what it does not say, time will tell."""
     import psycopg
 
@@ -100,6 +108,6 @@ def _is_dead(run_id: str, age: timedelta) -> bool:
     from flux_assets.syncing.run_state import is_dead
 
     try:
-        return is_dead(postgis_target(load_settings()), run_id, age)
+        return is_dead(postgis_target(load_settings()), run_id, age, is_ours=_is_alone(instance))
     except (FluxError, psycopg.Error):
         return False

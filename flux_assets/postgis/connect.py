@@ -16,9 +16,9 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError
 from flux_assets.postgis import liveness
-from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.refusals import refused
 from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.spec import Declaration
 
 APPLICATION = "flux_assets"
@@ -37,7 +37,8 @@ SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeou
 SET idle_in_transaction_session_timeout = '2min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '1min';
-SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time(),
+    pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
     (SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension AS e
      JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'postgis'), 'pg_temp'), false)
 """)
@@ -62,7 +63,7 @@ class Stop:
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            connection.cancel_soon()
+            connection.cancel_soon(liveness.LIMITS.cancel)
 
     def check(self) -> None:
         """Raise LayerError when a stop has been asked for."""
@@ -114,7 +115,8 @@ class Target:
         try:
             with connection, (stop or Stop()).watching(connection):
                 if is_set:
-                    [(connection.server_pid, _)] = run(connection, settings(connection))[-1]
+                    [(pid, started, _)] = run(connection, settings(connection))[-1]
+                    connection.identify(pid, started)
                 yield connection
         finally:
             liveness.forget(connection)
@@ -123,6 +125,6 @@ class Target:
 def settings(session: psycopg.Connection) -> list[sql.SQL]:
     """List the statements that make a session behave the same wherever it is opened.
 
-    The last returns the server's process number and the search path.
+    The last returns the number of the server process, when the server was started, and the search path.
     """
     return [*([_SINCE_17] if session.info.server_version >= 170000 else []), _SETTINGS]

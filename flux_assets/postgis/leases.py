@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from flux_assets.errors import BusyError, PublishError
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.liveness import Beat
+from flux_assets.postgis.liveness import beating
 from flux_assets.postgis.round_trip import run
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.
@@ -33,7 +33,10 @@ INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, 
 SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
 ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
     holder_start = excluded.holder_start, seen_at = excluded.seen_at
-WHERE CASE WHEN held.holder_pid IS NULL OR held.seen_at < clock_timestamp() - {stale} THEN true
+WHERE CASE WHEN held.holder_pid IS NULL THEN true
+           -- Before the past minute, or after the next one where the server's clock was set back.
+           WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
+           WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
            ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
 RETURNING lease
 """)
@@ -152,7 +155,7 @@ def held(connection: psycopg.Connection, target: Target, lease: Lease) -> Iterat
     The server notices the end of a session only after its client has gone on, to the next load or sync perhaps.
     """
     try:
-        with Beat(target.conninfo, lease.beating().as_string(connection)):
+        with beating(target.conninfo, lease.beating().as_string(connection)):
             yield
     finally:
         # One that cannot be given back is free when its session has ended.

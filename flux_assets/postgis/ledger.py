@@ -22,7 +22,9 @@ SET status = 'FAILED', completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
     error_message = 'The process ended without finishing; closed by a later run.'
 WHERE status = 'RUNNING' AND layer_name = ANY ({names}) AND schema_name = {schema}
-  AND NOT postgres_sync.is_alive(backend_pid, backend_start)
+  AND (NOT postgres_sync.is_alive(backend_pid, backend_start)
+       -- A pooler may have handed on the server process of a run that died. This one has opened no row yet.
+       OR (backend_pid, backend_start) = (SELECT pid, backend_start FROM pg_stat_get_activity(pg_backend_pid())))
 """
 _CLOSE = """
 UPDATE postgres_sync.sync_status
@@ -112,11 +114,6 @@ def closing_dead(tables: Sequence[PublicTable]) -> sql.Composed:
     """A statement that closes the tables' RUNNING rows whose process is gone."""
     names = sql.Literal([table.name for table in tables])
     return sql.SQL(_CLOSE_DEAD).format(names=names, schema=sql.Literal(tables[0].schema))
-
-
-def close_dead(connection: psycopg.Connection, layer: PublicTable) -> int:
-    """Close the layer's RUNNING rows whose process is gone; returns how many there were."""
-    return connection.execute(closing_dead([layer])).rowcount
 
 
 def _closing(

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from flux_assets.errors import PinnedError
 from flux_assets.postgis import catalog
-from flux_assets.postgis.layer import Layer, PublicTable
+from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.ledger import Entry
 
 # postgres_sync.refuse_pinned raises it.
@@ -88,13 +88,13 @@ def refusing(layer: Layer, version: str) -> sql.Composed:
     )
 
 
-def tell_refusal(error: psycopg.Error, layer: PublicTable) -> None:
+def tell_refusal(error: psycopg.Error) -> None:
     """Raise the failure of `refusing` as a PinnedError; of another failure nothing is said here."""
     if error.sqlstate != _REFUSED:
         return
-    name, version = error.diag.table_name or layer.name, error.diag.constraint_name or ""
+    name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
     raise PinnedError(
-        f"{layer.schema}.{name} is {error.diag.message_primary}, so version {version[:12]} was not published.",
+        f"{error.diag.schema_name}.{name} is {error.diag.message_primary}, so version {version} was not published.",
         f"Run `flux-assets unpin {name}` and load again.",
     ) from error
 

@@ -44,7 +44,7 @@ def prepare(connection: psycopg.Connection, schema: str) -> None:
             f"Schema {schema} does not exist in the target database.",
             f"Create it (CREATE SCHEMA {schema}) or set FLUX_POSTGRES_SCHEMA to one that does.",
         )
-    if _number(revision) < _number(REVISION):
+    if not is_current(revision):
         _make_schemas(connection, schema)
 
 
@@ -76,8 +76,12 @@ def _standing(connection: psycopg.Connection, schema: str) -> tuple[bool, bool, 
     return row or (False, False, None)
 
 
+def is_current(revision: str | None) -> bool:
+    """Tell whether the ledger has all that this release needs; a later revision only adds to it."""
+    return _number(revision) >= _number(REVISION)
+
+
 def _number(revision: str | None) -> int:
-    """A later revision, left by a newer release of flux_assets, has all that this one needs: they only add."""
     said = re.search(r"revision (\d+)", revision or "")
     return int(said[1]) if said else 0
 
@@ -89,7 +93,7 @@ def _make_schemas(connection: psycopg.Connection, schema: str) -> None:
             wait=wait_random(0.05, 0.5),
         ):  # fmt: skip
             with attempt:
-                if _number(_standing(connection, schema)[2]) < _number(REVISION):
+                if not is_current(_standing(connection, schema)[2]):
                     at_once(connection, [sql.SQL(_trusted(script("postgis/ledger.sql")))])
     except errors.InsufficientPrivilege as error:
         database, user = connection.info.dbname, connection.info.user

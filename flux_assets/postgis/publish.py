@@ -5,6 +5,7 @@ Versions that nobody needs any more are dropped here too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,23 +23,29 @@ from flux_assets.postgis.register import Version
 from flux_assets.postgis.retention import Retention, worth_keeping
 from flux_assets.postgis.shape import Public
 
-# A reader of the table that is locked first waits for the locks of all others: together they have the time of one.
-_LOCK = """
+# Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
+# locked first waits for the locks of all others: together they have the time of one.
+_SWAP = sql.SQL("""
 DO $$
 DECLARE
-    deadline timestamptz := clock_timestamp() + interval '{milliseconds} ms';
-    title text;
+    asked json := current_setting('flux.swap')::json;
+    deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
+    part text;
 BEGIN
-    FOREACH title IN ARRAY {tables}::text[] LOOP
+    FOR part IN SELECT json_array_elements_text(asked -> 'tables') LOOP
         PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
                            || 'ms', true);
-        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', title);
+        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', part);
     END LOOP;
-    PERFORM set_config('lock_timeout', '{milliseconds}ms', true);
+    PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
+            set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
+    FOR part IN SELECT json_array_elements_text(asked -> 'statements') LOOP
+        EXECUTE part;
+    END LOOP;
 END
 $$
-"""
-_CLOCK = sql.SQL("SELECT clock_timestamp()")
+""")
+_LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def publish(
         for each in found:
             _refuse_unequal(connection, each)
         swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
-        return [*_recording(found), *besides, _locking(found, old), _CLOCK, *swaps, _CLOCK]
+        return [*_recording(found), *besides, _asked(connection, found, old, swaps), _SWAP, _LOCKED]
 
     titles = ", ".join(each.layer.title for each in found)
     try:
@@ -97,12 +104,12 @@ def publish(
     except psycopg.Error as error:
         if overtaken(error):
             raise overtaken_error(error.diag.table_name or titles) from error
-        pins.tell_refusal(error, found[0].layer)
+        pins.tell_refusal(error)
         if connection.closed and _were_committed(target, found):
             patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
         raise
-    [(locked,)], [(done,)] = answers[-2:]
+    [(locked, done)] = answers[-1]
     return (done - locked).total_seconds() * 1000 if waiting_for else 0.0
 
 
@@ -129,13 +136,22 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     return statements
 
 
-def _locking(publications: Sequence[Publication], old: Sequence[tuple[str, str] | None]) -> sql.Composed:
-    """One statement that locks every public table, then every partition that goes or comes."""
+def _asked(
+    connection: psycopg.Connection,
+    publications: Sequence[Publication],
+    old: Sequence[tuple[str, str] | None],
+    swaps: Sequence[sql.Composable],
+) -> sql.Composed:
+    """What the swap is to do: lock every public table, then every partition that goes or comes, then the statements."""
     there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
     going = [sql.Identifier(*before) for before in old if before is not None]
     coming = [version_table(each.swap.version.relation) for each in publications]
-    tables = [table.as_string() for table in (*there, *going, *coming)]
-    return sql.SQL(_LOCK).format(milliseconds=sql.SQL(str(LOCK_TIMEOUT_MS)), tables=sql.Literal(tables))
+    asked = {
+        "milliseconds": LOCK_TIMEOUT_MS,
+        "tables": [table.as_string(connection) for table in (*there, *going, *coming)],
+        "statements": [statement.as_string(connection) for statement in swaps],
+    }
+    return sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
 
 
 def _swapping(

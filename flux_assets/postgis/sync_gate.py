@@ -15,10 +15,10 @@ from flux_assets.postgis.connect import settings
 from flux_assets.postgis.layer import LiveTable, PublicTable
 from flux_assets.postgis.leases import SYNC, Lease, acquiring
 from flux_assets.postgis.ledger import Entry
-from flux_assets.postgis.liveness import WatchedConnection
-from flux_assets.postgis.prerequisites import REVISION, prepare
+from flux_assets.postgis.prerequisites import REVISION, is_current, prepare
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_before import Before, answered, questions
+from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.postgis.writable import require_writable
 from flux_assets.spec import DynamicTable
 
@@ -85,15 +85,17 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
 def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening | None:
     """None where PostGIS, the schema or our own revision is missing."""
     script = [*_settings(session, schema), *acquiring(schema, SYNC), *questions(schema, tables)]
-    [(session.server_pid, _)], [(postgis, there, revision, at)], lease, *answers = run(session, script)
-    if not (postgis and there and revision == REVISION):
+    [(pid, started, _)], [(postgis, there, revision, at)], lease, *answers = run(session, script)
+    session.identify(pid, started)
+    if not (postgis and there and is_current(revision)):
         return None
     held = Lease(schema=schema, name=SYNC, number=lease[0][0]) if lease else None
     return Opening(lease=held, at=at, before=answered(answers))
 
 
 def _set_up(session: WatchedConnection, schema: str) -> None:
-    [(session.server_pid, _)], _ = run(session, _settings(session, schema))
+    [(pid, started, _)], _ = run(session, _settings(session, schema))
+    session.identify(pid, started)
 
 
 def _settings(session: WatchedConnection, schema: str) -> list[sql.Composable]:

@@ -247,11 +247,12 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
         sync_state.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
     ]
     script += [statement for work in works for statement in _notes(work, instant)]
-    script += ending
-    if not script:
+    if not script and not ending:
         return None
+    # Last, for the lease's own signs of life wait for it.
+    script += [desk.lease.holding(), *ending]
     try:
-        _, *answers = run(desk.session, [desk.lease.holding(), *script])
+        answers = run(desk.session, script)
     except psycopg.Error as error:
         if overtaken(error):
             raise SyncError(

@@ -132,7 +132,7 @@ BEGIN
     WHERE schema_name = wanted_schema AND layer_name = wanted_layer AND version <> wanted_version;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'FXPIN', MESSAGE = format('pinned to version %s', pinned),
-            TABLE = wanted_layer, CONSTRAINT = wanted_version;
+            SCHEMA = wanted_schema, TABLE = wanted_layer, CONSTRAINT = wanted_version;
     END IF;
 END
 $$;

@@ -1,0 +1,118 @@
+"""A connection whose waits can be looked at, and ended, from another thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from flux_assets.encryption import confirm, protected
+from flux_assets.errors import TargetError
+
+# Both ends ask after a silent peer within a minute; sent data that nobody acknowledges counts as silence.
+_TCP = {
+    "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+    "connect_timeout": 15,
+}  # fmt: skip
+# Of Linux's struct tcp_info: bytes that the other end has acknowledged, and bytes that came from it.
+_TCP_INFO_BYTES, _ACKED_AND_RECEIVED = 136, slice(120, 136)
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """The server process of a session: a pooler has numbers of its own, and an address may lead to several servers."""
+
+    pid: int
+    server_started: datetime
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection whose waits are watched; not for LISTEN, which waits without asking.
+
+    `server` is its server process, once that was asked for. After `deadline` (of the monotonic clock) nothing is waited
+    for any more; no wait at all is longer than `answer_within` seconds.
+    """
+
+    server: ServerProcess | None = None
+    deadline: float | None = None
+    answer_within: float | None = None
+    waiting_since: float | None = None
+    cancelled_at: float | None = None
+    lost: str | None = None
+    _socket: socket.socket | None = None
+
+    def wait(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - psycopg's own signature, whatever its version
+        self.waiting_since = monotonic()
+        try:
+            return super().wait(*args, **kwargs)
+        except psycopg.OperationalError as error:
+            if self.lost is None:
+                raise
+            raise psycopg.OperationalError(self.lost) from error
+        finally:
+            self.waiting_since = None
+
+    def identify(self, pid: int, server_started: datetime) -> None:
+        """Note the server process: from now on it can be asked what became of a wait."""
+        self.server, self.deadline = ServerProcess(pid, server_started), None
+
+    def cancel_soon(self, seconds: float) -> None:
+        """Ask the server to cancel what runs, without waiting for it."""
+        self.cancelled_at = monotonic()
+        Thread(target=self._cancel, args=(seconds,), name="cancel", daemon=True).start()
+
+    def abandon(self, reason: str) -> None:
+        """End the wait that is under way: it raises OperationalError with the reason."""
+        self.lost = reason
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def transferred(self) -> bytes:
+        """What the network says of bytes that went and came; empty where it says nothing."""
+        try:
+            told = (
+                self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES) if self._socket else b""
+            )
+        except (OSError, AttributeError):  # a Unix socket; another system than Linux
+            return b""
+        return told[_ACKED_AND_RECEIVED]
+
+    def hold_socket(self) -> None:
+        """Keep the socket at hand: its number may be another's as soon as the connection is closed."""
+        self._socket = socket.socket(fileno=os.dup(self.fileno()))
+
+    def drop_socket(self) -> None:
+        """Let go of the socket."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _cancel(self, seconds: float) -> None:
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=seconds)
+
+
+def open_watched(conninfo: str, application: str) -> WatchedConnection:
+    """Open an autocommit connection, encrypted unless the server is on this machine.
+
+    Raises psycopg.OperationalError, or TargetError where it would not be encrypted.
+    """
+    address = protected(conninfo)
+    given = conninfo_to_dict(address)
+    address = make_conninfo(address, **{name: value for name, value in _TCP.items() if name not in given})
+    connection = WatchedConnection.connect(address, autocommit=True, application_name=application[:63])
+    try:
+        confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)
+    except TargetError:
+        connection.close()
+        raise
+    connection.hold_socket()
+    return connection
