@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
 from layers import ReleaseFolder
+from leasing import someone_else
 from made_up import write_one_row
 
 from flux_assets.load import LoadResult, load_layer
 from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis.layer import Layer
 from flux_assets.settings import load_settings
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets.tables.transformers import TABLE as TRANSFORMERS
@@ -144,13 +143,12 @@ def test_exit_code_3_where_somebody_else_is_at_it(shell, load, target):
     load("v1", "A1")
     load("v2", "B2")
     shell.environment["FLUX_PUBLISH_WAIT"] = "0"
-    with psycopg.connect(target.conninfo, autocommit=True, application_name="another load") as loading:
-        loading.execute("SELECT pg_advisory_lock(%s)", [Layer("public", SUBSTATIONS).lock_key])
+    with someone_else(target.conninfo, name="substations"):
         for words in (("rollback", "substations"), ("rollback", "--release", "v1")):
             shell(*words)
             assert shell.code == 3
             assert "is being loaded by process" in shell.errors
-            assert "another load" in shell.errors
+            assert "(another, user flux)" in shell.errors
 
 
 def test_what_has_no_version_is_exit_code_1(shell):

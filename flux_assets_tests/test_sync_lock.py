@@ -68,7 +68,7 @@ def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
 def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
     running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str
 ) -> None:
-    for name in ("TIME_LIMIT", "_IDLE_LIMIT"):
+    for name in ("TIME_LIMIT", "IDLE_LIMIT"):
         monkeypatch.setattr(sync_gate, name, timedelta(seconds=1))
     with running.target.session("sync") as ghost:
         assert sync_gate.open_gate(ghost, "public", []).lease
