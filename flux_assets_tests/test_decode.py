@@ -314,6 +314,24 @@ def test_an_error_of_the_loop_ends_the_threads(tmp_path):
     assert _threads() == []
 
 
+@pytest.mark.parametrize("block", [1, 100, 10_000])
+def test_a_fault_in_the_first_of_many_blocks_is_told(tmp_path, block):
+    """Time and again, for what once hung was a race with Arrow's reading ahead."""
+    path = compressed(tmp_path, "word,other,number\nshort\n" + "a,b,1\n" * max(200, 20 * block // 6))
+    said = []
+
+    def work():
+        for _ in range(30):
+            with pytest.raises(RecordError, match="line 2, value 'short': the record has 1 values") as caught:
+                read(path, WORDS, block_bytes=block)
+            said.append(caught.value)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert len(said) == 30
+
+
 @pytest.mark.parametrize("block", [1_000, 100_000, 1 << 20])
 def test_what_precedes_a_fault_is_given_first(tmp_path, block):
     stream = LayerStream(_long_file(tmp_path, 30_000, end="x,y,z\n"), FILE, WORDS, block_bytes=block)

@@ -200,7 +200,7 @@ def test_more_disk_than_allowed_is_refused_before_the_first_byte(loader: Loader,
 
 def test_a_file_that_expands_beyond_the_limit_is_stopped(loader: Loader, sql: Sql) -> None:
     """The estimate is made from the file's beginning; a file whose beginning misleads is stopped at the limit."""
-    dense = "".join(f"{n},{n},{os.urandom(25).hex()},,,,,\n" for n in range(120_000))
+    dense = "".join(f"{n},{n},{os.urandom(25).hex()},,,,,\n" for n in range(125_000))
     endless = "1,1,,,,,,\n" * 4_000_000
     header = ",".join(made_up().column_names) + "\n"
     loader.source.write_raw(made_up(), gzip.compress((header + dense).encode()) + gzip.compress(endless.encode()))
