@@ -423,7 +423,7 @@ def test_who_looks_does_not_wait_for_a_table_that_is_locked(loader, target):
     """While somebody rewrites a table is when others ask whether it can be trusted."""
     loader.load(POLES, rows(3))
     with target.session("rewriter") as rewriter, target.session("look") as session, rewriter.transaction():
-        rewriter.execute("LOCK TABLE poles IN ACCESS EXCLUSIVE MODE")
+        rewriter.execute("LOCK TABLE public.poles IN ACCESS EXCLUSIVE MODE")
         session.execute("SET lock_timeout = '1s'")
         assert session.execute("SELECT state FROM postgres_sync.v_table_status").fetchall() == [("live",)]
 

@@ -20,7 +20,8 @@ State = Literal["live", "loading", "still", "late", "failed", "interrupted", "br
 # What revision 5 added is read as JSON, so that a view of an earlier revision answers too.
 _STATUS = """
 SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, release_tag, source_changed_at, checked_at,
-       published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id, rows_quarantined,
+       published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id,
+       coalesce((to_jsonb(status) ->> 'rows_quarantined')::bigint, 0) AS rows_quarantined,
        extract(epoch FROM statement_timestamp() - source_changed_at)::float8 AS source_age_seconds,
        extract(epoch FROM statement_timestamp() - checked_at)::float8 AS checked_age_seconds,
        extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds,
@@ -86,7 +87,7 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
     """
     if not is_prepared(connection):
         return {}
-    if catalog.find(connection, "postgres_sync", "quarantine") is None:
+    if catalog.find(connection, "postgres_sync", "v_table_status") is None:
         raise TargetError(
             "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and lacks what this one"
             " reads.",
