@@ -29,7 +29,7 @@ _TCP = {
 }  # fmt: skip
 _TICK_SECONDS = 0.25
 _ASK = """
-SELECT pid, state, wait_event_type, extract(epoch FROM clock_timestamp() - state_change)::float8
+SELECT pid, application_name, state, wait_event_type, extract(epoch FROM clock_timestamp() - state_change)::float8
 FROM pg_stat_activity WHERE pid = ANY (%s)
 """
 
@@ -266,22 +266,24 @@ class _Probe:
         for beat in self._due:
             connection.execute(beat.statement.encode())
             beat.last = monotonic()
-        pids = [silent.server_pid for silent in self._asked if silent.server_pid is not None]
-        found = {pid: rest for pid, *rest in connection.execute(_ASK, [pids]).fetchall()} if pids else {}
+        asked = {silent: silent.server_pid or silent.info.backend_pid for silent in self._asked}
+        found = {pid: rest for pid, *rest in connection.execute(_ASK, [list(asked.values())]).fetchall()}
         self._unanswered_since = None
         for silent, since in self._asked.items():
-            pid = silent.server_pid
-            if pid is None or silent.waiting_since != since:
+            application, *row = found.get(asked[silent], [None])
+            # Before the first answer the process is known by its number alone, which may be one that a pooler made up.
+            known = silent.server_pid or application == silent.info.parameter_status("application_name")
+            if not known or silent.waiting_since != since:
                 continue
-            if reason := _hopeless(found.get(pid)):
+            if reason := _hopeless(row):
+                # Ours, of the same role: what it would still wait for is this very process, which may end at once.
+                connection.execute("SELECT pg_terminate_backend(%s)", [asked[silent]])
                 silent.abandon(reason)
-                # Ours, of the same role: what it would still wait for is this very process.
-                connection.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
-def _hopeless(row: list[Any] | None) -> str | None:
+def _hopeless(row: list[Any]) -> str | None:
     """Tell why nothing will come of waiting for a session, None while the server is at work."""
-    if row is None:
+    if not row:
         return "the server has ended the session, and the connection did not say so"
     state, waits_for, seconds = row
     if state is None:  # of a role whose sessions we may not see
