@@ -23,6 +23,7 @@ class _Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.ends = {"client": client, "server": server}
         self.dumb: frozenset[str] = frozenset()
+        self.seconds_a_piece = 0.0
 
 
 class SilentProxy:
@@ -51,6 +52,11 @@ class SilentProxy:
             connection.dumb = dumb
         self._dumb = dumb if newcomers else frozenset()
 
+    def slow_down(self, seconds: float) -> None:
+        """Take so long over each piece, of 256 kB at most, of the connections that are open now."""
+        for connection in self._open:
+            connection.seconds_a_piece = seconds
+
     def speak(self) -> None:
         """Carry bytes again; those that were swallowed are missing."""
         self._dumb = frozenset()
@@ -69,6 +75,7 @@ class SilentProxy:
         with suppress(OSError):
             while piece := connection.ends[whose].recv(1 << 18):
                 if whose not in connection.dumb:
+                    self._closed.wait(connection.seconds_a_piece)
                     connection.ends[other].sendall(piece)
                     continue
                 self.swallowed.set()

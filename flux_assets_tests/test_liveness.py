@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Thread
 from time import sleep
 
@@ -130,3 +132,34 @@ def test_a_forked_process_watches_its_own_connections_alone(target: Target) -> N
             watched = liveness._WATCH._watched
             os._exit(0 if answer == (1,) and not watched else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_session_that_goes_silent_before_its_first_answer_is_given_up(proxy: SilentProxy, target: Target) -> None:
+    with Target(conninfo=proxy.through(target.conninfo)).session("test", is_set=False) as session:
+        proxy.silence("server", newcomers=False)
+        with pytest.raises(psycopg.OperationalError, match="the answer was lost on the way"):
+            session.execute("SELECT 1")
+
+
+def test_a_transfer_that_moves_is_waited_for(proxy: SilentProxy, target: Target) -> None:
+    """The answer comes in pieces, for longer than silence and probes take to agree."""
+    with Target(conninfo=proxy.through(target.conninfo)).session("test") as slow:
+        proxy.slow_down(0.1)
+        (answer,) = slow.execute("SELECT repeat('x', 30000000)").fetchone()
+        assert len(answer) == 30_000_000
+
+
+def test_a_sign_of_life_that_waits_ends_no_other_wait(target: Target, sql: Sql) -> None:
+    sql("CREATE TABLE row (id int); INSERT INTO row VALUES (1)")
+    with psycopg.connect(target.conninfo) as other, target.session("test") as session:
+        other.execute("SELECT FROM row FOR UPDATE")
+        with liveness.beating(target.conninfo, "UPDATE public.row SET id = 2"):
+            assert session.execute("SELECT pg_sleep(5)").fetchone() is not None
+
+
+def test_another_server_behind_the_same_address_is_not_believed(target: Target) -> None:
+    """It knows no such session."""
+    with target.session("test") as session:
+        assert session.server is not None
+        session.server = replace(session.server, server_started=datetime(2001, 1, 1, tzinfo=UTC))
+        assert session.execute("SELECT pg_sleep(3)").fetchone() is not None

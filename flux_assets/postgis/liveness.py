@@ -163,9 +163,8 @@ def _is_silent(connection: WatchedConnection, now: float) -> bool:
     if connection.answer_within is not None:
         if now - since > connection.answer_within:
             connection.abandon("the server did not answer in time")
-    elif connection.deadline is not None:
-        if now > connection.deadline:
-            connection.abandon(f"the server did not give a first answer within {LIMITS.first:.0f} s")
+    elif connection.deadline is not None and now > connection.deadline:
+        connection.abandon(f"the server did not give a first answer within {LIMITS.first:.0f} s")
     elif connection.cancelled_at is not None and since <= connection.cancelled_at < now - LIMITS.cancel:
         connection.abandon(f"the server did not end a cancelled statement within {LIMITS.cancel:.0f} s")
     elif now - since > LIMITS.statement:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -20,7 +21,8 @@ from flux_assets.postgis.watched import WatchedConnection
 
 _SETTINGS = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; SET synchronous_commit = off; SET TimeZone = 'UTC'"
 _ASK = """
-SELECT pg_postmaster_start_time(), session.pid, session.state, session.wait_event_type, session.state_change::text,
+SELECT pg_postmaster_start_time(), session.pid, session.application_name, session.state, session.wait_event_type,
+       session.state_change::text,
        copied.bytes_processed
 FROM (VALUES (1)) AS always
 LEFT JOIN pg_stat_activity AS session ON session.pid = ANY (%s)
@@ -92,18 +94,19 @@ class Prober:
         if self._connection is None:
             self._connection = self._open()
             self._connection.execute(_SETTINGS)
-        pids = [each.server.pid for each in silent if each.server is not None]
-        answers = self._connection.execute(_ASK, [pids]).fetchall()
+        answers = self._connection.execute(_ASK, [[_pid(each) for each in silent]]).fetchall()
         self._unanswered_since = None
         self._send(self._connection, due)
         started = answers[0][0]
         found = {pid: tuple(rest) for _, pid, *rest in answers if pid is not None}
-        looks = {}
-        for each in silent:
-            # Another server than the session's knows nothing of it.
-            if each.server is not None and each.server.server_started == started:
-                looks[each] = _Look(each.waiting_since, found.get(each.server.pid), each.transferred())
-        self._judge(self._connection, looks)
+        self._judge(
+            self._connection,
+            {
+                each: _Look(each.waiting_since, found.get(_pid(each)), each.transferred())
+                for each in silent
+                if _is_known(each, started, found.get(_pid(each)))
+            },
+        )
 
     def _send(self, connection: WatchedConnection, due: Sequence[Beat]) -> None:
         for beat in due:
@@ -120,17 +123,31 @@ class Prober:
             reason = _hopeless(look.row)
             if reason is None or look.since is None or look != before.get(each) or each.waiting_since != look.since:
                 continue
+            if look.row is not None:
+                # Ours, of the same role: what it would still wait for is this very process, which may end at once.
+                connection.execute("SELECT pg_terminate_backend(%s)", [_pid(each)])
             each.abandon(reason)
-            if look.row is not None and each.server is not None:
-                # Ours, of the same role: what it would still wait for is this very process.
-                connection.execute("SELECT pg_terminate_backend(%s)", [each.server.pid])
+
+
+def _pid(connection: WatchedConnection) -> int:
+    return connection.server.pid if connection.server else connection.info.backend_pid
+
+
+def _is_known(connection: WatchedConnection, started: datetime, row: tuple[Any, ...] | None) -> bool:
+    """Tell whether this server can say what became of a session; another one knows nothing of it.
+
+    Before its first answer a session is known by its number alone, which may be one that a pooler made up.
+    """
+    if connection.server is not None:
+        return connection.server.server_started == started
+    return row is not None and row[0] == connection.info.parameter_status("application_name")
 
 
 def _hopeless(row: tuple[Any, ...] | None) -> str | None:
     """Tell why nothing will come of waiting for a session, None while the server is at work or does not say."""
     if row is None:
         return "the server has ended the session, and the connection did not say so"
-    state, waits_for, *_ = row
+    _, state, waits_for, *_ = row
     if state is None:  # of a role whose sessions we may not see
         return None
     if state.startswith("idle"):
