@@ -43,7 +43,7 @@ GUARDS = (
     ),
     Guard(
         "lease check of a sync", "flux_assets/syncing/write.py",
-        "run(desk.session, [desk.lease.holding(), *script])", 'run(desk.session, [sql.SQL("SELECT 1"), *script])',
+        "script += [desk.lease.holding(), *ending]", 'script += [sql.SQL("SELECT 1"), *ending]',
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(
@@ -58,7 +58,7 @@ GUARDS = (
     ),
     Guard(
         "overtaking a holder that gives no sign of life", "flux_assets/postgis/leases.py",
-        "held.holder_pid IS NULL OR held.seen_at < clock_timestamp() - {stale}", "held.holder_pid IS NULL",
+        "WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true", "",
         (_POINTS, "-k", "load.staged and overtaken"),
     ),
     Guard(
@@ -89,7 +89,7 @@ GUARDS = (
         (_POINTS, "-k", "sync.written and faults and overtaken"),
     ),
     Guard(
-        "looking after silent connections", "flux_assets/postgis/liveness.py",
+        "looking after silent connections", "flux_assets/postgis/watched.py",
         "        self.lost = reason\n", "        return\n        self.lost = reason\n",
         (_POINTS, "-k", "load.fetched and silent"),
     ),
