@@ -76,7 +76,7 @@ GUARDS = (
         'return run(connection, [_LIMITS, *statements, sql.SQL("COMMIT")])',
         'run(connection, [_LIMITS]); answers = [rows for each in statements for rows in run(connection, [each])];'
         ' connection.execute("COMMIT"); return answers',
-        (_POINTS, "-k", "DETACH and overtaken"),
+        (_POINTS, "-k", "LOCK and overtaken"),
     ),
     Guard(
         "statement deadline under the lock", "flux_assets/postgis/locking.py",

@@ -28,7 +28,7 @@ SYNC = (
 )  # fmt: skip
 # Statements that a run sends, whatever else goes with them in the same round trip.
 SENT: dict[Kind, tuple[str, ...]] = {
-    "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:ATTACH PARTITION"),
+    "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:LOCK TABLE ONLY"),
     "rollback": ("sql:DETACH PARTITION",),
     "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE "public"', "sql:COMMIT"),
 }
