@@ -52,8 +52,10 @@ def judged(record_property: Callable[[str, object], None]) -> Judged:
     return judge
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where all reports come together, write the table."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where all reports come together, write the table: of a whole run, neither interrupted nor narrowed down."""
+    if exitstatus not in (0, 1) or session.config.getoption("keyword"):
+        return
     path = session.config.getoption("--fault-table")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if path and reporter is not None and not hasattr(session.config, "workerinput"):
