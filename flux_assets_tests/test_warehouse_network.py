@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from threading import Event
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -31,10 +32,13 @@ RENEWAL = "/session/token-request"
 SHORT, LONG = 1, 20
 
 
-def without_pauses(account: Account, arguments: dict):
+def without_pauses(account: Account, arguments: dict, over: Event | None = None):
+    """A connection that tries again at once, and no more once it is `over`."""
+
     def hardly_any() -> Iterator[float]:
-        while True:
+        while over is None or not over.is_set():
             yield 0.01
+        raise ConnectionAbortedError("the test is over")
 
     return connect_directly(account, arguments | {"backoff_policy": hardly_any})
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -53,22 +54,26 @@ def patient(account: Account, port: int, **ours: float) -> Account:
 
 
 @contextmanager
-def signed_in(account: Account, arguments: dict) -> Iterator[SnowflakeConnection]:
+def signed_in(account: Account, arguments: dict, over: Event | None = None) -> Iterator[SnowflakeConnection]:
     """With the token that the stand-in does not give and without which the connector does not sign out."""
-    with without_pauses(account, arguments) as connection:
+    with without_pauses(account, arguments, over) as connection:
         connection.rest.update_tokens(connection.rest.token, "master")
         yield connection
 
 
 @contextmanager
 def behind(account: Account, *faults: Fault, attempts: int = 1, **ours: float) -> Iterator[tuple[Source, Proxy]]:
+    over = Event()  # a call that was given up would try again for ten minutes, in the tests that follow too
     with faulting_proxy(account.port or 0, *faults) as proxy:
         opened = open_source(
-            patient(account, proxy.port, **ours), Overrides(), connect=signed_in,
+            patient(account, proxy.port, **ours), Overrides(), connect=partial(signed_in, over=over),
             patience=Patience(attempts=attempts, pause=0.01, longest_pause=0.02),
         )  # fmt: skip
-        with opened as source:
-            yield source, proxy
+        try:
+            with opened as source:
+                yield source, proxy
+        finally:
+            over.set()
 
 
 def read(source: Source) -> int:
@@ -189,6 +194,7 @@ def test_a_process_ends_although_a_download_never_does(filled: Account) -> None:
     with faulting_proxy(filled.port or 0, *faults) as proxy:
         program = f"""
 from dataclasses import replace
+from functools import partial
 from pydantic import SecretStr
 from flux_assets.errors import WarehouseError
 from flux_assets.warehouse.account import Account

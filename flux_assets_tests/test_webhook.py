@@ -115,7 +115,9 @@ def test_a_message_in_the_clear_goes_through_no_proxy(receiver, monkeypatch):
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.address)
         hook(receiver.address).post({"n": 1})
-        assert (receiver.got, proxy.paths) == ([{"n": 1}], [])
+        # A proxy is given the whole address. Clients of other tests in this process may see the variables as well.
+        assert [path for path in proxy.paths if path.startswith(receiver.address)] == []
+        assert receiver.got == [{"n": 1}]
 
 
 def test_a_name_that_leads_elsewhere_by_now_is_not_called_in_the_clear(receiver, monkeypatch):
