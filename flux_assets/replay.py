@@ -7,13 +7,14 @@ common before they are published (loading/finishing.py).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
 from flux_assets.errors import LayerError
-from flux_assets.loading.corrections import Correction
+from flux_assets.loading.corrections import Correction, written
 from flux_assets.loading.decoding_again import ReadAgain, read_again, without
 from flux_assets.loading.finishing import Extent, Workbench, finish
 from flux_assets.loading.options import LoadOptions
@@ -143,9 +144,26 @@ def _waiting(connection: psycopg.Connection, layer: Layer, version: Version) -> 
 
 
 def _correct(connection: psycopg.Connection, layer: Layer, current: Version, given: Sequence[Correction]) -> None:
-    """All of them, or none."""
+    """Store the records that somebody changed: all of them, or none.
+
+    A record that came back as it was written is no correction: what the file could not hold of it would be lost.
+    """
+    table, known = layer.table, {held.record: held for held in _waiting(connection, layer, current)}
+    for one in given:
+        if sorted(one.header) != sorted(table.column_names):
+            raise LayerError(
+                f"{layer.title}: the corrections have the columns {', '.join(one.header)}, and the table"
+                f" {', '.join(table.column_names)}; nothing was corrected.",
+                "Keep the header that `flux-assets replay TABLE --out FILE` writes.",
+            )
+    if doubled := [number for number, count in Counter(one.record for one in given).items() if count > 1]:
+        raise LayerError(
+            f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
+            "Leave one line of each record.",
+        )
+    changed = [one for one in given if one.record not in known or one.values() != written(table, known[one.record])]
     with connection.transaction():
-        for one in given:
+        for one in changed:
             if not quarantine.correct(connection, layer, current.lease, one.record, one.header, one.raw):
                 raise LayerError(
                     f"{layer.title}: record {one.record} is not in quarantine, so nothing was corrected.",

@@ -16,7 +16,7 @@ from flux_assets.replay import ReplayResult, replay, waiting_records
 from flux_assets.rollback import rollback
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, rows
+from flux_assets_tests.layers import Loader, ReleaseFolder, columns, csv_field, made_up, rows
 
 WHOLE = "SELECT p::text FROM poles AS p ORDER BY id"
 
@@ -243,6 +243,55 @@ def test_a_file_of_corrections(loader: Loader, sql: Sql, tmp_path: Path) -> None
     assert again(loader, given=read_corrections(path)).replayed == 1
     assert sql("SELECT code, name, parent_id FROM poles WHERE code IN (2, 5) ORDER BY 1") == [
         (2, 'two\n"lines"', None), (5, "", None)]  # fmt: skip
+
+
+def test_what_came_back_as_it_was_written_is_no_correction(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    """Bytes that are no text and a value too many: the file cannot hold them, so that they would pass, and be wrong."""
+    lines = [row_text(row) for row in rows(4)]
+    lines[1] = lines[1].replace(b"Pole 1", b"Pole \xff")
+    lines[2] += b",more"
+    header = ",".join(made_up().column_names).encode()
+    loader.load(made_up(), b"\n".join([header, *lines]) + b"\n", quarantine=2)
+    whole = "SELECT record, raw_record, raw_cut, header, line FROM postgres_sync.quarantine ORDER BY record"
+    kept, path = sql(whole), tmp_path / "wrong.csv"
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    for _ in range(2):
+        result = again(loader, given=read_corrections(path))
+        assert (result.replayed, len(result.waiting)) == (0, 2)
+    assert [held.raw_cut for held in result.waiting] == [True, False]
+    assert sql(whole) == kept
+    path.write_text(path.read_text().replace("\\xff", "1"))
+    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1",)]
+
+
+def row_text(row: dict[str, object]) -> bytes:
+    return ",".join(csv_field(row[name]) for name in made_up().column_names).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda text: text.replace('"code"', '"number"', 1), "have the columns id, number, .*nothing was corrected"),
+        (lambda text: text.replace('"x2"', "2") + text.partition("\n")[2], "record 3 is corrected more than once"),
+    ],
+)
+def test_a_refused_file_of_corrections_changes_nothing(
+    loader: Loader, sql: Sql, tmp_path: Path, change: object, problem: str
+) -> None:
+    loader.load(made_up(), broken(10, 2), quarantine=1)
+    whole = "SELECT q::text FROM postgres_sync.quarantine AS q"
+    kept, path = sql(whole), tmp_path / "wrong.csv"
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    path.write_text(change(path.read_text()))
+    with pytest.raises(LayerError, match=problem):
+        again(loader, given=read_corrections(path))
+    assert sql(whole) == kept
+
+
+def test_a_file_that_cannot_be_written_is_named(loader: Loader, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"none/wrong.csv: cannot be written: No such file or directory"):
+        write_corrections(tmp_path / "none" / "wrong.csv", made_up(), [])
 
 
 @pytest.mark.parametrize(

@@ -28,16 +28,32 @@ class Correction:
     header: list[str]
     raw: str
 
+    def values(self) -> dict[str, bytes | None]:
+        """The record's values by column."""
+        found = fields(self.raw.encode(), len(self.header))
+        return dict(zip(self.header, [each.value for each in found], strict=True))
+
 
 def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -> None:
-    """Write the records, values as far as they are readable, for the columns of the declaration."""
+    """Write the records, values as far as they are readable, for the columns of the declaration.
+
+    Raises ReleaseError when the file cannot be written.
+    """
     names = table.column_names
     lines = [as_csv(name.encode() for name in (RECORD, REASON, *names))]
     for held in records:
-        values = dict(zip(held.header, _values(held), strict=False))
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
-        lines.append(as_csv([str(held.record).encode(), where.encode(), *(values.get(name) for name in names)]))
-    path.write_bytes(b"\n".join(lines) + b"\n")
+        lines.append(as_csv([str(held.record).encode(), where.encode(), *written(table, held).values()]))
+    try:
+        path.write_bytes(b"\n".join(lines) + b"\n")
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
+
+
+def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:
+    """The values by column that the file has of a record before anybody corrects it."""
+    values = dict(zip(held.header, _values(held), strict=False))
+    return {name: values.get(name) for name in table.column_names}
 
 
 def _values(held: Held) -> list[bytes | None]:
