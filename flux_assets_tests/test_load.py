@@ -1,6 +1,7 @@
 """Loading a made-up layer into real PostGIS: versions, skipping, keeping, rolling back, changing shape."""
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 from leasing import someone_else
 
+from flux_assets import failpoints
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.loading.live_audit import audit_live
 from flux_assets.loading.options import LoadOptions
@@ -370,6 +372,30 @@ def test_a_stop_request_ends_a_load_and_keeps_what_was_published(loader: Loader,
     assert sql("SELECT count(*) FROM poles") == [(5,)]
     assert ledger(sql)[-1][:2] == ("FULL", "FAILED")
     assert loader.load(made_up(), rows(6)).outcome == "published"
+
+
+def test_a_load_that_fails_amid_its_copy_leaves_no_thread_behind(loader: Loader) -> None:
+    """Also while somebody holds the error: a process that ends with a reader's thread at work never does."""
+    header = ",".join(made_up().column_names)
+    # More than the threads read ahead, so that they are at work when the load fails.
+    content = header + "\n" + "".join(f"{number},{number},{'x' * 50},,,,,\n" for number in range(500_000))
+
+    reached: list[str] = []
+
+    def fail(point: str) -> None:
+        reached.append(point)
+        # The first piece is a header, for which nothing is read.
+        if reached.count("load.copying") == 2:
+            raise LayerError("As a cancelled statement does.")
+
+    failpoints.install(fail)
+    try:
+        with pytest.raises(LayerError, match="cancelled") as held:
+            loader.load(made_up(), content)
+    finally:
+        failpoints.remove(fail)
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("parse", "gunzip"))]
+    assert left == [], held.value
 
 
 def test_a_publish_is_notified_with_table_and_version(loader: Loader, target: Target) -> None:

@@ -10,6 +10,7 @@ would wait, lasts no longer than one or two passes over it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
@@ -125,8 +126,9 @@ def _stage(desk: _Desk, layer: Layer, file: ReleaseFile, held: Sequence[Held]) -
     stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve)
     replayed = read_again(layer.table, [one for one in held if one.replayed])
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, ddl.names(tuple(stream.schema.names)))
-    with desk.session.cursor().copy(copy_in) as copy:
-        for chunk in stage.encoded(chain(stream, [replayed.batch]), stream.schema):
+    encoding = stage.encoded(chain(stream, [replayed.batch]), stream.schema)
+    with desk.session.cursor().copy(copy_in) as copy, closing(encoding) as chunks:
+        for chunk in chunks:
             desk.stop.check()
             copy.write(chunk)
 

@@ -6,7 +6,8 @@ then see it whole after the swap, instead of empty. Not here: indexes (equal.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 
 import psycopg
 import pyarrow as pa
@@ -36,8 +37,8 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     Batches hold the columns of `schema`, geometry as EWKB in binary columns. Raises LayerError when more than
     `limit_bytes` would be written, psycopg errors as the server words them.
     """
-    chunks = encoded(batches, schema)
-    return fill_from(session, relation, create, chunks, tuple(schema.names), limit_bytes=limit_bytes, stop=stop)
+    with closing(encoded(batches, schema)) as chunks:
+        return fill_from(session, relation, create, chunks, tuple(schema.names), limit_bytes=limit_bytes, stop=stop)
 
 
 def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
@@ -75,8 +76,12 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
     return sent
 
 
-def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
-    """Batches as a binary COPY stream, a piece for each."""
+def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[bytes, None, None]:
+    """Batches as a binary COPY stream, a piece for each. Close it where it may be left early.
+
+    An error that is raised between two pieces keeps this alive, and with it the threads that read the batches: Python
+    would wait for them for ever when it ends.
+    """
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header()
     for batch in batches:
