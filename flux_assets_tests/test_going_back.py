@@ -151,6 +151,22 @@ def test_exit_code_3_where_somebody_else_is_at_it(shell, load, target):
             assert "(another, user flux)" in shell.errors
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("rollback", "substations", "--to", ""), ("pin", "substations", "--version", " "), ("rollback", "--release", "")],
+)
+def test_an_empty_version_is_not_the_same_as_none(shell, load, sql, words):
+    load("v1", "A1")
+    load("v2", "B2")
+    live = sql("SELECT version FROM postgres_sync.layer_versions WHERE current")
+    shell(*words)
+    assert shell.code == 2
+    assert f"{words[-2]}" in shell.errors
+    assert "is empty; name one, or leave the option out." in shell.errors
+    assert sql("SELECT version FROM postgres_sync.layer_versions WHERE current") == live
+    assert sql("SELECT count(*) FROM postgres_sync.layer_pins") == [(0,)]
+
+
 def test_what_has_no_version_is_exit_code_1(shell):
     shell("pin", "substations")
     assert shell.code == 1

@@ -19,10 +19,21 @@ if TYPE_CHECKING:
     from flux_assets.settings import Settings
 
 
+def _said(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is given and empty, as of a shell's variable that is not set: it is not the same as not given."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty; name one, or leave the option out.", param=parameter)
+    return value
+
+
 @click.command("rollback")
 @click.argument("table", required=False)
-@click.option("--to", metavar="VERSION", help="The version to publish: the first characters of its id are enough.")
-@click.option("--release", "tag", metavar="TAG", help="Take all layers back to this release, in one transaction.")
+@click.option(
+    "--to", metavar="VERSION", callback=_said, help="The version to publish: the first characters of its id are enough."
+)
+@click.option(
+    "--release", "tag", metavar="TAG", callback=_said, help="Take all layers back to this release, in one transaction."
+)
 def roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     """Publish an earlier version of TABLE again, and pin the layer to it.
 
@@ -52,7 +63,13 @@ def roll_back(table: str | None, to: str | None, tag: str | None) -> None:
 
 @click.command()
 @click.argument("table")
-@click.option("--version", "to", metavar="VERSION", help="Pin to this kept version: the first characters are enough.")
+@click.option(
+    "--version",
+    "to",
+    metavar="VERSION",
+    callback=_said,
+    help="Pin to this kept version: the first characters are enough.",
+)
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown wherever the pin is.")
 def pin(table: str, to: str | None, reason: str) -> None:
     """Keep TABLE at the version that it has, whatever the release holds.
