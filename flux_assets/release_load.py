@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 
 import psycopg
 
@@ -13,10 +12,13 @@ from flux_assets.errors import FluxError
 from flux_assets.load import LoadResult, load_layer
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.together import Together
-from flux_assets.postgis import leases
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis import leases, register
+from flux_assets.postgis.connect import Target
 from flux_assets.postgis.faults import ours
+from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.release_tags import note_release
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable
 
@@ -38,21 +40,21 @@ def load_release(
     """
     if not tables:
         return {}
-    wait = max(options.publish_wait for options in tables.values())
     stop = next(iter(tables.values())).stop
+    patience = Patience(
+        seconds=max(options.publish_wait.total_seconds() for options in tables.values()), log=log, stop=stop
+    )
     try:
-        return _loaded(tables, release, target, log, wait, stop, parallel=parallel, strict=strict)
+        return _loaded(tables, release, target, patience, parallel=parallel, strict=strict)
     except psycopg.Error as error:
         raise ours(f"Release {release.tag}", error, stop) from error
 
 
-def _loaded(  # noqa: PLR0913 - what load_release was given, and what it made of it
+def _loaded(
     tables: Mapping[StaticTable, LoadOptions],
     release: Release,
     target: Target,
-    log: Callable[[str], None],
-    wait: timedelta,
-    stop: Stop,
+    patience: Patience,
     *,
     parallel: int,
     strict: bool,
@@ -62,8 +64,8 @@ def _loaded(  # noqa: PLR0913 - what load_release was given, and what it made of
     def load(table: StaticTable, options: LoadOptions) -> LoadResult | FluxError:
         try:
             with together.part(table.name):
-                asked = replace(options, together=together, stop=stop)
-                result = load_layer(table, release, target, asked, log)
+                asked = replace(options, together=together, stop=patience.stop)
+                result = load_layer(table, release, target, asked, patience.log)
                 if result.outcome == "pinned":
                     together.hold(table.name)
                 return result
@@ -71,16 +73,34 @@ def _loaded(  # noqa: PLR0913 - what load_release was given, and what it made of
             return error
 
     largest_first = sorted(tables, key=lambda table: -table.release_rows)
-    with target.session("release", stop) as session:
+    with target.session("release", patience.stop) as session:
         prepare(session, target.schema)
         with (
-            leases.release_leased(session, target, wait, stop),
+            leases.release_leased(session, target, patience),
             # A thread each, for those that wait for the others take none of the places of those that work.
             ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
         ):
-            found = pool.map(lambda table: load(table, tables[table]), largest_first)
+            results = pool.map(lambda table: load(table, tables[table]), largest_first)
             try:
-                return dict(zip([table.name for table in largest_first], found, strict=True))
+                found = dict(zip(largest_first, results, strict=True))
             except BaseException:  # Ctrl-C: the pool waits for its threads
-                stop.request()
+                patience.stop.request()
                 raise
+        _note_unchanged(session, target, release.tag, found)
+    return {table.name: result for table, result in found.items()}
+
+
+def _note_unchanged(
+    session: psycopg.Connection, target: Target, tag: str, found: Mapping[StaticTable, LoadResult | FluxError]
+) -> None:
+    """Versions that were live before belong to this release too, once all of it is published."""
+    if any(isinstance(result, FluxError) or result.outcome == "pinned" for result in found.values()):
+        return
+    unchanged = [
+        Layer(target.schema, table)
+        for table, result in found.items()
+        if not isinstance(result, FluxError) and result.outcome == "unchanged"
+    ]
+    for layer in unchanged:
+        if version := register.live_version(session, layer):
+            note_release(session, layer, version, tag)

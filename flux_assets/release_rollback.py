@@ -66,9 +66,9 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
 ) -> ReleaseRollback:
     with ExitStack() as held:
         # Two that take several layers' leases would wait for each other's.
-        held.enter_context(leases.release_leased(control, target, options.publish_wait, options.stop))
+        held.enter_context(leases.release_leased(control, target, options.patience(log)))
         taken = {
-            layer: held.enter_context(leases.leased(control, target, layer, options.publish_wait, options.stop))
+            layer: held.enter_context(leases.leased(control, target, layer, options.patience(log)))
             for layer in sorted([*planned.moving, *planned.staying], key=lambda layer: layer.name)
         }
         if versions_of(control, list(taken), tag) != planned:
@@ -76,7 +76,7 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
         publications = []
         for layer, version in planned.moving.items():
             with translated(layer, options.stop):
-                public = shape.reconcile(control, layer, options.patience(log))
+                public = shape.reconcile(control, layer, taken[layer], options.patience(log))
                 make_equal(control, layer, target, options, version.relation, public)
             swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
             publications.append(Publication(layer, public, swap))

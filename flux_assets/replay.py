@@ -83,7 +83,7 @@ def replay(
         return nothing
     with (
         recorded(layer, target, options, "REPLAY") as (control, entry),
-        leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
+        leases.leased(control, target, layer, options.patience(log)) as lease,
     ):
         bench = Workbench(layer=layer, target=target, control=control, options=options, log=log)
         current = _current(control, layer)
@@ -104,7 +104,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
 def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
     control, layer = bench.control, bench.layer
     patience = bench.options.patience(bench.log)
-    public = shape.reconcile(control, layer, patience, accept_change=bench.options.accept_schema_change)
+    public = shape.reconcile(control, layer, lease, patience, accept_change=bench.options.accept_schema_change)
     _refuse_retyped(control, layer, current)
     found = _read(bench, public, _waiting(control, layer, current))
     quarantine.explain(control, layer, current.lease, found.refused)

@@ -43,11 +43,11 @@ def rollback(
     _refuse_hopeless(layer, target, options, to)
     with (
         recorded(layer, target, options, "ROLLBACK") as (control, entry),
-        leases.leased(control, target, layer, options.publish_wait, options.stop) as lease,
+        leases.leased(control, target, layer, options.patience(log)) as lease,
     ):
         reach("rollback.leased")
         version = _kept_version(control, layer, to)
-        public = shape.reconcile(control, layer, options.patience(log))
+        public = shape.reconcile(control, layer, lease, options.patience(log))
         reach("rollback.reconciled")
         make_equal(control, layer, target, options, version.relation, public)
         reach("rollback.before_swap")

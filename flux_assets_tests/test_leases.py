@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from time import sleep
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from conftest import Sql
 from leasing import someone_else
 from synced import Utility
 
 from flux_assets.errors import BusyError, PublishError
-from flux_assets.postgis import equal, leases, liveness, merge
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis import equal, leases, liveness, merge, shape
+from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import Limits
+from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.prerequisites import prepare
-from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, rows
 
 
 @contextmanager
@@ -30,7 +31,14 @@ def ready(target: Target) -> Iterator[psycopg.Connection]:
         yield session
 
 
+def patience(seconds: float) -> Patience:
+    return Patience(seconds=seconds, log=print)
+
+
 SILENT = "UPDATE postgres_sync.layer_leases SET seen_at = seen_at - interval '61 s' WHERE layer_name = %s"
+ENDED = "SELECT status, error_message FROM postgres_sync.sync_status ORDER BY sync_id"
+STATE = "SELECT state FROM postgres_sync.v_table_status WHERE layer_name = %s"
+OVERTAKEN = "The process gave no sign of life for a minute; a later run took its place."
 POLES = Layer("public", made_up())
 
 
@@ -56,9 +64,30 @@ def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT count(*) FROM poles") == [(7,)]
+    assert sql(ENDED) == [("SUCCESS", None), ("FAILED", OVERTAKEN), ("SUCCESS", None)]
+    assert sql(STATE, "poles") == [("live",)], "what the newest load did counts, not what the frozen one said later"
     loader.load(made_up(), rows(8))
     tables = sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'flux_versions'")
     assert tables == [(2,)], "what the frozen load had made is dropped by the next"
+
+
+def test_a_load_that_was_frozen_before_it_added_a_column_adds_none(
+    loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.load(made_up(), rows(5))
+    briefly = shape.briefly
+
+    def freeze(*given: object, **more: object) -> object:
+        monkeypatch.setattr(shape, "briefly", briefly)
+        sql(SILENT, "poles")
+        assert loader.load(made_up(), rows(7)).outcome == "published"
+        return briefly(*given, **more)
+
+    monkeypatch.setattr(shape, "briefly", freeze)
+    wider = made_up(parts=columns(colour=sa.Column("colour", sa.String(9), comment="Colour.")))
+    with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
+        loader.load(wider, [row | {"colour": "red"} for row in rows(6)])
+    assert sql("SELECT count(*) FROM information_schema.columns WHERE column_name = 'colour'") == [(0,)]
 
 
 def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
@@ -79,15 +108,16 @@ def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
     utility.tell("UPDATE FEEDERS SET TITLE = 'old'")
     assert "Another sync has begun since this one was interrupted" in utility.failed("feeders")["feeders"]
     assert sql("SELECT title FROM feeders") == [("new",)]
+    assert sql(ENDED)[-2:] == [("FAILED", OVERTAKEN), ("SUCCESS", None)]
     assert utility.synced()["feeders"].outcome == "unchanged"
 
 
 def test_a_lease_is_free_as_soon_as_its_session_has_ended(target: Target, sql: Sql) -> None:
     with someone_else(target.conninfo, name="poles") as other, target.session("load") as session:
-        with pytest.raises(BusyError), leases.leased(session, target, POLES, timedelta(0), Stop()):
+        with pytest.raises(BusyError), leases.leased(session, target, POLES, patience(0)):
             pass
         sql("SELECT pg_terminate_backend(%s)", other.info.backend_pid)
-        with leases.leased(session, target, POLES, timedelta(minutes=1), Stop()) as lease:
+        with leases.leased(session, target, POLES, patience(60)) as lease:
             assert lease.number == 2
     assert sql("SELECT holder_pid, seen_at FROM postgres_sync.layer_leases") == [(None, None)]
 
@@ -98,7 +128,7 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
     with (
         someone_else(target.conninfo, name="other"),
         target.session("load") as session,
-        leases.leased(session, target, POLES, timedelta(0), Stop()),
+        leases.leased(session, target, POLES, patience(0)),
     ):
         first = sql(seen)
         while sql(seen) == first:
@@ -107,7 +137,7 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
 
 
 def test_who_was_overtaken_gives_back_nothing_of_the_next_holders(target: Target, sql: Sql) -> None:
-    with ready(target) as session, leases.leased(session, target, POLES, timedelta(0), Stop()) as lease:
+    with ready(target) as session, leases.leased(session, target, POLES, patience(0)) as lease:
         sql(SILENT, "poles")
         with someone_else(target.conninfo, name="poles") as other:
             session.execute(lease.beating())

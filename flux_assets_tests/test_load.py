@@ -1,6 +1,7 @@
 """Loading a made-up layer into real PostGIS: versions, skipping, keeping, rolling back, changing shape."""
 
 import json
+import re
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -355,11 +356,10 @@ def test_what_an_interrupted_load_left_is_cleared_by_the_next(loader: Loader, sq
 
 def test_a_second_load_of_the_same_layer_waits_and_names_the_first(loader: Loader, target: Target) -> None:
     loader.load(made_up(), rows(5))
-    with (
-        someone_else(target.conninfo, name="poles"),
-        pytest.raises(BusyError, match=r"public.poles is being loaded by process \d+ \(another, user flux"),
-    ):
+    first = r"public.poles is being loaded by process \d+ \(another, user flux"
+    with someone_else(target.conninfo, name="poles"), pytest.raises(BusyError, match=first):
         loader.load(made_up(), rows(6), publish_wait=timedelta(seconds=1))
+    assert [line for line in loader.log if re.search(f"{first}.*waiting up to 1 s", line)]
     assert loader.load(made_up(), rows(6)).outcome == "published"
 
 

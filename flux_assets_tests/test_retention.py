@@ -1,7 +1,5 @@
 """Which earlier versions are kept: so many, and so many bytes."""
 
-from datetime import timedelta
-
 import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
@@ -9,9 +7,9 @@ from flux_assets.errors import SettingError
 from flux_assets.loading.options import LoadOptions
 from flux_assets.pinning import pin, unpin
 from flux_assets.postgis import pins
-from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.leases import leased
+from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.publish import clean_up
 from flux_assets.postgis.retention import Retention
 from flux_assets.settings import load_settings
@@ -72,7 +70,7 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
         layer = Layer("public", POLES)
         if held:
             session.execute(pins.pinning(layer, first, "by hand"))
-        with leased(session, target, layer, timedelta(), Stop()) as lease:
+        with leased(session, target, layer, Patience(seconds=0, log=print)) as lease:
             clean_up(session, layer, lease, Retention(versions=0, bytes=0), loader.log.append)
     assert kept(0) == ([1, 2] if held else [2])
 

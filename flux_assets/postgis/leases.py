@@ -18,9 +18,10 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.errors import BusyError, PublishError
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import beating
+from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.round_trip import run
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.
@@ -28,17 +29,31 @@ SYNC, RELEASE = "(sync)", "(release)"
 OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
+# Whoever is overtaken cannot say how its run ended, or says it after the newer run: its rows are closed here.
 _ACQUIRE = sql.SQL("""
-INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
-SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
-    holder_start = excluded.holder_start, seen_at = excluded.seen_at
-WHERE CASE WHEN held.holder_pid IS NULL THEN true
-           -- Before the past minute, or after the next one where the server's clock was set back.
-           WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
-           WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
-           ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
-RETURNING lease
+WITH before AS (
+    SELECT holder_pid, holder_start FROM postgres_sync.layer_leases
+    WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid()
+), taken AS (
+    INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
+    SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
+    ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
+        holder_start = excluded.holder_start, seen_at = excluded.seen_at
+    WHERE CASE WHEN held.holder_pid IS NULL THEN true
+               -- Before the past minute, or after the next one where the server's clock was set back.
+               WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
+               WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
+               ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
+    RETURNING lease
+), closed AS (
+    UPDATE postgres_sync.sync_status AS run
+    SET status = 'FAILED', completed_at = clock_timestamp(),
+        duration_seconds = round(extract(epoch FROM clock_timestamp() - run.started_at), 3),
+        error_message = 'The process gave no sign of life for a minute; a later run took its place.'
+    FROM before, taken
+    WHERE run.status = 'RUNNING' AND (run.backend_pid, run.backend_start) = (before.holder_pid, before.holder_start)
+)
+SELECT lease FROM taken
 """)
 _BEAT = sql.SQL("""
 UPDATE postgres_sync.layer_leases SET seen_at = clock_timestamp()
@@ -59,7 +74,7 @@ FROM postgres_sync.layer_leases AS held LEFT JOIN pg_stat_activity AS session ON
 WHERE held.schema_name = %s AND held.layer_name = %s AND held.holder_pid IS NOT NULL
   AND postgres_sync.is_alive(held.holder_pid, held.holder_start)
 """
-# A lease that a crash of the server forgets is free: the session that held it is gone as well.
+# A sync's lease that a crash of the server forgets is free: the session that held it is gone as well.
 _NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
 
 
@@ -109,8 +124,7 @@ class Holder:
 
 def acquiring(schema: str, name: str) -> list[sql.Composable]:
     """Make the statements that take a lease where it is free; the last returns its number, or no row."""
-    parts = {"schema": sql.Literal(schema), "name": sql.Literal(name)}
-    return [_NOT_FLUSHED, _ACQUIRE.format(stale=sql.Literal(timedelta(seconds=STALE_SECONDS)), **parts)]
+    return [_NOT_FLUSHED, _acquire(schema, name)]
 
 
 def holder(connection: psycopg.Connection, schema: str, name: str) -> Holder | None:
@@ -125,25 +139,23 @@ def overtaken(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def leased(
-    connection: psycopg.Connection, target: Target, layer: Layer, wait: timedelta, stop: Stop
-) -> Iterator[Lease]:
+def leased(connection: psycopg.Connection, target: Target, layer: Layer, patience: Patience) -> Iterator[Lease]:
     """Hold the layer's lease, and give signs of life meanwhile.
 
-    Waits while another process holds it; raises BusyError naming that when `wait` is over.
+    Waits while another process holds it; raises BusyError naming that when the patience is over.
     """
-    lease = _awaited(connection, layer.schema, layer.name, f"{layer.title} is being loaded", wait, stop)
+    lease = _awaited(connection, layer.schema, layer.name, f"{layer.title} is being loaded", patience)
     with held(connection, target, lease):
         yield lease
 
 
 @contextmanager
-def release_leased(connection: psycopg.Connection, target: Target, wait: timedelta, stop: Stop) -> Iterator[Lease]:
+def release_leased(connection: psycopg.Connection, target: Target, patience: Patience) -> Iterator[Lease]:
     """Hold the lease of whole releases into the schema, as `leased` holds a layer's.
 
     Two of them would wait for each other's layers.
     """
-    lease = _awaited(connection, target.schema, RELEASE, "A whole release is being loaded", wait, stop)
+    lease = _awaited(connection, target.schema, RELEASE, "A whole release is being loaded", patience)
     with held(connection, target, lease):
         yield lease
 
@@ -172,11 +184,24 @@ def overtaken_error(title: str) -> PublishError:
     )
 
 
-def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, wait: timedelta, stop: Stop) -> Lease:
-    deadline = monotonic() + wait.total_seconds()
-    while not (found := run(connection, acquiring(schema, name))[0]):
-        if monotonic() >= deadline:
+def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, patience: Patience) -> Lease:
+    """Take the lease as soon as it is free.
+
+    It is flushed, so that its number is never given again: versions are named by it.
+    """
+    deadline, said = monotonic() + patience.seconds, False
+    while not (found := run(connection, [_acquire(schema, name)])[0]):
+        over = monotonic() >= deadline
+        if over or not said:
             who = holder(connection, schema, name) or "another process"
-            raise BusyError(f"{busy} by {who}.", "Wait for it to end, or stop it, and run this load again.")
-        stop.wait(_POLL_SECONDS)
+            if over:
+                raise BusyError(f"{busy} by {who}.", "Wait for it to end, or stop it, and run this load again.")
+            patience.log(f"{busy} by {who}; waiting up to {patience.seconds:.0f} s for it")
+            said = True
+        patience.stop.wait(_POLL_SECONDS)
     return Lease(schema=schema, name=name, number=found[0][0])
+
+
+def _acquire(schema: str, name: str) -> sql.Composed:
+    stale = sql.Literal(timedelta(seconds=STALE_SECONDS))
+    return _ACQUIRE.format(stale=stale, schema=sql.Literal(schema), name=sql.Literal(name))

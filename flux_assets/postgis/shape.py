@@ -17,6 +17,7 @@ from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.postgis import catalog, ddl, register, takeover
 from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.locking import Patience, briefly
 from flux_assets.spec import StaticTable
 
@@ -48,6 +49,7 @@ class _Difference:
 def reconcile(
     connection: psycopg.Connection,
     layer: Layer,
+    lease: Lease,
     patience: Patience,
     *,
     accept_change: bool = False,
@@ -57,7 +59,7 @@ def reconcile(
 
     Adds declared columns to it and to every kept version, and declared plain indexes.
     Raises LayerError for a table that is not ours, SchemaChangeError for a removed or retyped column that was not
-    accepted, with the views that read it.
+    accepted, with the views that read it, PublishError when the lease was overtaken.
     """
     relation = catalog.find(connection, layer.schema, layer.name)
     if relation is None:
@@ -69,7 +71,7 @@ def reconcile(
     difference = _difference(connection, layer.table, relation.oid)
     changes = _accepted_changes(connection, layer, relation.oid, difference, accept_change=accept_change)
     if difference.added:
-        _add_columns(connection, layer, relation.oid, difference.added, patience)
+        _add_columns(connection, layer, relation.oid, difference.added, lease, patience)
     _add_plain_indexes(connection, layer, relation.oid)
     return Public(relation.oid, changes)
 
@@ -225,7 +227,12 @@ def _relaxing(name: str) -> Change:
 
 
 def _add_columns(
-    connection: psycopg.Connection, layer: Layer, oid: int, added: list[sa.Column[object]], patience: Patience
+    connection: psycopg.Connection,
+    layer: Layer,
+    oid: int,
+    added: list[sa.Column[object]],
+    lease: Lease,
+    patience: Patience,
 ) -> None:
     kept = [version for version in register.versions(connection, layer) if not version.current]
     tables = [layer.public, *(version_table(version.relation) for version in kept)]
@@ -235,8 +242,13 @@ def _add_columns(
         sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(sql.Identifier(column.name), sql.SQL(ddl.type_name(column)))
         for column in added
     )
-    script = [statement.format(table, columns) for table in tables]
-    briefly(connection, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {layer.title}")
+    script = [lease.holding(), *(statement.format(table, columns) for table in tables)]
+    try:
+        briefly(connection, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {layer.title}")
+    except psycopg.Error as error:
+        if overtaken(error):
+            raise overtaken_error(layer.title) from error
+        raise
 
 
 def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
