@@ -91,7 +91,7 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
         return _unchanged(shop, entry, file, current)
     if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
         return _pinned(shop, entry, file, wanted, pin)
-    with leases.leased(shop.control, shop.target, shop.layer, shop.options.publish_wait, shop.options.stop) as lease:
+    with leases.leased(shop.control, shop.target, shop.layer, shop.options.patience(shop.log)) as lease:
         reach("load.leased")
         if current := _current(shop, wanted):
             return _unchanged(shop, entry, file, current)
@@ -113,7 +113,8 @@ def _current(shop: Workshop, wanted: str) -> Version | None:
 
 def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
     shape.refresh_comments(shop.control, shop.layer)
-    note_release(shop.control, shop.layer, current, shop.release.tag)
+    if shop.options.together is None:
+        note_release(shop.control, shop.layer, current, shop.release.tag)
     shop.control.execute(ledger.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
     quarantined = quarantine.note(shop.control, shop.layer, entry, current)
@@ -133,6 +134,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     public = shape.reconcile(
         shop.control,
         shop.layer,
+        lease,
         patience,
         accept_change=shop.options.accept_schema_change,
         take_over=shop.options.take_over,

@@ -1,7 +1,8 @@
 """Layers that are published in one transaction, or none of them: where their loads meet.
 
 Each load stages and audits its version by itself and waits here; the last one to come publishes all of them. One that
-fails, or finds its layer pinned, keeps all others from being published.
+fails, or finds its layer pinned, keeps all others from being published. They are staged all the same: each then says
+everything that kept the release back, and the next load finds them ready.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from threading import Condition, Semaphore
 
 import psycopg
 
-from flux_assets.errors import AuditError, LayerError
+from flux_assets.errors import AuditError, FluxError, LayerError, reported
+from flux_assets.loading.finishing import REFERENCES, told
 from flux_assets.postgis import audits, publish, register
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
@@ -22,7 +24,6 @@ from flux_assets.postgis.locking import Patience
 from flux_assets.postgis.publish import Publication
 from flux_assets.postgis.register import Version
 
-_REFERENCES = "relationships"
 _LOOK_SECONDS = 0.2
 
 
@@ -40,7 +41,8 @@ class Together:
     _changed: Condition = field(default_factory=Condition)
     _arrived: dict[str, Publication] = field(default_factory=dict)
     _published: dict[str, tuple[float, Version]] = field(default_factory=dict)
-    _failed: str | None = None
+    _failures: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, AuditError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slots = Semaphore(self.parallel)
@@ -52,19 +54,16 @@ class Together:
         try:
             yield
         except BaseException:
-            self._fail(f"{name} failed")
+            if name not in self._arrived:
+                self._failures[name] = f"{name} failed"
             raise
         finally:
-            with self._changed:
-                # One that had nothing to publish is waited for no longer.
-                self.expected.discard(name)
-                self._changed.notify_all()
-            if name not in self._arrived:
-                self._slots.release()
+            self._await_no_longer(name)
+            self._slots.release()
 
     def hold(self, name: str) -> None:
         """Say that a layer is pinned to another version."""
-        self._fail(f"{name} is pinned; `flux-assets unpin` lets it go")
+        self._failures[name] = f"{name} is pinned (`flux-assets unpin {name}` lets it go)"
 
     def publish(
         self, connection: psycopg.Connection, publication: Publication, patience: Patience
@@ -75,35 +74,50 @@ class Together:
         others. Raises what publishing them raised, LayerError where another layer kept it from that.
         """
         name = publication.layer.name
+        self._arrived[name] = publication
         self._slots.release()
+        try:
+            self._await_no_longer(name)
+            with self._changed:
+                while self.expected:
+                    self._changed.wait(_LOOK_SECONDS)
+                    patience.stop.check()
+                if not self._failures and not self._published:
+                    # The others wait for the lock that is ours.
+                    self._publish_all(connection, patience, name)
+        finally:
+            self._slots.acquire()
+        if name in self._refused:
+            raise self._refused[name]
+        if name not in self._published:
+            raise LayerError(
+                f"{publication.layer.title} was not published, for the release is published whole and"
+                f" {', '.join(self._failures.values())}.",
+                "Load it again when that is put right; its version is staged and audited.",
+            )
+        return self._published[name]
+
+    def _await_no_longer(self, name: str) -> None:
         with self._changed:
-            self._arrived[name] = publication
             self.expected.discard(name)
             self._changed.notify_all()
-            while self._failed is None and name not in self._published and self.expected:
-                self._changed.wait(_LOOK_SECONDS)
-                patience.stop.check()
-            if self._failed is None and name not in self._published:
-                # The others wait for the lock that is ours.
-                self._publish_all(connection, patience)
-            if name not in self._published:
-                raise LayerError(
-                    f"{publication.layer.title} was not published, for the release is published whole and"
-                    f" {self._failed}.",
-                    "Load it again when that is put right; its version is staged and audited.",
-                )
-            return self._published[name]
 
-    def _publish_all(self, connection: psycopg.Connection, patience: Patience) -> None:
+    def _publish_all(self, connection: psycopg.Connection, patience: Patience, name: str) -> None:
         try:
-            found = self._judged(connection, list(self._arrived.values()))
+            found = self._judged(connection, list(self._arrived.values()), patience)
+            if self._refused:
+                self._failures = {each: f"{each} failed" for each in self._refused}
+                return
             locked_ms = publish.publish(connection, self.target, found, patience)
         except BaseException as error:
-            self._failed = f"publishing failed: {error}"
+            reason = error.problem if isinstance(error, FluxError) else str(error)
+            self._failures[name] = f"publishing it failed: {reported(reason)}"
             raise
         self._published = {each.layer.name: (locked_ms, each.swap.version) for each in found}
 
-    def _judged(self, connection: psycopg.Connection, found: Sequence[Publication]) -> list[Publication]:
+    def _judged(
+        self, connection: psycopg.Connection, found: Sequence[Publication], patience: Patience
+    ) -> list[Publication]:
         """The publications with their references judged again, now that it is known what they will point at."""
         staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
         judged = []
@@ -112,20 +126,17 @@ class Together:
                 connection=connection, layer=each.layer, relation=staged[each.layer.name],
                 rows=each.swap.version.rows or 0, staged=staged,
             )  # fmt: skip
-            result = audits.run_audit(case, _REFERENCES)
-            if result is not None and not result.passed and self.strict:
-                raise AuditError(
-                    f"{each.layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
-                    "Fix the release and load it again; no layer was published.",
-                    [result],
-                )
+            result = audits.run_audit(case, REFERENCES)
+            if result is not None and not result.passed:
+                patience.log(told(each.layer, result))
+                if self.strict:
+                    self._refused[each.layer.name] = AuditError(
+                        f"{each.layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
+                        "Fix the release and load it again; no layer was published.",
+                        [result],
+                    )
             judged.append(each if result is None else _with(connection, each, result))
         return judged
-
-    def _fail(self, why: str) -> None:
-        with self._changed:
-            self._failed = self._failed or why
-            self._changed.notify_all()
 
 
 def _with(connection: psycopg.Connection, publication: Publication, result: AuditResult) -> Publication:
