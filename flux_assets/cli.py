@@ -260,7 +260,9 @@ def versions(table: str | None, as_json: bool) -> None:
 @main.command("replay")
 @click.argument("table")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Only write the records to this CSV file, with why."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Only write the records to this new CSV file, with why.",
 )
 @click.option(
     "--from",
@@ -293,7 +295,8 @@ def play_again(table: str, out: Path | None, corrected: Path | None, accept_sche
     if out is not None:
         records = waiting_records(declared, target)
         write_corrections(out, declared, records)
-        click.echo(f"{table}: wrote {len(records):,} records to {out}; correct them and replay --from it.")
+        count = "1 record" if len(records) == 1 else f"{len(records):,} records"
+        click.echo(f"{table}: wrote {count} to {out}. Correct the values and run `replay {table} --from {out}`.")
         return
     options = replace(load_options(settings), accept_schema_change=accept_schema_change)
     given = list(read_corrections(corrected)) if corrected else []

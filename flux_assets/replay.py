@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from flux_assets.errors import LayerError
-from flux_assets.loading.corrections import Correction, written
+from flux_assets.errors import LayerError, PinnedError
+from flux_assets.loading.corrections import SURPLUS, Correction, surplus_of, written
 from flux_assets.loading.decoding_again import ReadAgain, read_again, without
 from flux_assets.loading.finishing import Extent, Workbench, finish
 from flux_assets.loading.options import LoadOptions
@@ -26,6 +26,7 @@ from flux_assets.postgis import (
     equal,
     leases,
     ledger,
+    pins,
     publish,
     quarantine,
     register,
@@ -76,7 +77,7 @@ def replay(
     """Read the records that the published version lacks again, and publish a version that has those that pass.
 
     `corrections` take the place of what the file had, first. Raises LayerError, AuditError, PublishError or BusyError
-    as a load does; what is published then stays as it is.
+    as a load does, PinnedError when the layer is pinned; what is published then stays as it is.
     """
     layer, given = Layer(target.schema, table), list(corrections)
     if (nothing := _nothing_to_do(layer, target, options)) is not None:
@@ -97,8 +98,18 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
         prepare(session, target.schema)
         current = _current(session, layer)
         if quarantine.waiting(session, layer, current.lease):
+            _refuse_pinned(session, layer)
             return None
         return ReplayResult(version=current, replayed=0, waiting=())
+
+
+def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
+    """Before anything is read or stored: what a replay makes is another version."""
+    if pin := pins.pin_of(session, layer):
+        raise PinnedError(
+            f"{layer.title} is {pin}, and a replay would publish another version.",
+            f"Run `flux-assets unpin {layer.name}` and replay again.",
+        )
 
 
 def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
@@ -161,7 +172,13 @@ def _correct(connection: psycopg.Connection, layer: Layer, current: Version, giv
             f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
             "Leave one line of each record.",
         )
-    changed = [one for one in given if one.record not in known or one.values() != written(table, known[one.record])]
+    changed = [one for one in given if one.record not in known or _is_changed(table, one, known[one.record])]
+    if kept := [one.record for one in changed if one.surplus]:
+        raise LayerError(
+            f"{layer.title}: record {kept[0]} still has values in {SURPLUS}, behind its last column; nothing was"
+            " corrected.",
+            "Move them where they belong, or empty the cell.",
+        )
     with connection.transaction():
         for one in changed:
             if not quarantine.correct(connection, layer, current.lease, one.record, one.header, one.raw):
@@ -169,6 +186,11 @@ def _correct(connection: psycopg.Connection, layer: Layer, current: Version, giv
                     f"{layer.title}: record {one.record} is not in quarantine, so nothing was corrected.",
                     "`flux-assets replay TABLE --out FILE` writes those that are.",
                 )
+
+
+def _is_changed(table: StaticTable, one: Correction, before: Held) -> bool:
+    surplus = surplus_of(before) or b""
+    return one.values() != written(table, before) or (one.surplus is not None and one.surplus != surplus)
 
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:

@@ -79,6 +79,10 @@ def default_home() -> Path:
     return (REPOSITORY if inside else Path.cwd()) / ".flux"
 
 
+# Each of them is a row of the quarantine, with its text.
+MOST_QUARANTINED = 1_000_000
+
+
 class Settings(BaseSettings):
     """Everything that can be set, under the names of the environment variables in lower case."""
 
@@ -94,7 +98,7 @@ class Settings(BaseSettings):
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
     flux_keep_bytes: Bytes | None = None
     flux_disk_limit: Bytes | None = None
-    flux_quarantine_limit: int = Field(default=0, ge=0, le=1_000_000)
+    flux_quarantine_limit: int = Field(default=0, ge=0, le=MOST_QUARANTINED)
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
     flux_keep_runs: int = Field(default=100, ge=1)
     flux_keep_runs_for: Duration = timedelta(days=3)

@@ -97,6 +97,13 @@ def test_refused_records_are_shown_and_warned_of(instance, release, sql, monkeyp
     assert sql("SELECT count(*) FROM trees") == [(89,)]
 
 
+@pytest.mark.parametrize("number", [-1, 1_000_001])
+def test_a_quarantine_that_cannot_be_is_refused_by_name(instance, release, number):
+    run = run_assets(definitions(), instance, "trees", run_config=asked(quarantine=number))
+    said = f"quarantine is {number:,} in the run config. Give a number of records from 0 to 1,000,000."
+    assert said in run.failure("trees")
+
+
 def test_the_picture_is_a_small_png(instance, release):
     write_trees(release, grove(90))
     markdown = figures(run_assets(definitions(), instance, "trees"))["preview"]

@@ -245,7 +245,7 @@ def test_replay_publishes_corrected_records_and_tells_dagster(with_quarantine, c
         result = run("replay", "substations", "--from", str(path))
         assert result.exit_code == 0, result.stderr
         told = instance.get_latest_materialization_event(dg.AssetKey("substations")).asset_materialization
-    assert "1 of 2 records from quarantine are published now" in result.stdout
+    assert "1 of 2 records from quarantine published now" in result.stdout
     ((version,),) = sql("SELECT version FROM postgres_sync.layer_versions WHERE current")
     assert told.tags == told.tags | {"dagster/data_version": version, "dagster/code_version": "made with it"}
     shown = [told.metadata[name].value for name in ("outcome", "quarantined", "dagster/row_count")]

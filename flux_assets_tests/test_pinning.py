@@ -108,11 +108,18 @@ def test_pinning_to_a_kept_version_publishes_it_first(loader, sql):
     )  # fmt: skip
     assert sql(COUNT) == [(5,)]
     again = pinned(loader, first[:10])
-    assert (again.published, again.pin.reason) == (False, "")
+    assert (again.published, again.pin.reason) == (False, "the old ones")
     assert sql("SELECT sync_type FROM postgres_sync.sync_status ORDER BY sync_id") == [
         ("FULL",), ("FULL",), ("ROLLBACK",),
     ]  # fmt: skip
     assert pinned(loader, second).published
+
+
+def test_the_reason_of_a_pin_stays_when_none_is_given(loader):
+    loader.load(POLES, rows(5))
+    assert pinned(loader, reason="lacks a feeder").pin.reason == "lacks a feeder"
+    assert pinned(loader).pin.reason == "lacks a feeder"
+    assert pinned(loader, reason="other").pin.reason == "other"
 
 
 def test_a_reason_is_a_line(loader):

@@ -113,7 +113,15 @@ def test_the_folder_itself_may_be_a_link(folder, tmp_path):
 def test_a_link_that_leads_to_itself_is_no_file(folder, tmp_path):
     (folder / FILE).symlink_to(FILE)
     for ask in asks(folder, tmp_path):
-        with pytest.raises(ReleaseError, match=f"{folder}/{FILE}"):
+        with pytest.raises(ReleaseError, match=f"{folder}/{FILE} is a symbolic link that leads to itself"):
+            ask(FILE, "sites")
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_called_so_and_not_waited_for(folder, tmp_path, put):
+    put(folder / FILE)
+    for ask in asks(folder, tmp_path):
+        with pytest.raises(ReleaseError, match=f"{folder}/{FILE} is not a regular file. Put the file itself there"):
             ask(FILE, "sites")
 
 

@@ -253,10 +253,21 @@ def test_a_run_with_a_bad_file_fails_each_step_and_says_of_each_why(reached, ins
     assert sql(COUNTS) == [(3, 4, 5)]
 
 
-def test_a_wrong_word_is_refused_by_name(reached, instance):
-    config = {"resources": {"release": {"config": {"whole": "yes"}}}}
-    run = run_assets(DEFINITIONS, instance, "poles", run_config=config)
-    assert "whole of the resource release is 'yes'. Set it to on, strict or off." in run.failure("poles")
+def whole_as(word: object) -> dict:
+    return {"resources": {"release": {"config": {"whole": word}}}}
+
+
+@pytest.mark.parametrize("word", ["yes", 3, ["on"]])
+def test_a_wrong_word_is_refused_by_name(reached, instance, word):
+    run = run_assets(DEFINITIONS, instance, "poles", run_config=whole_as(word))
+    assert f"whole of the resource release is {word!r}. Set it to on, strict or off." in run.failure("poles")
+
+
+@pytest.mark.parametrize(("word", "transactions"), [(True, 1), (False, 2)])
+def test_the_word_may_be_what_yaml_makes_of_it(reached, instance, sql, word, transactions):
+    reached.write(13, 4, 15)
+    assert run_assets(DEFINITIONS, instance, "poles", "masts", run_config=whole_as(word)).succeeded
+    assert sql(f"{TRANSACTIONS} AND layer_name <> 'wires'") == [(transactions,)]
 
 
 def test_each_layer_keeps_the_config_of_its_own_op(reached, instance, sql):

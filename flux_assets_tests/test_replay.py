@@ -1,15 +1,16 @@
 """Records from quarantine that pass by now: a new version has them, by all the guarantees of a load."""
 
+import csv
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, String
 
-from flux_assets.errors import AuditError, LayerError, PublishError, RecordError, ReleaseError
+from flux_assets.errors import AuditError, LayerError, PinnedError, PublishError, RecordError, ReleaseError
 from flux_assets.loading.corrections import read_corrections, write_corrections
 from flux_assets.loading.options import LoadOptions
 from flux_assets.matching.release import match_release
-from flux_assets.pinning import unpin
+from flux_assets.pinning import pin, unpin
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.replay import ReplayResult, replay, waiting_records
@@ -238,6 +239,7 @@ def test_a_file_of_corrections(loader: Loader, sql: Sql, tmp_path: Path) -> None
     path.write_text("\ufeff" + text.replace('"x5"', "5"))
     with pytest.raises(LayerError, match="record 3 is not in quarantine, so nothing was corrected"):
         again(loader, given=read_corrections(path))
+    path.unlink()
     write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
     path.write_text(path.read_text().replace('"x5"', "5"))
     assert again(loader, given=read_corrections(path)).replayed == 1
@@ -263,6 +265,53 @@ def test_what_came_back_as_it_was_written_is_no_correction(loader: Loader, sql: 
     path.write_text(path.read_text().replace("\\xff", "1"))
     assert again(loader, given=read_corrections(path)).replayed == 1
     assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1",)]
+
+
+def test_a_value_too_many_is_never_lost(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    """It stands in a column of its own until somebody says where it belongs: nobody but they can know."""
+    lines = [row_text(row) for row in rows(3)]
+    lines[1] = lines[1].replace(b"Pole 1", b"Pole 1, old")
+    header = ",".join(made_up().column_names).encode()
+    loader.load(made_up(), b"\n".join([header, *lines]) + b"\n", quarantine=1)
+    path, whole = tmp_path / "wrong.csv", "SELECT q::text FROM postgres_sync.quarantine AS q"
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    kept, text = sql(whole), path.read_text()
+    assert text.splitlines()[0].endswith(',"flux_surplus"')
+    (surplus,) = csv.DictReader(text.splitlines())
+    assert surplus["flux_surplus"] == f'"{rows(3)[1]["geom"]}"'
+    path.write_text(text.replace('"1"', '"7"'))
+    with pytest.raises(LayerError, match="record 2 still has values in flux_surplus"):
+        again(loader, given=read_corrections(path))
+    assert sql(whole) == kept
+    right = {name: value if value is None else str(value) for name, value in rows(3)[1].items()}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, surplus.keys())
+        writer.writeheader()
+        writer.writerow(surplus | right | {"name": "Pole 1, old", "flux_surplus": ""})
+    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1, old",)]
+
+
+def test_a_file_that_is_there_is_not_written_over(loader: Loader, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_text("what somebody corrected")
+    with pytest.raises(ReleaseError, match=r"wrong.csv is there already. Name another file, or remove it."):
+        write_corrections(path, made_up(), [])
+    assert path.read_text() == "what somebody corrected"
+
+
+def test_a_pinned_layer_is_not_replayed_and_nothing_is_read_for_it(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    loader.load(made_up(), broken(10, 2), quarantine=1)
+    pin(made_up(), loader.target, LoadOptions(), loader.log.append, reason="audit")
+    mended(sql, 2)
+    whole = "SELECT q::text FROM postgres_sync.quarantine AS q"
+    kept = sql(whole)
+    with pytest.raises(PinnedError, match=r"public.poles is pinned to version \w{12} since .* \(audit\), and a replay"):
+        again(loader)
+    assert sql(whole) == kept
+    assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(1,)]
+    unpin(made_up(), loader.target)
+    assert again(loader).replayed == 1
 
 
 def row_text(row: dict[str, object]) -> bytes:

@@ -60,7 +60,8 @@ def show_replay(table: str, result: ReplayResult) -> None:
         click.echo(f"{table}: no record is in quarantine; there is nothing to replay.")
         return
     total = result.replayed + len(result.waiting)
-    click.echo(f"{table}: {result.replayed:,} of {total:,} records from quarantine are published now.")
+    count = "1 record" if total == 1 else f"{total:,} records"
+    click.echo(f"{table}: {result.replayed:,} of {count} from quarantine published now.")
     if result.replayed:
         click.echo(f"  Version {result.version.version[:12]} is live, {result.version.rows or 0:,} rows.")
     for held in result.waiting[:_REFUSED_SHOWN]:

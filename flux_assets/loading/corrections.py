@@ -1,7 +1,8 @@
 """A file of quarantined records for a person to correct: written, and read back.
 
-Here: the CSV file, which has the layer's columns behind `flux_record` (which record of the release file it is) and
-`flux_reason`. Not here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
+Here: the CSV file. Before the layer's columns it has `flux_record` (which record of the release file it is) and
+`flux_reason`, behind them `flux_surplus` (what stands behind the last column) where a record has too many values. Not
+here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from flux_assets.release.blocks import blocks
 from flux_assets.release.records import MalformedError, Text, as_csv, fields, record_starts
 from flux_assets.spec import StaticTable
 
-RECORD, REASON = "flux_record", "flux_reason"
+RECORD, REASON, SURPLUS = "flux_record", "flux_reason", "flux_surplus"
 
 
 @dataclass(frozen=True)
 class Correction:
-    """The new text of a record, and the columns it has."""
+    """The new text of a record, and the columns it has; `surplus` is None in a file without that column."""
 
     record: int
     header: list[str]
     raw: str
+    surplus: bytes | None = None
 
     def values(self) -> dict[str, bytes | None]:
         """The record's values by column."""
@@ -37,15 +39,20 @@ class Correction:
 def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -> None:
     """Write the records, values as far as they are readable, for the columns of the declaration.
 
-    Raises ReleaseError when the file cannot be written.
+    Raises ReleaseError when the file is there already, or cannot be written.
     """
-    names = table.column_names
-    lines = [as_csv(name.encode() for name in (RECORD, REASON, *names))]
+    surplus = {held.record: surplus_of(held) for held in records}
+    last = (SURPLUS,) if any(surplus.values()) else ()
+    lines = [as_csv(name.encode() for name in (RECORD, REASON, *table.column_names, *last))]
     for held in records:
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
-        lines.append(as_csv([str(held.record).encode(), where.encode(), *written(table, held).values()]))
+        values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
+        lines.append(as_csv([*values, surplus[held.record]] if last else values))
     try:
-        path.write_bytes(b"\n".join(lines) + b"\n")
+        with path.open("xb") as file:
+            file.write(b"\n".join(lines) + b"\n")
+    except FileExistsError as error:
+        raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
 
@@ -56,9 +63,15 @@ def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:
     return {name: values.get(name) for name in table.column_names}
 
 
+def surplus_of(held: Held) -> bytes | None:
+    """Values of a record that stand behind the last column, as CSV; None when there are none."""
+    beyond = _values(held)[len(held.header) :]
+    return as_csv(beyond) if beyond else None
+
+
 def _values(held: Held) -> list[bytes | None]:
     try:
-        return [found.value for found in fields(held.raw_record.encode(), len(held.header))]
+        return [found.value for found in fields(held.raw_record.encode(), held.raw_bytes + 1)]
     except MalformedError:
         return []
 
@@ -89,9 +102,10 @@ def _correction(text: Text, start: int, end: int) -> Correction:
     given = dict(zip(text.names, values, strict=True))
     number = given.pop(RECORD)
     given.pop(REASON, None)
+    surplus = given.pop(SURPLUS) or b"" if SURPLUS in given else None
     if number is None or not number.isdigit():
         raise text.error_at(start, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
     try:
-        return Correction(int(number), list(given), as_csv(given.values()).decode())
+        return Correction(int(number), list(given), as_csv(given.values()).decode(), surplus)
     except UnicodeDecodeError:
         raise text.error_at(start, "the record is not UTF-8.", "Write the file in UTF-8.") from None

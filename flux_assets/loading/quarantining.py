@@ -53,7 +53,8 @@ def _staged(
     with closing(_holding(bench, version, stream, sieve)) as batches:
         fill(stream, batches)
     if sieve.count:
-        bench.log(f"{bench.layer.title}: {sieve.count:,} records are refused and in postgres_sync.quarantine")
+        count = "1 record is" if sieve.count == 1 else f"{sieve.count:,} records are"
+        bench.log(f"{bench.layer.title}: {count} refused and in postgres_sync.quarantine")
     return stream, sieve.count
 
 

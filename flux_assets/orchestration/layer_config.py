@@ -3,9 +3,10 @@
 import dagster as dg
 from pydantic import Field
 
+from flux_assets.errors import SettingError
 from flux_assets.loading.options import LoadOptions
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.settings import load_settings
+from flux_assets.settings import MOST_QUARANTINED, load_settings
 
 
 class LayerConfig(dg.Config):
@@ -27,7 +28,6 @@ class LayerConfig(dg.Config):
     )
     quarantine: int | None = Field(
         default=None,
-        ge=0,
         description="Records of the file that may be refused and set aside in postgres_sync.quarantine; more of them"
         " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
     )
@@ -35,6 +35,11 @@ class LayerConfig(dg.Config):
     def options(self, run_id: str) -> LoadOptions:
         """What the run and the settings ask of a load."""
         settings = load_settings()
+        if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
+            raise SettingError(
+                f"quarantine is {self.quarantine:,} in the run config.",
+                f"Give a number of records from 0 to {MOST_QUARANTINED:,}.",
+            )
         return LoadOptions(
             force=self.force,
             accept_fewer_rows=self.accept_fewer_rows,

@@ -52,7 +52,8 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
-    whole: str = Field(
+    # YAML reads an unquoted on or off as true or false.
+    whole: Any = Field(
         default="",
         description="`on`: publish all layers of the run in one transaction, or none. `strict`: and none where a"
         " reference between them leads nowhere. `off`: each by itself. Empty: as FLUX_WHOLE_RELEASE says.",
@@ -72,8 +73,9 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._whole() == "strict"
 
     def _whole(self) -> str:
-        chosen = self.whole or load_settings().flux_whole_release
-        if chosen not in {"off", "on", "strict"}:
+        asked = self.whole
+        chosen = ("on" if asked else "off") if isinstance(asked, bool) else asked or load_settings().flux_whole_release
+        if not isinstance(chosen, str) or chosen not in {"off", "on", "strict"}:
             raise SettingError(f"whole of the resource release is {chosen!r}.", "Set it to on, strict or off.")
         return chosen
 

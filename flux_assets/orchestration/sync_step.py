@@ -141,9 +141,9 @@ class SyncStep:
         Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
         """
         from flux_assets.syncing.live_audit import Question
-        from flux_assets.syncing.work import NOTHING_CHANGED
+        from flux_assets.syncing.work import UNREAD
 
-        table, is_read = self._tables[done.table], done.gate != NOTHING_CHANGED
+        table, is_read = self._tables[done.table], done.gate not in UNREAD
         if done.error is not None:
             return Question(table=table, names=ALWAYS_JUDGED, missing=())
         names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED

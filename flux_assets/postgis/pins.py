@@ -20,9 +20,10 @@ from flux_assets.postgis.ledger import Entry
 # postgres_sync.refuse_pinned raises it.
 _REFUSED = "FXPIN"
 _PIN = """
-INSERT INTO postgres_sync.layer_pins (schema_name, layer_name, version, reason) VALUES ({schema}, {name}, {version}, {reason})
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, reason = excluded.reason,
-    pinned_at = excluded.pinned_at, pinned_by = excluded.pinned_by
+INSERT INTO postgres_sync.layer_pins AS pinned (schema_name, layer_name, version, reason) VALUES ({schema}, {name}, {version}, {reason})
+ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, pinned_at = excluded.pinned_at,
+    pinned_by = excluded.pinned_by,
+    reason = CASE WHEN excluded.reason = '' AND pinned.version = excluded.version THEN pinned.reason ELSE excluded.reason END
 """  # noqa: E501
 _PINS = """
 SELECT layer_name, version, pinned_at, pinned_by, reason FROM postgres_sync.layer_pins WHERE schema_name = %s
@@ -61,7 +62,7 @@ def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
 
 
 def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
-    """A statement that pins the layer to a version, in place of an earlier pin."""
+    """A statement that pins the layer to a version, in place of an earlier pin; without a reason that one's stays."""
     schema, name, said = sql.Literal(layer.schema), sql.Literal(layer.name), sql.Literal(reason)
     return sql.SQL(_PIN).format(schema=schema, name=name, version=sql.Literal(version), reason=said)
 
@@ -93,8 +94,9 @@ def tell_refusal(error: psycopg.Error) -> None:
     if error.sqlstate != _REFUSED:
         return
     name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
+    pinned = (error.diag.message_primary or "").removeprefix("pinned to version ")[:12]
     raise PinnedError(
-        f"{error.diag.schema_name}.{name} is {error.diag.message_primary}, so version {version} was not published.",
+        f"{error.diag.schema_name}.{name} is pinned to version {pinned}, so version {version} was not published.",
         f"Run `flux-assets unpin {name}` and load again.",
     ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -20,15 +21,25 @@ class OutsideError(ReleaseError):
 
 
 def canonical(folder: Path, path: Path, shown: str) -> Path | None:
-    """The file at `path` below `folder` without any link in its path; None when there is no regular file.
+    """The file at `path` below `folder` without any link in its path; None when there is nothing.
 
-    Raises OutsideError, which does not say where to, when a link leads out of `folder`; OSError when the path cannot
-    be looked at.
+    Raises OutsideError, which does not say where to, when a link leads out of `folder`; ReleaseError for what is no
+    regular file; OSError when the path cannot be looked at.
     """
     found = Path(os.path.realpath(path))
     if not found.is_relative_to(os.path.realpath(folder)):
         raise OutsideError(shown)
-    return found if found.is_file() else None
+    try:
+        mode = found.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ReleaseError(f"{shown} is a symbolic link that leads to itself.", _OUTSIDE) from None
+        raise
+    if not stat.S_ISREG(mode):
+        raise _irregular(shown)
+    return found
 
 
 def opened(path: Path, shown: str) -> BinaryIO:
@@ -46,11 +57,15 @@ def opened(path: Path, shown: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
+def _irregular(shown: str) -> ReleaseError:
+    return ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")
+
+
 def _check_same(descriptor: int, path: Path, shown: str) -> None:
     """Compare what was opened with what the path leads to without links: the two differ when a folder was replaced."""
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
-        raise ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")
+        raise _irregular(shown)
     if os.path.realpath(path) != str(path.absolute()):
         raise OutsideError(shown)
     if not os.path.samestat(state, os.lstat(path)):

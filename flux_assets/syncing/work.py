@@ -26,6 +26,12 @@ from flux_assets.syncing.source import Taken
 
 SAME_ROWS = "the source's rows are the same"
 NOTHING_CHANGED = "nothing changed"
+# The same of a table that was written all the same, because it has columns computed from others.
+_BUT_COMPUTED = {
+    SAME_ROWS: "the source's rows are the same; what is computed from other tables changed",
+    NOTHING_CHANGED: "nothing changed but what is computed from other tables",
+}
+UNREAD = frozenset({NOTHING_CHANGED, _BUT_COMPUTED[NOTHING_CHANGED]})
 Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 
@@ -182,7 +188,7 @@ class Work:
         return TableSync(
             table=self.name,
             outcome="failed" if failed else "changed" if self.changed else "unchanged",
-            gate=self.gate,
+            gate=_BUT_COMPUTED.get(self.gate, self.gate) if self.refreshed else self.gate,
             rows=self.rows,
             rows_read=snapshot.rows if snapshot else 0,
             inserted=self.difference.inserts,
