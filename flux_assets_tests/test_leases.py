@@ -71,6 +71,29 @@ def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
     assert tables == [(2,)], "what the frozen load had made is dropped by the next"
 
 
+def test_a_frozen_load_whose_version_is_still_there_does_not_publish_it_over_a_newer_one(
+    loader: Loader, target: Target, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer load could not drop it, for somebody was reading it: nothing but the lease is in its way."""
+    loader.load(made_up(), rows(5))
+    refuse_unequal = equal.refuse_unequal
+
+    def freeze(*given: object) -> None:
+        monkeypatch.setattr(equal, "refuse_unequal", refuse_unequal)
+        refuse_unequal(*given)
+        sql(SILENT, "poles")
+        [(relation,)] = sql("SELECT relation FROM postgres_sync.layer_versions WHERE state = 'staged'")
+        with target.session("inspection") as session, session.transaction():
+            session.execute(f"SELECT FROM flux_versions.{relation}")
+            assert loader.load(made_up(), rows(7)).outcome == "published"
+        assert sql("SELECT count(*) FROM pg_tables WHERE tablename = %s", relation) == [(1,)]
+
+    monkeypatch.setattr(equal, "refuse_unequal", freeze)
+    with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
+        loader.load(made_up(), rows(6))
+    assert sql("SELECT count(*) FROM poles") == [(7,)]
+
+
 def test_a_load_that_was_frozen_before_it_added_a_column_adds_none(
     loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _COPIED = ("flux_assets", "flux_assets_tests", "sql", "docs", "pyproject.toml", "dagster.yaml", "workspace.yaml")
 _FALLEN = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 _POINTS = "flux_assets_tests/faults/test_points.py"
+_LEASES = "flux_assets_tests/test_leases.py"
 _OTHERS = "flux_assets_tests/faults/test_others.py"
 
 
@@ -39,7 +40,7 @@ GUARDS = (
     Guard(
         "lease check of a publish", "flux_assets/postgis/publish.py",
         "[each.swap.lease.holding() for each in publications]", "[]",
-        (_POINTS, "-k", "load.before_swap and SIGSTOP"),
+        (_LEASES, "-k", "frozen_load_whose_version_is_still_there"),
     ),
     Guard(
         "lease check of a sync", "flux_assets/syncing/write.py",
