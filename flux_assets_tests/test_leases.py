@@ -14,8 +14,8 @@ from conftest import Sql
 from leasing import someone_else
 from synced import Utility
 
-from flux_assets.errors import BusyError, PublishError
-from flux_assets.postgis import equal, leases, liveness, merge, shape
+from flux_assets.errors import BusyError, LayerError, PublishError
+from flux_assets.postgis import equal, leases, liveness, merge, register, shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import Limits
@@ -69,6 +69,26 @@ def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
     loader.load(made_up(), rows(8))
     tables = sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'flux_versions'")
     assert tables == [(2,)], "what the frozen load had made is dropped by the next"
+
+
+def test_a_version_that_a_newer_load_dropped_is_not_brought_back_by_the_verdict_of_its_audits(
+    loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.load(made_up(), rows(5))
+    judged = register.judged
+
+    def freeze(*given: object, **more: object) -> object:
+        monkeypatch.setattr(register, "judged", judged)
+        sql(SILENT, "poles")
+        assert loader.load(made_up(), rows(7)).outcome == "published"
+        return judged(*given, **more)
+
+    monkeypatch.setattr(register, "judged", freeze)
+    with pytest.raises(LayerError, match=r"is gone. Run the load again"):
+        loader.load(made_up(), rows(6))
+    assert sql("SELECT state, rows FROM postgres_sync.layer_versions ORDER BY lease") == [
+        ("published", 5), ("dropped", None), ("published", 7),
+    ]  # fmt: skip
 
 
 def test_a_frozen_load_whose_version_is_still_there_does_not_publish_it_over_a_newer_one(

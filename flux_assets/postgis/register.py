@@ -130,12 +130,16 @@ def judged(  # noqa: PLR0913 - one parameter a column
     extent: tuple[float, float, float, float] | None,
     audits: list[dict[str, object]],
 ) -> Version:
-    """Record what the audits said of a staged version: `staged` when it may be published, `rejected` when not."""
+    """Record what the audits said of a staged version: `staged` when it may be published, `rejected` when not.
+
+    One that a newer load has dropped meanwhile stays dropped, unless its table was not yet to be seen then.
+    """
     connection.execute(
         "UPDATE postgres_sync.layer_versions SET state = %s, rows = %s, bytes = %s, extent = %s, audits = %s"
-        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s "
+        " AND (state <> 'dropped' OR to_regclass(format('%%I.%%I', %s::text, relation)) IS NOT NULL)",
         [state, rows, size, list(extent) if extent else None, json.dumps(audits), layer.schema, layer.name,
-         version.lease],
+         version.lease, VERSIONS],
     )  # fmt: skip
     return replace(version, state=state, rows=rows, bytes=size, extent=extent, audits=audits)
 

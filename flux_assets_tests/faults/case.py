@@ -18,7 +18,7 @@ import psycopg
 from flux_assets.pinning import unpin
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.faults.child import Child, Job, Kind, Outcome
-from flux_assets_tests.faults.oracle import LAYER_ANSWER, SYNC_ANSWER, State
+from flux_assets_tests.faults.oracle import LAYER_ANSWER, RELEASE_ANSWER, SYNC_ANSWER, State
 from flux_assets_tests.faults.readers import Readers, Seen
 from flux_assets_tests.faults.standby import Standby
 from flux_assets_tests.faults.wire import Wire, wire_to
@@ -99,6 +99,8 @@ class Case:
 
     @property
     def state(self) -> list[State]:
+        if self.kind == "release":
+            return self.world.release_states
         return self.world.sync_states if self.kind == "sync" else self.world.layer_states
 
     @property
@@ -119,7 +121,7 @@ class Case:
 
     @property
     def question(self) -> str:
-        return SYNC_ANSWER if self.kind == "sync" else LAYER_ANSWER
+        return {"sync": SYNC_ANSWER, "release": RELEASE_ANSWER}.get(self.kind, LAYER_ANSWER)
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
@@ -139,9 +141,9 @@ class Case:
     def release(self, state: int) -> None:
         """Let the release hold this state; a run that is reading its file goes on reading the old one."""
         self.folder.mkdir(exist_ok=True)
-        fresh = self.folder / "fresh"
-        shutil.copy(self.world.releases[state], fresh)
-        fresh.replace(self.folder / self.world.releases[state].name)
+        for file in self.world.releases[state].parent.glob("*.csv.gz"):
+            fresh = shutil.copy(file, self.folder / "fresh")
+            fresh.replace(self.folder / file.name)
 
     @property
     def outlived(self) -> bool:
@@ -311,9 +313,8 @@ def started(
     database: AbstractContextManager[str] | None = None,
 ) -> Iterator[Case]:
     """A case with readers for as long as the block lasts; then the next run, the oracle, and what is left."""
-    verdict = Verdict(
-        case=f"{point} (rollback)" if kind == "rollback" and "rollback" not in point else point, fault=fault
-    )
+    more = {"rollback": "" if "rollback" in point else " (rollback)", "release": " (whole release)"}.get(kind, "")
+    verdict = Verdict(case=f"{point}{more}", fault=fault)
     with database or world.database() as name, wire_to(world.port) as wire:
         case = Case(world, kind, point, name, folder / "release", wire, verdict)
         case.release(NEW)

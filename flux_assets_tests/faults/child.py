@@ -24,6 +24,7 @@ from flux_assets.postgis import liveness, sync_gate
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.liveness import Limits
 from flux_assets.release.source import Release
+from flux_assets.release_load import load_release
 from flux_assets.rollback import rollback
 from flux_assets.sync import Family, sync_tables
 from flux_assets.syncing.result import SyncOptions
@@ -34,8 +35,10 @@ from flux_assets_tests.faults import clocks
 from flux_assets_tests.layers import made_up
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
-Kind = Literal["load", "rollback", "sync"]
+Kind = Literal["load", "rollback", "release", "sync"]
 SYNCED = (FAULTS, FEEDERS)
+# Loaded with the first layer as one release.
+SECOND = made_up("masts")
 # So that nobody has to wait for what takes a minute otherwise.
 SOON = Limits(silence=1, probe=0.5, unreachable=4, cancel=2, beat=0.5)
 # Forked from a server that has imported all of the above: a start costs milliseconds, and no thread is copied.
@@ -150,9 +153,11 @@ def main(job: Job, pipe: Connection) -> None:
 
 
 def _stop_at(point: str, pipe: Connection) -> None:
+    first = threading.Lock()
+
     def hook(reached: str) -> None:
-        if reached == point:
-            failpoints.remove(hook)
+        # Of several layers, the first that comes there stays, and the others go on.
+        if reached == point and first.acquire(blocking=False):
             pipe.send("here")
             pipe.recv()
 
@@ -167,8 +172,20 @@ def _run(job: Job, stop: Stop) -> tuple[str, str]:
     if job.kind == "rollback":
         return "rolled back", rollback(made_up(), target, options, _quiet).version
     folder = Path(job.folder)
-    loaded = load_layer(made_up(), Release(job.folder, folder.name, folder / ".cache"), target, options, _quiet)
+    release = Release(job.folder, folder.name, folder / ".cache")
+    if job.kind == "release":
+        return _release(release, target, options)
+    loaded = load_layer(made_up(), release, target, options, _quiet)
     return loaded.outcome, loaded.version
+
+
+def _release(release: Release, target: Target, options: LoadOptions) -> tuple[str, str]:
+    asked = dict.fromkeys((made_up(), SECOND), options)
+    found = load_release(asked, release, target, _quiet, parallel=2, strict=False)
+    if failed := [f"{name}: {result}" for name, result in found.items() if isinstance(result, FluxError)]:
+        return "failed", "; ".join(failed)
+    outcomes = {result.outcome for result in found.values() if not isinstance(result, FluxError)}
+    return ("published" if "published" in outcomes else "unchanged"), ""
 
 
 def _sync(job: Job, target: Target, stop: Stop) -> tuple[str, str]:

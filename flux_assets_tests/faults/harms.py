@@ -65,7 +65,7 @@ def frozen(case: Case) -> None:
 def woken_amid(case: Case) -> None:
     """SIGSTOP; another run overtakes; SIGCONT in the midst of it, and the two end side by side."""
     kind = "load" if case.kind == "rollback" else case.kind
-    amid = {"load": "load.staged", "sync": "sync.compared:faults"}[kind]
+    amid = "sync.compared:faults" if kind == "sync" else "load.staged"
     with _stopped(case):
         case.unpin()
         other = Child(case.job(NEWER, kind=kind, point=amid))
@@ -85,7 +85,7 @@ def _stopped(case: Case) -> Iterator[None]:
     case.let_a_minute_pass()
     case.final = NEWER
     case.release(NEWER)
-    if case.kind == "load" or case.point not in _UNLEASED:
+    if case.kind in {"load", "release"} or case.point not in _UNLEASED:
         case.after = [NEWER]
     try:
         yield

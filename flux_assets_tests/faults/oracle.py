@@ -17,7 +17,13 @@ Table = Mapping[object, Row]
 LAYER_ROWS = """
 SELECT id, code, name, score, longitude, latitude, parent_id, encode(ST_AsBinary(geom), 'hex'), ST_SRID(geom) FROM poles
 """
+SECOND_ROWS = LAYER_ROWS.replace("FROM poles", "FROM masts")
 LAYER_ANSWER = "SELECT count(*), sum(code), min(id), max(id) FROM poles"
+# One statement over two layers that are loaded as one release.
+RELEASE_ANSWER = """
+SELECT (SELECT count(*) FROM poles), (SELECT sum(code) FROM poles), (SELECT count(*) FROM masts),
+       (SELECT sum(code) FROM masts)
+"""
 FAULT_ROWS = """
 SELECT fault_id, feeder, state, to_char(begun, 'YYYY-MM-DD HH24:MI:SS'), homes, lon, lat,
        encode(ST_AsBinary(geom), 'hex'), ST_SRID(geom) FROM faults
@@ -48,10 +54,23 @@ class State:
 
 def layer_state(file: Path) -> State:
     """The layer as its release file has it."""
+    rows = _layer_rows(file)
+    return State(rows={LAYER_ROWS: rows}, answer=(*_counted(rows), min(rows), max(rows)))
+
+
+def release_state(first: Path, second: Path) -> State:
+    """Both layers as the files of one release have them."""
+    one, other = _layer_rows(first), _layer_rows(second)
+    return State(rows={LAYER_ROWS: one, SECOND_ROWS: other}, answer=(*_counted(one), *_counted(other)))
+
+
+def _layer_rows(file: Path) -> dict[str, Row]:
     with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
-        rows = {line["id"]: _layer_row(line) for line in csv.DictReader(lines)}
-    answer = (len(rows), sum(int(str(row[1])) for row in rows.values()), min(rows), max(rows))
-    return State(rows={LAYER_ROWS: rows}, answer=answer)
+        return {line["id"]: _layer_row(line) for line in csv.DictReader(lines)}
+
+
+def _counted(rows: Mapping[str, Row]) -> tuple[int, int]:
+    return len(rows), sum(int(str(row[1])) for row in rows.values())
 
 
 def _layer_row(line: Mapping[str, str]) -> Row:

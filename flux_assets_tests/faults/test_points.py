@@ -1,4 +1,4 @@
-"""Every fault at every point of a load, a rollback and a sync."""
+"""Every fault at every point of a load, of a release that is loaded whole, of a rollback and a sync."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ SYNC = (
     "sync.written:faults", "sync.staged:feeders", "sync.compared:feeders", "sync.written:feeders", "sync.refreshed",
     "sync.before_commit", "sync.committed", "sync.analyzed",
 )  # fmt: skip
+# Where several layers are loaded as one, one is at the point, and the others wait for it or are published with it.
+RELEASE = ("load.staged", "load.before_swap", "load.swapped")
 # Statements that a run sends, whatever else goes with them in the same round trip.
 SENT: dict[Kind, tuple[str, ...]] = {
     "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:LOCK TABLE ONLY"),
     "rollback": ("sql:DETACH PARTITION",),
+    "release": ("sql:DETACH PARTITION",),
     "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE "public"', "sql:COMMIT"),
 }
-POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "sync": SYNC}
+POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "release": RELEASE, "sync": SYNC}
 EVERYWHERE: dict[str, Harm] = {
     "kill -9": harms.killed,
     "SIGTERM": harms.terminated,

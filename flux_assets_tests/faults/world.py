@@ -20,7 +20,8 @@ from flux_assets.embedded.account import server_account
 from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
 from flux_assets.warehouse.account import Account
-from flux_assets_tests.faults.oracle import CONTROL_ROWS, Fault, State, keyed, layer_state, sync_state
+from flux_assets_tests.faults.child import SECOND
+from flux_assets_tests.faults.oracle import CONTROL_ROWS, Fault, State, keyed, layer_state, release_state, sync_state
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import SOURCE, Utility, source_database
 
@@ -51,6 +52,7 @@ class World:
     cluster: Cluster = field(init=False)
     releases: list[Path] = field(init=False)
     layer_states: list[State] = field(init=False)
+    release_states: list[State] = field(init=False)
     sync_states: list[State] = field(init=False)
 
     @classmethod
@@ -61,6 +63,7 @@ class World:
         world.cluster.ensure_map_database(BARE)
         world.releases = [_release(home / "releases", state) for state in STATES]
         world.layer_states = [layer_state(file) for file in world.releases]
+        world.release_states = [release_state(file, file.with_name(SECOND.file_name)) for file in world.releases]
         utilities = [Utility(account=source_database(server), target=Target(conninfo="")) for _ in STATES]
         world.accounts = [utility.account for utility in utilities]
         world.sync_states = [_told(utility, state) for state, utility in enumerate(utilities)]
@@ -143,7 +146,9 @@ class World:
         with psycopg.connect(target.conninfo, autocommit=True) as session:
             self._control = keyed(session, CONTROL_ROWS)
         for state in (BEFORE, OLD):
-            Loader(target, ReleaseFolder(self.releases[state].parent)).load(made_up())
+            loader = Loader(target, ReleaseFolder(self.releases[state].parent))
+            for table in (made_up(), SECOND):
+                loader.load(table)
         utility.target = target
         utility.synced()
         # A second sync finds nothing, and the tables as they were remembered.
@@ -151,6 +156,7 @@ class World:
         with psycopg.connect(target.conninfo, autocommit=True) as session:
             session.execute(_SEQUENCES)
             assert self.layer_states[OLD].is_in(session)
+            assert self.release_states[OLD].is_in(session)
             assert self.sync_states[OLD].is_in(session)
 
     def _copy(self, template: str, name: str) -> None:
@@ -181,9 +187,10 @@ def control(data: Path, *action: str) -> None:
 
 
 def _release(folder: Path, state: int) -> Path:
-    """A release file of the state: other rows, other keys and another number of them in each."""
-    content = rows(2000 + 500 * state, start=state, tag="abcd"[state])
-    return ReleaseFolder(folder / f"v{state}").write(made_up(), content)
+    """The first file of a release of the state, in which each has other rows, other keys and another number of them."""
+    made, tag = ReleaseFolder(folder / f"v{state}"), "abcd"[state]
+    made.write(SECOND, rows(700 + 300 * state, start=state, tag=tag))
+    return made.write(made_up(), rows(2000 + 500 * state, start=state, tag=tag))
 
 
 def _told(utility: Utility, state: int) -> State:
