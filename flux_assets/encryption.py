@@ -18,6 +18,9 @@ from flux_assets.locality import is_loopback, is_socket, loopback_addresses
 
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
 _ADD_TLS = "Set sslmode=verify-full in its address, or use a server on this machine."
+# Addresses that were judged, by the conninfo and the PG* variables: a sync opens a connection every few minutes, and
+# what libpq makes of the address costs a tenth of opening it.
+_judged: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
 # No server state is called so: libpq refuses it after it has completed all other parameters and before it connects.
 _STOP = "flux_assets"
 
@@ -36,9 +39,15 @@ class _Server:
         No name or address at all means libpq's own socket.
         """
         place = self.hostaddr or self.host
-        if not place or is_socket(place) or is_loopback(place):
+        if not self.is_name:
             return [self]
         return [replace(self, hostaddr=address) for address in loopback_addresses(place)]
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is neither a socket nor an address of this machine."""
+        place = self.hostaddr or self.host
+        return bool(place) and not is_socket(place) and not is_loopback(place)
 
 
 def completed(conninfo: str) -> dict[str, str]:
@@ -68,8 +77,19 @@ def protected(conninfo: str) -> str:
     Silence about TLS means `verify-full`, unless every server is on this machine. Raises TargetError when a server
     that is not would be reached unencrypted.
     """
+    surroundings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("PG"))
+    if (judged := _judged.get((conninfo, surroundings))) is not None:
+        return judged
     known = completed(conninfo)
     servers = _servers(known)
+    address = _fixed(conninfo, known, servers)
+    # A service's file may change, and a name lead elsewhere: they are judged every time.
+    if not known.get("service") and not any(server.is_name for server in servers):
+        _judged[conninfo, surroundings] = address
+    return address
+
+
+def _fixed(conninfo: str, known: dict[str, str], servers: list[_Server]) -> str:
     mode = known.get("sslmode", "")
     if mode not in _ENCRYPTED:
         pinned = {server: server.pinned() for server in servers}

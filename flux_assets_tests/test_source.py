@@ -149,8 +149,10 @@ def test_what_a_folder_lacks(folder, tmp_path):
         release(folder, tmp_path).resolve("none.csv.gz", "none")
     with pytest.raises(ReleaseError, match=r"There is no folder .*/nowhere. Set FLUX_RELEASE"):
         release(folder / "nowhere", tmp_path).resolve(NAME, "sites")
-    (folder / "manifest.json").mkdir()
     assert release(folder, tmp_path).manifest() is None
+    (folder / "manifest.json").mkdir()
+    with pytest.raises(ReleaseError, match=r"manifest.json is not a regular file"):
+        release(folder, tmp_path).manifest()
 
 
 # A mismatch with the manifest, wherever the release lies.

@@ -44,7 +44,7 @@ GUARDS = (
     ),
     Guard(
         "lease check of a sync", "flux_assets/syncing/write.py",
-        "script += [desk.lease.holding(), *ending]", 'script += [sql.SQL("SELECT 1"), *ending]',
+        "script += [desk.lease.holding(), desk", 'script += [sql.SQL("SELECT 1"), desk',
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(

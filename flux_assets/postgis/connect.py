@@ -39,8 +39,8 @@ SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepaliv
 SET tcp_user_timeout = '1min';
 SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time(),
     pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
-    (SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension AS e
-     JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'postgis'), 'pg_temp'), false)
+    (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
+    'pg_temp'), false)
 """)
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 

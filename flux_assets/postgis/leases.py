@@ -22,39 +22,35 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import beating
 from flux_assets.postgis.locking import Patience
-from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.round_trip import Rows, run
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.
 SYNC, RELEASE = "(sync)", "(release)"
 OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
-# Whoever is overtaken cannot say how its run ended, or says it after the newer run: its rows are closed here.
+# What the last expression finds is the holder before this one: a statement reads what stood there when it began.
 _ACQUIRE = sql.SQL("""
-WITH before AS (
-    SELECT holder_pid, holder_start FROM postgres_sync.layer_leases
-    WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid()
-), taken AS (
-    INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
-    SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
-    ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
-        holder_start = excluded.holder_start, seen_at = excluded.seen_at
-    WHERE CASE WHEN held.holder_pid IS NULL THEN true
-               -- Before the past minute, or after the next one where the server's clock was set back.
-               WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
-               WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
-               ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
-    RETURNING lease
-), closed AS (
-    UPDATE postgres_sync.sync_status AS run
-    SET status = 'FAILED', completed_at = clock_timestamp(),
-        duration_seconds = round(extract(epoch FROM clock_timestamp() - run.started_at), 3),
-        error_message = 'The process gave no sign of life for a minute; a later run took its place.'
-    FROM before, taken
-    WHERE run.status = 'RUNNING' AND (run.backend_pid, run.backend_start) = (before.holder_pid, before.holder_start)
-)
-SELECT lease FROM taken
+INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
+SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
+ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
+    holder_start = excluded.holder_start, seen_at = excluded.seen_at
+WHERE CASE WHEN held.holder_pid IS NULL THEN true
+           -- Before the past minute, or after the next one where the server's clock was set back.
+           WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
+           WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
+           ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
+RETURNING lease, (SELECT holder_start FROM postgres_sync.layer_leases
+                  WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid())
 """)
+# Whoever is overtaken cannot say how its run ended, or says it after the newer run.
+_CLOSE_OVERTAKEN = """
+UPDATE postgres_sync.sync_status
+SET status = 'FAILED', completed_at = clock_timestamp(),
+    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
+    error_message = 'The process gave no sign of life for a minute; a later run took its place.'
+WHERE status = 'RUNNING' AND backend_start = %s AND backend_pid <> pg_backend_pid()
+"""
 _BEAT = sql.SQL("""
 UPDATE postgres_sync.layer_leases SET seen_at = clock_timestamp()
 WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
@@ -78,13 +74,17 @@ WHERE held.schema_name = %s AND held.layer_name = %s AND held.holder_pid IS NOT 
 _NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Lease:
-    """A lease that this process was given: of a layer, or of all syncs into a schema (`SYNC`)."""
+    """A lease that this process was given: of a layer, or of all syncs into a schema (`SYNC`).
+
+    `is_given_back` once a transaction that held `releasing` was committed.
+    """
 
     schema: str
     name: str
     number: int
+    is_given_back: bool = False
 
     def holding(self) -> sql.Composed:
         """Make a query that keeps the lease until the transaction ends, or raises FX001 when it was overtaken."""
@@ -94,9 +94,9 @@ class Lease:
         """Make a statement that gives a sign of life."""
         return _BEAT.format(**self._names())
 
-    def releasing(self) -> list[sql.Composable]:
-        """Make the statements that give the lease back; without effect when it was overtaken."""
-        return [_NOT_FLUSHED, _RELEASE.format(**self._names())]
+    def releasing(self) -> sql.Composed:
+        """Make a statement that gives the lease back; without effect when it was overtaken."""
+        return _RELEASE.format(**self._names())
 
     def revoking(self) -> sql.Composed:
         """Make a statement that lets nothing be written under this lease any more.
@@ -123,8 +123,18 @@ class Holder:
 
 
 def acquiring(schema: str, name: str) -> list[sql.Composable]:
-    """Make the statements that take a lease where it is free; the last returns its number, or no row."""
+    """Make the statements that take a lease where it is free; what the last returns is for `acquired`."""
     return [_NOT_FLUSHED, _acquire(schema, name)]
+
+
+def acquired(connection: psycopg.Connection, schema: str, name: str, found: Rows) -> Lease | None:
+    """The lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
+    if not found:
+        return None
+    number, started = found[0]
+    if started is not None:
+        connection.execute(_CLOSE_OVERTAKEN, [started])
+    return Lease(schema=schema, name=name, number=number)
 
 
 def holder(connection: psycopg.Connection, schema: str, name: str) -> Holder | None:
@@ -171,9 +181,10 @@ def held(connection: psycopg.Connection, target: Target, lease: Lease) -> Iterat
             yield
     finally:
         # One that cannot be given back is free when its session has ended.
-        if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+        idle = not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+        if idle and not lease.is_given_back:
             with suppress(psycopg.Error):
-                run(connection, lease.releasing())
+                run(connection, [_NOT_FLUSHED, lease.releasing()])
 
 
 def overtaken_error(title: str) -> PublishError:
@@ -190,7 +201,7 @@ def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, 
     It is flushed, so that its number is never given again: versions are named by it.
     """
     deadline, said = monotonic() + patience.seconds, False
-    while not (found := run(connection, [_acquire(schema, name)])[0]):
+    while (lease := acquired(connection, schema, name, run(connection, [_acquire(schema, name)])[0])) is None:
         over = monotonic() >= deadline
         if over or not said:
             who = holder(connection, schema, name) or "another process"
@@ -199,7 +210,7 @@ def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, 
             patience.log(f"{busy} by {who}; waiting up to {patience.seconds:.0f} s for it")
             said = True
         patience.stop.wait(_POLL_SECONDS)
-    return Lease(schema=schema, name=name, number=found[0][0])
+    return lease
 
 
 def _acquire(schema: str, name: str) -> sql.Composed:

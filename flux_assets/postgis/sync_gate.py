@@ -13,7 +13,7 @@ from flux_assets.errors import TargetError
 from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import settings
 from flux_assets.postgis.layer import LiveTable, PublicTable
-from flux_assets.postgis.leases import SYNC, Lease, acquiring
+from flux_assets.postgis.leases import SYNC, Lease, acquired, acquiring
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import REVISION, is_current, prepare
 from flux_assets.postgis.round_trip import run
@@ -89,7 +89,7 @@ def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTa
     session.identify(pid, started)
     if not (postgis and there and is_current(revision)):
         return None
-    held = Lease(schema=schema, name=SYNC, number=lease[0][0]) if lease else None
+    held = acquired(session, schema, SYNC, lease)
     return Opening(lease=held, at=at, before=answered(answers))
 
 

@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -100,14 +101,18 @@ class WatchedConnection(psycopg.Connection[Any]):
             self.cancel_safe(timeout=seconds)
 
 
+@lru_cache(maxsize=8)
+def _with_keepalives(address: str) -> str:
+    given = conninfo_to_dict(address)
+    return make_conninfo(address, **{name: value for name, value in _TCP.items() if name not in given})
+
+
 def open_watched(conninfo: str, application: str) -> WatchedConnection:
     """Open an autocommit connection, encrypted unless the server is on this machine.
 
     Raises psycopg.OperationalError, or TargetError where it would not be encrypted.
     """
-    address = protected(conninfo)
-    given = conninfo_to_dict(address)
-    address = make_conninfo(address, **{name: value for name, value in _TCP.items() if name not in given})
+    address = _with_keepalives(protected(conninfo))
     connection = WatchedConnection.connect(address, autocommit=True, application_name=application[:63])
     try:
         confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)

@@ -250,7 +250,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
     if not script and not ending:
         return None
     # Last, for the lease's own signs of life wait for it.
-    script += [desk.lease.holding(), *ending]
+    script += [desk.lease.holding(), desk.lease.releasing(), *ending]
     try:
         answers = run(desk.session, script)
     except psycopg.Error as error:
@@ -267,6 +267,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
             "See the ledger (v_sync_status: SUCCESS where it did). The next sync brings the tables up to date either"
             " way; run it when the server answers.",
         ) from error
+    desk.lease.is_given_back = True
     for work, [(rows,)] in zip(reporting, answers, strict=False):
         work.rows = rows
     return answers[-1][0][0] if ending else None
