@@ -241,7 +241,7 @@ class _Sync:
                 work.leave(found.tokens[work.name], found.mappings[work.name])
         desk = Desk(
             session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
-            clock=self._clock,
+            has_failures=len(wanted) < len(self._wanted), clock=self._clock,
         )  # fmt: skip
         self._visible = write(desk, self._works, found.instant, self._existing)
 
@@ -278,6 +278,7 @@ class _Sync:
             if self._session.closed or self._session.broken:
                 with self._target.session("ledger") as session:
                     # The lost session may still commit what it was sent, but not after this.
+                    session.execute(self._lease.ending_session())
                     session.execute(self._lease.revoking())
                     _record(session, failed)
             else:

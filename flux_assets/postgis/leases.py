@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.errors import BusyError, PublishError
+from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.liveness import beating
@@ -29,7 +30,8 @@ SYNC, RELEASE = "(sync)", "(release)"
 OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
-# What the last expression finds is the holder before this one: a statement reads what stood there when it began.
+# The last expression finds the holder that is overtaken: a statement reads what stood there when it began. One that has
+# given the lease back meanwhile, or has died, is none.
 _ACQUIRE = sql.SQL("""
 INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
 SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
@@ -41,16 +43,9 @@ WHERE CASE WHEN held.holder_pid IS NULL THEN true
            WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
            ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
 RETURNING lease, (SELECT holder_start FROM postgres_sync.layer_leases
-                  WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid())
+                  WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid()
+                    AND seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale})
 """)
-# Whoever is overtaken cannot say how its run ended, or says it after the newer run.
-_CLOSE_OVERTAKEN = """
-UPDATE postgres_sync.sync_status
-SET status = 'FAILED', completed_at = clock_timestamp(),
-    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
-    error_message = 'The process gave no sign of life for a minute; a later run took its place.'
-WHERE status = 'RUNNING' AND backend_start = %s AND backend_pid <> pg_backend_pid()
-"""
 _BEAT = sql.SQL("""
 UPDATE postgres_sync.layer_leases SET seen_at = clock_timestamp()
 WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
@@ -62,6 +57,12 @@ WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
 _REVOKE = sql.SQL("""
 UPDATE postgres_sync.layer_leases SET lease = lease + 1, holder_pid = NULL, holder_start = NULL, seen_at = NULL
 WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
+""")
+_END_HOLDER = sql.SQL("""
+SELECT pg_terminate_backend(session.pid) FROM postgres_sync.layer_leases AS held
+JOIN pg_stat_activity AS session ON (session.pid, session.backend_start) = (held.holder_pid, held.holder_start)
+WHERE held.schema_name = {schema} AND held.layer_name = {name} AND held.lease = {lease}
+  AND session.pid <> pg_backend_pid() AND session.state LIKE 'idle in transaction%'
 """)
 _HOLDER = """
 SELECT held.holder_pid, session.application_name, session.usename,
@@ -105,6 +106,13 @@ class Lease:
         """
         return _REVOKE.format(**self._names())
 
+    def ending_session(self) -> sql.Composed:
+        """Make a statement that ends the holder's session where it waits for its client within a transaction.
+
+        For a holder that has lost the connection: locks of what it left open would be in the way of the next sync.
+        """
+        return _END_HOLDER.format(**self._names())
+
     def _names(self) -> dict[str, sql.Literal]:
         return {"schema": sql.Literal(self.schema), "name": sql.Literal(self.name), "lease": sql.Literal(self.number)}
 
@@ -131,9 +139,10 @@ def acquired(connection: psycopg.Connection, schema: str, name: str, found: Rows
     """The lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
     if not found:
         return None
-    number, started = found[0]
-    if started is not None:
-        connection.execute(_CLOSE_OVERTAKEN, [started])
+    number, since = found[0]
+    if since is not None:
+        # Not in the statement before, which holds the lease: a sync's commit locks rows of the ledger first.
+        connection.execute(ledger.closing_overtaken(since))
     return Lease(schema=schema, name=name, number=number)
 
 

@@ -16,15 +16,21 @@ from psycopg import sql
 from flux_assets.errors import bounded
 from flux_assets.postgis.layer import PublicTable
 
-_CLOSE_DEAD = """
+_CLOSE_FOR_OTHERS = """
 UPDATE postgres_sync.sync_status
 SET status = 'FAILED', completed_at = clock_timestamp(),
-    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3),
-    error_message = 'The process ended without finishing; closed by a later run.'
+    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3), error_message = {said}
+"""
+_OF_DEAD = """
 WHERE status = 'RUNNING' AND layer_name = ANY ({names}) AND schema_name = {schema}
   AND (NOT postgres_sync.is_alive(backend_pid, backend_start)
        -- A pooler may have handed on the server process of a run that died. This one has opened no row yet.
        OR (backend_pid, backend_start) = (SELECT pid, backend_start FROM pg_stat_get_activity(pg_backend_pid())))
+"""
+# One that has died is another matter, and closed as dead.
+_OF_SILENT = """
+WHERE status = 'RUNNING' AND backend_start = {since} AND backend_pid <> pg_backend_pid()
+  AND postgres_sync.is_alive(backend_pid, backend_start)
 """
 _CLOSE = """
 UPDATE postgres_sync.sync_status
@@ -112,8 +118,19 @@ def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -
 
 def closing_dead(tables: Sequence[PublicTable]) -> sql.Composed:
     """A statement that closes the tables' RUNNING rows whose process is gone."""
-    names = sql.Literal([table.name for table in tables])
-    return sql.SQL(_CLOSE_DEAD).format(names=names, schema=sql.Literal(tables[0].schema))
+    return sql.SQL(_CLOSE_FOR_OTHERS + _OF_DEAD).format(
+        names=sql.Literal([table.name for table in tables]), schema=sql.Literal(tables[0].schema),
+        said=sql.Literal("The process ended without finishing; closed by a later run."),
+    )  # fmt: skip
+
+
+def closing_overtaken(since: datetime) -> sql.Composed:
+    """A statement that closes the RUNNING rows of the session that began at `since` and gives no sign of life.
+
+    Its process cannot say how its run ended, or says it after the newer run.
+    """
+    said = "The process gave no sign of life for a minute; a later run took its place."
+    return sql.SQL(_CLOSE_FOR_OTHERS + _OF_SILENT).format(since=sql.Literal(since), said=sql.Literal(said))
 
 
 def _closing(

@@ -29,7 +29,7 @@ from flux_assets.syncing.guard import Existing, guard
 from flux_assets.syncing.result import SyncOptions
 from flux_assets.syncing.work import Work
 
-# Above this share of rows written, the planner's statistics are of another table.
+# Of rows written: the planner's statistics are of another table above it.
 _STALE_SHARE = 0.1
 # PostgreSQL's own 8 MB hold what is staged of this, and its differences.
 _LARGE_BYTES = 2 << 20
@@ -37,13 +37,17 @@ _LARGE_BYTES = 2 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """What the steps of one sync share: the session, what tables exist here, how to report."""
+    """What the steps of one sync share: the session, what tables exist here, how to report.
+
+    With `has_failures`, rows of the ledger are still to be closed after the commit, and the lease stays until then.
+    """
 
     session: psycopg.Connection
     lease: Lease
     options: SyncOptions
     log: Callable[[str], None]
     present: Collection[str]
+    has_failures: bool
     clock: Clock = field(default_factory=Clock)
 
 
@@ -250,7 +254,8 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
     if not script and not ending:
         return None
     # Last, for the lease's own signs of life wait for it.
-    script += [desk.lease.holding(), desk.lease.releasing(), *ending]
+    gives_back = not desk.has_failures and not any(work.step == "failed" or _is_stale(work) for work in works)
+    script += [desk.lease.holding(), *([desk.lease.releasing()] if gives_back else []), *ending]
     try:
         answers = run(desk.session, script)
     except psycopg.Error as error:
@@ -267,7 +272,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
             "See the ledger (v_sync_status: SUCCESS where it did). The next sync brings the tables up to date either"
             " way; run it when the server answers.",
         ) from error
-    desk.lease.is_given_back = True
+    desk.lease.is_given_back = gives_back
     for work, [(rows,)] in zip(reporting, answers, strict=False):
         work.rows = rows
     return answers[-1][0][0] if ending else None
@@ -287,13 +292,18 @@ def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
 
 def _analyze(desk: Desk, work: Work) -> None:
     """What may fail without harm once the rows are there."""
-    if work.difference.inserts + work.difference.deletes <= _STALE_SHARE * work.before:
+    if not _is_stale(work):
         return
     try:
         with work.clock.timed("analyze"):
             statistics.analyze(desk.session, work.live.public)
     except psycopg.Error as error:
         desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {reported(error)}")
+
+
+def _is_stale(work: Work) -> bool:
+    """Whether the planner's statistics are of another table by now."""
+    return work.difference.inserts + work.difference.deletes > _STALE_SHARE * work.before
 
 
 def _roll_back(session: psycopg.Connection) -> None:

@@ -150,15 +150,15 @@ class Case:
         """Whether the fault is one that the run's sessions outlive."""
         return self.kind == "sync" and any(word in self.verdict.fault for word in ("SIGSTOP", "whole network"))
 
-    def faulty(self, point: str = "") -> Job:
+    def faulty(self, point: str = "", **more: object) -> Job:
         """The run that is to be harmed."""
         idle_seconds = 2 if self.outlived else None
         conninfo = self.world.conninfo(self.database, port=self.wire.port)
-        return self.job(conninfo=conninfo, point=point, idle_seconds=idle_seconds)
+        return self.job(conninfo=conninfo, point=point, idle_seconds=idle_seconds, **more)
 
-    def start(self, point: str) -> None:
+    def start(self, point: str, **more: object) -> None:
         """Start the run that is to be harmed, and wait until it is at the point."""
-        self.child = Child(self.faulty(point))
+        self.child = Child(self.faulty(point, **more))
         if early := self.child.wait_at_point(HANG_SECONDS):
             self.verdict.notes.append(f"it never came to {point}: {early.word} {early.said}")
 

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +23,7 @@ from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import liveness, sync_gate
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.liveness import Limits
+from flux_assets.postgis.probing import Prober
 from flux_assets.release.source import Release
 from flux_assets.release_load import load_release
 from flux_assets.rollback import rollback
@@ -39,8 +40,8 @@ Kind = Literal["load", "rollback", "release", "sync"]
 SYNCED = (FAULTS, FEEDERS)
 # Loaded with the first layer as one release.
 SECOND = made_up("masts")
-# So that nobody has to wait for what takes a minute otherwise.
-SOON = Limits(silence=1, probe=0.5, unreachable=4, cancel=2, beat=0.5)
+# So that nobody has to wait for what takes a minute otherwise; a busy machine answers within less than `unreachable`.
+SOON = Limits(silence=1, probe=0.5, unreachable=15, cancel=2, beat=0.5)
 # Forked from a server that has imported all of the above: a start costs milliseconds, and no thread is copied.
 PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -49,7 +50,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 class Job:
     """What to run, where, and the point to stop at; `publish_wait` is in seconds, `clock_off` shifts this side's clock.
 
-    After `idle_seconds` the server ends a transaction of a sync that is left open.
+    After `idle_seconds` the server ends a transaction of a sync that is left open. With `is_unanswered`, nobody answers
+    a run that asks about a silent connection.
     """
 
     kind: Kind
@@ -61,6 +63,7 @@ class Job:
     idle_seconds: float | None = None
     clock_off: timedelta = timedelta()
     force: bool = False
+    is_unanswered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +146,9 @@ def main(job: Job, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())
     if job.point:
         _stop_at(job.point, pipe)
+    if job.is_unanswered:
+        liveness.LIMITS = replace(SOON, unreachable=2)
+        Prober._look = lambda *_: threading.Event().wait()  # type: ignore[assignment,method-assign]
     try:
         with clocks.shifted(job.clock_off):
             word, said = _run(job, stop)

@@ -131,6 +131,23 @@ def test_a_network_that_falls_silent_altogether(
     judged(case.verdict)
 
 
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [("load", "load.copying"), ("load", "load.before_swap"), ("release", "load.swapped"),
+     ("sync", "sync.staged:faults"), ("sync", "sync.written:faults"), ("sync", "sync.before_commit"),
+     ("sync", "sync.committed")],
+)  # fmt: skip
+def test_a_connection_that_is_given_up_without_an_answer(
+    world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str
+) -> None:
+    """As on a busy server: the run ends before it knows what its session does, which may hold locks of the next run."""
+    with started(world, kind, point, "silent towards the run, unanswered", tmp_path) as case:
+        case.start(point, is_unanswered=True)
+        case.wire.silence("down")
+        case.finish()
+    judged(case.verdict)
+
+
 @pytest.mark.parametrize("kept", [0, 1000], ids=["emptied", "cut short"])
 @pytest.mark.parametrize("point", ["load.resolved", "load.fetched", "load.copying"])
 def test_a_release_file_that_shrinks_while_it_is_read(
