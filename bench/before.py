@@ -59,12 +59,17 @@ def _git(*arguments: str) -> None:
 def _results(tree: Path, arguments: tuple[str, ...]) -> Any:
     """What one run of the benchmarks in a tree wrote."""
     results = tree / "bench" / "results"
-    standing = set(results.glob("*.json"))
+    standing = _written(results)
     # The tree's own packages come before the installed ones.
     environment = os.environ | {"PYTHONPATH": str(tree)}
     subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=tree, env=environment, check=True)
-    (written,) = set(results.glob("*.json")) - standing
-    return json.loads(written.read_text())
+    ((path, _),) = _written(results) - standing
+    return json.loads(path.read_text())
+
+
+def _written(results: Path) -> set[tuple[Path, int]]:
+    """Files with when they were written: two runs of one minute have one name."""
+    return {(path, path.stat().st_mtime_ns) for path in results.glob("*.json")}
 
 
 def _timed(stored: Any) -> Iterator[tuple[str, list[float]]]:

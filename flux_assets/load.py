@@ -31,7 +31,7 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.pins import Pin
 from flux_assets.postgis.publish import Publication, Swap
 from flux_assets.postgis.register import Clocks, Version
-from flux_assets.postgis.release_tags import note_release
+from flux_assets.postgis.release_tags import note_release, retag
 from flux_assets.release.source import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
@@ -179,7 +179,7 @@ def _ready_version(shop: Workshop, wanted: str, public: shape.Public) -> Version
 def _ready(shop: Workshop, version: Version, public: shape.Public) -> Candidate:
     shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
     make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
-    return Candidate(version, 0)
+    return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
 
 
 def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: shape.Public) -> Candidate:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psycopg
 
-from flux_assets.errors import FluxError
+from flux_assets.errors import FluxError, reported
 from flux_assets.load import LoadResult, load_layer
 from flux_assets.loading.options import LoadOptions
 from flux_assets.loading.together import Together
@@ -86,7 +86,13 @@ def _loaded(
             except BaseException:  # Ctrl-C: the pool waits for its threads
                 patience.stop.request()
                 raise
-        _note_unchanged(session, target, release.tag, found)
+        try:
+            _note_unchanged(session, target, release.tag, found)
+        except psycopg.Error as error:
+            patience.log(
+                f"Release {release.tag} is published; which versions belong to it too is left to the next run, because"
+                f" of: {reported(error)}"
+            )
     return {table.name: result for table, result in found.items()}
 
 
@@ -96,11 +102,13 @@ def _note_unchanged(
     """Versions that were live before belong to this release too, once all of it is published."""
     if any(isinstance(result, FluxError) or result.outcome == "pinned" for result in found.values()):
         return
-    unchanged = [
-        Layer(target.schema, table)
+    unchanged = {
+        Layer(target.schema, table): result.version
         for table, result in found.items()
         if not isinstance(result, FluxError) and result.outcome == "unchanged"
-    ]
-    for layer in unchanged:
-        if version := register.live_version(session, layer):
+    }
+    for layer, met in unchanged.items():
+        version = register.live_version(session, layer)
+        # Somebody may have published another one since this release met it.
+        if version is not None and version.version == met:
             note_release(session, layer, version, tag)

@@ -100,7 +100,7 @@ def test_refused_records_are_shown_and_warned_of(instance, release, sql, monkeyp
 @pytest.mark.parametrize("number", [-1, 1_000_001])
 def test_a_quarantine_that_cannot_be_is_refused_by_name(instance, release, number):
     run = run_assets(definitions(), instance, "trees", run_config=asked(quarantine=number))
-    said = f"quarantine is {number:,} in the run config. Give a number of records from 0 to 1,000,000."
+    said = f"quarantine of trees is {number:,} in the run config. Give a number of records from 0 to 1,000,000."
     assert said in run.failure("trees")
 
 

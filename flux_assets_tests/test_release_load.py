@@ -10,6 +10,7 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from leasing import someone_else
 from running import run_assets
 
+from flux_assets import release_load
 from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
 from flux_assets.load import LoadResult
 from flux_assets.loading.options import LoadOptions
@@ -126,6 +127,53 @@ def test_a_release_that_failed_leaves_its_name_nowhere(city, sql):
     city.write(3, 14, 15)
     city.loaded()
     assert sql(tags) == [("masts", "v2", []), ("poles", "v1", ["v2"]), ("wires", "v2", [])]
+
+
+def test_a_version_that_a_release_only_staged_is_of_the_one_that_publishes_it(city, sql):
+    city.source.tag = "v2"
+    city.write(3, 14, 15)
+    city.source.write(MASTS, [row | {"code": "x"} for row in rows(15)])
+    city.load()
+    city.source.tag = "v3"
+    city.write(3, 14, 16)
+    city.loaded()
+    assert sql("SELECT release_tag FROM postgres_sync.layer_versions WHERE current AND layer_name = 'wires'") == [
+        ("v3",)
+    ]
+
+
+def test_a_release_is_published_though_its_own_session_was_lost(city, sql, monkeypatch):
+    """It only waited meanwhile; the next run notes what it could not."""
+    city.source.tag = "v2"
+    city.write(3, 14, 15)
+    noted = release_load.register.live_version
+
+    def lost(session, layer):
+        if session.info.parameter_status("application_name") == "flux_assets release":
+            sql("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
+        return noted(session, layer)
+
+    monkeypatch.setattr(release_load.register, "live_version", lost)
+    assert city.loaded()["wires"].outcome == "published"
+    assert sql(COUNTS) == [(3, 14, 15)]
+    assert [line for line in city.log if "v2 is published; which versions belong to it too" in line]
+
+
+def test_a_version_that_came_meanwhile_is_not_called_the_releases(city, sql, monkeypatch):
+    city.source.tag = "v2"
+    city.write(3, 14, 15)
+    note = release_load._note_unchanged
+
+    def late(*given):
+        newer = ReleaseFolder(city.source.folder.with_name("newer"), "v3")
+        newer.write(POLES, rows(33))
+        Loader(city.target, newer).load(POLES)
+        note(*given)
+
+    monkeypatch.setattr(release_load, "_note_unchanged", late)
+    city.loaded()
+    tags = "SELECT release_tag, further_tags FROM postgres_sync.layer_versions WHERE current AND layer_name = 'poles'"
+    assert sql(tags) == [("v3", [])]
 
 
 def test_references_are_judged_against_what_is_published_together(city, sql):
@@ -257,7 +305,7 @@ def whole_as(word: object) -> dict:
     return {"resources": {"release": {"config": {"whole": word}}}}
 
 
-@pytest.mark.parametrize("word", ["yes", 3, ["on"]])
+@pytest.mark.parametrize("word", ["yes", 3, 0, [], ["on"]])
 def test_a_wrong_word_is_refused_by_name(reached, instance, word):
     run = run_assets(DEFINITIONS, instance, "poles", run_config=whole_as(word))
     assert f"whole of the resource release is {word!r}. Set it to on, strict or off." in run.failure("poles")
@@ -268,6 +316,13 @@ def test_the_word_may_be_what_yaml_makes_of_it(reached, instance, sql, word, tra
     reached.write(13, 4, 15)
     assert run_assets(DEFINITIONS, instance, "poles", "masts", run_config=whole_as(word)).succeeded
     assert sql(f"{TRANSACTIONS} AND layer_name <> 'wires'") == [(transactions,)]
+
+
+def test_the_word_may_come_from_the_environment(reached, instance, sql, monkeypatch):
+    monkeypatch.setenv("HOW", "on")
+    reached.write(13, 4, 15)
+    assert run_assets(DEFINITIONS, instance, "poles", "masts", run_config=whole_as({"env": "HOW"})).succeeded
+    assert sql(f"{TRANSACTIONS} AND layer_name <> 'wires'") == [(1,)]
 
 
 def test_each_layer_keeps_the_config_of_its_own_op(reached, instance, sql):

@@ -80,8 +80,9 @@ class Together:
             self._await_no_longer(name)
             with self._changed:
                 while self.expected:
-                    self._changed.wait(_LOOK_SECONDS)
+                    # Before the wait, after which all may be published.
                     patience.stop.check()
+                    self._changed.wait(_LOOK_SECONDS)
                 if not self._failures and not self._published:
                     # The others wait for the lock that is ours.
                     self._publish_all(connection, patience, name)

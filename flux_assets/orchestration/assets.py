@@ -115,7 +115,8 @@ def _loaded(
         if release.is_whole():
             result = whole_release(context, among, release, postgis).of(table, stop_of(context.run.run_id))
         else:
-            result = load_layer(table, release.release(log), postgis.target(), config.options(context.run.run_id), log)
+            options = config.options(context.run.run_id, table.name)
+            result = load_layer(table, release.release(log), postgis.target(), options, log)
     except FluxError as error:
         if isinstance(error, AuditError):
             yield from check_results(table, error.audits, selected, "Of a version that was not published:")

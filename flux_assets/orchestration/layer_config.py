@@ -32,12 +32,12 @@ class LayerConfig(dg.Config):
         " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
     )
 
-    def options(self, run_id: str) -> LoadOptions:
-        """What the run and the settings ask of a load."""
+    def options(self, run_id: str, layer: str) -> LoadOptions:
+        """What the run and the settings ask of a load; raises SettingError, with the `layer`, for what cannot be."""
         settings = load_settings()
         if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
             raise SettingError(
-                f"quarantine is {self.quarantine:,} in the run config.",
+                f"quarantine of {layer} is {self.quarantine:,} in the run config.",
                 f"Give a number of records from 0 to {MOST_QUARANTINED:,}.",
             )
         return LoadOptions(

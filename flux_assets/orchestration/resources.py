@@ -7,6 +7,7 @@ error of one end stops only the steps that need that end. Not here: which end it
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
@@ -52,7 +53,7 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
-    # YAML reads an unquoted on or off as true or false.
+    # YAML reads an unquoted on or off as true or false. Dagster resolves {env: NAME} for its own string type alone.
     whole: Any = Field(
         default="",
         description="`on`: publish all layers of the run in one transaction, or none. `strict`: and none where a"
@@ -74,7 +75,11 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _whole(self) -> str:
         asked = self.whole
-        chosen = ("on" if asked else "off") if isinstance(asked, bool) else asked or load_settings().flux_whole_release
+        if isinstance(asked, dict) and [*asked] == ["env"]:
+            asked = os.environ.get(str(asked["env"]), "")
+        chosen = load_settings().flux_whole_release if asked in ("", None) else asked
+        if isinstance(chosen, bool):
+            chosen = "on" if chosen else "off"
         if not isinstance(chosen, str) or chosen not in {"off", "on", "strict"}:
             raise SettingError(f"whole of the resource release is {chosen!r}.", "Set it to on, strict or off.")
         return chosen

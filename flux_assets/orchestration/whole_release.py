@@ -56,7 +56,7 @@ class WholeRelease:
         try:
             keys = context.job_def.asset_layer.executable_asset_keys
             tables = [table for table in among if dg.AssetKey(table.name) in keys]
-            asked = {table: _config(context, table).options(context.run.run_id) for table in tables}
+            asked = {table: _config(context, table).options(context.run.run_id, table.name) for table in tables}
             parallel = load_settings().flux_parallel_layers
             found = load_release(
                 asked, release.release(log), postgis.target(), log, parallel=parallel, strict=release.is_strict()

@@ -1,9 +1,12 @@
 """Which releases a version belongs to: the file of a layer that did not change is in several.
 
-Here: noting a further release of a version, and the question whether one is. Not here: choosing a version by it.
+Here: noting the release that publishes a version, and further ones; the question whether it is of one. Not here:
+choosing a version by it.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import psycopg
 
@@ -19,6 +22,18 @@ def note_release(connection: psycopg.Connection, layer: Layer, version: Version,
             " WHERE schema_name = %s AND layer_name = %s AND lease = %s AND %s::text <> ALL (further_tags)",
             [tag, layer.schema, layer.name, version.lease, tag],
         )
+
+
+def retag(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> Version:
+    """Have a version that was staged and never published be of release `tag`; any other stays as it is."""
+    if version.state != "staged" or version.release_tag == tag:
+        return version
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET release_tag = %s"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [tag, layer.schema, layer.name, version.lease],
+    )
+    return replace(version, release_tag=tag)
 
 
 def is_of(version: Version, tag: str) -> bool:
