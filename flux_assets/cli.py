@@ -24,7 +24,7 @@ from flux_assets.console.shown import show_connection, show_findings, show_repla
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
 from flux_assets.console.terminal import WRONG, Commands, progress_bars, size
-from flux_assets.errors import SettingError
+from flux_assets.errors import SettingError, counted
 
 if TYPE_CHECKING:
     from flux_assets.postgis.connect import Target
@@ -295,8 +295,10 @@ def play_again(table: str, out: Path | None, corrected: Path | None, accept_sche
     if out is not None:
         records = waiting_records(declared, target)
         write_corrections(out, declared, records)
-        count = "1 record" if len(records) == 1 else f"{len(records):,} records"
-        click.echo(f"{table}: wrote {count} to {out}. Correct the values and run `replay {table} --from {out}`.")
+        click.echo(
+            f"{table}: wrote {counted(len(records), 'record')} to {out}."
+            f" Correct the values and run `flux-assets replay {table} --from {out}`."
+        )
         return
     options = replace(load_options(settings), accept_schema_change=accept_schema_change)
     given = list(read_corrections(corrected)) if corrected else []

@@ -38,10 +38,9 @@ class _Server:
 
         No name or address at all means libpq's own socket.
         """
-        place = self.hostaddr or self.host
         if not self.is_name:
             return [self]
-        return [replace(self, hostaddr=address) for address in loopback_addresses(place)]
+        return [replace(self, hostaddr=address) for address in loopback_addresses(self.hostaddr or self.host)]
 
     @property
     def is_name(self) -> bool:

@@ -173,6 +173,11 @@ def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
     return f"{head}{gap}{tail}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 record, 2,000 records."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def reported(error: object, limit: int = LONGEST_REPORT) -> str:
     """What an exception of another library says: on one line, bounded, without the full stop."""
     # No more is split into words than can be shown: one report had 15 million characters.

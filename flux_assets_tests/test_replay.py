@@ -292,6 +292,31 @@ def test_a_value_too_many_is_never_lost(loader: Loader, sql: Sql, tmp_path: Path
     assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1, old",)]
 
 
+def test_a_comma_too_many_is_seen_and_can_be_removed(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    lines = [row_text(row) for row in rows(3)]
+    lines[1] += b","
+    loader.load(made_up(), b"\n".join([",".join(made_up().column_names).encode(), *lines]) + b"\n", quarantine=1)
+    path = tmp_path / "wrong.csv"
+    write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+    text = path.read_text()
+    assert text.endswith(',""""""\n')
+    path.write_text(text.replace(',""""""\n', ",\n"))
+    assert again(loader, given=read_corrections(path)).replayed == 1
+
+
+def test_the_file_shows_a_record_as_somebody_changed_it_in_the_table(loader: Loader, sql: Sql, tmp_path: Path) -> None:
+    """Longer than it was, or with a stray quote behind its last column."""
+    header = ",".join(made_up().column_names).encode()
+    whole = row_text(rows(3)[1]).decode()
+    loader.load(made_up(), b"\n".join([header, row_text(rows(1)[0]), b"7"]) + b"\n", quarantine=1)
+    for number, raw in enumerate((whole, f'{whole},x"y')):
+        sql("UPDATE postgres_sync.quarantine SET raw_record = %s", raw)
+        path = tmp_path / f"{number}.csv"
+        write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
+        (line,) = csv.DictReader(path.open(newline=""))
+        assert [line["id"], line["name"]] == [rows(3)[1]["id"], "Pole 1"]
+
+
 def test_a_file_that_is_there_is_not_written_over(loader: Loader, tmp_path: Path) -> None:
     path = tmp_path / "wrong.csv"
     path.write_text("what somebody corrected")

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from flux_assets.console.terminal import Cell, moment, show_table, size
+from flux_assets.errors import counted
 
 if TYPE_CHECKING:
     from flux_assets.doctor.finding import Finding
@@ -60,8 +61,7 @@ def show_replay(table: str, result: ReplayResult) -> None:
         click.echo(f"{table}: no record is in quarantine; there is nothing to replay.")
         return
     total = result.replayed + len(result.waiting)
-    count = "1 record" if total == 1 else f"{total:,} records"
-    click.echo(f"{table}: {result.replayed:,} of {count} from quarantine published now.")
+    click.echo(f"{table}: {result.replayed:,} of {counted(total, 'record')} from quarantine published now.")
     if result.replayed:
         click.echo(f"  Version {result.version.version[:12]} is live, {result.version.rows or 0:,} rows.")
     for held in result.waiting[:_REFUSED_SHOWN]:

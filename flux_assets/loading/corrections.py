@@ -8,6 +8,7 @@ here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,12 +49,15 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
         values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
         lines.append(as_csv([*values, surplus[held.record]] if last else values))
+    is_new = not path.exists()
     try:
-        with path.open("xb") as file:
+        with path.open("xb" if is_new or path.is_file() else "wb") as file:
             file.write(b"\n".join(lines) + b"\n")
     except FileExistsError as error:
         raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
     except OSError as error:
+        if is_new:
+            path.unlink(missing_ok=True)
         raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
 
 
@@ -66,14 +70,17 @@ def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:
 def surplus_of(held: Held) -> bytes | None:
     """Values of a record that stand behind the last column, as CSV; None when there are none."""
     beyond = _values(held)[len(held.header) :]
-    return as_csv(beyond) if beyond else None
+    # Quoted also where there is nothing: a comma too many has to be seen to be removed.
+    return as_csv(value or b"" for value in beyond) if beyond else None
 
 
 def _values(held: Held) -> list[bytes | None]:
-    try:
-        return [found.value for found in fields(held.raw_record.encode(), held.raw_bytes + 1)]
-    except MalformedError:
-        return []
+    """All values; where those behind the last column cannot be told apart, those before them."""
+    raw = held.raw_record.encode()
+    for most in (len(raw) + 1, len(held.header)):
+        with suppress(MalformedError):
+            return [found.value for found in fields(raw, most)]
+    return []
 
 
 def read_corrections(path: Path) -> Iterator[Correction]:

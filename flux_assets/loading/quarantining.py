@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pyarrow as pa
 
+from flux_assets.errors import counted
 from flux_assets.loading.finishing import Workbench
 from flux_assets.postgis import quarantine
 from flux_assets.postgis.probe import REFUSALS, create_probe, refused_rows
@@ -53,8 +54,9 @@ def _staged(
     with closing(_holding(bench, version, stream, sieve)) as batches:
         fill(stream, batches)
     if sieve.count:
-        count = "1 record is" if sieve.count == 1 else f"{sieve.count:,} records are"
-        bench.log(f"{bench.layer.title}: {count} refused and in postgres_sync.quarantine")
+        bench.log(
+            f"{bench.layer.title}: {counted(sieve.count, 'record')} refused, and set aside in postgres_sync.quarantine"
+        )
     return stream, sieve.count
 
 
