@@ -44,7 +44,7 @@ GUARDS = (
     ),
     Guard(
         "lease check of a sync", "flux_assets/syncing/write.py",
-        "script += [desk.lease.holding(), desk", 'script += [sql.SQL("SELECT 1"), desk',
+        "script += [desk.lease.holding(), *", 'script += [sql.SQL("SELECT 1"), *',
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(
@@ -93,6 +93,16 @@ GUARDS = (
         "looking after silent connections", "flux_assets/postgis/watched.py",
         "        self.lost = reason\n", "        return\n        self.lost = reason\n",
         (_POINTS, "-k", "load.fetched and silent"),
+    ),
+    Guard(
+        "ending a session that was given up", "flux_assets/sync.py",
+        "session.execute(self._lease.ending_session())", "pass",
+        (_OTHERS, "-k", "without_an_answer and written"),
+    ),
+    Guard(
+        "keeping the lease while failed tables are recorded", "flux_assets/syncing/write.py",
+        "gives_back = not desk.has_failures and", "gives_back =",
+        (_LEASES, "-k", "gives_its_lease_back"),
     ),
     Guard(
         "savepoints", "flux_assets/syncing/write.py",
