@@ -255,6 +255,20 @@ def test_who_was_overtaken_gives_back_nothing_of_the_next_holders(target: Target
             assert leases.overtaken(refused.value)
 
 
+def test_who_waits_to_hold_a_lease_sees_what_became_of_it(target: Target, sql: Sql) -> None:
+    lease = leases.Lease(schema="public", name="poles", number=1)
+    with someone_else(target.conninfo, name="poles") as other, ready(target) as session:
+        with ThreadPoolExecutor(1) as pool, other.transaction():
+            other.execute(lease.revoking())
+            holding = pool.submit(session.execute, lease.holding())
+            while not sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0]:
+                sleep(0.02)
+        with pytest.raises(psycopg.Error, match="lease 1 was overtaken by lease 2") as refused:
+            holding.result()
+        assert leases.overtaken(refused.value)
+        session.execute(replace(lease, number=2).holding())
+
+
 def test_readers_can_neither_hold_nor_lock_a_lease(target: Target, reader_sql: Sql, sql: Sql) -> None:
     with someone_else(target.conninfo):
         for statement in (
