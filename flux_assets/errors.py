@@ -174,7 +174,7 @@ def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun: 1 record, 2,000 records."""
+    """Write a number with its noun: 1 record, 2,000 records."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

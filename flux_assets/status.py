@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flux_assets.errors import counted
 from flux_assets.postgis import overview, pins, register
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
@@ -46,7 +47,7 @@ def in_words(seconds: float) -> str:
     """An age as people say it: `just now`, `5 minutes ago`, `2 days ago`; postgres_sync.in_words says the same."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if (count := int(seconds // size)) >= 1:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{counted(count, unit)} ago"
     return "just now"
 
 

@@ -325,6 +325,15 @@ def test_the_word_may_come_from_the_environment(reached, instance, sql, monkeypa
     assert sql(f"{TRANSACTIONS} AND layer_name <> 'wires'") == [(1,)]
 
 
+def test_a_word_that_is_not_in_the_environment_is_refused_by_name(reached, instance, sql, monkeypatch):
+    """Not taken for one that is not given: the layers would be published one by one."""
+    monkeypatch.delenv("HOW", raising=False)
+    reached.write(13, 4, 15)
+    run = run_assets(DEFINITIONS, instance, "poles", "masts", run_config=whole_as({"env": "HOW"}))
+    assert "whole of the resource release is the environment variable HOW, which is not set." in run.failure("poles")
+    assert sql(COUNTS) == [(3, 4, 5)]
+
+
 def test_each_layer_keeps_the_config_of_its_own_op(reached, instance, sql):
     config = WHOLE | {"ops": {"poles": {"config": {"force": True}}}}
     run = run_assets(DEFINITIONS, instance, "poles", "wires", "masts", run_config=config)

@@ -1,6 +1,8 @@
 """Records from quarantine that pass by now: a new version has them, by all the guarantees of a load."""
 
 import csv
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -363,9 +365,33 @@ def test_a_refused_file_of_corrections_changes_nothing(
     assert sql(whole) == kept
 
 
-def test_a_file_that_cannot_be_written_is_named(loader: Loader, tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"none/wrong.csv: cannot be written: No such file or directory"):
-        write_corrections(tmp_path / "none" / "wrong.csv", made_up(), [])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none/wrong.csv", "No such file or directory"),
+        ("file/wrong.csv", "Not a directory"),
+        (".", "Is a directory"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ReleaseError, match=f": cannot be written: {problem}. Name another file."):
+        write_corrections(tmp_path / name, made_up(), [])
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.csv"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    caught = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ReleaseError, match=r"wrong.csv: cannot be written: File too large"):
+            write_corrections(path, made_up(), [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, caught)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

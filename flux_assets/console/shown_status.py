@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.console.terminal import Cell, drawn_table, style_of
+from flux_assets.errors import counted
 
 if TYPE_CHECKING:
     from flux_assets.postgis.overview import TableStatus
@@ -98,7 +99,7 @@ def _ago(seconds: float | None) -> str | None:
 
 def _remark(status: TableStatus) -> str:
     count = status.rows_quarantined
-    aside = f"{count:,} record{'s' if count > 1 else ''} of its file in quarantine" if count else ""
+    aside = f"{counted(count, 'record')} of its file in quarantine" if count else ""
     return "; ".join(filter(None, [status.detail, aside]))
 
 

@@ -49,16 +49,25 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
         values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
         lines.append(as_csv([*values, surplus[held.record]] if last else values))
-    is_new = not path.exists()
     try:
-        with path.open("xb" if is_new or path.is_file() else "wb") as file:
-            file.write(b"\n".join(lines) + b"\n")
+        _write_new(path, b"\n".join(lines) + b"\n")
     except FileExistsError as error:
         raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
     except OSError as error:
-        if is_new:
-            path.unlink(missing_ok=True)
         raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all; a pipe or device takes what it takes."""
+    is_file = not path.exists() or path.is_file()
+    with path.open("xb" if is_file else "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            if is_file:
+                path.unlink()
+            raise
 
 
 def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:

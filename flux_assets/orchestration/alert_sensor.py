@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from flux_assets.errors import AlertError
+from flux_assets.errors import AlertError, counted
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations
 
@@ -51,5 +51,4 @@ def _said(told: Told) -> str:
         return "Another process is telling right now."
     sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
     waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
-    count = len(told.incidents)
-    return f"{count} incident{'s' if count > 1 else ''}; told: {', '.join(sent) or 'nothing new'}.{waiting}"
+    return f"{counted(len(told.incidents), 'incident')}; told: {', '.join(sent) or 'nothing new'}.{waiting}"

@@ -76,7 +76,13 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _whole(self) -> str:
         asked = self.whole
         if isinstance(asked, dict) and [*asked] == ["env"]:
-            asked = os.environ.get(str(asked["env"]), "")
+            name = str(asked["env"])
+            if name not in os.environ:
+                raise SettingError(
+                    f"whole of the resource release is the environment variable {name}, which is not set.",
+                    "Set it to on, strict or off.",
+                )
+            asked = os.environ[name]
         chosen = load_settings().flux_whole_release if asked in ("", None) else asked
         if isinstance(chosen, bool):
             chosen = "on" if chosen else "off"

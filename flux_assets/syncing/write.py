@@ -29,7 +29,7 @@ from flux_assets.syncing.guard import Existing, guard
 from flux_assets.syncing.result import SyncOptions
 from flux_assets.syncing.work import Work
 
-# Of rows written: the planner's statistics are of another table above it.
+# Above this share of rows inserted and deleted, the planner's statistics no longer fit.
 _STALE_SHARE = 0.1
 # PostgreSQL's own 8 MB hold what is staged of this, and its differences.
 _LARGE_BYTES = 2 << 20
@@ -302,7 +302,7 @@ def _analyze(desk: Desk, work: Work) -> None:
 
 
 def _is_stale(work: Work) -> bool:
-    """Whether the planner's statistics are of another table by now."""
+    """Tell whether so many rows came and went that the planner's statistics no longer fit."""
     return work.difference.inserts + work.difference.deletes > _STALE_SHARE * work.before
 
 

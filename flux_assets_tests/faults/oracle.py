@@ -105,19 +105,18 @@ def sync_state(faults: Sequence[Fault], feeders: Mapping[str, tuple[str, int]]) 
         )
         for each in taken
     }  # fmt: skip
-    opened = [each.feeder for each in taken if each.state == "OPEN"]
-    feeder_rows = {name: (name, title, homes, opened.count(name)) for name, (title, homes) in feeders.items()}
-    titles = ",".join(feeders[name][0] for name in sorted(feeders))
-    return State(
-        rows={FAULT_ROWS: fault_rows, FEEDER_ROWS: feeder_rows},
-        answer=(len(taken), sum(each.homes for each in taken), len(opened), titles),
-    )
+    return _both(fault_rows, {name: (name, title, homes) for name, (title, homes) in feeders.items()})
 
 
 def in_part(before: State, after: State, failed: Collection[str]) -> State:
     """Both tables after a sync in which some failed: these are as before, with counts that follow all the same."""
     faults = (before if "faults" in failed else after).rows[FAULT_ROWS]
     feeders = (before if "feeders" in failed else after).rows[FEEDER_ROWS]
+    return _both(faults, feeders)
+
+
+def _both(faults: Table, feeders: Table) -> State:
+    """The faults, and the feeders with how many of these are open on each."""
     opened = [row[1] for row in faults.values() if row[2] == "OPEN"]
     counted = {name: (*row[:3], opened.count(name)) for name, row in feeders.items()}
     titles = ",".join(str(counted[name][1]) for name in sorted(counted, key=str))
