@@ -27,7 +27,8 @@ APPLICATION = "flux_assets"
 # control session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by
 # it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
 # show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
-# it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them.
+# it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them; behind those, the functions
+# of users' triggers find what they name wherever role and database let everybody look.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = sql.SQL("""
 SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
@@ -36,11 +37,11 @@ SET default_transaction_isolation = 'read committed';
 SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = '2min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = '1min';
+SET tcp_user_timeout = '1min'; RESET search_path;
 SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time(),
     pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
     (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
-    'pg_temp'), false)
+    'pg_temp', nullif(pg_catalog.current_setting('search_path'), '')), false)
 """)
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
