@@ -61,7 +61,7 @@ def server(session: psycopg.Connection) -> Iterator[Finding]:
         return
     versions = session.execute("SELECT current_setting('server_version'), postgis_lib_version()").fetchone()
     if versions:
-        yield _GROUP.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}")
+        yield _GROUP.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8")
 
 
 def _places(conninfo: str) -> list[_Place]:

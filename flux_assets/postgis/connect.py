@@ -16,6 +16,7 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError
 from flux_assets.postgis import liveness
+from flux_assets.postgis.encoding import require_utf8
 from flux_assets.postgis.refusals import refused
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.watched import WatchedConnection
@@ -107,7 +108,8 @@ class Target:
         """Open an autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
         One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
-        Raises TargetError when the server cannot be reached or refuses, or would be spoken to unencrypted.
+        Raises TargetError when the server cannot be reached or refuses, would be spoken to unencrypted, or the
+        database's encoding is not UTF8.
         """
         try:
             connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
@@ -115,6 +117,7 @@ class Target:
             raise refused(error) from error
         try:
             with connection, (stop or Stop()).watching(connection):
+                require_utf8(connection)
                 if is_set:
                     [(pid, started, _)] = run(connection, settings(connection))[-1]
                     connection.identify(pid, started)

@@ -81,6 +81,12 @@ REFUSALS = (
         "Run ALTER DATABASE … ALLOW_CONNECTIONS true, or name another database in FLUX_POSTGRES_URL.",
     ),
     Refusal(
+        "conversion between .* is not supported",
+        "The target database's encoding cannot hold every text; flux_assets needs UTF8",
+        "Make a database in UTF8 (CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0), bring over"
+        " what is in this one (pg_dump, psql), and name the new one in FLUX_POSTGRES_URL.",
+    ),
+    Refusal(
         "database .* does not exist",
         "The target database does not exist",
         "Create the database (CREATE DATABASE …, then CREATE EXTENSION postgis in it), or correct its name in"

@@ -113,7 +113,10 @@ def open_watched(conninfo: str, application: str) -> WatchedConnection:
     Raises psycopg.OperationalError, or TargetError where it would not be encrypted.
     """
     address = _with_keepalives(protected(conninfo))
-    connection = WatchedConnection.connect(address, autocommit=True, application_name=application[:63])
+    # In another encoding, by a role, a database or the environment, not even a refusal could always be read.
+    connection = WatchedConnection.connect(
+        address, autocommit=True, application_name=application[:63], client_encoding="UTF8"
+    )
     try:
         confirm(connection.fileno(), connection.info.host, encrypted=connection.pgconn.ssl_in_use)
     except TargetError:
