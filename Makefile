@@ -13,6 +13,7 @@ demo: setup ## load the sample city into the embedded PostGIS and show what is t
 	@scripts/isolated.sh scripts/demo.sh
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
+	@scripts/install_pgbouncer.sh
 	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md

@@ -17,6 +17,7 @@ from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.prerequisites import find_postgis
+from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.postgis.writable import explained
 
 _GROUP = Group("Target database")
@@ -48,11 +49,17 @@ def refused(target: Target) -> Finding | None:
         return _GROUP.error(error)
 
 
-def server(session: psycopg.Connection) -> Iterator[Finding]:
+def server(session: WatchedConnection) -> Iterator[Finding]:
     """What can be said of the server once a session is open."""
     info = session.info
     yield _GROUP.ok(f"sign-in: user {info.user}, database {info.dbname}")
     yield _tls(session)
+    if session.is_pooled:
+        yield _GROUP.note(
+            "a pooler in session mode stands before the server: the lease of a load that was killed is free after a"
+            " minute, not at once, and a load needs as many server connections as it has sessions",
+            "Connect past the pooler where that is possible.",
+        )
     yield from _writable(session)
     try:
         find_postgis(session)

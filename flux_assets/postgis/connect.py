@@ -7,7 +7,7 @@ load's sessions. Not here: what runs in a session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import LayerError
-from flux_assets.postgis import liveness
+from flux_assets.postgis import liveness, pooler
 from flux_assets.postgis.encoding import require_utf8
 from flux_assets.postgis.refusals import refused
-from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.round_trip import Rows, run
 from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.spec import Declaration
 
@@ -39,7 +39,7 @@ SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeou
 SET idle_in_transaction_session_timeout = '2min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '1min'; RESET search_path;
-SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time(),
+SELECT {process}, pg_catalog.pg_postmaster_start_time(),
     pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
     (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
     'pg_temp', nullif(pg_catalog.current_setting('search_path'), '')), false)
@@ -107,9 +107,9 @@ class Target:
     def session(self, purpose: str, stop: Stop | None = None, *, is_set: bool = True) -> Iterator[WatchedConnection]:
         """Open an autocommit session in UTC, closed at the end; `purpose` shows in pg_stat_activity.
 
-        One that is not to be `is_set` is handed over as the server made it: `settings` go with the first statements.
-        Raises TargetError when the server cannot be reached or refuses, would be spoken to unencrypted, or the
-        database's encoding is not UTF8.
+        One that is not to be `is_set` is handed over as the server made it, for `open_session` with more statements.
+        Raises TargetError when the server cannot be reached or refuses, would be spoken to unencrypted, the
+        database's encoding is not UTF8, or a pooler shares sessions out.
         """
         try:
             connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
@@ -119,16 +119,35 @@ class Target:
             with connection, (stop or Stop()).watching(connection):
                 require_utf8(connection)
                 if is_set:
-                    [(pid, started, _)] = run(connection, settings(connection))[-1]
-                    connection.identify(pid, started)
-                yield connection
+                    open_session(connection)
+                try:
+                    yield connection
+                finally:
+                    if connection.is_pooled:
+                        pooler.leave_clean(connection)
         finally:
             liveness.forget(connection)
 
 
-def settings(session: psycopg.Connection) -> list[sql.SQL]:
-    """List the statements that make a session behave the same wherever it is opened.
+def open_session(session: WatchedConnection, statements: Sequence[sql.Composable] = ()) -> list[Rows]:
+    """Make the session behave the same wherever it is opened, and run `statements`, in one round trip.
 
-    The last returns the number of the server process, when the server was started, and the search path.
+    Raises TargetError where a pooler stands between that does not leave a session its server process; before anything
+    is set or done.
     """
-    return [*([_SINCE_17] if session.info.server_version >= 170000 else []), _SETTINGS]
+    try:
+        answers = run(session, [*_settings(session), *statements])
+    except psycopg.Error as error:
+        if not pooler.stands_between(error):
+            raise
+        pooler.require_whole_sessions(session)
+        answers = run(session, [*_settings(session), *statements])
+    [(pid, started, _)] = answers[0]
+    session.identify(pid, started)
+    return answers[1:]
+
+
+def _settings(session: WatchedConnection) -> list[sql.Composable]:
+    """List the statements; the last returns server process, the server's start, and the search path."""
+    since_17 = [_SINCE_17] if session.info.server_version >= 170000 else []
+    return [*since_17, _SETTINGS.format(process=pooler.own_process(session))]

@@ -81,6 +81,12 @@ REFUSALS = (
         "Run ALTER DATABASE … ALLOW_CONNECTIONS true, or name another database in FLUX_POSTGRES_URL.",
     ),
     Refusal(
+        "unsupported startup parameter",
+        "A pooler stands before the target database and refuses a parameter of the address",
+        "Remove it (options=… above all) from FLUX_POSTGRES_URL or PGOPTIONS, connect past the pooler, or name it in"
+        " PgBouncer's ignore_startup_parameters.",
+    ),
+    Refusal(
         "conversion between .* is not supported",
         "The target database's encoding cannot hold every text; flux_assets needs UTF8",
         "Make a database in UTF8 (CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0), bring over"

@@ -50,6 +50,13 @@ _LOST = ServerState(
 )
 _STATES = (
     ServerState(
+        state="08P01",
+        words="query_wait_timeout",
+        problem="the pooler had no server connection for a session in time",
+        remedy="Raise default_pool_size in the pooler (a load takes up to three sessions a layer and one to watch over"
+        " them), lower FLUX_PARALLEL_LAYERS, or connect past the pooler.",
+    ),
+    ServerState(
         state="42501",
         problem="the database user lacks a right",
         remedy="Grant it, or run `flux-assets doctor` for the list of rights that a load needs.",

@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis import ledger
-from flux_assets.postgis.connect import settings
+from flux_assets.postgis.connect import open_session
 from flux_assets.postgis.layer import LiveTable, PublicTable
 from flux_assets.postgis.leases import SYNC, Lease, acquired, acquiring
 from flux_assets.postgis.ledger import Entry
@@ -71,7 +71,7 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
     except _NOT_READY:
         opening = None
     if opening is None:
-        _set_up(session, schema)
+        open_session(session, [_own_settings(schema)])
         prepare(session, schema)
         opening = _opening(session, schema, tables)
     if opening is None:
@@ -84,23 +84,17 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
 
 def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening | None:
     """None where PostGIS, the schema or our own revision is missing."""
-    script = [*_settings(session, schema), *acquiring(schema, SYNC), *questions(schema, tables)]
-    [(pid, started, _)], [(postgis, there, revision, at)], lease, *answers = run(session, script)
-    session.identify(pid, started)
+    script = [_own_settings(schema), *acquiring(schema, SYNC), *questions(schema, tables)]
+    [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
     held = acquired(session, schema, SYNC, lease)
     return Opening(lease=held, at=at, before=answered(answers))
 
 
-def _set_up(session: WatchedConnection, schema: str) -> None:
-    [(pid, started, _)], _ = run(session, _settings(session, schema))
-    session.identify(pid, started)
-
-
-def _settings(session: WatchedConnection, schema: str) -> list[sql.Composable]:
+def _own_settings(schema: str) -> sql.Composed:
     limit, wait, idle = map(_milliseconds, (TIME_LIMIT, LOCK_WAIT, IDLE_LIMIT))
-    return [*settings(session), _OPENING.format(limit=limit, wait=wait, idle=idle, schema=sql.Literal(schema))]
+    return _OPENING.format(limit=limit, wait=wait, idle=idle, schema=sql.Literal(schema))
 
 
 def begin(

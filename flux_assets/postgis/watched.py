@@ -38,10 +38,13 @@ class ServerProcess:
 class WatchedConnection(psycopg.Connection[Any]):
     """A connection whose waits are watched; not for LISTEN, which waits without asking.
 
-    `server` is its server process, once that was asked for. After `deadline` (of the monotonic clock) nothing is waited
-    for any more; no wait at all is longer than `answer_within` seconds.
+    `server` is its server process, once that was asked for; `is_pooled` says that a pooler stands before it, which
+    leaves it to the session. After `deadline` (of the monotonic clock) nothing is waited for any more; no wait at all
+    is longer than `answer_within` seconds. `opened_with` is the conninfo.
     """
 
+    opened_with: str = ""
+    is_pooled: bool = False
     server: ServerProcess | None = None
     deadline: float | None = None
     answer_within: float | None = None
@@ -122,5 +125,6 @@ def open_watched(conninfo: str, application: str) -> WatchedConnection:
     except TargetError:
         connection.close()
         raise
+    connection.opened_with = conninfo
     connection.hold_socket()
     return connection
