@@ -188,12 +188,13 @@ class _Sync:
                 Work(
                     live=live, shape=_shape(live, before), last=before.last.get(live.name),
                     origins=before.origins(live.table, [live.name for live in self._lives]),
+                    heirs=before.heirs.get(live.name, ()),
                     standing=standing.get(live.name), entry=None if live.name in unfit else entries.get(live.name),
                     is_fit=live.name not in unfit, configuration=self._configuration,
                 )
                 for live in there
             ]  # fmt: skip
-            self._sync(before.shapes.keys())
+            self._sync(before.kinds)
         except BaseException as error:
             unfit |= self._fail_all(error, unfit)
             if not isinstance(error, FluxError | psycopg.Error):
@@ -225,7 +226,7 @@ class _Sync:
             f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
         )
 
-    def _sync(self, present: Collection[str]) -> None:
+    def _sync(self, present: Mapping[str, str]) -> None:
         wanted = [work for work in self._works if work.entry]
         self._source.choose(lambda *said: [work.name for work in wanted if self._reason(work, *said)])
         if not self._source.is_done:

@@ -348,7 +348,7 @@ REFUSED = {
     "another type": ("ALTER TABLE faults ALTER homes TYPE text", "homes is text and declared as integer"),
     "another key": ("ALTER TABLE faults DROP CONSTRAINT faults_pkey", "has no primary key, where (fault_id)"),
     "a column nobody fills": ("ALTER TABLE faults ADD who text NOT NULL", "column who is NOT NULL"),
-    "a view": ("ALTER TABLE faults RENAME TO f; CREATE VIEW faults AS SELECT * FROM f", "is no plain table"),
+    "a view": ("ALTER TABLE faults RENAME TO f; CREATE VIEW faults AS SELECT * FROM f", "not an ordinary table"),
 }
 
 

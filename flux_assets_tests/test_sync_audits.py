@@ -126,7 +126,7 @@ VIEW = "ALTER TABLE faults RENAME TO elsewhere; CREATE VIEW faults AS SELECT * F
     ("happens", "said", "remedy", "judged"),
     [
         ("DROP TABLE faults", "was synced and is gone", "Sync it: it is made and filled again.", set()),
-        (VIEW, "is no plain table", "Rename it", set()),
+        (VIEW, "not an ordinary table", "Rename it", set()),
         (
             "ALTER TABLE faults RENAME COLUMN geom TO shape",
             "lacks geom",

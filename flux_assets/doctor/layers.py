@@ -49,6 +49,15 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
     if relation is None:
         return
     if relation.kind != "p":
+        kin = [*catalog.heirs(session, relation.oid), *catalog.parents(session, relation.oid)]
+        if relation.kind == "r" and kin:
+            yield _GROUP.failed(
+                f"{layer.title} is a plain table and cannot be taken over: it inherits from, or is inherited by,"
+                f" {', '.join(kin)}",
+                "End that (ALTER TABLE … NO INHERIT …, which leaves all rows where they are) and load with take_over:"
+                " true.",
+            )
+            return
         yield _GROUP.failed(
             f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
             "Load it with take_over: true: the plain table is renamed once the new one is ready."

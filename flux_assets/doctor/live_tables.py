@@ -58,6 +58,12 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     if error := sync_shape.fault(session, live):
         yield _GROUP.error(error)
         return
+    if heirs := catalog.heirs(session, relation.oid):
+        yield _GROUP.warning(
+            f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: who reads that reads"
+            " their rows too, which are not the source's. A sync does not touch them.",
+            f"Read FROM ONLY {live.title}, or run ALTER TABLE {heirs[0]} NO INHERIT {live.title}.",
+        )
     if names := sync_shape.lacking(session, live):
         lack = sync_shape.incomplete(live, names)
         yield _GROUP.warning(lack.problem, lack.remedy)

@@ -14,6 +14,7 @@ from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.faults import translated
 from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.own_rows import PARTITIONED, own_rows_by_kind
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.spec import StaticTable
 
@@ -25,16 +26,19 @@ def audit_live(
     layer, stop = Layer(target.schema, table), stop or Stop()
     with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
         prepare(session, target.schema)
-        if catalog.find(session, layer.schema, layer.name) is None:
+        relation = catalog.find(session, layer.schema, layer.name)
+        if relation is None:
             raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
         current = register.live_version(session, layer)
         registered = current.rows if current else None
+        rows = own_rows_by_kind(layer.public, relation.kind)
         case = Case(
             connection=session,
             layer=layer,
             relation=layer.public,
-            rows=registered if _none_counts(table, names) and registered else stage.count(session, layer.public),
+            rows=registered if _none_counts(table, names) and registered else stage.count(session, rows),
             promised_rows=registered,
+            alone=relation.kind != PARTITIONED,
         )
         return audits.run_live_audits(case, names)
 

@@ -10,7 +10,7 @@ nothing when the source's rows are not those of the last sync any more: it may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -60,7 +60,7 @@ class _State:
 
     work: Work
     last: LastSync
-    present: Collection[str]
+    present: Mapping[str, str]
     checked_at: datetime
 
 
@@ -135,7 +135,7 @@ def _state(desk: _Desk, live: LiveTable) -> _State:
     )  # fmt: skip
     row = desk.session.execute(_CHECKED_AT, [desk.schema, live.name]).fetchone()
     checked_at = max(filter(None, [last.source_instant, row and row[0]]))
-    return _State(work=work, last=last, present=before.shapes.keys(), checked_at=checked_at)
+    return _State(work=work, last=last, present=before.kinds, checked_at=checked_at)
 
 
 def _read(desk: _Desk, live: LiveTable, state: _State) -> _Read:
@@ -160,7 +160,7 @@ def _judged(desk: _Desk, live: LiveTable, state: _State, read: _Read) -> AuditRe
 def _pair(session: psycopg.Connection, live: LiveTable, state: _State) -> Comparison:
     rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.present))
     return Comparison(
-        table=live.table, wanted=rows, standing=live.public, columns=in_place(live), exact=False,
+        table=live.table, wanted=rows, standing=live.own_rows, columns=in_place(live), exact=False,
         keyed=matching.is_keyed(session, incoming(live), live.table.key),
     )  # fmt: skip
 

@@ -47,6 +47,7 @@ def synced_metadata(done: TableSync) -> Metadata:
         "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
         **_clocks(done),
         **({"missing_columns": ", ".join(done.missing)} if done.missing else {}),
+        **({"inherited_by": ", ".join(done.heirs)} if done.heirs else {}),
     }
 
 

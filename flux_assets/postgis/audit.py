@@ -14,6 +14,7 @@ from psycopg import sql
 
 from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis.layer import PublicTable
+from flux_assets.postgis.own_rows import own_rows
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]
@@ -66,7 +67,8 @@ class Case:
     `quarantined_rows` were refused and set aside. `decoded` says
     that the decoder has proven of every row that its coordinates are finite and in range; `present` are the spatial
     columns of which it has seen that every row has a geometry that is not empty. `staged` are versions of other tables
-    that are published together with this one.
+    that are published together with this one. With `alone`, the relation has no partitions, and tables that inherit
+    from it are none of its own.
     """
 
     connection: psycopg.Connection
@@ -80,6 +82,12 @@ class Case:
     decoded: bool = False
     present: frozenset[str] = frozenset()
     staged: Mapping[str, sql.Identifier] = field(default_factory=dict)
+    alone: bool = False
+
+    @property
+    def own_rows(self) -> sql.Composable:
+        """The rows that are judged, for FROM."""
+        return own_rows(self.relation) if self.alone else self.relation
 
     @property
     def sampled(self) -> bool:
@@ -94,7 +102,7 @@ class Case:
     @property
     def counting(self) -> str:
         """The query that counts the rows."""
-        return sql.SQL("SELECT count(*) FROM {}").format(self.relation).as_string(self.connection)
+        return sql.SQL("SELECT count(*) FROM {}").format(self.own_rows).as_string(self.connection)
 
     @property
     def judged_rows(self) -> sql.Composed:
@@ -104,9 +112,9 @@ class Case:
     def random_rows(self, count: int) -> sql.Composed:
         """A FROM item named t: about `count` random rows, or all where there are not more."""
         if self.rows <= count:
-            return sql.SQL("{} AS t").format(self.relation)
+            return sql.SQL("{} AS t").format(self.own_rows)
         percent = sql.Literal(round(100 * count / self.rows, 4))
-        return sql.SQL("{} AS t TABLESAMPLE SYSTEM ({})").format(self.relation, percent)
+        return sql.SQL("{} AS t TABLESAMPLE SYSTEM ({})").format(self.own_rows, percent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,11 +106,11 @@ def _unique(case: Case) -> Finding:
             groups, sample = doubled_keys(case, key)
             count += groups
             doubled += sample
-            shown += [_groups(case.relation, key).as_string(case.connection)] if groups else []
+            shown += [_groups(case.own_rows, key).as_string(case.connection)] if groups else []
     return Finding(passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled), sql=";\n".join(shown))
 
 
-def _groups(relation: sql.Identifier, key: tuple[str, ...]) -> sql.Composed:
+def _groups(relation: sql.Composable, key: tuple[str, ...]) -> sql.Composed:
     """The query for the values that occur more than once; a value with a NULL is not one."""
     return sql.SQL(
         "SELECT {key}, count(*) AS times FROM {relation} GROUP BY {key} HAVING count(*) > 1 AND num_nulls({key}) = 0"
@@ -126,7 +126,7 @@ def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
         "       ORDER BY times DESC, value LIMIT {limit})"
     ).format(
         key=ddl.names(key),
-        groups=_groups(case.relation, key),
+        groups=_groups(case.own_rows, key),
         said=sql.Literal(f"{', '.join(key)} = "),
         limit=sql.Literal(SAMPLE_KEYS),
     )

@@ -38,6 +38,8 @@ SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS defi
        ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS columns
 FROM pg_constraint WHERE conrelid = %s AND contype IN ('c', 'f') ORDER BY conname
 """
+_HEIRS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1"
+_PARENTS = "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = %s ORDER BY 1"
 _INBOUND_KEYS = """
 SELECT conrelid::regclass::text || ' (' || conname || ')'
 FROM pg_constraint WHERE confrelid = %s AND contype = 'f' AND conparentid = 0 ORDER BY 1
@@ -198,8 +200,17 @@ def looked_up(connection: psycopg.Connection, oid: int) -> list[Relation]:
 
 def partitions(connection: psycopg.Connection, oid: int) -> list[str]:
     """The partitions as `schema.name`."""
-    query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1"
-    return [row[0] for row in connection.execute(query, [oid])]
+    return heirs(connection, oid)
+
+
+def heirs(connection: psycopg.Connection, oid: int) -> list[str]:
+    """The tables that inherit from this one, without those that inherit from them."""
+    return [row[0] for row in connection.execute(_HEIRS, [oid])]
+
+
+def parents(connection: psycopg.Connection, oid: int) -> list[str]:
+    """The tables that this one inherits from, or is a partition of."""
+    return [row[0] for row in connection.execute(_PARENTS, [oid])]
 
 
 def partition_column(connection: psycopg.Connection, oid: int) -> tuple[str, str] | None:

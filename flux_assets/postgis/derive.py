@@ -5,13 +5,14 @@ Here: expressions and joins made from a declaration. Not here: finding and writi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from psycopg import sql
 
 from flux_assets.postgis import ddl
 from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
@@ -25,10 +26,11 @@ def incoming(live: LiveTable) -> sql.Identifier:
     return sql.Identifier("pg_temp", f"incoming_{live.name}"[:63])
 
 
-def wanted_rows(live: LiveTable, rows: sql.Composable, present: Collection[str]) -> sql.Composed:
+def wanted_rows(live: LiveTable, rows: sql.Composable, present: Mapping[str, str]) -> sql.Composed:
     """A query for what the table should hold, bookkeeping times apart, from the source's `rows` (fed columns).
 
-    `present` names the tables that exist here; what is derived from another one is NULL.
+    `present` names the tables that exist here, with their kinds (pg_class.relkind); what is derived from another
+    one is NULL.
     """
     points = {position.same_as: _point(position) for position in live.table.positions if position.same_as}
     joins, derived = _derivations(live, live.table.derived, present)
@@ -38,14 +40,17 @@ def wanted_rows(live: LiveTable, rows: sql.Composable, present: Collection[str])
     return sql.SQL("SELECT {} FROM {} AS i {}").format(sql.SQL(", ").join(columns), rows, sql.SQL(" ").join(joins))
 
 
-def refreshed_rows(live: LiveTable, origins: Collection[str]) -> tuple[tuple[str, ...], sql.Composed]:
-    """Names of the columns derived from `origins` alone, and a query for each row's key with their present values."""
+def refreshed_rows(live: LiveTable, origins: Mapping[str, str]) -> tuple[tuple[str, ...], sql.Composed]:
+    """Names of the columns derived from `origins` alone, and a query for each row's key with their present values.
+
+    `origins` come with their kinds (pg_class.relkind).
+    """
     which = [derived for derived in live.table.derived if derived.from_table in origins and not derived.fills]
     joins, made = _derivations(live, which, origins)
     keys = [sql.SQL("i.{}").format(sql.Identifier(name)) for name in live.table.key]
     values = [sql.SQL("{} AS {}").format(made[name], sql.Identifier(name)) for name in made]
     query = sql.SQL("SELECT {} FROM {} AS i {}").format(
-        sql.SQL(", ").join([*keys, *values]), live.public, sql.SQL(" ").join(joins)
+        sql.SQL(", ").join([*keys, *values]), live.own_rows, sql.SQL(" ").join(joins)
     )
     return tuple(made), query
 
@@ -69,17 +74,17 @@ def _point(position: Position) -> sql.Composed:
 
 
 def _derivations(
-    live: LiveTable, which: Sequence[Derived], present: Collection[str]
+    live: LiveTable, which: Sequence[Derived], present: Mapping[str, str]
 ) -> tuple[list[sql.Composed], dict[str, sql.Composed]]:
     """Joins of one grouped query for each table and pair of columns, and an expression for each derived column."""
     joins: list[sql.Composed] = []
     made: dict[str, sql.Composed] = {}
-    for (origin, here, there), group in groupby(sorted(which, key=_source), key=_source):
+    for source, group in groupby(sorted(which, key=_source), key=_source):
         columns, alias = list(group), sql.Identifier(f"g{len(joins)}")
-        if origin in present:
-            joins.append(_grouped(live, origin, here, there, columns, alias))
+        if kind := present.get(source[0]):
+            joins.append(_grouped(live, source, kind, columns, alias))
         made |= {
-            column.target: _value(live, column, alias if origin in present else None, number)
+            column.target: _value(live, column, alias if kind else None, number)
             for number, column in enumerate(columns)
         }
     return joins, made
@@ -90,8 +95,9 @@ def _source(derived: Derived) -> tuple[str, str, str]:
 
 
 def _grouped(
-    live: LiveTable, origin: str, here: str, there: str, columns: Sequence[Derived], alias: sql.Identifier
+    live: LiveTable, source: tuple[str, str, str], kind: str, columns: Sequence[Derived], alias: sql.Identifier
 ) -> sql.Composed:
+    origin, here, there = source
     values = sql.SQL(", ").join(
         sql.SQL("{} AS v{}").format(_aggregate(column), sql.SQL(str(number))) for number, column in enumerate(columns)
     )
@@ -99,8 +105,9 @@ def _grouped(
         "LEFT JOIN (SELECT o.{there} AS k, {values} FROM {origin} AS o WHERE o.{there} IS NOT NULL{only}"
         " GROUP BY o.{there}) AS {alias} ON {alias}.k = i.{here}"
     ).format(
-        there=sql.Identifier(there), values=values, origin=sql.Identifier(live.schema, origin), alias=alias,
-        here=sql.Identifier(here), only=sql.SQL(" AND ").join([sql.SQL(""), *_only(live, columns)]),
+        there=sql.Identifier(there), values=values, alias=alias, here=sql.Identifier(here),
+        origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
+        only=sql.SQL(" AND ").join([sql.SQL(""), *_only(live, columns)]),
     )  # fmt: skip
 
 

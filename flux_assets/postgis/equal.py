@@ -19,6 +19,7 @@ from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveIndex
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
+from flux_assets.postgis.own_rows import own_rows
 from flux_assets.postgis.stage import count
 from flux_assets.spec import StaticTable, index_method
 
@@ -39,7 +40,7 @@ class IndexToBuild:
 def is_whole(connection: psycopg.Connection, relation: str, rows: int | None) -> bool:
     """Whether a version made earlier still has its table, with the rows it was registered with."""
     there = catalog.find(connection, VERSIONS, relation) is not None
-    return there and count(connection, version_table(relation)) == rows
+    return there and count(connection, own_rows(version_table(relation))) == rows
 
 
 def missing_indexes(

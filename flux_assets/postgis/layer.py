@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from flux_assets.postgis.own_rows import own_rows
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
 VERSIONS = "flux_versions"
@@ -41,6 +42,11 @@ class LiveTable(PublicTable):
     """A table that the sync keeps equal to its source."""
 
     table: DynamicTable
+
+    @property
+    def own_rows(self) -> sql.Composed:
+        """The rows that a sync knows: the table's own, not those of tables of others that inherit from it."""
+        return own_rows(self.public)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def points(session: Connection, live: LiveTable, picture: Picture) -> list[Point
         " WHERE NOT ST_IsEmpty({geom}) ORDER BY ({colour}::text = ANY ({named})) IS TRUE DESC, 4 DESC LIMIT {most}"
     ).format(
         geom=sql.Identifier(str(column)), colour=sql.Identifier(picture.colour_column),
-        size=sql.Identifier(picture.size_column), table=live.public, named=sql.Literal([n for n, _ in picture.colours]),
-        most=sql.Literal(MOST_FEATURES),
+        size=sql.Identifier(picture.size_column), table=live.own_rows,
+        named=sql.Literal([n for n, _ in picture.colours]), most=sql.Literal(MOST_FEATURES),
     )  # fmt: skip
     return [Point(*row) for row in session.execute(query)]

@@ -123,7 +123,7 @@ def _somewhere(case: Case, column: sa.Column[object]) -> tuple[float, float] | N
     query = sql.SQL(
         "SELECT ST_X({shape}), ST_Y({shape}) FROM {table} WHERE {column} IS NOT NULL"
         " AND NOT ST_IsEmpty({column}::geometry) LIMIT 1"
-    ).format(shape=shape, table=case.relation, column=sql.Identifier(column.name))
+    ).format(shape=shape, table=case.own_rows, column=sql.Identifier(column.name))
     return case.connection.execute(query).fetchone()
 
 
@@ -165,7 +165,7 @@ def _window(case: Case, column: sa.Column[object], place: tuple[float, float]) -
     corners = sql.SQL(", ").join(map(sql.Literal, (x - half, y - half, x + half, y + half)))
     kind = sql.SQL("geography" if isinstance(column.type, Geography) else "geometry")
     return sql.SQL("SELECT {column} FROM {table} WHERE {column} && ST_MakeEnvelope({corners}, 4326)::{kind}").format(
-        column=sql.Identifier(column.name), table=case.relation, corners=corners, kind=kind
+        column=sql.Identifier(column.name), table=case.own_rows, corners=corners, kind=kind
     )
 
 
@@ -192,5 +192,5 @@ def _slow(answer: _Answer) -> Iterator[str]:
 
 def _shown(case: Case, answers: list[_Answer]) -> str:
     """The query as a map sends it, explained."""
-    queries = [answer.query for answer in answers] or [sql.SQL("SELECT * FROM {} LIMIT 1").format(case.relation)]
+    queries = [answer.query for answer in answers] or [sql.SQL("SELECT * FROM {} LIMIT 1").format(case.own_rows)]
     return ";\n".join(f"EXPLAIN (ANALYZE) {query.as_string(case.connection)}" for query in queries)

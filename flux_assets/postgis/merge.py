@@ -7,7 +7,7 @@ order of tables and what to do about failures (syncing/write.py), the expression
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
 
 
 def compare(
-    session: psycopg.Connection, live: LiveTable, present: Collection[str], before: Sequence[sql.Composable]
+    session: psycopg.Connection, live: LiveTable, present: Mapping[str, str], before: Sequence[sql.Composable]
 ) -> Difference:
     """Find what differs between the staged rows and the table; `before` is run first, in the same round trip.
 
@@ -75,7 +75,7 @@ def locking(live: LiveTable) -> sql.Composed:
 
     What they committed before is compared and put right; what they would write meanwhile would pass for ours.
     """
-    return sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live.public)
+    return sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live.own_rows)
 
 
 def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
@@ -89,14 +89,14 @@ def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any
 def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> None:
     """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them."""
     parts = {
-        "table": live.public, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
+        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
         "columns": ddl.names((*in_place(live), *bookkeeping(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
         "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
     }  # fmt: skip
     statements = (
-        "DELETE FROM {table} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
-        "UPDATE {table} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+        "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
+        "UPDATE {own} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
         "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
     )
     deleted, updated, inserted = affected(session, [sql.SQL(statement).format(**parts) for statement in statements])
@@ -108,7 +108,7 @@ def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> No
         )
 
 
-def refresh(live: LiveTable, origins: Collection[str]) -> sql.Composed | None:
+def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
     """A statement that brings the columns derived from `origins` up to date where they differ, returning a row each."""
     columns, query = refreshed_rows(live, origins)
     if not columns:
@@ -116,12 +116,12 @@ def refresh(live: LiveTable, origins: Collection[str]) -> sql.Composed | None:
     return sql.SQL(
         "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
     ).format(
-        table=live.public, set=_assignments(live, columns), query=query, same=_same(live.table.key, "t", "d"),
+        table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live.table.key, "t", "d"),
         differ=_differ(columns, "t", "d"),
     )  # fmt: skip
 
 
-def _difference(live: LiveTable, present: Collection[str]) -> sql.Composed:
+def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
     key, columns = live.table.key, in_place(live)
     keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]
     others = [sql.Identifier("w", name) for name in columns if name not in key]
@@ -132,7 +132,7 @@ def _difference(live: LiveTable, present: Collection[str]) -> sql.Composed:
         " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
         " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"
     ).format(
-        rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.public,
+        rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.own_rows,
         wanted=wanted_rows(live, incoming(live), present), same=_same(key, "t", "w"),
         differ=_differ(tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
     )  # fmt: skip

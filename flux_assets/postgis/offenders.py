@@ -23,7 +23,7 @@ class Rule:
 
 def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: Numbers | None = None) -> Finding:
     """A finding over all rules: how many rows break any, which ones, and the query that lists them all."""
-    source = case.judged_rows if sampled else sql.SQL("{} AS t").format(case.relation)
+    source = case.judged_rows if sampled else sql.SQL("{} AS t").format(case.own_rows)
     bad = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {key} AS key, ({why})::text AS why FROM {source} WHERE {condition}").format(
             key=key_text(case), why=rule.reason, source=source, condition=rule.condition
@@ -54,5 +54,5 @@ def key_text(case: Case) -> sql.Composed:
 
 def _listing(case: Case, rules: Sequence[Rule]) -> str:
     conditions = sql.SQL(" OR ").join(sql.SQL("({})").format(rule.condition) for rule in rules)
-    query = sql.SQL("SELECT * FROM {} AS t WHERE {}").format(case.relation, conditions)
+    query = sql.SQL("SELECT * FROM {} AS t WHERE {}").format(case.own_rows, conditions)
     return query.as_string(case.connection)

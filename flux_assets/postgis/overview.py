@@ -98,6 +98,12 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
 
 
 def foreign_kind(kind: str) -> str:
-    """What stands under a layer's name, in words, when it is no partitioned table."""
-    kinds = {"r": "a plain table", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
+    """What stands under a layer's name, in words, where it is not what was made there."""
+    kinds = {
+        "r": "a plain table",
+        "p": "a partitioned table",
+        "v": "a view",
+        "m": "a materialized view",
+        "f": "a foreign table",
+    }
     return kinds.get(kind, "a relation of another kind")

@@ -13,6 +13,7 @@ from psycopg import sql
 from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import Audit, Case, Finding, Numbers
 from flux_assets.postgis.offenders import Rule, rows_breaking
+from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import AcceptedValues, Declaration, DynamicTable, Reference
 
 
@@ -32,26 +33,28 @@ def _audit(name: str, description: str, judge: object) -> Audit:
 
 
 def _relationships(case: Case) -> Finding:
-    judged = [reference for reference in case.layer.table.references if _published(case, reference)]
-    missing = {reference.to_table for reference in case.layer.table.references if reference not in judged}
+    found = {reference: _pointed_at(case, reference) for reference in case.layer.table.references}
+    judged = {reference: rows for reference, rows in found.items() if rows is not None}
+    missing = {reference.to_table for reference in found if reference not in judged}
     note = {"not_published": ", ".join(sorted(missing))} if missing else {}
     if not judged:
         return Finding(passed=True, numbers={"offending_rows": 0, **note})
-    rules = [_unresolved(case, reference) for reference in judged]
+    rules = [_unresolved(reference, rows) for reference, rows in judged.items()]
     return rows_breaking(case, rules, sampled=True, numbers={**note})
 
 
-def _published(case: Case, reference: Reference) -> bool:
+def _pointed_at(case: Case, reference: Reference) -> sql.Composable | None:
+    """The rows that a reference points at, for FROM; None where the table is neither staged nor published."""
+    if staged := case.staged.get(reference.to_table):
+        return staged
     there = catalog.find(case.connection, case.layer.schema, reference.to_table)
-    return reference.to_table in case.staged or there is not None
+    return own_rows_by_kind(sql.Identifier(case.layer.schema, reference.to_table), there.kind) if there else None
 
 
-def _unresolved(case: Case, reference: Reference) -> Rule:
+def _unresolved(reference: Reference, rows: sql.Composable) -> Rule:
     column = sql.Identifier("t", reference.column)
     condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE o.{key} = {c})").format(
-        c=column,
-        other=case.staged.get(reference.to_table, sql.Identifier(case.layer.schema, reference.to_table)),
-        key=sql.Identifier(reference.to_column),
+        c=column, other=rows, key=sql.Identifier(reference.to_column)
     )
     said = sql.Literal(f"{reference.column} not in {reference.to_table}: ")
     return Rule(condition, sql.SQL("{} || {}").format(said, column))

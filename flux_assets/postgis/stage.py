@@ -89,7 +89,7 @@ def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[b
     yield encoder.finish()
 
 
-def count(session: psycopg.Connection, table: sql.Identifier) -> int:
+def count(session: psycopg.Connection, table: sql.Composable) -> int:
     """Exact count of rows."""
     row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     return int(row[0]) if row else 0

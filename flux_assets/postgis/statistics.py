@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.postgis.layer import version_table
+from flux_assets.postgis.own_rows import own_rows
 
 PATIENCE = "10s"  # for somebody else's maintenance of the same table
 # Of the usual sample, for the public table: its columns are those of the version, which has had the whole sample.
@@ -27,7 +28,7 @@ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
 _HAS_ONLY = 180000
 
 
-def analyze(session: psycopg.Connection, table: sql.Identifier) -> None:
+def analyze(session: psycopg.Connection, table: sql.Composable) -> None:
     """Collect the statistics of a table; of a public table those of its version as well.
 
     Gives up with LockNotAvailable when somebody else's maintenance holds the table for PATIENCE.
@@ -35,6 +36,14 @@ def analyze(session: psycopg.Connection, table: sql.Identifier) -> None:
     with session.transaction():
         _patiently(session)
         session.execute(sql.SQL("ANALYZE {}").format(table))
+
+
+def analyze_own_rows(session: psycopg.Connection, table: sql.Identifier) -> None:
+    """Collect the statistics of a table that others may inherit from, without reading what inherits where possible.
+
+    Before PostgreSQL 18 a sample of those tables is read as well; they are not written to, or locked against writing.
+    """
+    analyze(session, own_rows(table) if session.info.server_version >= _HAS_ONLY else table)
 
 
 def analyze_public(session: psycopg.Connection, public: sql.Identifier, relation: str) -> None:

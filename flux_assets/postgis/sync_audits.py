@@ -15,6 +15,7 @@ from flux_assets.postgis import audits, catalog, lag
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Finding, Numbers, Severity
 from flux_assets.postgis.lag import Clocks
 from flux_assets.postgis.offenders import Rule, rows_breaking
+from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import DynamicTable, Position
 
 _SHARED = frozenset({
@@ -137,7 +138,7 @@ def _kind(position: Position) -> sql.Composed:
 
 def _by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
     kinds = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(_kind(position), case.relation, _no_point(position))
+        sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(_kind(position), case.own_rows, _no_point(position))
         for position in positions
     )
     query = sql.SQL("SELECT kind, count(*) FROM ({}) AS unplaced GROUP BY kind ORDER BY kind").format(kinds)
@@ -168,10 +169,11 @@ def _derived(case: SyncCase) -> Finding:
 
 def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
     column = sql.Identifier("t", here)
-    if catalog.find(case.connection, case.layer.schema, origin) is None:
+    relation = catalog.find(case.connection, case.layer.schema, origin)
+    if relation is None:
         return Rule(sql.SQL("true"), sql.Literal(f"there is no table {origin}"))
     condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE o.{} = {})").format(
-        sql.Identifier(case.layer.schema, origin), sql.Identifier(there), column
+        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind), sql.Identifier(there), column
     )
     said = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
     return Rule(condition, said)

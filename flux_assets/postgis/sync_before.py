@@ -20,13 +20,14 @@ from flux_assets.spec import DynamicTable
 # Types by number: writing one out would load PostGIS into the session, a quarter of an unchanged sync of few rows.
 # Indexes from the catalog alone: pg_get_indexdef waits for whoever has locked the table.
 _SHAPE = sql.SQL("""
-SELECT c.relname AS name, md5(concat_ws(E'\\n', c.relkind,
+SELECT c.relname AS name, c.relkind::text AS kind, md5(concat_ws(E'\\n', c.relkind,
     (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attnotnull, atthasdef, attgenerated),
                        E'\\n' ORDER BY attnum)
      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(concat_ws(' ', i.relname, i.relam, x.indkey, x.indclass, x.indcollation, x.indoption, x.indexprs,
                                  x.indpred, x.indisunique, x.indisvalid, x.indisprimary), E'\\n' ORDER BY indexrelid)
-     FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid))) AS shape
+     FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid))) AS shape,
+    ARRAY(SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = c.oid ORDER BY 1) AS heirs
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = ANY ({names})
 """)
@@ -67,11 +68,14 @@ class LastSync:
 class Before:
     """The target before a sync: last syncs, shapes as they are now, versions of origins, and the declarations known.
 
-    `under_way`: the ledger has a row of one of the tables that is RUNNING, if only of a process that died.
+    `kinds` are those of pg_class.relkind, `heirs` the tables that inherit from each. `under_way`: the ledger has a row
+    of one of the tables that is RUNNING, if only of a process that died.
     """
 
     last: dict[str, LastSync]
     shapes: dict[str, str]
+    kinds: dict[str, str]
+    heirs: dict[str, tuple[str, ...]]
     versions: dict[str, str]
     known: Known
     under_way: bool
@@ -99,11 +103,12 @@ def questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed]
 
 def answered(answers: Sequence[Rows]) -> Before:
     """What the rows of the `questions` say."""
-    shapes, states, versions, [(under_way,)], known = answers
+    found, states, versions, [(under_way,)], known = answers
     last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
     return Before(
-        last={row.layer_name: row for row in last}, shapes=dict(shapes), versions=dict(versions),
-        known=frozenset(known), under_way=under_way,
+        last={row.layer_name: row for row in last}, shapes={name: shape for name, _, shape, _ in found},
+        kinds={name: kind for name, kind, _, _ in found}, heirs={name: tuple(heirs) for name, _, _, heirs in found},
+        versions=dict(versions), known=frozenset(known), under_way=under_way,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from psycopg import errors, sql
 from flux_assets.errors import TargetError
 from flux_assets.postgis import ledger
 from flux_assets.postgis.connect import open_session
-from flux_assets.postgis.layer import LiveTable, PublicTable
+from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.leases import SYNC, Lease, acquired, acquiring
 from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.prerequisites import REVISION, is_current, prepare
@@ -156,12 +156,12 @@ def load_postgis(session: psycopg.Connection) -> None:
     session.execute("SELECT 'POINT EMPTY'::geometry")
 
 
-def mark_of(table: PublicTable) -> sql.Composed:
+def mark_of(table: LiveTable) -> sql.Composed:
     """A query for the table's mark: its row count, and a sum over each row's place and the transaction that wrote it.
 
     Whoever inserts, updates or deletes a row changes it, and it reads no row's columns.
     """
-    return sql.SQL("SELECT {} FROM {}").format(_MARK, table.public)
+    return sql.SQL("SELECT {} FROM {}").format(_MARK, table.own_rows)
 
 
 _MARK = sql.SQL("count(*) || ':' || coalesce(sum(hash_record_extended((ctid, xmin), 0)), 0)")
@@ -169,7 +169,7 @@ _MARK = sql.SQL("count(*) || ':' || coalesce(sum(hash_record_extended((ctid, xmi
 
 def _standing(table: LiveTable) -> sql.Composed:
     """A query for the mark, and whether a row has left its time window, in one pass over the table."""
-    return sql.SQL("SELECT {}, {} FROM {}").format(_MARK, _expired(table), table.public)
+    return sql.SQL("SELECT {}, {} FROM {}").format(_MARK, _expired(table), table.own_rows)
 
 
 def _expired(table: LiveTable) -> sql.Composable:

@@ -18,6 +18,7 @@ from flux_assets.postgis.catalog import LiveColumn, Relation
 from flux_assets.postgis.derive import NOW, bookkeeping
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.overview import foreign_kind
 
 # Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
 _FILL_PERCENT = 85
@@ -117,7 +118,7 @@ def _create(live: LiveTable) -> Iterator[sql.Composed]:
 def _refuse_other_kinds(live: LiveTable, relation: Relation) -> None:
     if relation.kind != "r":
         raise SyncError(
-            f"{live.title} is no plain table (pg_class.relkind is {relation.kind}), which a sync cannot write to.",
+            f"{live.title} is {foreign_kind(relation.kind)} and not an ordinary table, which a sync needs.",
             f"Rename it (ALTER … {live.title} RENAME TO {live.name}_before_flux) and sync again.",
         )
 

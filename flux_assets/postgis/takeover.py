@@ -30,7 +30,8 @@ def new_name(layer: Layer) -> str:
 
 
 def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
-    """Say what will happen at the swap. Raises LayerError when the old table's new name is taken."""
+    """Say what will happen at the swap. Raises LayerError when the old table's new name is taken, or it is kin."""
+    _refuse_kin(connection, layer, oid)
     if catalog.find(connection, layer.schema, new_name(layer)):
         raise LayerError(
             f"{layer.title} cannot be renamed to {new_name(layer)}, for there is a table of that name already.",
@@ -40,6 +41,28 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
     views = catalog.dependent_views(connection, oid, names)
     reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {new_name(layer)}, with all its rows{reading}")
+
+
+def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
+    """Inheritance goes with the table that is renamed, and nothing can inherit from the partitioned table that comes.
+
+    Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
+    """
+    if heirs := catalog.heirs(connection, oid):
+        raise LayerError(
+            f"{layer.title} cannot be taken over, for {', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'}"
+            " from it, and nothing can inherit from the partitioned table that a layer is.",
+            "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
+            + ", which leaves all rows where they are, and load again.",
+        )
+    if parents := catalog.parents(connection, oid):
+        raise LayerError(
+            f"{layer.title} cannot be taken over, for it inherits from {', '.join(parents)} or is a partition of it,"
+            " and the partitioned table that a layer is cannot.",
+            "; ".join(f"Run ALTER TABLE {layer.title} NO INHERIT {name}" for name in parents)
+            + f", or, where that is partitioned, ALTER TABLE {parents[0]} DETACH PARTITION {layer.title}, and load"
+            " again.",
+        )
 
 
 def rename(layer: Layer) -> sql.Composed:

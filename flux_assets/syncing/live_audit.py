@@ -149,7 +149,7 @@ def _look(desk: _Desk, question: Question, last: _Last) -> Look:
         rows, error = (rows, found) if isinstance(found, FluxError) else (found, None)
     missing = desk.answers.missing.get(live.name, question.missing or ())
     case = SyncCase(
-        connection=desk.session, layer=live, table=question.table, relation=live.public, rows=rows,
+        connection=desk.session, layer=live, table=question.table, relation=live.public, alone=True, rows=rows,
         promised_rows=last.rows, vanished=question.vanished, allowed=question.allowed,
         missing=() if isinstance(missing, FluxError) else missing, token=desk.answers.tokens.get(live.name),
         clocks=last.clocks,
@@ -169,7 +169,7 @@ def _look(desk: _Desk, question: Question, last: _Last) -> Look:
 def _counted(desk: _Desk, live: LiveTable, *, synced: bool) -> int | FluxError:
     """The table's rows, or why there is nothing to count."""
     try:
-        return sync_shape.obstacle(desk.session, live, synced=synced) or stage.count(desk.session, live.public)
+        return sync_shape.obstacle(desk.session, live, synced=synced) or stage.count(desk.session, live.own_rows)
     except psycopg.Error as refused:
         return _told(desk, live, refused)
 

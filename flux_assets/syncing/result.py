@@ -38,8 +38,9 @@ class TableSync:
     `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
     sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived; `published_at`
     is when readers last saw a change, now or long ago. `seconds` go by step, and steps overlap; `total_seconds` are
-    those of the whole sync; times are UTC. `missing` are columns that the source does not have. `error` is set when the
-    outcome is failed, and then the table is as it was, but for columns derived from tables that did change.
+    those of the whole sync; times are UTC. `missing` are columns that the source does not have, `heirs` the
+    tables that inherit from it, which a sync leaves alone. `error` is set when the outcome is failed, and then the
+    table is as it was, but for columns derived from tables that did change.
     """
 
     table: str
@@ -59,6 +60,7 @@ class TableSync:
     seconds: dict[str, float] = field(default_factory=dict)
     total_seconds: float = 0.0
     missing: tuple[str, ...] = ()
+    heirs: tuple[str, ...] = ()
     audits: tuple[AuditResult, ...] = ()
     error: FluxError | None = None
 

@@ -39,7 +39,7 @@ Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 class Work:
     """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change.
 
-    One that is not `is_fit` is there, but not as declared; it has failed before this.
+    One that is not `is_fit` is there, but not as declared; it has failed before this. `heirs` inherit from it.
     """
 
     live: LiveTable
@@ -49,6 +49,7 @@ class Work:
     standing: Standing | None
     entry: Entry | None
     is_fit: bool = True
+    heirs: tuple[str, ...] = ()
     configuration: str = ""
     step: Step = "waiting"
     gate: str = ""
@@ -203,6 +204,7 @@ class Work:
             seconds={**whole.seconds, **self.clock.seconds},
             total_seconds=whole.total,
             missing=self.missing,
+            heirs=self.heirs,
             error=self.error,
         )
 

@@ -7,7 +7,7 @@ guard against a source that lost its rows (guard.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,7 +37,7 @@ _LARGE_BYTES = 2 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """What the steps of one sync share: the session, what tables exist here, how to report.
+    """What the steps of one sync share: the session, what tables exist here and of what kind, how to report.
 
     With `has_failures`, rows of the ledger are still to be closed after the commit, and the lease stays until then.
     """
@@ -46,7 +46,7 @@ class Desk:
     lease: Lease
     options: SyncOptions
     log: Callable[[str], None]
-    present: Collection[str]
+    present: Mapping[str, str]
     has_failures: bool
     clock: Clock = field(default_factory=Clock)
 
@@ -211,7 +211,7 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
 
     Where they cannot, the others stay as they were too: in no statement may the tables disagree.
     """
-    statement = None if work.step == "written" else _refresh(work, group)
+    statement = None if work.step == "written" else _refresh(desk, work, group)
     if statement is None:
         return True
     before = f"before refreshing {work.name}"
@@ -235,10 +235,10 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
     return True
 
 
-def _refresh(work: Work, group: Sequence[Work]) -> sql.Composed | None:
+def _refresh(desk: Desk, work: Work, group: Sequence[Work]) -> sql.Composed | None:
     """The statement for what is derived from tables that were written; from all, where somebody wrote into this one."""
     moved = {each.name for each in group if each.difference.rows or each.is_adrift or work.is_adrift}
-    return merge.refresh(work.live, moved)
+    return merge.refresh(work.live, {name: desk.present[name] for name in moved})
 
 
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
@@ -296,7 +296,7 @@ def _analyze(desk: Desk, work: Work) -> None:
         return
     try:
         with work.clock.timed("analyze"):
-            statistics.analyze(desk.session, work.live.public)
+            statistics.analyze_own_rows(desk.session, work.live.public)
     except psycopg.Error as error:
         desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {reported(error)}")
 
