@@ -31,7 +31,7 @@ from flux_assets.postgis.sync_gate import Standing
 from flux_assets.postgis.watched import WatchedConnection
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
-from flux_assets.syncing.source import OpenSource, SourceSide
+from flux_assets.syncing.source import Held, OpenSource, SourceSide
 from flux_assets.syncing.turned_away import busy, turned_away
 from flux_assets.syncing.work import Work
 from flux_assets.syncing.write import Desk, write
@@ -244,14 +244,14 @@ class _Sync:
             session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
             has_failures=len(wanted) < len(self._wanted), clock=self._clock,
         )  # fmt: skip
-        self._visible = write(desk, self._works, found.instant, self._existing)
+        self._visible = write(desk, self._works, found.instant, self._held)
 
     def _reason(self, work: Work, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
         """The gate: why a table has to be read, when it has to."""
         return work.reason(tokens.get(work.name), mappings.get(work.name), force=self._options.force)
 
-    def _existing(self, work: Work, keys: Sequence[tuple[object, ...]]) -> int:
-        return self._source.existing(work.live.table, keys)
+    def _held(self, work: Work, keys: Sequence[tuple[object, ...]]) -> Held:
+        return self._source.held(work.live.table, keys)
 
     def _fail_all(self, error: BaseException, unfit: Collection[str]) -> dict[str, FluxError]:
         """Nothing was written for any table; what to say of those that it had not come to."""

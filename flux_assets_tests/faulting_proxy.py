@@ -15,15 +15,18 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+import pyarrow as pa
+
 QUERIES, LOGIN = "/queries/v1/query-request", "/session/v1/login-request"
 SIGN_OUT, PIECE = "/session?", "/piece/"
 _TRAVEL = re.compile(r" AT\(TIMESTAMP => (CURRENT_TIMESTAMP\(\)|[^)]*)\)")
+_OBJECT = re.compile(r"FROM (\w+\.\w+\.\"\w+\")")
 _GZIP = b"\x1f\x8b"
 Kind = Literal[
     "reset",
@@ -36,6 +39,11 @@ Kind = Literal[
     "untravelled",
     "dribble",
     "in pieces",
+    "limited",
+    "limited below",
+    "with parameters",
+    "as json",
+    "miscounted",
 ]
 
 
@@ -43,7 +51,8 @@ Kind = Literal[
 class Fault:
     """What happens to requests: `times` of them (None: all) after `after` that go through unharmed.
 
-    Only those whose statement holds the text `holding`.
+    Only those whose statement holds the text `holding`, and not in sessions that set the parameter `unless`. `rows` is
+    the limit of a result, or by how much its number of rows is told wrong.
     """
 
     kind: Kind
@@ -53,9 +62,16 @@ class Fault:
     status: int = 503
     said: dict | None = None
     holding: str = ""
+    rows: int = 0
+    unless: str = ""
 
-    def applies(self, path: str, content: dict) -> bool:
-        if not path.startswith(self.path) or self.times == 0 or self.holding not in content.get("sqlText", ""):
+    def applies(self, path: str, content: dict, parameters: Collection[str] = ()) -> bool:
+        if (
+            self.unless in parameters
+            or not path.startswith(self.path)
+            or self.times == 0
+            or self.holding not in content.get("sqlText", "")
+        ):
             return False
         if self.after:
             self.after -= 1
@@ -83,7 +99,11 @@ class Proxy:
         with self.lock:
             self.requests.append(path)
             self.contents.append(content)
-            return next((fault for fault in self.faults if fault.applies(path, content)), None)
+            signed_in = [
+                said for asked, said in zip(self.requests, self.contents, strict=True) if asked.startswith(LOGIN)
+            ]
+            set_by_session = signed_in[-1]["data"]["SESSION_PARAMETERS"] if signed_in else {}
+            return next((fault for fault in self.faults if fault.applies(path, content, set_by_session)), None)
 
     def count(self, path: str) -> int:
         return sum(asked.startswith(path) for asked in self.requests)
@@ -123,10 +143,50 @@ def faulting_proxy(upstream: int, *faults: Fault) -> Iterator[Proxy]:
         thread.join()
 
 
+def _with_text(body: bytes, change: Callable[[str], str]) -> bytes:
+    """The request with another statement."""
+    content = json.loads(body)
+    return json.dumps(content | {"sqlText": change(content["sqlText"])}).encode()
+
+
 def _without_travel(body: bytes) -> bytes:
     """The request for what lies there now, which is all that the stand-in has."""
-    content = json.loads(body)
-    return json.dumps(content | {"sqlText": _TRAVEL.sub("", content["sqlText"])}).encode()
+    return _with_text(body, lambda text: _TRAVEL.sub("", text))
+
+
+def _limited(body: bytes, rows: int) -> bytes:
+    """The request whose result is cut as ROWS_PER_RESULTSET cuts it: of the rows found, in their order, the first."""
+    return _with_text(body, lambda text: f"{text.rstrip()}\nLIMIT {rows}")
+
+
+def _limited_below(body: bytes, rows: int) -> bytes:
+    """The request over so many of the object's rows alone: the query itself finds no more."""
+    return _with_text(body, lambda text: _OBJECT.sub(rf"FROM (SELECT * FROM \1 LIMIT {rows}) AS T", text))
+
+
+def _with_parameters(body: bytes, said: dict) -> bytes:
+    """The answer to a sign-in that says that the session has these parameters."""
+    answer = json.loads(body)
+    answer["data"]["parameters"] += [{"name": name, "value": value} for name, value in said.items()]
+    return json.dumps(answer).encode()
+
+
+def _as_json(body: bytes) -> bytes:
+    """The answer in the other format: every value as text."""
+    answer = json.loads(body)
+    data = answer["data"]
+    packed = base64.b64decode(data.pop("rowsetBase64"))
+    table = pa.ipc.open_stream(packed).read_all() if packed else pa.table({})
+    rows = [[None if value is None else str(value) for value in row.values()] for row in table.to_pylist()]
+    data |= {"queryResultFormat": "json", "rowset": rows}
+    return json.dumps(answer).encode()
+
+
+def _miscounted(body: bytes, rows: int) -> bytes:
+    """The answer that says that its result has so many more rows, or fewer."""
+    answer = json.loads(body)
+    answer["data"]["total"] += rows
+    return json.dumps(answer).encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,13 +220,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(fault.said).encode())
         elif fault.kind == "dribble":
             self._dribble()
-        elif fault.kind == "in pieces":
-            status, body = self._forwarded(body)
-            self._answer(status, self._in_pieces(body))
         elif fault.kind == "untravelled":
             self._answer(*self._forwarded(_without_travel(self._unpacked(body))))
+        elif fault.kind == "limited":
+            self._answer(*self._forwarded(_limited(self._unpacked(body), fault.rows)))
+        elif fault.kind == "limited below":
+            self._answer(*self._forwarded(_limited_below(self._unpacked(body), fault.rows)))
+        elif fault.kind in {"in pieces", "as json", "miscounted", "with parameters"}:
+            status, body = self._forwarded(body)
+            self._answer(status, self._changed(fault, body))
         else:
             self._half_of(fault, *self._forwarded(body))
+
+    def _changed(self, fault: Fault, body: bytes) -> bytes:
+        if fault.kind == "in pieces":
+            return self._in_pieces(_miscounted(body, fault.rows))
+        if fault.kind == "with parameters":
+            return _with_parameters(body, fault.said or {})
+        return _as_json(body) if fault.kind == "as json" else _miscounted(body, fault.rows)
 
     def _half_of(self, fault: Fault, status: int, body: bytes) -> None:
         # A body that is cut short within what was announced, or one that ends as if it were whole.

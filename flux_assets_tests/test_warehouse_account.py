@@ -1,13 +1,16 @@
 """Who signs in, with what, and what every session is told."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from flux_assets.errors import SettingError
+from flux_assets.settings import REPOSITORY
 from flux_assets.warehouse.account import Account
+from flux_assets.warehouse.parameters import SHAPING
 
 
 def account(**changes: object) -> Account:
@@ -24,6 +27,30 @@ def test_every_time_out_is_set():
     assert 0 < session["STATEMENT_QUEUED_TIMEOUT_IN_SECONDS"] <= 300
     assert session["ABORT_DETACHED_QUERY"] is True
     assert session["TIMEZONE"] == "UTC"
+
+
+def test_what_an_account_sets_for_people_shapes_no_result_of_ours():
+    session = account().arguments()["session_parameters"]
+    assert session["ROWS_PER_RESULTSET"] == 0
+    assert session["PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"] == "ARROW"
+    assert session["QUOTED_IDENTIFIERS_IGNORE_CASE"] is False
+    assert session["TIMESTAMP_INPUT_FORMAT"] == session["DATE_INPUT_FORMAT"] == "AUTO"
+    assert session["TIMESTAMP_TYPE_MAPPING"] == "TIMESTAMP_NTZ"
+
+
+def test_every_parameter_is_set_or_left_for_a_reason_in_writing():
+    """docs/source-contract.md goes through the list of SHOW PARAMETERS."""
+    said = (REPOSITORY / "docs" / "source-contract.md").read_text(encoding="utf-8")
+    rows = [line for line in said.splitlines() if line.startswith("| `")]
+    ours = {name for line in rows if "| set" in line for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", line.split("|")[1])}
+    tagged = {
+        "QUERY_TAG",
+        "STATEMENT_TIMEOUT_IN_SECONDS",
+        "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS",
+        "ABORT_DETACHED_QUERY",
+    }
+    assert ours == {*SHAPING, *tagged}
+    assert account().arguments()["session_parameters"].keys() == ours
 
 
 def test_the_query_tag_names_run_and_layer():

@@ -292,6 +292,6 @@ def test_snow_cli_runs_a_file_as_it_lies_there(source, tmp_path):
         check=True, capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert [list(row.values()) for row in json.loads(ran.stdout)] == [
-        ["C1", "Elm", "S1", "12 kV", "OFF", 7],
-        ["C2", "Oak", "S1", "12 kV", "ENERGIZED", 5],
+        ["C1", "Elm", "S1", "12 kV", "OFF", 7, 2],
+        ["C2", "Oak", "S1", "12 kV", "ENERGIZED", 5, 2],
     ]

@@ -1,27 +1,31 @@
-"""The guard against a source that lost its rows: truncated, half-loaded, or another one.
+"""The guard against a source that lost its rows, truncated or half-loaded, and against a reading that lost them.
 
 Here: the judgement. Not here: the limits (spec, FLUX_CONFIG), and what is deleted (postgis/merge.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import psycopg
 
-from flux_assets.errors import SyncError
+from flux_assets.errors import SyncError, plainly
 from flux_assets.postgis import merge
+from flux_assets.postgis.audit import SAMPLE_KEYS
+from flux_assets.syncing.source import Held
 from flux_assets.syncing.work import Work
 
-# How many of these keys of a table the source still holds.
-Existing = Callable[[Work, list[tuple[object, ...]]], int]
+# Which of these keys of a table the source still holds, and which of those the rule still takes.
+HeldOf = Callable[[Work, list[tuple[object, ...]]], Held]
 
 
-def guard(session: psycopg.Connection, work: Work, existing: Existing, *, accept_vanished: bool) -> None:
-    """Raise SyncError when the source lost many rows, with the number left in `work.vanished`.
+def guard(session: psycopg.Connection, work: Work, held_of: HeldOf, *, accept_vanished: bool) -> None:
+    """Raise SyncError when the source lost many rows, with the number left in `work.vanished`, or when reading did.
 
-    Rows that closed or left their window are still in it and do not count; it is asked only where rows enough are to be
-    deleted.
+    A row that is to be deleted is judged by the rule itself: the source does not hold it any more (it vanished, and
+    many of those are refused unless that is accepted), or holds it closed or out of its window (it may go), or holds
+    it as the rule still takes it: then the reading lost it, and nothing that was read is to be believed. The source is
+    asked only where rows enough are to be deleted; a reading that was cut is found by its own count before.
     """
     read = work.snapshot.rows if work.snapshot else 0
     held = read - work.difference.inserts + work.difference.deletes
@@ -29,12 +33,15 @@ def guard(session: psycopg.Connection, work: Work, existing: Existing, *, accept
     strange = max(0, held - work.last.rows) if work.last else 0
     limit = work.live.table.vanished
     allowed = limit.allowed(held - strange)
-    if work.difference.deletes <= allowed or accept_vanished or _is_as_it_was(work):
+    if work.difference.deletes <= allowed or _is_as_it_was(work):
         return
     keys = merge.deleted_keys(session, work.live)
-    there = existing(work, keys)
+    found = held_of(work, keys)
+    if found.taken:
+        raise _lost(work, len(keys), found.taken)
     # Strange rows may be among those that the source holds, closed or out of their window, and count once.
-    work.vanished = len(keys) - max(there, min(len(keys), strange))
+    vanished = len(keys) - max(len(found.there), min(len(keys), strange))
+    work.vanished = 0 if accept_vanished else vanished
     if work.vanished > allowed:
         raise SyncError(
             f"{work.live.title}: {work.vanished:,} of its {held:,} rows are gone from {work.live.table.source},"
@@ -43,6 +50,18 @@ def guard(session: psycopg.Connection, work: Work, existing: Existing, *, accept
             "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
             " is as it was.",
         )
+
+
+def _lost(work: Work, missing: int, taken: Collection[tuple[object, ...]]) -> SyncError:
+    shown = ", ".join(sorted("/".join(plainly(str(part)) for part in key) for key in taken)[:SAMPLE_KEYS])
+    others = ", among others" if len(taken) > SAMPLE_KEYS else ""
+    return SyncError(
+        f"{work.live.title}: {len(taken):,} of the {missing:,} rows that were not read are still in"
+        f" {work.live.table.source}, and are to be taken: reading lost them ({', '.join(work.live.table.key)} {shown}"
+        f"{others}).",
+        "Nothing was deleted, and the next tick reads again. Where it stays so, look for what cuts results:"
+        " SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …, or a program between here and Snowflake.",
+    )
 
 
 def _is_as_it_was(work: Work) -> bool:

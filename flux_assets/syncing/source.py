@@ -6,7 +6,7 @@ Here: the thread, what it read, and its end. Not here: which tables have to be r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -55,6 +55,14 @@ class Found:
     tokens: Mapping[str, str]
     mappings: Mapping[str, str]
     taken: Mapping[str, Taken]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Of some keys, those that the source holds, whatever their state, and those that the next reading would take."""
+
+    there: Set[tuple[object, ...]]
+    taken: Set[tuple[object, ...]]
 
 
 class SourceSide:
@@ -111,10 +119,17 @@ class SourceSide:
                 )
         return self._found.result()[1]
 
-    def existing(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> int:
-        """How many of these keys the source still holds, whatever their state."""
+    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> Held:
+        """Which of these keys the source still holds, and which of those in rows that the rule takes."""
         source, found = self._found.result()
-        return len(source.retrying(lambda: source.existing(source.mapping(table), keys, found.instant)))
+
+        def asked() -> Held:
+            mapping = source.mapping(table)
+            there = source.existing(mapping, keys, found.instant)
+            taken = source.existing(mapping, sorted(there), found.instant, only_taken=True)
+            return Held(there=frozenset(there), taken=frozenset(taken))
+
+        return source.retrying(asked)
 
     def _run(self) -> None:
         try:

@@ -25,7 +25,7 @@ from flux_assets.postgis.leases import Lease, overtaken
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
 from flux_assets.postgis.round_trip import run
 from flux_assets.postgis.sync_gate import mark_of
-from flux_assets.syncing.guard import Existing, guard
+from flux_assets.syncing.guard import HeldOf, guard
 from flux_assets.syncing.result import SyncOptions
 from flux_assets.syncing.work import Work
 
@@ -51,10 +51,10 @@ class Desk:
     clock: Clock = field(default_factory=Clock)
 
 
-def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existing) -> datetime | None:
+def write(desk: Desk, works: Sequence[Work], instant: datetime, held_of: HeldOf) -> datetime | None:
     """Write what differs, in one transaction, and close the ledger's rows; returns the time just before the commit.
 
-    `existing` says how many of the given keys the source still holds. A table that cannot be written fails alone, or
+    `held_of` says which of the given keys the source still holds. A table that cannot be written fails alone, or
     with those that it follows from where its columns could not follow; what is raised is raised for all of them, and
     then nothing was written.
     """
@@ -69,7 +69,7 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, existing: Existi
                 _stage(desk, work, opening)
                 opening = []
         for group in groups:
-            _write_group(desk, group, opening, existing)
+            _write_group(desk, group, opening, held_of)
             opening = []
         reach("sync.before_commit")
         with desk.clock.timed("commit"):
@@ -123,11 +123,11 @@ def _stage(desk: Desk, work: Work, opening: Sequence[sql.Composable]) -> None:
         _give_up(desk, [work], error, at=work, to=before)
 
 
-def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.Composable], existing: Existing) -> None:
+def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.Composable], held_of: HeldOf) -> None:
     opening = [*begin, _savepoint(_of_group(group))]
     for work in in_order(group):
         if work.step == "read":
-            _merge(desk, work, opening, existing)
+            _merge(desk, work, opening, held_of)
             opening = []
     if opening:
         run(desk.session, opening)
@@ -147,12 +147,12 @@ def _of_group(group: Sequence[Work]) -> str:
     return f"group of {group[0].name}"
 
 
-def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], existing: Existing) -> None:
+def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], held_of: HeldOf) -> None:
     before = f"before {work.name}"
     try:
         with work.clock.timed("compare"):
             work.difference = merge.compare(desk.session, work.live, desk.present, [*opening, _savepoint(before)])
-            guard(desk.session, work, existing, accept_vanished=desk.options.accept_vanished)
+            guard(desk.session, work, held_of, accept_vanished=desk.options.accept_vanished)
         reach(f"sync.compared:{work.name}")
         desk.options.stop.check()
         with work.clock.timed("write"):

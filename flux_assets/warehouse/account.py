@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from flux_assets.errors import SettingError
+from flux_assets.warehouse.parameters import SHAPING
 
 APPLICATION = "flux_assets"
 
@@ -112,7 +113,7 @@ class Account:
     def _session_parameters(self, run_id: str | None, layer: str | None) -> dict[str, Any]:
         tag = {"app": APPLICATION, "run_id": run_id, "layer": layer}
         parameters: dict[str, Any] = {
-            "TIMEZONE": "UTC",
+            **SHAPING,
             "QUERY_TAG": json.dumps({name: value for name, value in tag.items() if value}),
             "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
             "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,

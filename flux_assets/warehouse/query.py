@@ -17,6 +17,8 @@ from flux_assets.warehouse.rendering import compiled, render
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.
 CHANGED = "flux:changed"
+# The alias of the last column: how many rows the query found, whatever limit cuts its result.
+FOUND = "flux:found"
 
 
 def rows_template(mapping: Mapping) -> str:
@@ -24,9 +26,10 @@ def rows_template(mapping: Mapping) -> str:
     selected = [f"{column.expression} AS {quoted(column.target)}" for column in mapping.columns]
     if mapping.change_column is not None:
         selected.append(f"{mapping.change_column.expression} AS {quoted(CHANGED)}")
+    selected.append(f"COUNT(*) OVER () AS {quoted(FOUND)}")
     lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), _from(mapping)]
     if mapping.rows_taken is not None:
-        lines.append(_where(mapping, mapping.rows_taken))
+        lines.append(f"WHERE {_taken(mapping, mapping.rows_taken)}")
     order = ", ".join(mapping.by_target[name].comparable for name in mapping.table.key)
     # In the order of the key, so that a fingerprint can be taken of the stream.
     lines.append(f"ORDER BY {template(order)}")
@@ -40,17 +43,20 @@ def prepare_rows(mapping: Mapping) -> None:
 
 def rows_query(mapping: Mapping, account: Account, instant: datetime, *, travel: bool) -> str:
     """The SELECT of all rows taken, as of `instant` where the source can travel there."""
-    cutoff = {}
-    if mapping.rows_taken is not None:
-        # A literal, so that the result cache can answer.
-        cutoff = {"cutoff": literal(_naive(instant - mapping.rows_taken.window))}
-    return render(rows_template(mapping), **_place(account), **_snapshot(instant, travel=travel), **cutoff)
+    place = _place(account) | _snapshot(instant, travel=travel) | _cutoff(mapping, instant)
+    return render(rows_template(mapping), **place)
 
 
 def existing_query(
-    mapping: Mapping, keys: Sequence[tuple[object, ...]], account: Account, instant: datetime, *, travel: bool
+    mapping: Mapping,
+    keys: Sequence[tuple[object, ...]],
+    account: Account,
+    instant: datetime,
+    *,
+    travel: bool,
+    only_taken: bool = False,
 ) -> str:
-    """The keys, of those given, of rows that the source object holds, whether or not they would be taken."""
+    """The keys, of those given, of rows that the source object holds; or, `only_taken`, that are also to be taken."""
     own = [mapping.by_target[name] for name in mapping.table.key]
     selected = ", ".join(f"{column.expression} AS {quoted(column.target)}" for column in own)
     if len(own) == 1:
@@ -58,8 +64,10 @@ def existing_query(
     else:
         equal = (zip(own, key, strict=True) for key in keys)
         where = " OR ".join(f"({' AND '.join(f'{c.comparable} = {literal(v)}' for c, v in pairs)})" for pairs in equal)
-    text = f"SELECT {template(selected)}\n{_from(mapping)}\nWHERE {template(where)}"
-    return render(text, **_place(account), **_snapshot(instant, travel=travel))
+    text = f"SELECT {template(selected)}\n{_from(mapping)}\nWHERE ({template(where)})"
+    if only_taken and mapping.rows_taken is not None:
+        text += f"\n    AND ({_taken(mapping, mapping.rows_taken)})"
+    return render(text, **_place(account), **_snapshot(instant, travel=travel), **_cutoff(mapping, instant))
 
 
 def tokens_template(objects: Sequence[tuple[DynamicTable, str]]) -> str:
@@ -92,13 +100,19 @@ def _from(mapping: Mapping) -> str:
     return f"FROM {mapping.object_template}<% snapshot | default('') %>"
 
 
-def _where(mapping: Mapping, taken: RowsTaken) -> str:
+def _taken(mapping: Mapping, taken: RowsTaken) -> str:
     status = mapping.by_target[taken.status_column].comparable
     time = mapping.by_target[taken.time_column].comparable
     seconds = round(taken.window.total_seconds())
     cutoff = f"<% cutoff | default(\"DATEADD('second', -{seconds}, SYSDATE())\") %>"
     statuses = f"{template(status)} IN ({template(literals(taken.open_statuses))})"
-    return f"WHERE {statuses}\n    OR {template(time)} >= {cutoff}"
+    return f"{statuses}\n    OR {template(time)} >= {cutoff}"
+
+
+def _cutoff(mapping: Mapping, instant: datetime) -> dict[str, str]:
+    """A literal, so that the result cache can answer."""
+    taken = mapping.rows_taken
+    return {} if taken is None else {"cutoff": literal(_naive(instant - taken.window))}
 
 
 def _place(account: Account) -> dict[str, str]:

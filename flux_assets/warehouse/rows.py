@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from flux_assets.errors import plainly
 from flux_assets.warehouse.columns import arrow_type
+from flux_assets.warehouse.completeness import require_found
 from flux_assets.warehouse.mapping import Mapping
 from flux_assets.warehouse.values import cast, in_microseconds
 
@@ -26,11 +27,14 @@ Opened = Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]
 class Rows:
     """Batches in the declared target types and in the order of `table.fed`; to be iterated once.
 
-    `only` are the columns to read, when not all. `rows`, `bytes` (as they arrived) and `newest_change` (UTC, of the
-    source's change column) grow as it is iterated.
+    `only` are the columns to read, when not all. Where the last column says how many rows the query found, the rows
+    are `counted`: reading them raises SourceError at the end when not all of those came. `rows`, `bytes` (as they
+    arrived) and `newest_change` (UTC, of the source's change column) grow as it is iterated.
     """
 
-    def __init__(self, mapping: Mapping, opened: Opened, only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, mapping: Mapping, opened: Opened, only: Sequence[str] | None = None, *, counted: bool = False
+    ) -> None:
         columns = [mapping.table.table.columns[name] for name in only or mapping.table.fed]
         self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
         self.rows = 0
@@ -40,18 +44,24 @@ class Rows:
         self._columns = columns
         self._places = {column.target: place for place, column in enumerate(mapping.columns)}
         self._opened = opened
+        self._counted = counted
+        self._found = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         with self._opened() as pieces:
             for piece in pieces:
                 for batch in _in_batches(piece):
                     yield self._taken(batch)
+        if self._counted:
+            require_found(self._mapping.table.name, self._mapping.object, self.rows, self._found)
 
     def _taken(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.rows += batch.num_rows
         self.bytes += batch.nbytes
         if self._mapping.change_column is not None:
-            self._note_change(batch.column(batch.num_columns - 1))
+            self._note_change(batch.column(len(self._mapping.columns)))
+        if self._counted and batch.num_rows:
+            self._found = int(batch.column(batch.num_columns - 1)[0].as_py())
         return pa.record_batch([self._column(batch, place) for place in range(len(self._columns))], schema=self.schema)
 
     def _column(self, batch: pa.RecordBatch, place: int) -> pa.Array[Any]:

@@ -7,24 +7,25 @@ what to conclude from them (source.py).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flux_assets.errors import FluxError
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.columns import FoundColumn
+from flux_assets.warehouse.completeness import arrow_pieces, require_all
 from flux_assets.warehouse.connect import Connect
 from flux_assets.warehouse.deadline import GivenUpError, awaited, started
+from flux_assets.warehouse.parameters import refuse_others
 from flux_assets.warehouse.translating import NOTHING, Subject, translated
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from snowflake.connector import SnowflakeConnection
     from snowflake.connector.cursor import SnowflakeCursor
-    from snowflake.connector.result_batch import ArrowResultBatch
 
 T = TypeVar("T")
 # Pieces of a result that arrive while one is read, as the connector's own threads would have it.
@@ -75,10 +76,12 @@ class Session:
             with self.translating():
                 opened = self._connect(self.account, self._arguments(self.account))
                 signing_in = started(opened.__enter__)
-                self._connection = awaited(
+                connection = awaited(
                     signing_in, self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
                 )
                 self._stack.push(opened)
+                refuse_others(connection._session_parameters, self.account.user)
+            self._connection = connection
             self.generation += 1
         return self._connection
 
@@ -109,15 +112,24 @@ class Session:
         )
 
     def tables(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
-        """The result of a statement as Arrow tables, piece by piece; the next ones arrive meanwhile."""
+        """The result of a statement as Arrow tables, piece by piece; the next ones arrive meanwhile.
+
+        Raises WarehouseError at the end where rows are missing, or where there are more than the server says.
+        """
+        received = 0
+        for table in self._arriving(cursor):
+            if table.num_rows:
+                received += table.num_rows
+                yield table
+        require_all(received, cursor.rowcount)
+
+    def _arriving(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
         connection = self.connection()
         arriving: deque[Future[pa.Table]] = deque()
-        pieces = cast("Sequence[ArrowResultBatch]", self._answered(cursor.get_result_batches) or ())
-        for piece in pieces:
-            if piece.rowcount:
-                # Microseconds, always: nanoseconds overflow in years such as 9999.
-                taken = partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)
-                arriving.append(started(taken))
+        for piece in arrow_pieces(self._answered(lambda: cursor.get_result_batches() or []), self.account.user):
+            # Microseconds, always: nanoseconds overflow in years such as 9999.
+            taken = partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)
+            arriving.append(started(taken))
             if len(arriving) > _AHEAD:
                 yield awaited(arriving.popleft(), self.account.answer_deadline)
         while arriving:

@@ -143,21 +143,21 @@ class Source:
     def rows(self, mapping: Mapping, instant: datetime) -> Rows:
         """The rows taken, as of `instant`. Nothing is asked of the source before they are iterated."""
         text = partial(query.rows_query, mapping, self.account, instant)
-        return Rows(mapping, partial(self._reading.pieces, mapping, text))
+        return Rows(mapping, partial(self._reading.pieces, mapping, text), counted=True)
 
     def was_as_of(self, mapping: Mapping) -> bool:
         """Whether the rows last read of an object are those as of their instant; else they are as it was by then."""
         return self._reading.was_as_of(mapping)
 
     def existing(
-        self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime
+        self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False
     ) -> set[tuple[object, ...]]:
-        """Those of the keys that the source object holds at all, also in rows that are not taken."""
+        """Those of the keys that the source object holds, also in rows that are not taken unless `only_taken`."""
         found: set[tuple[object, ...]] = set()
         own = replace(mapping, columns=tuple(mapping.by_target[name] for name in mapping.table.key), change_column=None)
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             chunk = keys[start : start + _KEYS_AT_ONCE]
-            text = partial(query.existing_query, own, chunk, self.account, instant)
+            text = partial(query.existing_query, mapping, chunk, self.account, instant, only_taken=only_taken)
             for batch in Rows(own, partial(self._reading.pieces, own, text), only=mapping.table.key):
                 found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
         return found

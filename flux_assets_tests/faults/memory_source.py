@@ -97,7 +97,9 @@ class MemorySource:
         schema = pa.schema([pa.field(name, arrow_type(table.table.columns[name])) for name in table.fed])
         return _Rows(schema, self._content(table.name, table.fed))
 
-    def existing(self, mapping: Any, keys: Sequence[tuple[object, ...]], instant: datetime) -> set[tuple[object, ...]]:
+    def existing(
+        self, mapping: Any, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False
+    ) -> set[tuple[object, ...]]:
         held = self.faults if mapping.table.name == "faults" else self.feeders
         return {key for key in keys if key[0] in held}
 

@@ -7,6 +7,7 @@ SELECT
     "SUBSTATION_ID" AS "substation_id",
     "VOLTAGE_CLASS" AS "voltage_class",
     COALESCE("STATUS", 'ENERGIZED') AS "status",
-    "CUSTOMER_COUNT" AS "customers_served"
+    "CUSTOMER_COUNT" AS "customers_served",
+    COUNT(*) OVER () AS "flux:found"
 FROM <% database %>.<% schema | default('PRODUCTION') %>."CIRCUIT_METADATA"<% snapshot | default('') %>
 ORDER BY "CIRCUIT_ID"

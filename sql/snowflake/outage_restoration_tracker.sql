@@ -16,7 +16,8 @@ SELECT
     "PRIORITY" AS "priority",
     "CREW_ASSIGNED" AS "crew_assigned",
     "LATITUDE" AS "latitude",
-    "LONGITUDE" AS "longitude"
+    "LONGITUDE" AS "longitude",
+    COUNT(*) OVER () AS "flux:found"
 FROM <% database %>.<% schema | default('PRODUCTION') %>."OUTAGE_RESTORATION_TRACKER"<% snapshot | default('') %>
 WHERE "STATUS" IN ('ACTIVE', 'ASSIGNED', 'IN_PROGRESS', 'PENDING')
     OR "OUTAGE_START_TIME" >= <% cutoff | default("DATEADD('second', -604800, SYSDATE())") %>

@@ -16,7 +16,8 @@ SELECT
     DATE_TRUNC('MICROSECOND', "ACTUAL_START") AS "actual_start",
     DATE_TRUNC('MICROSECOND', "ACTUAL_END") AS "actual_end",
     "LATITUDE" AS "latitude",
-    "LONGITUDE" AS "longitude"
+    "LONGITUDE" AS "longitude",
+    COUNT(*) OVER () AS "flux:found"
 FROM <% database %>.<% schema | default('PRODUCTION') %>."WORK_ORDERS"<% snapshot | default('') %>
 WHERE "STATUS" IN ('OPEN', 'IN_PROGRESS', 'SCHEDULED', 'ASSIGNED')
     OR "SCHEDULED_START" >= <% cutoff | default("DATEADD('second', -2592000, SYSDATE())") %>
