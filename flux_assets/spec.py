@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
@@ -23,6 +23,7 @@ KNOWN_TYPES = (
     sa.String, sa.Integer, sa.BigInteger, sa.Double, sa.Numeric, sa.DateTime, sa.Date, Geometry, Geography,
 )  # fmt: skip
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+AnyTable = TypeVar("AnyTable", bound="Declaration")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -77,6 +78,23 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A row's `column` should hold a value that `to_column` of `to_table` holds: that table counts or averages the row.
+
+    Follows from the Derived columns of the other table (`with_assignments`); nobody declares it twice. Only rows whose
+    `where_column` holds one of `where_values` are judged, where that is given. A row without a value is judged too
+    where `required`.
+    """
+
+    column: str
+    to_table: str
+    to_column: str
+    where_column: str | None = None
+    where_values: tuple[str, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declaration:
     """What static and dynamic tables have in common. `table` is the SQLAlchemy table, comments and indexes included."""
 
@@ -87,6 +105,7 @@ class Declaration:
     volume: Volume = field(default_factory=Volume)
     positions: tuple[Position, ...] = ()
     owner: str = "team:gis"
+    assignments: tuple[Assignment, ...] = ()
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
@@ -197,7 +216,8 @@ class Derived:
     row's column `here` (and, where given, `where_column` holds one of `where_values`). `count` counts rows and gives
     0 for none, `avg` is NULL for none, `any` takes the value of one of them: for look-ups by a key.
     `fills` keeps what the source column of the same target says and only takes the place of its NULLs.
-    A table that is not there gives NULL.
+    `other_axis` names the other half of the position that `of_column` is a half of: 0 in both is no position, and does
+    not move a mean. A table that is not there gives NULL.
     """
 
     target: str
@@ -209,6 +229,7 @@ class Derived:
     where_column: str | None = None
     where_values: tuple[str, ...] = ()
     fills: bool = False
+    other_axis: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +324,43 @@ class DynamicTable(Declaration):
     def origins(self) -> tuple[str, ...]:
         """Names of the tables that derived columns are computed from."""
         return tuple(dict.fromkeys(column.from_table for column in self.derived))
+
+
+def with_assignments(tables: Iterable[AnyTable]) -> tuple[AnyTable, ...]:
+    """The tables, each with the assignments of its rows to those others that count or average them."""
+    known = tuple(tables)
+    takers = [table for table in known if isinstance(table, DynamicTable)]
+    return tuple(_with_assignments(table, takers) for table in known)
+
+
+def _with_assignments(table: AnyTable, takers: Iterable[DynamicTable]) -> AnyTable:
+    # A look-up need not use every row there is: not every substation feeds a circuit.
+    taken: dict[tuple[str, str, str], list[Derived]] = {}
+    for taker in takers:
+        for derived in taker.derived:
+            if derived.from_table == table.name and derived.function != "any":
+                taken.setdefault((derived.there, taker.name, derived.here), []).append(derived)
+    found = tuple(
+        _assignment(table, column, to_table, to_column, derived)
+        for (column, to_table, to_column), derived in taken.items()
+    )
+    return table if table.assignments == found else replace(table, assignments=found)
+
+
+def _assignment(
+    table: Declaration, column: str, to_table: str, to_column: str, derived: Sequence[Derived]
+) -> Assignment:
+    """Where only rows of one kind are counted, the others may belong to nobody; all that are open are of the kind."""
+    columns = {each.where_column for each in derived}
+    where_column = None if len(columns) > 1 else columns.pop()
+    values = [value for each in derived for value in each.where_values] if where_column else []
+    taken = table.rows_taken if isinstance(table, DynamicTable) else None
+    if taken and taken.status_column == where_column:
+        values += taken.open_statuses
+    return Assignment(
+        column=column, to_table=to_table, to_column=to_column, where_column=where_column,
+        where_values=tuple(dict.fromkeys(values)), required=isinstance(table, DynamicTable),
+    )  # fmt: skip
 
 
 def is_spatial(column: sa.Column[object]) -> bool:
@@ -416,3 +474,5 @@ def _derived_problems(declaration: DynamicTable, derived: Derived) -> Iterator[s
         yield f"{derived.target}: count takes rows, avg and any take a column"
     if (derived.where_column is None) != (not derived.where_values):
         yield f"{derived.target} has half of a condition"
+    if derived.other_axis is not None and derived.function != "avg":
+        yield f"{derived.target} has another axis, and is no mean of positions"

@@ -17,7 +17,7 @@ from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
 from flux_assets.postgis.connect import Target
-from flux_assets.spec import Derived, DynamicTable, Position, RowsTaken, SourceColumn, Vanished
+from flux_assets.spec import Derived, DynamicTable, Position, RowsTaken, SourceColumn, Vanished, with_assignments
 from flux_assets.sync import Family, sync_tables
 from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
 from flux_assets.warehouse.account import Account
@@ -87,6 +87,7 @@ FEEDERS = DynamicTable(
     changed_column="moved",
     vanished=Vanished(share=0.5, minimum=2),
 )  # fmt: skip
+FAULTS, FEEDERS = with_assignments((FAULTS, FEEDERS))
 SOURCE = """
 CREATE TABLE FAULTS (FAULT_ID VARCHAR(50), FEEDER VARCHAR(50), STATE VARCHAR(50), BEGUN TIMESTAMP_NTZ,
                      HOMES NUMBER(10,0), LON FLOAT, LAT FLOAT);

@@ -21,7 +21,7 @@ from flux_assets.loading.live_audit import audit_live
 from flux_assets.postgis import map_ready
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
-from flux_assets.spec import AcceptedValues, Volume
+from flux_assets.spec import AcceptedValues, Assignment, Volume
 
 POLES = made_up(
     parts=[
@@ -33,6 +33,7 @@ POLES = made_up(
     ],
     accepted=(AcceptedValues(column="kind", values=("wood", "steel")),),
     volume=Volume(minimum=40, maximum=60),
+    assignments=(Assignment(column="parent_id", to_table="lines", to_column="line"),),
 )
 UNTYPED = "ALTER TABLE poles ALTER geom TYPE geometry USING CASE WHEN code = 7 THEN ST_Point(1, 2, 3857) ELSE geom END"
 NO_KEY = "ALTER TABLE poles DROP CONSTRAINT poles_pkey"
@@ -51,6 +52,9 @@ LAYER_BREAKS = (
          "UPDATE poles SET longitude = 10.1 WHERE code = 7"),
     warn("relationships", "000007: parent_id not in poles: nobody",
          "UPDATE poles SET parent_id = 'nobody' WHERE code = 7"),
+    warn("all_assigned", "000007: not in lines: parent_id ' a'; apart from blanks and capitals it is 'A'",
+         "CREATE TABLE lines AS SELECT 'A'::text AS line", "UPDATE poles SET parent_id = ' a' WHERE code = 7",
+         "UPDATE poles SET parent_id = 'A' WHERE code = 8"),
     warn("accepted_values", "000007: kind = straw", "UPDATE poles SET kind = 'straw' WHERE code = 7",
          "UPDATE poles SET kind = NULL WHERE code = 8"),
     warn("accepted_range", "000007: score = 7", "UPDATE poles SET score = 7 WHERE code = 7"),

@@ -11,6 +11,7 @@ from geoalchemy2 import Geography, Geometry
 
 from flux_assets.spec import (
     AcceptedValues,
+    Assignment,
     DeclarationError,
     Derived,
     DynamicTable,
@@ -27,6 +28,7 @@ from flux_assets.spec import (
     index_method,
     is_spatial,
     type_ddl,
+    with_assignments,
 )
 
 
@@ -122,6 +124,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     "filling what is not there": (lambda: derives(fills=True), "without an origin: beds"),
     "a count of a column": (lambda: derives(of_column="x"), "count takes rows"),
     "a mean of nothing": (lambda: derives(function="avg"), "avg and any take a column"),
+    "two halves of a count": (lambda: derives(other_axis="y"), "is no mean of positions"),
     "half a condition": (lambda: derives(where_column="state"), "half of a condition"),
     "any number may vanish": (lambda: dynamic(vanished=Vanished(share=0)), "not between 0 and 1"),
     "fails before it warns": (
@@ -216,3 +219,26 @@ def test_a_layer_knows_its_file() -> None:
 @pytest.mark.parametrize(("rows", "allowed"), [(0, 0), (1, 0.5), (20, 10), (39, 19.5), (40, 20), (100, 20), (200, 40)])
 def test_how_many_rows_may_vanish_depends_on_how_many_there_are(rows: int, allowed: float) -> None:
     assert Vanished(share=0.2, minimum=20).allowed(rows) == allowed
+
+
+def test_rows_belong_to_what_counts_them() -> None:
+    """Those that are counted, and all that are open; what looks a value up leaves most rows alone."""
+    plants = dynamic(
+        key(), text("state"), text("bed"), text("seen"), source_columns=fed("id", "state", "bed", "seen"),
+        rows_taken=rows("state", "seen"),
+    )  # fmt: skip
+    beds = DynamicTable(
+        table=sa.Table("beds", sa.MetaData(), key(), text("dead"), text("name"), comment="Beds."),
+        source="BEDS", source_columns=fed("id"),
+        derived=(
+            count(target="dead", from_table="plants", there="bed", where_column="state", where_values=("DEAD",)),
+            count(target="name", from_table="plants", there="id", function="any", of_column="state"),
+        ),
+    )  # fmt: skip
+    judged = Assignment(
+        column="bed", to_table="beds", to_column="id", where_column="state", where_values=("DEAD", "OPEN"),
+        required=True,
+    )  # fmt: skip
+    counted, taker = with_assignments([plants, beds])
+    assert (counted.assignments, counted.digest) == ((judged,), plants.digest)
+    assert taker is beds

@@ -148,6 +148,16 @@ def test_what_nobody_wrote_is_judged_once_an_hour_and_told_at_every_tick(defs, i
     assert not [outcome for outcome in tick(defs, instance).checks().values() if JUDGED_AT in outcome.metadata]
 
 
+def test_rows_that_nobody_wrote_are_judged_when_what_they_belong_to_went(defs, instance, running):
+    first = tick(defs, instance)
+    assert first.checks()["faults", "all_assigned"].passed
+    running.tell("DELETE FROM FEEDERS WHERE FEEDER = 'B'")
+    run = tick(defs, instance)
+    assert figures(run, "faults")["outcome"] == "unchanged"
+    assert not run.checks()["faults", "all_assigned"].passed
+    assert JUDGED_AT in run.checks()["faults", "unique"].metadata
+
+
 def test_a_source_that_stood_still_is_told_although_nothing_was_done(defs, instance, running, sql):
     """What time alone moves is judged after every sync, without asking the source again."""
     tick(defs, instance)

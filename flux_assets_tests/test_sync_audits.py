@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.errors import SyncError
 from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop
-from flux_assets.spec import DynamicTable
+from flux_assets.spec import Derived, DynamicTable
 from flux_assets.syncing import live_audit
 from flux_assets.syncing.live_audit import Look, Question, look_at
 
@@ -108,6 +111,47 @@ def test_rows_without_what_they_are_computed_from_have_their_share_told(running,
     assert len(sql(found.sql)) == 3
     sql("DROP TABLE assets")
     assert judge(running, FEEDERS, "derived").numbers["share_not_in_assets"] == 1.0
+
+
+def test_open_rows_that_belong_to_none_are_told_with_what_was_meant(running, sql):
+    """Blanks of a CHAR column, small letters of another entry screen, a circuit that is gone, and none at all."""
+    running.tell(fault(2, feeder="A  ") + fault(3, feeder=" A\t") + fault(4, feeder="a") + fault(5, feeder="Q"))
+    running.tell("INSERT INTO FAULTS SELECT 'F6', NULL, 'OPEN', SYSDATE(), 5, -95.1, 29.1")
+    running.tell("INSERT INTO FAULTS SELECT 'F7', 'GONE', 'SHUT', SYSDATE(), 5, -95.1, 29.1")
+    running.synced()
+    assert sql("SELECT faults FROM feeders WHERE feeder = 'A'") == [(1,)]
+    found = judge(running, FAULTS, "all_assigned")
+    assert (found.passed, found.severity) == (False, "WARN")
+    numbers = {"offending_rows": 5, "not_in_feeders": 5, "differ_in_blanks_or_case": 3}
+    assert found.numbers == {"judged": "all 7 rows"} | numbers
+    assert sorted(found.sample) == [
+        "F2: not in feeders: feeder 'A  '; apart from blanks and capitals it is 'A'",
+        "F3: not in feeders: feeder ' A\t'; apart from blanks and capitals it is 'A'",
+        "F4: not in feeders: feeder 'a'; apart from blanks and capitals it is 'A'",
+        "F5: not in feeders: feeder Q",
+        "F6: not in feeders: feeder NULL",
+    ]
+    assert {row[0] for row in sql(found.sql)} == {"F2", "F3", "F4", "F5", "F6"}
+
+
+def test_rows_of_one_value_are_told_together_and_a_table_that_is_not_there_holds_nobody_up(running, sql):
+    running.tell("".join(fault(number, feeder="a") for number in range(2, 7)))
+    running.synced()
+    (said,) = judge(running, FAULTS, "all_assigned").sample
+    assert re.fullmatch(r"F\d, F\d, F\d, …: not in feeders: feeder 'a'; .* it is 'A'", said)
+    sql("DROP TABLE feeders")
+    found = judge(running, FAULTS, "all_assigned")
+    assert (found.passed, found.numbers["not_there"]) == (True, "feeders")
+
+
+def test_a_look_up_by_a_key_tells_what_was_meant(running, sql):
+    named = Derived(
+        target="title", from_table="names", here="feeder", there="feeder", function="any", of_column="name", fills=True
+    )
+    sql("CREATE TABLE names AS SELECT 'a '::text AS feeder, 'Feeder A'::text AS name")
+    found = judge(running, replace(FEEDERS, derived=(*FEEDERS.derived, named)), "derived")
+    assert found.sample == ("A: not in names: feeder 'A'; apart from blanks and capitals it is 'a '",)
+    assert (found.numbers["not_in_names"], found.numbers["share_not_in_names"]) == (1, 1.0)
 
 
 def test_the_version_changes_with_the_rows_alone(running):

@@ -13,7 +13,7 @@ from sqlalchemy import Column, MetaData, String, Table
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.postgis import sync_gate
-from flux_assets.spec import DynamicTable, SourceColumn
+from flux_assets.spec import Derived, DynamicTable, SourceColumn
 
 CREWS = DynamicTable(
     table=Table(
@@ -158,3 +158,17 @@ def test_tables_that_nothing_ties_together_are_written_whatever_fails(
     with locked(running, "crews", monkeypatch):
         assert running.failed().keys() == {"crews"}
     assert (sql(DISAGREE), sql("SELECT count(*) FROM faults WHERE state = 'SHUT'")) == ([], [(1,)])
+
+
+def test_a_position_that_is_none_moves_no_mean(utility: Utility, sql: Sql) -> None:
+    """A circuit's centre lay in the Gulf of Guinea's direction where one of its assets had 0, 0 for `unknown`."""
+    mean = Derived(
+        target="load", from_table="assets", here="feeder", there="feeder", function="avg", of_column="lon",
+        other_axis="lat",
+    )  # fmt: skip
+    running = replace(utility, tables=(FAULTS, replace(FEEDERS, derived=(FEEDERS.derived[0], mean))))
+    sql("CREATE TABLE assets (feeder text, lon float8, lat float8)")
+    sql("INSERT INTO assets VALUES ('L1', -96, 29), ('L1', 0, 0), ('L1', '-0', '-0'), ('L1', 0, 30), ('L2', 0, 0)")
+    running.tell(SEED)
+    running.synced()
+    assert sql("SELECT feeder, load FROM feeders ORDER BY 1") == [("L1", -48), ("L2", None)]

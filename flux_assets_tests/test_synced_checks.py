@@ -49,6 +49,7 @@ SYNC_BREAKS = (
          f"UPDATE faults SET geom = {BOW} WHERE fault_id = 'F1'"),
     warn("within", "F1: lost", "UPDATE faults SET geom = NULL WHERE fault_id = 'F1'"),
     warn("derived", "A: not in assets: feeder A", "DELETE FROM assets"),
+    warn("all_assigned", "F1: not in feeders: feeder Q", "UPDATE faults SET feeder = 'Q' WHERE fault_id = 'F1'"),
     warn("relationships", "F1: feeder not in feeders: Q", "UPDATE faults SET feeder = 'Q' WHERE fault_id = 'F1'"),
     warn("accepted_values", "F1: state = BROKEN", "UPDATE faults SET state = 'BROKEN' WHERE fault_id = 'F1'"),
     warn("accepted_range", "F1: homes = -1", "UPDATE faults SET homes = -1 WHERE fault_id = 'F1'"),

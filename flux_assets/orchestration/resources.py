@@ -19,7 +19,7 @@ from pydantic import Field, PrivateAttr
 from flux_assets.errors import SettingError
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
-from flux_assets.spec import DynamicTable
+from flux_assets.spec import DynamicTable, with_assignments
 
 if TYPE_CHECKING:
     from flux_assets.release.source import Release
@@ -110,7 +110,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)
         configuration = repr((place, sorted(overrides.sources.items())))
         return Family(
-            tables=[overrides.applied_to(table, declared) for table in declared],
+            tables=with_assignments(overrides.applied_to(table, declared) for table in declared),
             configuration=hashlib.sha256(configuration.encode()).hexdigest(),
         )
 

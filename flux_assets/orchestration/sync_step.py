@@ -6,7 +6,7 @@ judging (syncing/live_audit.py), which checks are worth recording (sync_checks.p
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from flux_assets.orchestration.sync_checks import Reported, Reports, names_of, r
 from flux_assets.orchestration.sync_metadata import synced_metadata, told
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED
+from flux_assets.postgis.unmatched import ALL_ASSIGNED
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, TableSync
 
@@ -126,7 +127,9 @@ class SyncStep:
         from flux_assets.syncing.live_audit import look_at
 
         try:
-            looks = look_at([self._question(each) for each in done], self._target, self._opening, self._stop)
+            changed = {each.table for each in done if each.outcome == "changed"}
+            questions = [self._question(each, changed) for each in done]
+            looks = look_at(questions, self._target, self._opening, self._stop)
         except FluxError as error:
             self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
             return {}
@@ -135,8 +138,10 @@ class SyncStep:
                 self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
         return looks
 
-    def _question(self, done: TableSync) -> Question:
+    def _question(self, done: TableSync, changed: Collection[str]) -> Question:
         """All audits of a table that changed, of others those that are due, and always how old its rows are.
+
+        Rows that nobody wrote may belong to none all the same, when what they belong to is among the `changed`.
 
         Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
         """
@@ -147,6 +152,8 @@ class SyncStep:
         if done.error is not None:
             return Question(table=table, names=ALWAYS_JUDGED, missing=())
         names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
+        if any(each.to_table in changed for each in table.assignments):
+            names |= {ALL_ASSIGNED}
         if is_read:
             names |= {"columns"}
         elif "columns" not in self._reports.selected_of(table):

@@ -121,7 +121,7 @@ def _only(live: LiveTable, columns: Sequence[Derived]) -> Iterator[sql.Composed]
 
 
 def _aggregate(derived: Derived) -> sql.Composed:
-    rows = sql.SQL("count(*)") if derived.of_column is None else _over(derived, sql.Identifier("o", derived.of_column))
+    rows = sql.SQL("count(*)") if derived.of_column is None else _over(derived, _placed(derived, derived.of_column))
     if derived.where_column is None:
         return sql.SQL("{}").format(rows)
     return sql.SQL("{} FILTER (WHERE o.{} = ANY ({}))").format(
@@ -129,7 +129,17 @@ def _aggregate(derived: Derived) -> sql.Composed:
     )
 
 
-def _over(derived: Derived, column: sql.Identifier) -> sql.Composed:
+def _placed(derived: Derived, of_column: str) -> sql.Composable:
+    """The column; of a position both of its halves or none, for 0, 0 says that nobody knows where it is."""
+    column = sql.Identifier("o", of_column)
+    if derived.other_axis is None:
+        return column
+    return sql.SQL("CASE WHEN {x} <> 0 OR {y} <> 0 THEN {x} END").format(
+        x=column, y=sql.Identifier("o", derived.other_axis)
+    )
+
+
+def _over(derived: Derived, column: sql.Composable) -> sql.Composed:
     if derived.function == "any":
         return sql.SQL("min({})").format(column)
     return sql.SQL("round(avg(nullif({}::float8, 'NaN'))::numeric, {})").format(column, sql.SQL(str(_DECIMALS)))

@@ -16,11 +16,12 @@ from flux_assets.postgis.audit import Audit, AuditResult, Case, Finding, Numbers
 from flux_assets.postgis.lag import Clocks
 from flux_assets.postgis.offenders import Rule, rows_breaking
 from flux_assets.postgis.own_rows import own_rows_by_kind
-from flux_assets.spec import DynamicTable, Position
+from flux_assets.postgis.unmatched import ALL_ASSIGNED, strays
+from flux_assets.spec import Assignment, DynamicTable, Position
 
 _SHARED = frozenset({
     "not_null", "unique", "geometry_type", "valid_geometry", "relationships", "accepted_values", "accepted_range",
-    "volume", "map_ready", "recent_failures",
+    "volume", "map_ready", "recent_failures", ALL_ASSIGNED,
 })  # fmt: skip
 # What moves although nothing was written here: judged after every sync, also one that found nothing to do or failed.
 ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
@@ -145,17 +146,23 @@ def _by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
     return dict(case.connection.execute(query).fetchall())
 
 
-def _looked_up(table: DynamicTable) -> tuple[tuple[str, str, str], ...]:
-    """Origin, column here and column there of what is looked up; counting finds none as well as many."""
-    found = (d for d in table.derived if d.function != "count")
-    return tuple(dict.fromkeys((d.from_table, d.here, d.there) for d in found))
+def _looked_up(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
+    """Origin, column here and column there of what is looked up; counting finds none as well as many.
+
+    True where it is looked up by a key: those tables are small enough to be searched for what was meant.
+    """
+    found = [d for d in table.derived if d.function != "count"]
+    by_key = {(d.from_table, d.here, d.there) for d in found if d.function == "any"}
+    return {way: way in by_key for way in dict.fromkeys((d.from_table, d.here, d.there) for d in found)}
 
 
 def _derived(case: SyncCase) -> Finding:
     numbers: Numbers = {"rows": case.rows}
     findings = []
-    for origin, here, there in _looked_up(case.table):
-        finding = rows_breaking(case, [_unfound(case, origin, here, there)], sampled=False)
+    for (origin, here, there), by_key in _looked_up(case.table).items():
+        way = Assignment(column=here, to_table=origin, to_column=there, required=True)
+        finding = strays(case, way) if by_key else None
+        finding = finding or rows_breaking(case, [_unfound(case, origin, here, there)], sampled=False)
         count = int(finding.numbers["offending_rows"])
         numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}
         findings.append(finding)

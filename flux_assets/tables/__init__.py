@@ -10,14 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl, with_assignments
 
 
 @cache
 def declarations() -> tuple[StaticTable | DynamicTable, ...]:
     """Every declared table, static ones first, each kind in alphabetical order."""
     found = [import_module(f"{__name__}.{module.name}").TABLE for module in iter_modules(__path__)]
-    return tuple(sorted(found, key=lambda table: (isinstance(table, DynamicTable), table.name)))
+    return tuple(sorted(with_assignments(found), key=lambda table: (isinstance(table, DynamicTable), table.name)))
 
 
 def static_tables() -> tuple[StaticTable, ...]:
@@ -38,7 +38,7 @@ def grounds() -> tuple[StaticTable, ...]:
 def declared_in(table: Declaration) -> Path | None:
     """The file that declares a table; None for one that is not declared here."""
     modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-    found = next((module for module in modules if module.TABLE is table), None)
+    found = next((module for module in modules if module.TABLE.table is table.table), None)
     return Path(str(found.__file__)) if found else None
 
 

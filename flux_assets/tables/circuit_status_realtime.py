@@ -74,13 +74,14 @@ TABLE = DynamicTable(
                 there="circuit_id",
                 function="avg",
                 of_column=column,
+                other_axis=other_axis,
             )
-            for target, column in (
-                ("load_percent", "load_percent"),
-                ("avg_load_percent", "load_percent"),
-                ("avg_health_score", "health_score"),
-                ("centroid_lat", "latitude"),
-                ("centroid_lon", "longitude"),
+            for target, column, other_axis in (
+                ("load_percent", "load_percent", None),
+                ("avg_load_percent", "load_percent", None),
+                ("avg_health_score", "health_score", None),
+                ("centroid_lat", "latitude", "longitude"),
+                ("centroid_lon", "longitude", "latitude"),
             )
         ),
         Derived(
