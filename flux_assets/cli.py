@@ -20,6 +20,7 @@ import click
 from flux_assets.console.alerts import mute, watchdog
 from flux_assets.console.chosen import load_options, the_layer, the_target
 from flux_assets.console.going_back import pin, roll_back, tell_dagster, unpin
+from flux_assets.console.running import load, sync
 from flux_assets.console.shown import show_connection, show_findings, show_replay, show_versions
 from flux_assets.console.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.console.shown_status import show_statuses
@@ -42,8 +43,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with
 def main() -> None:
     """Versioned map layers in PostGIS: the database, the state of its tables, and going back to an earlier version.
 
-    Layers are loaded by Dagster (`dagster asset materialize -m flux_assets.definitions --select group:static_layers`,
-    or `make ui`). Settings come from the environment and from `.env`; `flux-assets doctor` tests each of them.
+    `load` and `sync` start the same runs as Dagster does (`make ui`). Settings come from the environment and from
+    `.env`; `flux-assets doctor` tests each of them.
 
     Exit codes: 0 fine, 1 something is wrong, 2 wrong usage, 3 another process is at it.
     """
@@ -359,6 +360,8 @@ def doctor(as_json: bool) -> None:
     _exit_if(bool(failed))
 
 
+main.add_command(load)
+main.add_command(sync)
 main.add_command(roll_back)
 main.add_command(pin)
 main.add_command(unpin)

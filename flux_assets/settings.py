@@ -28,6 +28,8 @@ _LONGEST_SECONDS = 100 * 365 * 86400
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 # Of PostgreSQL, of PostGIS and its extensions, and of our own.
 _TAKEN_SCHEMAS = frozenset({"information_schema", "topology", "tiger", "tiger_data", "flux_versions", "postgres_sync"})
+# What ends a user or password in an address, and a % that is no escape.
+_ENDING = re.compile(r"[@/?#\[\]]|%(?![0-9A-Fa-f]{2})")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # The account's name that asks for the stand-in.
 STAND_IN = "stand-in"
@@ -221,6 +223,11 @@ def _check_web_address(url: str, *, https_over_network: bool) -> None:
 
 
 def _check_postgres_url(url: str) -> None:
+    if _is_unescaped(url):
+        raise ValueError(
+            "has a character in its user or password that ends it there; write @ as %40, / as %2F, ? as %3F, # as %23,"
+            " [ as %5B, ] as %5D, and % itself as %25"
+        )
     parts = urlsplit(url)
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("does not start with postgresql://")
@@ -230,6 +237,20 @@ def _check_postgres_url(url: str) -> None:
         _ = parts.port
     except ValueError:
         raise ValueError("has a port that is not a number from 1 to 65535") from None
+
+
+def _is_unescaped(url: str) -> bool:
+    """Whether user or password hold what ends them, or a % that is no escape; no password is shown or kept."""
+    _, _, rest = url.partition("://")
+    address, _, parameters = rest.partition("?")
+    if "/" not in address and "@" in parameters:  # the ? is the password's: no database before it, an @ behind it
+        return True
+    credentials, at, behind = address.rpartition("@")
+    if not at:
+        return False
+    if "/" not in behind and address.partition("/")[0].count("@") == 1:  # the last @ is the database's
+        credentials = address.partition("@")[0]
+    return bool(_ENDING.search(credentials))
 
 
 @cache

@@ -52,3 +52,37 @@ def test_a_source_elsewhere_is_not_asked_in_the_clear(monkeypatch: pytest.Monkey
         load_settings()
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     assert load_settings().snowflake_protocol == "http"
+
+
+@pytest.mark.parametrize("name", ["FLUX_POSTGRES_URL", "DAGSTER_POSTGRES_URL"])
+@pytest.mark.parametrize(
+    "password", ["p@ss", "a/b", "a?b", "a#b", "a[b", "a]b", "50%", "%zz", "@", "a@b@c", "a/b@c", "a?b=c", "x@y/z"]
+)
+def test_a_password_that_needs_escaping_is_recognised_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, password: str
+) -> None:
+    monkeypatch.setenv(name, f"postgresql://loader:{password}@db.example.com:5432/maps?sslmode=require")
+    with pytest.raises(SettingError) as refused:
+        load_settings()
+    assert refused.value.problem.startswith(f"{name}: has a character in its user or password that ends it there;")
+    assert "write @ as %40" in refused.value.problem
+    assert f":{password}" not in str(refused.value)
+    assert "db.example.com" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://loader:p%40ss%2F%25@db.example.com/maps",
+        "postgresql://loader:a:b!$&'()*+,;=~ c@db.example.com/maps?options=-csearch_path%3Dx&application_name=a@b",
+        "postgresql://loader@db.example.com/maps@home",
+        "postgresql://loader@[::1]:5432/maps",
+        "postgresql:///maps?host=/tmp&user=a@b",
+        "postgresql://one.example.com,two.example.com/maps",
+    ],
+)
+def test_an_address_as_libpq_takes_it_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FLUX_POSTGRES_URL", url)
+    taken = load_settings().flux_postgres_url
+    assert taken is not None
+    assert taken.get_secret_value() == url

@@ -254,6 +254,7 @@ def test_the_loser_of_the_lock_ends_well_and_records_nothing(defs, instance, run
     assert run.succeeded
     assert run.materialized() == {}
     assert any("(another, user" in line for line in run.lines())
+    assert not [line for line in run.lines() if "did not yield" in line]
 
 
 def test_what_the_loser_of_the_lock_was_asked_for_once_is_told_and_asked_for_again(

@@ -206,6 +206,9 @@ def test_muting_everything_holds_also_while_postgis_is_away(call, settings, rece
     ("arguments", "said"),
     [
         (("--table", "nope"), "no table 'nope'"),
+        (("--table", "work_order"), "Did you mean work_orders?"),
+        (("--for", "2"), "'2' has no unit; write 2m, 2h or 2d"),
+        (("--for", " 1.5"), "has no unit; write 1.5m, 1.5h or 1.5d"),
         (("--for", "soon"), "time span"),
         (("--for", "0"), "between"),
         (("--for", "9999d"), "between"),

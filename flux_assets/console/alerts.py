@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flux_assets.console.chosen import did_you_mean
 from flux_assets.console.terminal import WRONG, moment, show_table, warn
 from flux_assets.errors import FluxError, LayerError
 
@@ -29,6 +30,9 @@ class Span(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401
         from flux_assets.settings import duration
 
+        bare = str(value).strip()
+        if bare.strip("0.") and bare.replace(".", "", 1).isdecimal():
+            self.fail(f"{value!r} has no unit; write {bare}m, {bare}h or {bare}d", param, ctx)
         try:
             span = value if isinstance(value, timedelta) else duration(str(value))
         except ValueError as error:
@@ -118,7 +122,9 @@ def _insist_on_tables(names: Sequence[str]) -> None:
     known = [table.name for table in declarations()]
     for name in names:
         if name not in known:
-            raise LayerError(f"There is no table {name!r}.", f"The tables are {', '.join(known)}.")
+            raise LayerError(
+                f"There is no table {name!r}.{did_you_mean(name, known)}", f"The tables are {', '.join(known)}."
+            )
 
 
 def _show_mutes(held: Mutes) -> None:

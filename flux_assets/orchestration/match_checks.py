@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from flux_assets.errors import FluxError, LayerError, SettingError
-from flux_assets.orchestration.asset_checks import check_results, tell
+from flux_assets.orchestration.asset_checks import check_results, tell, without_outcome
 from flux_assets.orchestration.assets import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RELEASE_STEP = "match_static_layers"
 SOURCE_STEP = "match_dynamic_tables"
-Results = Iterator[dg.AssetCheckResult]
+Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
 Table = TypeVar("Table", bound=Declaration)
 
 
@@ -52,7 +52,9 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
 
         log = context.log.info
         try:
-            if asked := _asked(context, config, tables):
+            asked = _asked(context, config, tables)
+            yield from _left_out(context, asked)
+            if asked:
                 stop = stop_of(context.run.run_id)
                 yield from _recorded(
                     context.log,
@@ -79,7 +81,9 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
 
         log = context.log.info
         try:
-            if asked := _asked(context, config, tables):
+            asked = _asked(context, config, tables)
+            yield from _left_out(context, asked)
+            if asked:
                 stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, asked, log)
                 yield from _recorded(
                     context.log,
@@ -124,6 +128,11 @@ def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: 
         context.log.info(f"A run that materialises a table does not compare it: {_names(left_out)}.")
     keys = {name: dg.AssetKey(name) for name in config.tables or known}
     return {name: known[name] for name, key in keys.items() if key in selected - materialised}
+
+
+def _left_out(context: dg.AssetCheckExecutionContext, asked: Collection[str]) -> Iterator[dg.Output[None]]:
+    keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
+    return without_outcome(context.job_def, keys)
 
 
 def _names(keys: Collection[dg.AssetKey]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.orchestration.asset_checks import tell
+from flux_assets.orchestration.asset_checks import tell, without_outcome
 from flux_assets.orchestration.asset_pictures import sync_pictures
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.resources import WarehouseResource
@@ -28,7 +28,7 @@ from flux_assets.syncing.result import SyncOptions, TableSync
 if TYPE_CHECKING:
     from flux_assets.syncing.live_audit import Look, Question
 
-Event = dg.MaterializeResult[None] | Reported
+Event = dg.MaterializeResult[None] | dg.Output[None] | Reported
 Events = Iterator[Event]
 
 
@@ -80,6 +80,8 @@ class SyncStep:
         result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
         if result.busy:
             (self._context.log.warning if options.once else self._context.log.info)(result.busy)
+            skipped = [key for key in self._reports.selected if key.asset_key.to_user_string() in wanted]
+            yield from without_outcome(self._context.job_def, skipped)
             return {}
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
