@@ -87,6 +87,17 @@ def test_names_of_ours_stay_ours_whatever_the_search_path(
     assert found.startswith("pg_catalog, public, pg_temp")
 
 
+def test_no_name_is_looked_for_where_anybody_may_create(
+    running: Utility, admin_sql: Sql, sql: Sql, database: str
+) -> None:
+    admin_sql("CREATE SCHEMA ours; CREATE SCHEMA everybodys; GRANT USAGE ON SCHEMA ours TO PUBLIC")
+    admin_sql("GRANT ALL ON SCHEMA everybodys TO PUBLIC")
+    admin_sql(f"ALTER DATABASE {database} SET search_path = everybodys, ours, public")
+    with running.target.session("test") as session:
+        (found,) = session.execute("SHOW search_path").fetchone() or ("",)
+    assert found == "pg_catalog, public, pg_temp, ours, public"
+
+
 def test_a_trigger_that_does_not_find_its_table_is_named_with_its_line(running: Utility, sql: Sql) -> None:
     sql(HISTORY.format(schema="public").replace("INTO history", "INTO chronicle"))
     running.tell("UPDATE FAULTS SET HOMES = 5")

@@ -29,7 +29,8 @@ APPLICATION = "flux_assets"
 # it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
 # show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
 # it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them; behind those, the functions
-# of users' triggers find what they name wherever role and database let everybody look.
+# of users' triggers find what they name wherever role and database let everybody look, but for schemas in which anybody
+# may create: a function planted there would run with our rights.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = sql.SQL("""
 SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
@@ -42,7 +43,9 @@ SET tcp_user_timeout = '1min'; RESET search_path;
 SELECT {process}, pg_catalog.pg_postmaster_start_time(),
     pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
     (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
-    'pg_temp', nullif(pg_catalog.current_setting('search_path'), '')), false)
+    'pg_temp', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(path), ', ')
+    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS path
+    WHERE NOT pg_catalog.has_schema_privilege('public', path::pg_catalog.text, 'CREATE'))), false)
 """)
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 

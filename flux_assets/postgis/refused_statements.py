@@ -56,7 +56,7 @@ _NOT_FOUND = ("42P01", "42703", "42704", "42883", "3F000")
 _OF_A_SEARCH_PATH = (
     "A function of the database does not find what it names: write the schema before the name, or run ALTER FUNCTION …"
     " SET search_path = …. Sessions of flux_assets look in pg_catalog, in PostGIS's schema, and then where role and"
-    " database have set search_path."
+    " database have set search_path, but in no schema where PUBLIC may create."
 )
 
 
