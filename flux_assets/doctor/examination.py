@@ -18,6 +18,7 @@ from flux_assets.doctor import (
     release_files,
     rights,
     snowflake,
+    standbys,
     surroundings,
 )
 from flux_assets.doctor.finding import Finding, Group
@@ -62,6 +63,7 @@ def _within(
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
+            found += standbys.findings(session)
             found += limits.findings(session, settings.flux_parallel_layers)
             found += _read(session, target, static, dynamic)
         yield from found

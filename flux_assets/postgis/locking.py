@@ -21,8 +21,9 @@ from flux_assets.postgis.round_trip import Rows, run
 
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
-LOCK_TIMEOUT_MS = 40
-# What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too.
+LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
+# What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too;
+# it is made up for afterwards (standbys.py).
 _LIMITS = sql.SQL(f"""
 BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'; SET LOCAL statement_timeout = '1s';
 SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL synchronous_commit = 'local'
