@@ -13,6 +13,7 @@ from psycopg import sql
 
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
+from flux_assets.postgis.by_value import by_value
 from flux_assets.postgis.offenders import Rule, rows_breaking
 from flux_assets.spec import Declaration, is_spatial
 
@@ -106,15 +107,20 @@ def _unique(case: Case) -> Finding:
             groups, sample = doubled_keys(case, key)
             count += groups
             doubled += sample
-            shown += [_groups(case.own_rows, key).as_string(case.connection)] if groups else []
+            shown += [_groups(case, key).as_string(case.connection)] if groups else []
     return Finding(passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled), sql=";\n".join(shown))
 
 
-def _groups(relation: sql.Composable, key: tuple[str, ...]) -> sql.Composed:
+def _groups(case: Case, key: tuple[str, ...]) -> sql.Composed:
     """The query for the values that occur more than once; a value with a NULL is not one."""
+    table = case.layer.table.table
+    columns = [(sql.Identifier(name), table.columns[name]) for name in key]
+    named = [sql.SQL("{} AS {}").format(by_value(name, column), name) for name, column in columns]
+    places = sql.SQL(", ").join(sql.SQL(str(place)) for place in range(1, len(key) + 1))
     return sql.SQL(
-        "SELECT {key}, count(*) AS times FROM {relation} GROUP BY {key} HAVING count(*) > 1 AND num_nulls({key}) = 0"
-    ).format(key=ddl.names(key), relation=relation)
+        "SELECT {named}, count(*) AS times FROM {rows} AS t WHERE num_nulls({key}) = 0 GROUP BY {places}"
+        " HAVING count(*) > 1"
+    ).format(named=sql.SQL(", ").join(named), rows=case.own_rows, key=ddl.names(key), places=places)
 
 
 def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
@@ -126,7 +132,7 @@ def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
         "       ORDER BY times DESC, value LIMIT {limit})"
     ).format(
         key=ddl.names(key),
-        groups=_groups(case.own_rows, key),
+        groups=_groups(case, key),
         said=sql.Literal(f"{', '.join(key)} = "),
         limit=sql.Literal(SAMPLE_KEYS),
     )

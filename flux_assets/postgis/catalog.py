@@ -15,8 +15,10 @@ from psycopg.rows import class_row
 _COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
        attgenerated <> '' AS generated, atthasdef OR attidentity <> '' AS filled,
-       col_description(attrelid, attnum) AS comment
-FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+       CASE WHEN attcollation <> typcollation THEN attcollation::regcollation::text END AS collation,
+       coalesce(NOT collisdeterministic, false) AS folds, col_description(attrelid, attnum) AS comment
+FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 # The text behind USING names access method, columns, operator classes, options and predicate, and no table.
 _INDEXES = """
@@ -75,13 +77,18 @@ class Relation:
 
 @dataclass(frozen=True)
 class LiveColumn:
-    """A column as it stands; `type` as format_type() writes it, `filled` when it has a default or fills itself."""
+    """A column as it stands; `type` as format_type() writes it, `filled` when it has a default or fills itself.
+
+    `collation` where it is not the type's own; `folds` when by it values are equal that differ in their bytes.
+    """
 
     name: str
     type: str
     not_null: bool
     generated: bool
     filled: bool
+    collation: str | None
+    folds: bool
     comment: str | None
 
     @property

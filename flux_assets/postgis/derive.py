@@ -11,6 +11,7 @@ from itertools import groupby
 from psycopg import sql
 
 from flux_assets.postgis import ddl
+from flux_assets.postgis.by_value import by_value, text_by_value
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import Derived, Position
@@ -99,14 +100,15 @@ def _grouped(
 ) -> sql.Composed:
     origin, here, there = source
     values = sql.SQL(", ").join(
-        sql.SQL("{} AS v{}").format(_aggregate(column), sql.SQL(str(number))) for number, column in enumerate(columns)
+        sql.SQL("{} AS v{}").format(_aggregate(live, column), sql.SQL(str(number)))
+        for number, column in enumerate(columns)
     )
     return sql.SQL(
-        "LEFT JOIN (SELECT o.{there} AS k, {values} FROM {origin} AS o WHERE o.{there} IS NOT NULL{only}"
-        " GROUP BY o.{there}) AS {alias} ON {alias}.k = i.{here}"
+        "LEFT JOIN (SELECT {there} AS k, {values} FROM {origin} AS o WHERE o.{column} IS NOT NULL{only}"
+        " GROUP BY 1) AS {alias} ON {alias}.k = {here}"
     ).format(
-        there=sql.Identifier(there), values=values, alias=alias, here=sql.Identifier(here),
-        origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
+        there=_of_origin(live, here, there), column=sql.Identifier(there), values=values, alias=alias,
+        here=_here(live, here), origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
         only=sql.SQL(" AND ").join([sql.SQL(""), *_only(live, columns)]),
     )  # fmt: skip
 
@@ -115,17 +117,28 @@ def _only(live: LiveTable, columns: Sequence[Derived]) -> Iterator[sql.Composed]
     """Where a query only fills NULLs, it need not look at rows that nobody asks about."""
     if all(column.fills for column in columns):
         asked = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(c.target)) for c in columns)
-        yield sql.SQL("o.{} IN (SELECT {} FROM {} WHERE {})").format(
-            sql.Identifier(columns[0].there), sql.Identifier(columns[0].here), incoming(live), asked
+        here, there = columns[0].here, columns[0].there
+        yield sql.SQL("{} IN (SELECT {} FROM {} AS i WHERE {})").format(
+            _of_origin(live, here, there), _here(live, here), incoming(live), asked
         )
 
 
-def _aggregate(derived: Derived) -> sql.Composed:
-    rows = sql.SQL("count(*)") if derived.of_column is None else _over(derived, _placed(derived, derived.of_column))
+def _here(live: LiveTable, here: str) -> sql.Composable:
+    return by_value(sql.Identifier("i", here), live.table.table.columns[here])
+
+
+def _of_origin(live: LiveTable, here: str, there: str) -> sql.Composable:
+    """The column of an origin that ours is looked up in, whatever its collation: others own many an origin."""
+    return by_value(sql.Identifier("o", there), live.table.table.columns[here])
+
+
+def _aggregate(live: LiveTable, derived: Derived) -> sql.Composed:
+    one = None if derived.of_column is None else _placed(derived, derived.of_column)
+    rows = sql.SQL("count(*)") if one is None else _over(live, derived, one)
     if derived.where_column is None:
         return sql.SQL("{}").format(rows)
-    return sql.SQL("{} FILTER (WHERE o.{} = ANY ({}))").format(
-        rows, sql.Identifier(derived.where_column), sql.Literal(list(derived.where_values))
+    return sql.SQL("{} FILTER (WHERE {} = ANY ({}))").format(
+        rows, text_by_value(sql.Identifier("o", derived.where_column)), sql.Literal(list(derived.where_values))
     )
 
 
@@ -139,9 +152,9 @@ def _placed(derived: Derived, of_column: str) -> sql.Composable:
     )
 
 
-def _over(derived: Derived, column: sql.Composable) -> sql.Composed:
+def _over(live: LiveTable, derived: Derived, column: sql.Composable) -> sql.Composed:
     if derived.function == "any":
-        return sql.SQL("min({})").format(column)
+        return sql.SQL("min({})").format(by_value(column, live.table.table.columns[derived.target]))
     return sql.SQL("round(avg(nullif({}::float8, 'NaN'))::numeric, {})").format(column, sql.SQL(str(_DECIMALS)))
 
 

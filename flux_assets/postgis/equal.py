@@ -160,8 +160,10 @@ def _inequalities(connection: psycopg.Connection, relation: str, public_oid: int
     public_columns = catalog.columns(connection, public_oid)
     for column in public_columns:
         own = columns.pop(column.name, None)
-        if own is None or own.type != column.type or (column.not_null and not own.not_null):
-            yield f"the column {column.name} ({column.type}{' NOT NULL' if column.not_null else ''})"
+        alike = own is not None and (own.type, own.collation) == (column.type, column.collation)
+        if own is None or not alike or (column.not_null and not own.not_null):
+            collation = f" COLLATE {column.collation}" if column.collation else ""
+            yield f"the column {column.name} ({column.type}{collation}{' NOT NULL' if column.not_null else ''})"
     yield from (f"a public column {name}" for name in columns)
 
 

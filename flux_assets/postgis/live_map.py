@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
+from flux_assets.postgis.by_value import text_by_value
 from flux_assets.postgis.glimpse import MOST_FEATURES
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.spec import Picture
@@ -29,9 +30,10 @@ def points(session: Connection, live: LiveTable, picture: Picture) -> list[Point
     (column,) = (position.same_as for position in live.table.positions if position.same_as)
     query = sql.SQL(
         "SELECT ST_X({geom}), ST_Y({geom}), {colour}::text, coalesce({size}, 0)::float8 FROM {table}"
-        " WHERE NOT ST_IsEmpty({geom}) ORDER BY ({colour}::text = ANY ({named})) IS TRUE DESC, 4 DESC LIMIT {most}"
+        " WHERE NOT ST_IsEmpty({geom}) ORDER BY ({coloured} = ANY ({named})) IS TRUE DESC, 4 DESC LIMIT {most}"
     ).format(
         geom=sql.Identifier(str(column)), colour=sql.Identifier(picture.colour_column),
+        coloured=text_by_value(sql.Identifier(picture.colour_column)),
         size=sql.Identifier(picture.size_column), table=live.own_rows,
         named=sql.Literal([n for n, _ in picture.colours]), most=sql.Literal(MOST_FEATURES),
     )  # fmt: skip

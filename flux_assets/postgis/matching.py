@@ -18,6 +18,7 @@ from psycopg import sql
 
 from flux_assets.postgis import ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, Numbers
+from flux_assets.postgis.by_value import by_value, same_by_value
 from flux_assets.spec import Declaration
 
 MATCHES_RELEASE = "matches_release"
@@ -135,11 +136,17 @@ def _bytes(columns: Sequence[str], alias: str) -> sql.Composed:
 def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
     """A value that equals another one's when the values do. PostGIS cannot hash a shape to 64 bits, so its bytes."""
     spatial = {column.name for column in pair.table.spatial_columns}
-    return _bytes([name], alias) if pair.exact or name in spatial else sql.Identifier(alias, name)
+    if pair.exact or name in spatial:
+        return _bytes([name], alias)
+    return by_value(sql.Identifier(alias, name), pair.table.table.columns[name])
 
 
 def _difference(pair: Comparison) -> sql.Composed:
-    identity = [*pair.table.key] if pair.keyed else ["flux_hash", "flux_number"]
+    same = (
+        same_by_value(pair.table.table, pair.table.key, "w", "s")
+        if pair.keyed
+        else sql.SQL("w.flux_hash = s.flux_hash AND w.flux_number = s.flux_number")
+    )  # fmt: skip
     number = (
         sql.SQL("1")
         if pair.keyed
@@ -157,7 +164,7 @@ def _difference(pair: Comparison) -> sql.Composed:
         " FROM ({wanted}) AS w FULL JOIN ({standing}) AS s ON {same} WHERE w.flux_hash IS DISTINCT FROM s.flux_hash"
     ).format(
         into=_DIFFERING, named=sql.SQL(", ").join(named), wanted=sides[0], standing=sides[1],
-        same=_same(identity, "w", "s"),
+        same=same,
     )  # fmt: skip
 
 
@@ -182,7 +189,8 @@ def _explanation(pair: Comparison) -> sql.Composed:
         " ON {theirs} ORDER BY {order}"
     ).format(
         told=sql.SQL(", ").join(told), first=_first(pair, "changed"), wanted=pair.wanted, standing=pair.standing,
-        ours=_same(pair.names, "d", "w"), theirs=_same(pair.names, "d", "s"), order=order,
+        ours=same_by_value(pair.table.table, pair.names, "d", "w"),
+        theirs=same_by_value(pair.table.table, pair.names, "d", "s"), order=order,
     )  # fmt: skip
 
 
@@ -219,8 +227,3 @@ def _is_row(names: Sequence[str], values: Sequence[str | None]) -> sql.Composed:
         for name, value in zip(names, values, strict=True)
     )
     return sql.SQL("({})").format(sql.SQL(" AND ").join(parts))
-
-
-def _same(names: Sequence[str], left: str, right: str) -> sql.Composed:
-    pairs = (sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in names)
-    return sql.SQL(" AND ").join(pairs)

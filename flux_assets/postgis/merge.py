@@ -17,6 +17,7 @@ from psycopg import sql
 from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
+from flux_assets.postgis.by_value import same_by_value, values
 from flux_assets.postgis.derive import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.round_trip import affected, run
@@ -89,7 +90,7 @@ def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any
 def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> None:
     """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them."""
     parts = {
-        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live.table.key, "t", "d"),
+        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
         "columns": ddl.names((*in_place(live), *bookkeeping(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
         "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
@@ -116,8 +117,8 @@ def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
     return sql.SQL(
         "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
     ).format(
-        table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live.table.key, "t", "d"),
-        differ=_differ(columns, "t", "d"),
+        table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live, "t", "d"),
+        differ=_differ(live, columns, "t", "d"),
     )  # fmt: skip
 
 
@@ -133,8 +134,8 @@ def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
         " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"
     ).format(
         rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.own_rows,
-        wanted=wanted_rows(live, incoming(live), present), same=_same(key, "t", "w"),
-        differ=_differ(tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
+        wanted=wanted_rows(live, incoming(live), present), same=_same(live, "t", "w"),
+        differ=_differ(live, tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
     )  # fmt: skip
 
 
@@ -218,12 +219,11 @@ def _assignments(live: LiveTable, columns: Collection[str]) -> sql.Composed:
     return sql.SQL(", ").join(sets)
 
 
-def _same(key: tuple[str, ...], left: str, right: str) -> sql.Composed:
-    pairs = (sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in key)
-    return sql.SQL(" AND ").join(pairs)
+def _same(live: LiveTable, left: str, right: str) -> sql.Composed:
+    return same_by_value(live.table.table, live.table.key, left, right)
 
 
-def _differ(columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
+def _differ(live: LiveTable, columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
     """Row by row, NULL equal to NULL; the row's fields are compared one after another until two differ."""
-    sides = (sql.SQL(", ").join(sql.Identifier(side, name) for name in columns) for side in (left, right))
+    sides = (values(live.table.table, columns, side) for side in (left, right))
     return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from flux_assets.postgis.audit import SAMPLE_KEYS, Case, Finding, Numbers
+from flux_assets.postgis.by_value import text_by_value
+
+# A collation that is not the database's own, or citext, whose own operators ignore case.
+_UNUSUAL = """
+SELECT bool_or(attcollation NOT IN (0, 'pg_catalog."default"'::regcollation) OR typname = 'citext')
+FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+WHERE (attrelid = to_regclass((%(there)s::text[])[1]) AND attname = (%(there)s::text[])[2])
+   OR (attrelid = to_regclass((%(here)s::text[])[1]) AND attname = (%(here)s::text[])[2])
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,18 @@ def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: 
         sample=tuple(sample),
         sql=_listing(case, rules) if count else "",
     )
+
+
+def looked_up(case: Case, here: str, other: str, there: str) -> sql.Composable:
+    """A condition: a row o of another table of the schema has what a row t of the case has, by its value.
+
+    Indexes serve that for columns of one usual collation alone, so others are compared otherwise.
+    """
+    sides = sql.Identifier("o", there), sql.Identifier("t", here)
+    found = case.staged.get(other, sql.Identifier(case.layer.schema, other)).as_string(), case.relation.as_string()
+    row = case.connection.execute(_UNUSUAL, {"there": [found[0], there], "here": [found[1], here]}).fetchone()
+    unusual = row is not None and row[0]
+    return sql.SQL("{} = {}").format(*(map(text_by_value, sides) if unusual else sides))
 
 
 def key_text(case: Case) -> sql.Composed:

@@ -12,7 +12,8 @@ from psycopg import sql
 
 from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import Audit, Case, Finding, Numbers
-from flux_assets.postgis.offenders import Rule, rows_breaking
+from flux_assets.postgis.by_value import text_by_value
+from flux_assets.postgis.offenders import Rule, looked_up, rows_breaking
 from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import AcceptedValues, Declaration, DynamicTable, Reference
 
@@ -39,7 +40,7 @@ def _relationships(case: Case) -> Finding:
     note = {"not_published": ", ".join(sorted(missing))} if missing else {}
     if not judged:
         return Finding(passed=True, numbers={"offending_rows": 0, **note})
-    rules = [_unresolved(reference, rows) for reference, rows in judged.items()]
+    rules = [_unresolved(case, reference, rows) for reference, rows in judged.items()]
     return rows_breaking(case, rules, sampled=True, numbers={**note})
 
 
@@ -51,10 +52,10 @@ def _pointed_at(case: Case, reference: Reference) -> sql.Composable | None:
     return own_rows_by_kind(sql.Identifier(case.layer.schema, reference.to_table), there.kind) if there else None
 
 
-def _unresolved(reference: Reference, rows: sql.Composable) -> Rule:
+def _unresolved(case: Case, reference: Reference, rows: sql.Composable) -> Rule:
     column = sql.Identifier("t", reference.column)
-    condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE o.{key} = {c})").format(
-        c=column, other=rows, key=sql.Identifier(reference.to_column)
+    condition = sql.SQL("{c} IS NOT NULL AND NOT EXISTS (SELECT FROM {other} AS o WHERE {same})").format(
+        c=column, other=rows, same=looked_up(case, reference.column, reference.to_table, reference.to_column)
     )
     said = sql.Literal(f"{reference.column} not in {reference.to_table}: ")
     return Rule(condition, sql.SQL("{} || {}").format(said, column))
@@ -66,7 +67,9 @@ def _accepted_values(case: Case) -> Finding:
         column = sql.Identifier("t", judged.column)
         rules.append(
             Rule(
-                sql.SQL("{} <> ALL ({})").format(column, sql.Literal(list(_values(case.layer.table, judged)))),
+                sql.SQL("{} <> ALL ({})").format(
+                    text_by_value(column), sql.Literal(list(_values(case.layer.table, judged)))
+                ),
                 sql.SQL("{} || {}").format(sql.Literal(f"{judged.column} = "), column),
             )
         )

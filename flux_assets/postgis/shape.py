@@ -15,6 +15,7 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.postgis import catalog, ddl, register, takeover
+from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
@@ -68,6 +69,7 @@ def reconcile(
         takeover.announce(connection, layer, relation.oid, patience.log)
         return Public(None, plain_oid=relation.oid)
     _refuse_foreign(connection, layer, relation)
+    refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(connection, relation.oid))
     difference = _difference(connection, layer.table, relation.oid)
     changes = _accepted_changes(connection, layer, relation.oid, difference, accept_change=accept_change)
     if difference.added:
@@ -88,10 +90,14 @@ def keeps_declared_columns(connection: psycopg.Connection, layer: Layer) -> bool
 def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, public: Public) -> bool:
     """Whether a version made earlier has the columns that the public table will have once it is attached."""
     found = catalog.find(connection, VERSIONS, relation)
-    wanted = {column.name: ddl.type_name(column) for column in layer.table.columns}
+    wanted: dict[str, tuple[str, str | None]] = {c.name: (ddl.type_name(c), None) for c in layer.table.columns}
     if public.oid is not None:
-        wanted |= {c.name: c.bare_type for c in catalog.columns(connection, public.oid) if c.generated}
-    return found is not None and wanted == {c.name: c.bare_type for c in catalog.columns(connection, found.oid)}
+        there = catalog.columns(connection, public.oid)
+        wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
+        wanted |= {c.name: (wanted[c.name][0], c.collation) for c in there if c.name in wanted}
+    if found is None:
+        return False
+    return wanted == {c.name: (c.bare_type, c.collation) for c in catalog.columns(connection, found.oid)}
 
 
 def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:

@@ -14,7 +14,7 @@ from psycopg import sql
 from flux_assets.postgis import audits, catalog, lag
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Finding, Numbers, Severity
 from flux_assets.postgis.lag import Clocks
-from flux_assets.postgis.offenders import Rule, rows_breaking
+from flux_assets.postgis.offenders import Rule, looked_up, rows_breaking
 from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.postgis.unmatched import ALL_ASSIGNED, strays
 from flux_assets.spec import Assignment, DynamicTable, Position
@@ -179,8 +179,8 @@ def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
     relation = catalog.find(case.connection, case.layer.schema, origin)
     if relation is None:
         return Rule(sql.SQL("true"), sql.Literal(f"there is no table {origin}"))
-    condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE o.{} = {})").format(
-        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind), sql.Identifier(there), column
+    condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE {})").format(
+        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind), looked_up(case, here, origin, there)
     )
     said = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
     return Rule(condition, said)

@@ -21,7 +21,8 @@ from flux_assets.spec import DynamicTable
 # Indexes from the catalog alone: pg_get_indexdef waits for whoever has locked the table.
 _SHAPE = sql.SQL("""
 SELECT c.relname AS name, c.relkind::text AS kind, md5(concat_ws(E'\\n', c.relkind,
-    (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attnotnull, atthasdef, attgenerated),
+    (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attcollation, attnotnull, atthasdef,
+                                 attgenerated),
                        E'\\n' ORDER BY attnum)
      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(concat_ws(' ', i.relname, i.relam, x.indkey, x.indclass, x.indcollation, x.indoption, x.indexprs,

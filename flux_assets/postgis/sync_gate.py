@@ -11,6 +11,7 @@ from psycopg import errors, sql
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis import ledger
+from flux_assets.postgis.by_value import text_by_value
 from flux_assets.postgis.connect import open_session
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.leases import SYNC, Lease, acquired, acquiring
@@ -181,7 +182,7 @@ def _expired(table: LiveTable) -> sql.Composable:
         " AND ({time} >= timezone('UTC', statement_timestamp()) - {window}) IS NOT TRUE), false)"
     )
     return sql.SQL(aggregate).format(
-        status=sql.Identifier(rule.status_column),
+        status=text_by_value(sql.Identifier(rule.status_column)),
         open=sql.Literal(list(rule.open_statuses)),
         time=sql.Identifier(rule.time_column),
         window=sql.Literal(rule.window),

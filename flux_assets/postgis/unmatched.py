@@ -12,6 +12,7 @@ from psycopg import sql
 
 from flux_assets.postgis import catalog
 from flux_assets.postgis.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
+from flux_assets.postgis.by_value import text_by_value
 from flux_assets.postgis.offenders import key_text
 from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.spec import Assignment, Declaration
@@ -94,14 +95,9 @@ def _folded(value: sql.Composable) -> sql.Composed:
     return sql.SQL(r"""lower(btrim(({})::text COLLATE pg_catalog."default", E' \t\r\n\u00a0'))""").format(value)
 
 
-def _exact(column: sql.Identifier) -> sql.Composed:
-    """A value as text that equals only itself, whatever the collation of its column."""
-    return sql.SQL('({})::text COLLATE "C"').format(column)
-
-
 def _parts(case: Case, assignment: Assignment, others: sql.Composable) -> dict[str, sql.Composable]:
-    value = _exact(sql.Identifier("t", assignment.column))
-    there = _exact(sql.Identifier("o", assignment.to_column))
+    value = text_by_value(sql.Identifier("t", assignment.column))
+    there = text_by_value(sql.Identifier("o", assignment.to_column))
     return {
         "value": value, "there": there, "folded_there": _folded(there),
         "folded_value": _folded(sql.Identifier("value")), "key": key_text(case), "keys": sql.Literal(_KEYS_OF_A_VALUE),
