@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import SyncError, abbreviated, plainly
-from flux_assets.postgis import ddl
+from flux_assets.postgis import ddl, parking
 from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.postgis.by_value import same_by_value, values
 from flux_assets.postgis.derive import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
@@ -87,20 +87,30 @@ def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any
     return session.execute(query).fetchall()
 
 
-def write(session: psycopg.Connection, live: LiveTable, found: Difference) -> None:
-    """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them."""
-    parts = {
+def write(
+    session: psycopg.Connection, live: LiveTable, found: Difference, collision: parking.Collision | None = None
+) -> None:
+    """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them.
+
+    After a `collision` of rows under a unique index of others, those that change are taken out and put back.
+    """
+    parts: dict[str, sql.Composable] = {
         "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
         "columns": ddl.names((*in_place(live), *bookkeeping(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
         "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
     }  # fmt: skip
-    statements = (
-        "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
-        "UPDATE {own} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
-        "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
+    delete, update, insert = (
+        sql.SQL(statement).format(**parts)
+        for statement in (
+            "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
+            "UPDATE {own} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+            "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
+        )
     )
-    deleted, updated, inserted = affected(session, [sql.SQL(statement).format(**parts) for statement in statements])
+    updates = parking.exchanging(session, live, parts, collision) if collision else [update]
+    deleted, *written, inserted = affected(session, [delete, *updates, insert])
+    updated = min(written)
     if (deleted, updated, inserted) != (found.deletes, found.updates, found.inserts):
         raise SyncError(
             f"{live.title} took {deleted:,} of {found.deletes:,} rows to be deleted, {updated:,} of {found.updates:,}"

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.failpoints import reach
-from flux_assets.postgis import ledger, merge, statistics, sync_state
+from flux_assets.postgis import ledger, merge, parking, statistics, sync_state
 from flux_assets.postgis.announcing import announcing
 from flux_assets.postgis.faults import ours
 from flux_assets.postgis.leases import Lease, overtaken
@@ -141,13 +141,23 @@ def _savepoint(name: str) -> sql.Composed:
     return sql.SQL("SAVEPOINT {}").format(sql.Identifier(name))
 
 
+def _back_to(name: str) -> sql.Composed:
+    return sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(name))
+
+
 def _of_group(group: Sequence[Work]) -> str:
     """The savepoint's name. Each has a name of its own: of two alike, going back would take the wrong one where the
     later was not made."""
     return f"group of {group[0].name}"
 
 
-def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], held_of: HeldOf) -> None:
+def _merge(
+    desk: Desk,
+    work: Work,
+    opening: Sequence[sql.Composable],
+    held_of: HeldOf,
+    collision: parking.Collision | None = None,
+) -> None:
     before = f"before {work.name}"
     try:
         with work.clock.timed("compare"):
@@ -157,9 +167,16 @@ def _merge(desk: Desk, work: Work, opening: Sequence[sql.Composable], held_of: H
         desk.options.stop.check()
         with work.clock.timed("write"):
             if work.difference.rows:
-                merge.write(desk.session, work.live, work.difference)
+                merge.write(desk.session, work.live, work.difference, collision)
         reach(f"sync.written:{work.name}")
         work.step = "written"
+    except (errors.UniqueViolation, errors.ExclusionViolation) as error:
+        if collision is None and parking.is_of(work.live, error):
+            # What was compared goes back with the savepoint, and the lock that kept others from writing meanwhile.
+            _merge(desk, work, [_back_to(before)], held_of, error)
+        else:
+            refused = parking.told(work.live, error) if parking.is_of(work.live, error) else error
+            _give_up(desk, [work], refused, at=work, to=before)
     except (FluxError, psycopg.Error) as error:
         _give_up(desk, [work], error, at=work, to=before)
 
@@ -180,7 +197,7 @@ def _give_up(
     if desk.options.stop.asked or desk.session.info.transaction_status not in in_transaction:
         raise error
     try:
-        desk.session.execute(sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(to)))
+        desk.session.execute(_back_to(to))
     except errors.InvalidSavepointSpecification:
         raise error from None
     for work in works:
