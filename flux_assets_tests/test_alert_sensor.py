@@ -38,10 +38,10 @@ def instance(storage: dg.DagsterInstance) -> dg.DagsterInstance:
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch, cluster, database, tmp_path: Path, receiver: Receiver):
-    """A target, and a Snowflake account that lacks a warehouse: no sync can even sign in."""
+    """A target, and a Snowflake account without a user: no sync can even sign in."""
     change(
         monkeypatch, FLUX_HOME=str(tmp_path / "home"), FLUX_POSTGRES_URL=cluster.tcp_url(database),
-        SNOWFLAKE_ACCOUNT="acme", SNOWFLAKE_USER="me", SNOWFLAKE_PASSWORD="hush-hush",
+        SNOWFLAKE_ACCOUNT="acme", SNOWFLAKE_PASSWORD="hush-hush",
         FLUX_ALERT_URL=f"{receiver.address}/services/{SECRET}", FLUX_UI_URL="http://127.0.0.1:3000",
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_from_the_third_failure_to_the_recovery(instance, receiver, sql):
     assert "opened" in tick(instance)
     (message,) = receiver.got
     assert (message["kind"], message["failures"], message["tables"]) == ("sync", 3, list(DYNAMIC))
-    assert "SNOWFLAKE_WAREHOUSE" in message["problem"]
+    assert "SNOWFLAKE_USER" in message["problem"]
     assert message["run_url"] == f"http://127.0.0.1:3000/runs/{run.run_id}"
     assert "hush-hush" not in str(message)
     sync(instance)

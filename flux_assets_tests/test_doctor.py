@@ -495,6 +495,12 @@ def test_nothing_is_said_of_what_a_source_can_do_where_none_of_its_tables_can_be
     assert not [said for said in found if "instant" in said or "token" in said]
 
 
+def test_a_user_without_any_warehouse_is_told_how_to_have_one(doctor, configured):
+    wrong = saying(doctor(**configured | {"SNOWFLAKE_WAREHOUSE": ""}), "user fake has no warehouse")
+    assert wrong.outcome == "failed"
+    assert "ALTER USER fake SET DEFAULT_WAREHOUSE" in wrong.remedy
+
+
 def test_a_source_that_does_not_answer_is_one_finding(doctor, configured):
     found = doctor(**configured | {"SNOWFLAKE_PORT": "9"})
     assert [finding.group for finding in failed(found)] == ["Snowflake"]

@@ -436,6 +436,12 @@ def test_a_host_that_is_set_stands_between(new_home: Path, monkeypatch: pytest.M
     assert (account.host, account.port, account.protocol, account.stand_in) == ("127.0.0.1", 4711, "http", True)
 
 
+def test_an_account_needs_neither_warehouse_nor_role(new_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may have defaults of its own."""
+    account = snowflake_account(settings(monkeypatch, FLUX_HOME=new_home, **REAL | {"SNOWFLAKE_WAREHOUSE": ""}))
+    assert not {"warehouse", "role"} & account.arguments().keys()
+
+
 def test_a_configured_account_is_used_and_nothing_is_started(new_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     account = snowflake_account(settings(monkeypatch, FLUX_HOME=new_home, SNOWFLAKE_HOST="h.example", **REAL))
     assert (account.account, account.user, account.host, account.stand_in) == ("xy12345", "SYNC", "h.example", False)
@@ -447,11 +453,10 @@ def test_a_configured_account_is_used_and_nothing_is_started(new_home: Path, mon
     [
         (ELSEWHERE, "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked"),
         ({"FLUX_PROFILE": "production"},
-         r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH \(or SNOWFLAKE_PASSWORD\), "
-         "SNOWFLAKE_WAREHOUSE are not set"),
+         r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH \(or SNOWFLAKE_PASSWORD\) are not set"),
         ({"FLUX_PROFILE": "production", "SNOWFLAKE_ACCOUNT": "stand-in"}, "profile production does not provide"),
         ({"SNOWFLAKE_USER": "SYNC"}, "SNOWFLAKE_ACCOUNT, SNOWFLAKE_PRIVATE_KEY_PATH"),
-        ({**REAL, "SNOWFLAKE_WAREHOUSE": ""}, "^SNOWFLAKE_WAREHOUSE is not set"),
+        ({**REAL, "SNOWFLAKE_USER": ""}, "^SNOWFLAKE_USER is not set"),
         ({**REAL, "SNOWFLAKE_PASSWORD": "", "SNOWFLAKE_PRIVATE_KEY_PATH": "/none/key.p8"},
          "SNOWFLAKE_PRIVATE_KEY_PATH = '/none/key.p8' cannot be read: No such file"),
     ],

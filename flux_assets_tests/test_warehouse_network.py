@@ -27,6 +27,8 @@ from flux_assets_tests.snowflake_answers import refused
 from flux_assets_tests.synced import FAULTS
 
 ROWS = 500
+# For a proxy that answers by itself.
+ACCOUNT = Account(account="acme", user="FLUX", password=SecretStr("x"), host="127.0.0.1", protocol="http")
 RENEWAL = "/session/token-request"
 # Time-outs in seconds: where an answer never comes, and where all of them come.
 SHORT, LONG = 1, 20
@@ -219,3 +221,114 @@ def test_pauses_are_bounded_in_number_and_in_time(behind):
             Patience(attempts=10**6, total=0.05, pause=0.01).spend(fails, lambda _: None)
         assert proxy.count(LOGIN) == before
     assert proxy.count(QUERIES) == 0
+
+
+# Sign-ins that are refused: repetition may lock the user out.
+
+KEY_PAIR = "TYPE = SERVICE"
+REFUSALS = [
+    # What shared accounts of such refusals show, and the same kinds in other words.
+    (None, "Multi-factor authentication is required for this account. Log in to Snowsight to enroll.", KEY_PAIR),
+    ("390127", "MFA with TOTP is required.", KEY_PAIR),
+    ("394508", "Duo Security push was denied.", KEY_PAIR),
+    (None, "Specified password has expired.", "MUST_CHANGE_PASSWORD"),
+    ("390999", "You must change your password before signing in.", "MUST_CHANGE_PASSWORD"),
+    (None, "User access disabled. Contact your local system administrator.", "SET DISABLED = FALSE"),
+    ("390913", "Your account is suspended due to lack of payment method.", "administrator of the account"),
+    ("390900", "Your free trial has ended.", "administrator of the account"),
+    ("394400", "Programmatic access token is invalid.", "Make a new token"),
+    ("390114", "Authentication token has expired. The user must authenticate again.", "Make a new token"),
+    ("395001", "Authentication attempt rejected by the current authentication policy.", "KEYPAIR"),
+    ("390432", "Network policy is required.", "address"),
+    ("391234", "IP 10.1.2.3 is not allowed to connect.", "address"),
+    ("390189", "Role 'MFA_TOKEN' specified in the connect string does not exist or not authorized.", "SNOWFLAKE_ROLE"),
+    ("001008", "Insufficient privileges to set session parameter 'ROWS_PER_RESULTSET'.", "source-contract.md"),
+    ("399999", "Something that nobody has heard of.", "no second attempt was made"),
+    (None, "Something that nobody has heard of.", "no second attempt was made"),
+    ("390104", "Something that nobody has heard of.", "no second attempt was made"),
+    ("390111", "Something that nobody has heard of.", "no second attempt was made"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "message", "cured"), REFUSALS, ids=lambda value: str(value)[:30])
+def test_a_sign_in_that_is_refused_is_not_repeated_and_its_cure_is_told(code, message, cured):
+    said = {"success": False, "data": None, "message": message} | ({"code": code} if code else {})
+    with faulting_proxy(1) as proxy:
+        proxy.faults.append(Fault("say", path=LOGIN, said=said, times=None))
+        account = replace(ACCOUNT, port=proxy.port)
+        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
+            pass
+        assert proxy.count(LOGIN) == 1
+    told = refused_with.value
+    assert not told.curable
+    assert cured in told.remedy
+    assert message.rstrip(".") in told.problem
+    assert "tried several times" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"success": False, "data": None, "message": "No.", "code": None},
+        {"success": False, "data": None},
+        {"success": False, "data": {"nextAction": "PWD_CHANGE"}, "message": "No.", "code": "390190"},
+        {"success": True, "data": {"nextAction": "PWD_CHANGE", "token": None, "masterToken": None}, "message": None},
+    ],
+    ids=["no code", "no message", "a new password, refused", "a new password"],
+)
+def test_an_answer_without_a_session_is_a_refusal_whatever_it_lacks(said):
+    with faulting_proxy(1) as proxy:
+        proxy.faults.append(Fault("say", path=LOGIN, said=said, times=None))
+        account = replace(ACCOUNT, port=proxy.port)
+        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
+            pass
+        assert proxy.count(LOGIN) == 1
+    assert not refused_with.value.curable
+    assert "SNOWFLAKE_PRIVATE_KEY_PATH" in refused_with.value.remedy
+    assert "report it" not in str(refused_with.value)
+    assert "int()" not in str(refused_with.value)
+
+
+@pytest.mark.parametrize("code", ["300002", "000603"])
+def test_a_sign_in_that_fails_by_a_fault_of_the_server_s_is_repeated(behind, code):
+    with behind(Fault("say", path=LOGIN, said=refused(code))) as (source, proxy, _):
+        assert read(source) == ROWS
+        assert proxy.count(LOGIN) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_status_that_refuses_is_not_repeated(status):
+    with faulting_proxy(1) as proxy:
+        proxy.faults.append(Fault("status", path=LOGIN, status=status, times=None))
+        account = replace(ACCOUNT, port=proxy.port)
+        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
+            pass
+        assert proxy.count(LOGIN) == 1
+    assert not refused_with.value.curable
+
+
+def test_a_session_that_is_refused_when_it_is_made_anew_is_not_asked_for_again(behind):
+    """The password was changed, or the user disabled, while a sync ran."""
+    no_more = Fault("say", path=LOGIN, said=refused("390101", "User access disabled."), after=1, times=None)
+    with behind(no_more, Fault("say", said=refused("390114"), after=THE_ROWS)) as (source, proxy, _):
+        with pytest.raises(WarehouseError, match="User access disabled"):
+            source.retrying(partial(read, source))
+        assert proxy.count(LOGIN) == 2
+
+
+def test_a_user_s_own_warehouse_and_role_are_used_where_none_are_set(behind):
+    """What is not set is not sent, and Snowflake takes the user's DEFAULT_WAREHOUSE and DEFAULT_ROLE."""
+    with behind() as (source, proxy, _):
+        assert read(source) == ROWS
+        (path,) = (path for path in proxy.requests if path.startswith(LOGIN))
+        assert "warehouse=" not in path
+        assert "roleName=" not in path
+
+
+def test_without_any_warehouse_the_remedy_says_how_to_have_one(behind):
+    message = "No active warehouse selected in the current session."
+    with behind(Fault("say", said=refused("000606", message), after=THE_ROWS)) as (source, _, _):
+        with pytest.raises(FluxError) as told:
+            source.retrying(partial(read, source))
+        assert "Set SNOWFLAKE_WAREHOUSE" in told.value.remedy
+        assert "ALTER USER fake SET DEFAULT_WAREHOUSE" in told.value.remedy

@@ -96,7 +96,7 @@ def _release(settings: Settings) -> Finding:
 def _snowflake(settings: Settings) -> Finding:
     if settings.snowflake_account is not None:
         return _GROUP.ok(f"Snowflake: configured by SNOWFLAKE_ACCOUNT = {settings.snowflake_account}")
-    remedy = "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE."
+    remedy = "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH."
     if settings.flux_profile == "production":
         return _GROUP.warning("Snowflake: missing, so the dynamic tables cannot be synced", remedy)
     if settings.target_is_set:

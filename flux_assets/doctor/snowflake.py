@@ -38,6 +38,11 @@ def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Fin
         account = snowflake_account(settings)
         with open_source(account, overrides, layer="doctor", log=lambda _: None) as source:
             yield _GROUP.ok(f"{_who(account)} signs in")
+            if not source.has_warehouse:
+                yield _GROUP.failed(
+                    f"user {account.user} has no warehouse: SNOWFLAKE_WAREHOUSE is not set, and there is no default",
+                    f"Set SNOWFLAKE_WAREHOUSE, or run ALTER USER {account.user} SET DEFAULT_WAREHOUSE = '…';",
+                )
             mapped = [finding for table in applied for finding in _mapped(source, table)]
             if any(finding.outcome == "ok" for finding in mapped):
                 yield from _capabilities(source, applied)

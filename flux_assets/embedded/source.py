@@ -34,7 +34,7 @@ def snowflake_account(settings: Settings) -> Account:
         return _configured(settings)
     raise SettingError(
         "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked.",
-        "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH and SNOWFLAKE_WAREHOUSE, or "
+        "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH, or "
         f"SNOWFLAKE_ACCOUNT={NAME} for the stand-in.",
     )
 
@@ -81,7 +81,6 @@ def _missing(settings: Settings) -> list[str]:
         "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
         "SNOWFLAKE_USER": settings.snowflake_user,
         "SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)": signs_in,
-        "SNOWFLAKE_WAREHOUSE": settings.snowflake_warehouse,
     }
     return [name for name, value in found.items() if not value]
 

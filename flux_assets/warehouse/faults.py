@@ -6,6 +6,7 @@ what was asked (translating.py), and trying again (retrying.py).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,7 +64,43 @@ PRIVATE_KEY = _mistake(
 )
 _LOCKED = _mistake(
     "Snowflake does not let user {user} in",
-    "Ask an administrator: ALTER USER {user} SET DISABLED = FALSE; or unlock it.",
+    "Ask an administrator: ALTER USER {user} SET DISABLED = FALSE; or, where it is locked, SET MINS_TO_UNLOCK = 0;",
+)
+_KEY_PAIR = (
+    "Sign in with a key pair, as a service does: ALTER USER {user} SET TYPE = SERVICE, RSA_PUBLIC_KEY = '…'; set"
+    " SNOWFLAKE_PRIVATE_KEY_PATH and unset SNOWFLAKE_PASSWORD."
+)
+_SECOND_FACTOR = _mistake(
+    "Snowflake lets user {user} in only with multi-factor authentication, which no program can give", _KEY_PAIR
+)
+PASSWORD = _mistake(
+    "The password of Snowflake user {user} is to be replaced",
+    _KEY_PAIR + " Or set a new one: ALTER USER {user} SET PASSWORD = '…', MUST_CHANGE_PASSWORD = FALSE;",
+)
+_TOKEN = _mistake(
+    "Snowflake does not take the token that user {user} signs in with", "Make a new token for the user. " + _KEY_PAIR
+)
+_METHOD = _mistake(
+    "An authentication policy of Snowflake does not let user {user} sign in this way",
+    _KEY_PAIR + " The policy has to allow KEYPAIR, and DRIVERS as client.",
+)
+_CLOSED = _mistake(
+    "Snowflake account {account} lets nobody in",
+    "Ask an administrator of the account, or Snowflake's support, to open it again.",
+)
+_PARAMETER = _mistake(
+    "Snowflake does not let user {user} set a session parameter that decides what is read",
+    "Ask an administrator to allow it; docs/source-contract.md lists what every session sets, and why.",
+)
+CERTIFICATE = _mistake(
+    "What answers at {host} is not trusted as Snowflake",
+    "Correct SNOWFLAKE_HOST, SNOWFLAKE_PORT or SNOWFLAKE_PROTOCOL; where a proxy of yours stands between, let"
+    " REQUESTS_CA_BUNDLE name its certificate authority.",
+)
+REFUSED = _mistake(
+    "Snowflake refuses the sign-in of user {user} at account {account}",
+    "Do what it says; no second attempt was made, for repetition may lock the user. A service signs in with a key pair"
+    " and a user of TYPE = SERVICE (SNOWFLAKE_PRIVATE_KEY_PATH).",
 )
 _ROLE = _mistake(
     "User {user} may not take {the_role}, or it does not exist",
@@ -71,7 +108,8 @@ _ROLE = _mistake(
 )
 _WAREHOUSE = _mistake(
     "Snowflake has no warehouse to run the query with",
-    "Set SNOWFLAKE_WAREHOUSE, or run GRANT USAGE ON WAREHOUSE {warehouse} TO ROLE {role};",
+    "Set SNOWFLAKE_WAREHOUSE, or give the user a default: ALTER USER {user} SET DEFAULT_WAREHOUSE = '…'; and let the"
+    " role use it: GRANT USAGE ON WAREHOUSE {warehouse} TO ROLE {role};",
 )
 _ACCOUNT = _mistake("There is no Snowflake account {account} at {host}", "Correct SNOWFLAKE_ACCOUNT.")
 _MISSING = _mistake(
@@ -185,18 +223,28 @@ FAULTS: dict[int, Fault] = {
 }
 # Where a code alone does not tell: the connector gives 250001 to much that goes wrong while it signs in.
 UNTOLD = {250001, 290404, 390201}
-SAID = (
-    ("incorrect username or password", _CREDENTIALS),
-    ("verify the account name is correct", _ACCOUNT),
-    ("login-request", _ACCOUNT),
-    ("jwt token is invalid", _KEY),
-    ("requested warehouse does not exist", _WAREHOUSE),
-    ("role requested has been explicitly blocked", _ROLE),
-    ("role", _ROLE),
-    ("does not exist or not authorized", _PLACE),
-    ("is disabled", _LOCKED),
-    ("temporarily locked", _LOCKED),
-    ("is not allowed to access snowflake", _NETWORK_POLICY),
+# What a sign-in may be refused for without being to blame: these alone are tried again.
+PASSING = (603, 604, 605, 610, 625, 300002, 300005)
+# Patterns of what is said in small letters, without what stands in quotes. The first that is found counts.
+SAID = tuple(
+    (re.compile(pattern), fault)
+    for pattern, fault in (
+        (r"incorrect username or password", _CREDENTIALS),
+        (r"verify the account name is correct", _ACCOUNT),
+        (r"login-request", _ACCOUNT),
+        (r"\bparameter\b", _PARAMETER),
+        (r"requested warehouse does not exist", _WAREHOUSE),
+        (r"network policy|\bip\b.* not allowed|is not allowed to access snowflake", _NETWORK_POLICY),
+        (r"authentication (policy|method)|client (type|application)\b.* not (allowed|permitted)", _METHOD),
+        (r"\bjwt\b|\bpublic key\b|\bkey pair\b", _KEY),
+        (r"multi-?factor|\bmfa\b|\btotp\b|\bduo\b|passcode|second factor", _SECOND_FACTOR),
+        (r"\bpassword\b.*(expired|chang|reset)|(expired|chang|reset).*\bpassword\b", PASSWORD),
+        (r"\btoken\b", _TOKEN),
+        (r"\brole\b", _ROLE),
+        (r"does not exist or not authorized", _PLACE),
+        (r"\baccount\b.*\b(suspended|deleted|closed|terminated|expired)|payment|\btrial\b", _CLOSED),
+        (r"\bdisabled\b|\blocked\b|\bdeactivated\b|\bsuspended\b", _LOCKED),
+    )
 )
 # Of the library that reads key files, without a code: no key, or a passphrase that is wrong, missing or one too many.
 OF_KEY_FILES = (

@@ -20,7 +20,7 @@ from flux_assets.warehouse.completeness import arrow_pieces, require_all
 from flux_assets.warehouse.connect import Connect
 from flux_assets.warehouse.deadline import GivenUpError, awaited, started
 from flux_assets.warehouse.parameters import refuse_others
-from flux_assets.warehouse.translating import NOTHING, Subject, translated
+from flux_assets.warehouse.translating import NOTHING, SIGN_IN, Subject, translated, unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,13 +73,15 @@ class Session:
     def connection(self) -> SnowflakeConnection:
         """The open session; signs in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
-            with self.translating():
+            with self.translating(SIGN_IN):
                 opened = self._connect(self.account, self._arguments(self.account))
                 signing_in = started(opened.__enter__)
                 connection = awaited(
                     signing_in, self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
                 )
                 self._stack.push(opened)
+                if connection.rest is None or not connection.rest.token:
+                    raise unfinished(self.account)
                 refuse_others(connection._session_parameters, self.account.user)
             self._connection = connection
             self.generation += 1
@@ -98,6 +100,11 @@ class Session:
             finally:
                 with suppress(Exception):
                     cursor.close()
+
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether the open session has one: the one that is set, or the user's default."""
+        return bool(self.account.warehouse or self.connection().warehouse)
 
     def described(self, statement: str, subject: Subject = NOTHING) -> tuple[FoundColumn, ...]:
         """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up."""

@@ -57,6 +57,11 @@ class Source:
         """What the source can do, as far as it was asked."""
         return self._reading.capabilities
 
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether the session has a warehouse to run queries with: the one that is set, or the user's default."""
+        return self.capabilities.snapshot_transaction or self._session.has_warehouse
+
     def instant(self, statements: int = 2) -> datetime:
         """The instant (UTC) that a snapshot is read as of, by the source's clock; the snapshot begins here.
 
