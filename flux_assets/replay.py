@@ -47,6 +47,7 @@ from flux_assets.postgis.publish import Publication, Swap
 from flux_assets.postgis.quarantine import Held
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.shape import Public
+from flux_assets.postgis.texts import texts_of
 from flux_assets.spec import StaticTable
 
 
@@ -215,10 +216,13 @@ def _is_text(type_name: str) -> bool:
 
 def _read(bench: Workbench, public: Public, waiting: Sequence[Held]) -> ReadAgain:
     """What passes by the declaration, and then in an empty table that is as the version's will be."""
-    found = read_again(bench.layer.table, waiting)
-    with bench.target.session(f"probe {bench.layer.name}", bench.options.stop) as session:
+    with (
+        texts_of(bench.target, bench.layer.name, bench.options.stop) as ask,
+        bench.target.session(f"probe {bench.layer.name}", bench.options.stop) as session,
+    ):
+        found = read_again(bench.layer.table, waiting, ask)
         create_probe(session, bench.layer, public)
-        return without(bench.layer.table, found, [*refused_rows(session, found.batch)])
+        return without(bench.layer.table, found, [*refused_rows(session, found.batch)], ask)
 
 
 def _made(bench: Workbench, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:

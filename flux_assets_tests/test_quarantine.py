@@ -31,7 +31,7 @@ KINDS = {
     "no number": ({"code": "seven"}, "code", "not a whole number"),
     "number out of range": ({"code": 2**31}, "code", "out of range"),
     "overflow": ({"score": "1e999"}, "score", "out of range"),
-    "too many decimals": ({"price": "1.005"}, "price", "decimals"),
+    "too large an amount": ({"price": "1000000.00"}, "price", "out of range"),
     "too long": ({"name": "x" * 51}, "name", "51 characters"),
     "NULL in a required column": ({"kind": None}, "kind", "NULL"),
     "NULL key": ({"id": None}, "id", "NULL"),

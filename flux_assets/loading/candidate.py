@@ -23,6 +23,7 @@ from flux_assets.postgis.ddl import create_template, create_version
 from flux_assets.postgis.layer import version_table
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.shape import Public
+from flux_assets.postgis.texts import texts_of
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.gunzip import expanded_bytes
 from flux_assets.release.sieve import Sieve
@@ -90,18 +91,20 @@ def _staged(
 ) -> tuple[LayerStream, int]:
     """The file's rows in the version's table; returns what read them and how many went into quarantine."""
 
-    def stream_of(sieve: Sieve | None) -> LayerStream:
-        return LayerStream(path, file.file, shop.layer.table, sha256=file.sha256, sieve=sieve)
-
     def fill(stream: LayerStream, batches: Iterable[pa.RecordBatch]) -> None:
         _fill(shop, batches, stream.schema, version, public, need)
 
-    if shop.options.quarantine:
-        return stage_with_quarantine(shop, version, public, stream_of, fill)
-    stream = stream_of(None)
-    with described(shop.layer, path, file.file):
-        fill(stream, stream)
-    return stream, 0
+    with texts_of(shop.target, shop.layer.name, shop.options.stop) as ask:
+
+        def stream_of(sieve: Sieve | None) -> LayerStream:
+            return LayerStream(path, file.file, shop.layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
+
+        if shop.options.quarantine:
+            return stage_with_quarantine(shop, version, public, stream_of, fill)
+        stream = stream_of(None)
+        with described(shop.layer, path, file.file):
+            fill(stream, stream)
+        return stream, 0
 
 
 def _fill(

@@ -19,6 +19,7 @@ from flux_assets.release.geometry import SuspectError
 from flux_assets.release.locate import explained
 from flux_assets.release.parse import Parser
 from flux_assets.release.records import as_csv
+from flux_assets.release.texts import AskServer
 from flux_assets.spec import StaticTable
 
 
@@ -32,14 +33,14 @@ class ReadAgain:
     facts: LayerFacts = field(default_factory=LayerFacts)
 
 
-def read_again(table: StaticTable, records: Sequence[Held]) -> ReadAgain:
-    """Decode and judge records as a load would."""
+def read_again(table: StaticTable, records: Sequence[Held], ask: AskServer) -> ReadAgain:
+    """Decode and judge records as a load would; `ask` is put the texts that only a server can read as COPY does."""
     columns = read_columns(table)
     found = ReadAgain(pa.RecordBatch.from_pylist([], schema=delivered_schema(columns)))
     batches = [found.batch]
     for held in records:
         try:
-            batch, facts = _read(held, columns)
+            batch, facts = _read(held, columns, ask)
         except RecordError as error:
             reason = error.problem.removeprefix(f"{error.place}: ")
             found.refused.append(replace(held, column_name=error.place.column, reason=reason))
@@ -51,25 +52,27 @@ def read_again(table: StaticTable, records: Sequence[Held]) -> ReadAgain:
     return found
 
 
-def without(table: StaticTable, found: ReadAgain, refused: Sequence[tuple[int, str | None, str]]) -> ReadAgain:
+def without(
+    table: StaticTable, found: ReadAgain, refused: Sequence[tuple[int, str | None, str]], ask: AskServer
+) -> ReadAgain:
     """The same without rows that somebody else refuses: index, column and reason of each."""
     if not refused:
         return found
     out = {index: (column, reason) for index, column, reason in refused}
-    rest = read_again(table, [held for index, held in enumerate(found.passed) if index not in out])
+    rest = read_again(table, [held for index, held in enumerate(found.passed) if index not in out], ask)
     more = [replace(found.passed[index], column_name=column, reason=reason) for index, (column, reason) in out.items()]
     rest.refused += [*found.refused, *more]
     return rest
 
 
-def _read(held: Held, columns: tuple[ReadColumn, ...]) -> tuple[pa.RecordBatch, LayerFacts]:
+def _read(held: Held, columns: tuple[ReadColumn, ...], ask: AskServer) -> tuple[pa.RecordBatch, LayerFacts]:
     if held.raw_cut:
         raise _error(held, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
     file = as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
     (block,) = blocks(iter([file]), held.file)
     if block.records != 1:
         raise _error(held, f"it is {block.records} records.")
-    parser, text = Parser(block.header, columns), block.text
+    parser, text = Parser(block.header, columns, ask), block.text
     try:
         return parser.decoded(text, 1)
     except (pa.ArrowInvalid, SuspectError) as error:

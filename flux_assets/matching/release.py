@@ -9,12 +9,13 @@ would wait, lasts no longer than one or two passes over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
 import psycopg
+import pyarrow as pa
 from psycopg import IsolationLevel, sql
 
 from flux_assets.errors import FluxError, LayerError
@@ -28,6 +29,7 @@ from flux_assets.postgis.matching import CLAIMS, MATCHES_RELEASE, Comparison
 from flux_assets.postgis.prerequisites import prepare
 from flux_assets.postgis.quarantine import Held
 from flux_assets.postgis.register import Version
+from flux_assets.postgis.texts import texts_of
 from flux_assets.release.decode import LayerStream
 from flux_assets.release.sieve import LeftOut
 from flux_assets.release.source import Release, ReleaseFile
@@ -43,6 +45,7 @@ _ATTEMPTS = 3
 @dataclass(frozen=True, kw_only=True)
 class _Desk:
     session: psycopg.Connection
+    target: Target
     release: Release
     stop: Stop
     log: Callable[[str], None]
@@ -58,7 +61,7 @@ def match_release(
         session.isolation_level = IsolationLevel.REPEATABLE_READ
         session.execute(_LOCK_WAIT)
         prepare(session, target.schema)
-        desk = _Desk(session=session, release=release, stop=stop, log=log)
+        desk = _Desk(session=session, target=target, release=release, stop=stop, log=log)
         for table in tables:
             yield table.name, _outcome(desk, Layer(target.schema, table))
 
@@ -123,11 +126,15 @@ def _stage(desk: _Desk, layer: Layer, file: ReleaseFile, held: Sequence[Held]) -
     desk.session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
     desk.session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
     sieve = LeftOut([one.record for one in held]) if held else None
-    stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve)
-    replayed = read_again(layer.table, [one for one in held if one.replayed])
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, ddl.names(tuple(stream.schema.names)))
-    encoding = stage.encoded(chain(stream, [replayed.batch]), stream.schema)
-    with desk.session.cursor().copy(copy_in) as copy, closing(encoding) as chunks:
+    with texts_of(desk.target, layer.name, desk.stop) as ask:
+        stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
+        replayed = read_again(layer.table, [one for one in held if one.replayed], ask)
+        _copy(desk, chain(stream, [replayed.batch]), stream.schema)
+
+
+def _copy(desk: _Desk, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, ddl.names(tuple(schema.names)))
+    with desk.session.cursor().copy(copy_in) as copy, closing(stage.encoded(batches, schema)) as chunks:
         for chunk in chunks:
             desk.stop.check()
             copy.write(chunk)

@@ -79,20 +79,25 @@ def _judged(column: ReadColumn, values: pa.Array[Any], facts: LayerFacts) -> pa.
         values = unhex(values)
         facts.shapes[column.name] = examine(values, column.spatial)
     elif column.longest is not None:
-        _not_longer(values, column.longest)
+        values = _fitted(values, column.longest)
     elif column.axis is not None:
         _not_astray(column, values)
     return values
 
 
-def _not_longer(values: pa.Array[Any], longest: int) -> None:
-    """Bytes first, which cost nothing; characters only when some value has more bytes than the limit."""
-    ends = value_offsets(values)
-    if (
-        np.diff(ends).max(initial=0) > longest
-        and pc.max(pc.utf8_length(cast("pa.StringArray", values))).as_py() > longest
-    ):
+def _fitted(values: pa.Array[Any], longest: int) -> pa.Array[Any]:
+    """Bytes first, which cost nothing; characters only when some value has more bytes than the limit.
+
+    Blanks beyond the limit are cut off, as varchar does.
+    """
+    if np.diff(value_offsets(values)).max(initial=0) <= longest:
+        return values
+    texts = cast("pa.StringArray", values)
+    if pc.max(pc.utf8_length(texts)).as_py() <= longest:
+        return values
+    if pc.max(pc.utf8_length(pc.utf8_rtrim(texts, " "))).as_py() > longest:
         raise SuspectError
+    return cast("pa.Array[Any]", pc.utf8_slice_codeunits(texts, 0, longest))
 
 
 def _not_astray(column: ReadColumn, values: pa.Array[Any]) -> None:

@@ -248,15 +248,27 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
         quoted ^= bool(piece.count(b'"') & 1)
         end = len(start) + int(ends[0]) + 1 if ends.size else 0
         start += piece
-    if (end or len(start)) > _LONGEST_HEADER:
-        raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
     record = bytes(start[: end or None]).removeprefix(BOM)
+    _refuse_returns(file, record)
+    if len(record) > _LONGEST_HEADER:
+        raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
     if not record.strip(b"\r\n"):
         raise _bad_header(
             file, b"", "the file has no header." if start else "the file holds nothing, not even a header."
         )
     names = _names(file, record)
     return Header(file=file, names=names, next_line=1 + record.count(b"\n")), bytes(start[end:]) if end else b""
+
+
+def _refuse_returns(file: str, record: bytes) -> None:
+    """A file whose lines end in carriage returns alone is all header, up to a newline inside some later value."""
+    alone = _odd_returns(record, _where(record, b'"'), False, _NEWLINE)
+    if alone.size and (first := record[: int(alone[0])]):
+        raise RecordError(
+            Place(file=file, line=1, value=first[:1000].decode(errors="replace")),
+            "its lines end in a lone carriage return (CR), as programs of old wrote them.",
+            "End every line in a newline (LF) or in both (CRLF), for example with: tr '\\r' '\\n'.",
+        )
 
 
 def _names(file: str, record: bytes) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from functools import partial
 from io import IOBase
 from itertools import chain
 from pathlib import Path
@@ -23,9 +22,9 @@ from flux_assets.release.blocks import Block, blocks
 from flux_assets.release.columns import read_columns
 from flux_assets.release.geometry import SuspectError
 from flux_assets.release.gunzip import GunzippedFile
-from flux_assets.release.locate import fault_in
 from flux_assets.release.parse import Parser
-from flux_assets.release.sieve import Sieve
+from flux_assets.release.sieve import Sieve, Strict
+from flux_assets.release.texts import AskServer
 from flux_assets.spec import StaticTable
 
 _AHEAD = 4
@@ -37,7 +36,7 @@ class LayerStream:
 
     Iterating gives record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
     stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were
-    read must have it.
+    read must have it. `ask` is put the texts that only a server can read as COPY does; without it they are refused.
 
     Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
     ReleaseError for a file that is not whole gzip; the batches before it have been given by then. With a `sieve`, it
@@ -45,7 +44,7 @@ class LayerStream:
     once the loop has ended by itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a file, and the bounds and helpers of reading it
         self,
         path: Path,
         name: str,
@@ -54,9 +53,11 @@ class LayerStream:
         block_bytes: int = 1 << 20,
         sha256: str | None = None,
         sieve: Sieve | None = None,
+        ask: AskServer | None = None,
     ) -> None:
         self._file = GunzippedFile(path, name, piece=block_bytes, sha256=sha256)
-        self._sieve = sieve
+        self._sieve = sieve or Strict()
+        self._ask = ask
         self._name = name
         self._columns = read_columns(table)
         self.facts = LayerFacts()
@@ -77,14 +78,14 @@ class LayerStream:
         cutting = blocks(iter(self._file), self._name)
         with Ahead(cutting, f"gunzip {self._name}", _AHEAD, weigh=lambda block: block.size, weight=_WEIGHT) as cuts:
             first = next(cuts)
-            parser = Parser(first.header, self._columns)
+            parser = Parser(first.header, self._columns, self._ask)
             if first.records:
                 yield from self._audited(_Feed(first, cuts), parser)
 
     def _audited(self, feed: _Feed, parser: Parser) -> Iterator[pa.RecordBatch]:
         try:
             whole = yield from self._streamed(feed, parser)
-            if not whole and self._sieve is not None:
+            if not whole:
                 for block in feed.rest():
                     yield from self._counted(self._sieve.sifted(parser, block))
         finally:
@@ -93,20 +94,17 @@ class LayerStream:
             raise feed.error
 
     def _streamed(self, feed: _Feed, parser: Parser) -> Generator[pa.RecordBatch, None, bool]:
-        """What Arrow reads; returns whether it came to the end, or to a block that the sieve has to look at."""
-        judged = parser.judged if self._sieve is None else partial(self._sieve.judged, parser)
+        """What Arrow reads; returns whether it came to the end, or to a block that has to be read exactly."""
         try:
             reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
             reader.read_next_batch()  # the greeting
             for raw in reader:
-                found = judged(raw, feed.block_of(raw))
+                found = self._sieve.judged(parser, raw, feed.block_of(raw))
                 feed.done()
                 yield from self._counted(found)
-        except (pa.ArrowInvalid, SuspectError) as error:
-            if self._sieve is not None:
-                feed.detach()
-                return False
-            raise feed.error_before() or fault_in(feed.oldest(), parser, str(error)) from None
+        except (pa.ArrowInvalid, SuspectError):
+            feed.detach()
+            return False
         finally:
             if not feed.detached:
                 feed.close()  # before `reader` goes, which would wait for a read that nobody answers
@@ -170,9 +168,6 @@ class _Feed:
         """The oldest block's batch is sound; Arrow may read another one."""
         self._given.popleft()
         self._room.release()
-
-    def oldest(self) -> Block:
-        return self._given[0]
 
     def error_before(self) -> BaseException | None:
         """The error of the cutting, once only the last block before it is left.

@@ -63,7 +63,7 @@ def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> 
     found = fields(record, len(text.names))
     columns = {column.name: column for column in parser.columns}
     for name, field in zip(text.names, found, strict=True):
-        if judgement := judge(columns[name], field.value):
+        if judgement := judge(columns[name], field.value, parser.ask):
             return text.error_at(start + field.start, *judgement)
     index = re.search(r"CSV column #(\d+)", reason)
     where = found[int(index[1])].start if index else 0
@@ -129,10 +129,10 @@ def _literal(value: object, arrow: pa.DataType) -> pa.Scalar[Any]:
 def _matches(text: Text, parser: Parser, names: Sequence[str], literals: Sequence[pa.Scalar[Any]]) -> Iterator[int]:
     if not text.data:
         return
-    table = pa.Table.from_batches(list(parser.read(text.data)))
-    mask = np.ones(table.num_rows, bool)
+    rows, _ = parser.decoded(text, len(record_starts(text.data)))
+    mask = np.ones(rows.num_rows, bool)
     for name, literal in zip(names, literals, strict=True):
-        mask &= np.asarray(pc.equal(table[name], literal).fill_null(False))
+        mask &= np.asarray(pc.equal(rows[name], literal).fill_null(False))
     if mask.any():
         yield from record_starts(text.data)[mask].tolist()
 

@@ -6,43 +6,45 @@ judging values (audit.py).
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import IO, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Protocol, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from flux_assets.errors import Place, RecordError, abbreviated
 from flux_assets.release.audit import LayerFacts, audited
 from flux_assets.release.blocks import BOM, LONGEST_RECORD, Header
 from flux_assets.release.columns import ReadColumn
+from flux_assets.release.doubts import refuse_doubtful
 from flux_assets.release.geometry import SuspectError
-from flux_assets.release.records import Text, has_blank_record
+from flux_assets.release.numerals import without_server
+from flux_assets.release.records import Text, has_blank_record, record_starts
+from flux_assets.release.texts import AskServer, read_texts, read_times
 
 _SHOWN = 10  # names of each fault of a header
-_HEXADECIMAL = re.compile(rb"0[xX]")
-_INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 
 
 class Parser:
     """Reads records whose columns stand in the order of `header`; delivers them in the order of the declaration.
 
+    `ask` is put the texts that Arrow and COPY may read otherwise; without it, all but numbers are refused.
     Raises RecordError, naming every column concerned, when the header is not the declaration's.
     """
 
-    def __init__(self, header: Header, columns: tuple[ReadColumn, ...]) -> None:
+    def __init__(self, header: Header, columns: tuple[ReadColumn, ...], ask: AskServer | None = None) -> None:
         _check(header, columns)
-        self.header, self.columns = header, columns
+        self.header, self.columns, self.ask = header, columns, ask or without_server
         self._parse = pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-        self._types = {column.name: column.arrow for column in columns}
+        self._types = {
+            column.name: pa.string() if pa.types.is_temporal(column.arrow) else column.arrow for column in columns
+        }
 
     def open(self, source: pa.NativeFile, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
         """Batches, not yet audited, of records that a file-like `source` gives; one batch for each read of it.
 
-        Columns of `as_text` come as strings.
+        Dates, times and columns of `as_text` come as strings.
         """
         convert = pv.ConvertOptions(
             column_types=self._types | dict.fromkeys(as_text, pa.string()),
@@ -61,51 +63,61 @@ class Parser:
         return self.open(pa.BufferReader(with_mark(data)), as_text)
 
     def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`audited`, and no blank lines: Arrow takes one for a row of NULLs. `source` is what `raw` was read from."""
-        batch, facts = audited(raw, self.columns)
-        if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
-            raise SuspectError
-        self._refuse_overflow(batch, source)
-        self._refuse_hexadecimal(source)
+        """`audited`, once nothing is left that Arrow reads otherwise than COPY. `source` is what `raw` was read from.
+
+        Raises SuspectError where something may be; `decoded` of the same text is exact.
+        """
+        times = {
+            column.name: read_times(column, raw[column.name])
+            for column in self.columns
+            if pa.types.is_temporal(column.arrow)
+        }
+        batch, facts = self._sound(_with_columns(raw, times), source)
+        refuse_doubtful(batch, self.columns, source.data)
         return batch, facts
 
     def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`judged` of whole records that make one batch. Raises ArrowInvalid or SuspectError when one is refused."""
-        batches = list(self.open(pa.BufferReader(text.data)))
-        if len(batches) != 1 or batches[0].num_rows != records:
-            raise SuspectError
-        return self.judged(batches[0], text)
-
-    def _refuse_overflow(self, batch: pa.RecordBatch, source: _HasData) -> None:
-        """Arrow makes an infinity of a number that is too large, and PostgreSQL an error; `Infinity` both take."""
-        doubles = [column.name for column in self.columns if column.arrow == pa.float64()]
-        infinite = [name for name in doubles if pc.any(pc.is_inf(batch[name])).as_py()]
-        if infinite:
-            texts = pa.Table.from_batches(list(self.read(source.data, as_text=infinite)))
-            for name in infinite:
-                if not pc.all(pc.match_substring_regex(texts.filter(pc.is_inf(batch[name]))[name], _INFINITY)).as_py():
-                    raise SuspectError(name)
-
-    def _refuse_hexadecimal(self, source: _HasData) -> None:
-        """Arrow takes 0x1F for an integer, and 0xFFFFFFFF for -1; PostgreSQL does not, or takes it otherwise."""
-        integers = [column.name for column in self.columns if pa.types.is_integer(column.arrow)]
-        data = source.data if integers else b""
-        # A single letter is looked for at no cost that shows; geometry is full of zeros.
-        if (b"x" not in data and b"X" not in data) or not _HEXADECIMAL.search(data):
-            return
-        texts = pa.Table.from_batches(list(self.read(data, as_text=integers)))
-        for name in integers:
-            if pc.any(pc.match_substring(texts[name], "x", ignore_case=True)).as_py():
-                raise SuspectError(name)
+        """The rows of whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
+        try:
+            return self.judged(self._only_batch(text, records), text)
+        except (pa.ArrowInvalid, SuspectError) as error:
+            first = error.with_traceback(None)  # which would keep the batch
+        try:
+            raw = self._only_batch(text, records, [column.name for column in self.columns])
+            values = {
+                column.name: read_texts(column, raw[column.name], self.ask)
+                for column in self.columns
+                if not pa.types.is_string(column.arrow)
+            }
+            return self._sound(_with_columns(raw, values), text)
+        except (pa.ArrowInvalid, SuspectError):
+            raise first from None
 
     def refusal(self, text: Text) -> str | None:
         """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
         try:
-            for raw in self.read(text.data):
-                self.judged(raw, text)
+            self.decoded(text, len(record_starts(text.data)))
         except (pa.ArrowInvalid, SuspectError) as error:
             return str(error) or "a value is not acceptable"
         return None
+
+    def _only_batch(self, text: Text, records: int, as_text: Sequence[str] = ()) -> pa.RecordBatch:
+        batches = list(self.read(text.data, as_text))
+        if len(batches) != 1 or batches[0].num_rows != records:
+            raise SuspectError
+        return batches[0]
+
+    def _sound(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
+        """`audited`, and no blank lines: Arrow takes one for a row of NULLs."""
+        batch, facts = audited(raw, self.columns)
+        if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
+            raise SuspectError
+        return batch, facts
+
+
+def _with_columns(raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    names = raw.schema.names
+    return pa.RecordBatch.from_arrays([values.get(name, raw[name]) for name in names], names)
 
 
 def with_mark(data: bytes) -> bytes:

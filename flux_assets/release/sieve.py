@@ -54,6 +54,22 @@ class Refused:
         return f"{self.file}, line {self.line}{column}: {self.reason}"
 
 
+class Strict:
+    """Takes every record; the first that is not acceptable raises RecordError."""
+
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+        try:
+            return parser.judged(raw, block)
+        except SuspectError:
+            return self.sifted(parser, block)
+
+    def sifted(self, parser: Parser, block: Block) -> Judged:
+        try:
+            return parser.decoded(block.text, block.records)
+        except (pa.ArrowInvalid, SuspectError) as error:
+            raise fault_in(block, parser, str(error)) from None
+
+
 class Quarantine:
     """Takes refused records out, at most `limit` of them; more raise QuarantineError.
 
@@ -116,7 +132,12 @@ class LeftOut:
         self._records = np.array(sorted(records), np.int64)
 
     def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
-        return self.sifted(parser, block) if self._within(block) else parser.judged(raw, block)
+        if not self._within(block):
+            try:
+                return parser.judged(raw, block)
+            except SuspectError:
+                pass
+        return self.sifted(parser, block)
 
     def sifted(self, parser: Parser, block: Block) -> Judged:
         records, left_out = Records(block.text), self._within(block)

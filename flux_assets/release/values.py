@@ -6,7 +6,6 @@ Here: the sentences. Not here: finding the value (locate.py), or judging the col
 from __future__ import annotations
 
 import re
-from binascii import Error as HexError
 from binascii import unhexlify
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from flux_assets.release import ewkb
 from flux_assets.release.columns import ReadColumn
+from flux_assets.release.texts import MOVING, AskServer, Refusal, is_plain, odd_values
 
 Judgement = tuple[str, str]
 """A problem, and its remedy."""
@@ -36,13 +36,14 @@ _NUMBER = re.compile(
 _NOT_A_NUMBER = re.compile(r"\s*+[+-]?(nan|inf|infinity)\s*+", re.IGNORECASE | re.ASCII)
 _LONGEST_WHOLE = 19  # digits of the largest bigint
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_HEXADECIMAL = re.compile(r"([0-9A-Fa-f]{2})++")
 _TIMESTAMP = re.compile(_DATE.pattern + r"([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
-_ONLY_POSTGRESQL = {"now", "today", "tomorrow", "yesterday", "epoch", "infinity", "-infinity", "allballs"}
+_ONLY_POSTGRESQL = {"infinity", "-infinity", "+infinity"}
 
 
-def judge(column: ReadColumn, value: bytes | None) -> Judgement | None:
-    """What is wrong with `value`, None standing for NULL; None when nothing is."""
+def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> Judgement | None:
+    """What is wrong with `value`, None standing for NULL; None when nothing is. Whether it is a value, `ask` knows."""
     if value is None:
         return None if column.nullable else ("it is NULL, which the column does not take.", "Give every row a value.")
     try:
@@ -53,34 +54,63 @@ def judge(column: ReadColumn, value: bytes | None) -> Judgement | None:
             f"it is not UTF-8 (byte {error.start + 1} of the value: {broken}).",
             "Write the file in UTF-8 (set client_encoding, or convert it with iconv).",
         )
-    if column.spatial is not None:
-        return _geometry(column, value)
-    return next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
+    if pa.types.is_string(column.arrow):
+        return _text(column, text)
+    return _shape(column, text, ask) if column.spatial is not None else _plain_value(column, text, ask)
 
 
-def _geometry(column: ReadColumn, value: bytes) -> Judgement | None:
-    if not value:
+def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+    (found,) = odd_values(column, [text], ask)
+    if isinstance(found, Refusal):
+        judged = next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
+        return judged or (None if is_plain(column, text) else (_refused(found.reason), _remedy(column)))
+    return None if column.axis is None else _degrees(column, float(found))
+
+
+def _shape(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+    if _HEXADECIMAL.fullmatch(text):
+        return _geometry(column, unhexlify(text))
+    (found,) = odd_values(column, [text], ask)
+    if isinstance(found, Refusal):
+        return _no_geometry(column, text, found.reason)
+    if (judged := _geometry(column, unhexlify(str(found)))) is None:
+        return None
+    problem, remedy = judged
+    return f"it is not hexadecimal, and {problem.removeprefix('it ')}", remedy
+
+
+def _refused(reason: str) -> str:
+    return f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "it is not read by every server alike."
+
+
+def _no_geometry(column: ReadColumn, text: str, reason: str) -> Judgement:
+    if not text:
         return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
-    remedy = f"Write hexadecimal EWKB of {column.ddl}, as PostGIS prints a geometry."
-    try:
-        data = unhexlify(value)
-    except HexError:
-        odd = re.search(rb"[^0-9A-Fa-f]", value)
-        where = (
-            f"character {odd.start() + 1} is {chr(odd[0][0])!r}"
-            if odd
-            else f"it has {len(value)} digits, an odd number"
-        )
-        return f"it is not hexadecimal: {where}.", remedy
+    odd = re.search(r"[^0-9A-Fa-f]", text)
+    where = f"character {odd.start() + 1} is {odd[0]!r}" if odd else f"it has {len(text)} digits, an odd number"
+    said = f" {_refused(reason)}" if reason else ""
+    return f"it is not hexadecimal: {where}.{said}", _remedy(column)
+
+
+def _geometry(column: ReadColumn, data: bytes) -> Judgement | None:
     assert column.spatial is not None  # noqa: S101 - the caller asked
     problem = ewkb.judge(data, column.spatial)
     if problem is None:
         return None
-    return f"{problem}.", next((cure for sign, cure in _CURES if sign in problem), remedy)
+    return f"{problem}.", next((cure for sign, cure in _CURES if sign in problem), _remedy(column))
+
+
+def _remedy(column: ReadColumn) -> str:
+    if column.spatial is not None:
+        return f"Write hexadecimal EWKB of {column.ddl}, as PostGIS prints a geometry."
+    if not pa.types.is_temporal(column.arrow):
+        return _EMPTY_IS_NULL
+    wanted = "YYYY-MM-DD" if pa.types.is_date(column.arrow) else "YYYY-MM-DD HH:MM:SS"
+    return f"Write {wanted}, or leave the value empty for NULL."
 
 
 def _text(column: ReadColumn, text: str) -> Judgement | None:
-    if column.longest is None or len(text) <= column.longest:
+    if column.longest is None or len(text.rstrip(" ")) <= column.longest:
         return None
     return (
         f"it has {len(text)} characters, {column.ddl} takes {column.longest}.",
@@ -105,9 +135,13 @@ def _double(column: ReadColumn, text: str) -> Judgement | None:
     if not (_NUMBER.fullmatch(text) or _NOT_A_NUMBER.fullmatch(text)):
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     number = float(text)
-    if column.axis is None:
-        too_large = abs(number) == float("inf") and not _NOT_A_NUMBER.fullmatch(text)
-        return ("it is out of range for double precision.", "Correct the value.") if too_large else None
+    if (isfinite(number) and number != 0) or _NOT_A_NUMBER.fullmatch(text):
+        return None if column.axis is None else _degrees(column, number)
+    too = "small" if number == 0 else "large"
+    return f"it is out of range for double precision: too {too}.", "Correct the value."
+
+
+def _degrees(column: ReadColumn, number: float) -> Judgement | None:
     limit = 180 if column.axis == "longitude" else 90
     if -limit <= number <= limit:
         return None
@@ -151,11 +185,11 @@ def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
 
 
 def _time(column: ReadColumn, text: str) -> Judgement | None:
-    is_date = pa.types.is_date(column.arrow)
-    wanted = "YYYY-MM-DD" if is_date else "YYYY-MM-DD HH:MM:SS"
-    remedy = f"Write {wanted}, or leave the value empty for NULL."
+    is_date, remedy = pa.types.is_date(column.arrow), _remedy(column)
+    if MOVING.search(text):
+        return f"only PostgreSQL knows what {text.strip()!r} means, and it means another time at every load.", remedy
     if text.strip().lower() in _ONLY_POSTGRESQL:
-        return f"only PostgreSQL knows what {text.strip()!r} means, and it may mean another time at every load.", remedy
+        return f"only PostgreSQL knows what {text.strip()!r} means, and no map draws an infinite time.", remedy
     if (_DATE if is_date else _TIMESTAMP).fullmatch(text):
         try:
             datetime.fromisoformat(text)

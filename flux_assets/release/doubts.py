@@ -1,0 +1,74 @@
+"""Numbers of a batch that Arrow may have read otherwise than COPY: which columns have such ones, for next to nothing.
+
+Here: doubt, at the cost of a few passes over numbers. Not here: whether it is justified (texts.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flux_assets.release.columns import ReadColumn
+from flux_assets.release.geometry import SuspectError
+
+_HEXADECIMAL = re.compile(rb"0[xX]")
+# Zeros that a number below the smallest double, 5e-324, has before its digits where its exponent has not three.
+_MANY_ZEROS = b"0" * 200
+
+
+def refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data: bytes) -> None:
+    """Raise SuspectError, naming the column, when a number may not be what COPY makes of its text in `data`."""
+    hexadecimal = _hexadecimal(data)
+    for column in columns:
+        values, kind = batch[column.name], column.arrow
+        if (
+            (pa.types.is_integer(kind) and hexadecimal)
+            or (pa.types.is_floating(kind) and _odd_double(values, data))
+            or (isinstance(kind, pa.Decimal128Type) and _too_large(values, kind))
+        ):
+            raise SuspectError(column.name)
+
+
+def _hexadecimal(data: bytes) -> bool:
+    """Arrow takes 0x1F for an integer, and 0xFFFFFFFF for -1; PostgreSQL does not, or takes it otherwise."""
+    # A single letter is looked for at no cost that shows; geometry is full of zeros.
+    return (b"x" in data or b"X" in data) and _HEXADECIMAL.search(data) is not None
+
+
+def _odd_double(values: pa.Array[Any], data: bytes) -> bool:
+    """Arrow makes infinity of a number that is too large and 0 of one too small, and has its own ways of NaN."""
+    numbers = cast("pa.DoubleArray", values)
+    if pc.all(pc.is_finite(numbers)).as_py() is False:
+        return True
+    return pc.any(pc.equal(numbers, pa.scalar(0.0))).as_py() is True and _may_be_small(data)
+
+
+def _may_be_small(data: bytes) -> bool:
+    """Whether there is a number of very many zeros, or of an exponent like e-100; tree-100 has a letter before."""
+    if _MANY_ZEROS in data:
+        return True
+    view = np.frombuffer(data, np.uint8)
+    minus = np.flatnonzero(view == ord("-"))
+    minus = minus[(minus >= 2) & (minus < len(view) - 3)]
+    minus = minus[view[minus - 1] | 0x20 == ord("e")]
+    before, after = view[minus - 2], [view[minus + place] for place in (1, 2, 3)]
+    exponent = _is_digit(before) | (before == ord("."))
+    for digit in after:
+        exponent &= _is_digit(digit)
+    return bool(exponent.any())
+
+
+def _is_digit(signs: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return (signs >= ord("0")) & (signs <= ord("9"))
+
+
+def _too_large(values: pa.Array[Any], kind: pa.Decimal128Type[int, int]) -> bool:
+    """Arrow takes more digits before the point than the type has."""
+    bound = 10 ** (kind.precision - kind.scale)
+    least, most = pc.min(values).as_py(), pc.max(values).as_py()
+    return most is not None and (most >= bound or least <= -bound)
