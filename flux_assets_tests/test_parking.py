@@ -71,6 +71,23 @@ def test_what_others_keep_in_the_rows_stays(running: Utility, sql: Sql) -> None:
     assert sql(kept) == before
 
 
+def test_counts_that_rows_exchange_follow(running: Utility, sql: Sql) -> None:
+    """Also where the feeders are not read, and their counts alone are written."""
+    running.tell("INSERT INTO FAULTS SELECT 'F2', 'B', 'OPEN', SYSDATE(), 3, -95, 29")
+    running.synced()
+    sql("CREATE UNIQUE INDEX guard ON feeders (faults) WHERE faults > 0")
+    running.tell("UPDATE FAULTS SET FEEDER = CASE FEEDER WHEN 'A' THEN 'B' ELSE 'A' END")
+    assert running.synced("faults")["feeders"].updated == 2
+    assert sql("SELECT feeder, faults, title FROM feeders WHERE faults > 0 ORDER BY 1") == [
+        ("A", 1, "one"),
+        ("B", 2, "two"),
+    ]
+    running.tell("UPDATE FAULTS SET FEEDER = 'C' WHERE FAULT_ID = 'F1'")
+    failed = running.failed("faults")
+    assert "guard" in failed["faults"], "two feeders have one fault each"
+    assert sql("SELECT count(*) FROM faults WHERE feeder = 'C'") == [(0,)]
+
+
 def test_rows_that_inherit_are_not_taken_out(running: Utility, sql: Sql) -> None:
     sql("CREATE TABLE archive () INHERITS (feeders)")
     sql("INSERT INTO archive (feeder, title) VALUES ('A', 'old')")

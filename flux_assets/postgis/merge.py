@@ -132,6 +132,20 @@ def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
     )  # fmt: skip
 
 
+def refresh_in_two_steps(
+    session: psycopg.Connection, live: LiveTable, origins: Mapping[str, str], collision: parking.Collision
+) -> int:
+    """Do what `refresh` does after a `collision` of rows under a unique index of others; returns how many changed."""
+    columns, query = refreshed_rows(live, origins)
+    parts: dict[str, sql.Composable] = {
+        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
+        "set": _assignments(live, columns), "query": query, "differ": _differ(live, columns, "t", "d"),
+    }  # fmt: skip
+    note = "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
+    noting = sql.SQL(note + " WHERE {same} AND {differ}").format(**parts)
+    return affected(session, [noting, *parking.exchanging(session, live, parts, collision)])[-1]
+
+
 def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
     key, columns = live.table.key, in_place(live)
     keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]

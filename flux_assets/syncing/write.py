@@ -234,10 +234,17 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
     before = f"before refreshing {work.name}"
     try:
         with work.clock.timed("refresh"):
-            script = [_savepoint(before), merge.locking(work.live), mark_of(work.live), statement]
-            [(work.locked_mark,)], rows = run(desk.session, script)
-            work.refreshed = len(rows)
-    except psycopg.Error as error:
+            locking = [merge.locking(work.live), mark_of(work.live)]
+            try:
+                [(work.locked_mark,)], rows = run(desk.session, [_savepoint(before), *locking, statement])
+                work.refreshed = len(rows)
+            except (errors.UniqueViolation, errors.ExclusionViolation) as error:
+                if not parking.is_of(work.live, error):
+                    raise
+                [[(work.locked_mark,)]] = run(desk.session, [_back_to(before), *locking])
+                moved = _moved(desk, work, group)
+                work.refreshed = merge.refresh_in_two_steps(desk.session, work.live, moved, error)
+    except (FluxError, psycopg.Error) as error:
         if not work.is_fit and not isinstance(error, errors.LockNotAvailable):
             _give_up(desk, [], error, at=work, to=before)
             desk.log(
@@ -254,8 +261,13 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
 
 def _refresh(desk: Desk, work: Work, group: Sequence[Work]) -> sql.Composed | None:
     """The statement for what is derived from tables that were written; from all, where somebody wrote into this one."""
-    moved = {each.name for each in group if each.difference.rows or each.is_adrift or work.is_adrift}
-    return merge.refresh(work.live, {name: desk.present[name] for name in moved})
+    return merge.refresh(work.live, _moved(desk, work, group))
+
+
+def _moved(desk: Desk, work: Work, group: Sequence[Work]) -> dict[str, str]:
+    """The tables that were written or may have been, with their kinds."""
+    moved = [each.name for each in group if each.difference.rows or each.is_adrift or work.is_adrift]
+    return {name: desk.present[name] for name in moved}
 
 
 def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
