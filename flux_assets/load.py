@@ -21,6 +21,7 @@ from flux_assets.loading.candidate import Candidate, Workshop, make_candidate
 from flux_assets.loading.finishing import make_equal
 from flux_assets.loading.held import Held, hold
 from flux_assets.loading.options import LoadOptions
+from flux_assets.loading.promised import refuse_contradiction
 from flux_assets.loading.run_record import recorded
 from flux_assets.postgis import equal, leases, ledger, pins, publish, quarantine, register, shape, statistics
 from flux_assets.postgis.audit import AuditResult
@@ -112,6 +113,7 @@ def _current(shop: Workshop, wanted: str) -> Version | None:
 
 
 def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
+    refuse_contradiction(shop, file, current)
     shape.refresh_comments(shop.control, shop.layer)
     if shop.options.together is None:
         note_release(shop.control, shop.layer, current, shop.release.tag)
@@ -144,7 +146,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     spare = ready.lease if ready else None
     publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
     reach("load.cleaned")
-    candidate = _ready(shop, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    candidate = _ready(shop, file, ready, public) if ready else _new(shop, file, wanted, lease, public)
     quarantined = quarantine.note(shop.control, shop.layer, entry, candidate.version)
     publication = Publication(shop.layer, public, Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL"))
     reach("load.before_swap")
@@ -176,7 +178,8 @@ def _ready_version(shop: Workshop, wanted: str, public: shape.Public) -> Version
     return None
 
 
-def _ready(shop: Workshop, version: Version, public: shape.Public) -> Candidate:
+def _ready(shop: Workshop, file: ReleaseFile, version: Version, public: shape.Public) -> Candidate:
+    refuse_contradiction(shop, file, version)
     shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
     make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
     return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
