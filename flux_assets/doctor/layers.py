@@ -15,6 +15,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import reported
 from flux_assets.postgis import catalog, overview
 from flux_assets.postgis.layer import VERSIONS, Layer
+from flux_assets.postgis.lock_holders import LockHolder, lock_holders
 from flux_assets.spec import StaticTable
 
 _GROUP = Group("Layers")
@@ -100,15 +101,15 @@ def _broken_extent(session: psycopg.Connection, layer: Layer, index: str, column
 
 
 def _waiting(session: psycopg.Connection, published: Sequence[tuple[Layer, int]]) -> Iterator[Finding]:
-    idle: dict[int, tuple[catalog.Blocker, list[str]]] = {}
+    left_open: dict[tuple[int, str | None], tuple[LockHolder, list[str]]] = {}
     for layer, oid in published:
-        for blocker in catalog.blockers(session, [oid]):
-            if (blocker.state or "").startswith("idle in transaction"):
-                idle.setdefault(blocker.pid, (blocker, []))[1].append(layer.name)
-    for blocker, names in idle.values():
+        for holder in lock_holders(session, [oid]):
+            if holder.is_left_open:
+                left_open.setdefault((holder.pid, holder.gid), (holder, []))[1].append(layer.name)
+    for holder, names in left_open.values():
         yield _GROUP.warning(
-            f"{blocker} has read {', '.join(names)}; a publish waits until that transaction ends",
-            f"End it where it was begun, or run SELECT pg_terminate_backend({blocker.pid}).",
+            f"{holder.description} has read {', '.join(names)}; a publish waits until that transaction ends",
+            f"End it where it was begun, or run {holder.ending}.",
         )
 
 

@@ -1,11 +1,11 @@
 """What a table looks like now, read from PostgreSQL's catalogs.
 
-Here: columns, indexes, constraints, partitions, dependent views, blockers of any table. Not here: changing anything.
+Here: columns, indexes, constraints, partitions, dependent views of any table. Not here: changing anything,
+and who has locked it (lock_holders.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -52,18 +52,6 @@ FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid =
 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND v.oid <> %s
   AND d.refobjsubid IN (SELECT attnum FROM pg_attribute WHERE attrelid = %s AND attname = ANY (%s))
 ORDER BY 1
-"""
-_BLOCKERS = """
-SELECT DISTINCT session.pid, session.usename AS username, session.application_name AS application,
-       session.state,
-       coalesce(greatest(0, extract(epoch FROM statement_timestamp() - session.xact_start)), 0)::float8 AS age_seconds
-FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
-WHERE held.relation = ANY (%(oids)s::oid[]) AND held.pid <> pg_backend_pid()
-  AND (held.granted AND %(modes)s::text[] IS NULL
-       -- Whoever waits for the table as a whole has everybody else wait behind.
-       OR held.mode = ANY (%(modes)s) AND (held.granted OR held.mode = 'AccessExclusiveLock'))
-  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-ORDER BY age_seconds DESC
 """
 
 
@@ -146,23 +134,6 @@ class Constraint:
         return self.name == other.name and self.definition in {other.definition, proven}
 
 
-@dataclass(frozen=True)
-class Blocker:
-    """A session that holds a lock on a table; `age_seconds` is its transaction's age."""
-
-    pid: int
-    username: str | None
-    application: str | None
-    state: str | None
-    age_seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"process {self.pid} (user {self.username}, application {self.application or 'unnamed'}, {self.state},"
-            f" transaction open for {self.age_seconds:.0f} s)"
-        )
-
-
 def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
     """The relation of that name, None when there is none."""
     with connection.cursor(row_factory=class_row(Relation)) as cursor:
@@ -232,13 +203,6 @@ def partition_column(connection: psycopg.Connection, oid: int) -> tuple[str, str
 def dependent_views(connection: psycopg.Connection, oid: int, column_names: list[str]) -> list[str]:
     """Views that read any of these columns."""
     return [row[0] for row in connection.execute(_DEPENDENT_VIEWS, [oid, oid, oid, column_names])]
-
-
-def blockers(connection: psycopg.Connection, oids: list[int], modes: Sequence[str] | None = None) -> list[Blocker]:
-    """Other sessions that hold a lock, of these modes or of any, on one of the tables; the oldest transaction first."""
-    given = {"oids": oids, "modes": None if modes is None else list(modes)}
-    with connection.cursor(row_factory=class_row(Blocker)) as cursor:
-        return cursor.execute(_BLOCKERS, given).fetchall()
 
 
 def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:

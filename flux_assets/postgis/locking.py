@@ -15,8 +15,9 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import PublishError
-from flux_assets.postgis.catalog import blockers, find
+from flux_assets.postgis.catalog import find
 from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.lock_holders import LockHolder, lock_holders, make_way
 from flux_assets.postgis.round_trip import Rows, run
 
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
@@ -42,7 +43,7 @@ _PASSING = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCancel
 def holders(connection: psycopg.Connection, schema: str, name: str, modes: Sequence[str]) -> str:
     """In words, who holds a lock of these modes on a relation; empty when nobody does."""
     found = find(connection, schema, name)
-    return "; ".join(map(str, blockers(connection, [found.oid], modes))) if found else ""
+    return "; ".join(map(str, lock_holders(connection, [found.oid], modes))) if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,17 +90,27 @@ def briefly(
             if patience.stop.asked or not isinstance(error, _PASSING):
                 raise
             reason = error
-        in_the_way = "; ".join(map(str, blockers(connection, list(waiting_for)))) or GONE
+        in_the_way = lock_holders(connection, waiting_for)
         if monotonic() >= deadline:
             raise _out_of_patience(reason, doing, patience, in_the_way)
         if attempt in {0, 4, 16, 64, 256}:
-            patience.log(f"{doing} waits for {in_the_way}")
+            patience.log(f"{doing} waits for {_told(in_the_way)}")
+        if make_way(connection, in_the_way):
+            patience.log(f"{doing}: the autovacuum in the way has ended; the server starts it again later")
+            attempt += 1
+            continue
         pause = _PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)]
         patience.stop.wait(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter, not cryptography
         attempt += 1
 
 
-def _out_of_patience(reason: psycopg.Error, doing: str, patience: Patience, in_the_way: str) -> PublishError:
+def _told(in_the_way: Sequence[LockHolder]) -> str:
+    return "; ".join(map(str, in_the_way)) or GONE
+
+
+def _out_of_patience(
+    reason: psycopg.Error, doing: str, patience: Patience, in_the_way: Sequence[LockHolder]
+) -> PublishError:
     begun = f"{doing[:1].upper()}{doing[1:]}"
     if isinstance(reason, errors.QueryCanceled):
         return PublishError(
@@ -108,6 +119,6 @@ def _out_of_patience(reason: psycopg.Error, doing: str, patience: Patience, in_t
             "Run it again when the server is less busy.",
         )
     return PublishError(
-        f"{begun} waited {patience.seconds:.0f} s for a lock held by {in_the_way}.",
-        "End that transaction and run again.",
+        f"{begun} waited {patience.seconds:.0f} s for a lock held by {_told(in_the_way)}.",
+        "End that transaction where it was begun, or by the command that is named, and run again.",
     )

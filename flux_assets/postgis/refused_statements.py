@@ -15,7 +15,6 @@ from flux_assets.errors import reported
 
 # A function's line in the context, in any language; the block of ours that swaps versions is none of the database's.
 _FUNCTION = re.compile(r'\b(?:PL/\S+|SQL) function "?(?!inline_code_block)')
-_LONGEST_CONTEXT = 1_500
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def further_words(error: psycopg.Error) -> str:
     said = (
         reported(error.diag.message_detail or ""),
         f"Hint: {reported(error.diag.message_hint)}" if error.diag.message_hint else "",
-        f"Where: {reported(context, _LONGEST_CONTEXT)}" if context else "",
+        f"Where: {reported(context)}" if context else "",
     )
     return "".join(f" {each}." for each in said if each)
 
