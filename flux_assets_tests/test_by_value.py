@@ -9,7 +9,7 @@ import pytest
 from conftest import Sql
 from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets.doctor import live_tables
+from flux_assets.doctor import layers, live_tables
 from flux_assets.errors import LayerError
 from flux_assets.matching.source import match_source
 from flux_assets.postgis.audit import AuditResult
@@ -160,3 +160,6 @@ def test_a_layer_whose_key_folds_is_refused_by_name(loader: Loader, sql: Sql) ->
         " PARTITION BY LIST (id)")  # fmt: skip
     with pytest.raises(LayerError, match="the key's column id has the nondeterministic collation folding"):
         loader.load(made_up(), rows(41))
+    with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
+        found = [each.said for each in layers.findings(session, "public", [made_up()]) if each.outcome == "failed"]
+    assert any("nondeterministic collation folding" in said for said in found)

@@ -12,8 +12,9 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.errors import reported
+from flux_assets.errors import LayerError, reported
 from flux_assets.postgis import catalog, overview
+from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.layer import VERSIONS, Layer
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders
 from flux_assets.spec import StaticTable
@@ -66,6 +67,10 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
             else f"Rename it to {layer.name}_before_flux and load the layer.",
         )
         return
+    try:
+        refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, relation.oid))
+    except LayerError as error:
+        yield _GROUP.error(error)
     yield from _strange_partitions(session, layer, relation.oid)
     for key in catalog.inbound_keys(session, relation.oid):
         table, _, constraint = key.rstrip(")").partition(" (")
