@@ -250,6 +250,20 @@ class Vanished:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """When a source counts as unchanged without being read.
+
+    `change_token` None believes the token of an ordinary table and of nothing else; True or False says so whatever the
+    object is. A believed one is believed for `token_lasts` at most. A source without a believed token is read at every
+    sync, or only every so often where `read_every` says so: changes are seen that much later.
+    """
+
+    change_token: bool | None = None
+    token_lasts: timedelta = timedelta(hours=1)
+    read_every: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """How a table's points are drawn for its asset's page.
 
@@ -292,6 +306,7 @@ class DynamicTable(Declaration):
     changed_column: str | None = None
     change_names: tuple[str, ...] = ("UPDATED_AT",)
     vanished: Vanished = field(default_factory=Vanished)
+    tokens: Tokens = field(default_factory=Tokens)
     freshness: Freshness = field(default_factory=Freshness)
     picture: Picture | None = None
 

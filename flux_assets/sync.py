@@ -72,7 +72,7 @@ def sync_tables(
             source.admit(opening.at)
         sync = _Sync(
             wanted=wanted, family=family, source=source, target=target, session=session, lease=opening.lease,
-            options=options, log=log, clock=clock, before=opening.before,
+            options=options, log=log, clock=clock, before=opening.before, at=opening.at,
         )  # fmt: skip
         with held(session, target, opening.lease):
             return sync.run()
@@ -147,6 +147,7 @@ class _Sync:
         log: Callable[[str], None],
         clock: Clock,
         before: Before,
+        at: datetime,
     ) -> None:
         self._lives = [LiveTable(target.schema, table) for table in family.tables]
         self._wanted = [live for live in self._lives if live.name in wanted]
@@ -159,6 +160,7 @@ class _Sync:
         self._log = log
         self._clock = clock
         self._before = before
+        self._at = at
         self._works: list[Work] = []
         self._instant: datetime | None = None
         self._visible: datetime | None = None
@@ -190,7 +192,7 @@ class _Sync:
                     origins=before.origins(live.table, [live.name for live in self._lives]),
                     heirs=before.heirs.get(live.name, ()),
                     standing=standing.get(live.name), entry=None if live.name in unfit else entries.get(live.name),
-                    is_fit=live.name not in unfit, configuration=self._configuration,
+                    is_fit=live.name not in unfit, configuration=self._configuration, at=self._at,
                 )
                 for live in there
             ]  # fmt: skip
@@ -236,10 +238,11 @@ class _Sync:
         reach("sync.read")
         self._instant = found.instant
         for work in wanted:
-            if reason := self._reason(work, found.tokens, found.mappings):
-                work.receive(reason, found.tokens.get(work.name), found.taken[work.name])
+            if taken := found.taken.get(work.name):
+                reason = self._reason(work, found.tokens, found.mappings) or "the source changed"
+                work.receive(reason, found.tokens.get(work.name), taken)
             else:
-                work.leave(found.tokens[work.name], found.mappings[work.name])
+                work.leave()
         desk = Desk(
             session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
             has_failures=len(wanted) < len(self._wanted), clock=self._clock,

@@ -19,6 +19,7 @@ from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.sync_gate import mark_of
 from flux_assets.spec import DynamicTable
 from flux_assets.warehouse.mapping import Mapping
+from flux_assets.warehouse.overrides import Overrides, SourceOverride
 from flux_assets.warehouse.source import Source
 
 LONG_AGO = "2001-02-03 04:05:06"
@@ -204,6 +205,111 @@ def test_a_column_that_was_dropped_is_filled_again_also_without_tokens(utility: 
     assert {name: done.updated for name, done in utility.synced().items()} == {"faults": 1, "feeders": 1}
     assert sql("SELECT faults.homes, feeders.faults FROM faults, feeders") == [(5, 1)]
     assert {done.gate for done in utility.synced().values()} == {"the source's rows are the same"}
+
+
+# Which tokens are believed, and for how long.
+
+
+def seen_as(told: Told, **said: object) -> Told:
+    """The same with this in FLUX_CONFIG for the faults."""
+    told.overrides = Overrides(sources={"FAULTS": SourceOverride.model_validate(said)})
+    told.synced()
+    return told
+
+
+def changed_behind_its_token(told: Told) -> None:
+    """What time does to a view whose rows depend on the clock: no row below it changes, and no token."""
+    told.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
+
+
+def earlier(sql: Sql, minutes: float) -> None:
+    sql(f"UPDATE postgres_sync.sync_state SET read_at = read_at - interval '{minutes} minutes'")
+
+
+def test_no_view_s_token_is_believed(told: Told, sql: Sql) -> None:
+    told.tell("CREATE VIEW STARTED AS SELECT * FROM FAULTS WHERE BEGUN <= SYSDATE()")
+    seen_as(told, object="STARTED")
+    for homes in (2, 3):
+        changed_behind_its_token(told)
+        assert gates(told) == {"faults": "the source has no change token", "feeders": "nothing changed"}
+        assert sql("SELECT homes FROM faults") == [(homes,)]
+    assert gates(told)["faults"] == "the source's rows are the same"
+    assert [line for line in told.log if "STARTED" in line and "of kind VIEW" in line]
+
+
+def test_a_table_that_became_a_view_is_no_longer_believed(told: Told, sql: Sql) -> None:
+    told.tell("ALTER TABLE FAULTS RENAME TO BELOW; CREATE VIEW FAULTS AS SELECT * FROM BELOW")
+    told.tokens["faults"] = "2"
+    assert gates(told)["faults"] == "the source's rows are the same"
+    told.tell("UPDATE BELOW SET HOMES = 9")
+    assert gates(told)["faults"] == "the source has no change token"
+    assert sql("SELECT homes FROM faults") == [(9,)]
+
+
+def test_no_token_is_believed_for_longer_than_an_hour(told: Told, sql: Sql) -> None:
+    changed_behind_its_token(told)
+    earlier(sql, 59)
+    assert gates(told)["faults"] == "nothing changed"
+    earlier(sql, 1)
+    assert gates(told) == {
+        "faults": "its change token has been believed for 1:00:00",
+        "feeders": "the source's rows are the same",
+    }
+    assert sql("SELECT homes FROM faults") == [(2,)]
+    assert gates(told) == {"faults": "nothing changed", "feeders": "nothing changed"}
+    changed_behind_its_token(told)
+    seen_as(told, token_lasts="10m")
+    changed_behind_its_token(told)
+    assert gates(told)["faults"] == "nothing changed"
+    earlier(sql, 10)
+    assert gates(told)["faults"] == "its change token has been believed for 0:10:00"
+
+
+def test_what_no_sync_has_noted_the_reading_of_is_read_once(told: Told, sql: Sql) -> None:
+    """As after an update: an older release believed the tokens of views."""
+    sql("UPDATE postgres_sync.sync_state SET read_at = NULL")
+    assert set(gates(told).values()) == {"the source's rows are the same"}
+    assert set(gates(told).values()) == {"nothing changed"}
+
+
+def test_a_setting_says_whether_a_token_is_believed(told: Told, sql: Sql) -> None:
+    """For what SHOW does not tell, such as a row access policy."""
+    seen_as(told, change_token=False)
+    changed_behind_its_token(told)
+    assert gates(told)["faults"] == "the source has no change token"
+    told.tell("CREATE VIEW COPIED AS SELECT * FROM FAULTS")
+    seen_as(told, object="COPIED", change_token=True)
+    changed_behind_its_token(told)
+    assert gates(told)["faults"] == "nothing changed"
+    assert sql("SELECT homes FROM faults") == [(2,)]
+
+
+def test_what_has_no_token_is_read_as_often_as_is_said(told: Told, sql: Sql) -> None:
+    seen_as(told, change_token=False, read_every="30m")
+    changed_behind_its_token(told)
+    earlier(sql, 20)
+    assert gates(told)["faults"] == "nothing changed"
+    # A tick that is a little early counts.
+    earlier(sql, 9)
+    assert gates(told)["faults"] == "the source has no change token"
+    assert sql("SELECT homes FROM faults") == [(2,)]
+    earlier(sql, 20)
+    assert gates(told)["faults"] == "nothing changed"
+    earlier(sql, 10)
+    assert gates(told)["faults"] == "the source's rows are the same"
+    earlier(sql, 20)
+    assert gates(told)["faults"] == "nothing changed", "the same rows were read, and that counts"
+
+
+def test_a_source_without_any_token_is_read_as_often_as_is_said(utility: Utility, sql: Sql) -> None:
+    utility.tell("INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 1, 1, 1")
+    utility.overrides = Overrides(sources={"FAULTS": SourceOverride.model_validate({"read_every": "30m"})})
+    utility.synced()
+    utility.tell("UPDATE FAULTS SET HOMES = 2; INSERT INTO FEEDERS SELECT 'A', 'x', 1")
+    said = utility.synced()
+    assert (said["faults"].gate, said["feeders"].inserted) == ("nothing changed", 1)
+    earlier(sql, 30)
+    assert utility.synced()["faults"].updated == 1
 
 
 def test_asking_for_it_opens_the_gate(told: Told) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -141,6 +142,30 @@ def test_an_object_without_a_token_is_read_at_every_tick(snowflake: Snowflake) -
     snowflake.tick()
     assert {figures["gate"] for figures in shown(snowflake.tick()).values()} == {"the source's rows are the same"}
     assert snowflake.read == OBJECTS.keys()
+
+
+def test_a_view_whose_rows_depend_on_the_clock_is_read_although_its_token_stands_still(
+    snowflake: Snowflake, sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned outages are published when they begin; here the clock that the view asks is a table of one row."""
+    snowflake.utility.tell(
+        "CREATE TABLE CLOCK (NOW TIMESTAMP_NTZ); INSERT INTO CLOCK SELECT '2000-01-01';"
+        "CREATE VIEW OUTAGES_STARTED AS SELECT * FROM OUTAGE_RESTORATION_TRACKER"
+        " WHERE OUTAGE_START_TIME <= (SELECT NOW FROM CLOCK)"
+    )
+    config = tmp_path / "flux.toml"
+    config.write_text("[OUTAGE_RESTORATION_TRACKER]\nobject = 'OUTAGES_STARTED'\n")
+    monkeypatch.setenv("FLUX_CONFIG", str(config))
+    load_settings.cache_clear()
+    assert snowflake.tick().succeeded
+    assert sql(f"SELECT count(*) FROM {OUTAGES}") == [(0,)]
+    snowflake.utility.tell("UPDATE CLOCK SET NOW = '2100-01-01'")
+    figures = shown(snowflake.tick())
+    assert {name: figures[name]["gate"] for name in OBJECTS} == {
+        CIRCUITS: "nothing changed but what is computed from other tables", ORDERS: "nothing changed",
+        OUTAGES: "the source has no change token",
+    }  # fmt: skip
+    assert figures[OUTAGES]["inserted"] == sql(f"SELECT count(*) FROM {OUTAGES}")[0][0] > 0
 
 
 # Time travel.

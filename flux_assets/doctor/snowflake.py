@@ -76,7 +76,14 @@ def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Fi
             "there is no change token, so every sync reads the tables to see whether they changed",
             "" if source.account.stand_in else "SYSTEM$LAST_CHANGE_COMMIT_TIME must work on each source object.",
         )
-    else:
+        return
+    doubted = {table.source: doubt for table in tables if (doubt := source.doubt(table))}
+    for name, doubt in doubted.items():
+        yield _GROUP.note(
+            f"{name} is read at every sync, whatever its change token says: {doubt}",
+            f"Set change_token or read_every under [{name}] in FLUX_CONFIG where that is not what you want.",
+        )
+    if len(doubted) < len(tables):
         yield _GROUP.ok("a change token tells without a warehouse whether anything changed")
 
 

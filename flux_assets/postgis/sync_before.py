@@ -34,7 +34,7 @@ WHERE n.nspname = {schema} AND c.relname = ANY ({names})
 """)
 _STATE = sql.SQL("""
 SELECT layer_name, declaration, token, mapping, fingerprint, origins, mark, shape, rows, source_instant,
-       source_changed_at, changed_at
+       source_changed_at, changed_at, read_at
 FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY ({names})
 """)
 _ORIGINS = sql.SQL("""
@@ -63,6 +63,7 @@ class LastSync:
     source_instant: datetime
     source_changed_at: datetime
     changed_at: datetime
+    read_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

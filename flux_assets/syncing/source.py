@@ -151,8 +151,11 @@ class SourceSide:
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         mappings = source.mappings(self._tables)
-        chosen = None if tokens is None else self._choose.result()(tokens, mappings)
+        # Where every table is read whatever the target holds, that is not waited for.
+        all_read = tokens is None and all(table.tokens.read_every is None for table in self._tables)
+        chosen = None if all_read else self._choose.result()(tokens or {}, mappings)
         reading = [table for table in self._tables if chosen is None or table.name in chosen]
+        believed = source.believed(reading, tokens) if tokens else {}
         # Nobody promises that the source tells its time without a warehouse, so where nothing is read the target does:
         # of before the tokens, which answer for all that had changed by then.
         instant = source.instant(statements=len(reading)) if reading else self._admitted.result()
@@ -164,7 +167,7 @@ class SourceSide:
         except BaseException:
             _free(taken)
             raise
-        return Found(instant=instant, tokens=tokens or {}, mappings=mappings, taken=taken)
+        return Found(instant=instant, tokens=believed, mappings=mappings, taken=taken)
 
 
 def _taken(source: Source, table: DynamicTable, instant: datetime) -> Taken:

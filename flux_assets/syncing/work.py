@@ -32,6 +32,8 @@ _BUT_COMPUTED = {
     NOTHING_CHANGED: "nothing changed but what is computed from other tables",
 }
 UNREAD = frozenset({NOTHING_CHANGED, _BUT_COMPUTED[NOTHING_CHANGED]})
+# Of `read_every`, how much sooner a tick may come.
+_EARLY = 0.1
 Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 
@@ -39,7 +41,8 @@ Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 class Work:
     """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change.
 
-    One that is not `is_fit` is there, but not as declared; it has failed before this. `heirs` inherit from it.
+    One that is not `is_fit` is there, but not as declared; it has failed before this. `heirs` inherit from it. The sync
+    began `at`, by the target's clock.
     """
 
     live: LiveTable
@@ -51,6 +54,7 @@ class Work:
     is_fit: bool = True
     heirs: tuple[str, ...] = ()
     configuration: str = ""
+    at: datetime | None = None
     step: Step = "waiting"
     gate: str = ""
     token: str | None = None
@@ -100,9 +104,10 @@ class Work:
         """Whether any row of the table was written."""
         return bool(self.difference.rows or self.refreshed)
 
-    def leave(self, token: str, mapping: str) -> None:
+    def leave(self) -> None:
         """The gate stays closed: all that the last sync left still holds."""
-        self.token, self.mapping = token, mapping
+        if self.last is not None:
+            self.token, self.mapping = self.last.token, self.last.mapping
         self.gate, self.rows, self.step = NOTHING_CHANGED, self.before, "unchanged"
 
     def receive(self, reason: str, token: str | None, taken: Taken) -> None:
@@ -135,11 +140,29 @@ class Work:
             "the table's columns or indexes changed": last.shape != self.shape,
             "rows have left their time window": self.standing.expired,
             f"{', '.join(moved)} changed": bool(moved),
-            "the source has no change token": token is None,
-            "the source changed": token != last.token,
+            **self._unread(last, token),
             "the source's columns changed": mapping is None or mapping != last.mapping,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
+
+    def _unread(self, last: LastSync, token: str | None) -> dict[str, bool]:
+        """Why what the source said, or how long ago it was read, opens the gate.
+
+        The last sync noted a token only where that is believed.
+        """
+        rule = self.live.table.tokens
+        age = self.at - last.read_at if self.at and last.read_at else None
+        if token is not None and last.token is not None and rule.change_token is not False:
+            old = f"its change token has been believed for {rule.token_lasts}"
+            return {"the source changed": token != last.token, old: age is None or age >= rule.token_lasts}
+        # Ticks are not to the second: one that comes a little early is not put off to the next.
+        waits = rule.read_every is not None and age is not None and age < rule.read_every - _EARLY * rule.read_every
+        return {"the source has no change token": not waits}
+
+    @property
+    def is_reading_noted(self) -> bool:
+        """Whether the next sync has to know when the source was read, which it was by this one."""
+        return self.snapshot is not None and (self.token is not None or self.live.table.tokens.read_every is not None)
 
     def is_same(self, snapshot: Snapshot) -> bool:
         """Whether what was read is what the table was last brought into step with, and is still what it holds."""
@@ -160,7 +183,7 @@ class Work:
         fingerprint = self.snapshot.fingerprint if self.snapshot else ""
         return Seen(
             declaration=self.declared, token=self.token, mapping=self.mapping, fingerprint=fingerprint,
-            origins=self.origins, shape=self.shape, source_instant=instant,
+            origins=self.origins, shape=self.shape, source_instant=instant, read_at=self.at,
             source_changed_at=self.source_changed_at(instant),
         )  # fmt: skip
 

@@ -311,8 +311,9 @@ def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
     """Statements about one table. Its mark is noted only where it was right before: writes of others must show."""
     if work.refreshed and work.is_trusted:
         yield sync_state.note_refresh(work.live)
-    if work.step == "unchanged" and work.last and (work.token, work.mapping) != (work.last.token, work.last.mapping):
-        yield sync_state.note_signs(work.live, work.token, work.mapping)
+    signs = work.last and (work.token, work.mapping) != (work.last.token, work.last.mapping)
+    if work.step == "unchanged" and (signs or work.is_reading_noted):
+        yield sync_state.note_signs(work.live, work.token, work.mapping, work.at)
     if work.entry and work.step in {"written", "unchanged"}:
         yield ledger.succeeding(work.entry, "DELTA" if work.changed else "UNCHANGED", work.synced(instant))
     if work.changed:

@@ -46,9 +46,13 @@ class ObjectName:
 
     def sql(self, account: Account) -> str:
         """The full name as SQL."""
+        return f"{self.schema_sql(account)}.{quoted(self.name)}"
+
+    def schema_sql(self, account: Account) -> str:
+        """The name of the schema that it is in, as SQL."""
         database = quoted(self.database) if self.database else identifier(account.database)
         schema = quoted(self.schema) if self.schema else identifier(account.schema)
-        return f"{database}.{schema}.{quoted(self.name)}"
+        return f"{database}.{schema}"
 
     @property
     def template(self) -> str:

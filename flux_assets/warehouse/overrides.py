@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
-from flux_assets.spec import Derived, DynamicTable, RowsTaken, Vanished
+from flux_assets.spec import Derived, DynamicTable, RowsTaken, Tokens, Vanished
 from flux_assets.warehouse.quoting import parts
 
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
@@ -42,6 +42,12 @@ def _span(value: object) -> object:
     if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal()):
         raise ValueError("must have a unit, such as '14d' or '36h'")
     return value
+
+
+def _believed(value: object) -> object:
+    if not isinstance(value, bool) and value != "auto":
+        raise ValueError('must be true, false or "auto"')
+    return None if value == "auto" else value
 
 
 class ColumnOverride(BaseModel):
@@ -72,6 +78,9 @@ class SourceOverride(BaseModel):
     time_zone: str = "UTC"
     vanished_share: float | None = Field(default=None, gt=0, le=1, strict=True)
     vanished_minimum: int | None = Field(default=None, ge=0, strict=True)
+    change_token: Annotated[bool | None, BeforeValidator(_believed)] = None
+    token_lasts: Annotated[Duration | None, BeforeValidator(_span)] = None
+    read_every: Annotated[Duration | None, BeforeValidator(_span)] = None
 
     @field_validator("object")
     @classmethod
@@ -80,7 +89,7 @@ class SourceOverride(BaseModel):
             raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
         return name
 
-    @field_validator("window")
+    @field_validator("window", "token_lasts", "read_every")
     @classmethod
     def _long(cls, window: timedelta | None) -> timedelta | None:
         if window is not None and window <= timedelta(0):
@@ -126,7 +135,10 @@ class Overrides:
         if own.counted_statuses and not any(_counts(other, table) for other in tables):
             raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
         derived = tuple(self._derived(column, tables) for column in table.derived)
-        return replace(table, rows_taken=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived)
+        return replace(
+            table, rows_taken=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived,
+            tokens=_tokens(table, own),
+        )  # fmt: skip
 
     def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowsTaken | None:
         taken = table.rows_taken
@@ -193,6 +205,15 @@ def _told(source: str, problem: ErrorDetails) -> str:
     # As TOML has it.
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     return f"{key} = {shown}: {legality.fault(problem)}"
+
+
+def _tokens(table: DynamicTable, own: SourceOverride) -> Tokens:
+    declared = table.tokens
+    return Tokens(
+        change_token=own.change_token if "change_token" in own.model_fields_set else declared.change_token,
+        token_lasts=own.token_lasts or declared.token_lasts,
+        read_every=own.read_every or declared.read_every,
+    )
 
 
 def _vanished(table: DynamicTable, own: SourceOverride) -> Vanished:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from flux_assets.warehouse import query
 from flux_assets.warehouse.account import Account
 from flux_assets.warehouse.columns import FoundColumn
 from flux_assets.warehouse.connect import Connect, connect_directly
+from flux_assets.warehouse.kinds import why_not_believed
 from flux_assets.warehouse.mapping import Mapping, ObjectName, Resolver
 from flux_assets.warehouse.overrides import Overrides
 from flux_assets.warehouse.reading import Capabilities, Log, Reading, curable
@@ -98,6 +100,29 @@ class Source:
         if None in row or len(row) != len(tables):
             return None
         return {table.name: str(token) for table, token in zip(tables, row, strict=True)}
+
+    def believed(self, tables: Sequence[DynamicTable], tokens: MappingOf[str, str]) -> dict[str, str]:
+        """The tokens without those of `tables` whose objects may change while their tokens stand still."""
+        return {
+            name: token
+            for name, token in tokens.items()
+            if not any(table.name == name and self.doubt(table) for table in tables)
+        }
+
+    def doubt(self, table: DynamicTable) -> str | None:
+        """Why the table's change token is not believed; None where it is. Wakes no warehouse."""
+        if table.tokens.change_token is not None:
+            return None if table.tokens.change_token else "change_token = false"
+        name = ObjectName.of(table, self._overrides.of(table))
+        try:
+            doubt = why_not_believed(self._reading, name, self.account)
+        except FluxError as refusal:
+            if curable(refusal):
+                raise
+            doubt = f"what kind of object it is cannot be asked: {refusal.problem}"
+        if doubt is not None:
+            self._log(f"{name.sql(self.account)} is read whatever its change token says: {doubt}")
+        return doubt
 
     def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
         """Look at the columns while nobody waits for it, and prepare reading what will be read for want of tokens.

@@ -154,15 +154,17 @@ CREATE TABLE IF NOT EXISTS postgres_sync.sync_state (
     PRIMARY KEY (schema_name, layer_name)
 );
 ALTER TABLE postgres_sync.sync_state
-    ADD COLUMN IF NOT EXISTS mapping text;
+    ADD COLUMN IF NOT EXISTS mapping text,
+    ADD COLUMN IF NOT EXISTS read_at timestamptz;
 COMMENT ON TABLE postgres_sync.sync_state IS 'What the last sync that wrote a dynamic table left, and from what: the next one does nothing when all of it still holds.';
 COMMENT ON COLUMN postgres_sync.sync_state.declaration IS 'SHA-256 over the declaration and the configuration that decide which rows with which values the table holds.';
-COMMENT ON COLUMN postgres_sync.sync_state.token IS 'The source''s change token, read before its rows; none where it has none.';
+COMMENT ON COLUMN postgres_sync.sync_state.token IS 'The source''s change token, read before its rows; none where it has none, or one that is not believed.';
 COMMENT ON COLUMN postgres_sync.sync_state.mapping IS 'SHA-256 over how the columns found in the source feed the table; none where no sync has noted it yet.';
 COMMENT ON COLUMN postgres_sync.sync_state.fingerprint IS 'XXH3 (128 bits) over the rows read, in the order of their keys.';
 COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions and shapes of the tables that columns were derived from.';
 COMMENT ON COLUMN postgres_sync.sync_state.mark IS 'Row count and an order-free hash over where each row lies and which transaction wrote it: any write by others changes it.';
 COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s columns, key and indexes as last found fit.';
+COMMENT ON COLUMN postgres_sync.sync_state.read_at IS 'When the source''s rows were last read, by this database''s clock; noted where the next reading depends on it.';
 COMMENT ON COLUMN postgres_sync.sync_state.changed_at IS 'When a sync last wrote a row of the table.';
 
 CREATE TABLE IF NOT EXISTS postgres_sync.tables (
@@ -507,4 +509,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 5.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 6.';
