@@ -77,6 +77,25 @@ class Position:
     same_as: str | None = None
 
 
+SIMPLE_KINDS = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON")
+CURVED_KINDS = (
+    "CIRCULARSTRING", "COMPOUNDCURVE", "CURVEPOLYGON", "MULTICURVE", "MULTISURFACE", "POLYHEDRALSURFACE", "TIN",
+    "TRIANGLE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawable:
+    """Kinds of geometry that the readers of a table can draw, and what becomes of `others`, within collections too.
+
+    By default those of GeoJSON and of map tiles. `refuse` keeps a record of another kind out, as any bad value;
+    `report` takes it and names its row in the check `drawable`.
+    """
+
+    kinds: tuple[str, ...] = (*SIMPLE_KINDS, "GEOMETRYCOLLECTION")
+    others: Literal["refuse", "report"] = "refuse"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
     """A row's `column` should hold a value that `to_column` of `to_table` holds: that table counts or averages the row.
@@ -104,6 +123,7 @@ class Declaration:
     accepted: tuple[AcceptedValues, ...] = ()
     volume: Volume = field(default_factory=Volume)
     positions: tuple[Position, ...] = ()
+    drawable: Drawable = field(default_factory=Drawable)
     owner: str = "team:gis"
     assignments: tuple[Assignment, ...] = ()
 
@@ -136,6 +156,11 @@ class Declaration:
     @cached_property
     def spatial_columns(self) -> tuple[sa.Column[object], ...]:
         return tuple(column for column in self.columns if is_spatial(column))
+
+    @cached_property
+    def mixed_columns(self) -> tuple[sa.Column[object], ...]:
+        """Columns whose type leaves open which kinds of geometry they hold."""
+        return tuple(column for column in self.spatial_columns if geometry_kind(column) not in SIMPLE_KINDS)
 
     @cached_property
     def unique_keys(self) -> tuple[tuple[str, ...], ...]:
@@ -383,6 +408,11 @@ def is_spatial(column: sa.Column[object]) -> bool:
     return isinstance(column.type, (Geometry, Geography))
 
 
+def geometry_kind(column: sa.Column[object]) -> str:
+    """The kind that a spatial column is declared with, without its dimensions: POINT, or GEOMETRY for any."""
+    return re.sub(r"(Z|M|ZM)$", "", str(getattr(column.type, "geometry_type", None) or "GEOMETRY").upper())
+
+
 def type_ddl(column: sa.Column[object]) -> str:
     """The column's PostgreSQL type as DDL text, for example `varchar(50)` or `geometry(POINT,4326)`."""
     return str(column.type.compile(dialect=_DIALECT)).lower()
@@ -401,6 +431,8 @@ def index_method(index: sa.Index) -> str:
 def _structure(declaration: Declaration) -> Iterator[str]:
     for column in declaration.columns:
         yield f"column {column.name} {type_ddl(column)} {'null' if column.nullable else 'not null'}"
+    if declaration.drawable != Drawable():
+        yield f"drawable {sorted(declaration.drawable.kinds)} {declaration.drawable.others}"
     yield f"key {declaration.key}"
     yield from (f"unique {columns}" for columns in declaration.unique_keys)
     yield from sorted(
@@ -426,12 +458,22 @@ def _problems(declaration: Declaration) -> Iterator[str]:
         named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
     if unknown := named - set(table.columns.keys()):
         yield f"it speaks of columns it does not have: {', '.join(sorted(unknown))}"
+    yield from _drawable_problems(declaration)
     for bounds in declaration.ranges:
         if not bounds.minimum < bounds.maximum:
             yield f"the range of {bounds.column} is empty"
     yield from (f"no value of {judged.column} is accepted" for judged in declaration.accepted if not judged.values)
     if declaration.volume.maximum is not None and declaration.volume.minimum > declaration.volume.maximum:
         yield "its volume has a minimum above its maximum"
+
+
+def _drawable_problems(declaration: Declaration) -> Iterator[str]:
+    kinds = declaration.drawable.kinds
+    if unknown := set(kinds) - {*SIMPLE_KINDS, *CURVED_KINDS, "GEOMETRYCOLLECTION"}:
+        yield f"it draws kinds of geometry that there are not: {', '.join(sorted(unknown))}"
+    for column in declaration.spatial_columns:
+        if (kind := geometry_kind(column)) not in {*kinds, "GEOMETRY"} and declaration.drawable.others == "refuse":
+            yield f"column {column.name} holds {kind}, which is not among the kinds of geometry that it says are drawn"
 
 
 def _column_problems(column: sa.Column[object]) -> Iterator[str]:

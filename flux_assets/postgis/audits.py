@@ -1,23 +1,33 @@
 """The audits of a declaration: before a version is published, and of the live table.
 
 Here: which follow from a declaration, running them, which results refuse a version. The claims are in blocking.py
-(ERROR: do not publish), warnings.py, plausible.py and unmatched.py (WARN: look), and, of the live table alone, in
-map_ready.py, recent_failures.py and quarantined.py. Not here: Dagster's asset checks, and the audits of dynamic tables
-(sync_audits.py).
+(ERROR: do not publish), drawable.py (as the declaration says), warnings.py, plausible.py and unmatched.py (WARN:
+look), and, of the live table alone, in map_ready.py, recent_failures.py and quarantined.py. Not here: Dagster's asset
+checks, and the audits of dynamic tables (sync_audits.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from flux_assets.postgis import blocking, map_ready, plausible, quarantined, recent_failures, unmatched, warnings
+from flux_assets.postgis import (
+    blocking,
+    drawable,
+    map_ready,
+    plausible,
+    quarantined,
+    recent_failures,
+    unmatched,
+    warnings,
+)
 from flux_assets.postgis.audit import Audit, AuditResult, Case, Severity
 from flux_assets.spec import Declaration
 
 
 def audits_of(table: Declaration) -> tuple[Audit, ...]:
     """The audits that judge rows, staged or live, blocking ones first."""
-    return (*blocking.audits(table), *warnings.audits(table), *plausible.audits(table), *unmatched.audits(table))
+    kinds = (blocking, drawable, warnings, plausible, unmatched)
+    return tuple(audit for kind in kinds for audit in kind.audits(table))
 
 
 def live_audits_of(table: Declaration) -> tuple[Audit, ...]:

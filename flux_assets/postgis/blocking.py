@@ -14,6 +14,7 @@ from psycopg import sql
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
 from flux_assets.postgis.by_value import by_value
+from flux_assets.postgis.drawable import undrawable
 from flux_assets.postgis.offenders import Rule, rows_breaking
 from flux_assets.spec import Declaration, is_spatial
 
@@ -33,7 +34,9 @@ def audits(table: Declaration) -> Iterator[Audit]:
     if table.key or table.unique_keys:
         yield _audit("unique", "No two rows share a key or another unique value.", _unique)
     if table.spatial_columns:
-        yield _audit("geometry_type", "Geometries have the declared type and SRID 4326.", _geometry_type)
+        yield _audit(
+            "geometry_type", "Geometries have the declared type and SRID 4326, and can be drawn.", _geometry_type
+        )
     if table.spatial_columns or table.positions:
         yield _audit("within", "Coordinates are finite degrees: longitude ±180, latitude ±90 (EPSG:4326).", _within)
 
@@ -143,6 +146,8 @@ def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
 def _geometry_type(case: Case) -> Finding:
     proven = typed_as_declared(case)  # the column's type proves it for every row
     rules = [_wrong_geometry(column) for column in case.layer.table.spatial_columns if column.name not in proven]
+    if case.layer.table.drawable.others == "refuse" and not case.decoded:
+        rules += undrawable(case.layer.table)
     if not rules:
         shown = ", ".join(f"{column.name} {ddl.type_name(column)}" for column in case.layer.table.spatial_columns)
         return Finding(passed=True, numbers={"offending_rows": 0, "columns": shown})

@@ -1,8 +1,8 @@
 """Whether maps can draw a table as it stands: the check map_ready.
 
 Here: what QGIS and tile servers look for before they draw a table (its entry among the geometry columns, a key, a
-spatial index, statistics, an extent), and one query as they send it, with its time. Not here: whether the rows are
-right (blocking.py, warnings.py).
+spatial index, statistics, an extent), what they make of each kind of geometry, and one query as they send it, with its
+time. Not here: whether the rows are right (blocking.py, warnings.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography
 from psycopg import sql
 
-from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis import catalog, ddl, drawable
 from flux_assets.postgis.audit import Audit, Case, Finding
 from flux_assets.spec import Declaration
 
@@ -79,6 +79,7 @@ def _map_ready(case: Case) -> Finding:
         problems += _unindexed(case, column, leaves)
         if (place := _somewhere(case, column)) is not None:
             problems += _unknown(case, column, [found.oid, *leaves])
+            problems += drawable.undrawn(case, column)
             answers.append(_asked(case, column, place))
     problems += [problem for answer in answers for problem in _slow(answer)]
     return Finding(

@@ -16,12 +16,16 @@ from flux_assets.spec import StaticTable, is_spatial, type_ddl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spatial:
-    """What a geometry column takes: `kind` of WKB (None: any), SRID, and whether points carry Z and M."""
+    """What a geometry column takes: `kind` of WKB (None: any), SRID, and whether points carry Z and M.
+
+    `drawn` are the kinds of WKB that it and its parts may have where that is narrower than its type.
+    """
 
     kind: int | None
     srid: int
     has_z: bool
     has_m: bool
+    drawn: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +65,7 @@ def read_columns(table: StaticTable) -> tuple[ReadColumn, ...]:
             nullable=bool(column.nullable),
             longest=column.type.length if isinstance(column.type, sa.String) else None,
             axis=axes.get(column.name),
-            spatial=_spatial(column) if is_spatial(column) else None,
+            spatial=_spatial(table, column) if is_spatial(column) else None,
         )
         for column in table.columns
     )
@@ -81,7 +85,7 @@ def _arrow(column: sa.Column[object]) -> pa.DataType:
     return next(arrow for declared, arrow in simple if isinstance(kind, declared))
 
 
-def _spatial(column: sa.Column[object]) -> Spatial:
+def _spatial(table: StaticTable, column: sa.Column[object]) -> Spatial:
     name = str(getattr(column.type, "geometry_type", None) or "GEOMETRY").upper()
     dimension = int(getattr(column.type, "dimension", 2) or 2)
     flat = name.removesuffix("ZM").removesuffix("M").removesuffix("Z")
@@ -90,4 +94,10 @@ def _spatial(column: sa.Column[object]) -> Spatial:
         srid=int(getattr(column.type, "srid", 4326)),
         has_z=name.endswith(("Z", "ZM")) or dimension == 4,
         has_m=name.endswith("M"),
+        drawn=_drawn(table) if column in table.mixed_columns else None,
     )
+
+
+def _drawn(table: StaticTable) -> frozenset[int] | None:
+    """What is only reported is judged once it is staged."""
+    return frozenset(KINDS[kind] for kind in table.drawable.kinds) if table.drawable.others == "refuse" else None

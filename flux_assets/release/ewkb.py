@@ -15,6 +15,7 @@ from flux_assets.release.columns import KIND_NAMES, Spatial
 from flux_assets.release.stopping import check_stop
 
 _LINES, _POLYGONS = {2, 8}, {3, 17}
+_SIMPLE_COLLECTIONS = {4, 5, 6}
 _Z, _M, _SRID = 0x80000000, 0x40000000, 0x20000000
 _DEEPEST = 32
 
@@ -91,11 +92,13 @@ class _Walker:
         self.position = 0
         self.found = Walked()
 
-    def geometry(self, depth: int) -> None:
+    def geometry(self, depth: int, within: int = 0) -> None:
+        """Walk one geometry; `within` is the kind of what it is a part of."""
         if depth > _DEEPEST:
             raise GeometryError(f"its parts are nested more than {_DEEPEST} deep")
         order = self._order()
         kind = self._header(order, outermost=depth == 0)
+        self._drawn(kind, within)
         if kind == 1:
             self._run(order, 1, ring=False)
         elif kind in _LINES:
@@ -107,7 +110,15 @@ class _Walker:
             for number in range(self._number(order, 5)):
                 if not number & 0xFFF:
                     check_stop()
-                self.geometry(depth + 1)
+                self.geometry(depth + 1, kind)
+
+    def _drawn(self, kind: int, within: int) -> None:
+        drawn = self.column.drawn
+        # The parts of a simple collection are what its name says.
+        if drawn is None or kind in drawn or within in _SIMPLE_COLLECTIONS:
+            return
+        how = f"it has a part that is a {KIND_NAMES[kind]}" if within else f"it is a {KIND_NAMES[kind]}"
+        raise GeometryError(f"{how}, which the readers of the layer cannot draw")
 
     def _order(self) -> str:
         mark = self._take(1)[0]

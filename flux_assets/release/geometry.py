@@ -164,6 +164,8 @@ class _Column:
             right[:] = False
         if self._takes.kind is not None:
             right &= kinds == self._takes.kind
+        if self._takes.drawn is not None and not self._takes.drawn >= {1, 2, 3}:
+            right &= np.isin(kinds, [*self._takes.drawn])
         return np.where(right, kinds, 0)
 
     def _points(self, begin: _Numbers, end: _Numbers) -> None:

@@ -23,6 +23,11 @@ Judgement = tuple[str, str]
 
 _DEGREES = "Positions are degrees of longitude and latitude (EPSG:4326)."
 _CURES = (
+    (
+        "cannot draw",
+        "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and triangles with"
+        " ST_Dump(geom); or declare the kind as drawable.",
+    ),
     ("SRID is", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
     ("metres", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
     ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
