@@ -183,6 +183,8 @@ def declared(text: str, theirs: str | None, ours: str | None, reason: str) -> bo
 
 AUDITED = (
     "SRID",
+    "cannot draw",
+    "the least",
     "not closed",
     "degrees",
     "NaN",

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux_assets.release.columns import ReadColumn
-from flux_assets.release.geometry import SuspectError
+from flux_assets.release.geometry import SuspectError, value_offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ _ZONE = r"(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _NUMBER = r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,2})?"
 _WORDS = r"[+-]?(?i:inf|infinity)|(?i:nan)"
 _BLANK = " \t"
+_LONGEST = 100_000  # bytes of a number or time: PostgreSQL keeps no numeric of more digits than about so many
 # Days that are others at the next load. The server takes a word's letters together.
 MOVING = re.compile(r"(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 _FROM_2000_DAYS, _FROM_2000_US = 10957, 946_684_800_000_000
@@ -61,6 +62,8 @@ def read_times(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
 
 def read_texts(column: ReadColumn, texts: pa.Array[Any], ask: AskServer) -> pa.Array[Any]:
     """The values of any texts. Raises SuspectError when one of them is refused."""
+    if column.spatial is None and np.diff(value_offsets(texts)).max(initial=0) > _LONGEST:
+        raise SuspectError(column.name)  # each step would copy it
     coded = texts.dictionary_encode()
     words = coded.dictionary
     plain = np.asarray(_are_plain(column, words)).astype(bool)
