@@ -89,9 +89,6 @@ def _break(place: Place, window: Browser) -> None:
     window.see("Failure")
     window.see("fix the file and reload")
     _keep(window, "failed-run")
-    window.open(f"/assets/{quote(BROKEN)}?view=checks&checkDetail=unique")
-    window.see("Of a version that was not published")
-    _keep(window, "failed-check")
 
 
 def _keep(window: Browser, name: str) -> None:

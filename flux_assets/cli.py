@@ -187,16 +187,23 @@ def psql(arguments: tuple[str, ...]) -> None:
     metavar="[SECONDS]",
     help="Look again every 5 seconds, or so many, until Ctrl-C (exit code 130).",
 )
-def status(as_json: bool, every: float | None) -> None:
-    """Show the state of every table.
+@click.option(
+    "--attempts", is_flag=True, help="How each table's last load or sync ended, with the whole reason; see exit codes."
+)
+def status(as_json: bool, every: float | None, attempts: bool) -> None:
+    """Show what readers see of every table and, apart from that, how its last load or sync ended.
 
     Its rows and version; when its source last changed, when it was last checked, when what readers see last changed;
-    how old a synced table's picture is (lag); and whether it can be trusted. View postgres_sync.v_table_status says
-    the same. Exit code 1 when a table is not what it should be or its last load or sync did not end well.
+    how old a synced table's picture is (lag). A load or sync that failed has changed nothing that readers see. View
+    postgres_sync.v_table_status says the same: state and trusted of the one, last_attempt of the other.
+
+    Exit code 1 when what readers see of a table cannot be trusted: it is late or broken. With --attempts also when a
+    last attempt failed.
 
     \b
     Examples:
       flux-assets status
+      flux-assets status --attempts
       flux-assets status --watch
       flux-assets status --watch 60 --json
     """
@@ -205,14 +212,16 @@ def status(as_json: bool, every: float | None) -> None:
 
     target = the_target()
     if every is not None:
+        if attempts:
+            raise click.UsageError("--watch shows what readers see, and --attempts does not; give one of them.")
         _watch(target, every, as_json)
         return
     found = table_statuses(target, declarations())
     if as_json:
         _print_json(_document(target, found))
     else:
-        show_statuses(found)
-    _exit_if(any(table.wrong for table in found))
+        show_statuses(found, attempts=attempts)
+    _exit_if(any(table.wrong or (attempts and table.attempt_failed) for table in found))
 
 
 def _watch(target: Target, every: float, as_json: bool) -> None:
@@ -229,7 +238,11 @@ def _watch(target: Target, every: float, as_json: bool) -> None:
 
 
 def _document(target: Target, found: Sequence[TableStatus]) -> dict[str, object]:
-    return {"schema": target.schema, "tables": [asdict(table) | {"wrong": table.wrong} for table in found]}
+    return {"schema": target.schema, "tables": [_status_document(table) for table in found]}
+
+
+def _status_document(table: TableStatus) -> dict[str, object]:
+    return asdict(table) | {"wrong": table.wrong, "attempt_failed": table.attempt_failed}
 
 
 @main.command()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from flux_assets.errors import counted
 from flux_assets.postgis import overview, pins, register
+from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.overview import TableStatus
@@ -35,6 +36,15 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
             for table in tables
             for version in register.versions(session, Layer(target.schema, table))
         ]
+
+
+def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
+    """What the audits found of the version that readers see, before it was published; nothing where there is none."""
+    with target.session("audits") as session:
+        if not overview.is_prepared(session):
+            return ()
+        version = register.live_version(session, Layer(target.schema, table))
+        return tuple(AuditResult.from_json(stored) for stored in version.audits) if version else ()
 
 
 def layer_pins(target: Target) -> dict[str, Pin]:

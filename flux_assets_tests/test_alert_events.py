@@ -26,6 +26,7 @@ from flux_assets.alerting.observation import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration import alert_events
 from flux_assets.orchestration.alert_events import Known
+from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 NOTHING = Known(failed=frozenset(), succeeded={})
 WATCH = Watch(
@@ -55,6 +56,7 @@ class World:
 
     def __init__(self) -> None:
         self.broken: set[str] = set()
+        self.judged_before: dict[str, dg.MetadataValue] = {}
         world = self
 
         @dg.multi_asset(
@@ -72,7 +74,7 @@ class World:
                 yield dg.AssetCheckResult(
                     asset_key=key.asset_key, check_name=key.name, passed=key.name not in world.broken,
                     severity=dg.AssetCheckSeverity.WARN if key.name == "within" else dg.AssetCheckSeverity.ERROR,
-                    description="2 keys are double, says hush.",
+                    description="2 keys are double, says hush.", metadata=world.judged_before,
                 )  # fmt: skip
 
         @dg.op
@@ -166,6 +168,14 @@ def test_checks_of_a_load_that_failed_are_of_what_nobody_sees(instance, world):
     known = replace(NOTHING, failed=frozenset({(run.run_id, "faults")}))
     (one,) = seen(instance, world, known)["check"]
     assert one.tables == ("feeders",)
+
+
+def test_what_a_failed_load_repeats_is_of_what_readers_see(instance, world):
+    world.broken, world.judged_before = {"unique"}, {JUDGED_AT: dg.MetadataValue.timestamp(1.0)}
+    run = materialize(world, instance, "faults")
+    known = replace(NOTHING, failed=frozenset({(run.run_id, "faults")}))
+    (one,) = seen(instance, world, known)["check"]
+    assert (one.tables, one.cause) == (("faults",), "unique")
 
 
 def test_a_check_that_is_planned_again_is_still_what_it_was(instance, world):

@@ -12,13 +12,15 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from made_up import grove, trees, write_trees
 from PIL import Image
-from running import Run, run_assets, run_job
+from running import Run, instance_in, run_assets, run_job
 
 import flux_assets.definitions
 import flux_assets.pictures.preview
 from flux_assets import tables
+from flux_assets.orchestration.asset_checks import check_specs
 from flux_assets.orchestration.assets import layer_asset
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.failed_attempts import JUDGED_AT
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.postgis.audits import all_audits_of, audits_of
 from flux_assets.settings import load_settings
@@ -148,7 +150,8 @@ def test_fewer_rows_are_refused_unless_accepted(instance, release, sql):
     write_trees(release, grove(20))
     refused = run_assets(definitions(), instance, "trees")
     assert not refused.succeeded
-    assert not refused.checks()["trees", "row_count"].passed
+    assert refused.checks()["trees", "row_count"].passed, "readers see the ninety"
+    assert "not_published/row_count" in attempted(refused)
     assert sql("SELECT count(*) FROM trees") == [(90,)]
     assert run_assets(definitions(), instance, "trees", run_config=asked(accept_fewer_rows=True)).succeeded
     assert sql("SELECT count(*) FROM trees") == [(20,)]
@@ -171,14 +174,72 @@ def test_a_failed_audit_is_recorded_and_the_failure_is_one_sentence(instance, re
     write_trees(release, [*grove(5), *grove(1)])
     run = run_assets(definitions(), instance, "trees")
     assert run.materialized() == {}
-    unique = run.checks()["trees", "unique"]
-    assert not unique.passed
-    assert unique.severity == dg.AssetCheckSeverity.ERROR
-    assert "T0" in unique.metadata["sample"].value
-    assert run.checks()["trees", "columns"].passed
+    found = attempted(run)
+    assert found["last_attempt"].value == "failed"
+    assert "ERROR: tree_id = T0, 2 times" in found["not_published/unique"].value
+    assert "not_published/columns" not in found
+    assert {name for _, name in run.checks()} == {audit.name for audit in all_audits_of(trees())}
+    assert all(outcome.passed for outcome in run.checks().values()), "of what readers see"
+    assert JUDGED_AT in run.checks()["trees", "unique"].metadata
     assert "T0" in run.failure("trees")
     assert "Stack Trace" not in run.failure("trees")
     assert sql("SELECT count(*) FROM trees") == [(3,)]
+
+
+def attempted(run: Run) -> dict:
+    """What a failed attempt has left on the asset's page."""
+    (event,) = run.events(Event.ASSET_OBSERVATION, "trees")
+    return event.asset_observation_data.asset_observation.metadata
+
+
+def latest(instance: dg.DagsterInstance) -> dict[str, bool | None]:
+    """What the UI shows of each check: passed or not; None where it was only planned."""
+    keys = [dg.AssetCheckKey(dg.AssetKey("trees"), audit.name) for audit in all_audits_of(trees())]
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return {
+        key.name: record.evaluation.passed if record.evaluation else None
+        for key, record in found.items()
+        if key.name != "recent_failures"  # which speaks of attempts
+    }
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["as last judged", "as judged before it was published"])
+def test_after_a_broken_file_every_check_says_what_it_said_of_what_readers_see(
+    instance, release, sql, remembered, tmp_path
+):
+    """A file that is no gzip once painted all checks of a healthy layer red."""
+    write_trees(release, [*grove(3), ("T99", 500.0, 10.2, 53.5)])
+    run_assets(definitions(), instance, "trees")
+    before = latest(instance)
+    assert [name for name, passed in before.items() if not passed] == ["accepted_range"]
+    write_trees(release, grove(3)).write_bytes(b"no gzip at all")
+    with instance_in(tmp_path / "another") as other:
+        asked_of = instance if remembered else other
+        for _ in range(2):
+            run = run_assets(definitions(), asked_of, "trees")
+            assert not run.succeeded
+            assert latest(asked_of) == before
+            assert "trees.csv.gz" in attempted(run)["error"].value
+    told = "SELECT state, trusted, last_attempt FROM postgres_sync.v_table_status WHERE layer_name = 'trees'"
+    assert sql(told) == [("live", True, "failed")]
+
+
+def test_a_damaged_table_stays_red_through_a_failed_load(instance, release, sql):
+    write_trees(release, grove(90))
+    run_assets(definitions(), instance, "trees")
+    sql("DELETE FROM trees WHERE tree_id > 'T5'")
+    run_assets(definitions(), instance, checks=[("trees", "row_count")])
+    write_trees(release, grove(3)).write_bytes(b"no gzip at all")
+    run_assets(definitions(), instance, "trees")
+    assert latest(instance)["row_count"] is False
+
+
+def test_a_check_does_not_contradict_dagsters_own_word():
+    """Dagster calls all of them non-blocking, and a load refuses what fails some."""
+    for spec in check_specs(trees()):
+        description = str(spec.description)
+        assert "not published" not in description
+        assert "ERROR: do not trust the table." not in description or "so Dagster has nothing to block." in description
 
 
 def test_a_warning_does_not_keep_a_version_from_being_published(instance, release, sql):

@@ -120,11 +120,11 @@ def test_a_reader_sees_whether_the_process_of_a_run_is_there(began, loader, sql,
     dead = began != "backend_start"
     newest = "SELECT status, died FROM postgres_sync.v_sync_status LIMIT 1"
     summed = "SELECT died_syncs FROM postgres_sync.v_sync_summary"
-    judged = "SELECT state, trusted FROM postgres_sync.v_table_status"
+    judged = "SELECT state, trusted, last_attempt FROM postgres_sync.v_table_status"
     for ask in (sql, reader_sql):
         assert ask(newest) == [("RUNNING", dead)]
         assert ask(summed) == [(int(dead),)]
-        assert ask(judged) == [("interrupted", False) if dead else ("loading", True)]
+        assert ask(judged) == [("live", True, "interrupted" if dead else "under way")]
 
 
 def test_a_run_that_died_is_closed_by_the_next(loader, sql):

@@ -27,6 +27,7 @@ def test_a_message_says_what_since_when_which_tables_and_where():
         "2 tables cannot be synced",
         "Snowflake at acme cannot be reached.",
         "To do: It is tried again.",
+        "About: the last attempt; what readers see is as it was",
         "Tables: a, b (schema public)",
         "Since: 2026-03-01 12:00 UTC, for 11 min, 3 failures in a row",
         "Run: https://dagster.example.com/runs/run-1",
@@ -46,7 +47,8 @@ def test_the_generic_form():
     message = payload("recovered", OVER, HOME, "json", NOON)
     assert json.loads(json.dumps(message)) == message
     assert message | {"text": ""} == {
-        "source": "flux_assets", "event": "recovered", "incident": 17, "kind": "sync", "schema": "public",
+        "source": "flux_assets", "event": "recovered", "incident": 17, "kind": "sync", "about": "attempt",
+        "schema": "public",
         "title": "Recovered: 3 tables cannot be synced", "problem": "Snowflake at acme cannot be reached.",
         "remedy": "It is tried again.", "tables": ["a", "b", "c"], "failing": [], "since": "2026-03-01T12:00:00+00:00",
         "until": "2026-03-01T14:05:09+00:00", "lasted_seconds": 7509, "failures": 3, "run_id": "run-1",
@@ -102,6 +104,23 @@ def test_every_kind_has_a_title(kind: Kind, expected: str):
     assert title("changed", one) == f"For another reason: {expected}"
     assert title("recovered", one) == f"Recovered: {expected}"
     assert title("opened", replace(one, failing=("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "about", "line"),
+    [
+        ("load", "attempt", "About: the last attempt; what readers see is as it was"),
+        ("check", "published", "About: what readers see"),
+        ("target", "service", None),
+    ],
+)
+def test_a_message_says_whether_it_is_about_an_attempt_or_about_what_readers_see(
+    kind: Kind, about: str, line: str | None
+) -> None:
+    one = replace(AWAY, kind=kind)
+    assert payload("opened", one, HOME, "json", NOON)["about"] == about
+    told = [each for each in text("opened", one, HOME, NOON).split("\n") if each.startswith("About:")]
+    assert told == ([line] if line else [])
 
 
 @pytest.mark.parametrize(

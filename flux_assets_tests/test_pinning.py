@@ -233,7 +233,8 @@ def test_the_view_tells_since_when_by_whom_and_what_waits(loader, reader_sql, ta
     (loader.source.folder / POLES.file_name).unlink()
     with pytest.raises(ReleaseError):
         loader.load(POLES)
-    assert table_statuses(target, [POLES])[0].detail.endswith(f"; {detail}; version {held[:12]} waits")
+    (status,) = table_statuses(target, [POLES])
+    assert (status.detail, status.last_attempt) == (f"{detail}; version {held[:12]} waits", "failed")
     unpin(POLES, target)
     loader.load(POLES, rows(6))
     assert reader_sql(told)[0][:5] == (False, None, None, None, "live")

@@ -214,7 +214,9 @@ def test_a_replay_does_not_hide_that_the_last_load_failed(loader: Loader, sql: S
         loader.load(made_up(), broken(6, 1))
     mended(sql, 1)
     assert again(loader).replayed == 1
-    assert sql("SELECT state, trusted, rows FROM postgres_sync.v_table_status") == [("failed", False, 5)]
+    assert sql("SELECT state, trusted, last_attempt, rows FROM postgres_sync.v_table_status") == [
+        ("live", True, "failed", 5)
+    ]
 
 
 def test_a_damaged_version_is_not_built_upon(loader: Loader, sql: Sql) -> None:

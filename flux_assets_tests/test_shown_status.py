@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flux_assets.console.shown_status import briefly, drawn_statuses
+from flux_assets.console.shown_status import briefly, drawn_attempts, drawn_statuses
 from flux_assets.postgis.overview import TableStatus
 from flux_assets.tables import declarations
 
@@ -22,7 +22,9 @@ def statuses() -> list[TableStatus]:
         )
         for table in declarations()
     ]  # fmt: skip
-    found[0] = TableStatus(table=found[0].table, kind="static", state="failed", trusted=False, detail=LONG)
+    found[0] = TableStatus(
+        table=found[0].table, kind="static", state="live", trusted=True, last_attempt="failed", last_attempt_detail=LONG
+    )
     found[1] = TableStatus(table=found[1].table, kind="static", state="never loaded")
     return found
 
@@ -39,15 +41,18 @@ def test_every_line_fits_and_nothing_is_left_out(columns, monkeypatch):
     names = [table.name for table in declarations()]
     assert [line.split()[0] for line in lines if line.split() and line.split()[0] in names] == names
     assert set(LONG.split()) <= set(" ".join(lines).split())
-    assert lines[-1] == "13 tables: 11 live, 1 failed, 1 never loaded; 1 not to be trusted"
+    assert lines[-2:] == [
+        "13 tables: 12 live, 1 never loaded", "1 last attempt failed: see `flux-assets status --attempts`",
+    ]  # fmt: skip
 
 
 def test_a_wider_terminal_says_more(monkeypatch):
     headings = [drawn(monkeypatch, columns)[0].split() for columns in (80, 100, 200)]
     assert headings[0] == ["table", "state", "rows", "checked"]
     assert headings[1] == ["table", "state", "rows", "source", "checked", "published", "lag"]
-    assert headings[2] == (
-        ["table", "state", "version", "release", "rows", "source", "changed", "checked", "published", "lag", "remarks"]
+    assert headings[2][:4] == ["table", "state", "last", "attempt"]
+    assert headings[2][4:] == (
+        ["version", "release", "rows", "source", "changed", "checked", "published", "lag", "remarks"]
     )
 
 
@@ -72,3 +77,16 @@ def test_a_state_has_its_colour(state, colour, monkeypatch):
 )
 def test_spans_in_few_letters(seconds, said):
     assert briefly(seconds) == said
+
+
+def test_how_attempts_ended_is_shown_apart_with_the_whole_reason_and_the_run():
+    late = TableStatus(
+        table="poles", kind="dynamic", state="late", trusted=False, last_attempt="succeeded", run_id="r-1"
+    )
+    lines = drawn_attempts([statuses()[0], late], terminal=False).splitlines()
+    assert LONG in lines[1]
+    assert lines[1].split()[1] == "failed"
+    assert lines[2].split()[:2] == ["poles", "succeeded"]
+    assert "r-1" in lines[2]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn_attempts([statuses()[0], late], terminal=True)).splitlines()
+    assert shown[-1] == "Last attempts of 2 tables: 1 failed, 1 succeeded. What readers see: `flux-assets status`."

@@ -112,19 +112,33 @@ def test_a_failed_load_says_why_and_what_is_still_served(loader, target):
     with pytest.raises(FluxError) as raised:
         loader.load(POLES, "id,code\nx,not a number\n")
     status = state(target)
-    assert (status.state, status.wrong) == ("failed", True)
-    assert str(raised.value).splitlines()[0] in status.detail
-    assert f"still serving version {version[:12]}" in status.detail
+    assert (status.state, status.trusted, status.detail) == ("live", True, ""), "readers see what they saw before"
+    assert (status.last_attempt, status.attempt_failed, status.wrong) == ("failed", True, False)
+    assert str(raised.value).splitlines()[0] in status.last_attempt_detail
+    assert f"still serving version {version[:12]}" in status.last_attempt_detail
+    assert status.last_attempt_at > last
+    assert 0 <= status.last_attempt_age_seconds < PATIENCE
     assert (status.version, status.checked_at) == (version, last)
     loader.load(POLES, rows(4))
-    assert state(target).state == "live"
+    assert (state(target).state, state(target).last_attempt) == ("live", "succeeded")
+
+
+def test_a_table_that_is_damaged_and_whose_load_failed_is_both(loader, target, sql):
+    loader.load(POLES, rows(3))
+    with pytest.raises(FluxError):
+        loader.load(POLES, "")
+    sql("ALTER TABLE poles RENAME TO other")
+    status = state(target)
+    assert (status.state, status.trusted, status.last_attempt) == ("broken", False, "failed")
+    assert status.detail == "table public.poles is gone; load it again"
 
 
 def test_a_failed_first_load(loader, target):
     with pytest.raises(FluxError):
         loader.load(POLES, "")
-    assert state(target).state == "failed"
-    assert "nothing was published before" in state(target).detail
+    status = state(target)
+    assert (status.state, status.trusted, status.last_attempt) == ("never loaded", None, "failed")
+    assert "nothing was published before" in status.last_attempt_detail
     assert state(target).checked_at is None
 
 
@@ -132,14 +146,16 @@ def test_a_load_under_way_and_one_whose_process_died(loader, target, sql):
     version = loader.load(POLES, rows(3)).version
     with load_under_way(target) as process:
         until = monotonic() + PATIENCE
-        while state(target).state != "loading":
+        while state(target).last_attempt != "under way":
             assert monotonic() < until
             sleep(0.05)
-        assert (state(target).wrong, state(target).run_id) == (False, "run-7")
+        assert (state(target).state, state(target).wrong, state(target).run_id) == ("live", False, "run-7")
+        assert f"still serving version {version[:12]}" in state(target).last_attempt_detail
         killed(process, sql)
     status = state(target)
-    assert (status.state, status.wrong) == ("interrupted", True)
-    assert f"still serving version {version[:12]}" in status.detail
+    assert (status.state, status.wrong) == ("live", False)
+    assert (status.last_attempt, status.attempt_failed) == ("interrupted", True)
+    assert f"still serving version {version[:12]}" in status.last_attempt_detail
     loader.load(POLES, rows(3))
     assert state(target).state == "live"
 
@@ -150,7 +166,7 @@ def test_a_run_that_gave_up_does_not_hide_the_one_under_way(loader, target, sql)
         process.stdout.readline()
         with pytest.raises(FluxError):
             loader.load(POLES, "")
-        assert state(target).state == "loading"
+        assert state(target).last_attempt == "under way"
 
 
 def test_a_refused_rollback_says_nothing_about_the_table(loader, target):
@@ -244,7 +260,7 @@ def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
         while process.poll() is None:
             seen.add(state(target).state)
     assert process.returncode == 0
-    assert seen <= {"live", "loading"}
+    assert seen == {"live"}
     assert seen
 
 
@@ -331,10 +347,14 @@ def test_a_sync_that_failed(synced, sql):
     synced.tell("UPDATE FEEDERS SET HOMES = 50")
     error = synced.failed()["feeders"]
     status = state(synced.target, FEEDERS)
-    assert (status.state, status.wrong, status.failures_last_hour) == ("failed", True, 1)
+    assert (status.state, status.trusted, status.last_attempt, status.failures_last_hour) == ("live", True, "failed", 1)
     assert status.last_error == error.splitlines()[0]
-    assert status.detail == f"just now: {status.last_error} (it shows the source of just now)"
-    assert state(synced.target, FAULTS).state == "live"
+    assert status.last_attempt_detail == f"just now: {status.last_error} (it shows the source of just now)"
+    assert state(synced.target, FAULTS).last_attempt == "succeeded"
+    aged(sql, "feeders", source_instant="17 minutes", source_changed_at="30 hours")
+    status = state(synced.target, FEEDERS)
+    assert (status.state, status.trusted, status.last_attempt) == ("late", False, "failed")
+    assert status.detail == "expected within 16 minutes; its last sync failed"
 
 
 def test_a_failure_that_is_over_is_still_told_for_an_hour(synced, sql):
@@ -345,7 +365,8 @@ def test_a_failure_that_is_over_is_still_told_for_an_hour(synced, sql):
     )
     status = state(synced.target, FEEDERS)
     assert (status.state, status.failures_last_hour, status.last_error) == ("live", 2, "no route to Snowflake")
-    assert status.detail == "failed 2 times in the last hour, at last: no route to Snowflake"
+    assert (status.detail, status.last_attempt) == ("", "succeeded")
+    assert status.last_attempt_detail == "failed 2 times in the last hour, at last: no route to Snowflake"
 
 
 @pytest.mark.parametrize("length", [120, 121, 500])
@@ -357,7 +378,7 @@ def test_of_a_failure_that_is_over_the_beginning_is_told(synced, sql, length):
     )
     status = state(synced.target, FEEDERS)
     said = "x" * 120 + (" …" if length > 120 else "")
-    assert (status.detail, status.last_error) == (f"failed once in the last hour: {said}", "x" * length)
+    assert (status.last_attempt_detail, status.last_error) == (f"failed once in the last hour: {said}", "x" * length)
 
 
 SYNCED_DAMAGE = {
@@ -376,7 +397,7 @@ def test_a_synced_table_that_was_changed_by_hand(statements, synced, sql):
     if "VIEW" in statements:
         assert status.detail.endswith("; `flux-assets doctor` says what to do")
     else:
-        assert status.detail.endswith("; the next sync mends it")
+        assert status.detail.endswith("; the next sync fixes it")
         synced.synced()
         assert state(synced.target, FEEDERS).state == "live"
 

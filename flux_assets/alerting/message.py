@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from flux_assets.alerting.delivery import Event
 from flux_assets.alerting.incident import Incident
+from flux_assets.alerting.observation import ABOUT, About
 
 Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {
@@ -37,6 +38,10 @@ _DO_NOT = {
     "check": "fail a check",
     "late": "are late",
 }
+_ABOUT: dict[About, str] = {
+    "attempt": "About: the last attempt; what readers see is as it was",
+    "published": "About: what readers see",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,7 @@ def payload(event: Event, incident: Incident, letterhead: Letterhead, form: Form
         "event": event,
         "incident": incident.id,
         "kind": incident.kind,
+        "about": ABOUT[incident.kind],
         "schema": letterhead.schema,
         "title": title(event, incident),
         "problem": incident.problem,
@@ -118,6 +124,8 @@ def _lines(event: Event, incident: Incident, letterhead: Letterhead, now: dateti
     lines = [f"It was: {incident.problem}" if over else incident.problem]
     if incident.remedy and not over:
         lines.append(f"To do: {incident.remedy}")
+    if not over and (about := _ABOUT.get(ABOUT[incident.kind])):
+        lines.append(about)
     if tables := incident.tables if over else incident.failing:
         lines.append(f"Tables: {', '.join(tables)} (schema {letterhead.schema})")
     if over:

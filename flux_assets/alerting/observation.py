@@ -15,6 +15,13 @@ from typing import Literal
 # ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
 # daemon: nobody starts syncs. dagster: its storage, or our definitions, cannot be had. target: nor can PostGIS.
 Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
+# What an incident is about: how an attempt to load or sync ended, which changes nothing that readers see; what readers
+# see; or what loads, syncs and reading need.
+About = Literal["attempt", "published", "service"]
+ABOUT: dict[Kind, About] = {
+    "sync": "attempt", "load": "attempt", "run": "attempt", "layer": "published", "check": "published",
+    "late": "published", "schedule": "service", "daemon": "service", "dagster": "service", "target": "service",
+}  # fmt: skip
 # Of tables that one of these covers, the others tell nothing new.
 CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
 TICK = timedelta(minutes=5)

@@ -155,12 +155,14 @@ def _show(found: Sequence[Problem], rounds: Sequence[Told]) -> None:
 
 def _as_json(found: Sequence[Problem], rounds: Sequence[Told], undelivered: Sequence[FluxError]) -> dict[str, Any]:
     from flux_assets.alerting.message import title
+    from flux_assets.alerting.observation import ABOUT
 
     return {
         "ok": not undelivered and all(problem.muted for problem in found),
         "problems": [
             {
-                "kind": problem.incident.kind, "title": title("opened", problem.incident), "muted": problem.muted,
+                "kind": problem.incident.kind, "about": ABOUT[problem.incident.kind],
+                "title": title("opened", problem.incident), "muted": problem.muted,
                 "problem": problem.incident.problem, "remedy": problem.incident.remedy,
                 "tables": list(problem.incident.failing), "since": problem.incident.since.isoformat(),
                 "failures": problem.incident.ticks, "run_id": problem.incident.run_id,

@@ -23,16 +23,35 @@ if TYPE_CHECKING:
 
 _Column = tuple[str, Callable[["TableStatus"], Cell]]
 _REMARKS = "remarks"
+_ATTEMPT = "last attempt"
 
 
-def show_statuses(found: Sequence[TableStatus]) -> None:
-    """One row a table, and below them what is to be said of each where there is no room beside it."""
+def show_statuses(found: Sequence[TableStatus], *, attempts: bool = False) -> None:
+    """One row a table, and below them what is to be said of each where there is no room beside it.
+
+    With `attempts` how each table's last load or sync ended, instead of what readers see of it.
+    """
     terminal = sys.stdout.isatty()
-    click.echo(drawn_statuses(found, terminal=terminal), color=terminal or None)
+    drawn = drawn_attempts(found, terminal=terminal) if attempts else drawn_statuses(found, terminal=terminal)
+    click.echo(drawn, color=terminal or None)
+
+
+def drawn_attempts(found: Sequence[TableStatus], *, terminal: bool) -> str:
+    """How the last attempts ended, each with its whole reason and its run."""
+    columns: list[_Column] = [
+        ("table", lambda status: status.table),
+        (_ATTEMPT, lambda status: status.last_attempt),
+        ("when", lambda status: _ago(status.last_attempt_age_seconds)),
+        ("failed in the last hour", lambda status: status.failures_last_hour),
+        ("run", lambda status: status.run_id),
+        (_REMARKS, lambda status: status.last_attempt_detail),
+    ]
+    drawn = _drawn(columns, found, terminal=terminal)
+    return f"{drawn}\n\n{_summary_of_attempts(found)}" if terminal else drawn
 
 
 def drawn_statuses(found: Sequence[TableStatus], *, terminal: bool) -> str:
-    """What show_statuses prints."""
+    """What show_statuses prints of what readers see."""
     if not terminal:
         return _drawn(_everything(), found, terminal=False)
     width = shutil.get_terminal_size().columns
@@ -64,6 +83,7 @@ def _everything() -> list[_Column]:
     return [
         ("table", lambda status: status.table),
         ("state", lambda status: status.state),
+        (_ATTEMPT, lambda status: status.last_attempt),
         ("version", lambda status: status.version[:12] if status.version else None),
         ("release", lambda status: status.release_tag),
         ("rows", lambda status: status.rows),
@@ -100,7 +120,10 @@ def _ago(seconds: float | None) -> str | None:
 def _remark(status: TableStatus) -> str:
     count = status.rows_quarantined
     aside = f"{counted(count, 'record')} of its file in quarantine" if count else ""
-    return "; ".join(filter(None, [status.detail, aside]))
+    attempt = status.last_attempt_detail
+    if attempt and status.attempt_failed:
+        attempt = f"last attempt {status.last_attempt}: {attempt}"
+    return "; ".join(filter(None, [status.detail, attempt, aside]))
 
 
 def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
@@ -112,7 +135,7 @@ def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
             f"{status.table}: {_remark(status)}",
             width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
-        yield _coloured(status.table, status.state) + first.removeprefix(status.table)
+        yield _coloured(status.table, _worse(status)) + first.removeprefix(status.table)
         yield from others
 
 
@@ -123,11 +146,26 @@ def _coloured(text: str, state: str) -> str:
     return click.style(text, fg=colour, bold=bool(weight))
 
 
+def _worse(status: TableStatus) -> str:
+    """The word that tells why somebody should read the remark."""
+    return str(status.last_attempt) if status.attempt_failed and not status.wrong else status.state
+
+
 def _summary(found: Sequence[TableStatus]) -> str:
-    counted = Counter(status.state for status in found)
+    """What readers see first, and how many last attempts failed, which is another matter."""
+    states = Counter(status.state for status in found)
     wrong = sum(status.wrong for status in found)
-    said = ", ".join(f"{count} {_coloured(state, state)}" for state, count in counted.most_common())
-    return f"{len(found)} tables: {said}" + (f"; {wrong} not to be trusted" if wrong else "")
+    failed = sum(status.attempt_failed for status in found)
+    said = ", ".join(f"{count} {_coloured(state, state)}" for state, count in states.most_common())
+    tables = f"{len(found)} tables: {said}" + (f"; {wrong} not to be trusted" if wrong else "")
+    attempts = f"{counted(failed, 'last attempt')} failed: see `flux-assets status --attempts`" if failed else ""
+    return "\n".join(filter(None, [tables, attempts]))
+
+
+def _summary_of_attempts(found: Sequence[TableStatus]) -> str:
+    ends = Counter(status.last_attempt or "none yet" for status in found)
+    said = ", ".join(f"{count} {_coloured(end, end)}" for end, count in ends.most_common())
+    return f"Last attempts of {len(found)} tables: {said}. What readers see: `flux-assets status`."
 
 
 def _width(drawn: str) -> int:

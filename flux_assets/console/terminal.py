@@ -114,7 +114,7 @@ def style_of(cell: Cell) -> str:
 
 
 _STYLES = {
-    "live": "green", "loading": "cyan", "never loaded": "dim", "not synced": "dim",
+    "live": "green", "loading": "cyan", "under way": "cyan", "never loaded": "dim", "not synced": "dim",
     "failed": "bold red", "interrupted": "bold red", "broken": "bold red", "late": "bold red", "still": "yellow",
 }  # fmt: skip
 

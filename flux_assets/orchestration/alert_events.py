@@ -24,6 +24,7 @@ from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation
 from flux_assets.alerting.watching import Watch, late
+from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
 SCHEDULE = "dynamic_sync_schedule"
@@ -118,11 +119,16 @@ def observed(
 
 
 def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch: Watch) -> Iterator[Observation]:
-    """One a table: what makes its checks fail is mostly one thing. A failed run's checks are of what nobody sees."""
+    """One a table: what makes its checks fail is mostly one thing. What a failed run found is its failure's matter.
+
+    What such a run repeats is of what readers see.
+    """
     tables: dict[str, list[AssetCheckExecutionRecord]] = {}
     for record in records:
         table = record.key.asset_key.to_user_string()
-        if (record.run_id, table) not in known.failed:
+        if (record.run_id, table) not in known.failed or (
+            record.evaluation and JUDGED_AT in record.evaluation.metadata
+        ):
             tables.setdefault(table, []).append(record)
     for table, failing in tables.items():
         failing.sort(key=lambda record: (record.key.name in _STATE_CHECKS, record.create_timestamp))

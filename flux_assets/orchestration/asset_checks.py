@@ -16,14 +16,15 @@ from flux_assets.postgis.audits import all_audits_of, live_audits_of
 from flux_assets.spec import Declaration, StaticTable
 
 _CONSEQUENCE = {
-    "ERROR": "ERROR: do not trust the table; a version that fails it is not published.",
+    "ERROR": "ERROR: do not trust the table. A load itself refuses a version that fails it, so Dagster has nothing to"
+    " block.",
     "WARN": "WARN: look at it; a version that fails it is published, with the rows named.",
 }
 _LIVE = "WARN: look at it. Judged of what is published."
 
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
-    """One check for each audit of the table; a blocking one keeps a version from being published."""
+    """One check for each audit of the table; the load refuses a version that fails one of severity ERROR."""
     live = {audit.name for audit in live_audits_of(table)}
     return [
         dg.AssetCheckSpec(

@@ -19,6 +19,7 @@ from flux_assets.orchestration.asset_checks import check_results, check_specs, t
 from flux_assets.orchestration.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.asset_pictures import layer_pictures
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.failed_attempts import attempt, still_said
 from flux_assets.orchestration.layer_config import LayerConfig
 from flux_assets.orchestration.recorded import origin_tags
 from flux_assets.orchestration.release_sources import observed, source_key
@@ -118,11 +119,7 @@ def _loaded(
             options = config.options(context.run.run_id, table.name)
             result = load_layer(table, release.release(log), postgis.target(), options, log)
     except FluxError as error:
-        if isinstance(error, AuditError):
-            yield from check_results(table, error.audits, selected, "Of a version that was not published:")
-        if not isinstance(error, TargetError):
-            # Of what readers go on seeing; Dagster shows a check that was planned and says nothing as failed.
-            yield from _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"})
+        yield from _after_failure(context, table, postgis, error, selected)
         raise
     yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
     if result.rows_changed:
@@ -139,6 +136,38 @@ def _loaded(
     )
     # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
     yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
+
+
+def _after_failure(
+    context: dg.AssetExecutionContext,
+    table: StaticTable,
+    postgis: PostgisResource,
+    error: FluxError,
+    selected: frozenset[str],
+) -> Events:
+    """What the attempt found, and the checks of what readers go on seeing."""
+    yield attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
+    judged: set[str] = set()
+    if not isinstance(error, TargetError):
+        for result in _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"}):
+            judged.add(str(result.check_name))
+            yield result
+    yield from still_said(context, table.name, selected - judged, _when_staged(table, postgis, error))
+
+
+def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:
+    """What the published version was judged before it was published; nothing while there is no database to ask."""
+    import psycopg
+
+    from flux_assets.status import live_audits
+
+    if isinstance(error, TargetError):
+        return
+    try:
+        found = live_audits(postgis.target(), table)
+    except (FluxError, psycopg.Error):  # the failure of the load is what is worth telling
+        return
+    yield from check_results(table, found, {audit.name for audit in found}, "Before it was published:")
 
 
 def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:

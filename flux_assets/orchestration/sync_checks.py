@@ -19,15 +19,16 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from flux_assets.errors import SourceError, SyncError
 from flux_assets.orchestration.asset_checks import check_results
+from flux_assets.orchestration.failed_attempts import Outcome
 from flux_assets.postgis.audit import Audit, AuditResult, Numbers
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, refusal, sync_audits
 from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import TableSync
 
 SECONDS_BETWEEN_JUDGEMENTS = 3600
-JUDGED_AT = "judged_at"
 _CONSEQUENCE = {
-    "ERROR": "ERROR: do not trust the table; a sync that would break it leaves the table as it was.",
+    "ERROR": "ERROR: do not trust the table. A sync itself refuses rows that would break it, so Dagster has nothing to"
+    " block.",
     "WARN": "WARN: look at it; the rows are synced all the same.",
 }
 Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
@@ -53,7 +54,7 @@ def names_of(table: DynamicTable) -> frozenset[str]:
 
 
 def refused(table: DynamicTable, done: TableSync) -> tuple[AuditResult, ...]:
-    """What a failed sync says of the table's checks; nothing where the fault is not one of rows or columns."""
+    """What a failed sync found of rows that it did not write; nothing where the fault is not one of rows or columns."""
     said = done.error.problem if done.error else ""
     if isinstance(done.error, SyncError) and done.error.audits:
         return done.error.audits
@@ -71,7 +72,7 @@ class Reports:
     """What a run reports of checks: `selected` are those that it was asked for, `last` the newest outcomes so far."""
 
     selected: frozenset[dg.AssetCheckKey]
-    last: dict[dg.AssetCheckKey, tuple[float, dg.AssetCheckEvaluation]]
+    last: dict[dg.AssetCheckKey, Outcome]
 
     @staticmethod
     def of(context: dg.AssetExecutionContext, tables: Iterable[DynamicTable]) -> Reports:
@@ -79,7 +80,7 @@ class Reports:
         keys = [_key(table, name) for table in tables for name in names_of(table)]
         found = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         last = {
-            key: (record.create_timestamp, record.evaluation)
+            key: Outcome.of(record.create_timestamp, record.evaluation)
             for key, record in found.items()
             if record.status is not AssetCheckExecutionRecordStatus.PLANNED and record.evaluation
         }
@@ -91,13 +92,7 @@ class Reports:
         return frozenset(name for name, key in keys.items() if key in self.selected or self._is_old(key))
 
     def _is_old(self, key: dg.AssetCheckKey) -> bool:
-        return key not in self.last or time.time() - self._judged_at(key) > SECONDS_BETWEEN_JUDGEMENTS
-
-    def _judged_at(self, key: dg.AssetCheckKey) -> float:
-        """When the last outcome was judged, which is earlier than when it was last repeated."""
-        recorded_at, last = self.last[key]
-        said = last.metadata.get(JUDGED_AT)
-        return said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at
+        return key not in self.last or time.time() - self.last[key].judged_at > SECONDS_BETWEEN_JUDGEMENTS
 
     def selected_of(self, table: DynamicTable) -> frozenset[str]:
         """Names of the table's checks that the run was asked for."""
@@ -114,11 +109,11 @@ class Reports:
         for name in sorted(names_of(table) - {audit.name for audit in audits}):
             key = _key(table, name)
             if key in self.last and key not in self.selected:
-                _, last = self.last[key]
-                judged_at = {JUDGED_AT: dg.MetadataValue.timestamp(self._judged_at(key))}
+                outcome = self.last[key]
                 yield dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key, check_name=key.name, passed=last.passed, severity=last.severity,
-                    metadata={**last.metadata, **judged_at}, description=last.description,
+                    asset_key=key.asset_key, check_name=key.name, passed=outcome.evaluation.passed,
+                    severity=outcome.evaluation.severity, metadata=outcome.metadata,
+                    description=outcome.evaluation.description,
                 )  # fmt: skip
 
 

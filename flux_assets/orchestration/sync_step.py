@@ -16,6 +16,7 @@ from flux_assets.errors import FluxError, SyncError
 from flux_assets.orchestration.asset_checks import tell, without_outcome
 from flux_assets.orchestration.asset_pictures import sync_pictures
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.failed_attempts import attempt, still_said
 from flux_assets.orchestration.resources import WarehouseResource
 from flux_assets.orchestration.sync_checks import Reported, Reports, names_of, refused
 from flux_assets.orchestration.sync_metadata import synced_metadata, told
@@ -26,9 +27,10 @@ from flux_assets.spec import DynamicTable
 from flux_assets.syncing.result import SyncOptions, TableSync
 
 if TYPE_CHECKING:
+    from flux_assets.postgis.audit import AuditResult
     from flux_assets.syncing.live_audit import Look, Question
 
-Event = dg.MaterializeResult[None] | dg.Output[None] | Reported
+Event = dg.MaterializeResult[None] | dg.AssetObservation | dg.Output[None] | Reported
 Events = Iterator[Event]
 
 
@@ -114,7 +116,7 @@ class SyncStep:
     def _recorded(self, done: TableSync, look: Look | None) -> Events:
         table, audits = self._tables[done.table], look.audits if look else ()
         if done.error is not None:
-            yield from self._reports.results(table, (*refused(table, done), *audits))
+            yield from self._after_failure(table, done, done.error, audits)
             return
         yield dg.MaterializeResult(
             asset_key=table.name,
@@ -123,6 +125,17 @@ class SyncStep:
         )
         yield from self._reports.results(table, audits)
         yield from self._reports.repeated(table, audits)
+
+    def _after_failure(
+        self, table: DynamicTable, done: TableSync, error: FluxError, audits: Sequence[AuditResult]
+    ) -> Events:
+        """What the attempt found; the source's columns are as they are, of the rows readers see those of before."""
+        found = refused(table, done)
+        yield attempt("sync", table.name, error, found)
+        judged = [*(audit for audit in found if audit.name == "columns"), *audits]
+        yield from self._reports.results(table, judged)
+        left = self._reports.selected_of(table) - {audit.name for audit in judged}
+        yield from still_said(self._context, table.name, left)
 
     def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
         """The tables after the sync. It has ended, so what goes wrong here is only told."""

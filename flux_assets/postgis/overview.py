@@ -16,8 +16,10 @@ from psycopg.rows import class_row
 from flux_assets.errors import TargetError
 from flux_assets.postgis import catalog
 
+# A view of an earlier revision than 7 has loading, failed and interrupted among its states, and no last_attempt.
 State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
-# What revision 5 added is read as JSON, so that a view of an earlier revision answers too.
+Attempt = Literal["succeeded", "failed", "interrupted", "under way"]
+# What revision 5 added, and later ones, is read as JSON, so that a view of an earlier revision answers too.
 _STATUS = """
 SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, release_tag, source_changed_at, checked_at,
        published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id,
@@ -26,14 +28,22 @@ SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, relea
        extract(epoch FROM statement_timestamp() - checked_at)::float8 AS checked_age_seconds,
        extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds,
        (to_jsonb(status) ->> 'pinned_at')::timestamptz AS pinned_at, to_jsonb(status) ->> 'pinned_by' AS pinned_by,
-       to_jsonb(status) ->> 'pin_reason' AS pin_reason, to_jsonb(status) ->> 'held_version' AS held_version
+       to_jsonb(status) ->> 'pin_reason' AS pin_reason, to_jsonb(status) ->> 'held_version' AS held_version,
+       to_jsonb(status) ->> 'last_attempt' AS last_attempt,
+       coalesce(to_jsonb(status) ->> 'last_attempt_detail', '') AS last_attempt_detail,
+       (to_jsonb(status) ->> 'last_attempt_at')::timestamptz AS last_attempt_at,
+       extract(epoch FROM statement_timestamp() - (to_jsonb(status) ->> 'last_attempt_at')::timestamptz)::float8
+           AS last_attempt_age_seconds
 FROM postgres_sync.v_table_status AS status WHERE schema_name = %s
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableStatus:
-    """One table: its state, what that means here in a line, and whether it can be `trusted`; None where there is none.
+    """One table: what readers see and, apart from that, how the last attempt to load or sync it ended.
+
+    `state`, what it means here in a line (`detail`), and whether what readers see can be `trusted`; None where there is
+    nothing. `last_attempt` and its detail say nothing about that: a load that failed has changed nothing.
 
     `version` and `release_tag` are those of a static layer that is live. The clocks: when the source last changed,
     when the table was last found or made equal to it, when what readers see last changed; their ages in seconds.
@@ -68,11 +78,20 @@ class TableStatus:
     pin_reason: str | None = None
     held_version: str | None = None
     rows_quarantined: int = 0
+    last_attempt: Attempt | None = None
+    last_attempt_at: datetime | None = None
+    last_attempt_age_seconds: float | None = None
+    last_attempt_detail: str = ""
 
     @property
     def wrong(self) -> bool:
-        """Whether somebody has to look: the table is not what it should be, or its last load did not end well."""
+        """Whether what readers see is not what it should be."""
         return self.trusted is False
+
+    @property
+    def attempt_failed(self) -> bool:
+        """Whether the last load or sync did not end well; readers may see what they should all the same."""
+        return self.last_attempt in {"failed", "interrupted"}
 
 
 def is_prepared(connection: psycopg.Connection) -> bool:
@@ -83,7 +102,7 @@ def is_prepared(connection: psycopg.Connection) -> bool:
 def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
     """What the view says of each table that the database knows; nothing where no load was yet.
 
-    Raises TargetError when the ledger was made by an earlier release, which the next load or sync mends.
+    Raises TargetError when the ledger was made by an earlier release, which the next load or sync brings up to date.
     """
     if not is_prepared(connection):
         return {}

@@ -16,7 +16,7 @@ from flux_assets.postgis.locking import at_once
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
-REVISION = "flux_assets: ledger, register and leases, revision 6."
+REVISION = "flux_assets: ledger, register and leases, revision 7."
 # Two first runs at once, or readers of the views: what one attempt meets, the next does not.
 _PATIENCE_SECONDS = 30
 _RACES = (

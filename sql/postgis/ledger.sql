@@ -324,6 +324,7 @@ WITH known AS (
     LEFT JOIN pg_catalog.pg_class AS attached ON attached.oid = partitioned.partdefid
 ), looked AS (
     SELECT known.*, run.sync_id, run.run_id, run.sync_type, run.status, run.alive, run.error_message,
+           coalesce(run.completed_at, run.started_at) AS attempted_at,
            extract(epoch FROM statement_timestamp() - run.started_at)::float8 AS begun_seconds,
            extract(epoch FROM statement_timestamp() - coalesce(run.completed_at, run.started_at))::float8
                AS ended_seconds,
@@ -427,48 +428,41 @@ WITH known AS (
 ), judged AS (
     SELECT damaged.*,
            CASE WHEN damage IS NOT NULL THEN 'broken'
-                WHEN status = 'FAILED' THEN 'failed'
-                WHEN status = 'RUNNING' AND NOT alive THEN 'interrupted'
                 WHEN lag_seconds > extract(epoch FROM late_after) THEN 'late'
-                WHEN alive THEN 'loading'
-                WHEN status IS NOT NULL AND kind = 'static' AND version IS NULL THEN 'broken'
+                WHEN checked_at IS NOT NULL AND kind = 'static' AND version IS NULL THEN 'broken'
                 WHEN version IS NULL AND NOT synced
                     THEN CASE kind WHEN 'static' THEN 'never loaded' ELSE 'not synced' END
                 WHEN statement_timestamp() - source_changed_at > still_after THEN 'still'
-                ELSE 'live' END AS state
+                ELSE 'live' END AS state,
+           CASE WHEN alive THEN 'under way'
+                WHEN status = 'RUNNING' THEN 'interrupted'
+                WHEN status = 'FAILED' THEN 'failed'
+                WHEN status = 'SUCCESS' THEN 'succeeded' END AS last_attempt
     FROM damaged
 )
 SELECT schema_name, layer_name, kind, state,
        CASE WHEN state IN ('live', 'still') THEN true
-            WHEN state = 'loading' THEN CASE WHEN version IS NOT NULL OR synced THEN true END
-            WHEN state IN ('never loaded', 'not synced') THEN NULL
-            ELSE false END AS trusted,
+            WHEN state IN ('late', 'broken') THEN false END AS trusted,
        concat_ws('; ', nullif(CASE state
            WHEN 'broken' THEN CASE
                WHEN damage IS NULL
-                   THEN 'its last load succeeded, and the register has no current version; load it again'
+                   THEN 'a load succeeded, and the register has no current version; load it again'
                ELSE format('%s; %s', damage, CASE
-                   WHEN kind = 'dynamic' AND coalesce(relation_kind, 'r') = 'r' THEN 'the next sync mends it'
+                   WHEN kind = 'dynamic' AND coalesce(relation_kind, 'r') = 'r' THEN 'the next sync fixes it'
                    WHEN kind = 'static' AND (relation IS NULL OR relation_kind = 'p' AND partitions IS NULL
                        AND coalesce(attached_schema, 'flux_versions') = 'flux_versions') THEN 'load it again'
                    ELSE '`flux-assets doctor` says what to do' END) END
-           WHEN 'failed' THEN format('%s: %s (%s)', postgres_sync.in_words(ended_seconds),
-               split_part(coalesce(nullif(ltrim(error_message, E' \r\n\t'), ''), 'no reason given'), E'\n', 1), serving)
-           WHEN 'interrupted' THEN format('the run begun %s died without finishing; %s; run it again',
-               postgres_sync.in_words(begun_seconds), serving)
            WHEN 'late' THEN format('expected within %s; %s',
                replace(postgres_sync.in_words(extract(epoch FROM late_after)::float8), ' ago', ''),
-               CASE WHEN alive THEN format('a sync is under way, begun %s', postgres_sync.in_words(begun_seconds))
+               CASE last_attempt WHEN 'under way'
+                        THEN format('a sync is under way, begun %s', postgres_sync.in_words(begun_seconds))
+                    WHEN 'failed' THEN 'its last sync failed'
                     ELSE 'is dynamic_sync_schedule running?' END)
-           WHEN 'loading' THEN format('%s, begun %s; %s',
-               CASE sync_type WHEN 'ROLLBACK' THEN 'rolling back' ELSE 'under way' END,
-               postgres_sync.in_words(begun_seconds), serving)
-           WHEN 'still' THEN concat_ws('; ', format('its source has not changed for %s', replace(postgres_sync.in_words(
-               extract(epoch FROM statement_timestamp() - source_changed_at)::float8), ' ago', '')),
-               nullif(history, ''))
-           WHEN 'live' THEN concat_ws('; ', CASE WHEN sync_type = 'ROLLBACK' AND pinned IS NULL
+           WHEN 'still' THEN format('its source has not changed for %s', replace(postgres_sync.in_words(
+               extract(epoch FROM statement_timestamp() - source_changed_at)::float8), ' ago', ''))
+           WHEN 'live' THEN CASE WHEN last_attempt = 'succeeded' AND sync_type = 'ROLLBACK' AND pinned IS NULL
                THEN format('rolled back %s from version %s; the next load publishes what the release holds',
-                    postgres_sync.in_words(ended_seconds), left(gone_back_from, 12)) END, nullif(history, ''))
+                    postgres_sync.in_words(ended_seconds), left(gone_back_from, 12)) END
            ELSE CASE WHEN relation IS NOT NULL AND kind = 'static' AND relation_kind <> 'p'
                     THEN format('%s of another origin has its name', kind_in_words) ELSE '' END
        END, ''), pinned) AS detail,
@@ -477,12 +471,22 @@ SELECT schema_name, layer_name, kind, state,
        pinned_at, pinned_by, nullif(pin_reason, '') AS pin_reason, held_version,
        (SELECT count(*) FROM postgres_sync.quarantine AS held
         WHERE held.schema_name = judged.schema_name AND held.layer_name = judged.layer_name
-          AND held.lease = judged.lease AND held.replayed_at IS NULL) AS rows_quarantined
+          AND held.lease = judged.lease AND held.replayed_at IS NULL) AS rows_quarantined,
+       last_attempt, attempted_at AS last_attempt_at,
+       CASE last_attempt
+           WHEN 'failed' THEN format('%s: %s (%s)', postgres_sync.in_words(ended_seconds),
+               split_part(coalesce(nullif(ltrim(error_message, E' \r\n\t'), ''), 'no reason given'), E'\n', 1), serving)
+           WHEN 'interrupted' THEN format('the run begun %s died without finishing; %s; run it again',
+               postgres_sync.in_words(begun_seconds), serving)
+           WHEN 'under way' THEN format('%s, begun %s; %s',
+               CASE sync_type WHEN 'ROLLBACK' THEN 'rolling back' ELSE 'under way' END,
+               postgres_sync.in_words(begun_seconds), serving)
+           WHEN 'succeeded' THEN nullif(history, '') END AS last_attempt_detail
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
-COMMENT ON COLUMN postgres_sync.v_table_status.state IS 'live, loading, still (the source has not changed for long), late, failed, interrupted, broken, never loaded, not synced.';
-COMMENT ON COLUMN postgres_sync.v_table_status.trusted IS 'Whether the table is what it should be; none where there is nothing yet.';
+COMMENT ON COLUMN postgres_sync.v_table_status.state IS 'What readers see: live, still (the source has not changed for long), late, broken, never loaded, not synced.';
+COMMENT ON COLUMN postgres_sync.v_table_status.trusted IS 'Whether what readers see is what it should be, however the last attempt ended; none where there is nothing yet.';
 COMMENT ON COLUMN postgres_sync.v_table_status.detail IS 'What the state means here, in a line.';
 COMMENT ON COLUMN postgres_sync.v_table_status.source_changed_at IS 'When the source last changed. Of a static table: when the file that is live was first seen.';
 COMMENT ON COLUMN postgres_sync.v_table_status.checked_at IS 'When the table was last found, or made, equal to its source.';
@@ -494,7 +498,10 @@ COMMENT ON COLUMN postgres_sync.v_table_status.pinned_by IS 'Database role that 
 COMMENT ON COLUMN postgres_sync.v_table_status.pin_reason IS 'What was said when it was pinned, such as from which version it was rolled back.';
 COMMENT ON COLUMN postgres_sync.v_table_status.held_version IS 'The release''s version that the newest load left unpublished, because the layer is pinned.';
 COMMENT ON COLUMN postgres_sync.v_table_status.rows_quarantined IS 'Records of the release file that the table lacks because they are in quarantine.';
-COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that the state speaks of; run_id is its Dagster run.';
+COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that last_attempt speaks of; run_id is its Dagster run.';
+COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt IS 'How the last load, sync or rollback ended: succeeded, failed, interrupted (its process died), or under way. None before the first.';
+COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_at IS 'When it ended, or began where it has not ended.';
+COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_detail IS 'Why it failed and what is still served, or how often others failed in the last hour, in a line.';
 
 -- Readers get what applications rely on, and nothing of how it is made. sql/postgis/roles.sql does the same for a role
 -- that comes later.
@@ -509,4 +516,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 6.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 7.';

@@ -1,0 +1,90 @@
+"""What a load or sync that failed leaves in Dagster: what it found, and checks that go on saying what they said.
+
+A failed attempt is not a bad table. Dagster shows a check that was planned and not reported as failed, and the newest
+outcome of a check as the table's: so the last outcomes of what readers see are reported again, with the time at which
+they were judged, and what was found of rows that were not published is an observation. Not here: judging.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from flux_assets.errors import FluxError
+from flux_assets.postgis.audit import AuditResult
+
+JUDGED_AT = "judged_at"
+# How earlier releases began what they reported of rows that were not published.
+OF_A_CANDIDATE = "Of a version that was not published:"
+_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check last said of what readers see, and when that was judged, which is earlier than when it was told."""
+
+    judged_at: float
+    evaluation: dg.AssetCheckEvaluation
+
+    @staticmethod
+    def of(recorded_at: float, evaluation: dg.AssetCheckEvaluation) -> Outcome:
+        """As an evaluation has it, which may itself repeat an earlier one."""
+        said = evaluation.metadata.get(JUDGED_AT)
+        return Outcome(said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at, evaluation)
+
+    @property
+    def metadata(self) -> Mapping[str, dg.MetadataValue]:
+        """What it showed, and when it was judged."""
+        return {**self.evaluation.metadata, JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
+
+    def again(self) -> dg.AssetCheckResult:
+        """The same outcome, for a check that this run planned."""
+        return dg.AssetCheckResult(
+            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
+            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
+        )  # fmt: skip
+
+
+def last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
+    """What each check last said, also where this run has planned it since."""
+    storage = instance.event_log_storage
+    found: dict[dg.AssetCheckKey, Outcome] = {}
+    for key in keys:
+        for record in storage.get_asset_check_execution_history(key, limit=1, status=_DONE):
+            said = record.evaluation
+            if said is not None and not (said.description or "").startswith(OF_A_CANDIDATE):
+                found[key] = Outcome.of(record.create_timestamp, said)
+    return found
+
+
+def still_said(
+    context: dg.AssetExecutionContext, table: str, names: Collection[str], before: Iterable[dg.AssetCheckResult] = ()
+) -> Iterator[dg.AssetCheckResult]:
+    """The last outcomes of these checks; where Dagster has none, what is known from `before`."""
+    asset = dg.AssetKey(table)
+    found = last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
+    yield from (outcome.again() for outcome in found.values())
+    told = {key.name for key in found}
+    yield from (result for result in before if result.check_name in names and result.check_name not in told)
+
+
+def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
+    """What a failed load or sync (`what`) has to say, on the page of the asset."""
+    shown: dict[str, dg.MetadataValue] = {
+        "last_attempt": dg.MetadataValue.text("failed"),
+        "ended_at": dg.MetadataValue.timestamp(time.time()),
+        "error": dg.MetadataValue.md(str(error)),
+    }
+    for audit in audits:
+        if not audit.passed:
+            said = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
+            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {said}")
+    return dg.AssetObservation(
+        table,
+        description=f"A {what} failed. What readers see is as it was, and so is what its checks say.",
+        metadata=shown,
+    )
