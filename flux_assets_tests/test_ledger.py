@@ -80,7 +80,7 @@ def test_both_ways_to_this_revision_lead_to_the_same(target, sql):
 
 def test_a_ledger_of_a_later_revision_is_let_be(loader, sql):
     loader.load(made_up(), rows(3))
-    later = REVISION.replace("revision 6", "revision 7")
+    later = REVISION.replace("revision 7", "revision 8")
     sql(f"COMMENT ON SCHEMA postgres_sync IS '{later}'")
     sql("DROP VIEW postgres_sync.v_sync_summary; CREATE VIEW postgres_sync.v_sync_summary AS SELECT 'later' AS said")
     assert loader.load(made_up(), rows(4)).outcome == "published"
