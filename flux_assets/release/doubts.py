@@ -5,7 +5,6 @@ Here: doubt, at the cost of a few passes over numbers. Not here: whether it is j
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +15,6 @@ import pyarrow.compute as pc
 from flux_assets.release.columns import ReadColumn
 from flux_assets.release.geometry import SuspectError
 
-_HEXADECIMAL = re.compile(rb"0[xX]")
 # Zeros that a number below the smallest double, 5e-324, has before its digits where its exponent has not three.
 _MANY_ZEROS = b"0" * 200
 
@@ -36,8 +34,12 @@ def refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data
 
 def _hexadecimal(data: bytes) -> bool:
     """Arrow takes 0x1F for an integer, and 0xFFFFFFFF for -1; PostgreSQL does not, or takes it otherwise."""
-    # A single letter is looked for at no cost that shows; geometry is full of zeros.
-    return (b"x" in data or b"X" in data) and _HEXADECIMAL.search(data) is not None
+    # A single letter is looked for at no cost that shows, and a pair of signs is not: geometry is full of zeros.
+    if b"x" not in data and b"X" not in data:
+        return False
+    view = np.frombuffer(data, np.uint8)
+    letters = np.flatnonzero(view[1:] | 0x20 == ord("x"))
+    return bool((view[letters] == ord("0")).any())
 
 
 def _odd_double(values: pa.Array[Any], data: bytes) -> bool:
