@@ -222,6 +222,8 @@ class _Sync:
 
     def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:
         if not isinstance(error, psycopg.errors.LockNotAvailable):
+            if fault := sync_shape.hidden_rows(self._session, live):
+                return fault
             return ours(live.title, error, self._options.stop, SyncError)
         who = holders(self._session, live.schema, live.name, AGAINST_READING) or GONE
         return SyncError(

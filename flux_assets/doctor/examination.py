@@ -13,6 +13,7 @@ from flux_assets.doctor import (
     configuration,
     connection,
     layers,
+    left_behind,
     limits,
     live_tables,
     release_files,
@@ -25,6 +26,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.embedded.target import postgis_target
 from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.layer import Layer
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 
@@ -81,6 +83,7 @@ def _read(
     try:
         yield from rights.findings(session, target.schema, static)
         yield from layers.findings(session, target.schema, static)
+        yield from left_behind.findings(session, [Layer(target.schema, table) for table in static])
         yield from live_tables.findings(session, target.schema, dynamic)
     except psycopg.Error as error:
         yield Group("Rights").failed(

@@ -13,10 +13,12 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.postgis import catalog, overview
+from flux_assets.postgis import catalog, overview, row_security
 from flux_assets.postgis.by_value import refuse_folding_keys
+from flux_assets.postgis.dependents import left_behind, listed
 from flux_assets.postgis.layer import VERSIONS, Layer
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders
+from flux_assets.postgis.takeover import new_name
 from flux_assets.spec import StaticTable
 
 _GROUP = Group("Layers")
@@ -49,6 +51,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
 
 def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relation | None) -> Iterator[Finding]:
     if relation is None:
+        yield from _renamed_by_hand(session, layer)
         return
     if relation.kind != "p":
         kin = [*catalog.heirs(session, relation.oid), *catalog.parents(session, relation.oid)]
@@ -60,6 +63,19 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
                 " true.",
             )
             return
+        if relation.kind == "r" and (said := row_security.protections(session, relation.oid)):
+            yield _GROUP.failed(
+                f"{layer.title} is a plain table and cannot be taken over: it has {' and '.join(said)}, which the new"
+                " table would not have",
+                f"Take away the readers' rights, run {row_security.lifting(session, layer.title, relation.oid)}; load"
+                f" with take_over: true, create the policies on the new {layer.title}, and grant the rights again.",
+            )
+            return
+        if relation.kind == "r" and (left := left_behind(session, layer, relation.oid, ())):
+            yield _GROUP.note(
+                f"what stays with the plain table {layer.title} when it is taken over: {listed(left)}",
+                "Make again on the new table what is still needed.",
+            )
         yield _GROUP.failed(
             f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
             "Load it with take_over: true: the plain table is renamed once the new one is ready."
@@ -80,6 +96,17 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
         )
     for index, column in session.execute(_GIST_ON_PARENT, [relation.oid]).fetchall():
         yield from _broken_extent(session, layer, index, column)
+
+
+def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
+    old_title = f"{layer.schema}.{new_name(layer)}"
+    old = catalog.find(session, layer.schema, new_name(layer))
+    if old and (said := row_security.protections(session, old.oid)):
+        yield _GROUP.failed(
+            f"{layer.title} is not made while {old_title} has {' and '.join(said)}, which the new table would not have",
+            f"Take away the readers' rights, run {row_security.lifting(session, old_title, old.oid)}; load, create the"
+            f" policies on {layer.title}, and grant the rights again.",
+        )
 
 
 def _strange_partitions(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:

@@ -30,12 +30,13 @@ APPLICATION = "flux_assets"
 # show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
 # it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them; behind those, the functions
 # of users' triggers find what they name wherever role and database let everybody look, but for schemas in which anybody
-# may create: a function planted there would run with our rights.
+# may create: a function planted there would run with our rights. A policy that would hide rows from us has the
+# statement refused instead.
 # Set by statements: poolers refuse them as options of the connection.
 _SETTINGS = sql.SQL("""
 SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
 SET quote_all_identifiers = off; SET jit = off; SET client_min_messages = warning;
-SET default_transaction_isolation = 'read committed';
+SET default_transaction_isolation = 'read committed'; SET row_security = off;
 SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeout = 0;
 SET idle_in_transaction_session_timeout = '2min';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;

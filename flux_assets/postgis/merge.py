@@ -20,10 +20,15 @@ from flux_assets.postgis.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.postgis.by_value import same_by_value, values
 from flux_assets.postgis.derive import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 from flux_assets.postgis.layer import LiveTable
+from flux_assets.postgis.own_rows import own_rows_by_kind
 from flux_assets.postgis.round_trip import affected, run
 
 # Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
 _WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
+
+# While rows are written, triggers of others run, and what they write to may have policies that hold for us. No policy
+# hides rows of the tables that we read: they were read before, within the same transaction, with row_security off.
+_POLICIES_ON, _POLICIES_OFF = sql.SQL("SET LOCAL row_security = on"), sql.SQL("SET LOCAL row_security = off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,7 @@ def write(
         )
     )
     updates = parking.exchanging(session, live, parts, collision) if collision else [update]
-    deleted, *written, inserted = affected(session, [delete, *updates, insert])
+    _, deleted, *written, inserted, _ = affected(session, [_POLICIES_ON, delete, *updates, insert, _POLICIES_OFF])
     updated = min(written)
     if (deleted, updated, inserted) != (found.deletes, found.updates, found.inserts):
         raise SyncError(
@@ -120,16 +125,24 @@ def write(
 
 
 def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
-    """A statement that brings the columns derived from `origins` up to date where they differ, returning a row each."""
+    """Statements that bring the columns derived from `origins` up to date where they differ.
+
+    The last that returns rows returns one for each row that it changed; those before are refused where rows are hidden.
+    """
     columns, query = refreshed_rows(live, origins)
     if not columns:
         return None
-    return sql.SQL(
+    seen = [
+        sql.SQL("SELECT FROM {} WHERE false").format(own_rows_by_kind(sql.Identifier(live.schema, name), kind))
+        for name, kind in origins.items()
+    ]
+    update = sql.SQL(
         "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
     ).format(
         table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live, "t", "d"),
         differ=_differ(live, columns, "t", "d"),
     )  # fmt: skip
+    return sql.SQL("; ").join([*seen, _POLICIES_ON, update, _POLICIES_OFF])
 
 
 def refresh_in_two_steps(
@@ -143,7 +156,8 @@ def refresh_in_two_steps(
     }  # fmt: skip
     note = "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
     noting = sql.SQL(note + " WHERE {same} AND {differ}").format(**parts)
-    return affected(session, [noting, *parking.exchanging(session, live, parts, collision)])[-1]
+    exchange = parking.exchanging(session, live, parts, collision)
+    return affected(session, [noting, _POLICIES_ON, *exchange, _POLICIES_OFF])[-2]
 
 
 def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:

@@ -13,6 +13,7 @@ from datetime import timedelta
 import psycopg
 from psycopg import errors, sql
 
+from flux_assets.errors import LayerError
 from flux_assets.postgis import catalog, ddl, equal, ledger, pins, register, stage, takeover
 from flux_assets.postgis.announcing import Kind, announcing
 from flux_assets.postgis.connect import Target
@@ -22,6 +23,7 @@ from flux_assets.postgis.ledger import Entry
 from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, Patience, briefly
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.retention import Retention, worth_keeping
+from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.postgis.shape import Public
 from flux_assets.postgis.standbys import await_standbys
 
@@ -128,8 +130,10 @@ def _milliseconds(span: timedelta) -> float:
 
 
 def _refuse_unequal(connection: psycopg.Connection, publication: Publication) -> None:
-    """Before each attempt: users go on adding indexes while a publish waits."""
-    public = publication.public
+    """Before each attempt: users go on adding indexes while a publish waits, and policies to a table that gives way."""
+    public, title = publication.public, publication.layer.title
+    if public.plain_oid is not None:
+        refuse_unprotected_copy(LayerError, connection, title, title, public.plain_oid)
     if public.oid is not None and not public.changes:
         equal.refuse_unequal(connection, publication.layer, publication.swap.version.relation, public.oid)
 

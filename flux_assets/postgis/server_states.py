@@ -58,6 +58,13 @@ _STATES = (
     ),
     ServerState(
         state="42501",
+        words="row-level security policy",
+        problem="row-level security would hide rows from the database user",
+        remedy="Run ALTER TABLE … NO FORCE ROW LEVEL SECURITY on the table that it names, as its owner; where the user"
+        " is not the owner, ALTER ROLE … BYPASSRLS as a superuser.",
+    ),
+    ServerState(
+        state="42501",
         problem="the database user lacks a right",
         remedy="Grant it, or run `flux-assets doctor` for the list of rights that a load needs.",
     ),

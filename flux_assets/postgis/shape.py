@@ -20,6 +20,7 @@ from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import StaticTable
 
 Change = Callable[[sql.Identifier], sql.Composed]
@@ -64,6 +65,7 @@ def reconcile(
     """
     relation = catalog.find(connection, layer.schema, layer.name)
     if relation is None:
+        _refuse_unprotected(connection, layer)
         return Public(None)
     if relation.kind == "r" and take_over:
         takeover.announce(connection, layer, relation.oid, patience.log)
@@ -116,7 +118,16 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:
             connection.execute(statement)
 
 
+def _refuse_unprotected(connection: psycopg.Connection, layer: Layer) -> None:
+    """A table that was renamed by hand to make way took along what protects its rows."""
+    name = takeover.new_name(layer)
+    if old := catalog.find(connection, layer.schema, name):
+        refuse_unprotected_copy(LayerError, connection, layer.title, f"{layer.schema}.{name}", old.oid)
+
+
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> None:
+    if relation.kind == "r":
+        refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, relation.oid)
     if relation.kind != "p":
         kind = {"r": "a plain table", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
         take_over = (

@@ -20,6 +20,7 @@ from flux_assets.postgis.derive import NOW, bookkeeping
 from flux_assets.postgis.layer import LiveTable
 from flux_assets.postgis.locking import Patience, briefly
 from flux_assets.postgis.overview import foreign_kind
+from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
 
 # Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
 _FILL_PERCENT = 85
@@ -28,11 +29,14 @@ _FILL_PERCENT = 85
 def set_up(session: psycopg.Connection, live: LiveTable, patience: Patience) -> bool:
     """Create the table where it is missing, add declared columns and indexes that it lacks; True when it did anything.
 
-    Raises SyncError for a relation that is no plain table or has another key, SchemaChangeError for columns of another
-    type and for columns of others that a sync cannot fill. Nothing that others made is changed.
+    Raises SyncError for a relation that is no plain table, hides rows from us or has another key, SchemaChangeError for
+    columns of another type and for columns of others that a sync cannot fill. Nothing that others made is changed.
     """
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
+        if old := catalog.find(session, live.schema, f"{live.name}_before_flux"):
+            old_title = f"{live.schema}.{live.name}_before_flux"
+            refuse_unprotected_copy(SyncError, session, live.title, old_title, old.oid)
         with session.transaction():
             for statement in _create(live):
                 session.execute(statement)
@@ -64,6 +68,12 @@ def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> S
     except SyncError as error:
         return error
     return None
+
+
+def hidden_rows(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
+    """Why rows of the table are not for us to see, where row-level security has it so."""
+    relation = catalog.find(session, live.schema, live.name)
+    return _hidden(session, live, relation) if relation else None
 
 
 def absent(live: LiveTable, *, synced: bool) -> SyncError:
@@ -99,6 +109,8 @@ def lacking(session: psycopg.Connection, live: LiveTable) -> list[str]:
 
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
     _refuse_other_kinds(live, relation)
+    if error := _hidden(session, live, relation):
+        raise error
     _refuse_other_keys(session, live, relation)
     columns = {column.name: column for column in catalog.columns(session, relation.oid)}
     _refuse_other_columns(live, columns)
@@ -115,6 +127,10 @@ def _create(live: LiveTable) -> Iterator[sql.Composed]:
     for index in live.table.indexes:
         yield ddl.create_index(live.public, index)
     yield from ddl.comments(live)
+
+
+def _hidden(session: psycopg.Connection, live: LiveTable, relation: Relation) -> FluxError | None:
+    return hidden(SyncError, session, live.title) if hides_rows(session, relation.oid) else None
 
 
 def _refuse_other_kinds(live: LiveTable, relation: Relation) -> None:

@@ -1,7 +1,8 @@
 """Taking the name of a plain table that another loader left, without a moment in which readers find nothing.
 
 Here: the statements that rename it and give its grants to the new table, for the publish transaction. The old table
-is never dropped or emptied. Not here: deciding whether that is wanted (shape.py), the transaction (publish.py).
+is never dropped or emptied. Not here: deciding whether that is wanted (shape.py), the transaction (publish.py), what
+else stays with the old table (dependents.py).
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError
 from flux_assets.postgis import catalog
+from flux_assets.postgis.dependents import VIEWS, left_behind, listed, undeclared_columns
 from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.private import revoking_all
+from flux_assets.postgis.row_security import refuse_unprotected_copy
 
 _GRANTS = """
 SELECT privilege_type, NULL AS column_name, grantee::regrole::text, is_grantable
-FROM pg_class, aclexplode(relacl) WHERE oid = %(oid)s AND grantee <> relowner
+FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
+WHERE oid = %(oid)s AND grantee <> current_user::regrole
 UNION ALL
 SELECT acl.privilege_type, attname, acl.grantee::regrole::text, acl.is_grantable
 FROM pg_attribute, aclexplode(attacl) AS acl WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
+  AND acl.grantee <> current_user::regrole
 """
+_OWNER = "SELECT relowner::regrole::text, relowner = current_user::regrole FROM pg_class WHERE oid = %s"
 
 
 def new_name(layer: Layer) -> str:
@@ -30,17 +37,26 @@ def new_name(layer: Layer) -> str:
 
 
 def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
-    """Say what will happen at the swap. Raises LayerError when the old table's new name is taken, or it is kin."""
+    """Say what will happen at the swap, and what stays with the old table.
+
+    Raises LayerError when its new name is taken, when it is kin, or when something protects its rows.
+    """
     _refuse_kin(connection, layer, oid)
+    refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, oid)
     if catalog.find(connection, layer.schema, new_name(layer)):
         raise LayerError(
             f"{layer.title} cannot be renamed to {new_name(layer)}, for there is a table of that name already.",
             "Rename or drop one of the two.",
         )
-    names = [column.name for column in catalog.columns(connection, oid)]
-    views = catalog.dependent_views(connection, oid, names)
+    left = [*undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
+    views = [each.name for each in left if each.kind in VIEWS]
     reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {new_name(layer)}, with all its rows{reading}")
+    if others := [each for each in left if each.kind not in VIEWS]:
+        log(f"{layer.title}: what stays with {new_name(layer)}, and the new table does not have: {listed(others)}")
+    owner, is_ours = connection.execute(_OWNER, [oid]).fetchone() or ("", True)
+    if not is_ours:
+        log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
 
 
 def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
@@ -71,8 +87,10 @@ def rename(layer: Layer) -> sql.Composed:
 
 
 def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
-    """What others may do with the old table, as grants on the new one."""
-    for privilege, column, grantee, grantable in connection.execute(_GRANTS, {"oid": oid}).fetchall():
+    """What others may do with the old table, as grants on the new one, and nothing besides by default privileges."""
+    yield revoking_all(layer.public)
+    found = connection.execute(_GRANTS, {"oid": oid}).fetchall()
+    for privilege, column, grantee, grantable in found:
         if column is not None and column not in layer.table.column_names:
             continue
         yield sql.SQL("GRANT {}{} ON {} TO {}{}").format(

@@ -236,7 +236,7 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
         with work.clock.timed("refresh"):
             locking = [merge.locking(work.live), mark_of(work.live)]
             try:
-                [(work.locked_mark,)], rows = run(desk.session, [_savepoint(before), *locking, statement])
+                [(work.locked_mark,)], *_, rows = run(desk.session, [_savepoint(before), *locking, statement])
                 work.refreshed = len(rows)
             except (errors.UniqueViolation, errors.ExclusionViolation) as error:
                 if not parking.is_of(work.live, error):
