@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from flux_assets.orchestration.drawn_pictures import DRAWN_AT, ROWS, DrawnPicture, drawn_picture
 from flux_assets.postgis.connect import Target
+from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.syncing.result import TableSync
 from flux_assets.tables import grounds
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flux_assets.load import LoadResult
 
 SECONDS_BETWEEN_PREVIEWS = 3600
+LONGEST_SECONDS = 86400
 Metadata = dict[str, Any]
 
 
@@ -38,24 +40,39 @@ def layer_pictures(
 
 
 def sync_pictures(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableSync) -> Metadata:
-    """Those of a dynamic table.
-
-    The line is drawn when rows changed. The map, which is not small, at most once an hour; in between there is a link
-    to the event that has it.
-    """
-    last, changed = _last(context, table.name), done.outcome != "unchanged"
-    drawn = last.get("preview_drawn_at")
-    drawn_at = drawn.value if isinstance(drawn, dg.TimestampMetadataValue) else None
-    shown: Metadata = {}
-    if table.picture and changed and (drawn_at is None or time.time() - drawn_at >= SECONDS_BETWEEN_PREVIEWS):
-        shown = _tried(context, table.name, "preview", lambda: _live_map_of(table, target))
-        drawn_at = time.time() if shown else drawn_at
-    if drawn_at is not None:
-        shown.setdefault("preview", _link(table.name, drawn_at))
-        shown["preview_drawn_at"] = dg.MetadataValue.timestamp(drawn_at)
-    if changed:
+    """Those of a dynamic table: the map of what has one, and a line, which is drawn when rows changed."""
+    shown = _live_map(context, table, target, done) if table.picture else {}
+    if done.outcome != "unchanged":
         return {**shown, **_history(context, table.name, target, done.rows)}
+    last = _last(context, table.name)
     return {**shown, **({"history": last["history"]} if "history" in last else {})}
+
+
+def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableSync) -> Metadata:
+    """The map, which is not small, or else a link to the event that has it."""
+    before = drawn_picture(context.instance, table.name)
+    drawn = before.after(done.inserted + done.updated + done.deleted) if before else None
+    if _is_due(drawn, done, linked=DRAWN_AT in _last(context, table.name)):
+        shown = _tried(context, table.name, "preview", lambda: _live_map_of(table, target))
+        if shown:
+            said = {DRAWN_AT: dg.MetadataValue.timestamp(time.time()), ROWS: dg.MetadataValue.int(done.rows)}
+            return {**shown, **said}
+    return {"preview": drawn.link(table.name), **drawn.metadata()} if drawn else {}
+
+
+def _is_due(drawn: DrawnPicture | None, done: TableSync, *, linked: bool) -> bool:
+    """Once an hour when rows changed; at once when much did, as in a storm, and when no event has the picture any more.
+
+    An old one is drawn again before its event is pruned.
+    """
+    changed = done.outcome != "unchanged"
+    if drawn is None:
+        return changed or linked
+    kept = load_settings().flux_keep_runs_for.total_seconds() / 2
+    longest = min(LONGEST_SECONDS, max(SECONDS_BETWEEN_PREVIEWS, kept))
+    return (
+        (changed and drawn.age_seconds >= SECONDS_BETWEEN_PREVIEWS) or drawn.lacks_much or drawn.age_seconds > longest
+    )
 
 
 def _last(context: dg.AssetExecutionContext, name: str) -> dict[str, dg.MetadataValue[Any]]:
@@ -63,12 +80,6 @@ def _last(context: dg.AssetExecutionContext, name: str) -> dict[str, dg.Metadata
     entry = context.instance.get_latest_materialization_event(dg.AssetKey(name))
     found = entry.asset_materialization if entry else None
     return dict(found.metadata) if found else {}
-
-
-def _link(name: str, drawn_at: float) -> dg.MarkdownMetadataValue:
-    """To the newest event of the minute in which the picture was drawn."""
-    moment, until = datetime.fromtimestamp(drawn_at, UTC), round((drawn_at + 60) * 1000)
-    return dg.MetadataValue.md(f"[as of {moment:%H:%M} UTC](/assets/{name}?view=events&time={until})")
 
 
 def _map_of(table: StaticTable, target: Target, rows: int) -> str | None:
