@@ -23,6 +23,7 @@ from layers import ReleaseFolder
 from made_up import write_one_row
 
 from flux_assets.cli import main
+from flux_assets.errors import FluxError
 from flux_assets.load import load_layer
 from flux_assets.loading.options import LoadOptions
 from flux_assets.settings import load_settings
@@ -159,8 +160,29 @@ def test_status_of_all_declared_tables(two_versions):
     assert heading.startswith("table ")
     assert [line.split()[0] for line in lines] == [table.name for table in declarations()]
     (line,) = [line for line in lines if line.startswith("substations ")]
-    assert line.split()[1:5] == ["live", two_versions[1][:12], "v1", "1"]
+    assert line.split()[1:6] == ["live", "succeeded", two_versions[1][:12], "v1", "1"]
     assert {line.index("not synced") for line in lines[-3:]} == {heading.index("state")}
+
+
+def test_a_failed_attempt_is_shown_and_is_no_reason_to_distrust_what_readers_see(two_versions, target, tmp_path):
+    folder = ReleaseFolder(tmp_path / "broken")
+    folder.write_raw(SUBSTATIONS, b"no gzip at all")
+    with pytest.raises(FluxError):
+        load(target, folder)
+    seen = run("status")
+    assert (seen.exit_code, seen.stderr) == (0, "")
+    (line,) = [line for line in seen.stdout.splitlines() if line.startswith("substations ")]
+    assert line.split()[1:3] == ["live", "failed"]
+    assert "last attempt failed: just now: " in line
+    attempts = run("status", "--attempts")
+    assert attempts.exit_code == 1
+    (line,) = [line for line in attempts.stdout.splitlines() if line.startswith("substations ")]
+    assert "substations.csv.gz" in line
+    (document,) = [
+        each for each in json.loads(run("status", "--json").stdout)["tables"] if each["table"] == "substations"
+    ]
+    assert (document["trusted"], document["wrong"], document["attempt_failed"]) == (True, False, True)
+    assert run("status", "--attempts", "--watch").exit_code == 2
 
 
 def test_status_as_json(two_versions, sql):
