@@ -17,6 +17,7 @@ from flux_assets.doctor import (
     limits,
     live_tables,
     release_files,
+    replication,
     rights,
     snowflake,
     standbys,
@@ -84,6 +85,7 @@ def _read(
         yield from rights.findings(session, target.schema, static)
         yield from layers.findings(session, target.schema, static)
         yield from left_behind.findings(session, [Layer(target.schema, table) for table in static])
+        yield from replication.findings(session, [Layer(target.schema, table) for table in static])
         yield from live_tables.findings(session, target.schema, dynamic)
     except psycopg.Error as error:
         yield Group("Rights").failed(

@@ -35,7 +35,24 @@ _CURIOUS = """
 SELECT rolname FROM pg_roles AS role, pg_namespace AS versions
 WHERE nspname = 'flux_versions' AND has_schema_privilege(role.oid, versions.oid, 'USAGE')
   AND NOT rolsuper AND rolname <> current_user AND NOT pg_has_role(role.oid, nspowner, 'USAGE') AND rolname !~ '^pg_'
+  AND NOT pg_has_role(role.oid, 'pg_read_all_data', 'USAGE')
 ORDER BY 1
+"""
+# geometry_columns shows a table to whoever has a right on it, whatever the schema says.
+_GRANTED = """
+SELECT schema, role, bool_or(relation = 'quarantine'), count(DISTINCT relation) FROM (
+    SELECT relnamespace::regnamespace::text AS schema, relname AS relation, grantee, relowner
+    FROM pg_class, aclexplode(relacl)
+    UNION ALL
+    SELECT relnamespace::regnamespace::text, relname, acl.grantee, relowner
+    FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl) AS acl
+) AS given, LATERAL (SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role) AS who
+WHERE grantee <> relowner AND (schema = 'flux_versions' OR schema = 'postgres_sync' AND relation = 'quarantine')
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_READ_ALL = """
+SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'pg_read_all_data', 'USAGE') AND NOT rolsuper AND rolname !~ '^pg_'
+AND rolname <> current_user ORDER BY 1
 """
 _PUBLIC = """
 SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'flux_versions' AND grantee = 0)
@@ -56,6 +73,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
     if prepared:
         yield from _ledger(session)
         yield _tried(session)
+        yield from _granted(session)
         yield from _curious(session)
 
 
@@ -130,6 +148,29 @@ def _tried(session: psycopg.Connection) -> Finding:
             f'Run GRANT USAGE, CREATE ON SCHEMA flux_versions TO "{session.info.user}" as its owner.',
         )
     return _GROUP.ok("a table was made and dropped in schema flux_versions")
+
+
+def _granted(session: psycopg.Connection) -> Iterator[Finding]:
+    """What was granted on the tables themselves, by default privileges above all."""
+    for schema, role, is_quarantine, count in session.execute(_GRANTED).fetchall():
+        if is_quarantine:
+            yield _GROUP.warning(
+                f"{role} has rights on postgres_sync.quarantine, which holds records of releases as they came",
+                f"Run REVOKE ALL ON postgres_sync.quarantine FROM {role}; unless that is meant.",
+            )
+            continue
+        yield _GROUP.warning(
+            f"{role} has rights on {count} {'version' if count == 1 else 'versions'} in {schema}: map tools list those"
+            " layers twice for it, and policies of the public tables do not hold there",
+            f"Run REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}; the public tables are enough to read layers,"
+            " and later versions are granted to nobody.",
+        )
+    if readers := [f'"{name}"' for (name,) in session.execute(_READ_ALL)]:
+        yield _GROUP.note(
+            f"{', '.join(readers)} may read every table (pg_read_all_data), so map tools list layers twice for it, with"
+            " their versions",
+            "Grant SELECT on the public tables in place of pg_read_all_data where that is not wanted.",
+        )
 
 
 def _curious(session: psycopg.Connection) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import audits, catalog, equal, register, statistics
 from flux_assets.postgis.audit import AuditResult, Case
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.layer import Layer, version_table
+from flux_assets.postgis.private import revoking_all
 from flux_assets.postgis.register import Version
 from flux_assets.postgis.shape import Public
 
@@ -61,7 +62,8 @@ def finish(
 def make_equal(
     control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
 ) -> None:
-    """Give a version made earlier what the public table has gained since."""
+    """Give a version made earlier what the public table has gained since, and keep it from readers as a new one is."""
+    control.execute(revoking_all(version_table(relation)))
     if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
         raise doubled
     equal.add_constraints(control, layer.table, relation, public.oid)

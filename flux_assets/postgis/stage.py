@@ -20,6 +20,7 @@ from flux_assets.postgis import ddl
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.layer import version_table
 from flux_assets.postgis.locking import at_once
+from flux_assets.postgis.private import revoking_all
 
 
 def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
@@ -59,6 +60,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
     with session.transaction():
         for statement in create:
             session.execute(statement)
+        session.execute(revoking_all(version_table(relation)))
         reach("load.created")
         with session.cursor().copy(copy_in) as copy:
             for chunk in chunks:

@@ -2,6 +2,15 @@
 -- Safe to run again: everything is made only where it is missing, views are replaced.
 -- The comment on the schema, written last, tells later runs which revision of this script has been applied.
 
+-- What stands already keeps the rights that somebody gave on it.
+SELECT set_config('flux.standing', (
+    SELECT coalesce(array_agg(oid), '{}') FROM (
+        SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('postgres_sync', 'flux_versions')
+        UNION ALL
+        SELECT oid FROM pg_catalog.pg_class
+        WHERE relnamespace IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'postgres_sync')) AS ours
+)::text, true);
+
 CREATE SCHEMA IF NOT EXISTS postgres_sync;
 CREATE SCHEMA IF NOT EXISTS flux_versions;
 
@@ -502,6 +511,27 @@ COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt IS 'How the last load, sync or rollback ended: succeeded, failed, interrupted (its process died), or under way. None before the first.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_at IS 'When it ended, or began where it has not ended.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_detail IS 'Why it failed and what is still served, or how often others failed in the last hour, in a line.';
+
+-- What was made just now is nobody's but ours, whatever default privileges say.
+DO $$
+DECLARE
+    standing CONSTANT oid[] := current_setting('flux.standing')::oid[];
+    made record;
+BEGIN
+    FOR made IN
+        SELECT 'SCHEMA' AS kind, nspname::regnamespace::text AS name, grantee
+        FROM pg_catalog.pg_namespace AS n, pg_catalog.aclexplode(nspacl)
+        WHERE nspname IN ('postgres_sync', 'flux_versions') AND grantee <> nspowner AND n.oid <> ALL (standing)
+        UNION
+        SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, grantee
+        FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(relacl)
+        WHERE relnamespace = 'postgres_sync'::regnamespace AND grantee <> relowner AND c.oid <> ALL (standing)
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s', made.kind, made.name,
+                       CASE WHEN made.grantee = 0 THEN 'PUBLIC' ELSE made.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
 
 -- Readers get what applications rely on, and nothing of how it is made. sql/postgis/roles.sql does the same for a role
 -- that comes later.
