@@ -96,6 +96,13 @@ def test_a_check_of_values_goes_by_value(folding: Utility, sql: Sql) -> None:
     assert judged(folding, FAULTS, "unique").sample == ("fault_id = f2, 2 times",)
 
 
+def test_rows_that_are_not_counted_need_no_circuit(folding: Utility, sql: Sql) -> None:
+    sql("UPDATE faults SET feeder = 'GONE'")
+    assert judged(folding, FAULTS, "all_assigned").sample == ("F1: not in feeders: feeder GONE",), (
+        "F2 is open, not OPEN"
+    )
+
+
 def test_a_key_that_folds_is_refused_by_name(folding: Utility, sql: Sql, target: Target) -> None:
     sql("ALTER TABLE faults ALTER COLUMN fault_id TYPE varchar(10) COLLATE folding")
     folding.tell("INSERT INTO FAULTS SELECT 'f1', 'A', 'OPEN', SYSDATE(), 1, -95, 29; UPDATE FEEDERS SET TITLE = 'New'")

@@ -154,6 +154,17 @@ def test_a_check_of_what_is_looked_up_looks_at_own_rows(running: Utility, sql: S
     assert (derived.passed, derived.numbers["not_in_assets"]) == (False, 1), "C is among the old assets alone"
 
 
+def test_a_row_of_others_that_belongs_to_nobody_is_no_concern_of_ours(running: Utility, sql: Sql) -> None:
+    running.synced()
+    sql("UPDATE archive SET feeder = 'GONE'")
+    (assigned,) = look(running, "all_assigned").audits
+    assert assigned.passed, assigned.sample
+    sql("UPDATE ONLY faults SET feeder = 'GONE' WHERE fault_id = 'F1'")
+    (assigned,) = look(running, "all_assigned").audits
+    assert assigned.sample == ("F1: not in feeders: feeder GONE",)
+    assert len(sql(assigned.sql)) == 1
+
+
 def test_a_picture_shows_the_own_rows(running: Utility, target: Target) -> None:
     picture = Picture(colour_column="state", size_column="homes", colours=(("OPEN", "#ff0000"),))
     with psycopg.connect(target.conninfo) as session:

@@ -60,7 +60,7 @@ def undrawn(case: Case, column: sa.Column[object]) -> Iterator[str]:
         named = f"{column.name} of kind {', '.join(kinds)} (row {key})"
         same = sql.SQL("{} = {} AND {}").format(_kinds(column), sql.Literal(list(kinds)), _some(column))
         for what, query in (("ST_AsMVTGeom", _TILE), ("ST_AsGeoJSON", _JSON)):
-            asked = sql.SQL(query).format(shape=_shape(column), table=case.relation, same=same)
+            asked = sql.SQL(query).format(shape=_shape(column), table=case.own_rows, same=same)
             if said := _fault(case, asked):
                 yield f"{what} of {named} {said}"
 
@@ -72,7 +72,7 @@ def _examples(case: Case, column: sa.Column[object]) -> list[tuple[list[str], st
         "SELECT kinds, min(key) FROM"
         " (SELECT {kinds} AS kinds, {key} AS key FROM {table} AS t WHERE {some}{one}) AS all_rows"
         " GROUP BY kinds ORDER BY kinds"
-    ).format(kinds=_kinds(column), key=key_text(case), table=case.relation, some=_some(column), one=one)
+    ).format(kinds=_kinds(column), key=key_text(case), table=case.own_rows, some=_some(column), one=one)
     return case.connection.execute(query).fetchall()
 
 

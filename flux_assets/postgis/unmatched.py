@@ -101,8 +101,7 @@ def _parts(case: Case, assignment: Assignment, others: sql.Composable) -> dict[s
     return {
         "value": value, "there": there, "folded_there": _folded(there),
         "folded_value": _folded(sql.Identifier("value")), "key": key_text(case), "keys": sql.Literal(_KEYS_OF_A_VALUE),
-        "rows": case.relation,
-        "others": others, "judged": _judged(assignment),
+        "rows": case.own_rows, "others": others, "judged": _judged(assignment),
         "said": sql.Literal(f"not in {assignment.to_table}: {assignment.column} "), "limit": sql.Literal(SAMPLE_KEYS),
     }  # fmt: skip
 
@@ -110,8 +109,8 @@ def _parts(case: Case, assignment: Assignment, others: sql.Composable) -> dict[s
 def _judged(assignment: Assignment) -> sql.Composable:
     conditions: list[sql.Composable] = [sql.SQL("true")]
     if assignment.where_column is not None:
-        values = sql.Literal(list(assignment.where_values))
-        conditions.append(sql.SQL("t.{} = ANY ({})").format(sql.Identifier(assignment.where_column), values))
+        where, values = sql.Identifier("t", assignment.where_column), sql.Literal(list(assignment.where_values))
+        conditions.append(sql.SQL("{} = ANY ({})").format(text_by_value(where), values))
     if not assignment.required:
         conditions.append(sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(assignment.column)))
     return sql.SQL(" AND ").join(conditions)
