@@ -17,11 +17,15 @@ from flux_assets.postgis import catalog
 from flux_assets.postgis.layer import LiveTable
 
 Collision = errors.UniqueViolation | errors.ExclusionViolation
-# Of each row, or with the rows at hand: these would see rows deleted that are only changed.
+# Triggers of an UPDATE, and others of each row or with the rows at hand; and rules. Bits of tgtype: 1 for each row, 4
+# INSERT, 8 DELETE, 16 UPDATE.
 _WATCHING = """
-SELECT tgname FROM pg_trigger
-WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 12 <> 0
-  AND (tgtype & 1 <> 0 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL) ORDER BY 1
+SELECT 'the trigger ' || tgname FROM pg_trigger
+WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled NOT IN ('D', 'R') AND (tgtype & 16 <> 0
+   OR tgtype & 12 <> 0 AND (tgtype & 1 <> 0 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL))
+UNION ALL
+SELECT 'the rule ' || rulename FROM pg_rewrite
+WHERE ev_class = %(oid)s AND ev_type IN ('2', '3', '4') AND ev_enabled NOT IN ('D', 'R') ORDER BY 1
 """
 
 
@@ -43,7 +47,7 @@ def exchanging(
         raise SyncError(
             f"{live.title}: rows that change collide under {collision.diag.constraint_name}.{_detail(collision)} Where"
             f" they only exchange values, they would have to be taken out in between, and {', '.join(obstacles)} would"
-            " see them deleted.",
+            " take them for deleted, and not for changed.",
             f"Make it a deferrable constraint (ALTER TABLE {live.title} … ADD CONSTRAINT … UNIQUE (…) DEFERRABLE), or"
             " drop it; where the source holds a double, remove that in Snowflake. The table is as it was.",
         )
@@ -72,9 +76,9 @@ def told(live: LiveTable, collision: Collision) -> SyncError:
 def _obstacles(session: psycopg.Connection, oid: int) -> Iterator[str]:
     for key in catalog.inbound_keys(session, oid):
         yield f"the foreign key of {key}"
-    for (name,) in session.execute(_WATCHING, [oid]).fetchall():
-        yield f"the trigger {name}"
+    for (who,) in session.execute(_WATCHING, {"oid": oid}).fetchall():
+        yield who
 
 
 def _detail(collision: Collision) -> str:
-    return f" {reported(collision.diag.message_detail)}" if collision.diag.message_detail else ""
+    return f" {reported(collision.diag.message_detail)}." if collision.diag.message_detail else ""
