@@ -7,10 +7,11 @@ import gzip
 import os
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pytest
 from geoalchemy2 import Geometry
 from psycopg import sql as psql
@@ -23,7 +24,12 @@ from flux_assets.loading.options import LoadOptions
 from flux_assets.postgis import stage
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.texts import texts_of
+from flux_assets.release.blocks import Header
+from flux_assets.release.columns import read_columns
 from flux_assets.release.decode import LayerStream
+from flux_assets.release.geometry import SuspectError
+from flux_assets.release.parse import Parser
+from flux_assets.release.records import Text
 from flux_assets.release.sieve import Quarantine
 from flux_assets.release.source import Release
 from flux_assets.spec import StaticTable, type_ddl
@@ -152,9 +158,14 @@ def taken_by_us(
     return {refused.record - 1: refused.reason for refused in sieve.taken()}
 
 
+def line_of(n: int, text: str) -> str:
+    """A record, always with quotes."""
+    return f'{n},"{text}"\n' if copied(text) == text else f"{n},{copied(text)}\n"
+
+
 def differences(place: Target, table: StaticTable, texts: Sequence[str], folder: Path) -> list[tuple]:
     """Texts that one of the two takes alone, or takes otherwise: the text, COPY's value, ours, why we refuse it."""
-    lines = [f'{n},"{text}"\n' if copied(text) == text else f"{n},{copied(text)}\n" for n, text in enumerate(texts)]
+    lines = [line_of(n, text) for n, text in enumerate(texts)]
     with tables(place, table) as session:
         taken_by_copy(session, lines)
         reasons = taken_by_us(place, session, table, "n,v\n" + "".join(lines), folder)
@@ -170,6 +181,35 @@ def test_every_text_is_what_copy_makes_of_it(place: Target, tmp_path: Path, kind
     table = table_of(TYPES[kind])
     found = differences(place, table, texts_like(kind, random.Random(13)), tmp_path)
     assert [each for each in found if not declared(*each)] == []
+
+
+def read_by_arrow(table: StaticTable, lines: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows that Arrow reads and nothing raises doubts about, each from a text of its own."""
+    parser = Parser(Header(file="t", names=("n", "v"), next_line=2), read_columns(table))
+    for line in lines:
+        with suppress(pa.ArrowInvalid, SuspectError):
+            (raw,) = parser.read(line.encode())
+            yield parser.judged(raw, Text(file="t", names=("n", "v"), data=line.encode(), line=2, record=1))[0]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_arrow_reads_without_a_doubt_is_what_copy_makes_of_it(place: Target, kind: str) -> None:
+    """No other text of the batch, which is odd, has all of them read another way."""
+    table = table_of(TYPES[kind])
+    texts = texts_like(kind, random.Random(14))
+    lines = [line_of(n, text) for n, text in enumerate(texts)]
+    with tables(place, table) as session:
+        taken_by_copy(session, lines)
+        batches = pa.Table.from_batches(read_by_arrow(table, lines))
+        with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
+            for chunk in stage.encoded(batches.to_batches(), batches.schema):
+                copy.write(chunk)
+        found = session.execute(
+            "SELECT u.n, c.v::text, u.v::text FROM by_us u LEFT JOIN by_copy c USING (n)"
+            " WHERE c.n IS NULL OR c.v::text IS DISTINCT FROM u.v::text"
+        ).fetchall()
+    assert batches.num_rows
+    assert [(texts[n], theirs, ours) for n, theirs, ours in found] == []
 
 
 def declared(text: str, theirs: str | None, ours: str | None, reason: str) -> bool:

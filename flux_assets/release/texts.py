@@ -42,6 +42,15 @@ AskServer = Callable[[str, Sequence[str]], Sequence[Answer]]
 _YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"  # COPY knows no year 0, which Arrow takes for 1 BC
 _DATE = rf"{_YEAR}-\d\d-\d\d"
 _CLOCK = r"[ T](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"  # COPY takes an hour alone otherwise
+# Most files write 2024-01-01 or 2024-01-01 12:30:00: the least and the most that each sign is then, by the size.
+_USUAL = {
+    size: [np.frombuffer(bound, np.uint8) for bound in bounds]
+    for size, bounds in (
+        (10, (b"1000-00-00", b"9999-99-99")),
+        (19, (b"1000-00-00 00:00:00", b"9999-99-99 29:59:59")),
+    )
+}
+_USUAL_SIZES = {"date": (10,), "timestamp without time zone": (10, 19)}
 _ZONE = r"(?:Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
 _NUMBER = r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,2})?"
 _WORDS = r"[+-]?(?i:inf|infinity)|(?i:nan)"
@@ -55,7 +64,7 @@ _INFINITE = {4: (-(2**31), 2**31 - 1), 8: (-(2**63), 2**63 - 1)}
 
 def read_times(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
     """The dates or timestamps of plain texts. Raises SuspectError when one is not plain, or there is no such time."""
-    if pc.all(_are_plain(column, texts)).as_py() is False:
+    if not _are_usual(column, texts) and pc.all(_are_plain(column, texts)).as_py() is False:
         raise SuspectError(column.name)
     return _cast(column, texts)
 
@@ -92,6 +101,20 @@ def odd_values(column: ReadColumn, texts: Sequence[str], ask: AskServer) -> list
 def is_plain(column: ReadColumn, text: str) -> bool:
     """Whether Arrow and COPY read a text alike, if they take it."""
     return re.fullmatch(_plain(column), text.strip(_BLANK), re.ASCII) is not None
+
+
+def _are_usual(column: ReadColumn, texts: pa.Array[Any]) -> bool:
+    """Whether all are plain and written as most are, which costs a third of what the pattern does."""
+    given = texts.drop_null()
+    ends = value_offsets(given)
+    size = int(ends[-1] - ends[0]) // max(1, len(given))
+    if size not in _USUAL_SIZES.get(column.ddl, ()) or (np.diff(ends) != size).any():
+        return False
+    signs = np.frombuffer(cast("memoryview", given.buffers()[2]), np.uint8)[ends[0] : ends[-1]].reshape(-1, size)
+    least, most = _USUAL[size]
+    if (signs - least > most - least).any():  # what is below the least wraps round to more
+        return False
+    return size == 10 or not ((signs[:, 11] == ord("2")) & (signs[:, 12] > ord("3"))).any()
 
 
 def _are_plain(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
