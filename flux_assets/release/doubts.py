@@ -28,7 +28,7 @@ def refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data
         if (
             (pa.types.is_integer(kind) and text.may_have_hexadecimal)
             or (pa.types.is_floating(kind) and _odd_double(values, text))
-            or (isinstance(kind, pa.Decimal128Type) and _too_large(values, kind))
+            or (isinstance(kind, pa.Decimal128Type) and (_too_large(values, kind) or text.may_have_two_signs))
         ):
             raise SuspectError(column.name)
 
@@ -63,6 +63,11 @@ class _Text:
         for digit in after:
             exponent &= _is_digit(digit)
         return bool(exponent.any())
+
+    @cached_property
+    def may_have_two_signs(self) -> bool:
+        """Arrow takes 5e+-1 for a decimal number, and PostgreSQL does not."""
+        return b"+" in self._data and (b"e+-" in self._data or b"E+-" in self._data)
 
 
 def _odd_double(values: pa.Array[Any], text: _Text) -> bool:
