@@ -15,6 +15,7 @@ from synced import FAULTS, FEEDERS, Utility
 from flux_assets.definitions import defs as ours
 from flux_assets.orchestration.assets import layer_asset
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.failed_attempts import JUDGED_AT
 from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys, release_match, source_match
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
@@ -108,6 +109,34 @@ def test_a_materialisation_never_compares(instance, release, keys):
     assert not [name for _, name in run.checks() if name == MATCHES_RELEASE]
     assert any("A run that materialises a table does not compare it" in line for line in run.lines(RELEASE_STEP))
     assert not [line for line in run.lines() if "did not yield" in line]
+
+
+def test_a_load_that_fails_leaves_what_a_comparison_said(instance, release, sql: Sql):
+    """Dagster plans it with the load, and shows what was planned and not done as failed."""
+    defs = of_layers(OAKS, ELMS)
+    run_assets(defs, instance, "oaks", "elms")
+    sql("UPDATE elms SET height_m = height_m + 1")
+    alone(defs, instance, MATCHES_RELEASE, "oaks", "elms")
+    for name in ("oaks", "elms"):
+        write_trees(release, grove(3), name).write_bytes(b"no gzip at all")
+    failed = run_assets(defs, instance, "oaks", "elms")
+    assert not failed.succeeded
+    keys = match_keys((OAKS, ELMS), MATCHES_RELEASE)
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert [(found[key].run_id, found[key].evaluation.passed) for key in keys] == [
+        (failed.run_id, True), (failed.run_id, False),
+    ]  # fmt: skip
+    assert JUDGED_AT in found[keys[0]].evaluation.metadata
+
+
+def test_a_sync_that_fails_leaves_what_a_comparison_said(instance, running):
+    defs = of_utility()
+    run_assets(defs, instance, "faults", "feeders")
+    alone(defs, instance, MATCHES_SOURCE, "faults", "feeders")
+    running.tell("INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 5, -95.1, 29.1")
+    failed = run_assets(defs, instance, "faults")
+    assert not failed.succeeded
+    assert failed.checks()["faults", MATCHES_SOURCE].passed
 
 
 def test_a_materialisation_and_the_check_of_another_table_go_together(instance, release):

@@ -19,12 +19,13 @@ from flux_assets.orchestration.asset_checks import check_results, check_specs, t
 from flux_assets.orchestration.asset_metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.asset_pictures import layer_pictures
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_said
+from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
 from flux_assets.orchestration.layer_config import LayerConfig
 from flux_assets.orchestration.recorded import origin_tags
 from flux_assets.orchestration.release_sources import observed, source_key
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.orchestration.whole_release import whole_release
+from flux_assets.postgis.matching import MATCHES_RELEASE
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from flux_assets.load import LoadResult
 
 GROUP = "static_layers"
-Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
 
 
 class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
@@ -153,6 +154,7 @@ def _after_failure(
             judged.add(str(result.check_name))
             yield result
     yield from still_said(context, table.name, selected - judged, _when_staged(table, postgis, error))
+    yield from still_compared(context, table.name, MATCHES_RELEASE)
 
 
 def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:

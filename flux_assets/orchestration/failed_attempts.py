@@ -48,6 +48,13 @@ class Outcome:
             severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
         )  # fmt: skip
 
+    def unplanned(self) -> dg.AssetCheckEvaluation:
+        """The same outcome, for a check that is not of the step that reports it."""
+        return dg.AssetCheckEvaluation(
+            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
+            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
+        )  # fmt: skip
+
 
 def last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
     """What each check last said, also where this run has planned it since."""
@@ -70,6 +77,13 @@ def still_said(
     yield from (outcome.again() for outcome in found.values())
     told = {key.name for key in found}
     yield from (result for result in before if result.check_name in names and result.check_name not in told)
+
+
+def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
+    """The last outcome of the comparison `name` where this run planned it: its step is not run after a failure."""
+    key = dg.AssetCheckKey(dg.AssetKey(table), name)
+    if key in context.job_def.asset_layer.asset_graph.asset_check_keys:
+        yield from (outcome.unplanned() for outcome in last_outcomes(context.instance, [key]).values())
 
 
 def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:

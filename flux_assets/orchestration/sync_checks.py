@@ -109,12 +109,7 @@ class Reports:
         for name in sorted(names_of(table) - {audit.name for audit in audits}):
             key = _key(table, name)
             if key in self.last and key not in self.selected:
-                outcome = self.last[key]
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key, check_name=key.name, passed=outcome.evaluation.passed,
-                    severity=outcome.evaluation.severity, metadata=outcome.metadata,
-                    description=outcome.evaluation.description,
-                )  # fmt: skip
+                yield self.last[key].unplanned()
 
 
 def _key(table: DynamicTable, name: str) -> dg.AssetCheckKey:

@@ -16,11 +16,12 @@ from flux_assets.errors import FluxError, SyncError
 from flux_assets.orchestration.asset_checks import tell, without_outcome
 from flux_assets.orchestration.asset_pictures import sync_pictures
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_said
+from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
 from flux_assets.orchestration.resources import WarehouseResource
 from flux_assets.orchestration.sync_checks import Reported, Reports, names_of, refused
 from flux_assets.orchestration.sync_metadata import synced_metadata, told
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.matching import MATCHES_SOURCE
 from flux_assets.postgis.sync_audits import ALWAYS_JUDGED
 from flux_assets.postgis.unmatched import ALL_ASSIGNED
 from flux_assets.spec import DynamicTable
@@ -136,6 +137,7 @@ class SyncStep:
         yield from self._reports.results(table, judged)
         left = self._reports.selected_of(table) - {audit.name for audit in judged}
         yield from still_said(self._context, table.name, left)
+        yield from still_compared(self._context, table.name, MATCHES_SOURCE)
 
     def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
         """The tables after the sync. It has ended, so what goes wrong here is only told."""
