@@ -14,7 +14,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
-from flux_assets.errors import FluxError, TargetError
+from flux_assets.errors import FluxError, TargetError, reported
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.prerequisites import find_postgis
 from flux_assets.postgis.watched import WatchedConnection
@@ -22,6 +22,10 @@ from flux_assets.postgis.writable import explained
 
 _GROUP = Group("Target database")
 _PATIENCE_SECONDS = 5
+_VERSIONS = """
+SELECT current_setting('server_version'), postgis_lib_version(),
+       ST_IsValid(ST_SetSRID(ST_MakePoint(0, 0), 4326)), (SELECT count(*) FROM spatial_ref_sys WHERE srid = 4326)
+"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,28 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
     yield from _writable(session)
     try:
         find_postgis(session)
+        versions = session.execute(_VERSIONS).fetchone()
     except FluxError as error:
         yield _GROUP.error(error)
         return
-    versions = session.execute("SELECT current_setting('server_version'), postgis_lib_version()").fetchone()
+    except psycopg.Error as error:
+        user = session.info.user
+        yield _GROUP.failed(
+            f"PostGIS cannot be used by {user}: {reported(error.diag.message_primary or error)}",
+            f'Run GRANT USAGE ON SCHEMA {_postgis_schema(session)} TO "{user}", and GRANT EXECUTE ON ALL FUNCTIONS IN'
+            f' SCHEMA {_postgis_schema(session)} TO "{user}", as the extension\'s owner; or ALTER EXTENSION postgis'
+            " UPDATE where its files have another version.",
+        )
+        return
     if versions:
         yield _GROUP.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8")
+
+
+def _postgis_schema(session: psycopg.Connection) -> str:
+    row = session.execute(
+        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis'"
+    ).fetchone()
+    return str(row[0]) if row else "public"
 
 
 def _places(conninfo: str) -> list[_Place]:

@@ -13,6 +13,7 @@ from flux_assets.doctor import (
     configuration,
     connection,
     layers,
+    ledger,
     left_behind,
     limits,
     live_tables,
@@ -22,6 +23,7 @@ from flux_assets.doctor import (
     snowflake,
     standbys,
     surroundings,
+    used,
 )
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.embedded.target import postgis_target
@@ -81,13 +83,20 @@ def _any_failed(found: Sequence[Finding]) -> bool:
 def _read(
     session: psycopg.Connection, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
-    try:
-        yield from rights.findings(session, target.schema, static)
-        yield from layers.findings(session, target.schema, static)
-        yield from left_behind.findings(session, [Layer(target.schema, table) for table in static])
-        yield from replication.findings(session, [Layer(target.schema, table) for table in static])
-        yield from live_tables.findings(session, target.schema, dynamic)
-    except psycopg.Error as error:
-        yield Group("Rights").failed(
-            f"the examination was refused: {reported(error)}", "Grant what it names, and run doctor again."
-        )
+    schema, published = target.schema, [Layer(target.schema, table) for table in static]
+    # What one of them is refused keeps none of the others from being examined.
+    for examined in (
+        rights.findings(session, schema, static),
+        ledger.findings(session),
+        used.findings(session, schema, static, dynamic),
+        layers.findings(session, schema, static),
+        left_behind.findings(session, published),
+        replication.findings(session, published),
+        live_tables.findings(session, schema, dynamic),
+    ):
+        try:
+            yield from examined
+        except psycopg.Error as error:
+            yield Group("Rights").failed(
+                f"the examination was refused: {reported(error)}", "Grant what it names, and run doctor again."
+            )

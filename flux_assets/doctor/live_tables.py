@@ -67,12 +67,25 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     if names := sync_shape.lacking(session, live):
         lack = sync_shape.incomplete(live, names)
         yield _GROUP.warning(lack.problem, lack.remedy)
+    if (names or sync_shape.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
+        yield _GROUP.failed(
+            f"{live.title} belongs to {owner}, and only an owner can add the columns and indexes that it lacks",
+            f'Run ALTER TABLE {live.title} OWNER TO "{session.info.user}", or GRANT "{owner}" TO'
+            f' "{session.info.user}".',
+        )
     lacking = [right for right in _NEEDED if not _may(session, relation.oid, right)]
     if lacking:
         yield _GROUP.failed(
             f"user {session.info.user} may not {', '.join(lacking)} on {live.title}",
             f"Run GRANT {', '.join(lacking)} ON {live.title} TO {session.info.user}; as its owner.",
         )
+
+
+def _owner(session: psycopg.Connection, oid: int) -> str | None:
+    """Who owns a table, where that is somebody else."""
+    query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE')"
+    row = session.execute(query, [oid]).fetchone()
+    return row[0] if row else None
 
 
 def _may_read(session: psycopg.Connection, name: str) -> bool:

@@ -26,10 +26,21 @@ SELECT has_database_privilege(current_database(), 'CREATE'),
 _NOT_OURS = """
 SELECT format('%%I.%%I', n.nspname, c.relname), pg_get_userbyid(c.relowner)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT pg_has_role(c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'v')
-  AND (n.nspname IN ('flux_versions', 'postgres_sync') OR (n.nspname = %s AND c.relname = ANY (%s) AND c.relkind = 'p'))
+WHERE NOT pg_has_role(c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  AND (n.nspname IN ('flux_versions', 'postgres_sync') OR (n.nspname = %s AND c.relname = ANY (%s)))
 ORDER BY 1
 """
+_MAY_CREATE = "SELECT has_schema_privilege(%s, 'CREATE') AND has_schema_privilege(%s, 'USAGE')"
+_UNREADABLE = """
+SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'flux_versions'::regnamespace AND relkind = 'r'
+AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')) ORDER BY 1
+"""
+_TRIED = sql.SQL("""
+CREATE TABLE {0} (id integer, place geometry(Point, 4326)) PARTITION BY LIST (id); DROP TABLE {0};
+CREATE TABLE {0} (id integer, place geometry(Point, 4326));
+INSERT INTO {0} VALUES (1, ST_SetSRID(ST_MakePoint(0, 0), 4326));
+CREATE INDEX ON {0} USING gist (place); COMMENT ON TABLE {0} IS 'tried'; DROP TABLE {0}
+""")
 # Roles that own the schema, by themselves or as members, are loaders; superusers see everything anyway.
 _CURIOUS = """
 SELECT rolname FROM pg_roles AS role, pg_namespace AS versions
@@ -70,9 +81,12 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
     prepared = overview.is_prepared(session)
     yield from _allowed(session, schema, prepared=prepared)
     yield from _owned(session, schema, [table.name for table in tables])
+    if session.execute(_MAY_CREATE, [schema, schema]).fetchone() == (True,):
+        yield _tried(session, schema)
     if prepared:
         yield from _ledger(session)
-        yield _tried(session)
+        yield from _unreadable(session)
+        yield _tried(session, "flux_versions")
         yield from _granted(session)
         yield from _curious(session)
 
@@ -117,7 +131,7 @@ def _owned(session: psycopg.Connection, schema: str, names: list[str]) -> Iterat
     foreign = session.execute(_NOT_OURS, [schema, names]).fetchall()
     for name, owner in foreign:
         yield _GROUP.failed(
-            f"{name} belongs to {owner}, and only an owner can publish into it",
+            f"{name} belongs to {owner}, and only an owner can publish into it, take it over or change it",
             f'Run ALTER TABLE {name} OWNER TO "{session.info.user}", or GRANT "{owner}" TO "{session.info.user}".',
         )
     if not foreign:
@@ -134,20 +148,30 @@ def _ledger(session: psycopg.Connection) -> Iterator[Finding]:
         )
 
 
-def _tried(session: psycopg.Connection) -> Finding:
+def _unreadable(session: psycopg.Connection) -> Iterator[Finding]:
+    """An owner may have lost rights on what it owns."""
+    if names := [name for (name,) in session.execute(_UNREADABLE)]:
+        user = f'"{session.info.user}"'
+        yield _GROUP.failed(
+            f"user {user} may not read or fill {', '.join(names)}",
+            f"Run GRANT ALL ON ALL TABLES IN SCHEMA flux_versions TO {user} as their owner.",
+        )
+
+
+def _tried(session: psycopg.Connection, schema: str) -> Finding:
     """Rights alone do not tell: an event trigger or a quota may refuse as well."""
-    table = sql.Identifier("flux_versions", f"flux_doctor_{os.getpid()}")
+    table = sql.Identifier(schema, f"flux_doctor_{os.getpid()}")
     try:
         with session.transaction(force_rollback=True):
-            session.execute(sql.SQL("CREATE TABLE {} (id integer)").format(table))
-            session.execute(sql.SQL("DROP TABLE {}").format(table))
+            session.execute(_TRIED.format(table))
     except psycopg.Error as error:
         said = reported(error.diag.message_primary or error)
         return _GROUP.failed(
-            f"a table could not be made and dropped in schema flux_versions: {said}",
-            f'Run GRANT USAGE, CREATE ON SCHEMA flux_versions TO "{session.info.user}" as its owner.',
+            f"a table could not be made and dropped in schema {schema}: {said}",
+            f'Run GRANT USAGE, CREATE ON SCHEMA {schema} TO "{session.info.user}" as its owner'
+            + ("." if error.sqlstate == "42501" else ", or remove the event trigger or limit that refuses it."),
         )
-    return _GROUP.ok("a table was made and dropped in schema flux_versions")
+    return _GROUP.ok(f"a table was made and dropped in schema {schema}")
 
 
 def _granted(session: psycopg.Connection) -> Iterator[Finding]:

@@ -28,7 +28,14 @@ class _Kind:
 
 _AGAIN = "Run again; what was there before stays."
 _SERVER = "See the server's log, and run again when the cause is removed."
-_DOCTOR = "Run `flux-assets doctor`; if it finds nothing, report this message."
+# Parts of the ledger or of PostGIS that are gone, doctor finds.
+_GONE = ("42P01", "42703", "42704", "42883", "3F000")
+_DOCTOR = "Run `flux-assets doctor`, which finds what of the ledger or of PostGIS is gone; else report this message."
+_REPORT = "Put right what it names; where that is nothing of yours, report this message."
+_OF_RIGHTS = (
+    "A function of the database does what the database user may not: grant that, or make the function SECURITY DEFINER"
+    " (with SET search_path = …)."
+)
 _KINDS = (
     _Kind(
         "55000",
@@ -51,7 +58,6 @@ _OF_A_FUNCTION = (
     " TRIGGER …), and run again."
 )
 # What a function names without a schema is looked for where the session looks.
-_NOT_FOUND = ("42P01", "42703", "42704", "42883", "3F000")
 _OF_A_SEARCH_PATH = (
     "A function of the database does not find what it names: write the schema before the name, or run ALTER FUNCTION …"
     " SET search_path = …. Sessions of flux_assets look in pg_catalog, in PostGIS's schema, and then where role and"
@@ -81,6 +87,10 @@ def remedy_of(error: psycopg.Error, table: str) -> str:
     """Say what to do about a statement that was refused."""
     state, said = error.sqlstate or "", error.diag.message_primary or ""
     if within_function(error):
-        return _OF_A_SEARCH_PATH if state in _NOT_FOUND else _OF_A_FUNCTION
+        if state == "42501":
+            return _OF_RIGHTS
+        return _OF_A_SEARCH_PATH if state in _GONE else _OF_A_FUNCTION
     found = next((each for each in _KINDS if state.startswith(each.state) and each.words in said), None)
-    return found.remedy.format(table=table) if found else _DOCTOR
+    if found:
+        return found.remedy.format(table=table)
+    return _DOCTOR if state in _GONE else _REPORT

@@ -107,6 +107,17 @@ def lacking(session: psycopg.Connection, live: LiveTable) -> list[str]:
     return [column.name for column in live.table.columns if relation and column.name not in there]
 
 
+def lacking_indexes(session: psycopg.Connection, live: LiveTable) -> bool:
+    """Whether the table as it stands lacks a declared index."""
+    relation = catalog.find(session, live.schema, live.name)
+    return relation is not None and bool(_missing_indexes(session, live, relation.oid))
+
+
+def _missing_indexes(session: psycopg.Connection, live: LiveTable, oid: int) -> list[sa.Index]:
+    standing = catalog.indexes(session, oid)
+    return [index for index in live.table.indexes if not any(ddl.same_index(live_, index) for live_ in standing)]
+
+
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
     _refuse_other_kinds(live, relation)
     if error := _hidden(session, live, relation):
@@ -194,8 +205,7 @@ def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
 
 def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Callable[[str], None]) -> bool:
     """Readers are not blocked while an index is built, and the sync is the only writer."""
-    standing = catalog.indexes(session, oid)
-    missing = [index for index in live.table.indexes if not any(ddl.same_index(live_, index) for live_ in standing)]
+    missing = _missing_indexes(session, live, oid)
     for index in missing:
         session.execute(ddl.create_index(live.public, index))
         log(f"{live.title}: added an index on {', '.join(column.name for column in index.columns)}")
