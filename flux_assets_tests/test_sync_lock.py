@@ -114,7 +114,7 @@ def test_a_ledger_that_is_not_ready_is_made_so_and_the_session_is_set_up(
         assert opening.lease
         assert opening.before.last.keys() == ({"faults", "feeders"} if "ALTER" in older else set())
         shown = [session.execute(f"SHOW {name}").fetchone()[0] for name in ("jit", "lock_timeout", "search_path")]
-        assert shown == ["off", "10s", 'pg_catalog, public, pg_temp, public']
+        assert shown == ["off", "10s", "pg_catalog, public, pg_temp, public"]
         assert running.sync().busy is not None
     assert all(each.error is None for each in running.synced().values())
     assert sql("SELECT count(mapping), count(*) FROM postgres_sync.sync_state") == [(2, 2)]
