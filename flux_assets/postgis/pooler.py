@@ -59,7 +59,11 @@ def require_whole_sessions(session: WatchedConnection) -> None:
     """Raise TargetError where the pooler gives a session's transactions to several server processes."""
     conninfo = session.opened_with
     if monotonic() - _keeps_sessions.get(conninfo, -_BELIEVED_SECONDS) >= _BELIEVED_SECONDS:
-        _judge(session, conninfo)
+        try:
+            _judge(session, conninfo)
+        except TargetError:
+            session.close()  # it may wait for an answer, and nothing can be rolled back meanwhile
+            raise
         _keeps_sessions[conninfo] = monotonic()
     session.is_pooled = True
 
