@@ -234,7 +234,10 @@ REFUSALS = [
     (None, "Specified password has expired.", "MUST_CHANGE_PASSWORD"),
     ("390999", "You must change your password before signing in.", "MUST_CHANGE_PASSWORD"),
     (None, "User access disabled. Contact your local system administrator.", "SET DISABLED = FALSE"),
+    (None, "Your user account has been temporarily locked. Contact your account administrator.", "MINS_TO_UNLOCK"),
     ("390913", "Your account is suspended due to lack of payment method.", "administrator of the account"),
+    ("390914", "Your account has been locked. Contact support.", "administrator of the account"),
+    ("390317", "The OAuth client integration is disabled.", "no second attempt was made"),
     ("390900", "Your free trial has ended.", "administrator of the account"),
     ("394400", "Programmatic access token is invalid.", "Make a new token"),
     ("390114", "Authentication token has expired. The user must authenticate again.", "Make a new token"),
@@ -271,10 +274,11 @@ def test_a_sign_in_that_is_refused_is_not_repeated_and_its_cure_is_told(code, me
     [
         {"success": False, "data": None, "message": "No.", "code": None},
         {"success": False, "data": None},
+        ["no object at all"],
         {"success": False, "data": {"nextAction": "PWD_CHANGE"}, "message": "No.", "code": "390190"},
         {"success": True, "data": {"nextAction": "PWD_CHANGE", "token": None, "masterToken": None}, "message": None},
     ],
-    ids=["no code", "no message", "a new password, refused", "a new password"],
+    ids=["no code", "no message", "no object", "a new password, refused", "a new password"],
 )
 def test_an_answer_without_a_session_is_a_refusal_whatever_it_lacks(said):
     with faulting_proxy(1) as proxy:
@@ -287,6 +291,7 @@ def test_an_answer_without_a_session_is_a_refusal_whatever_it_lacks(said):
     assert "SNOWFLAKE_PRIVATE_KEY_PATH" in refused_with.value.remedy
     assert "report it" not in str(refused_with.value)
     assert "int()" not in str(refused_with.value)
+    assert "attribute" not in str(refused_with.value)
 
 
 @pytest.mark.parametrize("code", ["300002", "000603"])

@@ -15,7 +15,7 @@ class Kind(Enum):
     """What can be done about a fault."""
 
     RETRY = "the same may work when it is tried again, on a new session"
-    MISTAKE = "the user has to mend a setting, a right, or the source"
+    MISTAKE = "the user has to correct a setting, a right, or the source"
     BUG = "a statement of ours is wrong, or the source is not what we take it for"
 
 
@@ -242,8 +242,11 @@ SAID = tuple(
         (r"\btoken\b", _TOKEN),
         (r"\brole\b", _ROLE),
         (r"does not exist or not authorized", _PLACE),
-        (r"\baccount\b.*\b(suspended|deleted|closed|terminated|expired)|payment|\btrial\b", _CLOSED),
-        (r"\bdisabled\b|\blocked\b|\bdeactivated\b|\bsuspended\b", _LOCKED),
+        (
+            r"(?<!user )\baccount\b.*\b(suspended|deleted|closed|terminated|expired|locked|disabled)|payment|\btrial\b",
+            _CLOSED,
+        ),
+        (r"\b(user|login)\b.*\b(disabled|locked|deactivated|suspended)\b", _LOCKED),
     )
 )
 # Of the library that reads key files, without a code: no key, or a passphrase that is wrong, missing or one too many.

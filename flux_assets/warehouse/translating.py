@@ -106,8 +106,8 @@ def translated(error: BaseException, account: Account, subject: Subject = NOTHIN
     wrapped = getattr(error, "cause", None)
     error = wrapped if isinstance(wrapped, BaseException) else error
     fault = BUSY if isinstance(error, GivenUpError) else fault_of(error, subject)
-    # An answer without code or message is met by the connector as a fault of its own.
-    unsaid = subject.signs_in and isinstance(error, KeyError | TypeError)
+    # An answer without code or message, or of another shape, is met by the connector as a fault of its own.
+    unsaid = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
     return _as_ours(fault, "it does not say why" if unsaid else reported(error, _LONGEST), account, subject)
 
 
