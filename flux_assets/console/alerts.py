@@ -35,8 +35,9 @@ class Span(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} has no unit; write {bare}m, {bare}h or {bare}d", param, ctx)
         try:
             span = value if isinstance(value, timedelta) else duration(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+        except ValueError:
+            # In settings a bare number is seconds, and their sentence says so.
+            self.fail(f"{value!r} is not a time span of at most a year such as 30m, 2h or 1d", param, ctx)
         if not timedelta() < span <= timedelta(days=366):
             self.fail(f"{value!r} is not between a second and a year", param, ctx)
         return span
