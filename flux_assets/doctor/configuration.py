@@ -33,7 +33,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 def illegal(problem: str) -> Iterator[Finding]:
     """What can be said when some value is not legal."""
-    yield _GROUP.failed(problem, "Mend it and run doctor again; nothing else can be tested before.")
+    yield _GROUP.failed(problem, "Correct it and run doctor again; nothing else can be tested before.")
     yield from dot_env()
     yield from _misspelt()
 

@@ -115,7 +115,7 @@ def _port(place: _Place) -> Finding:
     except OSError as error:
         return _GROUP.failed(
             f"the name {place.host} leads to no address: {error.strerror or error}",
-            "Correct the host in FLUX_POSTGRES_URL, or mend the name service.",
+            "Correct the host in FLUX_POSTGRES_URL, or repair the name service.",
         )
     address = found[0][4][0]
     try:

@@ -76,7 +76,7 @@ class Cluster:
         except OSError as error:
             raise EmbeddedError(
                 f"The embedded PostGIS cannot use {self.home}: {error}.",
-                "Free space or mend the folder's rights, or set FLUX_HOME to another folder.",
+                "Free space or correct the folder's rights, or set FLUX_HOME to another folder.",
             ) from error
 
     def stop(self) -> None:

@@ -211,7 +211,7 @@ class Server:
         if "No space left on device" in said or "File too large" in said:
             remedy = f"Free disk space under {self.layout.data.parent} and try again."
         else:
-            remedy = f"The whole log is {self.layout.log}. Mend what it names and try again."
+            remedy = f"The whole log is {self.layout.log}. Correct what it names and try again."
         return EmbeddedError(f"{problem}. Its log says:\n{lines}\n", remedy)
 
 

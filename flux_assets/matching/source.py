@@ -201,7 +201,7 @@ def _circumstances(state: _State, read: _Read, since: Sequence[str]) -> Numbers:
 
 
 _WRITTEN = "rows here were written by others"
-_LATER = "Not so, which the next sync may mend: sync the table and run the check again."
+_LATER = "Not so, which the next sync may put right: sync the table and run the check again."
 _BY_OTHERS = "Not so: somebody wrote to the table since the last sync. The next one puts it right."
 _UNEXPLAINED = (
     "Not so, and nothing that happened since the last sync explains it. Sync it with force: true and run the check"

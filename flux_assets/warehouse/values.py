@@ -88,7 +88,7 @@ def _refused(
     value = values[rows[0]].as_py() if rows else None
     shown = abbreviated(value) if isinstance(value, str) else str(value)
     cured = (
-        "Mend the rows in the source, or say in FLUX_CONFIG how to read the column (columns."
+        "Correct the rows in the source, or say in FLUX_CONFIG how to read the column (columns."
         f"{column.name} = {{ expression = … }})."
     )
     return SourceError(

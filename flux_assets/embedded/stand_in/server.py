@@ -76,7 +76,7 @@ class StandIn:
         except OSError as error:
             raise EmbeddedError(
                 f"The Snowflake stand-in cannot use {self.layout.folder}: {error}.",
-                "Free space or mend the folder's rights, or set FLUX_HOME to another folder.",
+                "Free space or correct the folder's rights, or set FLUX_HOME to another folder.",
             ) from error
 
     def ensure(
@@ -148,7 +148,9 @@ class StandIn:
             env=_environment(), check=False,
         )  # fmt: skip
         if not done.stdout.strip().isdigit():
-            raise EmbeddedError(f"The Snowflake stand-in does not start: {done.stderr.strip()}", "Mend what it names.")
+            raise EmbeddedError(
+                f"The Snowflake stand-in does not start: {done.stderr.strip()}", "Correct what it names."
+            )
         return int(done.stdout)
 
     def _stop(self) -> None:
@@ -202,7 +204,7 @@ class StandIn:
                 log.seek(log_start)
                 said = log.read().decode(errors="replace").strip()
         lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
-        remedy = f"The whole log is {self.layout.log}. Mend what it names and try again."
+        remedy = f"The whole log is {self.layout.log}. Correct what it names and try again."
         return EmbeddedError(f"{problem}. Its log says:\n{lines}\n", remedy)
 
 
