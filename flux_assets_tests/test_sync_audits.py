@@ -134,6 +134,25 @@ def test_open_rows_that_belong_to_none_are_told_with_what_was_meant(running, sql
     assert {row[0] for row in sql(found.sql)} == {"F2", "F3", "F4", "F5", "F6"}
 
 
+@pytest.mark.parametrize("blank", ["\v", "\u00a0", "\u2003", "\u200b", "\ufeff"], ids=ascii)
+def test_what_nobody_sees_around_a_value_is_a_blank(running, blank):
+    running.tell(fault(2, feeder=f"{blank}A{blank}"))
+    running.synced()
+    (said,) = judge(running, FAULTS, "all_assigned").sample
+    assert said == f"F2: not in feeders: feeder '{blank}A{blank}'; apart from blanks and capitals it is 'A'"
+
+
+def test_a_value_of_nothing_or_blanks_is_told_in_quotes(running):
+    running.tell(fault(2, feeder="") + fault(3, feeder="   ") + fault(4, feeder="A B"))
+    running.synced()
+    found = judge(running, FAULTS, "all_assigned")
+    assert sorted(found.sample) == [
+        "F2: not in feeders: feeder ''",
+        "F3: not in feeders: feeder '   '",
+        "F4: not in feeders: feeder 'A B'",
+    ]
+
+
 def test_rows_of_one_value_are_told_together_and_a_table_that_is_not_there_holds_nobody_up(running, sql):
     running.tell("".join(fault(number, feeder="a") for number in range(2, 7)))
     running.synced()

@@ -19,6 +19,8 @@ from flux_assets.spec import Assignment, Declaration
 
 ALL_ASSIGNED = "all_assigned"
 _KEYS_OF_A_VALUE = 3
+# What nobody sees around a value: of the keyboard, of typesetters, and of no width.
+_BLANKS = sql.Literal(" \t\r\n\v\f\u00a0\u2002\u2003\u2007\u2009\u200b\u202f\u3000\ufeff")
 # Grouped by value first: a hundred thousand rows may share a few values, and those alone are looked for again.
 _QUERY = """
 WITH stray AS (
@@ -32,7 +34,9 @@ WITH stray AS (
 )
 SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(rows) FILTER (WHERE meant IS NOT NULL), 0)::bigint,
        ARRAY(SELECT concat(array_to_string(keys, ', ', '(no key)'), CASE WHEN rows > {keys} THEN ', …' END,
-                           ': ', {said}, CASE WHEN meant IS NULL THEN coalesce(value, 'NULL')
+                           ': ', {said},
+                           CASE WHEN meant IS NULL THEN CASE WHEN value ~ '^[^[:space:]]+$' THEN value
+                                                             ELSE coalesce(quote_literal(value), 'NULL') END
                            ELSE quote_literal(value) || '; apart from blanks and capitals it is '
                                 || quote_literal(meant) END)
              FROM told ORDER BY meant IS NULL, rows DESC, value LIMIT {limit})
@@ -92,7 +96,7 @@ def strays(case: Case, assignment: Assignment) -> Finding | None:
 
 def _folded(value: sql.Composable) -> sql.Composed:
     """A value as text without the blanks around it and in small letters: how people tell identifiers apart."""
-    return sql.SQL(r"""lower(btrim(({})::text COLLATE pg_catalog."default", E' \t\r\n\u00a0'))""").format(value)
+    return sql.SQL("""lower(btrim(({})::text COLLATE pg_catalog."default", {}))""").format(value, _BLANKS)
 
 
 def _parts(case: Case, assignment: Assignment, others: sql.Composable) -> dict[str, sql.Composable]:
