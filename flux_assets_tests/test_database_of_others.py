@@ -132,7 +132,7 @@ def test_a_publication_without_replica_identity_is_told_in_postgresqls_words(
         ("55006", "function"), ("57000", "function"), ("58030", "function"), ("F0000", "function"),
         ("XX000", "function"), ("40001", "function"), ("23514", "function"), ("22023", "function"),
         ("P0001", "function"), ("FX999", "function"), ("38000", "function"), ("08001", "function"),
-        ("3F000", "search_path"), ("42883", "search_path"),
+        ("57P01", "function"), ("3F000", "search_path"), ("42883", "search_path"),
     ],
 )  # fmt: skip
 def test_what_a_function_of_others_refuses_is_told_with_its_words(

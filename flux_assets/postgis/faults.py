@@ -36,9 +36,9 @@ def ours(
     if stop.asked and isinstance(error, errors.QueryCanceled):
         return kind(f"{title}: stopped on request; what was there before stays.")
     said = f"{reported(error.diag.message_primary or error)}.{further_words(error)}"
-    within = within_function(error)
-    if (state := server_state_of(error)) and not (state.is_connection and within):
-        remedy = remedy_of(error, title) if state.state == "42501" and within else state.remedy
+    of_a_function = within_function(error) and error.diag.severity_nonlocalized == "ERROR"
+    if (state := server_state_of(error)) and not (state.ends_session and of_a_function):
+        remedy = remedy_of(error, title) if state.state == "42501" and of_a_function else state.remedy
         return TargetError(f"{title}: {state.problem}: {said}", remedy)
     if error.sqlstate is None:  # psycopg's own, before anything was sent
         return kind(f"{title}: {said}", remedy_of(error, title))

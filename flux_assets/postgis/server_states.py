@@ -26,9 +26,9 @@ class ServerState:
     words: str = ""
 
     @property
-    def is_connection(self) -> bool:
-        """Whether it is the connection that failed; a function of the database may have lost one of its own."""
-        return self.state == "08"
+    def ends_session(self) -> bool:
+        """Whether there is no session after it, but where a function of the database says it of something else."""
+        return self.state.startswith(("08", "57P0"))
 
 
 def server_state_of(error: psycopg.Error) -> ServerState | None:
