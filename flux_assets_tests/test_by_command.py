@@ -14,6 +14,7 @@ from made_up import write_one_row
 
 from flux_assets.cli import main
 from flux_assets.embedded.cluster import Cluster
+from flux_assets.postgis.audits import all_audits_of
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
 from flux_assets.sync import Family, set_up_tables
@@ -57,6 +58,15 @@ def test_layers_are_loaded_by_a_run_of_the_job_and_loaded_again_where_forced(sql
         assert {run.job_name for run in runs} == {"load_static_layers"}
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
         assert instance.get_latest_materialization_event(dg.AssetKey("transformers")) is not None
+        planned = {
+            (key.asset_key.to_user_string(), key.name)
+            for run in runs
+            for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+            if event.dagster_event and (key := event.dagster_event.asset_check_planned_data.asset_check_key)
+        }
+    # The comparison with the release, which reads all of it again, is not among them.
+    loaded = [table for table in static_tables() if table.name in LAYERS]
+    assert planned == {(table.name, audit.name) for table in loaded for audit in all_audits_of(table)}
 
 
 def test_a_layer_that_cannot_be_loaded_is_exit_code_1_and_one_that_another_loads_is_3(target: Target) -> None:

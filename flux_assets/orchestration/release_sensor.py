@@ -18,6 +18,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._time import get_current_timestamp
 
 from flux_assets.errors import FluxError, TargetError
+from flux_assets.orchestration.asset_checks import check_specs
 from flux_assets.orchestration.automation import load_static_layers
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
@@ -53,12 +54,14 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
             return dg.SkipReason(f"The release cannot be looked at: {error}")
         if isinstance(news, str):
             return dg.SkipReason(news)
-        return _answer(context.instance, job.name, news)
+        return _answer(context.instance, job.name, tables, news)
 
     return release_sensor
 
 
-def _answer(instance: dg.DagsterInstance, job: str, news: News) -> dg.SensorResult | dg.SkipReason:
+def _answer(
+    instance: dg.DagsterInstance, job: str, tables: Sequence[StaticTable], news: News
+) -> dg.SensorResult | dg.SkipReason:
     told = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
     if not news.wanted:
         return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
@@ -68,6 +71,8 @@ def _answer(instance: dg.DagsterInstance, job: str, news: News) -> dg.SensorResu
     request = dg.RunRequest(
         run_key=news.memory.run_key,
         asset_selection=[dg.AssetKey(name) for name in news.wanted],
+        # Without them Dagster would plan the comparison with the release too, which the job leaves out.
+        asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
         tags={"flux/changed": str(len(news.wanted))},
     )
     return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
