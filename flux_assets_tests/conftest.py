@@ -87,6 +87,11 @@ def cluster() -> Cluster:
     """The session's private PostGIS, started when the first test asks; the workers of a session share it."""
     cluster = Cluster(Path(os.environ["FLUX_HOME"]))
     cluster.ensure_map_database(TEMPLATE)
+    with cluster.admin_session() as admin:
+        # Databases are made and dropped by the thousand, and none of them has to survive this machine's power.
+        for setting in ("fsync", "full_page_writes"):
+            admin.execute(psql.SQL("ALTER SYSTEM SET {} = off").format(psql.Identifier(setting)))
+        admin.execute("SELECT pg_reload_conf()")
     return cluster
 
 
@@ -102,7 +107,7 @@ def fresh_database(cluster: Cluster, template: str = TEMPLATE) -> Iterator[str]:
     """A database like the template, for as long as the block lasts."""
     name = f"test_{uuid4().hex[:12]}"
     with cluster.admin_session() as admin:
-        create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+        create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
         admin.execute(create.format(*map(psql.Identifier, (name, template, OWNER))))
     yield name
     with cluster.admin_session() as admin:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -135,7 +135,8 @@ def test_how_a_database_writes_intervals_changes_nothing(
 
 def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of this machine may be wrong, and the checks of lag and match believe what was noted."""
-    at, opened = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC), sync_gate.open_gate
+    # Within the hour for which a change token is believed.
+    at, opened = datetime.now(UTC) + timedelta(minutes=20), sync_gate.open_gate
 
     def opening(*given: Any) -> Opening:
         return replace(opened(*given), at=at)
