@@ -79,7 +79,7 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nwindow = '1000000d'", "FAULTS.window = '1000000d': is longer than a hundred years"),
         ("[FAULTS]\nwindow = 14", "FAULTS.window = 14: must have a unit, such as '14d' or '36h'"),
         ("[FAULTS]\nwindow = ' 14'", "FAULTS.window = ' 14': must have a unit"),
-        ("[FAULTS]\nwindow = '0d'", "FAULTS.window = '0d': must be longer than nothing"),
+        ("[FAULTS]\nwindow = '0d'", "FAULTS.window = '0d': must be greater than zero"),
         ("[FAULTS]\nwindow = true", "FAULTS.window = true: must have a unit, such as '14d' or '36h'"),
         ("[FAULTS]\nwindow = ['14d']", "FAULTS.window = ['14d']: must be a time span such as 36h or 14d"),
         *(
@@ -91,7 +91,7 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nchange_token = 'yes'", "FAULTS.change_token = 'yes': must be true, false or \"auto\""),
         ("[FAULTS]\nchange_token = 1", 'FAULTS.change_token = 1: must be true, false or "auto"'),
         ("[FAULTS]\nread_every = 15", "FAULTS.read_every = 15: must have a unit"),
-        ("[FAULTS]\ntoken_lasts = '0s'", "FAULTS.token_lasts = '0s': must be longer than nothing"),
+        ("[FAULTS]\ntoken_lasts = '0s'", "FAULTS.token_lasts = '0s': must be greater than zero"),
         ("[FAULTS]\nvanished_share = 1.5", "FAULTS.vanished_share = 1.5: must be 1 or less"),
         ("[FAULTS]\nvanished_share = 0", "FAULTS.vanished_share = 0: must be more than 0"),
         ("[FAULTS]\nvanished_share = nan", "FAULTS.vanished_share = nan: must be 1 or less"),

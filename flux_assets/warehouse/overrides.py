@@ -93,7 +93,7 @@ class SourceOverride(BaseModel):
     @classmethod
     def _long(cls, window: timedelta | None) -> timedelta | None:
         if window is not None and window <= timedelta(0):
-            raise ValueError("must be longer than nothing")
+            raise ValueError("must be greater than zero")
         return window
 
     @field_validator("time_zone")
