@@ -253,17 +253,22 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "message", "cured"), REFUSALS, ids=lambda value: str(value)[:30])
-def test_a_sign_in_that_is_refused_is_not_repeated_and_its_cure_is_told(code, message, cured):
-    said = {"success": False, "data": None, "message": message} | ({"code": code} if code else {})
+def refused_once(fault: Fault) -> WarehouseError:
+    """How a sign-in that meets this fault every time ends: as a mistake, after one attempt."""
     with faulting_proxy(1) as proxy:
-        proxy.faults.append(Fault("say", path=LOGIN, said=said, times=None))
+        proxy.faults.append(fault)
         account = replace(ACCOUNT, port=proxy.port)
         with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
             pass
         assert proxy.count(LOGIN) == 1
-    told = refused_with.value
-    assert not told.curable
+    assert not refused_with.value.curable
+    return refused_with.value
+
+
+@pytest.mark.parametrize(("code", "message", "cured"), REFUSALS, ids=lambda value: str(value)[:30])
+def test_a_sign_in_that_is_refused_is_not_repeated_and_its_cure_is_told(code, message, cured):
+    said = {"success": False, "data": None, "message": message} | ({"code": code} if code else {})
+    told = refused_once(Fault("say", path=LOGIN, said=said, times=None))
     assert cured in told.remedy
     assert message.rstrip(".") in told.problem
     assert "tried several times" not in str(told)
@@ -281,17 +286,11 @@ def test_a_sign_in_that_is_refused_is_not_repeated_and_its_cure_is_told(code, me
     ids=["no code", "no message", "no object", "a new password, refused", "a new password"],
 )
 def test_an_answer_without_a_session_is_a_refusal_whatever_it_lacks(said):
-    with faulting_proxy(1) as proxy:
-        proxy.faults.append(Fault("say", path=LOGIN, said=said, times=None))
-        account = replace(ACCOUNT, port=proxy.port)
-        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
-            pass
-        assert proxy.count(LOGIN) == 1
-    assert not refused_with.value.curable
-    assert "SNOWFLAKE_PRIVATE_KEY_PATH" in refused_with.value.remedy
-    assert "report it" not in str(refused_with.value)
-    assert "int()" not in str(refused_with.value)
-    assert "attribute" not in str(refused_with.value)
+    refusal = refused_once(Fault("say", path=LOGIN, said=said, times=None))
+    assert "SNOWFLAKE_PRIVATE_KEY_PATH" in refusal.remedy
+    assert "report it" not in str(refusal)
+    assert "int()" not in str(refusal)
+    assert "attribute" not in str(refusal)
 
 
 @pytest.mark.parametrize("code", ["300002", "000603"])
@@ -303,13 +302,7 @@ def test_a_sign_in_that_fails_by_a_fault_of_the_server_s_is_repeated(behind, cod
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_status_that_refuses_is_not_repeated(status):
-    with faulting_proxy(1) as proxy:
-        proxy.faults.append(Fault("status", path=LOGIN, status=status, times=None))
-        account = replace(ACCOUNT, port=proxy.port)
-        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
-            pass
-        assert proxy.count(LOGIN) == 1
-    assert not refused_with.value.curable
+    refused_once(Fault("status", path=LOGIN, status=status, times=None))
 
 
 def test_a_session_that_is_refused_when_it_is_made_anew_is_not_asked_for_again(behind):

@@ -6,8 +6,8 @@ Here: finding each in settings and declarations. Not here: the commands.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from flux_assets.errors import LayerError, SyncError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flux_assets.postgis.connect import Target
     from flux_assets.settings import Settings
     from flux_assets.spec import DynamicTable, StaticTable
+
+T = TypeVar("T")
 
 
 def the_target() -> Target:
@@ -32,15 +34,9 @@ def the_layer(name: str) -> StaticTable:
 
     layers = {table.name: table for table in static_tables()}
     if name in {table.name for table in dynamic_tables()}:
-        raise LayerError(
-            f"{name} is no layer: it is synced from Snowflake, by `flux-assets sync {name}`.",
-            f"The layers are {', '.join(layers)}.",
-        )
-    if name not in layers:
-        raise LayerError(
-            f"There is no layer {name!r}.{did_you_mean(name, layers)}", f"The layers are {', '.join(layers)}."
-        )
-    return layers[name]
+        problem = f"{name} is no layer: it is synced from Snowflake, by `flux-assets sync {name}`."
+        raise LayerError(problem, _all("layers", layers))
+    return _known(name, layers, "layer", LayerError)
 
 
 def the_synced_table(name: str) -> DynamicTable:
@@ -49,16 +45,19 @@ def the_synced_table(name: str) -> DynamicTable:
 
     tables = {table.name: table for table in dynamic_tables()}
     if name in {table.name for table in static_tables()}:
-        raise SyncError(
-            f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`.",
-            f"The synced tables are {', '.join(tables)}.",
-        )
+        problem = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
+        raise SyncError(problem, _all("synced tables", tables))
+    return _known(name, tables, "synced table", SyncError)
+
+
+def _known(name: str, tables: Mapping[str, T], what: str, kind: type[LayerError] | type[SyncError]) -> T:
     if name not in tables:
-        raise SyncError(
-            f"There is no synced table {name!r}.{did_you_mean(name, tables)}",
-            f"The synced tables are {', '.join(tables)}.",
-        )
+        raise kind(f"There is no {what} {name!r}.{did_you_mean(name, tables)}", _all(f"{what}s", tables))
     return tables[name]
+
+
+def _all(what: str, names: Iterable[str]) -> str:
+    return f"The {what} are {', '.join(names)}."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
