@@ -129,6 +129,15 @@ def test_a_load_that_fails_leaves_what_a_comparison_said(instance, release, sql:
     assert JUDGED_AT in found[keys[0]].evaluation.metadata
 
 
+def test_a_comparison_that_was_never_made_is_no_failure_after_a_load_that_failed(instance, release):
+    write_trees(release, grove(3), "oaks").write_bytes(b"no gzip at all")
+    failed = run_assets(of_layers(OAKS, ELMS), instance, "oaks")
+    assert not failed.succeeded
+    said = failed.checks()["oaks", MATCHES_RELEASE]
+    assert (said.passed, said.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "No comparison has been made yet" in said.description
+
+
 def test_a_sync_that_fails_leaves_what_a_comparison_said(instance, running):
     defs = of_utility()
     run_assets(defs, instance, "faults", "feeders")

@@ -80,10 +80,25 @@ def still_said(
 
 
 def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
-    """The last outcome of the comparison `name` where this run planned it: its step is not run after a failure."""
+    """The last outcome of the comparison `name` where this run planned it: its step is not run after a failure.
+
+    One that was never made is told as that: Dagster would show it as failed.
+    """
     key = dg.AssetCheckKey(dg.AssetKey(table), name)
-    if key in context.job_def.asset_layer.asset_graph.asset_check_keys:
-        yield from (outcome.unplanned() for outcome in last_outcomes(context.instance, [key]).values())
+    if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
+        return
+    found = last_outcomes(context.instance, [key])
+    yield found[key].unplanned() if found else _never_compared(key)
+
+
+def _never_compared(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="No comparison has been made yet. Execute the check to make one.",
+    )
 
 
 def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
