@@ -54,6 +54,7 @@ def pooled(cluster: Cluster, target: Target, mode: str, **settings: object) -> I
         )  # fmt: skip
     finally:
         os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+        _wait_for_end(folder / "pid")
         shutil.rmtree(folder)
 
 
@@ -67,6 +68,14 @@ def _wait_for(port: int) -> None:
             sleep(0.02)
         else:
             return
+
+
+def _wait_for_end(pid: Path) -> None:
+    """Until PgBouncer has removed the file with its process number, the last that it does."""
+    deadline = monotonic() + _STARTED_SECONDS
+    while pid.exists():
+        assert monotonic() < deadline, "PgBouncer does not end"
+        sleep(0.02)
 
 
 def left_behind(target: Target) -> list[tuple]:

@@ -114,6 +114,8 @@ def _built(session: psycopg.Connection, statement: sql.Composed) -> bool:
     """False when another session has just taken the name that PostgreSQL chose; next time it chooses another."""
     try:
         session.execute(statement)
+    except errors.DuplicateTable:  # no statement names an index of itself
+        return False
     except errors.UniqueViolation as error:
         if error.diag.schema_name != "pg_catalog":
             raise
