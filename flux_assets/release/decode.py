@@ -17,6 +17,7 @@ from typing import cast
 import pyarrow as pa
 
 from flux_assets.release.ahead import Ahead
+from flux_assets.release.allocator import return_large_memory
 from flux_assets.release.audit import LayerFacts, delivered_schema
 from flux_assets.release.blocks import Block, blocks
 from flux_assets.release.columns import read_columns
@@ -68,6 +69,7 @@ class LayerStream:
         return delivered_schema(self._columns)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return_large_memory()
         with Ahead(
             self._batches(), f"parse {self._name}", _AHEAD, weigh=lambda batch: batch.nbytes, weight=_WEIGHT
         ) as batches:
