@@ -33,7 +33,7 @@ SENT: dict[Kind, tuple[str, ...]] = {
     "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:LOCK TABLE ONLY"),
     "rollback": ("sql:DETACH PARTITION",),
     "release": ("sql:DETACH PARTITION",),
-    "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE "public"', "sql:COMMIT"),
+    "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE ONLY "public"', "sql:COMMIT"),
 }
 POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "release": RELEASE, "sync": SYNC}
 EVERYWHERE: dict[str, Harm] = {
