@@ -69,7 +69,7 @@ GUARDS = (
     ),
     Guard(
         "lock time-out", "flux_assets/postgis/locking.py",
-        "LOCK_TIMEOUT_MS = 40", "LOCK_TIMEOUT_MS = 900",
+        "LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100", "LOCK_TIMEOUT_MS, PROMISED_MS = 900, 100",
         (_OTHERS, "-k", "reader_that_stays"),
     ),
     Guard(
@@ -106,7 +106,7 @@ GUARDS = (
     ),
     Guard(
         "savepoints", "flux_assets/syncing/write.py",
-        'sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(to))', 'sql.SQL("ROLLBACK")',
+        "desk.session.execute(_back_to(to))", 'desk.session.execute(sql.SQL("ROLLBACK"))',
         ("flux_assets_tests/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
     ),
     Guard(
