@@ -18,7 +18,6 @@ from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.dependents import left_behind, listed
 from flux_assets.postgis.layer import VERSIONS, Layer
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders
-from flux_assets.postgis.takeover import new_name
 from flux_assets.spec import StaticTable
 
 _GROUP = Group("Layers")
@@ -80,7 +79,7 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
             f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
             "Load it with take_over: true: the plain table is renamed once the new one is ready."
             if relation.kind == "r"
-            else f"Rename it to {layer.name}_before_flux and load the layer.",
+            else f"Rename it to {layer.old_name} and load the layer.",
         )
         return
     try:
@@ -99,8 +98,8 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
 
 
 def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
-    old_title = f"{layer.schema}.{new_name(layer)}"
-    old = catalog.find(session, layer.schema, new_name(layer))
+    old_title = layer.old_title
+    old = catalog.find(session, layer.schema, layer.old_name)
     if old and (said := row_security.protections(session, old.oid)):
         yield _GROUP.failed(
             f"{layer.title} is not made while {old_title} has {' and '.join(said)}, which the new table would not have",

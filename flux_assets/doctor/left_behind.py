@@ -16,7 +16,6 @@ from flux_assets.postgis import catalog
 from flux_assets.postgis.dependents import Dependent, left_behind, listed, parts, readers
 from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.row_security import hidden, hides_rows, protections
-from flux_assets.postgis.takeover import new_name
 
 _GROUP = Group("Layers")
 # A copy of rows is as old as its last REFRESH, and triggers of rows see none that a version brings.
@@ -39,8 +38,8 @@ def findings(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[F
 
 
 def _of_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence[int]) -> Iterator[Finding]:
-    old_name = f"{layer.schema}.{new_name(layer)}"
-    old = catalog.find(session, layer.schema, new_name(layer))
+    old_name = layer.old_title
+    old = catalog.find(session, layer.schema, layer.old_name)
     if old is None:
         return
     if found := _but_policies(left_behind(session, layer, old.oid, heirs)):

@@ -12,6 +12,8 @@ from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
 VERSIONS = "flux_versions"
 _LONGEST = 63  # bytes of a PostgreSQL identifier
+_BEFORE = "_before_flux"
+_LONGEST_BEFORE = _LONGEST - len(_BEFORE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class PublicTable:
     def title(self) -> str:
         """The table as messages name it."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def old_name(self) -> str:
+        """The name of another one's table once it has given way, by a take-over or by hand."""
+        return f"{self.name[:_LONGEST_BEFORE]}{_BEFORE}"
+
+    @property
+    def old_title(self) -> str:
+        """That table as messages name it."""
+        return f"{self.schema}.{self.old_name}"
 
 
 @dataclass(frozen=True)

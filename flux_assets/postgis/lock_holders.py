@@ -39,7 +39,7 @@ SELECT coalesce(held.pid, 0) AS pid, prepared.gid, coalesce(session.usename, pre
                                                - coalesce(prepared.prepared, session.xact_start))), 0)::float8
            AS age_seconds,
        session.query, current_database()::text AS database,
-       array_agg(DISTINCT format('%%I.%%I', n.nspname, c.relname)) AS tables
+       array_agg(DISTINCT ARRAY[n.nspname, c.relname]::text[]) AS tables
 FROM held LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
 LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = held.prepared
 JOIN pg_class AS c ON c.oid = held.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -72,7 +72,7 @@ class LockHolder:
     age_seconds: float
     query: str | None
     database: str
-    tables: list[str]
+    tables: list[list[str]]
 
     @property
     def is_autovacuum(self) -> bool:
@@ -142,11 +142,10 @@ def make_way(connection: psycopg.Connection, holders: Sequence[LockHolder]) -> b
 
     The server starts it again later. Readers and writers go on meanwhile.
     """
-    tables = sorted({name for each in holders if each.is_autovacuum for name in each.tables})
+    tables = sorted({(schema, name) for each in holders if each.is_autovacuum for schema, name in each.tables})
     if not tables:
         return False
-    # Names as the server quotes them.
-    named = sql.SQL(", ").join(sql.SQL(_trusted(name)) for name in tables)
+    named = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
     try:
         connection.execute(_MAKE_WAY.format(tables=named))
     except psycopg.Error:  # also of a table that is not ours to lock
@@ -155,8 +154,3 @@ def make_way(connection: psycopg.Connection, holders: Sequence[LockHolder]) -> b
         connection.execute("ROLLBACK")
         return False
     return True
-
-
-def _trusted(text: str) -> str:
-    """Text of the server's own; psycopg types only literals as safe."""
-    return text

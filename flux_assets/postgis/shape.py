@@ -20,6 +20,7 @@ from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.layer import VERSIONS, Layer, version_table
 from flux_assets.postgis.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.overview import foreign_kind
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import StaticTable
 
@@ -120,24 +121,21 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:
 
 def _refuse_unprotected(connection: psycopg.Connection, layer: Layer) -> None:
     """A table that was renamed by hand to make way took along what protects its rows."""
-    name = takeover.new_name(layer)
-    if old := catalog.find(connection, layer.schema, name):
-        refuse_unprotected_copy(LayerError, connection, layer.title, f"{layer.schema}.{name}", old.oid)
+    if old := catalog.find(connection, layer.schema, layer.old_name):
+        refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
 
 
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> None:
     if relation.kind == "r":
         refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, relation.oid)
     if relation.kind != "p":
-        kind = {"r": "a plain table", "v": "a view", "m": "a materialized view", "f": "a foreign table"}
         take_over = (
-            f"Load with take_over: true: once the new table is ready, this one becomes {takeover.new_name(layer)}, with"
+            f"Load with take_over: true: once the new table is ready, this one becomes {layer.old_name}, with"
             " all its rows, and its grants are repeated."
         )
-        by_hand = f"Rename it to {takeover.new_name(layer)} and load again."
+        by_hand = f"Rename it to {layer.old_name} and load again."
         raise LayerError(
-            f"{layer.title} is {kind.get(relation.kind, 'a relation')} that flux_assets did not make;"
-            " it is left as it is.",
+            f"{layer.title} is {foreign_kind(relation.kind)} that flux_assets did not make; it is left as it is.",
             take_over if relation.kind == "r" else by_hand,
         )
     strategy = catalog.partition_column(connection, relation.oid)
@@ -146,12 +144,12 @@ def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: cata
     if strategy != ("l", expected):
         raise LayerError(
             f"{layer.title} is partitioned by {strategy and strategy[1]}, where flux_assets expects LIST ({expected}).",
-            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux) and load again.",
+            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
     if (key := catalog.primary_key(connection, relation.oid)) != table.key:
         raise LayerError(
             f"{layer.title} has the primary key ({', '.join(key)}), where ({', '.join(table.key)}) is declared.",
-            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux) and load again.",
+            f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
     found = catalog.partitions(connection, relation.oid)
     default = register.default_partition(connection, layer)
@@ -209,7 +207,7 @@ def _refuse_change(
     if partition and partition[1] in touched:
         raise SchemaChangeError(
             f"{layer.title}: {said}. {partition[1]} is the partition key, which PostgreSQL cannot change.{reading}",
-            f"Rename the table (ALTER TABLE {layer.title} RENAME TO {layer.name}_before_flux) and load again.",
+            f"Rename the table (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
     if views:
         raise SchemaChangeError(

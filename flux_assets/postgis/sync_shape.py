@@ -34,9 +34,8 @@ def set_up(session: psycopg.Connection, live: LiveTable, patience: Patience) -> 
     """
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
-        if old := catalog.find(session, live.schema, f"{live.name}_before_flux"):
-            old_title = f"{live.schema}.{live.name}_before_flux"
-            refuse_unprotected_copy(SyncError, session, live.title, old_title, old.oid)
+        if old := catalog.find(session, live.schema, live.old_name):
+            refuse_unprotected_copy(SyncError, session, live.title, live.old_title, old.oid)
         with session.transaction():
             for statement in _create(live):
                 session.execute(statement)
@@ -148,7 +147,7 @@ def _refuse_other_kinds(live: LiveTable, relation: Relation) -> None:
     if relation.kind != "r":
         raise SyncError(
             f"{live.title} is {foreign_kind(relation.kind)} and not an ordinary table, which a sync needs.",
-            f"Rename it (ALTER … {live.title} RENAME TO {live.name}_before_flux) and sync again.",
+            f"Rename it (ALTER … {live.title} RENAME TO {live.old_name}) and sync again.",
         )
 
 
@@ -158,7 +157,7 @@ def _refuse_other_keys(session: psycopg.Connection, live: LiveTable, relation: R
         raise SyncError(
             f"{live.title} has {has}, where ({', '.join(live.table.key)}) is declared.",
             f"Run ALTER TABLE {live.title} ADD PRIMARY KEY ({', '.join(live.table.key)}) once the old one is gone, and"
-            f" duplicates are, or rename the table to {live.name}_before_flux, and sync again.",
+            f" duplicates are, or rename the table to {live.old_name}, and sync again.",
         )
 
 
@@ -176,7 +175,7 @@ def _refuse_other_columns(live: LiveTable, columns: dict[str, LiveColumn]) -> No
     if problems:
         raise SchemaChangeError(
             f"{live.title}: {'; '.join(problems)}.",
-            f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.name}_before_flux and sync"
+            f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.old_name} and sync"
             " again: a new one is made. This table is as it was.",
         )
 

@@ -31,11 +31,6 @@ FROM pg_attribute, aclexplode(attacl) AS acl WHERE attrelid = %(oid)s AND attnum
 _OWNER = "SELECT relowner::regrole::text, relowner = current_user::regrole FROM pg_class WHERE oid = %s"
 
 
-def new_name(layer: Layer) -> str:
-    """The name that the old table gets."""
-    return f"{layer.name[:51]}_before_flux"
-
-
 def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
     """Say what will happen at the swap, and what stays with the old table.
 
@@ -43,17 +38,17 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
     """
     _refuse_kin(connection, layer, oid)
     refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, oid)
-    if catalog.find(connection, layer.schema, new_name(layer)):
+    if catalog.find(connection, layer.schema, layer.old_name):
         raise LayerError(
-            f"{layer.title} cannot be renamed to {new_name(layer)}, for there is a table of that name already.",
+            f"{layer.title} cannot be renamed to {layer.old_name}, for there is a table of that name already.",
             "Rename or drop one of the two.",
         )
     left = [*undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
     views = [each.name for each in left if each.kind in VIEWS]
     reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
-    log(f"{layer.title} is a plain table: at the swap it becomes {new_name(layer)}, with all its rows{reading}")
+    log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
     if others := [each for each in left if each.kind not in VIEWS]:
-        log(f"{layer.title}: what stays with {new_name(layer)}, and the new table does not have: {listed(others)}")
+        log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed(others)}")
     owner, is_ours = connection.execute(_OWNER, [oid]).fetchone() or ("", True)
     if not is_ours:
         log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
@@ -83,7 +78,7 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
 
 def rename(layer: Layer) -> sql.Composed:
     """Give the old table its new name."""
-    return sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(new_name(layer)))
+    return sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(layer.old_name))
 
 
 def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:

@@ -2,7 +2,7 @@
 
 Here: which texts are plain, that is, read alike by Arrow and by COPY on every server; Arrow reads these. Each other one
 is put to the server where there is one to ask. Not here: asking it (postgis/texts.py), what becomes of a text without
-a server (numbers.py), and judging values (audit.py, values.py).
+a server (numerals.py), and judging values (audit.py, values.py).
 """
 
 from __future__ import annotations
