@@ -20,3 +20,11 @@ def test_names_of_versions_differ_and_fit() -> None:
 
 def test_a_name_tells_schema_layer_version_and_lease() -> None:
     assert Layer("maps", made_up("poles")).relation("0123456789abcdef", 7) == "maps__poles__01234567_7"
+
+
+def test_the_name_of_a_table_that_gave_way_is_one_that_postgresql_does_not_cut() -> None:
+    for name in ("poles", LONG):
+        old = Layer("maps", made_up(name)).old_name
+        assert old.endswith("_before_flux")
+        assert name.startswith(old.removesuffix("_before_flux"))
+        assert len(old.encode()) <= 63
