@@ -33,7 +33,7 @@ from bench import (
 from bench.ground import Ground, ground, keys_in_order, release, server_facts
 from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import dynamic_tables, static_tables
 

@@ -13,7 +13,7 @@ from bench.ground import Ground
 from bench.results import Goal, Section
 from bench.timing import Run, Runs, Side, Spread, alternated, cpu, quietest, ratios, seconds
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
 Work = Callable[[], dict[str, float] | None]

@@ -17,17 +17,17 @@ from bench import ours, published
 from bench.ground import Ground
 from bench.results import Goal, Section
 from bench.timing import Runs, Side, Spread, alternated, cpu, seconds
-from flux_assets.embedded.stand_in.server import StandIn
-from flux_assets.loading.live_audit import audit_live
-from flux_assets.postgis.audit import AuditResult
-from flux_assets.postgis.audits import all_audits_of
+from flux_assets.checks.audit import AuditResult
+from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.sync_audits import sync_audits
+from flux_assets.layers.live_audit import audit_live
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.sync_audits import sync_audits
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable, StaticTable
-from flux_assets.syncing.live_audit import Question, look_at
-from flux_assets.warehouse.source import Source
+from flux_assets.sync.live_audit import Question, look_at
 
 COMMAND, HERE = "dagster job execute -j check_all_tables", "the checks alone, two tables at once"
 AT_ONCE = 2

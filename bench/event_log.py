@@ -40,11 +40,13 @@ from dagster._core.scheduler.instigation import (
 from bench.ground import Ground
 from bench.results import Goal, Section
 from flux_assets.definitions import defs
-from flux_assets.embedded.simulation.drive import Simulation, simulation_of
-from flux_assets.embedded.stand_in.server import StandIn
-from flux_assets.orchestration import asset_pictures, sync_checks
+from flux_assets.orchestration import pictures
+from flux_assets.orchestration.sync import checks
 from flux_assets.orchestration.upkeep import tables
+from flux_assets.sample.simulation.drive import Simulation
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets.wiring.source import simulation_of
 
 SCHEDULE = RemoteInstigatorOrigin(
     RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), "dynamic_sync_schedule"
@@ -87,7 +89,7 @@ def _days(
     for number in range(1, syncs + 1):
         simulation.tick(timedelta(minutes=5))
         due = number % HOUR == 0
-        sync_checks.SECONDS_BETWEEN_JUDGEMENTS = asset_pictures.SECONDS_BETWEEN_PREVIEWS = 0 if due else NEVER  # type: ignore[assignment]
+        checks.SECONDS_BETWEEN_JUDGEMENTS = pictures.SECONDS_BETWEEN_PREVIEWS = 0 if due else NEVER  # type: ignore[assignment]
         _scheduled(instance, number)
         if number % day == 0:
             yield _state(instance, number, pruned=False)
@@ -102,7 +104,7 @@ def _days(
 def _installed(ground: Ground, day: int) -> Iterator[tuple[dg.DagsterInstance, Simulation]]:
     """The project's own instance on the bench's cluster: its embedded default, with a day's runs kept."""
     ours = {"FLUX_KEEP_RUNS": str(day), "FLUX_KEEP_RUNS_FOR": "0"}
-    before = (sync_checks.SECONDS_BETWEEN_JUDGEMENTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS)
+    before = (checks.SECONDS_BETWEEN_JUDGEMENTS, pictures.SECONDS_BETWEEN_PREVIEWS)
     os.environ |= ours
     load_settings.cache_clear()
     ground.fresh_map_database()
@@ -110,7 +112,7 @@ def _installed(ground: Ground, day: int) -> Iterator[tuple[dg.DagsterInstance, S
         with dg.DagsterInstance.from_config(str(REPOSITORY)) as instance:
             yield instance, simulation_of(load_settings())
     finally:
-        sync_checks.SECONDS_BETWEEN_JUDGEMENTS, asset_pictures.SECONDS_BETWEEN_PREVIEWS = before
+        checks.SECONDS_BETWEEN_JUDGEMENTS, pictures.SECONDS_BETWEEN_PREVIEWS = before
         StandIn(ground.cluster.home).stop()
         for name in ours:
             del os.environ[name]

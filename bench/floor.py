@@ -13,8 +13,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from bench import published
 from bench.ground import WORK, path_of
 from flux_assets.postgis.connect import Target
-from flux_assets.release.decode import LayerStream
-from flux_assets.release.source import Release
+from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
 _PIECE = 1 << 20

@@ -20,11 +20,11 @@ import psutil
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from flux_assets.embedded import binaries
-from flux_assets.embedded.cluster import MAP_DATABASE, OWNER, Cluster
 from flux_assets.errors import EmbeddedError
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
+from flux_assets.sample import binaries
+from flux_assets.sample.cluster import MAP_DATABASE, OWNER, Cluster
 from flux_assets.settings import default_home
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -125,7 +125,7 @@ def _configure(cluster: Cluster, *, stock: bool) -> None:
 
 def release(say: Callable[[str], None], scale: float, seed: int) -> Release:
     """The sample city of a scale, made the first time it is asked for."""
-    from flux_assets.embedded.city.release_writer import write_release
+    from flux_assets.sample.city.release_writer import write_release
 
     folder = WORK / f"release-{scale:g}-{seed}"
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from bench.ground import Ground
 from bench.results import Goal, Section
 from bench.timing import Side, Spread, alternated
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 

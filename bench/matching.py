@@ -15,10 +15,10 @@ from bench import ours
 from bench.ground import Ground
 from bench.results import Section
 from bench.timing import Runs, Side, Spread, alternated, cpu, seconds
-from flux_assets.matching.release import match_release
-from flux_assets.postgis.audit import AuditResult
+from flux_assets.checks.audit import AuditResult
+from flux_assets.compare.release import match_release
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
 LOAD, SAME, EDITED = "load", "check, nothing differs", "check, three rows differ"

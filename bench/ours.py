@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from flux_assets.load import LoadResult, load_layer
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import audits
+from flux_assets.checks import audits
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
 

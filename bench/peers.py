@@ -12,7 +12,7 @@ from bench.ground import Ground, first_rows, path_of
 from bench.results import Section
 from bench.timing import Side, alternated, ratios, seconds
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
 ROWS = 300_000

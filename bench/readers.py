@@ -23,7 +23,7 @@ from bench import ours, published
 from bench.ground import Ground, first_rows, rows_of
 from bench.results import Goal, Section
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 

@@ -25,7 +25,7 @@ from bench.sync_published import QUERY
 from bench.sync_reader import reading
 from bench.timing import Runs, cpu, ratios, seconds, timed
 from flux_assets.postgis.connect import Target
-from flux_assets.warehouse.account import Account
+from flux_assets.snowflake.account import Account
 
 OURS, UPSERT, MERGE, REPLACE = "ours", "dlt, merge (upsert)", "dlt, merge (delete-insert, the default)", "dlt, replace"
 _DISPOSITIONS: dict[str, Any] = {

@@ -18,9 +18,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.delay import Delay
 from bench.ground import Ground
-from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
-from flux_assets.warehouse.account import Account
+from flux_assets.sample.stand_in.server import StandIn
+from flux_assets.snowflake.account import Account
 
 SCHEMA = "PRODUCTION"
 SHARE = 0.01

@@ -16,14 +16,14 @@ from typing import Any
 import pyarrow as pa
 
 from flux_assets.postgis.connect import Target
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.columns import arrow_type
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync import Family, sync_tables
-from flux_assets.syncing.result import SyncOptions, TableSync
+from flux_assets.sync.result import SyncOptions, TableSync
+from flux_assets.sync.sync import Family, sync_tables
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.columns import arrow_type
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.source import open_source
 
 NAME = "work_orders"
 Batches = Callable[[], Iterator[pa.RecordBatch]]

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.published import create_indexes, create_table
 from bench.sync_ours import schema, table
 from flux_assets.postgis.connect import Target
-from flux_assets.warehouse.account import Account
+from flux_assets.snowflake.account import Account
 
 COLUMNS = (
     "work_order_id", "work_order_type", "priority", "status", "assigned_crew", "circuit_id", "substation_id",

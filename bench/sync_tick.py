@@ -18,16 +18,16 @@ from bench.ground import Ground
 from bench.results import Goal, Section
 from bench.timing import Run, Runs, Side, Spread, alternated, cpu, seconds
 from bench.whole import command as load_layers
-from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.orchestration.resources import connect
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
-from flux_assets.sync import Family, sync_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import open_source
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, sync_tables
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.source import open_source
 
 SCALE = 0.05
 JOB = "sync_all_dynamic"
@@ -35,12 +35,12 @@ IMPORTS, COMMAND = "imports of dagster and dagster_snowflake", "the whole comman
 SYNC, OWN_IMPORTS = "the sync alone, all imported", "imports of our modules after those"
 MOST_OVER_IMPORTS, MOST_OF_OURS = 4.0, 1.0
 _JOB = [sys.executable, "-m", "dagster", "job", "execute", "-m", "flux_assets.definitions", "-j", JOB]
-_CHANGE = [sys.executable, "-c", "from flux_assets.cli import main; main()", "simulate", "--tick"]
+_CHANGE = [sys.executable, "-c", "from flux_assets.cli.main import main; main()", "simulate", "--tick"]
 _THEIRS = "import dagster, dagster_snowflake, time; "
 _OURS = """
 begun = time.perf_counter()
-import flux_assets.definitions, flux_assets.sync, flux_assets.syncing.live_audit, flux_assets.pictures.sync_preview
-import flux_assets.embedded.source, flux_assets.embedded.target, flux_assets.warehouse.source
+import flux_assets.definitions, flux_assets.sync.sync, flux_assets.sync.live_audit, flux_assets.previews.sync_preview
+import flux_assets.wiring.source, flux_assets.wiring.target, flux_assets.snowflake.source
 print(time.perf_counter() - begun)
 """
 _WRITTEN = "SELECT sync_type, completed_at FROM postgres_sync.sync_status WHERE started_at > %s AND status = 'SUCCESS'"

@@ -13,9 +13,9 @@ from browser import Browser, browser
 from opened import Place, opened
 from PIL import Image
 
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.pictures.sync_preview import draw_live
 from flux_assets.postgis.connect import Target
+from flux_assets.previews.sync_preview import draw_live
+from flux_assets.sample.cluster import Cluster
 from flux_assets.tables import dynamic_tables, grounds
 
 PICTURES = Path(__file__).with_name("ui")

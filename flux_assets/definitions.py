@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flux_assets.orchestration.alert_sensor import alert_sensor
-from flux_assets.orchestration.assets import layer_assets
+from flux_assets.orchestration.alerts.sensor import alert_sensor
 from flux_assets.orchestration.automation import (
     dynamic_sync_schedule,
     load_static_layers,
@@ -14,7 +13,9 @@ from flux_assets.orchestration.automation import (
 )
 from flux_assets.orchestration.check_job import check_all_tables
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.maintenance import prune_history, prune_history_schedule
+from flux_assets.orchestration.layers.assets import layer_assets
+from flux_assets.orchestration.layers.release_sensor import release_sensor
+from flux_assets.orchestration.layers.release_sources import release_sources
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.match_schedules import (
     check_dynamic_tables_match,
@@ -22,11 +23,10 @@ from flux_assets.orchestration.match_schedules import (
     dynamic_tables_match_schedule,
     static_layers_match_schedule,
 )
-from flux_assets.orchestration.release_sensor import release_sensor
-from flux_assets.orchestration.release_sources import release_sources
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
-from flux_assets.orchestration.snowflake_sources import snowflake_sources
-from flux_assets.orchestration.sync_assets import dynamic_assets
+from flux_assets.orchestration.sync.assets import dynamic_assets
+from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
+from flux_assets.orchestration.upkeep.jobs import prune_history, prune_history_schedule
 from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(

@@ -33,6 +33,8 @@ _ENDING = re.compile(r"[@/?#\[\]]|%(?![0-9A-Fa-f]{2})")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # The account's name that asks for the stand-in.
 STAND_IN = "stand-in"
+# The release that asks for the sample city.
+SAMPLE = "sample"
 _OF_AN_ACCOUNT = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
 REPOSITORY = Path(__file__).resolve().parent.parent
 

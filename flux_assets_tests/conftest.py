@@ -25,12 +25,12 @@ from psycopg import sql as psql
 from pydantic import SecretStr
 from synced import SOURCE, Utility, settings_of, source_database
 
-from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.embedded.stand_in import described, plans, times
-from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import OWNER, Cluster
+from flux_assets.sample.stand_in import described, plans, times
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
-from flux_assets.warehouse.account import Account
+from flux_assets.snowflake.account import Account
 
 if TYPE_CHECKING:
     import dagster as dg

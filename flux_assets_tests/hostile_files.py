@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flux_assets.errors import ReleaseError
-from flux_assets.release.decode import LayerStream
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets_tests.release_files import FILE, SITES
 
 MB = 1 << 20

@@ -16,10 +16,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets.load import LoadResult, load_layer
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
 from flux_assets.spec import Position, Range, Reference, StaticTable
 
 Row = Mapping[str, object]

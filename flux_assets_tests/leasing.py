@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import psycopg
 
-from flux_assets.postgis.leases import SYNC, acquiring
-from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.round_trip import run
+from flux_assets.ledger.leases import SYNC, acquiring
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.bootstrap import prepare
 
 
 @contextmanager

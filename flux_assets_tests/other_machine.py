@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from psycopg import sql
 
-from flux_assets.embedded.cluster import Cluster
+from flux_assets.sample.cluster import Cluster
 
 
 @dataclass

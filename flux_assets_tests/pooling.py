@@ -15,9 +15,9 @@ from time import monotonic, sleep
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.os_user import server_account
 
 _STARTED_SECONDS = 30
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import shapely
 
 from flux_assets.errors import RecordError
-from flux_assets.release.decode import LayerStream
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets_tests.release_files import FILE, SITES, compressed
 
 GEOMETRIES = {"spot": "Point", "path": "LineString", "area": "Polygon", "shape": None}

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import shapely
 
-from flux_assets.embedded.city.release_writer import write_release
+from flux_assets.sample.city.release_writer import write_release
 from flux_assets.tables import static_tables
 
 # Large enough for a bay, several substations and every district; about two seconds.

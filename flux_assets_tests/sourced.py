@@ -8,11 +8,11 @@ from pathlib import Path
 
 import snowflake.connector
 
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.overrides import Overrides, load_overrides
+from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.mapping import Mapping
-from flux_assets.warehouse.overrides import Overrides, load_overrides
-from flux_assets.warehouse.source import Source, open_source
 from flux_assets_tests.synced import FAULTS
 
 PLAIN = """

@@ -17,12 +17,12 @@ from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
 from flux_assets.postgis.connect import Target
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import Derived, DynamicTable, Position, RowsTaken, SourceColumn, Vanished, with_assignments
-from flux_assets.sync import Family, sync_tables
-from flux_assets.syncing.result import SyncOptions, SyncResult, TableSync
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.source import Source, open_source
+from flux_assets.sync.result import SyncOptions, SyncResult, TableSync
+from flux_assets.sync.sync import Family, sync_tables
 
 FAULTS = DynamicTable(
     table=Table(

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from flux_assets.release.ahead import Ahead
+from flux_assets.release.decode.ahead import Ahead
 
 
 def counted(limit, given=None, closed=None):

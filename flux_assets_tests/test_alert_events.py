@@ -24,8 +24,8 @@ from synced import FAULTS, FEEDERS
 
 from flux_assets.alerting.observation import Observation, Policy
 from flux_assets.alerting.watching import Watch
-from flux_assets.orchestration import alert_events
-from flux_assets.orchestration.alert_events import Known
+from flux_assets.orchestration.alerts import events
+from flux_assets.orchestration.alerts.events import Known
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 NOTHING = Known(failed=frozenset(), succeeded={})
@@ -120,10 +120,10 @@ def seen(
 ) -> dict[str, list[Observation]]:
     """What is wrong, by kind."""
     now = now or datetime.now(UTC)
-    checks = alert_events.failing_checks(instance, world.keys)
+    checks = events.failing_checks(instance, world.keys)
     found: dict[str, list[Observation]] = {}
-    runs = alert_events.failed_runs(instance, now)
-    for each in alert_events.observed(instance, checks, runs, known, WATCH, now):
+    runs = events.failed_runs(instance, now)
+    for each in events.observed(instance, checks, runs, known, WATCH, now):
         found.setdefault(each.kind, []).append(each)
     return found
 

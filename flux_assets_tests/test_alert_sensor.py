@@ -11,7 +11,7 @@ from receiver import Receiver, receiving
 from running import Run, instance_in, run_job
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration.alert_sensor import alert_sensor
+from flux_assets.orchestration.alerts.sensor import alert_sensor
 from flux_assets.settings import load_settings
 
 DYNAMIC = ("circuit_status_realtime", "outage_restoration_tracker", "work_orders")

@@ -8,9 +8,9 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import AuditError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis.announcing import CHANNEL
-from flux_assets.rollback import rollback
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
+from flux_assets.ledger.notify import CHANNEL
 
 PATIENCE = 60
 ENOUGH = "that was all"

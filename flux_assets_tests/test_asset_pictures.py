@@ -8,11 +8,11 @@ import pytest
 from running import instance_in
 from synced import FAULTS, FEEDERS
 
-from flux_assets.orchestration import asset_pictures
-from flux_assets.orchestration.asset_pictures import sync_pictures
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.orchestration import pictures
+from flux_assets.orchestration.pictures import sync_pictures
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.spec import Picture
-from flux_assets.syncing.result import TableSync
+from flux_assets.sync.result import TableSync
 
 PICTURE = Picture(colour_column="state", colours=(("OPEN", "#d62728"),), size_column="homes")
 TABLE = replace(FAULTS, picture=PICTURE)
@@ -74,7 +74,7 @@ def test_within_the_hour_there_is_a_link_to_the_event_that_has_the_map(context, 
 
 def test_an_hour_later_it_is_drawn_again(materialised, monkeypatch):
     materialised("changed")
-    monkeypatch.setattr(asset_pictures, "SECONDS_BETWEEN_PREVIEWS", 0)
+    monkeypatch.setattr(pictures, "SECONDS_BETWEEN_PREVIEWS", 0)
     assert materialised("unchanged")["preview"].startswith("[as of ")
     assert materialised("changed")["preview"].startswith("![faults]")
 
@@ -108,7 +108,7 @@ def test_a_picture_whose_event_is_gone_is_drawn_again_and_not_linked_to(context,
 
 def test_an_old_picture_is_drawn_again_before_its_event_is_pruned(materialised, monkeypatch):
     materialised("changed")
-    monkeypatch.setattr(asset_pictures, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(pictures, "LONGEST_SECONDS", 0)
     assert materialised("unchanged")["preview"].startswith("![faults]")
 
 

@@ -15,14 +15,14 @@ from PIL import Image
 from running import Run, instance_in, run_assets, run_job
 
 import flux_assets.definitions
-import flux_assets.pictures.preview
+import flux_assets.previews.layer_preview
 from flux_assets import tables
-from flux_assets.orchestration.asset_checks import check_specs
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.checks.audits import all_audits_of, audits_of
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
+from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layers.checks import check_specs
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.postgis.audits import all_audits_of, audits_of
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 
@@ -117,7 +117,7 @@ def test_the_picture_is_a_small_png(instance, release):
 
 def test_a_picture_that_cannot_be_drawn_is_only_told(instance, release, monkeypatch):
     write_trees(release, grove(3))
-    monkeypatch.setattr(flux_assets.pictures.preview, "draw", lambda *_: 1 / 0)
+    monkeypatch.setattr(flux_assets.previews.layer_preview, "draw", lambda *_: 1 / 0)
     run = run_assets(definitions(), instance, "trees")
     assert run.succeeded
     assert "preview" not in figures(run)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flux_assets.embedded import binaries
 from flux_assets.errors import EmbeddedError
+from flux_assets.sample import binaries
 
 
 def install(root: Path, version: str, *, postgis: bool) -> Path:

@@ -12,13 +12,13 @@ from conftest import Sql
 from leasing import someone_else
 from made_up import write_one_row
 
-from flux_assets.cli import main
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.postgis.audits import all_audits_of
+from flux_assets.checks.audits import all_audits_of
+from flux_assets.cli.main import main
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
-from flux_assets.sync import Family, set_up_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, set_up_tables
 from flux_assets.tables import dynamic_tables, static_tables
 
 LAYERS = ("substations", "transformers")

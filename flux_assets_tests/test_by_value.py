@@ -9,13 +9,13 @@ import pytest
 from conftest import Sql
 from synced import FAULTS, FEEDERS, Utility
 
+from flux_assets.checks.audit import AuditResult
+from flux_assets.compare.source import match_source
 from flux_assets.doctor import layers, live_tables
 from flux_assets.errors import LayerError
-from flux_assets.matching.source import match_source
-from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import DynamicTable
-from flux_assets.syncing.live_audit import Question, look_at
+from flux_assets.sync.live_audit import Question, look_at
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
 FOLDING = "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"

@@ -10,17 +10,19 @@ from made_up import grove, trees, write_trees
 from running import instance_in, run_assets, run_job
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration import asset_checks, check_job, sync_checks
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.orchestration import check_job
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.layers import checks as layer_checks
+from flux_assets.orchestration.layers.assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.orchestration.sync import checks as sync_checks
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 
 
 def test_it_selects_every_check_that_is_cheap_and_no_asset() -> None:
     layer = defs.resolve_job_def(check_job.NAME).asset_layer
-    wanted = {spec.key for table in static_tables() for spec in asset_checks.check_specs(table)}
+    wanted = {spec.key for table in static_tables() for spec in layer_checks.check_specs(table)}
     wanted |= {spec.key for spec in sync_checks.check_specs(dynamic_tables())}
     assert set(layer.asset_graph.asset_check_keys) == wanted
     assert layer.selected_asset_keys == set()
@@ -64,7 +66,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
         failed = {key for key, outcome in run.checks().items() if not outcome.passed}
         assert failed == {("trees", "accepted_range")}
         count = len(run.checks())
-        assert {name for _, name in run.checks()} == {spec.name for spec in asset_checks.check_specs(trees())}
+        assert {name for _, name in run.checks()} == {spec.name for spec in layer_checks.check_specs(trees())}
         assert run.lines("trees") == [
             f"trees: {count - 1} of {count} checks passed",
             "trees: accepted_range (WARN) failed: T7: height_m = 900",
@@ -74,7 +76,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
 def test_a_load_reports_the_checks_of_what_it_published(made, tmp_path, sql) -> None:
     """The live table's, and of a version that an earlier release of flux_assets staged those that it did not know."""
     with instance_in(tmp_path / "dagster") as instance:
-        every = {spec.name for spec in asset_checks.check_specs(trees())}
+        every = {spec.name for spec in layer_checks.check_specs(trees())}
         assert {name for _, name in run_assets(made, instance, "trees").checks()} == every
         sql("""UPDATE postgres_sync.layer_versions SET audits = '[]'""")
         again = run_assets(made, instance, "trees")

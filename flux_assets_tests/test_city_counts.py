@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flux_assets.embedded.city.counts import row_counts, shared_out
-from flux_assets.embedded.city.layers import KNOWN_LAYERS
 from flux_assets.errors import SettingError
+from flux_assets.sample.city.counts import row_counts, shared_out
+from flux_assets.sample.city.layers import KNOWN_LAYERS
 from flux_assets.tables import static_tables
 
 

@@ -9,7 +9,7 @@ import pytest
 import shapely
 from pyproj import Geod
 
-from flux_assets.embedded.city import csv_text
+from flux_assets.sample.city import csv_text
 from flux_assets_tests.sample_cities import column, geometries, numbers, rows
 
 EARTH = Geod(ellps="WGS84")

@@ -19,10 +19,10 @@ from psycopg import sql as psql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from flux_assets.embedded.city.counts import row_counts
-from flux_assets.embedded.city.release_writer import write_release
 from flux_assets.errors import EmbeddedError, SettingError
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.city.counts import row_counts
+from flux_assets.sample.city.release_writer import write_release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 from flux_assets_tests import sample_cities
@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -
     """Also where sets and dictionaries of text iterate in another order."""
     program = (
         "import sys; from pathlib import Path; from flux_assets.tables import static_tables;"
-        "from flux_assets.embedded.city.release_writer import write_release;"
+        "from flux_assets.sample.city.release_writer import write_release;"
         f"write_release(Path(sys.argv[1]), static_tables(), scale={TINY}, seed=7)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
@@ -185,7 +185,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
         "import resource, signal, sys; from pathlib import Path\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "from flux_assets.embedded.city.release_writer import write_release\n"
+        "from flux_assets.sample.city.release_writer import write_release\n"
         "from flux_assets.errors import EmbeddedError\n"
         "from flux_assets.tables import static_tables\n"
         "try:\n"

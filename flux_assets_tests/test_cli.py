@@ -22,10 +22,10 @@ from dagster._core.loader import LoadingContextForTest
 from layers import ReleaseFolder
 from made_up import write_one_row
 
-from flux_assets.cli import main
+from flux_assets.cli.main import main
 from flux_assets.errors import FluxError
-from flux_assets.load import load_layer
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, static_tables
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
@@ -80,7 +80,7 @@ def shell(environment: dict[str, str], *arguments: str, **more) -> subprocess.Co
 
 def test_help_answers_without_loading_anything_heavy():
     names = ["dagster", "pyarrow", "geopandas", "sqlalchemy", "pydantic", "psycopg", "numpy", "rich"]
-    script = f"import sys, flux_assets.cli; print([name for name in {names} if name in sys.modules])"
+    script = f"import sys, flux_assets.cli.main; print([name for name in {names} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert printed == "[]\n"
 

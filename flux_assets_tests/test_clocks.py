@@ -4,11 +4,11 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import ReleaseError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.orchestration.asset_metadata import loaded_metadata
-from flux_assets.orchestration.sync_metadata import synced_metadata
-from flux_assets.rollback import rollback
-from flux_assets.status import table_statuses
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
+from flux_assets.layers.status import table_statuses
+from flux_assets.orchestration.layers.metadata import loaded_metadata
+from flux_assets.orchestration.sync.metadata import synced_metadata
 
 CLOCKS = ("source_changed_at", "checked_at", "published_at")
 

@@ -13,10 +13,10 @@ from textwrap import dedent
 import psycopg
 import pytest
 
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.layout import ELSEWHERE
 from flux_assets.errors import EmbeddedError
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.layout import ELSEWHERE
+from flux_assets.sample.os_user import server_account
 
 HOSTILE = {
     "PGHOST": "nowhere.invalid", "PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "wrong",
@@ -31,7 +31,7 @@ HOSTILE = {
 
 def python(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
     """A process of its own that runs some lines with `Cluster` at hand."""
-    head = "import sys\nfrom pathlib import Path\nfrom flux_assets.embedded.cluster import Cluster\n"
+    head = "import sys\nfrom pathlib import Path\nfrom flux_assets.sample.cluster import Cluster\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + dedent(code), *arguments], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,

@@ -14,8 +14,8 @@ import sample_cities
 from made_up import write_one_row
 
 from flux_assets.settings import REPOSITORY
-from flux_assets.sync import Family, set_up_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, set_up_tables
 from flux_assets.tables import dynamic_tables, static_tables
 
 PATIENCE = 120
@@ -98,7 +98,7 @@ def test_a_failure_is_an_exit_code_and_a_sentence(environment, sql):
     assert code != 0
     assert "substations.csv.gz" in printed
     assert "Traceback" not in printed
-    assert "flux_assets/orchestration/assets.py" not in printed
+    assert "flux_assets/orchestration/layers/assets.py" not in printed
     assert rows(sql) == {"transformers": 1}
 
 

@@ -10,9 +10,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from synced import Utility
 
 from flux_assets.doctor import connection as doctor
-from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.errors import TargetError
 from flux_assets.postgis.connect import Stop, Target
+from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 

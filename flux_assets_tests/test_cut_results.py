@@ -12,9 +12,9 @@ from faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from sync_runs import fault
 from synced import Utility
 
-from flux_assets.warehouse.parameters import SHAPING
-from flux_assets.warehouse.retrying import Patience
-from flux_assets.warehouse.source import open_source
+from flux_assets.snowflake.parameters import SHAPING
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.source import open_source
 
 ROWS = 60
 # Of the queries for rows, and not of the guard's.

@@ -9,11 +9,11 @@ import pytest
 from conftest import Sql, fresh_database
 from synced import Utility
 
-from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.faults import translated
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import Layer
+from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.layers import made_up
 
 SEED = """

@@ -9,9 +9,9 @@ from test_layer_checks import LAYER_BREAKS
 from test_simulation import beginning, days
 from test_synced_checks import SYNC_BREAKS
 
-from flux_assets.embedded.simulation.tables import circuit_row, order_row, outage_row
-from flux_assets.postgis.audits import all_audits_of
-from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.sync_audits import sync_audits
+from flux_assets.sample.simulation.tables import circuit_row, order_row, outage_row
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 

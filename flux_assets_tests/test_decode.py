@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, String, Text
 
 from flux_assets.errors import ManifestError, RecordError, ReleaseError
-from flux_assets.release.decode import LayerStream
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets_tests.release_files import (
     AREA,
     FILE,
@@ -234,7 +234,7 @@ def test_a_record_of_megabytes(tmp_path, block):
 
 
 def test_a_record_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("flux_assets.release.blocks.LONGEST_RECORD", 1 << 20)
+    monkeypatch.setattr("flux_assets.release.decode.blocks.LONGEST_RECORD", 1 << 20)
     path = compressed(tmp_path, "word\nshort\n" + "x" * (3 << 20) + "\n")
     with pytest.raises(RecordError, match=r"line 3, column word, value .*: the record goes on for more than 1 MB"):
         read(path, _only("word"))

@@ -10,10 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.definitions import defs
-from flux_assets.orchestration.snowflake_sources import snowflake_sources
-from flux_assets.postgis.audits import all_audits_of
-from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.tables import dynamic_tables, static_tables

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import sample_cities
 
-from flux_assets.embedded.cluster import Cluster
+from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import REPOSITORY
 from flux_assets.tables import dynamic_tables, static_tables
 

@@ -19,12 +19,12 @@ from synced import settings_of
 
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
-from flux_assets.embedded import binaries
-from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
+from flux_assets.sample import binaries
+from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.account import Account
 
 POLES = made_up()
 Doctor = Callable[..., list[Finding]]

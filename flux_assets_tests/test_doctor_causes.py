@@ -15,11 +15,11 @@ from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
-from flux_assets.embedded.cluster import OWNER
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.faults import translated
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import Layer
+from flux_assets.sample.cluster import OWNER
 from flux_assets.settings import load_settings
 
 POLES = made_up()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flux_assets.cli import main
+from flux_assets.cli.main import main
 from flux_assets.settings import REPOSITORY, Settings
 
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

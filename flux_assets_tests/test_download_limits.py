@@ -13,10 +13,10 @@ import pytest
 
 from flux_assets.errors import LayerError, ManifestError, ReleaseError
 from flux_assets.postgis.connect import Stop
-from flux_assets.release import exchange, reach
-from flux_assets.release.limits import Limits
-from flux_assets.release.reach import Reach, reach_of
-from flux_assets.release.source import Release
+from flux_assets.release.fetch import exchange, reach
+from flux_assets.release.fetch.limits import Limits
+from flux_assets.release.fetch.reach import Reach, reach_of
+from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
 from flux_assets_tests.hostile_web import Host, certificate, content, hosting, redirect
 

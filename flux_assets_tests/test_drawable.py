@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import RecordError
-from flux_assets.loading.live_audit import audit_live
+from flux_assets.layers.live_audit import audit_live
 from flux_assets.postgis.connect import Target
-from flux_assets.release.columns import KINDS
+from flux_assets.release.decode.columns import KINDS
+from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import CURVED_KINDS, SIMPLE_KINDS, DeclarationError, Drawable, StaticTable
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, rows

@@ -18,17 +18,17 @@ from sqlalchemy import create_engine, text
 
 from flux_assets import encryption
 from flux_assets.doctor.connection import refused
-from flux_assets.embedded import target as targets
-from flux_assets.embedded.client import psql_environment
-from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.embedded.target import dagster_storage_url, postgis_target
 from flux_assets.encryption import confirm
 from flux_assets.errors import FluxError, SettingError, TargetError
-from flux_assets.instance import InstanceStorage
-from flux_assets.postgis import watched
+from flux_assets.orchestration.storage.instance import InstanceStorage
+from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import watched
+from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.settings import load_settings
-from flux_assets.storage_watch import with_parameters
+from flux_assets.wiring import target as targets
+from flux_assets.wiring.psql import psql_environment
+from flux_assets.wiring.target import dagster_storage_url, postgis_target
 from flux_assets_tests.other_machine import Relay, relaying, turn_on_tls
 
 # Of an address at {host}:{port}, all that may follow "postgresql://user:password@", or nothing and variables instead.

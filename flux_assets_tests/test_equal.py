@@ -7,14 +7,15 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from flux_assets import load, rollback
 from flux_assets.errors import PublishError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import catalog, equal, publish
+from flux_assets.layers import load, publish, rollback
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.indexes import IndexToBuild, build_side_by_side, refuse_unequal
+from flux_assets.layers.publish import Publication
+from flux_assets.postgis import catalog
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.layer import Layer
 from flux_assets.postgis.locking import Patience
-from flux_assets.postgis.publish import Publication
+from flux_assets.postgis.names import Layer
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
@@ -45,10 +46,10 @@ def test_what_attaching_would_still_have_to_do_is_named(
     with psycopg.connect(target.conninfo, autocommit=True) as connection:
         layer = Layer("public", made_up())
         public = catalog.find(connection, "public", "poles")
-        equal.refuse_unequal(connection, layer, kept, public.oid)
+        refuse_unequal(connection, layer, kept, public.oid)
         sql(statement)
         with pytest.raises(PublishError, match=f"lacks {missing}"):
-            equal.refuse_unequal(connection, layer, kept, public.oid)
+            refuse_unequal(connection, layer, kept, public.oid)
 
 
 def test_an_index_that_came_while_a_publish_waited_is_not_built_under_its_lock(
@@ -138,8 +139,8 @@ def test_a_version_made_earlier_gets_a_check_as_it_stands_now(loader: Loader, sq
 def test_indexes_for_which_postgresql_chooses_one_name_are_built_side_by_side(sql: Sql, target: Target) -> None:
     """It makes the name of an index from its columns, and two sessions may choose it in the same moment."""
     sql("CREATE TABLE alike (name text)")
-    missing = [equal.IndexToBuild(psycopg.sql.SQL("CREATE INDEX ON public.alike (name)").format(), "btree")] * 8
+    missing = [IndexToBuild(psycopg.sql.SQL("CREATE INDEX ON public.alike (name)").format(), "btree")] * 8
     for _ in range(10):
-        for building in equal.build_side_by_side(target, missing, "index alike", 8, Stop()):
+        for building in build_side_by_side(target, missing, "index alike", 8, Stop()):
             building.result()
     assert sql("SELECT count(*) FROM pg_index WHERE indrelid = 'alike'::regclass") == [(80,)]

@@ -11,15 +11,15 @@ from running import run_assets
 
 from flux_assets.alerting.cause import said
 from flux_assets.alerting.secrets import cleaning
+from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.ledger.entries import Entry, fail, open_entry
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.layers.assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.postgis.audit import AuditResult
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.ledger import Entry, fail, open_entry
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.names import Layer
 from flux_assets.settings import Settings, load_settings
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows

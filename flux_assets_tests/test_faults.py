@@ -12,10 +12,10 @@ import pytest
 from psycopg import sql as psql
 from psycopg.conninfo import make_conninfo
 
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import FluxError, LayerError, TargetError
-from flux_assets.postgis import prerequisites
+from flux_assets.postgis import bootstrap
 from flux_assets.postgis.connect import Stop, Target
+from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
@@ -68,7 +68,7 @@ def test_a_database_without_postgis(loader: Loader, cluster: Cluster) -> None:
 
 
 def test_a_server_that_is_too_old(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prerequisites, "OLDEST_SERVER", 990000)
+    monkeypatch.setattr(bootstrap, "OLDEST_SERVER", 990000)
     with pytest.raises(TargetError, match=r"PostgreSQL \d+; flux_assets needs 15 or newer"):
         loader.load(made_up(), rows(5))
 

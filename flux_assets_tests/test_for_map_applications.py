@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from made_up import write_one_row
 
-from flux_assets.load import load_layer
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis.announcing import announcing
-from flux_assets.postgis.layer import PublicTable
-from flux_assets.release.source import Release
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
+from flux_assets.ledger.notify import announcing
+from flux_assets.postgis.names import PublicTable
+from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
-from flux_assets.sync import Family, set_up_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, set_up_tables
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 
 PAGE = (REPOSITORY / "docs" / "for-map-applications.md").read_text()

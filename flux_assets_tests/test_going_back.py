@@ -13,8 +13,8 @@ from layers import ReleaseFolder
 from leasing import someone_else
 from made_up import write_one_row
 
-from flux_assets.load import LoadResult, load_layer
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.settings import load_settings
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets.tables.transformers import TABLE as TRANSFORMERS

@@ -14,9 +14,9 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from sqlalchemy import Engine, create_engine, text
 
-from flux_assets import instance as instances
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.instance import HomeComputeLogs, ping_after_a_pause
+from flux_assets.orchestration.storage import instance as instances
+from flux_assets.orchestration.storage.instance import HomeComputeLogs, ping_after_a_pause
+from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import REPOSITORY
 
 MODULE = """

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import RecordError
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Target
-from flux_assets.rollback import rollback
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 

@@ -10,9 +10,9 @@ from snowflake_answers import answered, refused
 from synced import FAULTS, Utility
 
 from flux_assets.errors import WarehouseError
-from flux_assets.warehouse.overrides import Overrides, SourceOverride
-from flux_assets.warehouse.retrying import Patience
-from flux_assets.warehouse.source import open_source
+from flux_assets.snowflake.overrides import Overrides, SourceOverride
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.source import open_source
 
 PLAIN = {
     "name": "FAULTS", "kind": "TABLE", "owner": "UTILITY", "is_dynamic": "N", "is_iceberg": "N", "is_hybrid": "N",

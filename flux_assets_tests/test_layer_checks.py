@@ -16,11 +16,11 @@ from geoalchemy2 import Geometry
 from layers import Loader, ReleaseFolder, columns, made_up, rows
 from test_audits import SQUARE
 
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.loading.live_audit import audit_live
-from flux_assets.postgis import map_ready
-from flux_assets.postgis.audit import AuditResult
+from flux_assets.checks import map_ready
+from flux_assets.checks.audit import AuditResult
+from flux_assets.layers.live_audit import audit_live
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import AcceptedValues, Assignment, Volume
 
 POLES = made_up(

@@ -19,13 +19,16 @@ from synced import Utility
 
 from flux_assets import failpoints
 from flux_assets.errors import BusyError, LayerError, PublishError
-from flux_assets.postgis import leases, liveness, merge, publish, register, shape
+from flux_assets.layers import publish, schema_diff, versions
+from flux_assets.ledger import leases
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.liveness import Limits
 from flux_assets.postgis.locking import Patience
-from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.round_trip import run
+from flux_assets.postgis.names import Layer
+from flux_assets.postgis.session import liveness
+from flux_assets.postgis.session.liveness import Limits
+from flux_assets.sync import diff
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, made_up, rows
 
 
@@ -80,7 +83,7 @@ def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
 ) -> None:
     """It wakes up with its session alive, right before the swap."""
     loader.load(made_up(), rows(5))
-    frozen_before(register, "making_current")
+    frozen_before(versions, "making_current")
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT count(*) FROM poles") == [(7,)]
@@ -95,7 +98,7 @@ def test_a_version_that_a_newer_load_dropped_is_not_brought_back_by_the_verdict_
     loader: Loader, sql: Sql, frozen_before: Callable[..., None]
 ) -> None:
     loader.load(made_up(), rows(5))
-    frozen_before(register, "judged")
+    frozen_before(versions, "judged")
     with pytest.raises(LayerError, match=r"is gone. Run the load again"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT state, rows FROM postgres_sync.layer_versions ORDER BY lease") == [
@@ -119,7 +122,7 @@ def test_a_load_that_was_frozen_before_it_added_a_column_adds_none(
     loader: Loader, sql: Sql, frozen_before: Callable[..., None]
 ) -> None:
     loader.load(made_up(), rows(5))
-    frozen_before(shape, "briefly")
+    frozen_before(schema_diff, "briefly")
     wider = made_up(parts=columns(colour=sa.Column("colour", sa.String(9), comment="Colour.")))
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(wider, [row | {"colour": "red"} for row in rows(6)])
@@ -131,16 +134,16 @@ def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
 ) -> None:
     utility.tell("INSERT INTO FEEDERS VALUES ('L1', 'one', 1)")
     utility.synced()
-    stage = merge.stage
+    stage = diff.stage
 
     def freeze(*given: object) -> None:
-        monkeypatch.setattr(merge, "stage", stage)
+        monkeypatch.setattr(diff, "stage", stage)
         stage(*given)
         sql(SILENT, leases.SYNC)
         utility.tell("UPDATE FEEDERS SET TITLE = 'new'")
         assert utility.synced("feeders")["feeders"].updated == 1
 
-    monkeypatch.setattr(merge, "stage", freeze)
+    monkeypatch.setattr(diff, "stage", freeze)
     utility.tell("UPDATE FEEDERS SET TITLE = 'old'")
     assert "Another sync has begun since this one was interrupted" in utility.failed("feeders")["feeders"]
     assert sql("SELECT title FROM feeders") == [("new",)]

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
-from flux_assets.postgis.prerequisites import REVISION, prepare
+from flux_assets.layers.status import in_words
+from flux_assets.postgis.bootstrap import REVISION, prepare
 from flux_assets.sqlfiles import script
-from flux_assets.status import in_words
 
 REVISION_2 = Path(__file__).parent / "cases" / "ledger_revision_2.sql"
 # As the views of the procedures that this replaces have them.

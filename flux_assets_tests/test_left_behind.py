@@ -12,7 +12,7 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets.doctor import layers, left_behind
 from flux_assets.doctor.finding import Finding
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.names import Layer
 
 POLES = made_up()
 Asked = Callable[[], list[Finding]]

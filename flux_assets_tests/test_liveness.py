@@ -14,9 +14,9 @@ import pytest
 from conftest import Sql
 from silent_proxy import SilentProxy, silent_proxy
 
-from flux_assets.postgis import liveness
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.liveness import Limits
+from flux_assets.postgis.session import liveness
+from flux_assets.postgis.session.liveness import Limits
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Text
 
 from flux_assets.errors import RecordError
-from flux_assets.release.locate import describe_record, find_values
+from flux_assets.release.decode.locate import describe_record, find_values
 from flux_assets_tests.release_files import (
     AREA,
     FILE,

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography
 from made_up import write_one_row
 
+from flux_assets.checks.audit import AuditResult
+from flux_assets.compare import match
+from flux_assets.compare import release as module
+from flux_assets.compare.release import match_release
 from flux_assets.errors import FluxError, LayerError, ReleaseError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.matching import release as module
-from flux_assets.matching.release import match_release
-from flux_assets.pinning import pin
-from flux_assets.postgis import matching, stage
-from flux_assets.postgis.audit import AuditResult
+from flux_assets.layers import staging as stage
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -239,15 +240,15 @@ def test_a_layer_published_all_the_time_cannot_be_compared(loaded: Loader, monke
 def test_what_happens_after_the_snapshot_is_not_seen_and_readers_and_writers_go_on(
     loaded: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched, seen = matching.match, []
+    matched, seen = match.match, []
 
-    def looked_at(*arguments: object) -> matching.Match:
+    def looked_at(*arguments: object) -> match.Match:
         sql("SET lock_timeout = '1s'")
         sql("UPDATE poles SET name = 'too late'")
         seen.extend(sql(LOCKS))
         return matched(*arguments)
 
-    monkeypatch.setattr(matching, "match", looked_at)
+    monkeypatch.setattr(match, "match", looked_at)
     assert judged(loaded).passed
     assert seen == [("AccessShareLock",)]
     monkeypatch.undo()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.definitions import defs
 from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys
-from flux_assets.postgis.matching import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.tables import dynamic_tables, static_tables
 
 each_kind = pytest.mark.parametrize(

@@ -9,16 +9,16 @@ import pytest
 from conftest import Sql
 from synced import FAULTS, FEEDERS, Utility
 
+from flux_assets.checks.audit import AuditResult
+from flux_assets.compare import source as module
+from flux_assets.compare.source import match_source
 from flux_assets.errors import FluxError, SourceError, SyncError
-from flux_assets.matching import source as module
-from flux_assets.matching.source import match_source
-from flux_assets.postgis import merge
-from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.sync_gate import mark_of
-from flux_assets.sync import Family
-from flux_assets.warehouse import query
+from flux_assets.postgis.names import LiveTable
+from flux_assets.snowflake import query
+from flux_assets.sync import diff
+from flux_assets.sync.gate import mark_of
+from flux_assets.sync.sync import Family
 
 KINDS = ("changed", "missing", "extra")
 ROWS = """
@@ -293,13 +293,13 @@ def test_nothing_is_written_and_no_sync_is_held_up(running: Utility, sql: Sql, m
 
 
 def test_a_comparison_that_is_stopped_ends_at_once(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, staging = Stop(), merge.stage
+    stop, staging = Stop(), diff.stage
 
     def stopped(*arguments: object) -> None:
         staging(*arguments)
         stop.request()
 
-    monkeypatch.setattr(merge, "stage", stopped)
+    monkeypatch.setattr(diff, "stage", stopped)
     with pytest.raises(SyncError, match="topped on request"):
         outcomes(running, stop=stop)
     monkeypatch.undo()

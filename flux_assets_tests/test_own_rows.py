@@ -9,18 +9,18 @@ import pytest
 from conftest import Sql
 from synced import FAULTS, FEEDERS, Utility
 
+from flux_assets.compare.source import match_source
 from flux_assets.doctor import layers as layers_doctor
 from flux_assets.doctor import live_tables
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
-from flux_assets.loading.live_audit import audit_live
-from flux_assets.matching.source import match_source
-from flux_assets.orchestration.sync_metadata import synced_metadata
+from flux_assets.layers.live_audit import audit_live
+from flux_assets.orchestration.sync.metadata import synced_metadata
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.live_map import points
+from flux_assets.postgis.names import LiveTable
+from flux_assets.previews.points import points
 from flux_assets.spec import Picture
-from flux_assets.syncing.live_audit import Look, Question, look_at
+from flux_assets.sync.live_audit import Look, Question, look_at
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
 FILL = """

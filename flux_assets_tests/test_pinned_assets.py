@@ -8,14 +8,14 @@ from dagster._core.loader import LoadingContextForTest
 from made_up import grove, trees, write_trees
 from running import Run, run_assets
 
-from flux_assets.loading.options import LoadOptions
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.checks.audits import all_audits_of
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.rollback import rollback
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.history import report_pins
+from flux_assets.orchestration.layers.assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.pinning import pin, unpin
-from flux_assets.postgis.audits import all_audits_of
-from flux_assets.rollback import rollback
 from flux_assets.settings import load_settings
 
 TREES, KEY = trees(), dg.AssetKey("trees")

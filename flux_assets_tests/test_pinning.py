@@ -9,12 +9,12 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import BusyError, LayerError, PinnedError, ReleaseError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.pinning import pin, unpin
-from flux_assets.postgis import pins, register
-from flux_assets.postgis.layer import Layer
-from flux_assets.rollback import rollback
-from flux_assets.status import layer_pins, table_statuses
+from flux_assets.layers import pins, versions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.rollback import rollback
+from flux_assets.layers.status import layer_pins, table_statuses
+from flux_assets.postgis.names import Layer
 
 POLES = made_up()
 COUNT = "SELECT count(*) FROM poles"
@@ -182,21 +182,21 @@ def test_a_layer_pinned_while_a_load_stages_is_not_published_over(loader, sql, t
 
 def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monkeypatch):
     """Where a publish is about to commit, the pin waits for it, and then pins what readers see."""
-    monkeypatch.setattr("flux_assets.pinning.LEASE_WAIT_MS", 600_000)
+    monkeypatch.setattr("flux_assets.layers.pinning.LEASE_WAIT_MS", 600_000)
     loader.load(POLES, rows(5))
     second = loader.load(POLES, rows(6)).version
     rolled_back(loader)
     unpin(POLES, target)
     layer, done = Layer("public", POLES), []
     with target.session("publisher") as publisher, publisher.transaction():
-        (found,) = [each for each in register.versions(publisher, layer) if each.version == second]
-        _, going = register.default_partition(publisher, layer)
+        (found,) = [each for each in versions.versions(publisher, layer) if each.version == second]
+        _, going = versions.default_partition(publisher, layer)
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         thread = threading.Thread(target=lambda: done.append(pinned(loader).pin.version))
         thread.start()
         while not sql("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):
             assert thread.is_alive()
-        for statement in register.making_current(layer, found):
+        for statement in versions.making_current(layer, found):
             publisher.execute(statement)
         publisher.execute(f"ALTER TABLE public.poles DETACH PARTITION flux_versions.{going}")
         publisher.execute(f"ALTER TABLE public.poles ATTACH PARTITION flux_versions.{found.relation} DEFAULT")
@@ -207,7 +207,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monke
 
 def test_a_publish_that_never_ends_keeps_nobody_waiting_for_ever(loader, target, monkeypatch):
     loader.load(POLES, rows(5))
-    monkeypatch.setattr("flux_assets.pinning.LEASE_WAIT_MS", 1)
+    monkeypatch.setattr("flux_assets.layers.pinning.LEASE_WAIT_MS", 1)
     with psycopg.connect(target.conninfo) as publisher:
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         with pytest.raises(BusyError, match="is being published right now"):

@@ -15,11 +15,11 @@ from psycopg.conninfo import make_conninfo
 from synced import Utility
 
 from flux_assets.doctor import connection as doctor
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import TargetError
-from flux_assets.postgis import pooler
+from flux_assets.layers.status import table_statuses
 from flux_assets.postgis.connect import Target
-from flux_assets.status import table_statuses
+from flux_assets.postgis.session import pooler
+from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 
 REMEDY = "connect past the pooler; or give this database pool_mode = session"

@@ -8,8 +8,8 @@ from geoalchemy2 import Geography, Geometry
 from PIL import Image
 from sqlalchemy import Column, Double, Integer, MetaData, Table
 
-from flux_assets.pictures.panel import MOST_BYTES, compact
-from flux_assets.pictures.preview import as_markdown, draw
+from flux_assets.previews.layer_preview import as_markdown, draw
+from flux_assets.previews.panel import MOST_BYTES, compact
 from flux_assets.spec import Position, StaticTable
 
 

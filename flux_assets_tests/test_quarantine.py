@@ -11,17 +11,17 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Column, Date, Integer, Numeric, String
 
 from flux_assets.errors import AuditError, QuarantineError, RecordError
-from flux_assets.loading.live_audit import audit_live
-from flux_assets.loading.options import LoadOptions
-from flux_assets.pinning import unpin
-from flux_assets.postgis import quarantine
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.pinning import unpin
+from flux_assets.layers.quarantine import records
+from flux_assets.layers.rollback import rollback
+from flux_assets.layers.status import table_statuses
+from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.overview import TableStatus
-from flux_assets.release.decode import LayerStream
-from flux_assets.release.sieve import LeftOut, Quarantine
-from flux_assets.rollback import rollback
+from flux_assets.release.decode.sieve import LeftOut, Quarantine
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets.spec import StaticTable
-from flux_assets.status import table_statuses
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, csv_field, made_up, point, rows
 
@@ -107,7 +107,7 @@ def test_a_long_record_is_kept_in_part_and_says_so(loader: Loader, sql: Sql) -> 
     content[1]["name"] = "ü" * 50_000
     loader.load(table(), content, quarantine=1)
     ((text, size, cut),) = sql("SELECT raw_record, raw_bytes, raw_cut FROM postgres_sync.quarantine")
-    assert len(text.encode()) <= quarantine.LONGEST_RAW < size
+    assert len(text.encode()) <= records.LONGEST_RAW < size
     assert cut
 
 
@@ -248,9 +248,9 @@ def test_old_rows_of_failed_loads_are_pruned(loader: Loader, sql: Sql, target: T
     with pytest.raises(QuarantineError):
         loader.load(table(), content, quarantine=2)
     with target.session("test") as session:
-        assert quarantine.prune_old(session, target.schema) == 0
+        assert records.prune_old(session, target.schema) == 0
         sql("UPDATE postgres_sync.quarantine SET quarantined_at = quarantined_at - interval '8 days'")
-        assert quarantine.prune_old(session, target.schema) == 2
+        assert records.prune_old(session, target.schema) == 2
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

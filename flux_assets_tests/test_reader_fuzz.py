@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from flux_assets.errors import RecordError, ReleaseError
-from flux_assets.release.gunzip import GunzippedFile
+from flux_assets.release.decode.gunzip import GunzippedFile
 from flux_assets_tests.mutations import mutated
 from flux_assets_tests.reader_oracle import check, takes
 from flux_assets_tests.release_files import AREA, FILE, compressed, csv_text, ewkb, read, site, site_file

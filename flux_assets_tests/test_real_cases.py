@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from flux_assets.release.decode import LayerStream
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets.tables import static_tables
 
 REAL = Path(__file__).parent / "cases" / "real"

@@ -10,17 +10,17 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from leasing import someone_else
 from running import run_assets
 
-from flux_assets import release_load
 from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
-from flux_assets.load import LoadResult
-from flux_assets.loading.options import LoadOptions
-from flux_assets.loading.together import Together
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import LoadResult
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.whole_release import load as release_load
+from flux_assets.layers.whole_release.load import load_release
+from flux_assets.layers.whole_release.together import Together
+from flux_assets.ledger.leases import RELEASE
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.layers.assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.pinning import pin, unpin
-from flux_assets.postgis.leases import RELEASE
-from flux_assets.release_load import load_release
 from flux_assets.settings import load_settings
 from flux_assets.spec import Reference
 

@@ -9,14 +9,15 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from leasing import someone_else
 
 from flux_assets.errors import BusyError, LayerError, PublishError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import ledger, register
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.leases import Lease
-from flux_assets.postgis.publish import Publication, Swap, publish
-from flux_assets.postgis.shape import Public
-from flux_assets.release_rollback import ReleaseRollback, rollback_release
-from flux_assets.status import layer_pins, table_statuses
+from flux_assets.layers import versions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.publish import Publication, Swap, publish
+from flux_assets.layers.schema_diff import Public
+from flux_assets.layers.status import layer_pins, table_statuses
+from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
+from flux_assets.ledger import entries
+from flux_assets.ledger.leases import Lease
+from flux_assets.postgis.names import Layer
 
 NAMES = ("poles", "wires", "masts")
 TABLES = [made_up(name) for name in NAMES]
@@ -178,12 +179,12 @@ def test_what_readers_meet_goes_to_the_server_in_one_round_trip(city, sql, targe
         publications = []
         for table in TABLES:
             layer = Layer("public", table)
-            version = next(each for each in register.versions(session, layer) if each.release_tag == "v1")
+            version = next(each for each in versions.versions(session, layer) if each.release_tag == "v1")
             ((lease, oid),) = sql(
                 "SELECT lease, %s::regclass::oid FROM postgres_sync.layer_leases WHERE layer_name = %s",
                 table.name, table.name,
             )  # fmt: skip
-            entry = ledger.open_entry(session, layer, "ROLLBACK", None)
+            entry = entries.open_entry(session, layer, "ROLLBACK", None)
             held = Lease(schema="public", name=table.name, number=lease)
             swap = Swap(version, held, entry, "ROLLBACK", pin="by hand")
             publications.append(Publication(layer, Public(oid), swap))

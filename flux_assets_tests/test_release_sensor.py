@@ -27,14 +27,14 @@ from made_up import grove, trees, write_trees
 from running import QUIET
 from web import serving
 
-from flux_assets.loading.options import LoadOptions
-from flux_assets.orchestration import release_sensor as module
-from flux_assets.orchestration.assets import layer_asset
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.rollback import rollback
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.release_sensor import release_sensor, sensor_of
+from flux_assets.orchestration.layers import release_sensor as module
+from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layers.release_sensor import release_sensor, sensor_of
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.pinning import pin, unpin
-from flux_assets.rollback import rollback
 from flux_assets.settings import load_settings
 
 OAKS, ELMS = trees("oaks"), trees("elms")
@@ -247,7 +247,9 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), threading.Semaphore(0)
     monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
-    monkeypatch.setattr("flux_assets.loading.release_watch.look", lambda *_, **__: asked.release() or answer.wait(60))
+    monkeypatch.setattr(
+        "flux_assets.layers.whole_release.watch.look", lambda *_, **__: asked.release() or answer.wait(60)
+    )
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason

@@ -14,9 +14,9 @@ from layers import ReleaseFolder, made_up, rows
 from web import Web, serving
 
 from flux_assets.errors import ReleaseError
-from flux_assets.loading.release_memory import Memory
-from flux_assets.loading.release_watch import STILL_SECONDS, Loaded, News, look
-from flux_assets.release.source import Release
+from flux_assets.layers.whole_release.memory import Memory
+from flux_assets.layers.whole_release.watch import STILL_SECONDS, Loaded, News, look
+from flux_assets.release.release import Release
 
 POLES, WIRES = made_up("poles"), made_up("wires")
 TABLES = (POLES, WIRES)
@@ -122,7 +122,7 @@ def test_a_file_that_keeps_changing_is_waited_for(watched, folder):
 
 
 def test_an_unchanged_file_is_not_read(watched, monkeypatch):
-    monkeypatch.setattr("flux_assets.release.source.remembered_digest", None)
+    monkeypatch.setattr("flux_assets.release.release.remembered_digest", None)
     assert watched.look() == []
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, String
 
+from flux_assets.checks.audit import AuditResult
+from flux_assets.compare.release import match_release
 from flux_assets.errors import AuditError, LayerError, PinnedError, PublishError, RecordError, ReleaseError
-from flux_assets.loading.corrections import read_corrections, write_corrections
-from flux_assets.loading.options import LoadOptions
-from flux_assets.matching.release import match_release
-from flux_assets.pinning import pin, unpin
-from flux_assets.postgis.audit import AuditResult
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.quarantine.corrections import read_corrections, write_corrections
+from flux_assets.layers.quarantine.replay import ReplayResult, replay, waiting_records
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.replay import ReplayResult, replay, waiting_records
-from flux_assets.rollback import rollback
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, columns, csv_field, made_up, rows

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from flux_assets.embedded import release as embedded_release
-from flux_assets.embedded.release import layer_release, sample_release
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource, connect
+from flux_assets.sample import release as embedded_release
+from flux_assets.sample.release import sample_release
 from flux_assets.settings import Settings, load_settings
+from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.account import Account
+from flux_assets.wiring.release import layer_release
 
 OWN = "postgresql://me@127.0.0.1/maps"
 

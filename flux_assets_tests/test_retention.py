@@ -4,14 +4,14 @@ import pytest
 from layers import Loader, ReleaseFolder, made_up, rows
 
 from flux_assets.errors import SettingError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.pinning import pin, unpin
-from flux_assets.postgis import pins
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.leases import leased
+from flux_assets.layers import pins
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.publish import clean_up
+from flux_assets.layers.retention import Retention
+from flux_assets.ledger.leases import leased
 from flux_assets.postgis.locking import Patience
-from flux_assets.postgis.publish import clean_up
-from flux_assets.postgis.retention import Retention
+from flux_assets.postgis.names import Layer
 from flux_assets.settings import load_settings
 
 POLES = made_up()

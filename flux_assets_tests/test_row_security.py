@@ -11,7 +11,7 @@ from psycopg import errors
 from synced import Utility
 
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.loading.live_audit import audit_live
+from flux_assets.layers.live_audit import audit_live
 from flux_assets.postgis.connect import Target
 
 POLES = made_up()

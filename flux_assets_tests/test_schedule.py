@@ -16,8 +16,8 @@ from running import run_job
 
 from flux_assets.definitions import defs
 from flux_assets.orchestration.automation import dynamic_sync_schedule, sync_all_dynamic
-from flux_assets.postgis.sync_gate import TIME_LIMIT
 from flux_assets.settings import load_settings
+from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.tables import dynamic_tables
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -22,12 +22,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.doctor import limits
 from flux_assets.doctor.examination import examine
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.faults import translated
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import Layer
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.os_user import server_account
 from flux_assets.settings import load_settings
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows

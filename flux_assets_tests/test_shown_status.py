@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from flux_assets.console.shown_status import briefly, drawn_attempts, drawn_statuses
-from flux_assets.postgis.overview import TableStatus
+from flux_assets.cli.shown_status import briefly, drawn_attempts, drawn_statuses
+from flux_assets.ledger.status import TableStatus
 from flux_assets.tables import declarations
 
 LONG = "3 minutes ago: vegetation_risk.csv.gz, line 17, column geom: the value 'xyz' is no geometry (nothing was here)"

@@ -9,16 +9,16 @@ from functools import cache
 import pytest
 import sample_cities
 
-from flux_assets.embedded.city.frame import random_stream
-from flux_assets.embedded.simulation.chance import crews
-from flux_assets.embedded.simulation.day import advance
-from flux_assets.embedded.simulation.grid import Grid, grid_of
-from flux_assets.embedded.simulation.history import past_orders, past_outages
-from flux_assets.embedded.simulation.records import OPEN_ORDER, Outage, WorkOrder
-from flux_assets.embedded.simulation.state import Changes, Clock, State
-from flux_assets.embedded.simulation.storm import storm_size
 from flux_assets.errors import ReleaseError
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
+from flux_assets.sample.city.frame import random_stream
+from flux_assets.sample.simulation.chance import crews
+from flux_assets.sample.simulation.day import advance
+from flux_assets.sample.simulation.grid import Grid, grid_of
+from flux_assets.sample.simulation.history import past_orders, past_outages
+from flux_assets.sample.simulation.records import OPEN_ORDER, Outage, WorkOrder
+from flux_assets.sample.simulation.state import Changes, Clock, State
+from flux_assets.sample.simulation.storm import storm_size
 
 NOON = datetime(2025, 6, 2, 18, 0)
 STEP = timedelta(minutes=5)

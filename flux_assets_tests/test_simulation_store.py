@@ -23,16 +23,16 @@ from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 from test_simulation import NOON, STEP, grid
 
-from flux_assets.cli import main
-from flux_assets.embedded.city.frame import random_stream
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.simulation.day import advance
-from flux_assets.embedded.simulation.seeding import seed
-from flux_assets.embedded.simulation.store import Store
-from flux_assets.embedded.simulation.tables import CIRCUITS, ORDERS, OUTAGES, SourceTable, order_row, outage_row
-from flux_assets.embedded.simulation.tick import Ticked, tick, ticked
-from flux_assets.embedded.stand_in.server import StandIn
+from flux_assets.cli.main import main
 from flux_assets.errors import EmbeddedError
+from flux_assets.sample.city.frame import random_stream
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.simulation.day import advance
+from flux_assets.sample.simulation.seeding import seed
+from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.tables import CIRCUITS, ORDERS, OUTAGES, SourceTable, order_row, outage_row
+from flux_assets.sample.simulation.tick import Ticked, tick, ticked
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import load_settings
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from flux_assets.errors import SyncError
-from flux_assets.syncing import snapshot
-from flux_assets.syncing.snapshot import Snapshot, take
-from flux_assets.warehouse.rows import Rows
-from flux_assets.warehouse.texts import declared_mapping
+from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.texts import declared_mapping
+from flux_assets.sync import spool as snapshot
+from flux_assets.sync.spool import Snapshot, take
 from flux_assets_tests.synced import FAULTS
 from flux_assets_tests.test_warehouse_rows import arrived
 

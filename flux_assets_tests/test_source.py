@@ -14,7 +14,7 @@ import pytest
 from fsspec.registry import _registry as file_systems
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.source import Glance, Release
+from flux_assets.release.release import Glance, Release
 from flux_assets_tests.web import Web, serving
 
 NAME = "sites.csv.gz"
@@ -486,7 +486,7 @@ class _Flaky(fsspec.get_filesystem_class("memory")):
 
 @pytest.fixture
 def flaky(monkeypatch):
-    monkeypatch.setattr("flux_assets.release.stores._PART", 400_000)
+    monkeypatch.setattr("flux_assets.release.fetch.stores._PART", 400_000)
     fsspec.register_implementation("flaky", _Flaky, clobber=True)
     store = fsspec.filesystem("flaky")
     store.pipe_file("/bucket/v1/" + NAME, CONTENT)

@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flux_assets.pictures.sparkline import MOST_CHARACTERS, sparkline
-from flux_assets.postgis.prerequisites import prepare
-from flux_assets.postgis.recent import MOST_PAST, Past, recent
+from flux_assets.ledger.recent_runs import MOST_PAST, Past, recent
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.previews.sparkline import MOST_CHARACTERS, sparkline
 
 ADD = (
     "INSERT INTO postgres_sync.sync_status"

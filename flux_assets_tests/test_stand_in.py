@@ -23,14 +23,14 @@ from conftest import shared_stand_in
 from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.errors import DatabaseError, ProgrammingError
 
-from flux_assets.embedded.processes import accepts
-from flux_assets.embedded.source import snowflake_account
-from flux_assets.embedded.stand_in.door import Door
-from flux_assets.embedded.stand_in.server import StandIn
 from flux_assets.errors import EmbeddedError, SettingError
-from flux_assets.release.source import Release
+from flux_assets.release.release import Release
+from flux_assets.sample.processes import accepts
+from flux_assets.sample.stand_in.door import Door
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import load_settings
 from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
+from flux_assets.wiring.source import snowflake_account
 
 KEPT = "KEPT.PUBLIC.KEPT"
 
@@ -80,7 +80,7 @@ def process_of(stand_in: StandIn) -> int:
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    head = "import sys\nfrom pathlib import Path\nfrom flux_assets.embedded.stand_in.server import StandIn\n"
+    head = "import sys\nfrom pathlib import Path\nfrom flux_assets.sample.stand_in.server import StandIn\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + dedent(code), *arguments], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -11,8 +11,8 @@ from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import ProgrammingError
 
-from flux_assets.embedded.stand_in import plans
-from flux_assets.embedded.stand_in.plans import Newest, Shape
+from flux_assets.sample.stand_in import plans
+from flux_assets.sample.stand_in.plans import Newest, Shape
 
 EARLY, LATE = "2026-01-01 00:00:00", "2026-06-01 00:00:00"
 

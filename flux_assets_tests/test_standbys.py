@@ -16,12 +16,13 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.doctor import standbys as doctor
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import publish, standbys
+from flux_assets.layers import publish
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
+from flux_assets.postgis import standbys
 from flux_assets.postgis.connect import Target
-from flux_assets.rollback import rollback
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.os_user import server_account
 from flux_assets_tests.faults.world import control, run_as_owner
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
 

@@ -14,14 +14,14 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.errors import FluxError, LayerError, TargetError
-from flux_assets.loading.options import LoadOptions
-from flux_assets.pinning import unpin
-from flux_assets.postgis.overview import TableStatus
-from flux_assets.rollback import rollback
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.pinning import unpin
+from flux_assets.layers.rollback import rollback
+from flux_assets.layers.status import in_words, layer_versions, table_statuses
+from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import Freshness
-from flux_assets.status import in_words, layer_versions, table_statuses
-from flux_assets.sync import set_up_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import set_up_tables
 from flux_assets.tables import dynamic_tables
 
 PATIENCE = 60
@@ -267,7 +267,7 @@ def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
 SWAPPING = """
 import sys
 from flux_assets.rollback import rollback
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
 from flux_assets.postgis.connect import Target
 from layers import made_up
 for _ in range(15):

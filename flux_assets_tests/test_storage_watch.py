@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from flux_assets import storage_watch
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.instance import InstanceStorage
+from flux_assets.orchestration.storage import watch
+from flux_assets.orchestration.storage.instance import InstanceStorage
+from flux_assets.orchestration.storage.watch import APPLICATION, with_parameters
+from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import REPOSITORY
-from flux_assets.storage_watch import APPLICATION, with_parameters
 from flux_assets_tests.silent_proxy import Silence, SilentProxy, silent_proxy
 
 # Seconds; what answers does so at once.
@@ -57,7 +57,7 @@ def storage(url: str) -> InstanceStorage:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on the deadline is short."""
-    return lambda: monkeypatch.setattr(storage_watch, "ANSWER_SECONDS", SHORT)
+    return lambda: monkeypatch.setattr(watch, "ANSWER_SECONDS", SHORT)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_commit(engine: Engine, proxy: SilentProxy, impatient: Callable[[], No
 def test_a_kept_connection_that_went_silent_is_replaced(
     storage: InstanceStorage, proxy: SilentProxy, impatient: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flux_assets import instance as instances
+    from flux_assets.orchestration.storage import instance as instances
 
     monkeypatch.setattr(instances, "PAUSE_SECONDS", -1.0)
     engine = storage.run_storage._engine

@@ -12,9 +12,9 @@ from layers import Loader, ReleaseFolder, made_up, rows
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.doctor import replication
-from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.names import Layer
+from flux_assets.sample.cluster import OWNER, Cluster
 
 POLES = made_up()
 PUBLICATIONS = {

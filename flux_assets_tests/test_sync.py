@@ -10,10 +10,10 @@ from conftest import Sql
 from leasing import someone_else
 from synced import Utility
 
-from flux_assets.postgis import sync_before, sync_gate
-from flux_assets.postgis.declared import keeping
-from flux_assets.sync import Family, set_up_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.ledger.registry import keeping
+from flux_assets.sync import gate, target_state
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, set_up_tables
 
 DAY = "DATEADD(day, -{}, SYSDATE())"
 NOW = "SYSDATE()"
@@ -267,7 +267,7 @@ def test_readers_of_any_kind_do_not_hold_a_sync_up(running: Utility, sql: Sql) -
 def test_a_row_locked_by_others_fails_its_table_and_names_them(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
     running.tell("UPDATE FAULTS SET HOMES = 1000; UPDATE FEEDERS SET TITLE = 'Other'")
     reader = psycopg.connect(running.target.conninfo, application_name="reader")
     with reader, psycopg.connect(running.target.conninfo, application_name="editor") as editor:
@@ -415,7 +415,7 @@ def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alo
     utility.synced()
     assert sql(known) == first
     with utility.target.session("test") as session:
-        found = sync_before.before(session, "public", utility.tables).known
+        found = target_state.before(session, "public", utility.tables).known
     assert keeping("public", (), utility.tables, found) == [], "nothing is sent"
     assert keeping("public", utility.tables[:1], (), found) != []
     for damage in (

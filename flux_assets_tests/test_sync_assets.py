@@ -14,13 +14,13 @@ from running import Run, run_assets
 from sync_runs import definitions, fault, filled, tick
 from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets import sync
-from flux_assets.orchestration import sync_checks
+from flux_assets.checks.sync_audits import ALWAYS_JUDGED, sync_audits
+from flux_assets.layers.status import table_statuses
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
-from flux_assets.orchestration.sync_assets import STEP
-from flux_assets.postgis.sync_audits import ALWAYS_JUDGED, sync_audits
+from flux_assets.orchestration.sync import checks
+from flux_assets.orchestration.sync.assets import STEP
 from flux_assets.settings import load_settings
-from flux_assets.status import table_statuses
+from flux_assets.sync import sync
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_what_nobody_wrote_is_judged_once_an_hour_and_told_at_every_tick(defs, i
         False, changed.metadata["zero_zero"], changed.description,
     )  # fmt: skip
     assert first.metadata[JUDGED_AT] == second.metadata[JUDGED_AT]
-    monkeypatch.setattr(sync_checks, "SECONDS_BETWEEN_JUDGEMENTS", -1)
+    monkeypatch.setattr(checks, "SECONDS_BETWEEN_JUDGEMENTS", -1)
     assert not [outcome for outcome in tick(defs, instance).checks().values() if JUDGED_AT in outcome.metadata]
 
 

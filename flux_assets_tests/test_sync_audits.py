@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from synced import FAULTS, FEEDERS, Utility
 
+from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import SyncError
-from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop
 from flux_assets.spec import Derived, DynamicTable
-from flux_assets.syncing import live_audit
-from flux_assets.syncing.live_audit import Look, Question, look_at
+from flux_assets.sync import live_audit
+from flux_assets.sync.live_audit import Look, Question, look_at
 
 GOOD = "-95.1, 29.1"
 

@@ -21,16 +21,16 @@ from layers import Loader, ReleaseFolder
 from synced import Utility
 from test_simulation import NOON, STEP, grid
 
-from flux_assets.embedded.city.frame import random_stream
-from flux_assets.embedded.simulation.seeding import seed
-from flux_assets.embedded.simulation.tables import Shape
-from flux_assets.embedded.simulation.tick import tick
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Target
-from flux_assets.rollback import rollback
-from flux_assets.syncing.result import TableSync
+from flux_assets.sample.city.frame import random_stream
+from flux_assets.sample.simulation.seeding import seed
+from flux_assets.sample.simulation.tables import Shape
+from flux_assets.sample.simulation.tick import tick
+from flux_assets.snowflake.account import Account
+from flux_assets.sync.result import TableSync
 from flux_assets.tables import dynamic_tables, grid_assets_cache, meter_locations_enhanced, substations
-from flux_assets.warehouse.account import Account
 
 CIRCUITS = "circuit_status_realtime"
 STATIC = {module.TABLE.name: module.TABLE for module in (grid_assets_cache, substations, meter_locations_enhanced)}

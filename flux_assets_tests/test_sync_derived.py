@@ -12,8 +12,8 @@ from conftest import Sql
 from sqlalchemy import Column, MetaData, String, Table
 from synced import FAULTS, FEEDERS, Utility
 
-from flux_assets.postgis import sync_gate
 from flux_assets.spec import Derived, DynamicTable, SourceColumn
+from flux_assets.sync import gate
 
 CREWS = DynamicTable(
     table=Table(
@@ -53,7 +53,7 @@ def running(utility: Utility) -> Utility:
 @contextmanager
 def locked(running: Utility, row: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The row is held by an open transaction of another program; the number of its process."""
-    monkeypatch.setattr(sync_gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
     with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
         editor.execute(f"SELECT FROM {row} FOR UPDATE")
         yield editor.info.backend_pid

@@ -18,13 +18,12 @@ from sourced import config
 from synced import Utility
 from test_warehouse_network import LONG, SHORT, without_pauses
 
-from flux_assets import sync
-from flux_assets.postgis import merge
 from flux_assets.postgis.connect import Stop
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.retrying import Patience
-from flux_assets.warehouse.source import Source, open_source
+from flux_assets.sync import diff, sync
 
 HELD = "SELECT fault_id, feeder, homes, moved FROM faults ORDER BY 1"
 LEDGER = "SELECT status, error_message FROM postgres_sync.sync_status ORDER BY sync_id DESC LIMIT {}"
@@ -133,7 +132,7 @@ def test_an_interrupt_is_told_as_a_stop_and_loses_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(merge, "compare", interrupted)
+    monkeypatch.setattr(diff, "compare", interrupted)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     with pytest.raises(KeyboardInterrupt):
         running.sync()

@@ -15,12 +15,12 @@ from conftest import Sql
 from leasing import someone_else
 from synced import FAULTS, Utility
 
-from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.sync_gate import mark_of
+from flux_assets.postgis.names import LiveTable
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.overrides import Overrides, SourceOverride
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
-from flux_assets.warehouse.mapping import Mapping
-from flux_assets.warehouse.overrides import Overrides, SourceOverride
-from flux_assets.warehouse.source import Source
+from flux_assets.sync.gate import mark_of
 
 LONG_AGO = "2001-02-03 04:05:06"
 

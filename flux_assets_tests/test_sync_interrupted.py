@@ -15,9 +15,8 @@ from psycopg import errors
 from psycopg.sql import Composable
 from synced import Utility
 
-from flux_assets.postgis import merge, sync_before, sync_gate
-from flux_assets.postgis.sync_gate import Opening
-from flux_assets.syncing import write
+from flux_assets.sync import diff, gate, target_state, write
+from flux_assets.sync.gate import Opening
 
 SEED = """
 INSERT INTO FEEDERS VALUES ('L1', 'one', 1), ('L2', 'two', 2);
@@ -60,10 +59,8 @@ def test_a_table_that_fails_before_its_savepoint_takes_no_other_back(
 ) -> None:
     """As a cancelled statement does that comes before the table's first round trip has made the savepoint."""
     running.tell("UPDATE FAULTS SET HOMES = 800 WHERE FAULT_ID = 'F3'; UPDATE FEEDERS SET TITLE = 'y'")
-    cancelled = failing_once(
-        merge.stage, errors.QueryCanceled("cancelled"), lambda _, live, *__: live.name == "feeders"
-    )
-    monkeypatch.setattr(merge, "stage", cancelled)
+    cancelled = failing_once(diff.stage, errors.QueryCanceled("cancelled"), lambda _, live, *__: live.name == "feeders")
+    monkeypatch.setattr(diff, "stage", cancelled)
     assert told(running, sql) == {"faults": ("failed", "FAILED"), "feeders": ("failed", "FAILED")}
     assert sql("SELECT homes FROM faults WHERE fault_id = 'F3'") == [(3,)]
     assert told(running, sql) == {"faults": ("changed", "SUCCESS"), "feeders": ("changed", "SUCCESS")}
@@ -81,7 +78,7 @@ def test_a_table_that_fails_before_its_savepoint_takes_no_other_back(
 def test_what_ends_while_the_tables_are_looked_at_is_in_the_ledger(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
 ) -> None:
-    monkeypatch.setattr(sync_gate, "look", failing_once(sync_gate.look, error, lambda *_: True))
+    monkeypatch.setattr(gate, "look", failing_once(gate.look, error, lambda *_: True))
     if isinstance(error, Exception):
         assert {each.outcome for each in running.sync().tables} == {"failed"}
     else:
@@ -94,14 +91,14 @@ def test_what_ends_while_the_tables_are_looked_at_is_in_the_ledger(
 def test_a_table_that_is_dropped_between_two_looks_has_failed(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = sync_before.before
+    plain = target_state.before
 
     def later(session: psycopg.Connection, *given: Any) -> Any:
         sql("DROP TABLE IF EXISTS feeders")
         return plain(session, *given)
 
     sql("DROP INDEX faults_geom_idx")
-    monkeypatch.setattr(sync_before, "before", later)
+    monkeypatch.setattr(target_state, "before", later)
     assert told(running, sql) == {"faults": ("unchanged", "SUCCESS"), "feeders": ("failed", "FAILED")}
     monkeypatch.undo()
     running.synced()
@@ -136,7 +133,7 @@ def test_how_a_database_writes_intervals_changes_nothing(
 def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of this machine may be wrong, and the checks of lag and match believe what was noted."""
     # Within the hour for which a change token is believed.
-    at, opened = datetime.now(UTC) + timedelta(minutes=20), sync_gate.open_gate
+    at, opened = datetime.now(UTC) + timedelta(minutes=20), gate.open_gate
 
     def opening(*given: Any) -> Opening:
         return replace(opened(*given), at=at)
@@ -151,7 +148,7 @@ def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, mo
 
     running.source = contextmanager(with_tokens)  # type: ignore[method-assign]
     running.synced()
-    monkeypatch.setattr(sync_gate, "open_gate", opening)
+    monkeypatch.setattr(gate, "open_gate", opening)
     found = running.synced()
     assert {(each.gate, each.source_instant) for each in found.values()} == {("nothing changed", at)}
 
@@ -180,14 +177,14 @@ def test_a_source_that_is_as_it_was_lost_nothing_whatever_others_did_here(
 def test_rows_that_others_put_in_while_a_sync_is_under_way_are_not_the_sources(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = merge.stage
+    stage = diff.stage
 
     def meanwhile(session: psycopg.Connection, live: Any, *given: Any) -> None:
         if live.name == "faults":
             sql("INSERT INTO faults (fault_id, state) SELECT 'H' || n, 'OPEN' FROM generate_series(1, 40) AS n")
         stage(session, live, *given)
 
-    monkeypatch.setattr(merge, "stage", meanwhile)
+    monkeypatch.setattr(diff, "stage", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = 800 WHERE FAULT_ID = 'F3'")
     assert running.synced()["faults"].deleted == 40
 

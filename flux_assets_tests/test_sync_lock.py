@@ -11,7 +11,7 @@ import pytest
 from conftest import Sql
 from synced import Utility
 
-from flux_assets.postgis import merge, sync_gate
+from flux_assets.sync import diff, gate
 
 SEED = """
 INSERT INTO FEEDERS VALUES ('L1', 'one', 1);
@@ -29,13 +29,13 @@ def running(utility: Utility) -> Utility:
 def test_the_lock_is_held_through_the_whole_sync(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str | None] = []
     for name in ("stage", "compare"):
-        step = getattr(merge, name)
+        step = getattr(diff, name)
 
         def meanwhile(*given: object, step: Any = step) -> object:
             said.append(running.sync().busy)
             return step(*given)
 
-        monkeypatch.setattr(merge, name, meanwhile)
+        monkeypatch.setattr(diff, name, meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1; UPDATE FEEDERS SET TITLE = 'Other'")
     running.synced()
     assert len(said) == 4
@@ -48,13 +48,13 @@ def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
     running: Utility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str | None] = []
-    stage = merge.stage
+    stage = diff.stage
 
     def meanwhile(*given: Any) -> None:
         said.extend(running.sync(*wanted).busy for wanted in (["faults"], ["faults", "feeders"]))
         stage(*given)
 
-    monkeypatch.setattr(merge, "stage", meanwhile)
+    monkeypatch.setattr(diff, "stage", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     running.synced("faults", run_id="the-run")
     same, more = said
@@ -69,9 +69,9 @@ def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
     running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str
 ) -> None:
     for name in ("TIME_LIMIT", "IDLE_LIMIT"):
-        monkeypatch.setattr(sync_gate, name, timedelta(seconds=1))
+        monkeypatch.setattr(gate, name, timedelta(seconds=1))
     with running.target.session("sync") as ghost:
-        assert sync_gate.open_gate(ghost, "public", []).lease
+        assert gate.open_gate(ghost, "public", []).lease
         if opening:
             ghost.execute(opening)
         assert running.sync().busy is not None
@@ -90,7 +90,7 @@ def test_a_session_of_a_sync_asks_after_a_client_that_says_nothing(running: Util
         "lock_timeout": "10s",
     }  # fmt: skip
     with running.target.session("sync") as session:
-        sync_gate.open_gate(session, "public", [])
+        gate.open_gate(session, "public", [])
         # Over a Unix socket PostgreSQL shows keepalives as 0, whatever is set.
         asked = [name for name in wanted if not name.startswith("tcp_") or "/" not in running.target.conninfo]
         shown = {name: session.execute(f"SHOW {name}").fetchone()[0] for name in asked}
@@ -110,7 +110,7 @@ def test_a_ledger_that_is_not_ready_is_made_so_and_the_session_is_set_up(
 ) -> None:
     sql(older)
     with running.target.session("sync", is_set=False) as session:
-        opening = sync_gate.open_gate(session, "public", running.tables)
+        opening = gate.open_gate(session, "public", running.tables)
         assert opening.lease
         assert opening.before.last.keys() == ({"faults", "feeders"} if "ALTER" in older else set())
         shown = [session.execute(f"SHOW {name}").fetchone()[0] for name in ("jit", "lock_timeout", "search_path")]

@@ -10,7 +10,7 @@ from conftest import Sql
 from sync_runs import definitions, fault, filled, tick
 from synced import Utility
 
-from flux_assets.orchestration.sync_assets import STEP
+from flux_assets.orchestration.sync.assets import STEP
 from flux_assets.settings import load_settings
 
 HELD = "SELECT fault_id, feeder, state, begun, homes, came, moved FROM faults ORDER BY 1"

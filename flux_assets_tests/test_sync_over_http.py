@@ -22,12 +22,12 @@ from synced import Utility, settings_of
 from test_simulation import NOON, grid
 
 from flux_assets.definitions import defs
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.simulation.seeding import seed
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.simulation.seeding import seed
 from flux_assets.settings import load_settings
+from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.account import Account
 
 CIRCUITS, OUTAGES, ORDERS = "circuit_status_realtime", "outage_restoration_tracker", "work_orders"
 ASKS_TOKENS, ASKS_INSTANT, TRAVELS = "SYSTEM$LAST_CHANGE_COMMIT_TIME", "SELECT SYSDATE()", " AT(TIMESTAMP => "

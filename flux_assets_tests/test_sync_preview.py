@@ -6,8 +6,8 @@ from dataclasses import replace
 from PIL import Image
 from synced import FAULTS
 
-from flux_assets.pictures.panel import MOST_BYTES
-from flux_assets.pictures.sync_preview import draw_live
+from flux_assets.previews.panel import MOST_BYTES
+from flux_assets.previews.sync_preview import draw_live
 from flux_assets.spec import Picture
 
 RED, BLUE = (0xD6, 0x27, 0x28), (0x2A, 0x7F, 0xB8)

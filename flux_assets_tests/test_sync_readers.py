@@ -15,8 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from synced import Utility
 
 from flux_assets.errors import TargetError
-from flux_assets.postgis import merge, sync_state
 from flux_assets.postgis.connect import Stop, Target
+from flux_assets.sync import diff, marks
 
 SYNCS = 20
 # A fault without its count on its own feeder, or a count without its fault, is a disagreement.
@@ -82,28 +82,28 @@ def _kill(session: psycopg.Connection, conninfo: str) -> None:
 
 
 def _at_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    staged = merge.stage
+    staged = diff.stage
 
     def stage(session: psycopg.Connection, *rest: object) -> None:
         _kill(session, running.target.conninfo)
         staged(session, *rest)
 
-    monkeypatch.setattr(merge, "stage", stage)
+    monkeypatch.setattr(diff, "stage", stage)
 
 
 def _after_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = merge.compare
+    compared = diff.compare
 
-    def compare(session: psycopg.Connection, *rest: object) -> merge.Difference:
+    def compare(session: psycopg.Connection, *rest: object) -> diff.Difference:
         found = compared(session, *rest)
         _kill(session, running.target.conninfo)
         return found
 
-    monkeypatch.setattr(merge, "compare", compare)
+    monkeypatch.setattr(diff, "compare", compare)
 
 
 def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = sync_state.remember
+    remember = marks.remember
 
     def remembered(*given: object, **named: object) -> object:
         with psycopg.connect(running.target.conninfo, autocommit=True) as other:
@@ -113,7 +113,7 @@ def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
             )
         return remember(*given, **named)
 
-    monkeypatch.setattr(sync_state, "remember", remembered)
+    monkeypatch.setattr(marks, "remember", remembered)
 
 
 @pytest.mark.parametrize("breaks", [_at_staging, _after_staging, _before_commit])
@@ -173,14 +173,14 @@ def test_a_server_that_is_not_there_is_an_error_before_anything_is_read(running:
 def test_a_request_to_stop_ends_the_sync_and_keeps_what_was_there(running: Utility, sql: Sql) -> None:
     before = sql("SELECT sum(homes) FROM faults")
     running.tell("UPDATE FAULTS SET HOMES = 1000")
-    stop, staged = Stop(), merge.stage
+    stop, staged = Stop(), diff.stage
 
     def stage(*given: object) -> None:
         staged(*given)
         stop.request()
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(merge, "stage", stage)
+        monkeypatch.setattr(diff, "stage", stage)
         failed = running.failed(stop=stop)
     assert failed.keys() == {"faults", "feeders"}
     assert sql("SELECT sum(homes) FROM faults") == before

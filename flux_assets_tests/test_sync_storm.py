@@ -11,12 +11,12 @@ from conftest import Sql
 from synced import Utility
 from test_simulation import STEP, grid
 
-from flux_assets.embedded.city.frame import random_stream
-from flux_assets.embedded.simulation.seeding import seed
-from flux_assets.embedded.simulation.tick import Ticked, tick
 from flux_assets.postgis.connect import Target
+from flux_assets.sample.city.frame import random_stream
+from flux_assets.sample.simulation.seeding import seed
+from flux_assets.sample.simulation.tick import Ticked, tick
+from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.account import Account
 
 OUTAGES = "outage_restoration_tracker"
 COUNTS_AGREE = """

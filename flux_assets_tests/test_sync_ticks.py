@@ -18,7 +18,7 @@ import pytest
 import snowflake.connector
 from synced import Utility
 
-from flux_assets.syncing.result import SyncResult
+from flux_assets.sync.result import SyncResult
 
 TICKS = 130
 # Ticks in which a table is refused, and not compared, are few.

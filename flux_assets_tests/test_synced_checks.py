@@ -14,15 +14,15 @@ from breaking import BOW, FAILURE, Break, assert_says, error, warn
 from conftest import Sql, fresh_database
 from synced import FAULTS, FEEDERS, SOURCE, Utility, source_database
 
-from flux_assets.embedded.cluster import Cluster
+from flux_assets.checks.audit import AuditResult
+from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.errors import WarehouseError
-from flux_assets.postgis.audit import AuditResult
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.sync_audits import sync_audits
+from flux_assets.sample.cluster import Cluster
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import AcceptedValues, Range, Reference, Volume
-from flux_assets.syncing.live_audit import Question, look_at
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.source import Source
+from flux_assets.sync.live_audit import Question, look_at
 
 MENDED = replace(
     FAULTS,

@@ -10,10 +10,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.target import dagster_storage_url, postgis_target
 from flux_assets.errors import SettingError
+from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
+from flux_assets.wiring.target import dagster_storage_url, postgis_target
 
 
 def test_the_embedded_database_is_provided_where_nothing_is_set(cluster: Cluster) -> None:
@@ -122,7 +122,7 @@ def test_a_service_that_names_the_target_leaves_dagsters_embedded_storage_alone(
 def test_variables_that_change_the_meaning_of_times_are_dropped(cluster: Cluster, database: str) -> None:
     """libpq sends PGTZ and PGDATESTYLE with every connection, and they win over what a session asks for."""
     code = (
-        "from flux_assets.embedded.target import postgis_target; from flux_assets.settings import load_settings\n"
+        "from flux_assets.wiring.target import postgis_target; from flux_assets.settings import load_settings\n"
         "with postgis_target(load_settings()).session('test') as session:\n"
         "    print(*session.execute(\"SELECT current_setting('timezone'), current_setting('datestyle')\").fetchone())"
     )

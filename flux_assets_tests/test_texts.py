@@ -17,21 +17,21 @@ from geoalchemy2 import Geometry
 from psycopg import sql as psql
 from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, MetaData, Numeric, String, Table
 
-from flux_assets.embedded.cluster import Cluster
 from flux_assets.errors import RecordError
-from flux_assets.load import load_layer
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import stage
+from flux_assets.layers import staging
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.texts import texts_of
-from flux_assets.release.blocks import Header
-from flux_assets.release.columns import read_columns
-from flux_assets.release.decode import LayerStream
-from flux_assets.release.geometry import SuspectError
-from flux_assets.release.parse import Parser
-from flux_assets.release.records import Text
-from flux_assets.release.sieve import Quarantine
-from flux_assets.release.source import Release
+from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.release.decode.blocks import Header
+from flux_assets.release.decode.columns import read_columns
+from flux_assets.release.decode.geometry import SuspectError
+from flux_assets.release.decode.parse import Parser
+from flux_assets.release.decode.records import Text
+from flux_assets.release.decode.sieve import Quarantine
+from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.release import Release
+from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import StaticTable, type_ddl
 from flux_assets.tables import static_tables
 from flux_assets_tests.conftest import fresh_database
@@ -153,7 +153,7 @@ def taken_by_us(
     with texts_of(place, "test", Stop()) as ask:
         stream = LayerStream(path, path.name, table, sieve=sieve, ask=ask, block_bytes=4000)
         with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
-            for chunk in stage.encoded(stream, stream.schema):
+            for chunk in staging.encoded(stream, stream.schema):
                 copy.write(chunk)
     return {refused.record - 1: refused.reason for refused in sieve.taken()}
 
@@ -202,7 +202,7 @@ def test_what_arrow_reads_without_a_doubt_is_what_copy_makes_of_it(place: Target
         taken_by_copy(session, lines)
         batches = pa.Table.from_batches(read_by_arrow(table, lines))
         with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
-            for chunk in stage.encoded(batches.to_batches(), batches.schema):
+            for chunk in staging.encoded(batches.to_batches(), batches.schema):
                 copy.write(chunk)
         found = session.execute(
             "SELECT u.n, c.v::text, u.v::text FROM by_us u LEFT JOIN by_copy c USING (n)"

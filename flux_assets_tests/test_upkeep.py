@@ -30,18 +30,22 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 from running import QUIET, Run, run_job
 
-from flux_assets.orchestration.maintenance import prune_dagster, prune_history, prune_history_schedule
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.orchestration.upkeep import runs, tables
 from flux_assets.orchestration.upkeep.files import remove_files
+from flux_assets.orchestration.upkeep.jobs import prune_dagster, prune_history, prune_history_schedule
 from flux_assets.orchestration.upkeep.runs import Keep, outdated_runs
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.settings import load_settings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KEEP = Keep(runs=2, runs_for=timedelta(days=3), failures_for=timedelta(days=30))
 REPOSITORY_ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "all")
-STORAGE = {"storage": {"custom": {"module": "flux_assets.instance", "class": "InstanceStorage", "config": {}}}}
+STORAGE = {
+    "storage": {
+        "custom": {"module": "flux_assets.orchestration.storage.instance", "class": "InstanceStorage", "config": {}}
+    }
+}
 ORPHANED_TAGS = "SELECT count(*) FROM asset_event_tags WHERE event_id NOT IN (SELECT id FROM event_logs)"
 
 

@@ -14,10 +14,10 @@ from psycopg import errors
 
 from flux_assets.doctor import rights
 from flux_assets.doctor.finding import Finding
-from flux_assets.embedded.cluster import OWNER, Cluster
-from flux_assets.loading.options import LoadOptions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Target
-from flux_assets.rollback import rollback
+from flux_assets.sample.cluster import OWNER, Cluster
 
 POLES = made_up()
 GRANTED = """

@@ -10,8 +10,8 @@ import pytest
 from snowflake.connector import platform_detection
 
 from flux_assets.orchestration.resources import connect as connect_by_dagster
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.connect import Connect, connect_directly
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.connect import Connect, connect_directly
 
 METADATA = {"169.254.169.254", "metadata.google.internal"}
 

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import NoEncryption
 from pydantic import SecretStr
 
 from flux_assets.errors import FluxError, WarehouseError
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.connect import connect_directly
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.retrying import Patience
-from flux_assets.warehouse.source import Source, open_source
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.connect import connect_directly
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.source import Source, open_source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
 from flux_assets_tests.snowflake_answers import refused

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import SettingError
+from flux_assets.snowflake.overrides import Overrides, load_overrides
 from flux_assets.spec import Vanished
-from flux_assets.warehouse.overrides import Overrides, load_overrides
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
 TABLES = (FAULTS, FEEDERS)

@@ -7,16 +7,16 @@ from contextlib import nullcontext
 import pyarrow as pa
 import pytest
 
-from flux_assets.warehouse.rows import BATCH_ROWS, Rows
-from flux_assets.warehouse.texts import declared_mapping
+from flux_assets.snowflake.rows import BATCH_ROWS, Rows
+from flux_assets.snowflake.texts import declared_mapping
 from flux_assets_tests.synced import FAULTS
 
 GROWTH = """
 import resource, sys
 from contextlib import nullcontext
 import pyarrow as pa
-from flux_assets.warehouse.rows import Rows
-from flux_assets.warehouse.texts import declared_mapping
+from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.texts import declared_mapping
 from flux_assets_tests.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS
 

@@ -20,12 +20,12 @@ from conftest import Sql
 from snowflake.connector import SnowflakeConnection
 
 from flux_assets.errors import WarehouseError
-from flux_assets.syncing import source as source_side
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.deadline import GivenUpError, awaited, started
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.retrying import Patience
-from flux_assets.warehouse.source import Source, open_source
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.deadline import GivenUpError, awaited, started
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.source import Source, open_source
+from flux_assets.sync import reader as source_side
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, PIECE, QUERIES, SIGN_OUT, Fault, Proxy, faulting_proxy
 from flux_assets_tests.synced import FAULTS, Utility
@@ -197,7 +197,7 @@ from dataclasses import replace
 from functools import partial
 from pydantic import SecretStr
 from flux_assets.errors import WarehouseError
-from flux_assets.warehouse.account import Account
+from flux_assets.snowflake.account import Account
 from flux_assets_tests.test_warehouse_silence import Overrides, Patience, open_source, patient, read
 account = Account(account="fakesnow", user="fake", password=SecretStr("snow"), host="127.0.0.1", protocol="http",
                   database={filled.database!r}, schema={filled.schema!r}, stand_in=True)

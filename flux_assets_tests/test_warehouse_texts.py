@@ -10,17 +10,17 @@ import sqlglot
 from sqlglot import exp
 
 from flux_assets.settings import REPOSITORY
+from flux_assets.snowflake import query
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.columns import FoundColumn
+from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
+from flux_assets.snowflake.overrides import SourceOverride
+from flux_assets.snowflake.quoting import identifier, literal, parts, template
+from flux_assets.snowflake.rendering import render
+from flux_assets.snowflake.texts import TOKENS, declared_mapping, texts
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import script
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse import query
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.columns import FoundColumn
-from flux_assets.warehouse.mapping import Mapping, ObjectName, Resolver
-from flux_assets.warehouse.overrides import SourceOverride
-from flux_assets.warehouse.quoting import identifier, literal, parts, template
-from flux_assets.warehouse.rendering import render
-from flux_assets.warehouse.texts import TOKENS, declared_mapping, texts
 from flux_assets_tests import sourced
 from flux_assets_tests.synced import FAULTS
 

@@ -14,8 +14,8 @@ from dagster._daemon.types import DaemonHeartbeat
 from receiver import Receiver, receiving
 
 from flux_assets.alerting import store
-from flux_assets.cli import main
-from flux_assets.postgis.declared import keeping
+from flux_assets.cli.main import main
+from flux_assets.ledger.registry import keeping
 from flux_assets.settings import load_settings
 from flux_assets.tables import dynamic_tables
 

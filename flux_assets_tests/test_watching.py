@@ -14,7 +14,7 @@ from flux_assets.alerting import watching
 from flux_assets.alerting.observation import Observation, Policy, joined
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
-from flux_assets.postgis import overview
+from flux_assets.ledger import status as overview
 from flux_assets.postgis.connect import Target
 
 POLES = made_up()

@@ -38,32 +38,32 @@ class Guard:
 
 GUARDS = (
     Guard(
-        "lease check of a publish", "flux_assets/postgis/publish.py",
+        "lease check of a publish", "flux_assets/layers/publish.py",
         "[each.swap.lease.holding() for each in publications]", "[]",
         (_LEASES, "-k", "frozen_load_whose_version_is_still_there"),
     ),
     Guard(
-        "lease check of a sync", "flux_assets/syncing/write.py",
+        "lease check of a sync", "flux_assets/sync/write.py",
         "script += [desk.lease.holding(), *", 'script += [sql.SQL("SELECT 1"), *',
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(
-        "lease check of dropping versions", "flux_assets/postgis/stage.py",
+        "lease check of dropping versions", "flux_assets/layers/staging.py",
         "at_once(session, [holding, drop])", "at_once(session, [drop])",
         (_POINTS, "-k", "load.swapped and woken"),
     ),
     Guard(
-        "one lease at a time", "flux_assets/postgis/leases.py",
+        "one lease at a time", "flux_assets/ledger/leases.py",
         "ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END", "ELSE true END",
         (_OTHERS, "-k", "another_run_at_the_same_time"),
     ),
     Guard(
-        "overtaking a holder that gives no sign of life", "flux_assets/postgis/leases.py",
+        "overtaking a holder that gives no sign of life", "flux_assets/ledger/leases.py",
         "WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true", "",
         (_POINTS, "-k", "load.staged and overtaken"),
     ),
     Guard(
-        "FREEZE", "flux_assets/postgis/stage.py",
+        "FREEZE", "flux_assets/layers/staging.py",
         "(FORMAT binary, FREEZE)", "(FORMAT binary)",
         (_OTHERS, "-k", "older_snapshot and load"),
     ),
@@ -85,37 +85,37 @@ GUARDS = (
         (_OTHERS, "-k", "somebody_elses_trigger"),
     ),
     Guard(
-        "deadline of a transaction that is left open", "flux_assets/postgis/sync_gate.py",
+        "deadline of a transaction that is left open", "flux_assets/sync/gate.py",
         "SET idle_in_transaction_session_timeout = {idle};", "SET idle_in_transaction_session_timeout = 0;",
         (_POINTS, "-k", "sync.written and faults and overtaken"),
     ),
     Guard(
-        "looking after silent connections", "flux_assets/postgis/watched.py",
+        "looking after silent connections", "flux_assets/postgis/session/watched.py",
         "        self.lost = reason\n", "        return\n        self.lost = reason\n",
         (_POINTS, "-k", "load.fetched and silent"),
     ),
     Guard(
-        "ending a session that was given up", "flux_assets/sync.py",
+        "ending a session that was given up", "flux_assets/sync/sync.py",
         "session.execute(self._lease.ending_session())", "pass",
         (_OTHERS, "-k", "without_an_answer and written"),
     ),
     Guard(
-        "keeping the lease while failed tables are recorded", "flux_assets/syncing/write.py",
+        "keeping the lease while failed tables are recorded", "flux_assets/sync/write.py",
         "gives_back = not desk.has_failures and", "gives_back =",
         (_LEASES, "-k", "gives_its_lease_back"),
     ),
     Guard(
-        "savepoints", "flux_assets/syncing/write.py",
+        "savepoints", "flux_assets/sync/write.py",
         "desk.session.execute(_back_to(to))", 'desk.session.execute(sql.SQL("ROLLBACK"))',
         ("flux_assets_tests/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
     ),
     Guard(
-        "shrink guard of a sync", "flux_assets/syncing/guard.py",
+        "shrink guard of a sync", "flux_assets/sync/guard.py",
         "    if work.vanished > allowed:\n", "    if False:\n",
         ("flux_assets_tests/test_sync.py", "flux_assets_tests/test_sync_others.py"),
     ),
     Guard(
-        "shrink guard of a load", "flux_assets/postgis/blocking.py",
+        "shrink guard of a load", "flux_assets/checks/blocking.py",
         "if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:", "if False:",
         ("flux_assets_tests/test_audits.py", "flux_assets_tests/test_load.py"),
     ),

@@ -82,4 +82,4 @@ fi
 if [ "$(cat .venv/snow-cli/made_from 2>/dev/null)" != "$(cksum <snow-cli.lock)" ]; then
     install_snow_cli
 fi
-.venv/bin/python -c 'from flux_assets.embedded import binaries; binaries.find()' 2>/dev/null || scripts/install_postgis.sh
+.venv/bin/python -c 'from flux_assets.sample import binaries; binaries.find()' 2>/dev/null || scripts/install_postgis.sh

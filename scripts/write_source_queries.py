@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from flux_assets.snowflake.texts import texts
 from flux_assets.tables import dynamic_tables
-from flux_assets.warehouse.texts import texts
 
 FOLDER = Path(__file__).resolve().parent.parent / "sql" / "snowflake"
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psycopg
 
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.stand_in.server import StandIn
+from flux_assets.sample.cluster import Cluster
+from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
 
 # Below the folder whose leftovers of killed sessions `make down` stops.

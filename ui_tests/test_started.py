@@ -16,8 +16,8 @@ import pytest
 import snowflake.connector
 from opened import OWN, PATIENCE, Place, opened
 
-from flux_assets.embedded.simulation.store import Store
-from flux_assets.embedded.stand_in.server import StandIn
+from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.stand_in.server import StandIn
 
 SCHEDULES = """{ schedulesOrError(repositorySelector: {
     repositoryName: "__repository__", repositoryLocationName: "flux_assets"

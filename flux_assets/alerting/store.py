@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from flux_assets.alerting.incident import Incident
 from flux_assets.postgis import catalog
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.sqlfiles import script
 
 _LOCK = 0x616C6572  # "aler"

@@ -17,8 +17,7 @@ from flux_assets.alerting.cause import said
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation, Policy
 from flux_assets.alerting.secrets import Clean
-from flux_assets.postgis import overview
-from flux_assets.postgis.overview import TableStatus
+from flux_assets.ledger.status import TableStatus, is_prepared
 from flux_assets.spec import DynamicTable, StaticTable
 
 WATCHED: frozenset[Kind] = frozenset({"sync", "load", "layer", "late"})
@@ -84,7 +83,7 @@ def observed(
     session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
 ) -> Iterator[Observation]:
     """All that is wrong with the tables. `statuses` are those of the tables that the database knows."""
-    if overview.is_prepared(session):
+    if is_prepared(session):
         yield from _failing(session, watch, now)
     for table in watch.tables:
         if status := statuses.get(table.name):
@@ -93,7 +92,7 @@ def observed(
 
 def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
     """Which tables (run, table) these runs failed on: what else they say is about what nobody sees."""
-    if not run_ids or not overview.is_prepared(session):
+    if not run_ids or not is_prepared(session):
         return set()
     found = session.execute(
         "SELECT DISTINCT run_id, layer_name FROM postgres_sync.sync_status"

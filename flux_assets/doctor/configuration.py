@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.release.address import Address
+from flux_assets.release.fetch.address import Address
 from flux_assets.settings import Settings, env_file
 
 _GROUP = Group("Settings")

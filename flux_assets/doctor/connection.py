@@ -15,9 +15,9 @@ import psycopg
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError, reported
+from flux_assets.postgis.bootstrap import find_postgis
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.prerequisites import find_postgis
-from flux_assets.postgis.watched import WatchedConnection
+from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.postgis.writable import explained
 
 _GROUP = Group("Target database")

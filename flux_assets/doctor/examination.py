@@ -26,12 +26,12 @@ from flux_assets.doctor import (
     used,
 )
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.embedded.target import postgis_target
 from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
+from flux_assets.postgis.names import Layer
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.wiring.target import postgis_target
 
 
 def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:

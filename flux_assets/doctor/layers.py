@@ -13,11 +13,12 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.postgis import catalog, overview, row_security
+from flux_assets.layers.dependents import left_behind, listed
+from flux_assets.ledger import status
+from flux_assets.postgis import catalog, row_security
 from flux_assets.postgis.by_value import refuse_folding_keys
-from flux_assets.postgis.dependents import left_behind, listed
-from flux_assets.postgis.layer import VERSIONS, Layer
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders
+from flux_assets.postgis.names import VERSIONS, Layer
 from flux_assets.spec import StaticTable
 
 _GROUP = Group("Layers")
@@ -76,7 +77,7 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
                 "Make again on the new table what is still needed.",
             )
         yield _GROUP.failed(
-            f"{layer.title} is {overview.foreign_kind(relation.kind)} that flux_assets did not make",
+            f"{layer.title} is {status.foreign_kind(relation.kind)} that flux_assets did not make",
             "Load it with take_over: true: the plain table is renamed once the new one is ready."
             if relation.kind == "r"
             else f"Rename it to {layer.old_name} and load the layer.",

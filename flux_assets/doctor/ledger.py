@@ -12,7 +12,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import TargetError
-from flux_assets.postgis import prerequisites
+from flux_assets.postgis import bootstrap
 from flux_assets.postgis.row_security import hidden
 from flux_assets.sqlfiles import script
 
@@ -53,7 +53,7 @@ _MADE_AGAIN = (
 def findings(session: psycopg.Connection) -> Iterator[Finding]:
     """What of the ledger is missing or refused to us; nothing of a ledger that the next load brings up to date."""
     row = session.execute(_REVISION).fetchone()
-    if row is None or not prerequisites.is_current(row[0]):
+    if row is None or not bootstrap.is_current(row[0]):
         return
     if session.execute("SELECT FROM pg_namespace WHERE nspname = 'flux_versions'").fetchone() is None:
         yield _GROUP.failed("schema flux_versions is gone, and with it every version", _MADE_AGAIN)

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.postgis import catalog, sync_shape
-from flux_assets.postgis.layer import LiveTable
-from flux_assets.postgis.leases import SYNC, holder
+from flux_assets.ledger.leases import SYNC, holder
+from flux_assets.postgis import catalog
+from flux_assets.postgis.names import LiveTable
 from flux_assets.spec import DynamicTable
+from flux_assets.sync import setup
 
 _GROUP = Group("Synced tables")
 _NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -52,10 +53,10 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         if live.name in synced:
-            gone = sync_shape.absent(live, synced=True)
+            gone = setup.absent(live, synced=True)
             yield _GROUP.warning(gone.problem, gone.remedy)
         return
-    if error := sync_shape.fault(session, live):
+    if error := setup.fault(session, live):
         yield _GROUP.error(error)
         return
     if heirs := catalog.heirs(session, relation.oid):
@@ -64,10 +65,10 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
             " their rows too, which are not the source's. A sync does not touch them.",
             f"Read FROM ONLY {live.title}, or run ALTER TABLE {heirs[0]} NO INHERIT {live.title}.",
         )
-    if names := sync_shape.lacking(session, live):
-        lack = sync_shape.incomplete(live, names)
+    if names := setup.lacking(session, live):
+        lack = setup.incomplete(live, names)
         yield _GROUP.warning(lack.problem, lack.remedy)
-    if (names or sync_shape.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
+    if (names or setup.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
         yield _GROUP.failed(
             f"{live.title} belongs to {owner}, and only an owner can add the columns and indexes that it lacks",
             f'Run ALTER TABLE {live.title} OWNER TO "{session.info.user}", or GRANT "{owner}" TO'

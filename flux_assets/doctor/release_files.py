@@ -13,15 +13,16 @@ from pathlib import Path
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.embedded.cluster import Cluster
-from flux_assets.embedded.release import SAMPLE, SCALE, layer_release
 from flux_assets.errors import FluxError
-from flux_assets.postgis import overview, register, space
-from flux_assets.postgis.layer import Layer
-from flux_assets.release.gunzip import expanded_bytes
-from flux_assets.release.source import Release
-from flux_assets.settings import Settings
+from flux_assets.layers import disk_estimate, versions
+from flux_assets.ledger import status
+from flux_assets.postgis.names import Layer
+from flux_assets.release.decode.gunzip import expanded_bytes
+from flux_assets.release.release import Release
+from flux_assets.settings import SAMPLE, Settings
 from flux_assets.spec import StaticTable
+from flux_assets.wiring.release import SAMPLE_SCALE, layer_release
+from flux_assets.wiring.target import embedded_cluster
 
 _RELEASE, _DISK = Group("Release"), Group("Disk")
 # Of the layers of a release, only geometry in hexadecimal is long, and it halves at least twice.
@@ -35,7 +36,7 @@ def findings(
     """The release, then the disk; `session` is None where the target cannot be reached."""
     if settings.flux_release in {None, SAMPLE}:
         if settings.flux_profile != "production" and not (settings.flux_release is None and settings.target_is_set):
-            yield _RELEASE.ok(f"the sample city of scale {SCALE:g}; the first load makes it if it is not there")
+            yield _RELEASE.ok(f"the sample city of scale {SAMPLE_SCALE:g}; the first load makes it if it is not there")
         return
     try:
         release = layer_release(settings)
@@ -81,17 +82,17 @@ def _disk(
     else:
         yield _DISK.ok(f"{said}, within FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB")
     if not settings.target_is_set:
-        yield _free(Cluster(settings.flux_home).data, sum(need.total for need in needs.values()))
+        yield _free(embedded_cluster(settings).data, sum(need.total for need in needs.values()))
 
 
 def _need(
     session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
-) -> space.Need:
+) -> disk_estimate.Need:
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
-    found = register.versions(session, layer) if overview.is_prepared(session) else []
-    return space.need_of(plain, sum(version.bytes or 0 for version in found))
+    found = versions.versions(session, layer) if status.is_prepared(session) else []
+    return disk_estimate.need_of(plain, sum(version.bytes or 0 for version in found))
 
 
 def _free(data: Path, need: int) -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.postgis.layer import VERSIONS, Layer
+from flux_assets.postgis.names import VERSIONS, Layer
 
 _GROUP = Group("Layers")
 # Named itself, or its schema, or its version, or every table there is.

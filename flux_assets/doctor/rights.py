@@ -14,7 +14,7 @@ from psycopg import sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import reported
-from flux_assets.postgis import overview
+from flux_assets.ledger import status
 from flux_assets.spec import StaticTable
 
 _GROUP = Group("Rights")
@@ -78,7 +78,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
             f"Run CREATE SCHEMA {schema}, or set FLUX_POSTGRES_SCHEMA to one that does.",
         )
         return
-    prepared = overview.is_prepared(session)
+    prepared = status.is_prepared(session)
     yield from _allowed(session, schema, prepared=prepared)
     yield from _owned(session, schema, [table.name for table in tables])
     if session.execute(_MAY_CREATE, [schema, schema]).fetchone() == (True,):

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.embedded.source import snowflake_account
-from flux_assets.embedded.stand_in.server import NAME, StandIn
 from flux_assets.errors import FluxError
-from flux_assets.settings import Settings
+from flux_assets.settings import STAND_IN, Settings
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.overrides import Overrides, load_overrides
+from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.mapping import Mapping
-from flux_assets.warehouse.overrides import Overrides, load_overrides
-from flux_assets.warehouse.source import Source, open_source
+from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
 _GROUP = Group("Snowflake")
 
@@ -29,7 +28,7 @@ def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Fin
     """
     if settings.snowflake_account is None and (settings.target_is_set or settings.flux_profile == "production"):
         return
-    if settings.snowflake_account in {None, NAME} and not StandIn(settings.flux_home).layout.data.exists():
+    if settings.snowflake_account in {None, STAND_IN} and not stand_in_is_made(settings):
         yield _GROUP.note("the stand-in is made, and filled from the sample city, by the first sync")
         return
     try:

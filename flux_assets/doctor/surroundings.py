@@ -12,13 +12,12 @@ from pathlib import Path
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.embedded.client import psql_program
-from flux_assets.embedded.cluster import DAGSTER_DATABASE, Cluster
-from flux_assets.embedded.target import dagster_storage_url
 from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, reported
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import REPOSITORY, Settings
+from flux_assets.wiring.psql import psql_program
+from flux_assets.wiring.target import dagster_conninfo, dagster_storage_url
 
 _DAGSTER, _PROGRAMS = Group("Dagster"), Group("Programs")
 
@@ -34,9 +33,7 @@ def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
     try:
         dagster_storage_url(settings)
         configured = settings.dagster_postgres_url
-        conninfo = (
-            configured.get_secret_value() if configured else Cluster(settings.flux_home).conninfo(DAGSTER_DATABASE)
-        )
+        conninfo = configured.get_secret_value() if configured else dagster_conninfo(settings)
         with psycopg.connect(protected(conninfo), connect_timeout=15, autocommit=True) as session:
             confirm(session.fileno(), session.info.host, encrypted=session.pgconn.ssl_in_use)
             create = session.execute("SELECT has_schema_privilege('public', 'CREATE')").fetchone()

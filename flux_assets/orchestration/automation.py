@@ -11,13 +11,13 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 
-from flux_assets.orchestration.assets import GROUP
+from flux_assets.compare.match import MATCHES_RELEASE
+from flux_assets.orchestration.layers.assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
-from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
-from flux_assets.orchestration.sync_setup import make_dynamic_tables
-from flux_assets.postgis.matching import MATCHES_RELEASE
-from flux_assets.postgis.sync_gate import TIME_LIMIT
+from flux_assets.orchestration.sync.assets import GROUP as DYNAMIC
+from flux_assets.orchestration.sync.setup import make_dynamic_tables
 from flux_assets.settings import load_settings
+from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
@@ -103,9 +103,9 @@ def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
     """Whether the database says so; what it does not say, time will tell."""
     import psycopg
 
-    from flux_assets.embedded.target import postgis_target
     from flux_assets.errors import FluxError
-    from flux_assets.syncing.run_state import is_dead
+    from flux_assets.sync.run_state import is_dead
+    from flux_assets.wiring.target import postgis_target
 
     try:
         return is_dead(postgis_target(load_settings()), run_id, age, is_ours=_is_alone(instance))

@@ -15,7 +15,7 @@ from dagster._utils.interrupts import capture_interrupts
 from flux_assets.errors import BusyError
 from flux_assets.orchestration.automation import load_static_layers, sync_all_dynamic
 from flux_assets.orchestration.history import dagster_folder
-from flux_assets.orchestration.sync_assets import STEP
+from flux_assets.orchestration.sync.assets import STEP
 
 # What was planned, started and stored is in the UI.
 _LOGGERS = {"console": {"config": {"log_level": "INFO"}}}

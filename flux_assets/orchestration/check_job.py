@@ -9,7 +9,8 @@ from __future__ import annotations
 from dagster import AssetSelection, define_asset_job
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from flux_assets.orchestration import asset_checks, sync_checks
+from flux_assets.orchestration.layers import checks as layer_checks
+from flux_assets.orchestration.sync import checks as sync_checks
 from flux_assets.tables import dynamic_tables, static_tables
 
 NAME = "check_all_tables"
@@ -17,7 +18,7 @@ NAME = "check_all_tables"
 
 def check_all_tables() -> UnresolvedAssetJobDefinition:
     """One step and one session for a layer, one for all dynamic tables, all in the run's own process."""
-    specs = [spec for table in static_tables() for spec in asset_checks.check_specs(table)]
+    specs = [spec for table in static_tables() for spec in layer_checks.check_specs(table)]
     specs += sync_checks.check_specs(dynamic_tables())
     return define_asset_job(
         NAME,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError
-from flux_assets.postgis.audit import AuditResult
 
 JUDGED_AT = "judged_at"
 # How earlier releases began what they reported of rows that were not published.

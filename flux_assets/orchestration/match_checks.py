@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, TypeVar
 import dagster as dg
 from pydantic import Field
 
+from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, LayerError, SettingError
-from flux_assets.orchestration.asset_checks import check_results, tell, without_outcome
-from flux_assets.orchestration.assets import LayerFailure
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.layers.assets import LayerFailure
+from flux_assets.orchestration.layers.checks import check_results, tell, without_outcome
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
-from flux_assets.postgis.matching import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
 if TYPE_CHECKING:
-    from flux_assets.postgis.audit import AuditResult
+    from flux_assets.checks.audit import AuditResult
 
 RELEASE_STEP = "match_static_layers"
 SOURCE_STEP = "match_dynamic_tables"
@@ -48,7 +48,7 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
         postgis: PostgisResource,
         release: ReleaseResource,
     ) -> Results:
-        from flux_assets.matching.release import match_release
+        from flux_assets.compare.release import match_release
 
         log = context.log.info
         try:
@@ -77,7 +77,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
         postgis: PostgisResource,
         snowflake: WarehouseResource,
     ) -> Results:
-        from flux_assets.matching.source import match_source
+        from flux_assets.compare.source import match_source
 
         log = context.log.info
         try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.orchestration.match_checks import match_keys
-from flux_assets.postgis.matching import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.tables import dynamic_tables, static_tables
 
 check_static_layers_match = dg.define_asset_job(

@@ -22,12 +22,12 @@ from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, with_assignments
 
 if TYPE_CHECKING:
-    from flux_assets.release.source import Release
-    from flux_assets.sync import Family
-    from flux_assets.syncing.source import OpenSource
-    from flux_assets.warehouse.account import Account
-    from flux_assets.warehouse.overrides import Overrides
-    from flux_assets.warehouse.source import Source
+    from flux_assets.release.release import Release
+    from flux_assets.snowflake.account import Account
+    from flux_assets.snowflake.overrides import Overrides
+    from flux_assets.snowflake.source import Source
+    from flux_assets.sync.reader import OpenSource
+    from flux_assets.sync.sync import Family
 
 _finding = Lock()  # steps of a run are threads; the first to ask starts the server or makes the sample, the others wait
 
@@ -43,7 +43,7 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def target(self) -> Target:
         """The database; raises SettingError or EmbeddedError when there is none to be had."""
-        from flux_assets.embedded.target import postgis_target
+        from flux_assets.wiring.target import postgis_target
 
         with _finding:
             self._target = self._target or postgis_target(load_settings())
@@ -92,7 +92,7 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def release(self, log: Callable[[str], None]) -> Release:
         """The release; raises SettingError when one must be named and is not, ReleaseError when it cannot be had."""
-        from flux_assets.embedded.release import layer_release
+        from flux_assets.wiring.release import layer_release
 
         with _finding:
             self._release = self._release or layer_release(load_settings(), log)
@@ -104,7 +104,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def family(self, declared: Sequence[DynamicTable]) -> Family:
         """The dynamic tables with what FLUX_CONFIG says of their sources; raises SettingError naming what is wrong."""
-        from flux_assets.sync import Family
+        from flux_assets.sync.sync import Family
 
         settings, overrides = load_settings(), self._overrides()
         place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)
@@ -120,8 +120,8 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         @contextmanager
         def opened() -> Iterator[Source]:
-            from flux_assets.embedded.source import snowflake_account
-            from flux_assets.warehouse.source import open_source
+            from flux_assets.snowflake.source import open_source
+            from flux_assets.wiring.source import snowflake_account
 
             def find() -> Account:
                 with _finding:
@@ -137,7 +137,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @staticmethod
     def _overrides() -> Overrides:
-        from flux_assets.warehouse.overrides import load_overrides
+        from flux_assets.snowflake.overrides import load_overrides
 
         return load_overrides(load_settings().flux_config)
 

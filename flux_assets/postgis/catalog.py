@@ -226,3 +226,9 @@ def table_comment(connection: psycopg.Connection, oid: int) -> str | None:
     """The table's comment."""
     row = connection.execute("SELECT obj_description(%s, 'pg_class')", [oid]).fetchone()
     return row[0] if row else None
+
+
+def count_rows(session: psycopg.Connection, table: sql.Composable) -> int:
+    """Return the exact number of rows."""
+    row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0

@@ -15,11 +15,11 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import LayerError
-from flux_assets.postgis import liveness, pooler
+from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.encoding import require_utf8
-from flux_assets.postgis.refusals import refused
-from flux_assets.postgis.round_trip import Rows, run
-from flux_assets.postgis.watched import WatchedConnection
+from flux_assets.postgis.session import liveness, pooler
+from flux_assets.postgis.session.refusals import refused
+from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.spec import Declaration
 
 APPLICATION = "flux_assets"

@@ -13,7 +13,7 @@ from geoalchemy2 import Geography, Geometry
 from psycopg import sql
 
 from flux_assets.postgis.catalog import LiveIndex
-from flux_assets.postgis.layer import Layer, PublicTable, version_table
+from flux_assets.postgis.names import Layer, PublicTable, version_table
 from flux_assets.spec import index_columns, index_method
 
 

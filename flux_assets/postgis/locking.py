@@ -15,10 +15,10 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import PublishError
+from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.catalog import find
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders, make_way
-from flux_assets.postgis.round_trip import Rows, run
 
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from flux_assets.postgis.refusals import STANDBY_REMEDY
+from flux_assets.postgis.session.refusals import STANDBY_REMEDY
 
 _AGAIN = "Run again; what was there before stays."
 _RECURS = "Run again. If it recurs, see pg_stat_activity for what the statement waits for, or"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.layer import version_table
+from flux_assets.postgis.names import version_table
 from flux_assets.postgis.own_rows import own_rows
 
 PATIENCE = "10s"  # for somebody else's maintenance of the same table

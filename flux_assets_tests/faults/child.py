@@ -18,20 +18,21 @@ from typing import Literal
 
 from flux_assets import failpoints
 from flux_assets.errors import FluxError
-from flux_assets.load import load_layer
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import liveness, sync_gate
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
+from flux_assets.layers.rollback import rollback
+from flux_assets.layers.whole_release.load import load_release
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.liveness import Limits
-from flux_assets.postgis.probing import Prober
-from flux_assets.release.source import Release
-from flux_assets.release_load import load_release
-from flux_assets.rollback import rollback
-from flux_assets.sync import Family, sync_tables
-from flux_assets.syncing.result import SyncOptions
-from flux_assets.warehouse.account import Account
-from flux_assets.warehouse.overrides import Overrides
-from flux_assets.warehouse.source import open_source
+from flux_assets.postgis.session import liveness
+from flux_assets.postgis.session.liveness import Limits
+from flux_assets.postgis.session.probing import Prober
+from flux_assets.release.release import Release
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import open_source
+from flux_assets.sync import gate
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, sync_tables
 from flux_assets_tests.faults import clocks
 from flux_assets_tests.layers import made_up
 from flux_assets_tests.synced import FAULTS, FEEDERS
@@ -140,7 +141,7 @@ def main(job: Job, pipe: Connection) -> None:
     """Run the job and say how it ended."""
     liveness.LIMITS = SOON
     if job.idle_seconds is not None:
-        sync_gate.IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
+        gate.IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
     stop = Stop()
     # As Dagster's executor does with SIGTERM, and with Terminate in its UI.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())

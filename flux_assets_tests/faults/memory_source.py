@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from flux_assets.errors import WarehouseError
+from flux_assets.snowflake.columns import arrow_type
 from flux_assets.spec import DynamicTable
-from flux_assets.warehouse.columns import arrow_type
 from flux_assets_tests.faults.oracle import Fault, State, sync_state
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flux_assets.warehouse.account import Account
+from flux_assets.snowflake.account import Account
 from flux_assets_tests.faults import report
 from flux_assets_tests.faults.case import Verdict
 from flux_assets_tests.faults.child import PROCESSES

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import OWNER
+from flux_assets.sample.cluster import OWNER
+from flux_assets.sample.os_user import server_account
 from flux_assets_tests.faults.case import Case
 from flux_assets_tests.faults.world import World
 

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from flux_assets.embedded.account import server_account
+from flux_assets.sample.os_user import server_account
 from flux_assets_tests.faults.world import BARE, World, control
 
 _CAUGHT_UP_SECONDS = 60

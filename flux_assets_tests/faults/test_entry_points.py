@@ -17,8 +17,8 @@ from psycopg import sql
 from sample_cities import folder as sample_city
 
 from flux_assets.definitions import defs
-from flux_assets.embedded.cluster import OWNER
 from flux_assets.orchestration.automation import dynamic_sync_schedule
+from flux_assets.sample.cluster import OWNER
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets_tests.faults import programs
 from flux_assets_tests.faults.case import Verdict

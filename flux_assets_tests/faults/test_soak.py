@@ -15,13 +15,13 @@ import pytest
 
 from flux_assets import failpoints
 from flux_assets.errors import FluxError
-from flux_assets.load import load_layer
-from flux_assets.loading.options import LoadOptions
-from flux_assets.postgis import liveness
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
 from flux_assets.postgis.connect import Target
-from flux_assets.release.source import Release
-from flux_assets.sync import Family, sync_tables
-from flux_assets.syncing.result import SyncOptions
+from flux_assets.postgis.session import liveness
+from flux_assets.release.release import Release
+from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.sync import Family, sync_tables
 from flux_assets_tests.faults.case import Verdict
 from flux_assets_tests.faults.child import SOON, SYNCED
 from flux_assets_tests.faults.memory_source import MemorySource

@@ -15,11 +15,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.embedded import binaries
-from flux_assets.embedded.account import server_account
-from flux_assets.embedded.cluster import OWNER, Cluster
 from flux_assets.postgis.connect import Target
-from flux_assets.warehouse.account import Account
+from flux_assets.sample import binaries
+from flux_assets.sample.cluster import OWNER, Cluster
+from flux_assets.sample.os_user import server_account
+from flux_assets.snowflake.account import Account
 from flux_assets_tests.faults.child import SECOND
 from flux_assets_tests.faults.oracle import CONTROL_ROWS, Fault, State, keyed, layer_state, release_state, sync_state
 from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows

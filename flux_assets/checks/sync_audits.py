@@ -1,0 +1,187 @@
+"""The audits of a dynamic table: what its checks in the UI say, of the table as readers see it.
+
+Here: columns and row_count as a sync found them, within, derived, lag, and which audits of static layers hold here too.
+Not here: refusing to write (merge.py, syncing/write.py), and the clocks behind lag (lag.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from psycopg import sql
+
+from flux_assets.checks import audits, lag
+from flux_assets.checks.audit import Audit, AuditResult, Case, Finding, Numbers, Severity
+from flux_assets.checks.lag import Clocks
+from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
+from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
+from flux_assets.postgis import catalog
+from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.spec import Assignment, DynamicTable, Position
+
+_SHARED = frozenset({
+    "not_null", "unique", "geometry_type", "valid_geometry", "relationships", "accepted_values", "accepted_range",
+    "volume", "map_ready", "recent_failures", ALL_ASSIGNED,
+})  # fmt: skip
+# What moves although nothing was written here: judged after every sync, also one that found nothing to do or failed.
+ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncCase(Case):
+    """A dynamic table after a sync; `promised_rows` is what the last one left, None where there is none.
+
+    `vanished` rows of at most `allowed` were gone from the source. `missing` are columns that the source lacks, `token`
+    its change token of now where that is known. `clocks` are None before the first sync.
+    """
+
+    table: DynamicTable
+    vanished: int = 0
+    allowed: float | None = None
+    missing: tuple[str, ...] = ()
+    token: str | None = None
+    clocks: Clocks | None = None
+
+
+def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
+    """The audits that follow from a declaration, those that say "do not trust it" first."""
+    shared = [audit for audit in audits.all_audits_of(table) if audit.name in _SHARED]
+    return tuple(sorted([*_own(table), *shared], key=lambda audit: (audit.severity != "ERROR", audit.name)))
+
+
+def refusal(table: DynamicTable, name: str, said: str, numbers: Numbers | None = None) -> AuditResult:
+    """The result of an audit whose failure kept the table from being synced, or its source from being read."""
+    (claim,) = (audit.description for audit in sync_audits(table) if audit.name == name)
+    return AuditResult(
+        name=name, passed=False, severity="ERROR", description=claim, numbers=numbers or {}, sample=(said,)
+    )
+
+
+def _own(table: DynamicTable) -> Iterator[Audit]:
+    yield _audit(
+        "columns",
+        "WARN",
+        "The source has all columns that rows are filled from; ERROR when it cannot be read.",
+        _columns,
+    )
+    yield _audit(
+        "row_count",
+        "ERROR",
+        "The rows are those that the last sync left, and few vanished from the source.",
+        _row_count,
+    )
+    yield _audit("lag", "ERROR", lag.claim(table.freshness), _lag)
+    if any(position.same_as for position in table.positions):
+        yield _audit("within", "WARN", "Every row has a position on the map: degrees, in range, not 0, 0.", _within)
+    if _looked_up(table):
+        yield _audit("derived", "WARN", "Rows are found in the tables that their columns are computed from.", _derived)
+
+
+def _audit(name: str, severity: Severity, description: str, judge: object) -> Audit:
+    return Audit(name=name, severity=severity, description=description, judge=judge)  # type: ignore[arg-type]
+
+
+def _columns(case: SyncCase) -> Finding:
+    tried = {column.target: ", ".join(column.names) for column in case.table.source_columns}
+    return Finding(
+        passed=not case.missing,
+        numbers={"columns": len(case.table.fed), "missing": len(case.missing)},
+        sample=tuple(
+            f"{name} is {case.table.without_source(name)}: {case.table.source} has no {tried.get(name, name)}"
+            for name in case.missing
+        ),
+        sql=f"-- in Snowflake\nDESCRIBE TABLE {case.table.source}" if case.missing else "",
+    )
+
+
+def _row_count(case: SyncCase) -> Finding:
+    numbers: Numbers = {"rows": case.rows, "vanished": case.vanished}
+    if case.allowed is not None:
+        numbers["allowed_to_vanish"] = int(case.allowed)
+    if case.promised_rows is None or case.promised_rows == case.rows:
+        return Finding(passed=True, numbers=numbers)
+    said = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
+    return Finding(
+        passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(said,), sql=case.counting
+    )
+
+
+def _lag(case: SyncCase) -> Finding:
+    found = lag.judge_lag(case.table.freshness, case.clocks, case.token)
+    return found if found.passed else replace(found, sql=lag.runs_query(case.layer, case.connection))
+
+
+def _within(case: SyncCase) -> Finding:
+    placed = [position for position in case.table.positions if position.same_as]
+    found = rows_breaking(case, [_unplaced(position) for position in placed], sampled=False)
+    return found if found.passed else Finding(
+        passed=False, numbers={**found.numbers, **_by_kind(case, placed)}, sample=found.sample, sql=found.sql
+    )  # fmt: skip
+
+
+def _unplaced(position: Position) -> Rule:
+    x, y = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
+    said = sql.SQL("concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')")
+    return Rule(_no_point(position), said.format(kind=_kind(position), x=x, y=y))
+
+
+def _no_point(position: Position) -> sql.Composed:
+    return sql.SQL("{} IS NULL").format(sql.Identifier("t", str(position.same_as)))
+
+
+def _kind(position: Position) -> sql.Composed:
+    return sql.SQL(
+        "CASE WHEN {x} IS NULL OR {y} IS NULL THEN 'missing' WHEN {x} = 'NaN' OR {y} = 'NaN' THEN 'not_a_number'"
+        " WHEN {x} = 0 AND {y} = 0 THEN 'zero_zero'"
+        " WHEN abs({x}) > 180 OR abs({y}) > 90 THEN 'out_of_range' ELSE 'lost' END"
+    ).format(x=sql.Identifier("t", position.longitude), y=sql.Identifier("t", position.latitude))
+
+
+def _by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
+    kinds = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(_kind(position), case.own_rows, _no_point(position))
+        for position in positions
+    )
+    query = sql.SQL("SELECT kind, count(*) FROM ({}) AS unplaced GROUP BY kind ORDER BY kind").format(kinds)
+    return dict(case.connection.execute(query).fetchall())
+
+
+def _looked_up(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
+    """Origin, column here and column there of what is looked up; counting finds none as well as many.
+
+    True where it is looked up by a key: those tables are small enough to be searched for what was meant.
+    """
+    found = [d for d in table.derived if d.function != "count"]
+    by_key = {(d.from_table, d.here, d.there) for d in found if d.function == "any"}
+    return {way: way in by_key for way in dict.fromkeys((d.from_table, d.here, d.there) for d in found)}
+
+
+def _derived(case: SyncCase) -> Finding:
+    numbers: Numbers = {"rows": case.rows}
+    findings = []
+    for (origin, here, there), by_key in _looked_up(case.table).items():
+        way = Assignment(column=here, to_table=origin, to_column=there, required=True)
+        finding = strays(case, way) if by_key else None
+        finding = finding or rows_breaking(case, [_unfound(case, origin, here, there)], sampled=False)
+        count = int(finding.numbers["offending_rows"])
+        numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}
+        findings.append(finding)
+    return Finding(
+        passed=all(finding.passed for finding in findings),
+        numbers=numbers,
+        sample=tuple(key for finding in findings for key in finding.sample),
+        sql=";\n".join(finding.sql for finding in findings if finding.sql),
+    )
+
+
+def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
+    column = sql.Identifier("t", here)
+    relation = catalog.find(case.connection, case.layer.schema, origin)
+    if relation is None:
+        return Rule(sql.SQL("true"), sql.Literal(f"there is no table {origin}"))
+    condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE {})").format(
+        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind), looked_up(case, here, origin, there)
+    )
+    said = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
+    return Rule(condition, said)

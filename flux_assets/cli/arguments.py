@@ -1,0 +1,79 @@
+"""What commands are about: the target database, a table by its name, the options of a load.
+
+Here: finding each in settings and declarations. Not here: the commands.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from flux_assets.errors import LayerError, SyncError
+
+if TYPE_CHECKING:
+    from flux_assets.layers.context import LoadOptions
+    from flux_assets.postgis.connect import Target
+    from flux_assets.settings import Settings
+    from flux_assets.spec import DynamicTable, StaticTable
+
+T = TypeVar("T")
+
+
+def the_target() -> Target:
+    """The database of the published tables."""
+    from flux_assets.settings import load_settings
+    from flux_assets.wiring.target import postgis_target
+
+    return postgis_target(load_settings())
+
+
+def the_layer(name: str) -> StaticTable:
+    """The declared layer of that name. Raises LayerError naming what was meant, and all, when there is none."""
+    from flux_assets.tables import dynamic_tables, static_tables
+
+    layers = {table.name: table for table in static_tables()}
+    if name in {table.name for table in dynamic_tables()}:
+        problem = f"{name} is no layer: it is synced from Snowflake, by `flux-assets sync {name}`."
+        raise LayerError(problem, _all("layers", layers))
+    return _known(name, layers, "layer", LayerError)
+
+
+def the_synced_table(name: str) -> DynamicTable:
+    """The declared synced table of that name. Raises SyncError naming what was meant, and all, when there is none."""
+    from flux_assets.tables import dynamic_tables, static_tables
+
+    tables = {table.name: table for table in dynamic_tables()}
+    if name in {table.name for table in static_tables()}:
+        problem = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
+        raise SyncError(problem, _all("synced tables", tables))
+    return _known(name, tables, "synced table", SyncError)
+
+
+def _known(name: str, tables: Mapping[str, T], what: str, kind: type[LayerError] | type[SyncError]) -> T:
+    if name not in tables:
+        raise kind(f"There is no {what} {name!r}.{did_you_mean(name, tables)}", _all(f"{what}s", tables))
+    return tables[name]
+
+
+def _all(what: str, names: Iterable[str]) -> str:
+    return f"The {what} are {', '.join(names)}."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence with the names that are close to one that does not exist, with a blank before it; else nothing."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    close = difflib.get_close_matches(plain, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def load_options(settings: Settings) -> LoadOptions:
+    """What a load or rollback is asked by the settings."""
+    from flux_assets.layers.context import LoadOptions
+
+    return LoadOptions(
+        publish_wait=settings.flux_publish_wait,
+        keep_versions=settings.flux_keep_versions,
+        keep_bytes=settings.flux_keep_bytes,
+        disk_limit=settings.flux_disk_limit,
+    )

@@ -1,0 +1,105 @@
+"""The commands that load layers and sync tables: Dagster's own runs, waited for.
+
+Here: their options, names that do not exist, exit codes. Not here: the run (orchestration/by_command.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flux_assets.cli.arguments import the_layer, the_synced_table
+from flux_assets.cli.terminal import BUSY, WRONG
+
+if TYPE_CHECKING:
+    from flux_assets.orchestration.by_command import RunEnd
+
+_force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
+
+
+@click.command()
+@click.argument("layers", nargs=-1, metavar="[LAYER]...")
+@_force
+@click.option("--accept-fewer-rows", is_flag=True, help="Publish a version with less than half of the published rows.")
+@click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
+@click.option("--take-over", is_flag=True, help="Rename another loader's table of that name when the layer is ready.")
+@click.option(
+    "--quarantine", type=click.IntRange(min=0), metavar="RECORDS",
+    help="Set aside up to so many records that are refused  [default: FLUX_QUARANTINE_LIMIT].",
+)  # fmt: skip
+def load(
+    layers: tuple[str, ...],
+    force: bool,
+    accept_fewer_rows: bool,
+    accept_schema_change: bool,
+    take_over: bool,
+    quarantine: int | None,
+) -> None:
+    """Load every layer that the release has changed, or these.
+
+    A run of Dagster's job load_static_layers, with the same history, checks and log in the UI. Exit code 1 when a layer
+    could not be loaded, 3 when none was because another process is loading it.
+
+    \b
+    Examples:
+      flux-assets load
+      flux-assets load substations transformers
+      flux-assets load substations --force
+    """
+    from flux_assets.tables import static_tables
+
+    names = _unique([the_layer(name).name for name in layers] or [table.name for table in static_tables()])
+    asked = {
+        "force": force, "accept_fewer_rows": accept_fewer_rows, "accept_schema_change": accept_schema_change,
+        "take_over": take_over,
+    }  # fmt: skip
+    config: dict[str, object] = {name: True for name, given in asked.items() if given}
+    if quarantine is not None:
+        config["quarantine"] = quarantine
+
+    from flux_assets.orchestration.by_command import load_layers
+
+    _finish("load", load_layers(names, config))
+
+
+@click.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@_force
+@click.option("--accept-vanished", is_flag=True, help="Believe the source, this once, also when many rows are gone.")
+def sync(tables: tuple[str, ...], force: bool, accept_vanished: bool) -> None:
+    """Bring the synced tables, or these, into step with Snowflake.
+
+    A run of Dagster's job sync_all_dynamic, as its schedule starts it. Exit code 1 when a table could not be synced, 3
+    when another sync is under way.
+
+    \b
+    Examples:
+      flux-assets sync
+      flux-assets sync work_orders
+      flux-assets sync --accept-vanished
+    """
+    from flux_assets.tables import dynamic_tables
+
+    names = _unique([the_synced_table(name).name for name in tables] or [table.name for table in dynamic_tables()])
+    asked = {"force": force, "accept_vanished": accept_vanished}
+    config = {name: True for name, given in asked.items() if given}
+
+    from flux_assets.orchestration.by_command import sync_tables
+
+    _finish("sync", sync_tables(names, config))
+
+
+def _unique(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _finish(what: str, end: RunEnd) -> None:
+    if end.busy:
+        click.echo(
+            f"Nothing was done: another process is at it. Run `flux-assets {what}` again when it is over.", err=True
+        )
+        click.get_current_context().exit(BUSY)
+    if not end.succeeded:
+        click.echo(f"Run {end.run_id} failed; what it says above says what to do.", err=True)
+        click.get_current_context().exit(WRONG)

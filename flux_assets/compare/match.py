@@ -1,0 +1,229 @@
+"""Whether two sets of rows are the same, and where they differ: order-free digests first, then the keys.
+
+Here: statements for one comparison, in a transaction of the caller's, and what they found. Not here: where the wanted
+rows come from (matching/release.py, matching/source.py), and what a difference means.
+
+A digest is a row count and the sum of a 64-bit hash of each row: one pass over either side, in any order, in no
+memory. Only when two digests differ are the rows joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.checks.audit import SAMPLE_KEYS, Numbers
+from flux_assets.postgis import ddl
+from flux_assets.postgis.by_value import by_value, same_by_value
+from flux_assets.spec import Declaration
+
+MATCHES_RELEASE = "matches_release"
+MATCHES_SOURCE = "matches_source"
+CLAIMS = {
+    MATCHES_RELEASE: "Every row is, byte for byte, what the release file of the published version says.",
+    MATCHES_SOURCE: "Every row is what the rule says of the rows in Snowflake, computed columns included.",
+}
+
+Kind = Literal["changed", "missing", "extra"]
+_KINDS: tuple[Kind, ...] = ("changed", "missing", "extra")
+_DIFFERING = sql.Identifier("pg_temp", "flux_differing")
+# Statistics are not collected for temporary tables; whole tables are compared, so one pass over each is right.
+WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a table should hold (`wanted`) and what it holds (`standing`), both FROM items with the `columns`.
+
+    `exact` compares the bytes of every value; else values are equal as the operator = says, shapes by their bytes.
+    `keyed` says that no two rows of either side share a key; otherwise rows are told apart by all that they hold, and
+    a changed one counts as one missing and one extra.
+    """
+
+    table: Declaration
+    wanted: sql.Composable
+    standing: sql.Composable
+    columns: tuple[str, ...]
+    exact: bool
+    keyed: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that name a row: its key, or its first two columns where it has none."""
+        return self.table.key or self.table.column_names[:2]
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A number of rows and the sum of their hashes."""
+
+    rows: int
+    total: str
+
+    def __str__(self) -> str:
+        return f"{self.rows}:{self.total}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """What a comparison found; `counts`, `sample` and `sql` say something only where the digests differ."""
+
+    wanted: Digest
+    standing: Digest
+    counts: dict[Kind, int] = field(default_factory=dict)
+    sample: tuple[str, ...] = ()
+    sql: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether both sides hold the same rows."""
+        return self.wanted == self.standing
+
+    def numbers(self, source: str) -> Numbers:
+        """Figures for a check; `source` names the wanted side."""
+        found: Numbers = {"rows": self.standing.rows, f"rows_in_{source}": self.wanted.rows}
+        found |= {kind: self.counts.get(kind, 0) for kind in _KINDS}
+        return found | {"digest": str(self.standing), f"digest_of_{source}": str(self.wanted)}
+
+
+def match(session: psycopg.Connection, pair: Comparison) -> Match:
+    """Compare both sides as the session's transaction sees them."""
+    wanted, standing = _digest(session, pair, pair.wanted), _digest(session, pair, pair.standing)
+    if wanted == standing:
+        return Match(wanted=wanted, standing=standing)
+    session.execute(_difference(pair))
+    counted = session.execute(
+        sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
+    ).fetchall()
+    rows = {kind: session.execute(_sample_of(pair, kind)).fetchall() for kind in _KINDS}
+    return Match(
+        wanted=wanted, standing=standing, counts=dict(counted),
+        sample=tuple(_lines(rows, session.execute(_explanation(pair)).fetchall() if rows["changed"] else [])),
+        sql=_listing(session, pair, [*rows["changed"], *rows["extra"]]),
+    )  # fmt: skip
+
+
+def is_keyed(session: psycopg.Connection, rows: sql.Composable, key: tuple[str, ...]) -> bool:
+    """Whether every row has a key of its own."""
+    query = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(ddl.names(key), rows)
+    row = session.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+def _digest(session: psycopg.Connection, pair: Comparison, rows: sql.Composable) -> Digest:
+    query = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(_hash(pair, "t"), rows)
+    row = session.execute(query).fetchone()
+    return Digest(*row) if row else Digest(0, "0")
+
+
+def _hash(pair: Comparison, alias: str) -> sql.Composed:
+    """A row's hash. `record_send` gives the bytes of all values, with NULL apart from the empty string."""
+    if pair.exact:
+        values = _bytes(pair.columns, alias)
+    else:
+        values = sql.SQL(", ").join(_comparable(pair, name, alias) for name in pair.columns)
+    return sql.SQL("hash_record_extended(ROW({}), 0)").format(values)
+
+
+def _bytes(columns: Sequence[str], alias: str) -> sql.Composed:
+    return sql.SQL("record_send(ROW({}))").format(sql.SQL(", ").join(sql.Identifier(alias, name) for name in columns))
+
+
+def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
+    """A value that equals another one's when the values do. PostGIS cannot hash a shape to 64 bits, so its bytes."""
+    spatial = {column.name for column in pair.table.spatial_columns}
+    if pair.exact or name in spatial:
+        return _bytes([name], alias)
+    return by_value(sql.Identifier(alias, name), pair.table.table.columns[name])
+
+
+def _difference(pair: Comparison) -> sql.Composed:
+    same = (
+        same_by_value(pair.table.table, pair.table.key, "w", "s")
+        if pair.keyed
+        else sql.SQL("w.flux_hash = s.flux_hash AND w.flux_number = s.flux_number")
+    )  # fmt: skip
+    number = (
+        sql.SQL("1")
+        if pair.keyed
+        else sql.SQL("row_number() OVER (PARTITION BY {})").format(_hash(pair, "t"))
+    )  # fmt: skip
+    side = sql.SQL("SELECT {names}, {hash} AS flux_hash, {number} AS flux_number FROM {rows} AS t")
+    sides = [
+        side.format(names=ddl.names(pair.names), hash=_hash(pair, "t"), number=number, rows=rows)
+        for rows in (pair.wanted, pair.standing)
+    ]
+    named = [sql.SQL("coalesce(w.{c}, s.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
+    return sql.SQL(
+        "CREATE TEMP TABLE {into} ON COMMIT DROP AS SELECT {named}, CASE WHEN s.flux_hash IS NULL THEN 'missing'"
+        " WHEN w.flux_hash IS NULL THEN 'extra' ELSE 'changed' END AS flux_kind"
+        " FROM ({wanted}) AS w FULL JOIN ({standing}) AS s ON {same} WHERE w.flux_hash IS DISTINCT FROM s.flux_hash"
+    ).format(
+        into=_DIFFERING, named=sql.SQL(", ").join(named), wanted=sides[0], standing=sides[1],
+        same=same,
+    )  # fmt: skip
+
+
+def _sample_of(pair: Comparison, kind: Kind) -> sql.Composed:
+    """Names of some rows of a kind, as text, in the order of the names."""
+    as_text = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in pair.names)
+    return sql.SQL("SELECT {} FROM ({}) AS d").format(as_text, _first(pair, kind))
+
+
+def _first(pair: Comparison, kind: Kind) -> sql.Composed:
+    return sql.SQL("SELECT * FROM {} WHERE flux_kind = {} ORDER BY {} LIMIT {}").format(
+        _DIFFERING, sql.Literal(kind), ddl.names(pair.names), sql.Literal(SAMPLE_KEYS)
+    )
+
+
+def _explanation(pair: Comparison) -> sql.Composed:
+    """What differs in each of the sampled changed rows, in their order; values of shapes are not shown."""
+    told = [_told(pair, name) for name in pair.columns if name not in pair.table.key]
+    order = sql.SQL(", ").join(sql.Identifier("d", name) for name in pair.names)
+    return sql.SQL(
+        "SELECT concat_ws('; ', {told}) FROM ({first}) AS d JOIN {wanted} AS w ON {ours} JOIN {standing} AS s"
+        " ON {theirs} ORDER BY {order}"
+    ).format(
+        told=sql.SQL(", ").join(told), first=_first(pair, "changed"), wanted=pair.wanted, standing=pair.standing,
+        ours=same_by_value(pair.table.table, pair.names, "d", "w"),
+        theirs=same_by_value(pair.table.table, pair.names, "d", "s"), order=order,
+    )  # fmt: skip
+
+
+def _told(pair: Comparison, name: str) -> sql.Composed:
+    column = pair.table.table.columns[name]
+    differs = sql.SQL("{} IS DISTINCT FROM {}").format(_comparable(pair, name, "s"), _comparable(pair, name, "w"))
+    if column in pair.table.spatial_columns:
+        return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
+    return sql.SQL(
+        "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
+    ).format(differs, sql.Literal(name), sql.Identifier("s", name), sql.Identifier("w", name))
+
+
+def _lines(rows: dict[Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
+    for kind in _KINDS:
+        why = [f": {row[0]}" for row in explained] if kind == "changed" else [""] * len(rows[kind])
+        for name, said in zip(rows[kind], why, strict=True):
+            yield f"{kind} {' '.join(str(part) for part in name if part is not None)}{said}"
+
+
+def _listing(session: psycopg.Connection, pair: Comparison, rows: list[tuple[Any, ...]]) -> str:
+    """A query for the named rows as they stand; nothing where the table lacks all of them."""
+    if not rows:
+        return ""
+    conditions = sql.SQL(" OR ").join(_is_row(pair.names, row) for row in rows)
+    return sql.SQL("SELECT * FROM {} WHERE {}").format(pair.standing, conditions).as_string(session)
+
+
+def _is_row(names: Sequence[str], values: Sequence[str | None]) -> sql.Composed:
+    parts = (
+        sql.SQL("{} IS NULL").format(sql.Identifier(name))
+        if value is None
+        else sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in zip(names, values, strict=True)
+    )
+    return sql.SQL("({})").format(sql.SQL(" AND ").join(parts))

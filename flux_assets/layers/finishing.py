@@ -1,0 +1,160 @@
+"""The last steps of any version before it may be published: indexes, audits, its row in the register.
+
+Here: what a version from a release file (candidate.py) and one that a replay made (replay.py) have in common. Not
+here: the audits (postgis/audits.py) and the publishing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import errors
+
+from flux_assets.checks import audits
+from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.clock import Clock
+from flux_assets.errors import AuditError
+from flux_assets.failpoints import reach
+from flux_assets.layers import indexes, versions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.schema_diff import Public
+from flux_assets.layers.versions import Version
+from flux_assets.postgis import catalog, statistics
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis.private import revoking_all
+
+# Judged once more beside the layers that are published with it, where there are any.
+REFERENCES = "relationships"
+Extent = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What every step of making a version needs: the layer, where it goes to, and how to report."""
+
+    layer: Layer
+    target: Target
+    control: psycopg.Connection
+    options: LoadOptions
+    log: Callable[[str], None]
+    clock: Clock = field(default_factory=Clock)
+
+
+def finish(
+    bench: Workbench, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
+) -> Version:
+    """Index and audit a version that is filled, and note it in the register; `source` is what messages call its rows.
+
+    Raises LayerError, or AuditError when a blocking audit failed; the version's table then stays for inspection.
+    """
+    results, doubled = _index_and_audit(bench, case, version, public)
+    reach("load.audited")
+    judged = _judge(bench, case, version, results, extent, refused=doubled is not None)
+    reach("load.judged")
+    _refuse(bench, judged, results, source)
+    if doubled is not None:
+        raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
+    return judged
+
+
+def make_equal(
+    control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
+) -> None:
+    """Give a version made earlier what the public table has gained since, and keep it from readers as a new one is."""
+    control.execute(revoking_all(version_table(relation)))
+    if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
+        raise doubled
+    indexes.add_constraints(control, layer.table, relation, public.oid)
+    if public.oid is not None and not public.changes:
+        indexes.require_columns(control, relation, public.oid)
+
+
+def _index_and_audit(
+    bench: Workbench, case: Case, version: Version, public: Public
+) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
+    with bench.clock.timed("index"):
+        building = _start_indexes(bench.control, bench.layer, bench.target, bench.options, version.relation, public)
+        # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
+        try:
+            warned = audits.run_audits(case, severity="WARN")
+        finally:
+            wait(building)
+        doubled = _finish(building)
+        if doubled is None:
+            indexes.add_constraints(bench.control, bench.layer.table, version.relation, public.oid)
+    reach("load.indexed")
+    with bench.clock.timed("analyze"):
+        # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
+        statistics.analyze(bench.control, case.relation)
+    reach("load.analyzed")
+    with bench.clock.timed("audit"):
+        return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
+
+
+def _start_indexes(
+    control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
+) -> list[Future[None]]:
+    missing = indexes.missing_indexes(control, layer.table, relation, public.oid)
+    return indexes.build_side_by_side(target, missing, f"index {layer.name}", options.index_sessions, options.stop)
+
+
+def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
+    """Wait for all indexes; what the server said when one could not be built because of duplicates."""
+    wait(building)
+    doubled = None
+    for future in building:
+        problem = future.exception()
+        if isinstance(problem, errors.UniqueViolation):
+            doubled = problem
+        elif problem is not None:
+            raise problem
+    return doubled
+
+
+def _judge(
+    bench: Workbench,
+    case: Case,
+    version: Version,
+    results: tuple[AuditResult, ...],
+    extent: Extent | None,
+    *,
+    refused: bool,
+) -> Version:
+    return versions.judged(
+        bench.control,
+        bench.layer,
+        version,
+        state="rejected" if refused or audits.refusing(results) else "staged",
+        rows=case.rows,
+        size=catalog.size_bytes(bench.control, case.relation),
+        extent=extent,
+        audits=[result.as_json() for result in results],
+    )
+
+
+def _refuse(bench: Workbench, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
+    for result in results:
+        if not result.passed and not (bench.options.together and result.name == REFERENCES):
+            bench.log(told(bench.layer, result))
+    if refused := audits.refusing(results):
+        said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
+        raise AuditError(
+            f"{bench.layer.title}: {source} was not published: {said}.",
+            f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
+            results,
+        )
+
+
+def told(layer: Layer, result: AuditResult) -> str:
+    """Say that an audit failed, in a line for the log."""
+    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_told(result)}"
+
+
+def _told(result: AuditResult) -> str:
+    numbers = ", ".join(f"{name} {value}" for name, value in result.numbers.items())
+    more = f"; and {len(result.sample) - 3} more" if len(result.sample) > 3 else ""
+    return f"{'; '.join(result.sample[:3])}{more} ({numbers})" if result.sample else numbers

@@ -1,0 +1,258 @@
+"""One static table, from a release into PostGIS: resolve, stage, index, audit, publish, keep, clean up.
+
+Here: the order of the steps. Not here: how a step is done (loading/candidate.py, release/, postgis/), going back
+(rollback.py), Dagster, or the name of any table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import psycopg
+
+from flux_assets.checks.audit import AuditResult
+from flux_assets.errors import PinnedError, PublishError, reported
+from flux_assets.failpoints import reach
+from flux_assets.layers import indexes, pins, publish, schema_diff, versions
+from flux_assets.layers.candidate import Candidate, Workshop, make_candidate
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.held import Held, hold
+from flux_assets.layers.pins import Pin
+from flux_assets.layers.promised import refuse_contradiction
+from flux_assets.layers.publish import Publication, Swap
+from flux_assets.layers.quarantine import records
+from flux_assets.layers.release_tags import note_release, retag
+from flux_assets.layers.run import recorded
+from flux_assets.layers.versions import Clocks, Version
+from flux_assets.ledger import entries, leases
+from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.leases import Lease
+from flux_assets.postgis import statistics
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.names import Layer, version_table
+from flux_assets.release.release import Release, ReleaseFile
+from flux_assets.release.stopping import stoppable
+from flux_assets.spec import StaticTable
+
+Outcome = Literal["published", "unchanged", "pinned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadResult:
+    """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326).
+
+    Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish,
+    `quarantined` how many records of the file the version lacks because they were refused.
+    """
+
+    outcome: Outcome
+    rows_changed: bool
+    version: str
+    sha256: str
+    release_tag: str
+    rows: int
+    quarantined: int
+    gz_bytes: int
+    csv_bytes: int
+    table_bytes: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    extent: tuple[float, float, float, float] | None
+    audits: tuple[AuditResult, ...]
+    clocks: Clocks | None = None
+    pin: Pin | None = None
+    held: Held | None = None
+
+
+def load_layer(
+    table: StaticTable, release: Release, target: Target, options: LoadOptions, log: Callable[[str], None]
+) -> LoadResult:
+    """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
+
+    Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
+    BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
+    """
+    layer = Layer(target.schema, table)
+    with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
+        shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
+        result = _load(shop, entry)
+        reach("load.done")
+        return result
+
+
+def _load(shop: Workshop, entry: Entry) -> LoadResult:
+    with shop.clock.timed("resolve"):
+        file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
+        wanted = _version_id(file, shop.layer.table)
+    reach("load.resolved")
+    if current := _current(shop, wanted):
+        return _unchanged(shop, entry, file, current)
+    if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
+        return _pinned(shop, entry, file, wanted, pin)
+    with leases.leased(shop.control, shop.target, shop.layer, shop.options.patience(shop.log)) as lease:
+        reach("load.leased")
+        if current := _current(shop, wanted):
+            return _unchanged(shop, entry, file, current)
+        try:
+            return _publish(shop, entry, file, wanted, lease)
+        except PinnedError:
+            if (pin := pins.pin_of(shop.control, shop.layer)) is None:
+                raise
+            return _pinned(shop, entry, file, wanted, pin)
+
+
+def _current(shop: Workshop, wanted: str) -> Version | None:
+    """The live version when it is the wanted one and nobody asked for it to be loaded again."""
+    current = versions.live_version(shop.control, shop.layer)
+    if current is None or not current.holds(wanted) or shop.options.force:
+        return None
+    return current if schema_diff.keeps_declared_columns(shop.control, shop.layer) else None
+
+
+def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
+    refuse_contradiction(shop, file, current)
+    schema_diff.refresh_comments(shop.control, shop.layer)
+    if shop.options.together is None:
+        note_release(shop.control, shop.layer, current, shop.release.tag)
+    shop.control.execute(entries.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
+    shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
+    quarantined = records.note(shop.control, shop.layer, entry, current)
+    result = _result(shop, "unchanged", file, Candidate(current, 0), quarantined)
+    return replace(result, pin=pins.pin_of(shop.control, shop.layer))
+
+
+def _pinned(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
+    live, held = hold(shop, entry, file, wanted, pin)
+    quarantined = records.note(shop.control, shop.layer, entry, live)
+    result = _result(shop, "pinned", file, Candidate(live, 0), quarantined)
+    return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
+
+
+def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
+    patience = shop.options.patience(shop.log)
+    public = schema_diff.reconcile(
+        shop.control,
+        shop.layer,
+        lease,
+        patience,
+        accept_change=shop.options.accept_schema_change,
+        take_over=shop.options.take_over,
+    )
+    reach("load.reconciled")
+    ready = None if shop.options.force else _ready_version(shop, wanted, public)
+    spare = ready.lease if ready else None
+    publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
+    reach("load.cleaned")
+    candidate = _ready(shop, file, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    quarantined = records.note(shop.control, shop.layer, entry, candidate.version)
+    publication = Publication(shop.layer, public, Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL"))
+    reach("load.before_swap")
+    together = shop.options.together
+    with shop.clock.timed("publish"):
+        if together is None:
+            locked_ms = publish.publish(shop.control, shop.target, [publication], patience)
+        else:
+            locked_ms, judged = together.publish(shop.control, publication, patience)
+            candidate = replace(candidate, version=judged)
+    reach("load.swapped")
+    locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
+    shop.log(
+        f"{shop.layer.title}: published version {candidate.version.version[:12]},"
+        f" {candidate.version.rows or 0:,} rows{locked}"
+    )
+    _tidy(shop, candidate.version, lease)
+    reach("load.tidied")
+    return _result(shop, "published", file, candidate, quarantined)
+
+
+def _ready_version(shop: Workshop, wanted: str, public: schema_diff.Public) -> Version | None:
+    """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
+    for version in versions.versions(shop.control, shop.layer):
+        fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
+        whole = fits and indexes.is_whole(shop.control, version.relation, version.rows)
+        if whole and schema_diff.has_columns(shop.control, shop.layer, version.relation, public):
+            return version
+    return None
+
+
+def _ready(shop: Workshop, file: ReleaseFile, version: Version, public: schema_diff.Public) -> Candidate:
+    refuse_contradiction(shop, file, version)
+    shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
+    make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
+    return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
+
+
+def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: schema_diff.Public) -> Candidate:
+    version = Version(
+        lease=lease.number,
+        version=wanted,
+        sha256=file.sha256,
+        release_tag=shop.release.tag,
+        relation=shop.layer.relation(wanted, lease.number),
+        run_id=shop.options.run_id,
+    )
+    published = versions.live_version(shop.control, shop.layer)
+    return make_candidate(shop, file, version, public, published)
+
+
+def _tidy(shop: Workshop, version: Version, lease: Lease) -> None:
+    """What may fail without harm once the version is live."""
+    try:
+        with shop.clock.timed("tidy"):
+            schema_diff.refresh_comments(shop.control, shop.layer)
+            note_release(shop.control, shop.layer, version, shop.release.tag)
+            statistics.analyze_public(shop.control, shop.layer.public, version.relation)
+            publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log)
+    except (psycopg.Error, PublishError) as error:
+        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
+
+
+def _version_id(file: ReleaseFile, table: StaticTable) -> str:
+    return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
+
+
+def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int) -> LoadResult:
+    version = candidate.version
+    return LoadResult(
+        outcome=outcome,
+        rows_changed=outcome == "published",
+        version=version.version,
+        sha256=file.sha256,
+        release_tag=shop.release.tag,
+        rows=version.rows or 0,
+        quarantined=quarantined,
+        gz_bytes=file.bytes or 0,
+        csv_bytes=candidate.csv_bytes,
+        table_bytes=version.bytes or 0,
+        seconds=dict(shop.clock.seconds),
+        peak_memory_bytes=_peak_memory_bytes(),
+        extent=version.extent,
+        audits=_readable(shop.layer, version),
+        clocks=_clocks(shop),
+    )
+
+
+def _clocks(shop: Workshop) -> Clocks | None:
+    """What is published is published, also when the session breaks before this is asked."""
+    try:
+        return versions.clocks(shop.control, shop.layer)
+    except psycopg.Error:
+        return None
+
+
+def _readable(layer: Layer, version: Version) -> tuple[AuditResult, ...]:
+    """The version's audits, with queries that ask the public table now that it is there."""
+    staged, public = version_table(version.relation).as_string(), layer.public.as_string()
+    found = (AuditResult.from_json(stored) for stored in version.audits)
+    return tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in found)
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

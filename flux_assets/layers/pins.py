@@ -1,0 +1,112 @@
+"""Pins: a pinned layer stays at the version that it has, whatever a load finds in the release.
+
+Here: reading, setting and removing a pin, and refusing to publish over one. Not here: who pins what (pinning.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from flux_assets.errors import PinnedError
+from flux_assets.ledger.entries import Entry
+from flux_assets.postgis import catalog
+from flux_assets.postgis.names import Layer
+
+# postgres_sync.refuse_pinned raises it.
+_REFUSED = "FXPIN"
+_PIN = """
+INSERT INTO postgres_sync.layer_pins AS pinned (schema_name, layer_name, version, reason) VALUES ({schema}, {name}, {version}, {reason})
+ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, pinned_at = excluded.pinned_at,
+    pinned_by = excluded.pinned_by,
+    reason = CASE WHEN excluded.reason = '' AND pinned.version = excluded.version THEN pinned.reason ELSE excluded.reason END
+"""  # noqa: E501
+_PINS = """
+SELECT layer_name, version, pinned_at, pinned_by, reason FROM postgres_sync.layer_pins WHERE schema_name = %s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """A layer's pin: the version that stays, since when, by which database role, and what was said of it."""
+
+    layer_name: str
+    version: str
+    pinned_at: datetime
+    pinned_by: str
+    reason: str
+
+    def __str__(self) -> str:
+        said = f" ({self.reason})" if self.reason else ""
+        return (
+            f"pinned to version {self.version[:12]} since {self.pinned_at:%Y-%m-%d %H:%M:%S}Z by {self.pinned_by}{said}"
+        )
+
+
+def pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
+    """The pins of a schema by layer; none where the ledger is of an earlier release, or not there."""
+    if catalog.find(connection, "postgres_sync", "layer_pins") is None:
+        return {}
+    with connection.cursor(row_factory=class_row(Pin)) as cursor:
+        return {pin.layer_name: pin for pin in cursor.execute(_PINS, [schema]).fetchall()}
+
+
+def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
+    """The layer's pin, None when it has none."""
+    with connection.cursor(row_factory=class_row(Pin)) as cursor:
+        return cursor.execute(f"{_PINS} AND layer_name = %s", [layer.schema, layer.name]).fetchone()
+
+
+def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
+    """A statement that pins the layer to a version, in place of an earlier pin; without a reason that one's stays."""
+    schema, name, said = sql.Literal(layer.schema), sql.Literal(layer.name), sql.Literal(reason)
+    return sql.SQL(_PIN).format(schema=schema, name=name, version=sql.Literal(version), reason=said)
+
+
+def hold_still(connection: psycopg.Connection, layer: Layer) -> None:
+    """Within a transaction: keep the layer from being published until it ends."""
+    query = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
+    connection.execute(query, [layer.schema, layer.name])
+
+
+def unpin(connection: psycopg.Connection, layer: Layer) -> bool:
+    """Remove the layer's pin; returns whether it had one."""
+    query = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
+    return connection.execute(query, [layer.schema, layer.name]).rowcount > 0
+
+
+def refusing(layer: Layer, version: str) -> sql.Composed:
+    """A statement for the publish transaction, once it holds the layer's lease: fails when another version is pinned.
+
+    Whoever pins holds the lease's row too, so that one comes before the other.
+    """
+    return sql.SQL("SELECT postgres_sync.refuse_pinned({}, {}, {})").format(
+        *map(sql.Literal, (layer.schema, layer.name, version))
+    )
+
+
+def tell_refusal(error: psycopg.Error) -> None:
+    """Raise the failure of `refusing` as a PinnedError; of another failure nothing is said here."""
+    if error.sqlstate != _REFUSED:
+        return
+    name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
+    pinned = (error.diag.message_primary or "").removeprefix("pinned to version ")[:12]
+    raise PinnedError(
+        f"{error.diag.schema_name}.{name} is pinned to version {pinned}, so version {version} was not published.",
+        f"Run `flux-assets unpin {name}` and load again.",
+    ) from error
+
+
+def record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
+    """Close a load's row of the ledger as PINNED: version `live` stays, version `held` was not published."""
+    connection.execute(
+        "UPDATE postgres_sync.sync_status SET status = 'SUCCESS', sync_type = 'PINNED', rows_synced = 0, version = %s,"
+        " held_version = %s, completed_at = clock_timestamp(),"
+        " duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)"
+        " WHERE sync_id = %s AND status = 'RUNNING'",
+        [live, held, entry.sync_id],
+    )

@@ -1,0 +1,243 @@
+"""Publishing: one transaction, sent in one round trip, swaps the only partition of one public table or of several.
+
+Versions that nobody needs any more are dropped here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+from psycopg import errors, sql
+
+from flux_assets.errors import LayerError
+from flux_assets.layers import indexes, pins, staging, takeover, versions
+from flux_assets.layers.retention import Retention, worth_keeping
+from flux_assets.layers.schema_diff import Public
+from flux_assets.layers.versions import Version
+from flux_assets.ledger import entries
+from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
+from flux_assets.ledger.notify import Kind, announcing
+from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, Patience, briefly
+from flux_assets.postgis.names import VERSIONS, Layer, version_table
+from flux_assets.postgis.row_security import refuse_unprotected_copy
+from flux_assets.postgis.standbys import await_standbys
+
+# Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
+# locked first waits for the locks of all others: together they have the time of one.
+_SWAP = sql.SQL("""
+DO $$
+DECLARE
+    asked json := current_setting('flux.swap')::json;
+    deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
+    part text;
+BEGIN
+    FOR part IN SELECT json_array_elements_text(asked -> 'tables') LOOP
+        PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
+                           || 'ms', true);
+        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', part);
+    END LOOP;
+    PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
+            set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
+    FOR part IN SELECT json_array_elements_text(asked -> 'statements') LOOP
+        EXECUTE part;
+    END LOOP;
+END
+$$
+""")
+_LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row.
+
+    With a `pin`, the reason for it, the layer is pinned to the version; without, an earlier pin is respected.
+    """
+
+    version: Version
+    lease: Lease
+    entry: Entry
+    sync_type: str
+    pin: str | None = None
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A layer, its public table as found, and what to swap in."""
+
+    layer: Layer
+    public: Public
+    swap: Swap
+
+
+def publish(
+    connection: psycopg.Connection,
+    target: Target,
+    publications: Sequence[Publication],
+    patience: Patience,
+    besides: Sequence[sql.Composed] = (),
+) -> float:
+    """Swap all versions in, or none; returns the milliseconds for which public names were locked exclusively.
+
+    The statements `besides` run in the same transaction. Readers see the old version or the new one, whole, and wait
+    for at most the lock's time-out, however many layers there are. Raises PublishError when a transaction that has read
+    a table outlives the patience, when a newer lease exists, or, before any lock is taken, when attaching a version
+    would build or scan anything; PinnedError when a layer is pinned to another version. A connection that is lost on
+    the way does not leave open what was published: all of it was, or this raises.
+    """
+    found = sorted(publications, key=lambda each: each.layer.title)
+    old = [versions.default_partition(connection, each.layer) for each in found]
+    waiting_for = [
+        table.oid for each, going in zip(found, old, strict=True) for table in _locked(connection, each.layer, going)
+    ]
+
+    def statements() -> list[sql.Composable]:
+        for each in found:
+            _refuse_unequal(connection, each)
+        swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
+        return [*_recording(found), *besides, _asked(connection, found, old, swaps), _SWAP, _LOCKED]
+
+    titles = ", ".join(each.layer.title for each in found)
+    try:
+        answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {titles}")
+    except psycopg.Error as error:
+        if overtaken(error):
+            raise overtaken_error(error.diag.table_name or titles) from error
+        pins.tell_refusal(error)
+        if connection.closed and _were_committed(target, found):
+            patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
+            return 0.0
+        raise
+    [(locked, done)] = answers[-1]
+    released = await_standbys(connection, titles, patience.log) or done
+    if not waiting_for:
+        return 0.0
+    if (held_ms := _milliseconds(released - locked)) > PROMISED_MS:
+        patience.log(
+            f"{titles}: readers may have waited for up to {held_ms:.0f} ms, longer than the {PROMISED_MS} ms that they"
+            " are promised: the server took long to swap or to commit (its disk, its processors, an event trigger)"
+        )
+    return _milliseconds(done - locked)
+
+
+def _milliseconds(span: timedelta) -> float:
+    return span.total_seconds() * 1000
+
+
+def _refuse_unequal(connection: psycopg.Connection, publication: Publication) -> None:
+    """Before each attempt: users go on adding indexes while a publish waits, and policies to a table that gives way."""
+    public, title = publication.public, publication.layer.title
+    if public.plain_oid is not None:
+        refuse_unprotected_copy(LayerError, connection, title, title, public.plain_oid)
+    if public.oid is not None and not public.changes:
+        indexes.refuse_unequal(connection, publication.layer, publication.swap.version.relation, public.oid)
+
+
+def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
+    """Everything that locks out no reader: leases first, so that who was overtaken writes nothing."""
+    statements: list[sql.Composable] = [each.swap.lease.holding() for each in publications]
+    for each in publications:
+        layer, swap, version = each.layer, each.swap, each.swap.version
+        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
+        pin = swap.pin
+        statements += [
+            pins.refusing(layer, version.version) if pin is None else pins.pinning(layer, version.version, pin),
+            *versions.making_current(layer, version),
+            entries.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
+            announcing(layer, kind, version=version.version),
+        ]
+    return statements
+
+
+def _asked(
+    connection: psycopg.Connection,
+    publications: Sequence[Publication],
+    old: Sequence[tuple[str, str] | None],
+    swaps: Sequence[sql.Composable],
+) -> sql.Composed:
+    """What the swap is to do: lock every public table, then every partition that goes or comes, then the statements."""
+    there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
+    going = [sql.Identifier(*before) for before in old if before is not None]
+    coming = [version_table(each.swap.version.relation) for each in publications]
+    asked = {
+        "milliseconds": LOCK_TIMEOUT_MS,
+        "tables": [table.as_string(connection) for table in (*there, *going, *coming)],
+        "statements": [statement.as_string(connection) for statement in swaps],
+    }
+    return sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
+
+
+def _swapping(
+    connection: psycopg.Connection, publication: Publication, old: tuple[str, str] | None
+) -> list[sql.Composable]:
+    layer, public = publication.layer, publication.public
+    statements: list[sql.Composable] = []
+    if public.plain_oid is not None:
+        statements.append(takeover.rename(layer))
+    if public.oid is None:
+        statements += ddl.create_public(layer)
+    if old is not None:
+        statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
+    statements += [change(layer.public) for change in public.changes]
+    version = version_table(publication.swap.version.relation)
+    statements.append(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version))
+    if public.plain_oid is not None:
+        statements += takeover.grants(connection, layer, public.plain_oid)
+    return statements
+
+
+def _were_committed(target: Target, publications: Sequence[Publication]) -> bool:
+    """Tell what became of a swap whose answer was lost, and keep it from being done later."""
+    with target.session("ledger") as session:
+        for each in publications:
+            session.execute(each.swap.lease.revoking())
+        return all(entries.succeeded(session, each.swap.entry) for each in publications)
+
+
+def _locked(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
+    names = [(layer.schema, layer.name), *([old] if old else [])]
+    found = [relation for relation in (catalog.find(connection, *name) for name in names) if relation]
+    return [*found, *(other for relation in found for other in catalog.looked_up(connection, relation.oid))]
+
+
+def clean_up(
+    connection: psycopg.Connection,
+    layer: Layer,
+    lease: Lease,
+    keep: Retention,
+    log: Callable[[str], None],
+    *,
+    spare: int | None = None,
+) -> list[Version]:
+    """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
+
+    Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
+    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left
+    for the next run, and what is attached stays, whoever attached it.
+    """
+    attached = versions.default_partition(connection, layer)
+    found = [version for version in versions.versions(connection, layer, with_leftovers=True) if not version.current]
+    kept = {*worth_keeping(connection, layer, found, keep), spare}
+    dropped = []
+    for version in found:
+        if version.lease in kept or attached == (VERSIONS, version.relation):
+            continue
+        try:
+            staging.drop(connection, version.relation, lease.holding())
+        except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
+            log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
+            continue
+        except psycopg.Error as error:
+            if overtaken(error):
+                raise overtaken_error(layer.title) from error
+            raise
+        versions.mark_dropped(connection, layer, version)
+        dropped.append(version)
+    return dropped

@@ -1,0 +1,1 @@
+"""Records that a load refused: kept with their version, corrected, and replayed."""

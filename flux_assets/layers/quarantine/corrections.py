@@ -1,0 +1,127 @@
+"""A file of quarantined records for a person to correct: written, and read back.
+
+Here: the CSV file. Before the layer's columns it has `flux_record` (which record of the release file it is) and
+`flux_reason`, behind them `flux_surplus` (what stands behind the last column) where a record has too many values. Not
+here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from flux_assets.errors import ReleaseError
+from flux_assets.layers.quarantine.records import Held
+from flux_assets.release.decode.blocks import blocks
+from flux_assets.release.decode.records import MalformedError, Text, as_csv, fields, record_starts
+from flux_assets.spec import StaticTable
+
+RECORD, REASON, SURPLUS = "flux_record", "flux_reason", "flux_surplus"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The new text of a record, and the columns it has; `surplus` is None in a file without that column."""
+
+    record: int
+    header: list[str]
+    raw: str
+    surplus: bytes | None = None
+
+    def values(self) -> dict[str, bytes | None]:
+        """The record's values by column."""
+        found = fields(self.raw.encode(), len(self.header))
+        return dict(zip(self.header, [each.value for each in found], strict=True))
+
+
+def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -> None:
+    """Write the records, values as far as they are readable, for the columns of the declaration.
+
+    Raises ReleaseError when the file is there already, or cannot be written.
+    """
+    surplus = {held.record: surplus_of(held) for held in records}
+    last = (SURPLUS,) if any(surplus.values()) else ()
+    lines = [as_csv(name.encode() for name in (RECORD, REASON, *table.column_names, *last))]
+    for held in records:
+        where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
+        values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
+        lines.append(as_csv([*values, surplus[held.record]] if last else values))
+    try:
+        _write_new(path, b"\n".join(lines) + b"\n")
+    except FileExistsError as error:
+        raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all; a pipe or device takes what it takes."""
+    is_file = not path.exists() or path.is_file()
+    with path.open("xb" if is_file else "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            if is_file:
+                path.unlink()
+            raise
+
+
+def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:
+    """The values by column that the file has of a record before anybody corrects it."""
+    values = dict(zip(held.header, _values(held), strict=False))
+    return {name: values.get(name) for name in table.column_names}
+
+
+def surplus_of(held: Held) -> bytes | None:
+    """Values of a record that stand behind the last column, as CSV; None when there are none."""
+    beyond = _values(held)[len(held.header) :]
+    # Quoted also where there is nothing: a comma too many has to be seen to be removed.
+    return as_csv(value or b"" for value in beyond) if beyond else None
+
+
+def _values(held: Held) -> list[bytes | None]:
+    """All values; where those behind the last column cannot be told apart, those before them."""
+    raw = held.raw_record.encode()
+    for most in (len(raw) + 1, len(held.header)):
+        with suppress(MalformedError):
+            return [found.value for found in fields(raw, most)]
+    return []
+
+
+def read_corrections(path: Path) -> Iterator[Correction]:
+    """The corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
+    try:
+        pieces = iter([path.read_bytes()])
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    for block in blocks(pieces, str(path)):
+        if RECORD not in block.header.names:
+            raise ReleaseError(
+                f"{path}: the header has no column {RECORD}.",
+                "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
+            )
+        starts = [*record_starts(block.text.data).tolist(), len(block.text.data)] if block.records else []
+        for start, end in pairwise(starts):
+            yield _correction(block.text, start, end)
+
+
+def _correction(text: Text, start: int, end: int) -> Correction:
+    values = [found.value for found in fields(text.data[start:end], len(text.names) + 1)]
+    if len(values) != len(text.names):
+        raise text.error_at(
+            start, f"the record has {len(values)} values, the header {len(text.names)} columns.", "Quote the values."
+        )
+    given = dict(zip(text.names, values, strict=True))
+    number = given.pop(RECORD)
+    given.pop(REASON, None)
+    surplus = given.pop(SURPLUS) or b"" if SURPLUS in given else None
+    if number is None or not number.isdigit():
+        raise text.error_at(start, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
+    try:
+        return Correction(int(number), list(given), as_csv(given.values()).decode(), surplus)
+    except UnicodeDecodeError:
+        raise text.error_at(start, "the record is not UTF-8.", "Write the file in UTF-8.") from None

@@ -1,0 +1,146 @@
+"""Records that a load refused and went on without, kept with their version in postgres_sync.quarantine.
+
+Here: writing, counting, reading and pruning them. Not here: deciding which they are (release/sieve.py), and making
+rows of them after all (replay.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+from psycopg.rows import class_row
+
+from flux_assets.layers.versions import Version
+from flux_assets.ledger.entries import Entry
+from flux_assets.postgis.names import Layer
+
+LONGEST_RAW = 64 << 10
+# Of loads that failed: what they refused is looked at by somebody who mends the file.
+_KEPT_OF_FAILED = timedelta(days=7)
+_DELETE_GONE = """
+DELETE FROM postgres_sync.quarantine WHERE schema_name = %(schema)s AND NOT EXISTS (
+    SELECT FROM postgres_sync.layer_versions AS version
+    WHERE version.schema_name = quarantine.schema_name AND version.layer_name = quarantine.layer_name
+      AND version.lease = quarantine.lease AND version.state <> 'dropped')
+    AND layer_name = coalesce(%(name)s, layer_name) AND quarantined_at < statement_timestamp() - %(kept)s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A record in quarantine; `header` names the columns of `raw_record`. `replayed` when its version has the row."""
+
+    record: int
+    file: str
+    line: int
+    column_name: str | None
+    reason: str
+    header: list[str]
+    raw_record: str
+    raw_bytes: int
+    raw_cut: bool
+    replayed: bool = False
+
+
+def held_as(raw: bytes) -> tuple[str, int, bool]:
+    """A record's bytes as they are kept: text of bounded length, the length of all, and whether the text is less."""
+    text = raw[:LONGEST_RAW].decode(errors="ignore" if len(raw) > LONGEST_RAW else "backslashreplace")
+    return text, len(raw), text.encode() != raw
+
+
+def hold(connection: psycopg.Connection, layer: Layer, version: Version, records: Iterable[Held]) -> None:
+    """Put records into the quarantine of a version."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO postgres_sync.quarantine (schema_name, layer_name, lease, version, run_id, record, file, line,"
+            " column_name, reason, header, raw_record, raw_bytes, raw_cut, replayed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+            " CASE WHEN %s THEN clock_timestamp() END)",
+            [
+                [layer.schema, layer.name, version.lease, version.version, version.run_id, held.record, held.file,
+                 held.line, held.column_name, held.reason, held.header, held.raw_record, held.raw_bytes, held.raw_cut,
+                 held.replayed]
+                for held in records
+            ],
+        )  # fmt: skip
+
+
+def correct(connection: psycopg.Connection, layer: Layer, lease: int, record: int, header: list[str], raw: str) -> bool:
+    """Replace the text of a waiting record; returns whether there is one of this number."""
+    done = connection.execute(
+        "UPDATE postgres_sync.quarantine SET header = %s, raw_record = %s, raw_bytes = octet_length(%s),"
+        " raw_cut = false WHERE schema_name = %s AND layer_name = %s AND lease = %s AND record = %s"
+        " AND replayed_at IS NULL",
+        [header, raw, raw, layer.schema, layer.name, lease, record],
+    )
+    return done.rowcount == 1
+
+
+def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iterable[Held]) -> None:
+    """Note where and why records of a version are refused by now."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE postgres_sync.quarantine SET column_name = %s, reason = %s"
+            " WHERE schema_name = %s AND layer_name = %s AND lease = %s AND record = %s",
+            [[one.column_name, one.reason, layer.schema, layer.name, lease, one.record] for one in held],
+        )
+
+
+def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[Held]:
+    """Everything that the quarantine has of a version, in the order of the file."""
+    with connection.cursor(row_factory=class_row(Held)) as cursor:
+        return cursor.execute(
+            "SELECT record, file, line, column_name, reason, header, raw_record, raw_bytes, raw_cut,"
+            " replayed_at IS NOT NULL AS replayed FROM postgres_sync.quarantine"
+            " WHERE schema_name = %s AND layer_name = %s AND lease = %s ORDER BY record",
+            [layer.schema, layer.name, lease],
+        ).fetchall()
+
+
+def waiting(connection: psycopg.Connection, layer: Layer, lease: int) -> int:
+    """How many records a version lacks."""
+    row = connection.execute(
+        "SELECT count(*) FROM postgres_sync.quarantine"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s AND replayed_at IS NULL",
+        [layer.schema, layer.name, lease],
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def note(connection: psycopg.Connection, layer: Layer, entry: Entry, version: Version) -> int:
+    """Have the ledger's row of a run say how many records the version that it publishes lacks; returns that."""
+    count = waiting(connection, layer, version.lease)
+    connection.execute(
+        "UPDATE postgres_sync.sync_status SET rows_quarantined = %s WHERE sync_id = %s", [count, entry.sync_id]
+    )
+    return count
+
+
+def note_base(connection: psycopg.Connection, layer: Layer, version: Version, base: str, replayed: int) -> None:
+    """Have the register say which version of a release another one contains, and how many rows replays added."""
+    connection.execute(
+        "UPDATE postgres_sync.layer_versions SET base_version = %s, rows_replayed = %s"
+        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [base, replayed, layer.schema, layer.name, version.lease],
+    )
+
+
+def forget(connection: psycopg.Connection, layer: Layer, lease: int) -> None:
+    """Delete all records of a version, which is being read again."""
+    connection.execute(
+        "DELETE FROM postgres_sync.quarantine WHERE schema_name = %s AND layer_name = %s AND lease = %s",
+        [layer.schema, layer.name, lease],
+    )
+
+
+def prune(connection: psycopg.Connection, layer: Layer) -> None:
+    """Delete the records of the layer's versions that are gone."""
+    connection.execute(_DELETE_GONE, {"schema": layer.schema, "name": layer.name, "kept": timedelta()})
+
+
+def prune_old(connection: psycopg.Connection, schema: str) -> int:
+    """Delete the records of all versions that are gone, unless they are new; returns how many."""
+    return connection.execute(_DELETE_GONE, {"schema": schema, "name": None, "kept": _KEPT_OF_FAILED}).rowcount

@@ -1,0 +1,96 @@
+"""Publishing a kept earlier version again.
+
+Here: choosing the version, and the steps of a load that are left when nothing is loaded. Not here: loading (load.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+
+from flux_assets.errors import LayerError
+from flux_assets.failpoints import reach
+from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.publish import Publication, Swap
+from flux_assets.layers.run import recorded
+from flux_assets.layers.versions import Version
+from flux_assets.ledger import leases
+from flux_assets.postgis import statistics
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import Layer
+from flux_assets.spec import StaticTable
+
+
+def rollback(
+    table: StaticTable,
+    target: Target,
+    options: LoadOptions,
+    log: Callable[[str], None],
+    to: str | None = None,
+    *,
+    reason: str = "",
+) -> Version:
+    """Publish a kept earlier version of a layer: the one whose id begins with `to`, or the one published last before.
+
+    The layer is pinned to it in the same transaction, for the `reason` given, else for the rollback. Raises LayerError
+    when there is no such version, PublishError when it cannot be swapped in now.
+    """
+    layer = Layer(target.schema, table)
+    _refuse_hopeless(layer, target, options, to)
+    with (
+        recorded(layer, target, options, "ROLLBACK") as (control, entry),
+        leases.leased(control, target, layer, options.patience(log)) as lease,
+    ):
+        reach("rollback.leased")
+        version = _kept_version(control, layer, to)
+        public = schema_diff.reconcile(control, layer, lease, options.patience(log))
+        reach("rollback.reconciled")
+        make_equal(control, layer, target, options, version.relation, public)
+        reach("rollback.before_swap")
+        swap = Swap(version, lease, entry, "ROLLBACK", pin=reason or pin_reason(control, layer))
+        publish.publish(control, target, [Publication(layer, public, swap)], options.patience(log))
+        reach("rollback.swapped")
+        statistics.analyze(control, layer.public)
+        reach("rollback.analyzed")
+        return replace(version, current=True, published_at=versions.clocks(control, layer).published_at)
+
+
+def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
+    """Why a layer is pinned that is about to be rolled back."""
+    current = next((version for version in versions.versions(connection, layer) if version.current), None)
+    return f"rolled back from version {current.version[:12]}" if current else "rolled back"
+
+
+def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:
+    """Asking for a version that is not there is a question answered, and no failed run for the ledger."""
+    with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
+        prepare(session, target.schema)
+        _kept_version(session, layer, to)
+
+
+def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
+    found = versions.versions(connection, layer)
+    kept = [version for version in found if version.state == "published" and not version.current]
+    kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    fitting = [version for version in kept if to is None or version.version.startswith(to)]
+    if not fitting:
+        names = ", ".join(version.version[:12] for version in kept) or "none"
+        raise LayerError(
+            f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
+            "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
+        )
+    if not indexes.is_whole(connection, fitting[0].relation, fitting[0].rows):
+        raise LayerError(
+            f"{layer.title}: version {fitting[0].version[:12]} is not published: its table"
+            f" flux_versions.{fitting[0].relation} is gone or has lost rows.",
+            "Choose another version (`flux-assets versions`), or load the release it came from.",
+        )
+    if to is not None and len({version.version for version in fitting}) > 1:
+        raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
+    return fitting[0]

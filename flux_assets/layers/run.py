@@ -1,0 +1,57 @@
+"""A session whose run is in the ledger from its first moment to its last, however it ends.
+
+Here: opening the RUNNING row, and closing it as FAILED with the error's words. Not here: closing it as SUCCESS, which
+belongs into the transaction that publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from flux_assets.errors import FluxError
+from flux_assets.failpoints import reach
+from flux_assets.layers.context import LoadOptions
+from flux_assets.ledger import entries
+from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.registry import keeping
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import Layer
+from flux_assets.postgis.writable import require_writable
+
+
+@contextmanager
+def recorded(
+    layer: Layer, target: Target, options: LoadOptions, sync_type: str
+) -> Iterator[tuple[psycopg.Connection, Entry]]:
+    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
+
+    Rows of runs that died are closed first, whatever this run will find to do.
+    """
+    with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
+        reach("run.opened")
+        require_writable(control)
+        prepare(control, target.schema)
+        run(control, [*keeping(target.schema, target.declared, [layer.table]), entries.closing_dead([layer])])
+        entry = entries.open_entry(control, layer, sync_type, options.run_id)
+        try:
+            reach("run.recorded")
+            with translated(layer, options.stop):
+                yield control, entry
+        except BaseException as error:
+            record_failure(target, entry, error)
+            raise
+
+
+def record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+    """Close a row as FAILED, through a session of its own: the load's may be broken."""
+    try:
+        with target.session("ledger") as session:
+            entries.fail(session, entry, str(error).strip() or type(error).__name__)
+    except (FluxError, psycopg.Error):
+        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")

@@ -1,0 +1,100 @@
+"""Going back to a release: all layers at once, or none.
+
+Here: the steps until the versions are published together. Not here: which version of each layer belongs to the release
+(loading/release_versions.py), one layer alone (rollback.py), the transaction (postgis/publish.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import psycopg
+
+from flux_assets.errors import LayerError
+from flux_assets.layers import pins, publish, schema_diff, versions
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.publish import Publication, Swap
+from flux_assets.layers.run_records import recorded_together
+from flux_assets.layers.versions import Version
+from flux_assets.layers.whole_release.versions import ReleaseVersions, versions_of
+from flux_assets.ledger import leases
+from flux_assets.ledger.entries import Entry
+from flux_assets.postgis import statistics
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.errors import ours, translated
+from flux_assets.postgis.names import Layer
+from flux_assets.spec import StaticTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseRollback:
+    """Layers that went back, and those that were of the release already; all are pinned to these versions now."""
+
+    moved: list[tuple[StaticTable, Version]]
+    stayed: list[tuple[StaticTable, Version]]
+
+
+def rollback_release(
+    tables: Sequence[StaticTable], target: Target, options: LoadOptions, log: Callable[[str], None], tag: str
+) -> ReleaseRollback:
+    """Publish, in one transaction, the kept version of release `tag` of every layer that was ever published.
+
+    All are pinned in it, also those that are of the release already. Raises LayerError naming the layers that have no
+    such version, PublishError when they cannot be swapped in now; then none has changed.
+    """
+    layers = [Layer(target.schema, table) for table in sorted(tables, key=lambda table: table.name)]
+    try:
+        with target.session("look", options.stop) as session:
+            prepare(session, target.schema)
+            planned = versions_of(session, layers, tag)
+        with recorded_together(list(planned.moving), target, options, "ROLLBACK") as (control, entries):
+            return _go_back(control, planned, tag, target, options, log, entries)
+    except psycopg.Error as error:
+        raise ours(f"Release {tag}", error, options.stop) from error
+
+
+def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
+    control: psycopg.Connection,
+    planned: ReleaseVersions,
+    tag: str,
+    target: Target,
+    options: LoadOptions,
+    log: Callable[[str], None],
+    entries: dict[str, Entry],
+) -> ReleaseRollback:
+    with ExitStack() as held:
+        # Two that take several layers' leases would wait for each other's.
+        held.enter_context(leases.release_leased(control, target, options.patience(log)))
+        taken = {
+            layer: held.enter_context(leases.leased(control, target, layer, options.patience(log)))
+            for layer in sorted([*planned.moving, *planned.staying], key=lambda layer: layer.name)
+        }
+        if versions_of(control, list(taken), tag) != planned:
+            raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
+        publications = []
+        for layer, version in planned.moving.items():
+            with translated(layer, options.stop):
+                public = schema_diff.reconcile(control, layer, taken[layer], options.patience(log))
+                make_equal(control, layer, target, options, version.relation, public)
+            swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
+            publications.append(Publication(layer, public, swap))
+        staying = [
+            part
+            for layer, version in planned.staying.items()
+            for part in (taken[layer].holding(), pins.pinning(layer, version.version, f"kept at release {tag}"))
+        ]
+        publish.publish(control, target, publications, options.patience(log), staying)
+        return _done(control, planned)
+
+
+def _done(control: psycopg.Connection, planned: ReleaseVersions) -> ReleaseRollback:
+    moved = []
+    for layer, version in planned.moving.items():
+        statistics.analyze(control, layer.public)
+        published_at = versions.clocks(control, layer).published_at
+        moved.append((layer.table, replace(version, current=True, published_at=published_at)))
+    return ReleaseRollback(moved=moved, stayed=[(layer.table, version) for layer, version in planned.staying.items()])

@@ -1,0 +1,1 @@
+"""What the project writes of itself in schema postgres_sync: ledger, leases, declarations, status."""

@@ -1,0 +1,142 @@
+"""One look at everything, and telling what is to be told: what the sensor and the watchdog have in common.
+
+Here: putting together what PostgreSQL and Dagster say, and a round on the table of incidents, or on the file while
+there is no PostgreSQL. Not here: deciding and wording (alerting/), and who looks when (alert_sensor.py, watchdog.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+import psycopg
+
+from flux_assets.alerting import watching
+from flux_assets.alerting.cause import said
+from flux_assets.alerting.delivery import Event, Send, Told, round_of
+from flux_assets.alerting.incident import Incident
+from flux_assets.alerting.message import Letterhead, payload
+from flux_assets.alerting.muting import mutes
+from flux_assets.alerting.observation import Kind, Observation, Policy
+from flux_assets.alerting.secrets import cleaning
+from flux_assets.alerting.store import IncidentTable, make_ready
+from flux_assets.alerting.unreachable import IncidentFile
+from flux_assets.alerting.watching import Watch
+from flux_assets.alerting.webhook import Webhook
+from flux_assets.errors import AlertError, FluxError
+from flux_assets.ledger import status as overview
+from flux_assets.orchestration.alerts import events
+from flux_assets.postgis.connect import Target
+from flux_assets.settings import Settings
+from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.wiring.target import postgis_target
+
+Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is wrong now, of the kinds that could be looked for."""
+
+    observed: list[Observation]
+    watched: frozenset[Kind]
+    now: datetime
+
+
+def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
+    """What the settings say of how to look."""
+    policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
+    return Watch(
+        schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings)
+    )  # fmt: skip
+
+
+def look(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> Look:
+    """Everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
+    now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
+    observed = list(watching.observed(session, statuses, watch, now))
+    checked = {name: status.checked_at for name, status in statuses.items() if status.checked_at}
+    try:
+        observed += _of_dagster(session, watch, dagster, checked, now)
+    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
+        observed.append(dagster_fault(error, watch, now))
+        return Look(observed, watching.WATCHED - {"late"}, now)
+    return Look(observed, watching.WATCHED | events.WATCHED, now)
+
+
+def told(
+    settings: Settings,
+    tables: Sequence[StaticTable | DynamicTable],
+    dagster: Dagster,
+    hook: Webhook,
+    find: Callable[[Settings], Target] = postgis_target,
+) -> list[Told]:
+    """A round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
+
+    Raises AlertError, and nothing else, when it cannot be noted what was told.
+    """
+    watch, file = watch_of(settings, tables), IncidentFile(settings.flux_home)
+    send = _sending(hook, settings)
+    try:
+        with find(settings).session("alerts") as session:
+            make_ready(session, watch.schema)
+            file.note_mutes(mutes(session, watch.schema))
+            seen = look(session, watch, dagster)
+            kept = IncidentTable(session, watch.schema)
+            muted = lambda: mutes(session, watch.schema)  # noqa: E731
+            rest = round_of(kept, seen.observed, seen.watched, muted, watch.policy, send, seen.now)
+    except AlertError:
+        raise
+    except (FluxError, psycopg.Error) as error:
+        return [_of_target(error, file, watch, send)]
+    return [_of_target(None, file, watch, send), rest]
+
+
+def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) -> Observation:
+    """That PostgreSQL cannot be used; told when it lasts as long as it takes syncs to be told of."""
+    words = said(watch.clean(str(error)), watch.names)
+    return Observation(
+        kind="target", cause="target", problem=words.problem, remedy=words.remedy,
+        since=now, not_before=now + watch.policy.patience,
+    )  # fmt: skip
+
+
+def dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
+    """That Dagster's storage, or our definitions, cannot be had."""
+    words = said(watch.clean(str(error) or type(error).__name__), watch.names)
+    return Observation(
+        kind="dagster", cause="dagster", problem=words.problem, since=now,
+        remedy=words.remedy or "`flux-assets doctor` tests Dagster's storage.",
+    )  # fmt: skip
+
+
+def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Told:
+    """A round on the file: that PostgreSQL cannot be used, or that it is back."""
+    now = datetime.now(UTC)
+    observed = [target_fault(away, watch, now)] if away else []
+    return round_of(file, observed, {"target"}, file.mutes, watch.policy, send, now)
+
+
+def _sending(hook: Webhook, settings: Settings) -> Send:
+    letterhead = Letterhead(schema=settings.flux_postgres_schema, ui_url=settings.flux_ui_url)
+
+    def send(event: Event, incident: Incident) -> None:
+        hook.post(payload(event, incident, letterhead, settings.flux_alert_format, datetime.now(UTC)))
+
+    return send
+
+
+def _of_dagster(
+    session: psycopg.Connection, watch: Watch, dagster: Dagster, checked: Mapping[str, datetime], now: datetime
+) -> list[Observation]:
+    instance, keys = dagster()
+    checks = events.failing_checks(instance, keys)
+    runs = events.failed_runs(instance, now)
+    run_ids = {record.run_id for record in checks} | {failed.newest.run_id for failed in runs}
+    known = events.Known(
+        failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)),
+        succeeded=checked,
+    )
+    return list(events.observed(instance, checks, runs, known, watch, now))

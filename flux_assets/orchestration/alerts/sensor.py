@@ -1,0 +1,54 @@
+"""The sensor that looks every minute and tells somebody when something is wrong.
+
+Here: when it looks and what a tick says of it. Not here: looking and telling (alert_round.py). What it cannot notice is
+that the daemon that runs it is dead; the watchdog can (watchdog.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from flux_assets.errors import AlertError, counted
+from flux_assets.settings import load_settings
+from flux_assets.tables import declarations
+
+if TYPE_CHECKING:
+    from flux_assets.alerting.delivery import Told
+
+SECONDS_BETWEEN_LOOKS = 60
+
+
+@dg.sensor(
+    name="alert_sensor",
+    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
+)
+def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Look, tell, and say what was told. It starts no run."""
+    from flux_assets.alerting.webhook import Webhook
+    from flux_assets.orchestration.alerts.round import told
+
+    settings = load_settings()
+    if settings.flux_alert_url is None:
+        return dg.SkipReason("FLUX_ALERT_URL is not set, so there is nobody to tell.")
+    repository = context.repository_def
+    keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
+    try:
+        rounds = told(settings, declarations(), lambda: (context.instance, keys), Webhook(settings.flux_alert_url))
+    except AlertError as error:
+        context.log.warning(str(error))
+        return dg.SkipReason(f"Nobody could be told. {error}")
+    for undelivered in filter(None, (each.undelivered for each in rounds)):
+        context.log.warning(str(undelivered))
+    return dg.SkipReason(" ".join(_said(each) for each in rounds if each.incidents or each.busy) or "All is well.")
+
+
+def _said(told: Told) -> str:
+    if told.busy:
+        return "Another process is telling right now."
+    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
+    waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
+    return f"{counted(len(told.incidents), 'incident')}; told: {', '.join(sent) or 'nothing new'}.{waiting}"

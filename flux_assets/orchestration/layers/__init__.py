@@ -1,0 +1,1 @@
+"""The static layers in Dagster: assets, checks, metadata, the release upstream of them."""

@@ -1,0 +1,213 @@
+"""How a declared table becomes an asset.
+
+Here: one factory for all layers, and the translation of errors into a failed step. Not here: how a layer is
+loaded (load.py), what the UI shows of it (asset_metadata.py), its checks (asset_checks.py).
+
+Annotations are evaluated here: Dagster reads config and resources from them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.definitions.data_version import get_input_data_version_tag
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster_shared.error import SerializableErrorInfo
+
+from flux_assets.compare.match import MATCHES_RELEASE
+from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
+from flux_assets.orchestration.layers.checks import check_results, check_specs, tell
+from flux_assets.orchestration.layers.config import LayerConfig
+from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
+from flux_assets.orchestration.layers.release_sources import observed, source_key
+from flux_assets.orchestration.layers.whole_release import whole_release
+from flux_assets.orchestration.pictures import layer_pictures
+from flux_assets.orchestration.recorded import origin_tags
+from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.spec import StaticTable
+from flux_assets.tables import static_tables
+
+if TYPE_CHECKING:
+    from flux_assets.layers.load import LoadResult
+
+GROUP = "static_layers"
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
+
+
+class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
+    """A failed step shown as the sentence and remedy of its error.
+
+    The first base is how Dagster is told the text to show; otherwise it shows the frames of its own code, which
+    say nothing about a damaged file.
+    """
+
+    def __init__(self, error: FluxError) -> None:
+        shown = SerializableErrorInfo(message=f"{error}\n", stack=[], cls_name=type(error).__name__)
+        super().__init__(  # type: ignore[no-untyped-call]
+            description=str(error), allow_retries=False, user_code_process_error_infos=[shown]
+        )
+
+
+def layer_assets() -> list[dg.AssetsDefinition]:
+    """An asset for every declared layer."""
+    return [layer_asset(table, static_tables()) for table in static_tables()]
+
+
+def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
+    """The asset of one layer with its checks; either can be selected without the other.
+
+    Where a release is published whole, those of its layers that are `among` these go with this one.
+    """
+
+    @dg.multi_asset(
+        name=table.name,
+        specs=[layer_spec(table)],
+        check_specs=check_specs(table),
+        can_subset=True,
+        op_tags={"dagster/priority": str(_priority(table))},
+    )
+    def layer(
+        context: dg.AssetExecutionContext, config: LayerConfig, postgis: PostgisResource, release: ReleaseResource
+    ) -> Events:
+        try:
+            if context.selected_asset_keys:
+                yield from _loaded(context, table, among or [table], config, postgis, release)
+            else:
+                yield from _audited(context, table, postgis)
+        except FluxError as error:
+            raise LayerFailure(error) from None
+
+    return layer
+
+
+def _priority(table: StaticTable) -> int:
+    """The largest first, after the small ones that lie behind the pictures of all others."""
+    return table.release_rows + (10**9 if table.ground else 0)
+
+
+def layer_spec(table: StaticTable) -> dg.AssetSpec:
+    """What the asset graph knows of a layer."""
+    return dg.AssetSpec(
+        table.name,
+        description=table.description,
+        group_name=GROUP,
+        owners=[table.owner],
+        kinds={"postgres", "postgis"},
+        code_version=table.digest[:12],
+        deps=[source_key(table)],
+        metadata=declared_metadata(table),
+        skippable=True,
+    )
+
+
+def _loaded(
+    context: dg.AssetExecutionContext,
+    table: StaticTable,
+    among: Sequence[StaticTable],
+    config: LayerConfig,
+    postgis: PostgisResource,
+    release: ReleaseResource,
+) -> Events:
+    from flux_assets.layers.load import load_layer
+
+    log, selected = context.log.info, _selected_checks(context)
+    try:
+        if release.is_whole():
+            result = whole_release(context, among, release, postgis).of(table, stop_of(context.run.run_id))
+        else:
+            options = config.options(context.run.run_id, table.name)
+            result = load_layer(table, release.release(log), postgis.target(), options, log)
+    except FluxError as error:
+        yield from _after_failure(context, table, postgis, error, selected)
+        raise
+    yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
+    if result.rows_changed:
+        log(_pace(table, result))
+    yield dg.MaterializeResult(
+        asset_key=table.name,
+        data_version=dg.DataVersion(result.version),
+        metadata={**layer_pictures(context, table, postgis.target(), result), **loaded_metadata(result)},
+        # A load of a pinned layer has seen another file than the one that its version was made of.
+        tags=_origin(context, table, result) if result.held else {},
+        check_results=list(
+            check_results(table, result.audits, selected, "Of the pinned version:" if result.held else "")
+        ),
+    )
+    # What only readers' table can tell, and what a version staged by an earlier release of flux_assets was not asked.
+    yield from _live_checks(context, table, postgis, selected - {audit.name for audit in result.audits})
+
+
+def _after_failure(
+    context: dg.AssetExecutionContext,
+    table: StaticTable,
+    postgis: PostgisResource,
+    error: FluxError,
+    selected: frozenset[str],
+) -> Events:
+    """What the attempt found, and the checks of what readers go on seeing."""
+    yield attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
+    judged: set[str] = set()
+    if not isinstance(error, TargetError):
+        for result in _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"}):
+            judged.add(str(result.check_name))
+            yield result
+    yield from still_said(context, table.name, selected - judged, _when_staged(table, postgis, error))
+    yield from still_compared(context, table.name, MATCHES_RELEASE)
+
+
+def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:
+    """What the published version was judged before it was published; nothing while there is no database to ask."""
+    import psycopg
+
+    from flux_assets.layers.status import live_audits
+
+    if isinstance(error, TargetError):
+        return
+    try:
+        found = live_audits(postgis.target(), table)
+    except (FluxError, psycopg.Error):  # the failure of the load is what is worth telling
+        return
+    yield from check_results(table, found, {audit.name for audit in found}, "Before it was published:")
+
+
+def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:
+    file = {get_input_data_version_tag(source_key(table)): result.sha256}
+    return {**origin_tags(context.instance, table.name, result.version), **file}
+
+
+def _live_checks(
+    context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
+    from flux_assets.layers.live_audit import audit_live
+
+    try:
+        found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
+    except FluxError as error:
+        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
+        return
+    yield from check_results(table, found, names)
+
+
+def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
+    """The selected checks alone, on what is published."""
+    from flux_assets.layers.live_audit import audit_live
+
+    names = _selected_checks(context)
+    found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
+    tell(table.name, found, context.log)
+    yield from check_results(table, found, names)
+
+
+def _selected_checks(context: dg.AssetExecutionContext) -> frozenset[str]:
+    return frozenset(key.name for key in context.selected_asset_check_keys)
+
+
+def _pace(table: StaticTable, result: "LoadResult") -> str:
+    """Where the time of a load went."""
+    total = sum(result.seconds.values())
+    steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
+    shown = f" ({steps})" if steps else ""
+    return f"{table.name}: {result.rows:,} rows in {total:.1f} s, {result.rows / total:,.0f} rows/s{shown}"

@@ -1,0 +1,151 @@
+"""The sensor that asks for the layers that a new or changed release file changes, all of them in one run.
+
+Here: what it takes from Dagster and gives to it, and how long it waits for an answer. Not here: the decision
+(loading/release_watch.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._time import get_current_timestamp
+
+from flux_assets.errors import FluxError, TargetError
+from flux_assets.orchestration.automation import load_static_layers
+from flux_assets.orchestration.layers.checks import check_specs
+from flux_assets.settings import Settings, load_settings
+from flux_assets.spec import StaticTable
+from flux_assets.tables import static_tables
+
+if TYPE_CHECKING:
+    from flux_assets.layers.whole_release.watch import Loaded, News
+
+SECONDS_BETWEEN_LOOKS = 300
+# Dagster gives up on a sensor after 60 s, and counts that as its failure.
+SECONDS_FOR_A_LOOK = 45
+_RUNS_END = 14_400  # seconds, as run monitoring has it in dagster.yaml: what is older is a ghost
+_looking: list[Thread] = []
+
+
+def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """The sensor for these layers and the job that loads them."""
+
+    @dg.sensor(
+        name="release_sensor",
+        job=job,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Asks for the layers whose release file is new or changed, once for each version, in one run."
+        " Started, it publishes a new release without anybody's consent: that is why it is created stopped.",
+    )
+    def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            news = _looked(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+        except TargetError as error:
+            return dg.SkipReason(f"Which layers are pinned cannot be read: {error}")
+        except (FluxError, OSError) as error:
+            return dg.SkipReason(f"The release cannot be looked at: {error}")
+        if isinstance(news, str):
+            return dg.SkipReason(news)
+        return _answer(context.instance, job.name, tables, news)
+
+    return release_sensor
+
+
+def _answer(
+    instance: dg.DagsterInstance, job: str, tables: Sequence[StaticTable], news: News
+) -> dg.SensorResult | dg.SkipReason:
+    told = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
+    if not news.wanted:
+        return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
+    if run_id := _under_way(instance, {job, IMPLICIT_ASSET_JOB_NAME}, frozenset(map(dg.AssetKey, news.wanted))):
+        # Two loads of a layer would wait for one another, and the later one might give up.
+        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; asked for when run {run_id} is done.")
+    request = dg.RunRequest(
+        run_key=news.memory.run_key,
+        asset_selection=[dg.AssetKey(name) for name in news.wanted],
+        # Without them Dagster would plan the comparison with the release too, which the job leaves out.
+        asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
+        tags={"flux/changed": str(len(news.wanted))},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
+
+
+def _looked(
+    settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, Loaded]
+) -> News | str:
+    """What a look at the release finds, or why there is none."""
+    from flux_assets.layers.status import layer_pins
+    from flux_assets.layers.whole_release.memory import Memory
+    from flux_assets.layers.whole_release.watch import look
+    from flux_assets.settings import SAMPLE
+    from flux_assets.wiring.release import layer_release
+    from flux_assets.wiring.target import postgis_target
+
+    is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set
+    if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
+        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix that is to be watched."
+
+    def work() -> News:
+        release, now = layer_release(settings), get_current_timestamp()
+        memory = Memory.read(cursor, release.address, now)
+        return look(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
+
+    return _patiently(work)
+
+
+def _patiently(work: Callable[[], News]) -> News | str:
+    """Do it on a thread, for a host that does not answer is given up only after minutes; one look at a time."""
+    if _looking and _looking[0].is_alive():
+        return "The last look at the release is still waiting for an answer."
+    answers: SimpleQueue[News | Exception] = SimpleQueue()
+    _looking[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
+    _looking[0].start()
+    try:
+        answer = answers.get(timeout=SECONDS_FOR_A_LOOK)
+    except Empty:
+        return f"The release has not answered for {SECONDS_FOR_A_LOOK} s; looked at again at the next tick."
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _outcome(work: Callable[[], News]) -> News | Exception:
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        return error
+
+
+def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, Loaded]:
+    """What Dagster was last told of each layer, by a run or by a rollback."""
+    from flux_assets.layers.whole_release.watch import Loaded
+
+    keys = [dg.AssetKey(table.name) for table in tables]
+    found: dict[str, Loaded] = {}
+    for key, event in instance.event_log_storage.get_latest_materialization_events(keys).items():
+        if event is not None and event.asset_materialization is not None:
+            figures = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+            found[key.to_user_string()] = Loaded(sha256=str(figures.get("sha256")), at=event.timestamp)
+    return found
+
+
+def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
+    """A run that is not done and loads one of these layers, unless it is a ghost."""
+    oldest = get_current_timestamp() - _RUNS_END
+    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+        run = record.dagster_run
+        loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
+        if loads and (record.start_time or record.create_timestamp.timestamp()) > oldest:
+            return run.run_id
+    return None
+
+
+release_sensor = sensor_of(static_tables(), load_static_layers)

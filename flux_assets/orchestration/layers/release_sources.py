@@ -1,0 +1,85 @@
+"""The files of the release as observable source assets, one upstream of each layer.
+
+Here: their keys, the observation of all of them in one step, and the note of which file a load has read.
+A file's data version is its SHA-256, so a layer shows as out of date as soon as an observation meets another
+file. Not here: reading a release (release/).
+
+Annotations are evaluated here: Dagster reads resources from them.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import dagster as dg
+
+from flux_assets.errors import FluxError
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.layers.metadata import column_schema
+from flux_assets.orchestration.links import file_links
+from flux_assets.orchestration.resources import ReleaseResource
+from flux_assets.release.stopping import stoppable
+from flux_assets.spec import StaticTable
+from flux_assets.tables import static_tables
+
+GROUP = "release"
+
+
+def source_key(table: StaticTable) -> dg.AssetKey:
+    """Key of the asset that stands for the layer's file."""
+    return dg.AssetKey([GROUP, table.name])
+
+
+def release_sources() -> dg.AssetsDefinition:
+    """The file of every declared layer; observing them reads digests, never rows."""
+    tables = {source_key(table): table for table in static_tables()}
+
+    def observe_release(context: dg.AssetExecutionContext, release: ReleaseResource) -> Iterator[dg.ObserveResult]:
+        problems = []
+        for key in sorted(context.selected_asset_keys):
+            try:
+                with stoppable(stop_of(context.run.run_id).check):
+                    observation = _observation(context, tables[key], release)
+                yield observation
+            except FluxError as error:
+                problems.append(str(error))
+        if problems:
+            raise dg.Failure("\n".join(problems), allow_retries=False)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        observable = dg.multi_observable_source_asset(specs=[_spec(t) for t in tables.values()], can_subset=True)
+        observed_sources: dg.AssetsDefinition = observable(observe_release)
+    return observed_sources
+
+
+def observed(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
+    """Notes within a step which file it has read, so that the materialisation that follows points at it.
+
+    Dagster reads the versions of a step's inputs before the step begins; the second reading makes it forget that one.
+    """
+    key, step = source_key(table), context.get_step_execution_context()
+    known = step.maybe_fetch_and_get_input_asset_version_info(key)
+    if known is None or known.data_version != dg.DataVersion(sha256):
+        yield dg.AssetObservation(key, tags={"dagster/data_version": sha256}, metadata={"sha256": sha256})
+        step.wipe_input_asset_version_info(key)
+        step.maybe_fetch_and_get_input_asset_version_info(key)
+
+
+def _spec(table: StaticTable) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        source_key(table),
+        description=f"The file {table.file_name} of the release: {table.description}",
+        group_name=GROUP,
+        owners=[table.owner],
+        kinds={"csv"},
+        metadata={"dagster/column_schema": column_schema(table), **file_links(table)},
+    )
+
+
+def _observation(context: dg.AssetExecutionContext, table: StaticTable, release: ReleaseResource) -> dg.ObserveResult:
+    file = release.release(context.log.info).resolve(table.file_name, table.name)
+    return dg.ObserveResult(
+        asset_key=source_key(table),
+        data_version=dg.DataVersion(file.sha256),
+        metadata={"sha256": file.sha256},
+    )

@@ -1,0 +1,1 @@
+"""Dagster's own storage, as dagster.yaml names it."""

@@ -1,0 +1,172 @@
+"""Dagster's own storage, as dagster.yaml names it: the configured PostgreSQL, or a database of the embedded cluster.
+
+Here: classes that Dagster makes from dagster.yaml before any of our definitions is loaded. They exist because
+dagster.yaml itself can only demand a variable, never do without it. Not here: assets and resources.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import dagster as dg
+from click import ClickException
+from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from flux_assets.errors import FluxError, reported
+from flux_assets.orchestration.storage.event_log import EventLog
+from flux_assets.orchestration.storage.watch import SERVER_SIDE, with_parameters
+from flux_assets.settings import load_settings
+from flux_assets.wiring.target import dagster_storage_url
+
+PAUSE_SECONDS = 1.0
+# Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
+_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+# Characters of an error that is none of ours, and so has no bound, in an event; Dagster keeps half a million.
+_ERROR_SIZE = "DAGSTER_EVENT_ERROR_FIELD_SIZE_LIMIT"
+
+
+@atexit.register
+def end_without_collecting() -> None:
+    """What a process holds goes with it; Python would look through all of it for cycles first.
+
+    That takes a third of a second of every command. Bindings made with nanobind (DuckDB's, which the stand-in needs)
+    take what is not collected for a leak and say so on the terminal.
+    """
+    if "_duckdb" not in sys.modules:
+        gc.freeze()
+
+
+class InstanceStorage(DagsterPostgresStorage):
+    """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
+
+    Raises ClickException with the sentence and remedy of a SettingError, EmbeddedError or TargetError.
+    """
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> InstanceStorage:
+        # Dagster's commands are click's: this ends them with the sentence and remedy alone, without frames.
+        try:
+            return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+        except FluxError as error:
+            raise ClickException(str(error)) from error
+        except (DagsterPostgresException, DBAPIError) as error:
+            raise ClickException(_said_of_storage(error)) from error
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        postgres_url = with_parameters(postgres_url)
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._event_log_storage = EventLog(postgres_url)
+        os.environ.setdefault(_BATCH_SIZE, "1000")
+        os.environ.setdefault(_ERROR_SIZE, "20000")
+        engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16)
+        ping_after_a_pause(engine)
+        event.listen(engine, "connect", _bound_on_the_server)
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = engine
+
+
+def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(SERVER_SIDE)
+    cursor.close()
+    connection.commit()
+
+
+def _said_of_storage(error: BaseException) -> str:
+    """The sentence that the connection itself gave, below what Dagster and SQLAlchemy make of it."""
+    while isinstance(error, DagsterPostgresException | DBAPIError):
+        below = error.__cause__ if isinstance(error, DagsterPostgresException) else error.orig
+        if below is None:
+            break
+        error = below
+    return reported(error)
+
+
+def ping_after_a_pause(engine: Engine) -> None:
+    """Test a kept connection before it is used again, unless it was used a moment ago.
+
+    SQLAlchemy's own `pool_pre_ping` tests it every time: 768 times in the run of ten layers.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note_when(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def test(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        if time.monotonic() - record.info.get("used", math.inf) > PAUSE_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error  # all that are as old; another one is made
+
+
+class HomeArtifactStorage(LocalArtifactStorage):
+    """Files of runs under FLUX_HOME, whichever folder the command is started in and whatever DAGSTER_HOME says."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> HomeArtifactStorage:
+        return cls(base_dir=_folder("artifacts"), inst_data=inst_data)
+
+
+class HomeComputeLogs(LocalComputeLogManager):
+    """What steps print, under FLUX_HOME: the UI shows it also after a command that had no DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
+    ) -> HomeComputeLogs:
+        return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext]:
+        """As Dagster does, with helper processes that end with this one and not at a terminal's Ctrl-C, complaining."""
+        with ExitStack() as stack:
+            # Processes inherit which signals are blocked.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                captured = stack.enter_context(super().capture_logs(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield captured
+
+
+def _folder(name: str) -> str:
+    folder: Path = load_settings().flux_home / "dagster" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)

@@ -1,0 +1,1 @@
+"""The dynamic tables in Dagster: assets, checks, metadata, the step that syncs them."""

@@ -1,0 +1,97 @@
+"""The dynamic tables as assets: one step that syncs any of them together.
+
+Here: what the asset graph knows of them, and what a run may be asked. Not here: the step (sync_step.py), what the
+UI shows (sync_metadata.py), their checks (sync_checks.py), when it runs (automation.py).
+
+Annotations are evaluated here: Dagster reads config and resources from them.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from flux_assets.errors import FluxError
+from flux_assets.orchestration.executor import Interrupted
+from flux_assets.orchestration.layers.assets import LayerFailure
+from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
+from flux_assets.orchestration.sync.checks import check_specs
+from flux_assets.orchestration.sync.metadata import declared_metadata
+from flux_assets.orchestration.sync.snowflake_sources import source_key
+from flux_assets.orchestration.sync.step import Asked, Events, SyncStep
+from flux_assets.postgis.connect import Target
+from flux_assets.spec import DynamicTable
+
+GROUP = "dynamic_operations"
+STEP = "sync_dynamic_tables"
+
+
+class SyncConfig(dg.Config):
+    """What one run may ask of a sync beyond "bring the tables into step"."""
+
+    force: bool = Field(
+        default=False, description="Read the sources and compare also when nothing seems to have changed."
+    )
+    accept_vanished: bool = Field(
+        default=False, description="Believe the sources, this once, also when many of their rows have vanished."
+    )
+
+
+def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
+    """All dynamic tables with their checks; any of either can be selected. What is selected is synced in one go."""
+
+    @dg.multi_asset(
+        name=STEP,
+        specs=[dynamic_spec(table) for table in tables],
+        check_specs=check_specs(tables),
+        can_subset=True,
+    )
+    def sync_dynamic_tables(
+        context: dg.AssetExecutionContext, config: SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
+    ) -> Events:
+        try:
+            asked = Asked(force=config.force, accept_vanished=config.accept_vanished)
+            yield from _step(context, asked, snowflake, postgis.target(), tables).run()
+        except FluxError as error:
+            raise LayerFailure(error) from None
+        except dg.DagsterExecutionInterruptedError:
+            raise Interrupted from None
+
+    return sync_dynamic_tables
+
+
+def _step(
+    context: dg.AssetExecutionContext,
+    asked: Asked,
+    snowflake: WarehouseResource,
+    target: Target,
+    tables: Sequence[DynamicTable],
+) -> SyncStep:
+    """The step; a configuration with which none can begin is a failed sync of what was asked for."""
+    try:
+        return SyncStep(context, asked, snowflake, target, tables)
+    except FluxError as error:
+        from flux_assets.sync.sync import refuse
+
+        wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        if refused := [table for table in tables if table.name in wanted]:
+            refuse(refused, target, error, context.run.run_id, context.log.info)
+        raise
+
+
+def dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
+    """What the asset graph knows of a dynamic table."""
+    return dg.AssetSpec(
+        table.name,
+        description=table.description,
+        group_name=GROUP,
+        owners=[table.owner],
+        kinds={"postgres", "snowflake", *(["postgis"] if table.spatial_columns else [])},
+        code_version=table.digest[:12],
+        deps=[source_key(table), *table.origins],
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=table.freshness.fail, warn_window=table.freshness.warn
+        ),
+        metadata=declared_metadata(table),
+        skippable=True,
+    )

@@ -1,0 +1,210 @@
+"""One run of the step that syncs dynamic tables: sync, look, record.
+
+Here: the order of it, what is recorded of each table, and how failed tables show. Not here: the sync (sync.py), the
+judging (syncing/live_audit.py), which checks are worth recording (sync_checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from flux_assets.checks.sync_audits import ALWAYS_JUDGED
+from flux_assets.checks.unmatched import ALL_ASSIGNED
+from flux_assets.compare.match import MATCHES_SOURCE
+from flux_assets.errors import FluxError, SyncError
+from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
+from flux_assets.orchestration.layers.checks import tell, without_outcome
+from flux_assets.orchestration.pictures import sync_pictures
+from flux_assets.orchestration.resources import WarehouseResource
+from flux_assets.orchestration.sync.checks import Reported, Reports, names_of, refused
+from flux_assets.orchestration.sync.metadata import synced_metadata, told
+from flux_assets.postgis.connect import Target
+from flux_assets.spec import DynamicTable
+from flux_assets.sync.result import SyncOptions, TableSync
+
+if TYPE_CHECKING:
+    from flux_assets.checks.audit import AuditResult
+    from flux_assets.sync.live_audit import Look, Question
+
+Event = dg.MaterializeResult[None] | dg.AssetObservation | dg.Output[None] | Reported
+Events = Iterator[Event]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the run's config asks for."""
+
+    force: bool = False
+    accept_vanished: bool = False
+
+
+class SyncStep:
+    """The step of one run: a sync of the selected tables, and audits of those of which only checks are selected."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        asked: Asked,
+        snowflake: WarehouseResource,
+        target: Target,
+        declared: Sequence[DynamicTable],
+    ) -> None:
+        self._context = context
+        self._asked = asked
+        self._target = target
+        self._family = snowflake.family(declared)
+        self._tables = {table.name: table for table in self._family.tables}
+        self._wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        self._checked = {key.asset_key.to_user_string() for key in context.selected_asset_check_keys}
+        self._opening = snowflake.opening(context.run.run_id, self._wanted | self._checked, context.log.info)
+        self._stop = stop_of(context.run.run_id)
+        self._reports = Reports.of(context, self._family.tables)
+
+    def run(self) -> Events:
+        """What there is to record; raises FluxError at the end when a table failed."""
+        failed = (yield from self._synced(self._wanted)) if self._wanted else {}
+        if alone := sorted(self._checked - self._wanted):
+            failed |= yield from self._audited([self._tables[name] for name in alone])
+        if failed:
+            raise joined(failed)
+
+    def _synced(self, wanted: set[str]) -> Generator[Event, None, dict[str, FluxError]]:
+        from flux_assets.sync.sync import sync_tables
+
+        options = SyncOptions(
+            force=self._asked.force, accept_vanished=self._asked.accept_vanished,
+            run_id=self._context.run.run_id, stop=self._stop,
+        )  # fmt: skip
+        result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
+        if result.busy:
+            (self._context.log.warning if options.once else self._context.log.info)(result.busy)
+            skipped = [key for key in self._reports.selected if key.asset_key.to_user_string() in wanted]
+            yield from without_outcome(self._context.job_def, skipped)
+            return {}
+        done = [each for each in self._in_order(result.tables) if each.table in wanted]
+        self._tell(result.tables, wanted)
+        looks = self._look_at(done)
+        for each in done:
+            yield from self._recorded(each, looks.get(each.table))
+        return {each.table: each.error for each in done if each.error is not None}
+
+    def _in_order(self, results: Sequence[TableSync]) -> list[TableSync]:
+        """Tables that others are computed from come first: Dagster insists."""
+        return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
+
+    def _tell(self, results: Sequence[TableSync], wanted: set[str]) -> None:
+        for cause, names in _by_cause({each.table: each.error for each in results if each.error is not None}).items():
+            # What several share, the failure of the step says, once.
+            why = f"{names[0]} was left as it was: {cause}"
+            several = f"{', '.join(names)} were left as they were; the failure of the step says why"
+            self._context.log.error(why if len(names) == 1 else several)
+        for each in results:
+            if each.error is not None:
+                continue
+            if each.table in wanted:
+                self._context.log.info(told(each))
+            else:
+                self._context.log.info(
+                    f"{each.table}: {each.updated:,} rows follow the tables that they are computed from;"
+                    " not selected, so nothing is recorded of it"
+                )
+
+    def _recorded(self, done: TableSync, look: Look | None) -> Events:
+        table, audits = self._tables[done.table], look.audits if look else ()
+        if done.error is not None:
+            yield from self._after_failure(table, done, done.error, audits)
+            return
+        yield dg.MaterializeResult(
+            asset_key=table.name,
+            data_version=dg.DataVersion(look.version) if look and look.version else None,
+            metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
+        )
+        yield from self._reports.results(table, audits)
+        yield from self._reports.repeated(table, audits)
+
+    def _after_failure(
+        self, table: DynamicTable, done: TableSync, error: FluxError, audits: Sequence[AuditResult]
+    ) -> Events:
+        """What the attempt found; the source's columns are as they are, of the rows readers see those of before."""
+        found = refused(table, done)
+        yield attempt("sync", table.name, error, found)
+        judged = [*(audit for audit in found if audit.name == "columns"), *audits]
+        yield from self._reports.results(table, judged)
+        left = self._reports.selected_of(table) - {audit.name for audit in judged}
+        yield from still_said(self._context, table.name, left)
+        yield from still_compared(self._context, table.name, MATCHES_SOURCE)
+
+    def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
+        """The tables after the sync. It has ended, so what goes wrong here is only told."""
+        from flux_assets.sync.live_audit import look_at
+
+        try:
+            changed = {each.table for each in done if each.outcome == "changed"}
+            questions = [self._question(each, changed) for each in done]
+            looks = look_at(questions, self._target, self._opening, self._stop)
+        except FluxError as error:
+            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
+            return {}
+        for look in looks.values():
+            if look.error is not None:
+                self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
+        return looks
+
+    def _question(self, done: TableSync, changed: Collection[str]) -> Question:
+        """All audits of a table that changed, of others those that are due, and always how old its rows are.
+
+        Rows that nobody wrote may belong to none all the same, when what they belong to is among the `changed`.
+
+        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
+        """
+        from flux_assets.sync.live_audit import Question
+        from flux_assets.sync.table import UNREAD
+
+        table, is_read = self._tables[done.table], done.gate not in UNREAD
+        if done.error is not None:
+            return Question(table=table, names=ALWAYS_JUDGED, missing=())
+        names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
+        if any(each.to_table in changed for each in table.assignments):
+            names |= {ALL_ASSIGNED}
+        if is_read:
+            names |= {"columns"}
+        elif "columns" not in self._reports.selected_of(table):
+            names -= {"columns"}
+        before = done.rows - done.inserted + done.deleted
+        return Question(
+            table=table, names=names, vanished=done.vanished,
+            missing=done.missing if is_read or "columns" not in names else None,
+            allowed=table.vanished.allowed(before),
+        )  # fmt: skip
+
+    def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
+        """The selected checks alone, on what readers see; why some of a table's could not be judged."""
+        from flux_assets.sync.live_audit import Question, look_at
+
+        questions = [Question(table=table, names=self._reports.selected_of(table)) for table in tables]
+        looks = look_at(questions, self._target, self._opening, self._stop)
+        for table in tables:
+            tell(table.name, looks[table.name].audits, self._context.log)
+            yield from self._reports.results(table, looks[table.name].audits)
+        return {name: look.error for name, look in looks.items() if look.error is not None}
+
+
+def joined(failed: Mapping[str, FluxError]) -> FluxError:
+    """One error for all tables that failed; a cause that several share is told once."""
+    tables = _by_cause(failed)
+    if len(tables) == 1:
+        return next(iter(failed.values()))
+    return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))
+
+
+def _by_cause(failed: Mapping[str, FluxError]) -> dict[str, list[str]]:
+    """The tables that failed, by what is said of it."""
+    tables: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        tables.setdefault(str(error), []).append(name)
+    return tables

@@ -1,0 +1,1 @@
+"""One connection to PostgreSQL that cannot hang: how it is opened, watched and ended."""

@@ -1,0 +1,169 @@
+"""A pooler between us and the server, and whether a session keeps its server process through it.
+
+Whatever stands between makes up the number of the server process that is told at sign-in. What it shares is found by
+behaviour: a transaction of another session must not get the server process of ours, and ours must not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from select import select
+from time import monotonic
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import ExecStatus, TransactionStatus
+
+from flux_assets.errors import TargetError, reported
+from flux_assets.postgis.session import liveness
+from flux_assets.postgis.session.watched import WatchedConnection
+
+_MARK = "flux_assets.another_server_process"
+_PROCESS = "pg_catalog.pg_backend_pid()"
+_ASK = f"SELECT {_PROCESS}"
+_REMEDY = (
+    "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler; or give this database pool_mode = session"
+    " in the pooler."
+)
+_ROUNDS = 3
+# How long a session may wait for the pooler to have a server process for it; what ours says meanwhile decides.
+_WAIT_SECONDS = 2
+# A process opens many sessions, and a pooler's mode is changed by hand.
+_BELIEVED_SECONDS = 60
+# A pool from which nothing can be had for this long is too small.
+_FULL_SECONDS, _TICK_SECONDS = 30, 0.05
+_keeps_sessions: dict[str, float] = {}
+
+
+def own_process(session: WatchedConnection) -> sql.Composed:
+    """Make an expression for the number of the server process, which fails where a pooler has told another.
+
+    Where it stands in the first statements of a session, nothing that goes with it is done through an unknown pooler.
+    """
+    if session.is_pooled:
+        return sql.SQL(_PROCESS).format()
+    told = sql.Literal(session.info.backend_pid)
+    return sql.SQL(
+        f"CASE WHEN {_PROCESS} = {{}} THEN {_PROCESS} ELSE pg_catalog.current_setting('{_MARK}')::pg_catalog.int4 END"
+    ).format(told)
+
+
+def stands_between(error: psycopg.Error) -> bool:
+    """Tell whether it is `own_process` that failed."""
+    return error.sqlstate == "42704" and _MARK in str(error)
+
+
+def require_whole_sessions(session: WatchedConnection) -> None:
+    """Raise TargetError where the pooler gives a session's transactions to several server processes."""
+    conninfo = session.opened_with
+    if monotonic() - _keeps_sessions.get(conninfo, -_BELIEVED_SECONDS) >= _BELIEVED_SECONDS:
+        try:
+            _judge(session, conninfo)
+        except TargetError:
+            session.close()  # it may wait for an answer, and nothing can be rolled back meanwhile
+            raise
+        _keeps_sessions[conninfo] = monotonic()
+    session.is_pooled = True
+
+
+def leave_clean(session: WatchedConnection) -> None:
+    """Take back all that was set in a session that the pooler hands on to others."""
+    with suppress(psycopg.Error):
+        if session.info.transaction_status != TransactionStatus.IDLE:
+            session.execute("ROLLBACK")
+        session.execute("DISCARD ALL")
+
+
+def _judge(session: WatchedConnection, conninfo: str) -> None:
+    ours = _asked(session)
+    with ExitStack() as others:
+        for _ in range(_ROUNDS):
+            other = others.enter_context(_other(conninfo))
+            _send(other, f"BEGIN; {_ASK}")
+            has_answered = _has_answered(other, _WAIT_SECONDS)
+            _send(session, _ASK)
+            if not has_answered and _is_served_before(session, other):
+                _received(session)
+                return
+            # With all that there is in the others' transactions, only a session with a process of its own is served.
+            is_alone = _received(other) != ours and _has_answered(session, _WAIT_SECONDS)
+            if not is_alone or _received(session) != ours:
+                raise TargetError(
+                    "A pooler stands before the target database and gives each transaction another server connection"
+                    " (pool_mode = transaction or statement): locks, settings and temporary tables would be anybody's.",
+                    _REMEDY,
+                )
+
+
+def _is_served_before(session: WatchedConnection, other: WatchedConnection) -> bool:
+    """Tell which of two waits for a server process ends first, the later one's only where it has one already."""
+    deadline = monotonic() + _FULL_SECONDS
+    while not _has_answered(other, 0):
+        if _has_answered(session, _TICK_SECONDS):
+            return True
+        if monotonic() > deadline:
+            raise _unknown(psycopg.OperationalError(f"no server connection came free within {_FULL_SECONDS} s"))
+    return False
+
+
+@contextmanager
+def _other(conninfo: str) -> Iterator[WatchedConnection]:
+    """Another session, whose waits are bounded."""
+    try:
+        other = liveness.connect(conninfo, "flux_assets pooler")
+    except psycopg.OperationalError as error:
+        raise _unknown(error) from error
+    try:
+        yield other
+    finally:
+        other.close()
+        liveness.forget(other)
+
+
+def _asked(session: WatchedConnection) -> int:
+    row = session.execute(_ASK).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _send(session: WatchedConnection, script: LiteralString) -> None:
+    """Send statements without waiting for them: the pooler may have nothing to give."""
+    session.pgconn.send_query(script.encode())
+    while session.pgconn.flush():
+        select([], [session], [], _WAIT_SECONDS)
+
+
+def _has_answered(session: WatchedConnection, seconds: float) -> bool:
+    deadline = monotonic() + seconds
+    try:
+        while True:
+            session.pgconn.consume_input()
+            if not session.pgconn.is_busy():
+                return True
+            if not select([session], [], [], max(0, deadline - monotonic()))[0]:
+                return False
+    except psycopg.OperationalError:
+        return True  # by the end of the connection, which `_received` tells
+
+
+def _received(session: WatchedConnection) -> int:
+    """The server process that what was sent came to."""
+    found = 0
+    try:
+        while result := session.pgconn.get_result():
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise _unknown(psycopg.OperationalError(result.error_message.decode(errors="replace")))
+            if result.status == ExecStatus.TUPLES_OK:
+                found = int(result.get_value(0, 0) or 0)
+    except psycopg.OperationalError as error:
+        raise _unknown(error) from error
+    return found
+
+
+def _unknown(error: psycopg.Error) -> TargetError:
+    return TargetError(
+        "A pooler stands before the target database, and whether a session keeps its server connection cannot be told:"
+        f" {reported(error)}.",
+        _REMEDY,
+    )

@@ -1,0 +1,62 @@
+"""Rows and durations of the last loads or syncs as a line of Markdown with a tiny drawing in it.
+
+Here: the drawing, as text: SVG of a few hundred bytes, for Dagster shows Markdown of under 1,000 characters in place
+and a longer one only behind a click, and because every sync records one. Not here: the figures (postgis/recent.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from flux_assets.ledger.recent_runs import Past
+
+MOST_CHARACTERS = 1000
+_STEP, _LINE, _BARS, _GAP = 8, 16, 14, 4  # pixels: a sync's width, the heights of line and bars, what lies between
+_ROWS, _SECONDS, _FAILED = "#2a7fb8", "#b8b2a7", "#d62728"
+
+
+def sparkline(past: Sequence[Past]) -> str | None:
+    """A line of the rows over bars of the durations, failures red, and their ranges in words; None of less than two."""
+    if len(past) < 2:
+        return None
+    width, height = _STEP * len(past), _LINE + _GAP + _BARS
+    drawn = _path(_line(past), _ROWS, 1.5, fill="none")
+    drawn += _path(_bars(past, failed=False), _SECONDS, _STEP - 3) + _path(_bars(past, failed=True), _FAILED, _STEP - 3)
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'>{drawn}</svg>"
+    return f"![last {len(past)}](data:image/svg+xml,{quote(svg, safe='/:=,.-')})  \n{_said(past)}"
+
+
+def _path(moves: str, colour: str, width: float, fill: str = "") -> str:
+    fills = f" fill='{fill}'" if fill else ""
+    return f"<path d='{moves}' stroke='{colour}' stroke-width='{width}'{fills}/>" if moves else ""
+
+
+def _line(past: Sequence[Past]) -> str:
+    """The rows after each, between the lowest and the highest of them; level where they never changed."""
+    rows = [each.rows for each in past]
+    least, most = min(rows), max(rows)
+    shares = [(most - each) / (most - least) if most > least else 0.5 for each in rows]
+    return "M" + "L".join(f"{_middle(at)},{round(1 + (_LINE - 2) * share)}" for at, share in enumerate(shares))
+
+
+def _bars(past: Sequence[Past], *, failed: bool) -> str:
+    """Those of failures as high as can be: a failure is quick, and would not be seen."""
+    longest = max(each.seconds for each in past) or 1.0
+    kept = [(at, 1.0 if failed else each.seconds / longest) for at, each in enumerate(past) if each.failed is failed]
+    return "".join(f"M{_middle(at)},{_LINE + _GAP + _BARS}v-{max(1, round(_BARS * share))}" for at, share in kept)
+
+
+def _middle(at: int) -> int:
+    return at * _STEP + _STEP // 2
+
+
+def _said(past: Sequence[Past]) -> str:
+    """The ranges, for the drawing has no axes."""
+    rows = [each.rows for each in past]
+    seconds = [each.seconds for each in past]
+    counted = f"{min(rows):,} to {max(rows):,} rows, " if min(rows) < max(rows) else ""
+    failed = sum(each.failed for each in past)
+    return (
+        f"last {len(past)}: {counted}{min(seconds):.1f} to {max(seconds):.1f} s{f', {failed} failed' if failed else ''}"
+    )

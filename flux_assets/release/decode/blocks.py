@@ -1,0 +1,292 @@
+"""Plain bytes cut into blocks of whole CSV records, with the line and record at which each begins.
+
+Here: where a record ends (a newline outside quotes), the header, and text that readers of CSV would take differently.
+Not here: types and values (parse.py and audit.py judge them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flux_assets.errors import Place, RecordError
+from flux_assets.release.decode.records import MalformedError, Text, boundaries, fields
+
+LONGEST_RECORD = 16 << 20  # a geometry of half a million points
+_Bytes = npt.NDArray[np.uint8]
+_Offsets = npt.NDArray[np.int64]
+_LONGEST_HEADER = 1 << 20
+_MOST_COLUMNS = 1600  # of a table in PostgreSQL
+BOM = b"\xef\xbb\xbf"
+_NEWLINE = 10
+_BEFORE_VALUE = np.frombuffer(b',\n"', np.uint8)
+_AFTER_VALUE = np.frombuffer(b',\r\n"', np.uint8)
+_NOWHERE = np.zeros(0, np.int64)
+_LINE_ENDS = "Lines end in a newline, or in a carriage return and a newline; quote a value that holds one."
+_AS_COPY = "Double the quotes inside a value and close every quoted value, as COPY … WITH (FORMAT csv) writes it."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """The names in the first record, and the line on which the first row begins."""
+
+    file: str
+    names: tuple[str, ...]
+    next_line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Whole records. `held` began in earlier pieces; `piece` is the newest, of which only `piece[:cut]` belongs here.
+
+    `line` (the header is in line 1) and `record` (the header is record 0) are those of the first byte; `records` is
+    how many there are; none when the file ends with its header. Pieces are kept as they came: joining them costs a
+    copy that only errors need.
+    """
+
+    header: Header
+    held: bytes
+    piece: bytes
+    cut: int
+    line: int
+    record: int
+    records: int
+
+    @property
+    def data(self) -> bytes:
+        return self.held + self.piece[: self.cut]
+
+    @property
+    def size(self) -> int:
+        """About the bytes of memory it takes."""
+        return len(self.held) + len(self.piece)
+
+    @property
+    def text(self) -> Text:
+        return Text(file=self.header.file, names=self.header.names, data=self.data, line=self.line, record=self.record)
+
+
+def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
+    """Cut `pieces` of a file's text into blocks, at least one; each knows the header.
+
+    The piece of every block but the last holds the end of a record, so that `piece` after `piece` can be given to a
+    reader that cuts at record ends itself. Raises RecordError for a header that cannot be read, a record longer than
+    LONGEST_RECORD, a quote that never closes, and text that readers would take differently or PostgreSQL not at all.
+    """
+    header, previous = _take_header(pieces, file)
+    cutter = _Cutter(header)
+    for piece in pieces:
+        whole = previous.removesuffix(b"\r")  # Arrow would end a record between a carriage return and its newline
+        following = previous[len(whole) :] + piece
+        if whole and (block := cutter.cut(whole, following[0])):
+            yield block
+        previous = following
+    yield cutter.finish(previous)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """The newlines of a piece: how many, how many of them end a record, where the first and last of those are, and how
+    many follow it.
+    """
+
+    newlines: int
+    ends: int
+    first: int
+    cut: int
+    newlines_after: int
+
+
+class _Cutter:
+    """Where the cutting stands: `held` is what follows the last cut, `grown` pieces in which no record has ended.
+
+    `line` and `record` are those of the first byte of `held`; `lines` counts the newlines in `held` and `grown`.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._held, self._grown = b"", bytearray()
+        self._line, self._record, self._lines = header.next_line, 1, 0
+        self._quoted = False
+        self._before = _NEWLINE
+
+    def cut(self, piece: bytes, following: int) -> Block | None:
+        """The block that ends in `piece`; `following` is the byte after the piece."""
+        scan = self._scanned(piece, following)
+        if not scan.ends:
+            self._lines += scan.newlines
+            self._grown += piece
+            self._limit(0)
+            return None
+        self._limit(scan.first)
+        block = self._block(piece, scan.cut, scan.ends)
+        self._held, self._grown = piece[scan.cut :], bytearray()
+        self._line += self._lines + scan.newlines - scan.newlines_after
+        self._record += scan.ends
+        self._lines = scan.newlines_after
+        return block
+
+    def finish(self, piece: bytes) -> Block:
+        """The last block: all that is left, its last record ended or not."""
+        scan = self._scanned(piece, _NEWLINE)
+        self._limit(scan.first if scan.ends else len(piece))
+        left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
+        if left and not self._quoted:
+            piece += b"\n"  # without it Arrow takes an empty last value for "" where the one before it is quoted
+        block = self._block(piece, len(piece), scan.ends + (left > 0))
+        if self._quoted:
+            raise self._never_closed(block)
+        return block
+
+    def _scanned(self, piece: bytes, following: int) -> _Scan:
+        quotes = _where(piece, b'"')
+        position, problem, remedy = _ambiguity(piece, quotes, self._quoted, self._before, following)
+        if problem:
+            text = self._block(piece, len(piece), 1).text
+            raise text.error_at(len(text.data) - len(piece) + position, problem, remedy)
+        scan = _scan(piece, quotes, self._quoted)
+        self._quoted ^= bool(quotes.size & 1)
+        self._before = piece[-1] if piece else self._before
+        return scan
+
+    def _limit(self, more: int) -> None:
+        """Refuse the record that is held when it is too long together with `more` bytes of the newest piece."""
+        if len(self._held) + len(self._grown) + more <= LONGEST_RECORD:
+            return
+        block = self._block(b"", 0, 1)
+        if self._quoted:
+            raise self._never_closed(block)
+        raise block.text.error_at(
+            0,
+            f"the record goes on for more than {LONGEST_RECORD >> 20} MB.",
+            "Check where its line should end; simplify or divide a geometry that is really so large.",
+        )
+
+    def _block(self, piece: bytes, cut: int, records: int) -> Block:
+        return Block(
+            header=self._header,
+            held=self._held,
+            piece=bytes(self._grown) + piece if self._grown else piece,
+            cut=len(self._grown) + cut,
+            line=self._line,
+            record=self._record,
+            records=records,
+        )
+
+    def _never_closed(self, block: Block) -> RecordError:
+        text = block.text
+        return text.error_at(text.data.rindex(b'"'), "a quote opens here and never closes.", _AS_COPY)
+
+
+def _where(piece: bytes, byte: bytes) -> _Offsets:
+    return np.flatnonzero(np.frombuffer(piece, np.uint8) == byte[0]) if byte in piece else _NOWHERE
+
+
+def _scan(piece: bytes, quotes: _Offsets, quoted: bool) -> _Scan:
+    if not quotes.size:
+        every = int(np.count_nonzero(np.frombuffer(piece, np.uint8) == _NEWLINE))
+        if quoted or not every:
+            return _Scan(every, 0, 0, 0, every)
+        return _Scan(every, every, piece.find(b"\n"), piece.rfind(b"\n") + 1, 0)
+    newlines = _where(piece, b"\n")
+    outside: npt.NDArray[np.bool_] = (np.searchsorted(quotes, newlines) + quoted) & 1 == 0
+    ends = newlines[outside]
+    cut = int(ends[-1]) + 1 if ends.size else 0
+    first = int(ends[0]) if ends.size else 0
+    return _Scan(newlines.size, ends.size, first, cut, int(np.count_nonzero(newlines >= cut)))
+
+
+def _ambiguity(piece: bytes, quotes: _Offsets, quoted: bool, before: int, following: int) -> tuple[int, str, str]:
+    """Where, and what, PostgreSQL would refuse or other readers of CSV take otherwise; no problem is an empty one."""
+    faults = [
+        (_where(piece, b"\0"), "it holds a NUL byte, which PostgreSQL cannot store.", "Remove it."),
+        (
+            _odd_quotes(piece, quotes, quoted, before, following),
+            "a quote stands where neither a value begins nor ends.",
+            _AS_COPY,
+        ),
+        (_odd_returns(piece, quotes, quoted, following), "a carriage return stands alone, outside quotes.", _LINE_ENDS),
+    ]
+    return min(
+        ((int(where[0]), problem, remedy) for where, problem, remedy in faults if where.size), default=(0, "", "")
+    )
+
+
+def _odd_quotes(piece: bytes, quotes: _Offsets, quoted: bool, before: int, following: int) -> _Offsets:
+    """Quotes that open elsewhere than at the start of a value, or close elsewhere than at its end."""
+    if not quotes.size:
+        return quotes
+    view = np.frombuffer(piece, np.uint8)
+    opening, closing = quotes[int(quoted) :: 2], quotes[1 - quoted :: 2]
+    ahead = np.where(opening > 0, view[opening - 1], before)
+    behind = np.where(closing + 1 < len(view), view[np.minimum(closing + 1, len(view) - 1)], following)
+    return np.sort(np.concatenate([opening[~np.isin(ahead, _BEFORE_VALUE)], closing[~np.isin(behind, _AFTER_VALUE)]]))
+
+
+def _odd_returns(piece: bytes, quotes: _Offsets, quoted: bool, following: int) -> _Offsets:
+    returns = _where(piece, b"\r")
+    if not returns.size:
+        return returns
+    view = np.frombuffer(piece, np.uint8)
+    behind = np.where(returns + 1 < len(view), view[np.minimum(returns + 1, len(view) - 1)], following)
+    outside: npt.NDArray[np.bool_] = (np.searchsorted(quotes, returns) + quoted) & 1 == 0
+    alone: npt.NDArray[np.bool_] = behind != _NEWLINE
+    return returns[outside & alone]
+
+
+def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
+    """Read the header off `pieces`; also returns what was read beyond it. A byte order mark is dropped.
+
+    Raises RecordError when there is no header, it is too long, or it is not text.
+    """
+    start, end, quoted = bytearray(), 0, False
+    while not end and len(start) <= _LONGEST_HEADER and (piece := next(pieces, b"")):
+        ends = boundaries(piece, quoted=quoted)
+        quoted ^= bool(piece.count(b'"') & 1)
+        end = len(start) + int(ends[0]) + 1 if ends.size else 0
+        start += piece
+    record = bytes(start[: end or None]).removeprefix(BOM)
+    _refuse_returns(file, record)
+    if len(record) > _LONGEST_HEADER:
+        raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
+    if not record.strip(b"\r\n"):
+        raise _bad_header(
+            file, b"", "the file has no header." if start else "the file holds nothing, not even a header."
+        )
+    names = _names(file, record)
+    return Header(file=file, names=names, next_line=1 + record.count(b"\n")), bytes(start[end:]) if end else b""
+
+
+def _refuse_returns(file: str, record: bytes) -> None:
+    """A file whose lines end in carriage returns alone is all header, up to a newline inside some later value."""
+    alone = _odd_returns(record, _where(record, b'"'), False, _NEWLINE)
+    if alone.size and (first := record[: int(alone[0])]):
+        raise RecordError(
+            Place(file=file, line=1, value=first[:1000].decode(errors="replace")),
+            "its lines end in a lone carriage return (CR), as programs of old wrote them.",
+            "End every line in a newline (LF) or in both (CRLF), for example with: tr '\\r' '\\n'.",
+        )
+
+
+def _names(file: str, record: bytes) -> tuple[str, ...]:
+    try:
+        found = fields(record, _MOST_COLUMNS + 1)
+        names = tuple((field.value or b"").decode() for field in found)
+    except (MalformedError, UnicodeDecodeError) as error:
+        raise _bad_header(file, record, f"the header cannot be read: {error}.") from None
+    if len(names) > _MOST_COLUMNS:
+        raise _bad_header(
+            file, record, f"the header names more than {_MOST_COLUMNS:,} columns, the most that a table can have."
+        )
+    return names
+
+
+def _bad_header(file: str, record: bytes | bytearray, problem: str) -> RecordError:
+    return RecordError(
+        Place(file=file, line=1, value=record[:1000].decode(errors="replace") if record else None),
+        problem,
+        "The first line names the columns, separated by commas, in UTF-8, as COPY … WITH (FORMAT csv, HEADER) does.",
+    )

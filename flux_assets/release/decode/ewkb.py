@@ -1,0 +1,203 @@
+"""The structure of one EWKB geometry, walked exactly: type, SRID, parts, and where its coordinates lie.
+
+Here: geometries that are not in the common form, and the sentence that says what is wrong with a bad one.
+Not here: the bulk of a layer (geometry.py reads it in whole columns) and hex (values.py, geometry.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flux_assets.release.decode.columns import KIND_NAMES, Spatial
+from flux_assets.release.stopping import check_stop
+
+_LINES, _POLYGONS = {2, 8}, {3, 17}
+_SIMPLE_COLLECTIONS = {4, 5, 6}
+_Z, _M, _SRID = 0x80000000, 0x40000000, 0x20000000
+_DEEPEST = 32
+
+
+class GeometryError(ValueError):
+    """What is wrong with a geometry, as a sentence."""
+
+
+Run = tuple[int, int, bool]
+"""Coordinates in a row: their first byte, the number of points, whether they are a ring."""
+
+
+@dataclass(slots=True)
+class Walked:
+    """What a walk found: the outer type and where the coordinates lie, by byte order."""
+
+    kind: int = 0
+    little_endian: list[Run] = field(default_factory=list)
+    big_endian: list[Run] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.little_endian and not self.big_endian
+
+
+def walk(data: bytes, column: Spatial) -> Walked:
+    """The structure of `data`. Raises GeometryError when it is not what `column` takes, or not whole.
+
+    What the coordinates are is left to the caller.
+    """
+    walker = _Walker(data, column)
+    walker.geometry(depth=0)
+    if walker.position != len(data):
+        raise GeometryError(f"its EWKB is over-long: {len(data) - walker.position} bytes follow its end")
+    return walker.found
+
+
+def judge(data: bytes, column: Spatial) -> str | None:
+    """What is wrong with one geometry, coordinates included; None when nothing is."""
+    try:
+        found = walk(data, column)
+    except GeometryError as fault:
+        return str(fault)
+    width = 2 + column.has_z + column.has_m
+    runs = sorted([(*run, "<f8") for run in found.little_endian] + [(*run, ">f8") for run in found.big_endian])
+    for start, count, _, kind in runs:
+        points = np.frombuffer(data, kind, count * width, start).reshape(count, width)
+        with np.errstate(invalid="ignore"):
+            sound = (np.abs(points[:, 0]) <= 180) & (np.abs(points[:, 1]) <= 90)
+        if not sound.all():
+            return coordinate_problem(*points[int(np.argmin(sound)), :2])
+    return None
+
+
+def coordinate_problem(x: float, y: float) -> str | None:
+    """Why (x, y) cannot be degrees of longitude and latitude; None when it can."""
+    shown = f"({x:.10g} {y:.10g})"
+    if np.isnan(x) and np.isnan(y):
+        return f"it has a coordinate that is NaN, {shown}, which is also how an empty point is written"
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return f"it has a coordinate that is not finite, {shown}"
+    if abs(x) <= 180 and abs(y) <= 90:
+        return None
+    if abs(x) <= 90 and abs(y) <= 180:
+        return f"it has the coordinate {shown}, out of range for degrees: longitude and latitude look swapped"
+    if abs(x) > 1000 or abs(y) > 1000:
+        return f"it has the coordinate {shown}, out of range for degrees: it looks like metres of a projection"
+    return f"it has the coordinate {shown}, out of range for degrees of longitude (±180) and latitude (±90)"
+
+
+class _Walker:
+    def __init__(self, data: bytes, column: Spatial) -> None:
+        self.data, self.column = data, column
+        self.position = 0
+        self.found = Walked()
+
+    def geometry(self, depth: int, within: int = 0) -> None:
+        """Walk one geometry; `within` is the kind of what it is a part of."""
+        if depth > _DEEPEST:
+            raise GeometryError(f"its parts are nested more than {_DEEPEST} deep")
+        order = self._order()
+        kind = self._header(order, outermost=depth == 0)
+        self._drawn(kind, within)
+        if kind == 1:
+            self._run(order, 1, ring=False)
+        elif kind in _LINES:
+            self._line(order)
+        elif kind in _POLYGONS:
+            for _ in range(self._number(order, 4)):
+                self._ring(order)
+        else:
+            for number in range(self._number(order, 5)):
+                if not number & 0xFFF:
+                    check_stop()
+                self.geometry(depth + 1, kind)
+
+    def _drawn(self, kind: int, within: int) -> None:
+        drawn = self.column.drawn
+        # The parts of a simple collection are what its name says.
+        if drawn is None or kind in drawn or within in _SIMPLE_COLLECTIONS:
+            return
+        how = f"it has a part that is a {KIND_NAMES[kind]}" if within else f"it is a {KIND_NAMES[kind]}"
+        raise GeometryError(f"{how}, which the readers of the layer cannot draw")
+
+    def _order(self) -> str:
+        mark = self._take(1)[0]
+        if mark > 1:
+            raise GeometryError(f"it is not EWKB: the byte order mark is {mark:02X}, not 00 or 01")
+        return "<" if mark else ">"
+
+    def _header(self, order: str, *, outermost: bool) -> int:
+        word: int = struct.unpack(order + "I", self._take(4))[0]
+        flagged, code = word & (_Z | _M | _SRID), word & ~(_Z | _M | _SRID)
+        iso, kind = divmod(code, 1000)
+        if kind not in KIND_NAMES or iso > 3:
+            raise GeometryError(f"it is not EWKB: there is no geometry type {code}")
+        srid = struct.unpack(order + "I", self._take(4))[0] if flagged & _SRID else 0
+        if outermost:
+            self.found.kind = kind
+            self._outer(kind, srid)
+        self._dimensions(bool(flagged & _Z) or iso in (1, 3), bool(flagged & _M) or iso in (2, 3))
+        return kind
+
+    def _outer(self, kind: int, srid: int) -> None:
+        wanted = self.column.kind
+        if wanted is not None and kind != wanted:
+            raise GeometryError(f"it is a {KIND_NAMES[kind]}, the column takes {KIND_NAMES[wanted]}")
+        if srid == 0:
+            raise GeometryError(f"it carries no SRID, expected {self.column.srid}")
+        if srid != self.column.srid:
+            raise GeometryError(f"its SRID is {srid}, expected {self.column.srid} (degrees)")
+
+    def _dimensions(self, has_z: bool, has_m: bool) -> None:
+        for letter, has, wanted in (("Z", has_z, self.column.has_z), ("M", has_m, self.column.has_m)):
+            if has != wanted:
+                raise GeometryError(
+                    f"it has {'a' if has else 'no'} {letter} coordinate, the column takes {'one' if wanted else 'none'}"
+                )
+
+    def _line(self, order: str) -> None:
+        count = self._number(order, 0)
+        if count == 1:
+            raise GeometryError("it has a line of a single point")
+        self._run(order, count, ring=False)
+
+    def _ring(self, order: str) -> None:
+        count = self._number(order, 0)
+        if count < 4:
+            raise GeometryError(f"it has a ring of {count} points, where 4 are the least")
+        start = self.position
+        self._run(order, count, ring=True)
+        width = 8 * (2 + self.column.has_z + self.column.has_m)
+        if self.data[start : start + 16] != self.data[start + width * (count - 1) :][:16]:
+            first, last = (struct.unpack_from(order + "dd", self.data, at) for at in (start, self.position - width))
+            if first != last:
+                raise GeometryError(f"it has a ring that is not closed: it begins at {first} and ends at {last}")
+
+    def _run(self, order: str, count: int, *, ring: bool) -> None:
+        start = self.position
+        self._skip(8 * (2 + self.column.has_z + self.column.has_m) * count)
+        if count:
+            runs = self.found.little_endian if order == "<" else self.found.big_endian
+            runs.append((start, count, ring))
+
+    def _number(self, order: str, least: int) -> int:
+        """A count, refused at once when even the smallest parts of that number would not fit."""
+        number: int = struct.unpack(order + "I", self._take(4))[0]
+        if number * least > len(self.data) - self.position:
+            raise GeometryError(
+                f"its EWKB is truncated: {number} parts are announced, {len(self.data) - self.position} bytes are left"
+            )
+        return number
+
+    def _take(self, size: int) -> bytes:
+        start = self.position
+        self._skip(size)
+        return self.data[start : self.position]
+
+    def _skip(self, size: int) -> None:
+        left = len(self.data) - self.position
+        if left < size:
+            raise GeometryError(
+                f"its EWKB is truncated: {size} bytes are needed at byte {self.position}, {left} are left"
+            )
+        self.position += size

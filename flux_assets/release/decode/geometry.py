@@ -1,0 +1,254 @@
+"""A whole geometry column at once: hex to EWKB, and whether every value is what the column takes.
+
+Here: arithmetic over the column's buffer; a layer of millions of polygons is judged without looking at one of them.
+Not here: saying what is wrong with a value (ewkb.py). Whatever looks wrong here only raises SuspectError.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as HexError
+from binascii import unhexlify
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flux_assets.release.decode.columns import Spatial
+from flux_assets.release.decode.ewkb import GeometryError, Run, walk
+from flux_assets.release.stopping import check_stop
+
+_Numbers = npt.NDArray[np.int64]
+_SHORTEST = 21  # header, SRID, a count and one more field: below that, only empty lines and polygons, and damage
+_MANY_RINGS = 16
+
+
+class SuspectError(ValueError):
+    """Some value of a column is not acceptable; an exact pass will say which."""
+
+    def __init__(self, column: str = "") -> None:
+        self.column = column
+        super().__init__(column)
+
+
+@dataclass(slots=True)
+class Shapes:
+    """What the geometries of a column are: how many of each type, how many empty, and their extent in degrees.
+
+    `extent` is (min x, min y, max x, max y), None while there is no coordinate. Types are numbers of WKB.
+    """
+
+    kinds: Counter[int] = field(default_factory=Counter)
+    empty: int = 0
+    extent: tuple[float, float, float, float] | None = None
+
+    def add(self, other: Shapes) -> None:
+        self.kinds.update(other.kinds)
+        self.empty += other.empty
+        if other.extent is not None:
+            a, b = self.extent or other.extent, other.extent
+            self.extent = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+
+
+def unhex(column: pa.Array[Any]) -> pa.Array[Any]:
+    """EWKB bytes from a binary column of hexadecimal text. Raises SuspectError when some value is not hexadecimal."""
+    validity, _, data = column.buffers()
+    ends = value_offsets(column)
+    if np.bitwise_or.reduce(ends) & 1:
+        raise SuspectError
+    try:
+        plain = unhexlify(_bytes_of(data)[ends[0] : ends[-1]])
+    except HexError:
+        raise SuspectError from None
+    halved = pa.py_buffer((ends - ends[0]) >> 1)
+    return pa.Array.from_buffers(pa.binary(), len(column), [validity, halved, pa.py_buffer(plain)], column.null_count)
+
+
+def examine(column: pa.Array[Any], takes: Spatial) -> Shapes:
+    """Judge every value of an EWKB column made by `unhex`. Raises SuspectError when one is not acceptable."""
+    ends = value_offsets(column).astype(np.int64)
+    rows = np.flatnonzero(np.asarray(column.is_valid())) if column.null_count else slice(None)
+    found = _Column(_bytes_of(column.buffers()[2]), takes)
+    found.read(ends[:-1][rows], ends[1:][rows])
+    return found.shapes()
+
+
+def value_offsets(column: pa.Array[Any]) -> npt.NDArray[np.int32]:
+    """Where the values of a string or binary column begin, and at last where they end, in its data buffer."""
+    return np.frombuffer(_bytes_of(column.buffers()[1]), np.int32, len(column) + 1, 4 * column.offset)
+
+
+def _bytes_of(buffer: pa.Buffer | None) -> memoryview:
+    return memoryview(b"" if buffer is None else cast("bytes", buffer))
+
+
+class _Column:
+    """The values of a column and the runs of coordinates found in them so far."""
+
+    def __init__(self, data: memoryview, takes: Spatial) -> None:
+        self._takes = takes
+        self._data = data
+        self._size = data.nbytes
+        self._starts: list[_Numbers] = []
+        self._counts: list[_Numbers] = []
+        self._ringed: list[npt.NDArray[np.bool_]] = []
+        self._other: dict[str, list[Run]] = {"<f8": [], ">f8": []}
+        self._shapes = Shapes()
+
+    def read(self, begin: _Numbers, end: _Numbers) -> None:
+        common = end - begin >= _SHORTEST
+        kinds = np.zeros(len(begin), np.int64)
+        if common.all():
+            kinds = self._common_kinds(begin)
+        else:
+            kinds[common] = self._common_kinds(begin[common])
+        walked = kinds == 0
+        if walked.any():
+            self._walk(begin[walked], end[walked])
+        for kind, runs in ((1, self._points), (2, self._lines), (3, self._polygons)):
+            chosen = kinds == kind
+            if number := int(np.count_nonzero(chosen)):
+                self._shapes.kinds[kind] += number
+                runs(*((begin, end) if number == len(begin) else (begin[chosen], end[chosen])))
+
+    def shapes(self) -> Shapes:
+        """What has been read, once all coordinates are known to be degrees and all rings closed."""
+        if self._starts:
+            starts, counts = np.concatenate(self._starts), np.concatenate(self._counts)
+            after = np.cumsum(counts)
+            first = after - counts
+            where = np.repeat(starts - 16 * first, counts)
+            where += np.arange(0, 16 * len(where), 16)
+            points = self._view("<c16", 16)[where]
+            ringed = np.concatenate(self._ringed)
+            if not np.array_equal(points[first[ringed]], points[after[ringed] - 1]):
+                raise SuspectError
+            self._cover(points.view(np.float64).reshape(-1, 2))
+        for kind, runs in self._other.items():
+            self._cover_other(kind, runs)
+        return self._shapes
+
+    def _cover_other(self, kind: str, runs: list[Run]) -> None:
+        """Coordinates of the other byte order, or with more than two numbers each."""
+        if not runs:
+            return
+        table = np.array(runs, np.int64)
+        starts, counts = table[:, 0], table[:, 1]
+        width = 8 * (2 + self._takes.has_z + self._takes.has_m)
+        where = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
+        where += np.arange(0, width * len(where), width)
+        numbers = self._view(kind, 8)
+        self._cover(np.column_stack([numbers[where], numbers[where + 8]]).astype(np.float64))
+
+    def _cover(self, points: npt.NDArray[np.float64]) -> None:
+        if not len(points):
+            return
+        x, y = points[:, 0], points[:, 1]
+        west, south, east, north = float(x.min()), float(y.min()), float(x.max()), float(y.max())
+        if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):  # NaN is none of these either
+            raise SuspectError
+        self._shapes.add(Shapes(extent=(west, south, east, north)))
+
+    def _common_kinds(self, begin: _Numbers) -> _Numbers:
+        """The type of each value that is a little-endian 2D point, line or polygon with the right SRID, else 0."""
+        head = self._view("<u8", 8)[begin]
+        srid = self._takes.srid
+        wanted = np.uint64(1 | 0x20000000 << 8 | (srid & 0xFFFFFF) << 40)
+        right = (head & np.uint64(0xFFFFFFFFFFFF00FF)) == wanted
+        right &= self._view("u1", 1)[begin + 8] == srid >> 24
+        kinds = (head >> np.uint64(8)).astype(np.int64) & 0xFF
+        right &= (kinds >= 1) & (kinds <= 3)
+        if self._takes.has_z or self._takes.has_m:
+            right[:] = False
+        if self._takes.kind is not None:
+            right &= kinds == self._takes.kind
+        if self._takes.drawn is not None and not self._takes.drawn >= {1, 2, 3}:
+            right &= np.isin(kinds, [*self._takes.drawn])
+        return np.where(right, kinds, 0)
+
+    def _points(self, begin: _Numbers, end: _Numbers) -> None:
+        if not (end - begin == 25).all():
+            raise SuspectError
+        self._runs(begin + 9, np.ones_like(begin), ringed=False)
+
+    def _lines(self, begin: _Numbers, end: _Numbers) -> None:
+        counts = self._counts_at(begin + 9)
+        if not (end - begin == 13 + 16 * counts).all() or (counts < 2).any():
+            raise SuspectError
+        self._runs(begin + 13, counts, ringed=False)
+
+    def _polygons(self, begin: _Numbers, end: _Numbers) -> None:
+        """Ring after ring, every polygon at once that still has one."""
+        left, at = self._counts_at(begin + 9), begin + 13
+        if (left < 1).any():
+            raise SuspectError
+        for _ in range(_MANY_RINGS):
+            if (at + 4 > end).any():
+                raise SuspectError
+            counts = self._counts_at(at)
+            start, at = at + 4, at + 4 + 16 * counts
+            if (at > end).any() or (counts < 4).any():
+                raise SuspectError
+            self._runs(start, counts, ringed=True)
+            left = left - 1
+            more = left > 0
+            if not (more | (at == end)).all():
+                raise SuspectError
+            if not more.any():
+                return
+            begin, end, at, left = begin[more], end[more], at[more], left[more]
+        self._rings_of_few(at, end, left)
+
+    def _rings_of_few(self, starts: _Numbers, ends: _Numbers, lefts: _Numbers) -> None:
+        """The rest of polygons with very many rings, one polygon at a time."""
+        data = self._data
+        found: list[tuple[int, int]] = []
+        for at, end, left in zip(starts.tolist(), ends.tolist(), lefts.tolist(), strict=True):
+            position = at
+            for _ in range(left):
+                count = int.from_bytes(data[position : position + 4], "little")
+                if position + 4 + 16 * count > end or count < 4:
+                    raise SuspectError
+                found.append((position + 4, count))
+                position += 4 + 16 * count
+            if position != end:
+                raise SuspectError
+        runs = np.array(found, np.int64).reshape(-1, 2)
+        self._runs(runs[:, 0], runs[:, 1], ringed=True)
+
+    def _walk(self, begin: _Numbers, end: _Numbers) -> None:
+        """Values in another form: multi-part, big-endian, empty; or wrong."""
+        data = self._data
+        runs: list[Run] = []
+        for number, (first, after) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
+            if not number & 0xFFF:
+                check_stop()
+            try:
+                found = walk(bytes(data[first:after]), self._takes)
+            except GeometryError:
+                raise SuspectError from None
+            self._shapes.kinds[found.kind] += 1
+            self._shapes.empty += found.is_empty
+            runs += [(first + start, count, ring) for start, count, ring in found.little_endian]
+            self._other[">f8"] += [(first + start, count, ring) for start, count, ring in found.big_endian]
+        if self._takes.has_z or self._takes.has_m:
+            self._other["<f8"] += runs
+        elif runs:
+            table = np.array(runs, np.int64)
+            self._starts.append(table[:, 0])
+            self._counts.append(table[:, 1])
+            self._ringed.append(table[:, 2].astype(bool))
+
+    def _runs(self, starts: _Numbers, counts: _Numbers, *, ringed: bool) -> None:
+        self._starts.append(starts)
+        self._counts.append(counts)
+        self._ringed.append(np.full(len(starts), ringed))
+
+    def _counts_at(self, where: _Numbers) -> _Numbers:
+        return self._view("<u4", 4)[where].astype(np.int64)
+
+    def _view(self, kind: str, width: int) -> npt.NDArray[Any]:
+        """The bytes as numbers that begin at every byte: an EWKB header is 5 or 9 bytes, so nothing is aligned."""
+        return np.ndarray((max(self._size - width + 1, 0),), kind, self._data, strides=(1,))

@@ -1,0 +1,152 @@
+"""CSV text to Arrow, by the declaration alone: types are never guessed, ids keep their leading zeros.
+
+Here: the settings of Arrow's CSV reader, and the header against the declaration. Not here: threads (decode.py),
+judging values (audit.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.csv as pv
+
+from flux_assets.errors import Place, RecordError, abbreviated
+from flux_assets.release.decode.audit import LayerFacts, audited
+from flux_assets.release.decode.blocks import BOM, LONGEST_RECORD, Header
+from flux_assets.release.decode.columns import ReadColumn
+from flux_assets.release.decode.doubts import refuse_doubtful
+from flux_assets.release.decode.geometry import SuspectError
+from flux_assets.release.decode.numerals import without_server
+from flux_assets.release.decode.records import Text, has_blank_record, record_starts
+from flux_assets.release.decode.texts import AskServer, read_texts, read_times
+
+_SHOWN = 10  # names of each fault of a header
+
+
+class Parser:
+    """Reads records whose columns stand in the order of `header`; delivers them in the order of the declaration.
+
+    `ask` is put the texts that Arrow and COPY may read otherwise; without it, all but numbers are refused.
+    Raises RecordError, naming every column concerned, when the header is not the declaration's.
+    """
+
+    def __init__(self, header: Header, columns: tuple[ReadColumn, ...], ask: AskServer | None = None) -> None:
+        _check(header, columns)
+        self.header, self.columns, self.ask = header, columns, ask or without_server
+        self._parse = pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+        self._types = {
+            column.name: pa.string() if pa.types.is_temporal(column.arrow) else column.arrow for column in columns
+        }
+
+    def open(self, source: pa.NativeFile, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
+        """Batches, not yet audited, of records that a file-like `source` gives; one batch for each read of it.
+
+        Dates, times and columns of `as_text` come as strings.
+        """
+        convert = pv.ConvertOptions(
+            column_types=self._types | dict.fromkeys(as_text, pa.string()),
+            include_columns=list(self._types),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        read = pv.ReadOptions(column_names=list(self.header.names), use_threads=False, block_size=2 * LONGEST_RECORD)
+        return pv.open_csv(
+            cast("IO[bytes]", source), read_options=read, parse_options=self._parse, convert_options=convert
+        )
+
+    def read(self, data: bytes, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
+        """As `open`, of whole records in memory."""
+        return self.open(pa.BufferReader(with_mark(data)), as_text)
+
+    def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
+        """`audited`, once nothing is left that Arrow reads otherwise than COPY. `source` is what `raw` was read from.
+
+        Raises SuspectError where something may be; `decoded` of the same text is exact.
+        """
+        times = {
+            column.name: read_times(column, raw[column.name])
+            for column in self.columns
+            if pa.types.is_temporal(column.arrow)
+        }
+        batch, facts = self._sound(_with_columns(raw, times), source)
+        refuse_doubtful(batch, self.columns, source.data)
+        return batch, facts
+
+    def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
+        """The rows of whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
+        try:
+            return self.judged(self._only_batch(text, records), text)
+        except (pa.ArrowInvalid, SuspectError) as error:
+            first = error.with_traceback(None)  # which would keep the batch
+        try:
+            raw = self._only_batch(text, records, [column.name for column in self.columns])
+            values = {
+                column.name: read_texts(column, raw[column.name], self.ask)
+                for column in self.columns
+                if not pa.types.is_string(column.arrow)
+            }
+            return self._sound(_with_columns(raw, values), text)
+        except (pa.ArrowInvalid, SuspectError):
+            raise first from None
+
+    def refusal(self, text: Text) -> str | None:
+        """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
+        try:
+            self.decoded(text, len(record_starts(text.data)))
+        except (pa.ArrowInvalid, SuspectError) as error:
+            return str(error) or "a value is not acceptable"
+        return None
+
+    def _only_batch(self, text: Text, records: int, as_text: Sequence[str] = ()) -> pa.RecordBatch:
+        batches = list(self.read(text.data, as_text))
+        if len(batches) != 1 or batches[0].num_rows != records:
+            raise SuspectError
+        return batches[0]
+
+    def _sound(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
+        """`audited`, and no blank lines: Arrow takes one for a row of NULLs."""
+        batch, facts = audited(raw, self.columns)
+        if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
+            raise SuspectError
+        return batch, facts
+
+
+def _with_columns(raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    names = raw.schema.names
+    return pa.RecordBatch.from_arrays([values.get(name, raw[name]) for name in names], names)
+
+
+def with_mark(data: bytes) -> bytes:
+    """Data that Arrow reads as they are: it drops a byte order mark, which behind the header belongs to a value."""
+    return BOM + data if data.startswith(BOM) else data
+
+
+class _HasData(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
+    wanted, given = [column.name for column in columns], Counter(header.names)
+    known = set(wanted)
+    faults = (
+        ("missing", [name for name in wanted if name not in given]),
+        ("unknown", [name for name in given if name not in known]),
+        ("given twice", sorted(name for name, times in given.items() if times > 1)),
+    )
+    said = [f"{what}: {_listed(names)}" for what, names in faults if names]
+    if said:
+        raise RecordError(
+            Place(file=header.file, line=1),
+            f"the header does not name the table's columns ({'; '.join(said)}).",
+            f"It needs {', '.join(wanted)}, in any order.",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(abbreviated, names[:_SHOWN])) + more

@@ -1,0 +1,269 @@
+"""Files of a remote release, kept in a cache: fetched once, gone on with after a break, whole or not there.
+
+Here: the cache's files, resuming, retrying, and two processes that want the same file. Not here: how a store is read
+(stores.py, http.py), and whether a file is the one that the manifest promises (source.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
+
+from flux_assets.errors import ManifestError, ReleaseError
+from flux_assets.release.fetch.address import Address
+from flux_assets.release.fetch.files import opened as opened_file
+from flux_assets.release.fetch.limits import KEPT, Limits, TooLargeError, Watch
+from flux_assets.release.fetch.stores import Opened, Stamp, Store, TemporaryError
+from flux_assets.release.manifest import mismatch
+from flux_assets.release.stopping import check_stop, pause
+
+Progress = Callable[[int, int | None], object]
+"""Called with the bytes that are there and the bytes there will be, None when nobody knows."""
+
+_FRUITLESS = 5  # attempts in a row that bring no byte
+_QUEUE_SECONDS = 0.1
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A whole file in the cache, with the stamp it had where it came from, and its digest."""
+
+    path: Path
+    stamp: Stamp
+    sha256: str
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+class Download:
+    """One remote file and its place in the cache. `pause` is the first wait between attempts, in seconds.
+
+    Of a file whose size is `promised`, not one byte more is fetched.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        address: Address,
+        cache: Path,
+        limits: Limits,
+        *,
+        promised: int | None = None,
+        pause: float = 0.5,
+    ) -> None:
+        self._store, self._address, self._pause = store, address, pause
+        self._limits, self._promised = limits, promised
+        folder = cache / hashlib.sha256(address.text.encode()).hexdigest()[:20]
+        self._path = folder / (address.last_segment or "file")
+        self._part = self._path.with_name(f"{self._path.name}.part")
+        self._notes = self._path.with_name(f"{self._path.name}.json")
+        self._lock = self._path.with_name(f"{self._path.name}.lock")
+
+    def kept(self) -> Kept | None:
+        """The file as it lies in the cache, whatever the store has by now."""
+        try:
+            notes = json.loads(self._notes.read_text())
+            kept = Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
+            return kept if kept.bytes == notes["bytes"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def current(self, progress: Progress | None = None) -> Kept:
+        """The file as the store has it now, from the cache when that is the same.
+
+        Raises ReleaseError when it is unavailable, or above a limit.
+        """
+        with self._alone():
+            kept = self.kept()
+            if kept is not None and kept.stamp.mark is not None and self._patiently(self._stamp, None) == kept.stamp:
+                return kept
+            return self._fetched(progress)
+
+    def having(self, sha256: str, progress: Progress | None = None) -> Kept:
+        """The file, from the cache when that has the digest `sha256`, else fetched, whatever digest it then has."""
+        with self._alone():
+            kept = self.kept()
+            if kept is not None and kept.sha256 == sha256 and digest(kept.path) == sha256:
+                return kept
+            return self._fetched(progress)
+
+    def drop(self) -> None:
+        """Keep nothing of the file."""
+        for path in (self._notes, self._path, self._part):
+            path.unlink(missing_ok=True)
+
+    def _stamp(self) -> Stamp:
+        return self._store.stamp(self._address)
+
+    def _fetched(self, progress: Progress | None) -> Kept:
+        self._notes.unlink(missing_ok=True)
+        watch = Watch(self._limits, self._address.shown, self._part.parent)
+        stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
+        kept = Kept(self._path, stamp, digest(self._part))
+        notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
+        self._part.replace(self._path)
+        self._notes.write_text(json.dumps(notes | {"sha256": kept.sha256}))
+        self._marker.unlink(missing_ok=True)
+        return kept
+
+    @property
+    def _marker(self) -> Path:
+        """Holds the mark of the file that the part is a part of."""
+        return self._part.with_name(f"{self._part.name}.mark")
+
+    def _attempt(self, watch: Watch, progress: Progress | None) -> Stamp:
+        """Fetch what is still missing, from the first byte on when the file is another one by now."""
+        have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
+        opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
+        if not opened.start:
+            self._part.unlink(missing_ok=True)
+            self._marker.unlink(missing_ok=True)
+        try:
+            size = self._written(opened, watch, progress)
+        except (TooLargeError, ManifestError):
+            self.drop()
+            raise
+        if opened.stamp.size is not None and size != opened.stamp.size:
+            raise TemporaryError(
+                f"{self._address.shown}: the connection broke off after {size} of {opened.stamp.size} bytes.", KEPT
+            )
+        return opened.stamp
+
+    def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
+        """Append what is `opened` to the part; its size then."""
+        if opened.stamp.size is not None:
+            self._check_size(opened.stamp.size, watch, said=str(opened.stamp.size))
+            watch.needs(opened.stamp.size - opened.start)
+        with self._part.open("r+b" if opened.start else "wb") as file, closing(opened.chunks):
+            file.seek(opened.start)
+            if opened.stamp.mark is not None:
+                self._marker.write_text(opened.stamp.mark)
+            for chunk in opened.chunks:
+                check_stop()
+                self._check_size(file.tell() + len(chunk), watch, said=f"more than {self._promised}")
+                file.write(chunk)
+                watch.came(len(chunk))
+                if progress is not None:
+                    progress(file.tell(), opened.stamp.size)
+            file.truncate()
+            return file.tell()
+
+    def _check_size(self, size: int, watch: Watch, said: str) -> None:
+        if self._promised is not None and size > self._promised:
+            raise mismatch(self._address.shown, "bytes", self._promised, said)
+        watch.reached(size)
+
+    def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:
+        """Try again what another attempt may cure, for as long as every few attempts bring some bytes."""
+        patience = _Patience(self._part, self._pause, watch)
+        attempts = Retrying(
+            retry=retry_if_exception_type(TemporaryError),
+            after=patience.count,
+            wait=patience.wait,
+            stop=patience.is_over,
+            sleep=pause,
+            reraise=True,
+        )
+        return attempts(work)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time; the second one then finds what the first one fetched."""
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock.open("w") as file:
+                self._wait_for(file)
+                yield
+        except OSError as error:
+            raise ReleaseError(
+                f"{self._path.parent}: fetched files cannot be kept there: {error.strerror or error}.",
+                "Make room or give rights to the folder, or set FLUX_HOME to another one.",
+            ) from error
+
+    def _wait_for(self, lock: IO[str]) -> None:
+        end = time.monotonic() + self._limits.queue
+        while time.monotonic() < end:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pause(_QUEUE_SECONDS)
+        raise ReleaseError(
+            f"{self._address.shown}: another process has been fetching it for {self._limits.queue:,.0f} seconds.",
+            f"End the process that holds {self._lock}, then run again.",
+        )
+
+
+class _Patience:
+    """How long to wait, and when to give up: both go by the attempts in a row in which the part has not grown."""
+
+    def __init__(self, part: Path, pause: float, watch: Watch | None) -> None:
+        self._part, self._pause, self._watch = part, pause, watch
+        self._size, self._fruitless = 0, 0
+
+    def count(self, _state: RetryCallState) -> None:
+        if self._watch is not None:
+            self._watch.came(0)
+        size = self._part.stat().st_size if self._part.exists() else 0
+        self._fruitless = 1 if size > self._size else self._fruitless + 1
+        self._size = size
+
+    def wait(self, state: RetryCallState) -> float:
+        longer: float = self._pause * 2 ** (self._fruitless - 1)
+        return min(20.0, longer) + wait_random(0, self._pause)(state)
+
+    def is_over(self, _state: RetryCallState) -> bool:
+        return self._fruitless >= _FRUITLESS
+
+
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a regular file. Raises ReleaseError for anything else, OSError when it cannot be read."""
+    found = hashlib.sha256()
+    with opened_file(path, str(path)) as file:
+        while data := file.read(_READ):
+            check_stop()
+            found.update(data)
+    return found.hexdigest()
+
+
+def remembered_digest(path: Path, cache: Path) -> str:
+    """`digest`, looked up in `cache` while the file's size, times and inode are what they were.
+
+    A file that was written in the last seconds is not remembered: its next change might not show in its times.
+    """
+    state = path.stat()
+    shape = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev]
+    note = cache / "digests" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:20]}.json"
+    try:
+        known = json.loads(note.read_text())
+        if known["shape"] == shape:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    found = digest(path)
+    if time.time() - max(state.st_mtime, state.st_ctime) > 3:
+        _write(note, json.dumps({"file": str(path), "shape": shape, "sha256": found}))
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a note that the next process reads whole or not at all; without rights there, it is not remembered."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)

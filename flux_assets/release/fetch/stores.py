@@ -1,0 +1,172 @@
+"""What can be read over a network: a file's stamp, its bytes from somewhere on, and what went wrong in plain words.
+
+Here: what all kinds of store have in common, and the stores that fsspec knows (s3, gs, abfs and others). Not here:
+http.py, retries and the cache (download.py), folders (source.py reads them in place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, cast
+
+import fsspec
+
+from flux_assets.errors import FluxError, ReleaseError
+from flux_assets.release.fetch.address import Address
+from flux_assets.release.fetch.limits import KEPT, Limits
+from flux_assets.release.stopping import within
+
+_PART = 4 << 20
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
+_MARKS = ("ETag", "etag", "md5", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
+_SIGN_IN = "Check the credentials that this process finds (environment, profile, or the host's role)."
+
+
+class MissingError(ReleaseError):
+    """The store answers, and has no such file."""
+
+
+class TemporaryError(ReleaseError):
+    """Something that another attempt may cure: a dropped connection, a server that is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one state of a file from another: its size, and a mark such as an ETag; None is not known."""
+
+    size: int | None
+    mark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file being read: its state, the byte at which `chunks` begin, and those."""
+
+    stamp: Stamp
+    start: int
+    chunks: Generator[bytes, None, None]
+
+
+class Store(Protocol):
+    """A place to read files from. Everything raises MissingError, TemporaryError, or else a plain ReleaseError."""
+
+    def stamp(self, address: Address) -> Stamp:
+        """The file's state, without reading it."""
+        ...
+
+    def open(self, address: Address, start: int, mark: str | None) -> Opened:
+        """Read from byte `start` on if the file still has `mark`, else from its beginning."""
+        ...
+
+
+class FsspecStore:
+    """Any store that fsspec has a file system for."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def stamp(self, address: Address) -> Stamp:
+        with _explained(address):
+            return within(self._limits.silence, lambda: _stamp(*_found(address)))
+
+    def open(self, address: Address, start: int, mark: str | None) -> Opened:
+        with _explained(address):
+            system, path = within(self._limits.silence, lambda: _found(address))
+            stamp = within(self._limits.silence, lambda: _stamp(system, path))
+        same = stamp.mark is not None and stamp.mark == mark
+        begin = start if same and start <= (stamp.size or 0) else 0
+        return Opened(stamp, begin, self._parts(address, system, path, begin, stamp))
+
+    def _parts(
+        self,
+        address: Address,
+        system: Any,  # noqa: ANN401 - fsspec has no types
+        path: str,
+        start: int,
+        stamp: Stamp,
+    ) -> Generator[bytes, None, None]:
+        """Part after part, until the size is reached or, where the store does not say it, nothing more comes."""
+        with _explained(address):
+            begin = start
+            while stamp.size is None or begin < stamp.size:
+                end = begin + _PART if stamp.size is None else min(begin + _PART, stamp.size)
+                # A whole part has to come within the time that a slow download is given.
+                part = within(self._limits.window, partial(_part, system, path, begin, end))
+                if stamp.size is None and not part:
+                    break
+                if len(part) > end - begin or (stamp.size is not None and len(part) < end - begin):
+                    raise TemporaryError(
+                        f"{address.shown}: {len(part)} bytes came where {end - begin} were asked for.", KEPT
+                    )
+                yield part
+                begin += len(part)
+            if within(self._limits.silence, lambda: _stamp(system, path)) != stamp:
+                raise TemporaryError(f"{address.shown} changed while it was fetched.", KEPT)
+
+
+def _found(address: Address) -> tuple[Any, str]:
+    system, path = fsspec.core.url_to_fs(address.text)
+    return system, path
+
+
+def _stamp(system: Any, path: str) -> Stamp:  # noqa: ANN401 - fsspec has no types
+    system.invalidate_cache()
+    info = system.info(path)
+    if info.get("type") == "directory":
+        raise FileNotFoundError(path)
+    mark = next((str(info[key]) for key in _MARKS if info.get(key)), None)
+    return Stamp(None if info.get("size") is None else int(info["size"]), mark)
+
+
+def _part(system: Any, path: str, begin: int, end: int) -> bytes:  # noqa: ANN401
+    return cast("bytes", system.cat_file(path, start=begin, end=end))
+
+
+@contextmanager
+def _explained(address: Address) -> Iterator[None]:
+    """Turn what fsspec and the clients under it raise into what the user can do something about."""
+    try:
+        yield
+    except FluxError:
+        raise
+    except FileNotFoundError as error:
+        raise missing(address) from error
+    except ImportError as error:
+        extra = _EXTRAS.get(address.scheme)
+        install = f"`pip install 'flux_assets[{extra}]'`" if extra else "Install the fsspec plug-in it names"
+        raise ReleaseError(f"{address.scheme}:// cannot be read here: {error}.", f"{install}.") from error
+    except PermissionError as error:
+        raise ReleaseError(f"{address.shown}: access is denied ({_said(address, error)}).", _SIGN_IN) from error
+    except Exception as error:
+        raise _of_client(address, error) from error
+
+
+def missing(address: Address) -> MissingError:
+    """The error of a file that is not there."""
+    return MissingError(
+        f"There is no {address.shown}.", "Check FLUX_RELEASE: it is the folder or prefix under which the files lie."
+    )
+
+
+def _of_client(address: Address, error: Exception) -> ReleaseError:
+    names = " ".join(kind.__name__ for kind in type(error).__mro__)
+    if "Credential" in names or "Auth" in names or "credential" in str(error).lower():
+        return ReleaseError(f"{address.shown}: cannot sign in ({_said(address, error)}).", _SIGN_IN)
+    if isinstance(error, ValueError) and "rotocol" in str(error):
+        return ReleaseError(
+            f"{address.shown}: nothing here reads {address.scheme}:// addresses.",
+            "FLUX_RELEASE is a folder, or an https://, s3://, gs:// or abfs:// prefix.",
+        )
+    if isinstance(error, OSError) or any(
+        sign in names for sign in ("Timeout", "Connection", "Client", "Server", "Http")
+    ):
+        return TemporaryError(f"{address.shown} cannot be read ({_said(address, error)}).", KEPT)
+    return ReleaseError(f"{address.shown} cannot be read ({_said(address, error)}).", "Check FLUX_RELEASE.")
+
+
+def _said(address: Address, error: Exception) -> str:
+    said = address.scrubbed(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__

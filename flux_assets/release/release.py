@@ -1,0 +1,251 @@
+"""A release: where it lies, what its manifest says, and its files, fetched and verified.
+
+Here: one view of folders and remote prefixes. Not here: how bytes come over a network (stores.py, http.py,
+download.py), and what the files hold (decode.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from flux_assets.errors import ManifestError, ReleaseError
+from flux_assets.release import manifest
+from flux_assets.release.fetch.address import Address
+from flux_assets.release.fetch.download import Download, Progress, remembered_digest
+from flux_assets.release.fetch.files import canonical, opened
+from flux_assets.release.fetch.http import HttpStore
+from flux_assets.release.fetch.limits import Limits, TooLargeError
+from flux_assets.release.fetch.stores import FsspecStore, MissingError, Store, missing
+from flux_assets.release.manifest import FileEntry, Manifest, mismatch, parse_manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseFile:
+    """One layer's file, identified by its digest. `bytes` and `rows` are None where nobody has said them yet.
+
+    `address` is for people: it lacks user, password and query.
+    """
+
+    table: str
+    file: str
+    address: str
+    sha256: str
+    bytes: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What can be told of a file without reading it: `stamp` changes when the file does.
+
+    `sha256` is what the manifest promises, or what the same remote file had when it was fetched; else None.
+    """
+
+    sha256: str | None
+    stamp: str
+
+
+class Release:
+    """A versioned set of files under one folder or prefix. Fetched files are kept below the folder `cache`.
+
+    `pause` is the first wait, in seconds, before trying again what another attempt may cure.
+    """
+
+    def __init__(
+        self, address: str, tag: str | None, cache: Path, *, limits: Limits | None = None, pause: float = 0.5
+    ) -> None:
+        self._address = Address(address)
+        self._address.check()
+        self._cache, self._pause, self._limits = cache.resolve(), pause, limits or Limits()
+        self._store: Store = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
+        self.tag = tag or self._address.last_segment
+
+    def __repr__(self) -> str:
+        return f"Release({self._address.shown!r}, {self.tag!r})"
+
+    @property
+    def address(self) -> str:
+        """Where the release lies, without user, password and query."""
+        return self._address.shown
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie in a folder, where a look at them fetches nothing."""
+        return self._address.folder is not None
+
+    def manifest(self) -> Manifest | None:
+        """What manifest.json says, read once; None when there is none.
+
+        Raises ManifestError when it is malformed, ReleaseError when it cannot be read.
+        """
+        return self._manifest
+
+    def resolve(self, file_name: str, table: str) -> ReleaseFile:
+        """Identify a layer's file, as cheaply as can be: the manifest's digest, else that of the file itself.
+
+        A remote file without a digest in a manifest is fetched. Raises ReleaseError when there is no such file or
+        it cannot be had, ManifestError when a local one has not the size that the manifest says.
+        """
+        entry = self._entry(file_name, table)
+        if entry.sha256 is not None:
+            self._check_present(entry)
+            return self._file(entry, entry.sha256, entry.bytes)
+        if self._folder is None:
+            kept = self._download(entry).current()
+            self._check(entry, kept.sha256, kept.bytes)
+            return self._file(entry, kept.sha256, kept.bytes)
+        path = self._local(entry.file)
+        self._check_present(entry)
+        return self._file(entry, self._digest(path), path.stat().st_size)
+
+    def fetch(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
+        """A local path of the file's bytes, which have its digest: in place in a folder, else fetched to the cache.
+
+        Raises ReleaseError when it cannot be had, ManifestError when it is not what the manifest says; what is wrong
+        is not kept.
+        """
+        entry = self._entry(file.file, file.table)
+        if self._folder is not None:
+            path = self._local(file.file)
+            self._check_same(entry, file, self._digest(path), path.stat().st_size)
+            return path
+        download = self._download(entry)
+        kept = download.having(file.sha256, progress)
+        try:
+            self._check_same(entry, file, kept.sha256, kept.bytes)
+        except ReleaseError:
+            download.drop()
+            raise
+        return kept.path
+
+    def at_hand(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
+        """As `fetch`, for a reader that compares the digest of what it reads, as LayerStream does.
+
+        Of a file in a folder only the size has been compared: reading all of it twice would prove no more.
+        """
+        if self._folder is None:
+            return self.fetch(file, progress)
+        self._check_present(self._entry(file.file, file.table))
+        return self._local(file.file)
+
+    def glance(self, file_name: str, table: str) -> Glance:
+        """The file's state for a few bytes, however large it is: for sensors.
+
+        Raises as `size` does.
+        """
+        entry = self._entry(file_name, table)
+        if self._folder is not None:
+            state = self._local(entry.file).stat()
+            self._check_size(entry, state.st_size)
+            return Glance(entry.sha256, f"{state.st_size} {state.st_mtime_ns} {state.st_ino}")
+        stamp, kept = self._store.stamp(self._address.file(entry.file)), self._download(entry).kept()
+        if stamp.size is not None:
+            self._check_size(entry, stamp.size)
+        fetched = kept.sha256 if kept is not None and stamp.mark is not None and kept.stamp == stamp else None
+        return Glance(entry.sha256 or fetched, f"{stamp.size} {stamp.mark}")
+
+    def size(self, file_name: str, table: str) -> int | None:
+        """Bytes of a layer's file as it lies there now; nothing is fetched. None where the store does not say.
+
+        Raises ReleaseError when there is no such file or it cannot be asked for, ManifestError when it has not the
+        size that the manifest says.
+        """
+        entry = self._entry(file_name, table)
+        if self._folder is not None:
+            size: int | None = self._local(entry.file).stat().st_size
+        else:
+            size = self._store.stamp(self._address.file(entry.file)).size
+        if size is not None:
+            self._check_size(entry, size)
+        return size
+
+    @cached_property
+    def _manifest(self) -> Manifest | None:
+        where = self._address.file(manifest.NAME)
+        try:
+            path = self._local(manifest.NAME) if self._folder is not None else self._fetched_manifest(where)
+            with opened(path, where.shown) as file:
+                return parse_manifest(file.read(manifest.LARGEST + 1), where.shown)
+        except MissingError:
+            return None
+        except OSError as error:
+            raise _unreadable(where.shown, error) from error
+
+    def _fetched_manifest(self, where: Address) -> Path:
+        limits = replace(self._limits, largest=manifest.LARGEST)
+        try:
+            return Download(self._store, where, self._cache, limits, pause=self._pause).current().path
+        except TooLargeError:
+            raise manifest.too_large(where.shown) from None
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        folder = self._address.folder
+        if folder is not None and not folder.is_dir():
+            raise ReleaseError(
+                f"There is no folder {folder}.", "Set FLUX_RELEASE to the folder or prefix under which the files lie."
+            )
+        return None if folder is None else folder.resolve()
+
+    def _entry(self, file_name: str, table: str) -> FileEntry:
+        known = self.manifest()
+        return (known and known.entry(table)) or FileEntry(table=table, file=file_name)
+
+    def _file(self, entry: FileEntry, sha256: str, size: int | None) -> ReleaseFile:
+        address = self._address.file(entry.file).shown
+        return ReleaseFile(
+            table=entry.table, file=entry.file, address=address, sha256=sha256, bytes=size, rows=entry.rows
+        )
+
+    def _local(self, file: str) -> Path:
+        """Where a file of the folder is. Raises OutsideError when a link leads out of it."""
+        address = self._address.file(file)
+        shown, folder = address.folder, self._folder
+        try:
+            path = canonical(folder, folder / file, str(shown)) if folder is not None else None
+        except OSError as error:
+            raise _unreadable(str(shown), error) from error
+        if path is None:
+            raise missing(address)
+        return path
+
+    def _digest(self, path: Path) -> str:
+        try:
+            return remembered_digest(path, self._cache)
+        except OSError as error:
+            raise _unreadable(str(path), error) from error
+
+    def _download(self, entry: FileEntry) -> Download:
+        address = self._address.file(entry.file)
+        return Download(self._store, address, self._cache, self._limits, promised=entry.bytes, pause=self._pause)
+
+    def _check_present(self, entry: FileEntry) -> None:
+        """A glance that costs nothing: a local file is there and has the size that the manifest says."""
+        if self._folder is not None:
+            self._check_size(entry, self._local(entry.file).stat().st_size)
+
+    def _check_same(self, entry: FileEntry, file: ReleaseFile, sha256: str, size: int) -> None:
+        self._check(entry, sha256, size)
+        if sha256 != file.sha256:
+            raise ReleaseError(
+                f"{file.address} has changed since it was identified: sha256 was {file.sha256}, is {sha256}.",
+                "Run again.",
+            )
+
+    def _check(self, entry: FileEntry, sha256: str, size: int) -> None:
+        self._check_size(entry, size)
+        if entry.sha256 is not None and entry.sha256 != sha256:
+            raise self._mismatch(entry, "sha256", entry.sha256, sha256)
+
+    def _check_size(self, entry: FileEntry, size: int) -> None:
+        if entry.bytes is not None and entry.bytes != size:
+            raise self._mismatch(entry, "bytes", entry.bytes, size)
+
+    def _mismatch(self, entry: FileEntry, what: str, promised: object, found: object) -> ManifestError:
+        return mismatch(self._address.file(entry.file).shown, what, promised, found)
+
+
+def _unreadable(path: str, error: OSError) -> ReleaseError:
+    return ReleaseError(f"{path} cannot be read: {error.strerror or error}.", "Give this user rights to read it.")

@@ -1,0 +1,58 @@
+"""What `flux-assets simulate` does: ticks on the stand-in, and on nothing else.
+
+Here: which source it is, the refusal of any other, and the time of a tick. Not here: the step (tick.py), the
+terminal (cli.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from flux_assets.errors import EmbeddedError
+from flux_assets.release.release import Release
+from flux_assets.sample.city.frame import random_stream
+from flux_assets.sample.simulation.seeding import SEED, seed_anew
+from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.tick import Ticked, tick
+from flux_assets.sample.stand_in.server import StandIn
+from flux_assets.settings import Settings
+from flux_assets.snowflake.account import Account
+
+_STREAM = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """The stand-in that these settings read from. `seed` draws the ticks; without one, that of the tables does."""
+
+    settings: Settings
+    stand_in: StandIn
+    release: Callable[[], Release]
+    seed: int | None = None
+
+    def reset(self) -> None:
+        """Fill the tables anew from the release."""
+        seed_anew(self.stand_in, self.release, self._account(), self.seed or SEED)
+
+    def tick(self, length: timedelta, *, storm: bool = False, calm: bool = False) -> Ticked:
+        """Take a step: to the present, or `length` past the last step where that is later.
+
+        Raises EmbeddedError when the stand-in has stopped meanwhile: whoever stopped it did not want it back.
+        """
+        import snowflake.connector
+
+        if not self.stand_in.running:
+            raise EmbeddedError("The Snowflake stand-in has been stopped.", "Run `flux-assets up` to start it again.")
+        with (
+            self.stand_in.writing(),
+            snowflake.connector.connect(**self._account().arguments(layer="simulate")) as connection,
+        ):
+            clock = Store(connection).clock()
+            seed = clock.seed if self.seed is None else self.seed
+            now = max(datetime.now(UTC).replace(tzinfo=None), clock.now + length)
+            return tick(connection, random_stream(seed, _STREAM, clock.ticks), now, storm, calm)
+
+    def _account(self) -> Account:
+        return self.stand_in.account(database=self.settings.snowflake_database, schema=self.settings.snowflake_schema)

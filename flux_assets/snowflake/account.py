@@ -1,0 +1,123 @@
+"""Where the source is and who signs in, as arguments for the connector.
+
+Here: the Account, its time-outs and its session parameters. Not here: reading settings (embedded/source.py) and
+opening a session (connect.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from flux_assets.errors import SettingError
+from flux_assets.snowflake.parameters import SHAPING
+
+APPLICATION = "flux_assets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A Snowflake account, or a stand-in for one, and who signs in to it.
+
+    `database` and `schema` are where sources are that do not say otherwise. Times are in seconds. A request is tried
+    again by the connector for `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run
+    `statement_timeout`. Those are up to the other side or count silence alone; whatever it does, a sign-in is given up
+    after `sign_in_deadline`, a statement or the next piece of its result after `answer_deadline`, closing a session
+    after `close_deadline`.
+    """
+
+    account: str
+    user: str
+    password: SecretStr | None = None
+    private_key_path: Path | None = None
+    private_key_passphrase: SecretStr | None = None
+    role: str | None = None
+    warehouse: str | None = None
+    database: str = "FLUX_DB"
+    schema: str = "PRODUCTION"
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    stand_in: bool = False
+    login_timeout: int = field(default=30, repr=False)
+    network_timeout: int = field(default=90, repr=False)
+    # The server holds a request for up to 45 seconds while a statement runs.
+    socket_timeout: int = field(default=60, repr=False)
+    statement_timeout: int = field(default=120, repr=False)
+    queued_timeout: int = field(default=60, repr=False)
+    sign_in_deadline: float = field(default=60.0, repr=False)
+    answer_deadline: float = field(default=300.0, repr=False)
+    close_deadline: float = field(default=10.0, repr=False)
+
+    def arguments(self, *, run_id: str | None = None, layer: str | None = None) -> dict[str, Any]:
+        """Everything for `snowflake.connector.connect`; `run_id` and `layer` go into the query tag.
+
+        Raises SettingError when nobody can sign in with what is set.
+        """
+        chosen = {
+            "role": self.role,
+            "warehouse": self.warehouse,
+            "host": self.host,
+            "port": self.port,
+            "protocol": self.protocol,
+        }
+        return {
+            "account": self.account,
+            "user": self.user,
+            **self._sign_in(),
+            **{name: value for name, value in chosen.items() if value is not None},
+            "database": self.database,
+            "schema": self.schema,
+            "application": APPLICATION,
+            "login_timeout": self.login_timeout,
+            "network_timeout": self.network_timeout,
+            "socket_timeout": self.socket_timeout,
+            # Otherwise every sign-in asks the metadata services of three clouds where it runs.
+            "platform_detection_timeout_seconds": 0.0,
+            # Nobody has to know what else is installed here, and looking it up takes a millisecond.
+            "log_imported_packages_in_telemetry": False,
+            "session_parameters": self._session_parameters(run_id, layer),
+        }
+
+    def _sign_in(self) -> dict[str, Any]:
+        if self.private_key_path is not None:
+            secret = self.private_key_passphrase
+            passphrase = {"private_key_file_pwd": secret.get_secret_value()} if secret else {}
+            return {
+                "authenticator": "SNOWFLAKE_JWT",
+                "private_key_file": str(self._readable(self.private_key_path)),
+                **passphrase,
+            }
+        if self.password is None:
+            raise SettingError(
+                f"Nothing is set that user {self.user} could sign in to Snowflake with.",
+                "Set SNOWFLAKE_PRIVATE_KEY_PATH (key pair, for a service), or SNOWFLAKE_PASSWORD.",
+            )
+        return {"password": self.password.get_secret_value()}
+
+    @staticmethod
+    def _readable(path: Path) -> Path:
+        try:
+            with path.expanduser().open("rb"):
+                return path.expanduser()
+        except OSError as error:
+            raise SettingError(
+                f"SNOWFLAKE_PRIVATE_KEY_PATH = {str(path)!r} cannot be read: {error.strerror}.",
+                "Name a PEM file with the private key (PKCS #8) that this process may read.",
+            ) from None
+
+    def _session_parameters(self, run_id: str | None, layer: str | None) -> dict[str, Any]:
+        tag = {"app": APPLICATION, "run_id": run_id, "layer": layer}
+        parameters: dict[str, Any] = {
+            **SHAPING,
+            "QUERY_TAG": json.dumps({name: value for name, value in tag.items() if value}),
+            "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
+            "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,
+            "ABORT_DETACHED_QUERY": True,
+        }
+        # The stand-in has nobody who would read telemetry.
+        return parameters | ({"CLIENT_TELEMETRY_ENABLED": False} if self.stand_in else {})

@@ -1,0 +1,224 @@
+"""FLUX_CONFIG: one optional TOML file that says, per Snowflake source, what differs from the declaration.
+
+Here: reading and validating it, and applying it to a declaration. Not here: finding columns (mapping.py).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from flux_assets import legality
+from flux_assets.errors import SettingError
+from flux_assets.settings import Duration
+from flux_assets.snowflake.quoting import parts
+from flux_assets.spec import Derived, DynamicTable, RowsTaken, Tokens, Vanished
+
+_A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
+# Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
+_OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
+Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _column(value: object) -> object:
+    """A plain string is the name of a column."""
+    if isinstance(value, str):
+        return {"column": value}
+    if not isinstance(value, dict):
+        raise ValueError(_A_COLUMN)  # noqa: TRY004 - pydantic makes a finding of this one alone
+    return value
+
+
+def _span(value: object) -> object:
+    """A bare number would be seconds, and a table emptied of all but those."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal()):
+        raise ValueError("must have a unit, such as '14d' or '36h'")
+    return value
+
+
+def _believed(value: object) -> object:
+    if not isinstance(value, bool) and value != "auto":
+        raise ValueError('must be true, false or "auto"')
+    return None if value == "auto" else value
+
+
+class ColumnOverride(BaseModel):
+    """Where a target column comes from: a source column's name, or an expression over the source object."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    column: str | None = Field(default=None, min_length=1)
+    expression: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> ColumnOverride:
+        if (self.column is None) == (self.expression is None):
+            raise ValueError(_A_COLUMN)
+        return self
+
+
+class SourceOverride(BaseModel):
+    """What differs for one source. Every field is optional."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    object: str | None = None
+    columns: dict[str, Annotated[ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
+    open_statuses: Statuses | None = None
+    counted_statuses: Statuses | None = None
+    window: Annotated[Duration | None, BeforeValidator(_span)] = None
+    time_zone: str = "UTC"
+    vanished_share: float | None = Field(default=None, gt=0, le=1, strict=True)
+    vanished_minimum: int | None = Field(default=None, ge=0, strict=True)
+    change_token: Annotated[bool | None, BeforeValidator(_believed)] = None
+    token_lasts: Annotated[Duration | None, BeforeValidator(_span)] = None
+    read_every: Annotated[Duration | None, BeforeValidator(_span)] = None
+
+    @field_validator("object")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        if name is not None and parts(name) is None:
+            raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
+        return name
+
+    @field_validator("window", "token_lasts", "read_every")
+    @classmethod
+    def _long(cls, window: timedelta | None) -> timedelta | None:
+        if window is not None and window <= timedelta(0):
+            raise ValueError("must be greater than zero")
+        return window
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            known = not name.startswith(_OF_THE_MACHINE) and ZoneInfo(name) is not None
+        except (KeyError, ValueError, OSError):
+            known = False
+        if not known:
+            raise ValueError("must be a time zone of the IANA list, such as America/Chicago")
+        return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What FLUX_CONFIG says; without a file, nothing. `path` is for messages."""
+
+    path: Path | None = None
+    sources: Mapping[str, SourceOverride] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """How messages name the file."""
+        return f"FLUX_CONFIG ({self.path})" if self.path else "a file that FLUX_CONFIG names"
+
+    def of(self, table: DynamicTable) -> SourceOverride:
+        """What the file says of the table's source."""
+        return self.sources.get(table.source, SourceOverride())
+
+    def applied_to(self, table: DynamicTable, tables: Sequence[DynamicTable]) -> DynamicTable:
+        """The declaration with rows taken, guard and counted statuses as configured.
+
+        `tables` are all declared ones: what the file says of a source counts in tables derived from it too.
+        Raises SettingError when the file names a source or a column that nobody declares.
+        """
+        self._refuse_unknown(tables)
+        own = self.of(table)
+        if own.counted_statuses and not any(_counts(other, table) for other in tables):
+            raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
+        derived = tuple(self._derived(column, tables) for column in table.derived)
+        return replace(
+            table, rows_taken=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived,
+            tokens=_tokens(table, own),
+        )  # fmt: skip
+
+    def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowsTaken | None:
+        taken = table.rows_taken
+        if taken is None:
+            for key in ("open_statuses", "window"):
+                if getattr(own, key) is not None:
+                    raise self._refused(f"{table.source}.{key}", "every row of this source is taken")
+            return None
+        return replace(taken, open_statuses=own.open_statuses or taken.open_statuses, window=own.window or taken.window)
+
+    def _derived(self, column: Derived, tables: Sequence[DynamicTable]) -> Derived:
+        origin = next((table for table in tables if table.name == column.from_table), None)
+        counted = self.of(origin).counted_statuses if origin else None
+        return replace(column, where_values=counted) if counted and column.where_values else column
+
+    def _refuse_unknown(self, tables: Sequence[DynamicTable]) -> None:
+        known = {table.source: table for table in tables}
+        for source, override in self.sources.items():
+            if source not in known:
+                raise self._refused(source, f"no such source; there are {', '.join(sorted(known))}")
+            for target in override.columns:
+                if target not in known[source].fed:
+                    allowed = ", ".join(known[source].fed)
+                    raise self._refused(f"{source}.columns.{target}", f"no such target column; there are {allowed}")
+
+    def _refused(self, key: str, problem: str) -> SettingError:
+        return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and try again.")
+
+
+def _counts(other: DynamicTable, table: DynamicTable) -> bool:
+    return any(column.from_table == table.name and column.where_values for column in other.derived)
+
+
+def load_overrides(path: Path | None) -> Overrides:
+    """Read FLUX_CONFIG; None is no file. Raises SettingError naming file, key, value and what is allowed."""
+    if path is None:
+        return Overrides()
+    sources: dict[str, SourceOverride] = {}
+    for source, said in _read(path).items():
+        try:
+            sources[source] = SourceOverride.model_validate(said)
+        except ValidationError as error:
+            told = "; ".join(_told(source, problem) for problem in error.errors())
+            raise SettingError(f"FLUX_CONFIG ({path}): {told}.", "Correct the file and try again.") from None
+    return Overrides(path=path, sources=sources)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"FLUX_CONFIG = {str(path)!r} cannot be read: {error.strerror}."
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = f"FLUX_CONFIG ({path}) is not TOML: {error}."
+    raise SettingError(problem, "Name a TOML file with a table per Snowflake source, or unset FLUX_CONFIG.")
+
+
+def _told(source: str, problem: ErrorDetails) -> str:
+    key = ".".join([source, *(str(part) for part in problem["loc"])])
+    if problem["type"] == "extra_forbidden":
+        keys = ColumnOverride.model_fields if len(problem["loc"]) > 1 else SourceOverride.model_fields
+        return f"{key}: no such key; there are {', '.join(keys)}"
+    value = problem["input"]
+    # As TOML has it.
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return f"{key} = {shown}: {legality.fault(problem)}"
+
+
+def _tokens(table: DynamicTable, own: SourceOverride) -> Tokens:
+    declared = table.tokens
+    return Tokens(
+        change_token=own.change_token if "change_token" in own.model_fields_set else declared.change_token,
+        token_lasts=own.token_lasts or declared.token_lasts,
+        read_every=own.read_every or declared.read_every,
+    )
+
+
+def _vanished(table: DynamicTable, own: SourceOverride) -> Vanished:
+    share, minimum = own.vanished_share, own.vanished_minimum
+    return Vanished(
+        share=table.vanished.share if share is None else share,
+        minimum=table.vanished.minimum if minimum is None else minimum,
+    )

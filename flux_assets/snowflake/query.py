@@ -1,0 +1,128 @@
+"""The statements that the sync sends, as Snow CLI templates and rendered.
+
+Here: SELECT lists, row filters, snapshots, change tokens. Not here: running them (source.py), and the templates that
+lie in sql/snowflake/ (texts.py writes the declared ones there; the hand-written ones are only for people).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.quoting import identifier, literal, literals, quoted, template, text_literal
+from flux_assets.snowflake.rendering import compiled, render
+from flux_assets.spec import DynamicTable, RowsTaken
+
+# The alias of the column that dates a row's last change; it is read for its maximum and not kept.
+CHANGED = "flux:changed"
+# The alias of the last column: how many rows the query found, whatever limit cuts its result.
+FOUND = "flux:found"
+
+
+def rows_template(mapping: Mapping) -> str:
+    """The SELECT of all rows taken. Variables: `database`, and with defaults `schema`, `snapshot`, `cutoff`."""
+    selected = [f"{column.expression} AS {quoted(column.target)}" for column in mapping.columns]
+    if mapping.change_column is not None:
+        selected.append(f"{mapping.change_column.expression} AS {quoted(CHANGED)}")
+    selected.append(f"COUNT(*) OVER () AS {quoted(FOUND)}")
+    lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), _from(mapping)]
+    if mapping.rows_taken is not None:
+        lines.append(f"WHERE {_taken(mapping, mapping.rows_taken)}")
+    order = ", ".join(mapping.by_target[name].comparable for name in mapping.table.key)
+    # In the order of the key, so that a fingerprint can be taken of the stream.
+    lines.append(f"ORDER BY {template(order)}")
+    return "\n".join(lines) + "\n"
+
+
+def prepare_rows(mapping: Mapping) -> None:
+    """What of rows_query can be done before the instant is known."""
+    compiled(rows_template(mapping))
+
+
+def rows_query(mapping: Mapping, account: Account, instant: datetime, *, travel: bool) -> str:
+    """The SELECT of all rows taken, as of `instant` where the source can travel there."""
+    place = _place(account) | _snapshot(instant, travel=travel) | _cutoff(mapping, instant)
+    return render(rows_template(mapping), **place)
+
+
+def existing_query(
+    mapping: Mapping,
+    keys: Sequence[tuple[object, ...]],
+    account: Account,
+    instant: datetime,
+    *,
+    travel: bool,
+    only_taken: bool = False,
+) -> str:
+    """The keys, of those given, of rows that the source object holds; or, `only_taken`, that are also to be taken."""
+    own = [mapping.by_target[name] for name in mapping.table.key]
+    selected = ", ".join(f"{column.expression} AS {quoted(column.target)}" for column in own)
+    if len(own) == 1:
+        where = f"{own[0].comparable} IN ({literals([key[0] for key in keys])})"
+    else:
+        equal = (zip(own, key, strict=True) for key in keys)
+        where = " OR ".join(f"({' AND '.join(f'{c.comparable} = {literal(v)}' for c, v in pairs)})" for pairs in equal)
+    text = f"SELECT {template(selected)}\n{_from(mapping)}\nWHERE ({template(where)})"
+    if only_taken and mapping.rows_taken is not None:
+        text += f"\n    AND ({_taken(mapping, mapping.rows_taken)})"
+    return render(text, **_place(account), **_snapshot(instant, travel=travel), **_cutoff(mapping, instant))
+
+
+def tokens_template(objects: Sequence[tuple[DynamicTable, str]]) -> str:
+    """One SELECT of the change tokens of objects, each given as the template of a literal with its name."""
+    asked = (f"    SYSTEM$LAST_CHANGE_COMMIT_TIME({name}) AS {quoted(table.name)}" for table, name in objects)
+    return "SELECT\n" + ",\n".join(asked) + "\n"
+
+
+def tokens_query(objects: Sequence[tuple[DynamicTable, str]], account: Account) -> str:
+    """The same, rendered."""
+    return render(tokens_template(objects), **_place(account))
+
+
+def everything(object_sql: str) -> str:
+    """Tells, when it is described, the columns of an object, whatever kind of object it is."""
+    return f"SELECT * FROM {object_sql}"  # noqa: S608 - a quoted name
+
+
+def expression_probe(expression: str, object_sql: str) -> str:
+    """Tells, when it is described, the type of a configured expression."""
+    return f"SELECT ({expression}) AS A FROM {object_sql}"  # noqa: S608 - SQL on purpose, of the user's own file
+
+
+def travel_probe(object_sql: str) -> str:
+    """Tells, when it is described, whether the object can be read as of an instant."""
+    return f"SELECT 1 AS A FROM {object_sql} AT(TIMESTAMP => CURRENT_TIMESTAMP())"  # noqa: S608 - a quoted name
+
+
+def _from(mapping: Mapping) -> str:
+    return f"FROM {mapping.object_template}<% snapshot | default('') %>"
+
+
+def _taken(mapping: Mapping, taken: RowsTaken) -> str:
+    status = mapping.by_target[taken.status_column].comparable
+    time = mapping.by_target[taken.time_column].comparable
+    seconds = round(taken.window.total_seconds())
+    cutoff = f"<% cutoff | default(\"DATEADD('second', -{seconds}, SYSDATE())\") %>"
+    statuses = f"{template(status)} IN ({template(literals(taken.open_statuses))})"
+    return f"{statuses}\n    OR {template(time)} >= {cutoff}"
+
+
+def _cutoff(mapping: Mapping, instant: datetime) -> dict[str, str]:
+    """A literal, so that the result cache can answer."""
+    taken = mapping.rows_taken
+    return {} if taken is None else {"cutoff": literal(_naive(instant - taken.window))}
+
+
+def _place(account: Account) -> dict[str, str]:
+    return {"database": identifier(account.database), "schema": identifier(account.schema)}
+
+
+def _snapshot(instant: datetime, *, travel: bool) -> dict[str, str]:
+    stamp = text_literal(instant.astimezone(UTC).isoformat())
+    return {"snapshot": f" AT(TIMESTAMP => {stamp}::TIMESTAMP_TZ)" if travel else ""}
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,152 @@
+"""Reading one session's source as of one instant, by whichever way the source knows.
+
+Here: capabilities, time travel with its fallback, the snapshot that a transaction is. Not here: what is read, and what
+it means (source.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.snowflake import query
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.session import Session
+from flux_assets.snowflake.translating import NOTHING, Subject
+
+if TYPE_CHECKING:
+    from snowflake.connector.cursor import SnowflakeCursor
+
+Log = Callable[[str], None]
+
+
+class Text(Protocol):
+    """The text of a query, as of the instant or as it is now."""
+
+    def __call__(self, *, travel: bool) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a source can do; something counts as possible until the source, asked once a connection, refuses it.
+
+    `time_travel`: objects can be read as of an instant. `change_token`: it tells without a warehouse whether an
+    object changed. `snapshot_transaction`: all that one transaction reads is as of its beginning. The stand-in can do
+    that alone, and is not asked: a refused statement would end its transaction.
+    """
+
+    time_travel: bool = True
+    change_token: bool = True
+    snapshot_transaction: bool = False
+
+
+class Reading:
+    """Statements of one session, and its snapshot."""
+
+    def __init__(self, session: Session, log: Log) -> None:
+        stand_in = session.account.stand_in
+        self.session = session
+        self.capabilities = Capabilities(
+            time_travel=not stand_in, change_token=not stand_in, snapshot_transaction=stand_in
+        )
+        self._log = log
+        self._travelling: dict[str, bool] = {}
+        self._as_of: dict[str, bool] = {}
+        # The session in which a transaction holds the snapshot, by its generation.
+        self._snapshot_in: int | None = None
+
+    def begin(self) -> None:
+        """A new snapshot in a transaction, where one is that; an earlier one ends."""
+        self.session.connection()
+        if self._snapshot_in == self.session.generation:
+            with suppress(FluxError), self.session.cursor("ROLLBACK"):
+                pass
+        with self.session.cursor("BEGIN"):
+            self._snapshot_in = self.session.generation
+
+    @contextmanager
+    def statement(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
+        """The cursor of a statement; see Session.cursor."""
+        with ExitStack() as stack:
+            with self.whole():
+                cursor = stack.enter_context(self.session.cursor(statement, subject))
+            yield cursor
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """A refused statement ends the stand-in's transaction: begin another, so that other tables can be read.
+
+        What is read from here on is some milliseconds younger then; only a source that is refused brings it about.
+        """
+        try:
+            yield
+        except FluxError as refusal:
+            if self._snapshot_in == self.session.generation and not curable(refusal):
+                self.begin()
+            raise
+
+    def ask_travel(self, object_: str) -> None:
+        """Ask until one object can be read as of an instant; without any, the source as a whole cannot."""
+        if self.session.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
+            return
+        try:
+            self.session.described(query.travel_probe(object_), Subject(object=object_))
+        except FluxError as refusal:
+            if curable(refusal):
+                raise
+            self._travelling[object_] = False
+            self._log(f"{object_} cannot be read as of an instant, so it is read as it is. {refusal.problem}")
+        else:
+            self._travelling[object_] = True
+        self.capabilities = replace(self.capabilities, time_travel=any(self._travelling.values()))
+
+    def without_token(self, refusal: FluxError) -> None:
+        """The source was asked for change tokens and has none."""
+        self.capabilities = replace(self.capabilities, change_token=False)
+        self._log(f"Without change tokens the sources are read to see whether they changed. {refusal.problem}")
+
+    @contextmanager
+    def pieces(self, mapping: Mapping, text: Text) -> Iterator[Iterable[pa.Table]]:
+        """The result of a query as Arrow tables, as of the instant where the object can be read so."""
+        self._keep_snapshot()
+        self.ask_travel(mapping.object)
+        with ExitStack() as stack:
+            cursor = None
+            if self._travelling.get(mapping.object, self.capabilities.time_travel):
+                cursor = self._travelled(mapping, text(travel=True), stack)
+            self._as_of[mapping.object] = cursor is not None
+            if cursor is None:
+                cursor = self._cursor(mapping, text(travel=False), stack)
+            yield self.session.tables(cursor)
+
+    def was_as_of(self, mapping: Mapping) -> bool:
+        """Whether the object was last read as of the instant asked for, and not as it was at that moment."""
+        return self._as_of.get(mapping.object, False)
+
+    def _travelled(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor | None:
+        """The cursor of a query as of an instant, or None when this object cannot be read so."""
+        try:
+            return self._cursor(mapping, statement, stack)
+        except SourceError as refusal:
+            self._log(f"{mapping.object} is read as it is now, not as of the common instant. {refusal.problem}")
+            return None
+
+    def _cursor(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor:
+        subject = Subject(table=mapping.table.name, object=mapping.object, reads_rows=True)
+        return stack.enter_context(self.statement(statement, subject))
+
+    def _keep_snapshot(self) -> None:
+        """A snapshot in this session too, when one was asked for and its session is gone."""
+        self.session.connection()
+        if self._snapshot_in is not None and self._snapshot_in != self.session.generation:
+            self.begin()
+
+
+def curable(error: FluxError) -> bool:
+    """Whether the same may work when it is tried again."""
+    return isinstance(error, WarehouseError) and error.curable

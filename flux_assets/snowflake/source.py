@@ -1,0 +1,239 @@
+"""The source of the sync: its change tokens, its mapping, its rows as of one instant.
+
+Here: open_source and the Source, which every module of this package serves. Not here: what is done with the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as MappingOf
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.snowflake import query
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.columns import FoundColumn
+from flux_assets.snowflake.connect import Connect, connect_directly
+from flux_assets.snowflake.kinds import why_not_believed
+from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.reading import Capabilities, Log, Reading, curable
+from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.session import Session
+from flux_assets.snowflake.translating import Subject
+from flux_assets.spec import DynamicTable
+
+T = TypeVar("T")
+_KEYS_AT_ONCE = 1000
+_LOGGER = logging.getLogger(__name__)
+
+
+class Source:
+    """One session with the source. Errors are WarehouseError, or SourceError when one table's source is at fault.
+
+    A fault that can be cured ends the statement with a curable WarehouseError: put what belongs together (the instant
+    and all that is read as of it) into one `retrying`, which makes a new session and does all of it again.
+    """
+
+    def __init__(self, session: Session, overrides: Overrides, patience: Patience, log: Log) -> None:
+        self._session = session
+        self._reading = Reading(session, log)
+        self._overrides = overrides
+        self._patience = patience
+        self._log = log
+        self._ahead: dict[str, Mapping] = {}
+
+    @property
+    def account(self) -> Account:
+        """Where the source is."""
+        return self._session.account
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the source can do, as far as it was asked."""
+        return self._reading.capabilities
+
+    @property
+    def has_warehouse(self) -> bool:
+        """Whether the session has a warehouse to run queries with: the one that is set, or the user's default."""
+        return self.capabilities.snapshot_transaction or self._session.has_warehouse
+
+    def instant(self, statements: int = 2) -> datetime:
+        """The instant (UTC) that a snapshot is read as of, by the source's clock; the snapshot begins here.
+
+        With one statement to read it, that statement is a snapshot by itself, younger by some milliseconds.
+        """
+        if self.capabilities.snapshot_transaction:
+            if statements > 1:
+                self._reading.begin()
+            # The stand-in runs on this machine: its clock is ours.
+            return datetime.now(UTC)
+        with self._reading.statement("SELECT SYSDATE()") as cursor:
+            (now,) = cursor.fetchone() or (None,)
+        if not isinstance(now, datetime):
+            raise WarehouseError("The source does not tell its time.", "Try again.", curable=True)
+        return now.replace(tzinfo=UTC)
+
+    def tokens(self, tables: Sequence[DynamicTable]) -> dict[str, str] | None:
+        """By table, a token of its source's content: another one means another content. None where there is none.
+
+        One statement for all, which needs no warehouse. An object that is missing gives None for all: reading names it.
+        """
+        if not self.capabilities.change_token:
+            return None
+        self._session.connection()
+        objects = [(table, ObjectName.of(table, self._overrides.of(table)).literal_template) for table in tables]
+        try:
+            with self._reading.statement(query.tokens_query(objects, self.account)) as cursor:
+                row = cursor.fetchone() or ()
+        except FluxError as refusal:
+            if curable(refusal):
+                raise
+            self._reading.without_token(refusal)
+            return None
+        if None in row or len(row) != len(tables):
+            return None
+        return {table.name: str(token) for table, token in zip(tables, row, strict=True)}
+
+    def believed(self, tables: Sequence[DynamicTable], tokens: MappingOf[str, str]) -> dict[str, str]:
+        """The tokens without those of `tables` whose objects may change while their tokens stand still."""
+        return {
+            name: token
+            for name, token in tokens.items()
+            if not any(table.name == name and self.doubt(table) for table in tables)
+        }
+
+    def doubt(self, table: DynamicTable) -> str | None:
+        """Why the table's change token is not believed; None where it is. Wakes no warehouse."""
+        if table.tokens.change_token is not None:
+            return None if table.tokens.change_token else "change_token = false"
+        name = ObjectName.of(table, self._overrides.of(table))
+        try:
+            doubt = why_not_believed(self._reading, name, self.account)
+        except FluxError as refusal:
+            if curable(refusal):
+                raise
+            doubt = f"what kind of object it is cannot be asked: {refusal.problem}"
+        if doubt is not None:
+            self._log(f"{name.sql(self.account)} is read whatever its change token says: {doubt}")
+        return doubt
+
+    def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
+        """Look at the columns while nobody waits for it, and prepare reading what will be read for want of tokens.
+
+        No warehouse wakes up. What goes wrong is left to `mapping`, which then asks again.
+        """
+        for table in tables:
+            try:
+                self._ahead[table.name] = self.mapping(table)
+            except FluxError as refusal:
+                if curable(refusal):
+                    return
+            else:
+                if not self.capabilities.change_token:
+                    query.prepare_rows(self._ahead[table.name])
+
+    def mappings(self, tables: Sequence[DynamicTable]) -> dict[str, str]:
+        """Digests of the mappings, by table, as looked at ahead: a change of columns alone moves no token.
+
+        A table is not among them when it could not be looked at, or its mapping has been used already.
+        """
+        return {table.name: self._ahead[table.name].digest for table in tables if table.name in self._ahead}
+
+    def mapping(self, table: DynamicTable) -> Mapping:
+        """How the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
+        if ahead := self._ahead.pop(table.name, None):
+            return ahead
+        override = self._overrides.of(table)
+        name = ObjectName.of(table, override)
+        object_ = name.sql(self.account)
+        with self._reading.whole():
+            found = self._session.described(query.everything(object_), Subject(table=table.name, object=object_))
+            expressions = self._expressions(table, object_)
+        resolver = Resolver(
+            table=table,
+            override=override,
+            object=object_,
+            found=found,
+            expressions=expressions,
+            config=self._overrides.shown,
+        )
+        return resolver.mapping(name.template)
+
+    def ask_travel(self, mapping: Mapping) -> None:
+        """Find out whether the source can be read as of an instant, as reading it does by itself."""
+        self._reading.ask_travel(mapping.object)
+
+    def rows(self, mapping: Mapping, instant: datetime) -> Rows:
+        """The rows taken, as of `instant`. Nothing is asked of the source before they are iterated."""
+        text = partial(query.rows_query, mapping, self.account, instant)
+        return Rows(mapping, partial(self._reading.pieces, mapping, text), counted=True)
+
+    def was_as_of(self, mapping: Mapping) -> bool:
+        """Whether the rows last read of an object are those as of their instant; else they are as it was by then."""
+        return self._reading.was_as_of(mapping)
+
+    def existing(
+        self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False
+    ) -> set[tuple[object, ...]]:
+        """Those of the keys that the source object holds, also in rows that are not taken unless `only_taken`."""
+        found: set[tuple[object, ...]] = set()
+        own = replace(mapping, columns=tuple(mapping.by_target[name] for name in mapping.table.key), change_column=None)
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            chunk = keys[start : start + _KEYS_AT_ONCE]
+            text = partial(query.existing_query, mapping, chunk, self.account, instant, only_taken=only_taken)
+            for batch in Rows(own, partial(self._reading.pieces, own, text), only=mapping.table.key):
+                found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        return found
+
+    def retrying(self, work: Callable[[], T]) -> T:
+        """What `work` gives; done again, on a new session, when it ends with a fault that this can cure."""
+
+        def again(error: BaseException) -> None:
+            self._log(f"Trying again on a new session: {error.problem if isinstance(error, FluxError) else error}")
+            self._session.renew()
+
+        return self._patience.spend(work, again)
+
+    def _expressions(self, table: DynamicTable, object_: str) -> dict[str, FoundColumn]:
+        """What each configured expression yields. Each is asked alone, so that the error names the one that fails."""
+        configured = self._overrides.of(table).columns
+        found = {}
+        for target, column in configured.items():
+            if column.expression is not None:
+                about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
+                probe = query.expression_probe(column.expression, object_)
+                subject = Subject(table=about, object=object_, expression=column.expression)
+                (found[target],) = self._session.described(probe, subject)
+        return found
+
+
+@contextmanager
+def open_source(  # noqa: PLR0913 - all but the first two by name
+    account: Account,
+    overrides: Overrides,
+    *,
+    connect: Connect = connect_directly,
+    find: Callable[[], Account] | None = None,
+    run_id: str | None = None,
+    layer: str | None = None,
+    log: Log = _LOGGER.info,
+    patience: Patience | None = None,
+) -> Iterator[Source]:
+    """The source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
+
+    `find` says where the account is now, and is asked before a new session takes the place of one that broke.
+    """
+    session = Session(account, partial(Account.arguments, run_id=run_id, layer=layer), connect, find)
+    source = Source(session, overrides, patience or Patience(), log)
+    try:
+        source.retrying(session.connection)
+        yield source
+    finally:
+        session.reset()

@@ -1,0 +1,193 @@
+"""The source's side of a sync, on a thread of its own: signing in and reading go on while PostgreSQL is asked.
+
+Here: the thread, what it read, and its end. Not here: which tables have to be read (work.py), how they are read
+(warehouse/) and what is done with them (sync.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event, Thread
+from time import monotonic
+from types import TracebackType
+
+from flux_assets.clock import Clock
+from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.postgis.connect import Stop
+from flux_assets.snowflake.source import Source
+from flux_assets.spec import DynamicTable
+from flux_assets.sync.spool import Snapshot, take
+
+OpenSource = Callable[[], AbstractContextManager[Source]]
+# Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
+Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
+# How long reading may take in all, a little less than a sync: what comes slowly for ever is given up by this process.
+LONGEST_SECONDS = 540.0
+# How soon a request to stop is seen while the source lets us wait.
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(kw_only=True)
+class Taken:
+    """A table's rows as read, by which mapping (a digest), and which columns its source does not have; or why it could
+    not be read."""
+
+    snapshot: Snapshot | None = None
+    mapping: str | None = None
+    missing: tuple[str, ...] = ()
+    error: FluxError | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The tables that had to be read, as of one instant, and what was asked of all before it: change tokens, and the
+    digests of mappings.
+
+    The instant is by the source's clock; by the target's, and of before the tokens, where no table had to be read.
+    """
+
+    instant: datetime
+    tokens: Mapping[str, str]
+    mappings: Mapping[str, str]
+    taken: Mapping[str, Taken]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Of some keys, those that the source holds, whatever their state, and those that the next reading would take."""
+
+    there: Set[tuple[object, ...]]
+    taken: Set[tuple[object, ...]]
+
+
+class SourceSide:
+    """Signs in and looks ahead when it is entered, and reads once it is `admitted`, trying again what can be cured.
+
+    Leaving the block ends the thread and gives back what was read. Nobody waits for it: signing out need not hold up
+    what is committed, nor a sign-in that hangs a sync that has failed.
+    """
+
+    def __init__(self, open_source: OpenSource, tables: Sequence[DynamicTable], stop: Stop, clock: Clock) -> None:
+        self._open_source = open_source
+        self._tables = tables
+        self._stop = stop
+        self._clock = clock
+        self._admitted: Future[datetime] = Future()
+        self._choose: Future[Choose] = Future()
+        self._found: Future[tuple[Source, Found]] = Future()
+        self._over = Event()
+
+    def __enter__(self) -> SourceSide:
+        Thread(target=self._run, name="source of a sync", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._admitted.cancel()
+        self._choose.cancel()
+
+    def admit(self, at: datetime) -> None:
+        """The sync's lock is ours, since `at` by the target's clock: what is read from now on is no older."""
+        self._admitted.set_result(at)
+
+    def choose(self, choose: Choose) -> None:
+        """It is known what the target holds: whether a table has to be read can be told by its token."""
+        self._choose.set_result(choose)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `found` would not have to wait."""
+        return self._found.done()
+
+    def found(self) -> Found:
+        """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
+        deadline = monotonic() + LONGEST_SECONDS
+        while not wait([self._found], timeout=_LOOK_SECONDS).done:
+            self._stop.check()
+            if monotonic() > deadline:
+                raise WarehouseError(
+                    f"Snowflake has not delivered the rows within {LONGEST_SECONDS:g} s.",
+                    "The next tick tries again. A larger SNOWFLAKE_WAREHOUSE or a smaller window in FLUX_CONFIG makes"
+                    " it quicker.",
+                )
+        return self._found.result()[1]
+
+    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> Held:
+        """Which of these keys the source still holds, and which of those in rows that the rule takes."""
+        source, found = self._found.result()
+
+        def asked() -> Held:
+            mapping = source.mapping(table)
+            there = source.existing(mapping, keys, found.instant)
+            taken = source.existing(mapping, sorted(there), found.instant, only_taken=True)
+            return Held(there=frozenset(there), taken=frozenset(taken))
+
+        return source.retrying(asked)
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                with self._clock.timed("connect"):
+                    source = stack.enter_context(self._open_source())
+                source.look_ahead(self._tables)
+                self._admitted.result()
+                # A source that cannot be read as of an instant has to be read whole again when its session is lost.
+                found = source.retrying(lambda: self._read_all(source))
+                stack.callback(_free, found.taken)
+                self._found.set_result((source, found))
+                self._over.wait()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits for what was found
+            if not self._found.done():
+                self._found.set_exception(error)
+
+    def _read_all(self, source: Source) -> Found:
+        # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
+        tokens = source.tokens(self._tables)
+        mappings = source.mappings(self._tables)
+        # Where every table is read whatever the target holds, that is not waited for.
+        all_read = tokens is None and all(table.tokens.read_every is None for table in self._tables)
+        chosen = None if all_read else self._choose.result()(tokens or {}, mappings)
+        reading = [table for table in self._tables if chosen is None or table.name in chosen]
+        believed = source.believed(reading, tokens) if tokens else {}
+        # Nobody promises that the source tells its time without a warehouse, so where nothing is read the target does:
+        # of before the tokens, which answer for all that had changed by then.
+        instant = source.instant(statements=len(reading)) if reading else self._admitted.result()
+        taken: dict[str, Taken] = {}
+        try:
+            for table in reading:
+                self._stop.check()
+                taken[table.name] = _taken(source, table, instant)
+        except BaseException:
+            _free(taken)
+            raise
+        return Found(instant=instant, tokens=believed, mappings=mappings, taken=taken)
+
+
+def _taken(source: Source, table: DynamicTable, instant: datetime) -> Taken:
+    """Read one table. A source that cannot be read fails it alone; a fault that passes is raised."""
+    clock = Clock()
+    missing: tuple[str, ...] = ()
+    try:
+        with clock.timed("read"):
+            mapping = source.mapping(table)
+            missing = mapping.missing
+            snapshot = take(source.rows(mapping, instant))
+            return Taken(snapshot=snapshot, mapping=mapping.digest, missing=missing, clock=clock)
+    except FluxError as error:
+        if isinstance(error, WarehouseError) and error.curable:
+            raise
+        return Taken(error=error, missing=missing, clock=clock)
+
+
+def _free(taken: Mapping[str, Taken]) -> None:
+    """Give the memory and files of what was read back."""
+    for each in taken.values():
+        if each.snapshot is not None:
+            each.snapshot.spool.close()

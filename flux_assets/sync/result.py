@@ -1,0 +1,78 @@
+"""What may be asked of a sync, and what it says it did.
+
+Here: the two ends of sync.py. Not here: how either shows in Dagster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from flux_assets.checks.audit import AuditResult
+from flux_assets.errors import FluxError
+from flux_assets.postgis.connect import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions:
+    """What may be asked of a sync. `force` writes what differs also when nothing seems to have changed;
+    `accept_vanished` lets any number of rows vanish from the source, this once. `run_id` is noted in the ledger."""
+
+    force: bool = False
+    accept_vanished: bool = False
+    run_id: str | None = None
+    stop: Stop = field(default_factory=Stop)
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """What was asked for beyond bringing the tables into step, this once, as it is written in a run's config."""
+        asked = {"force: true": self.force, "accept_vanished: true": self.accept_vanished}
+        return tuple(name for name, holds in asked.items() if holds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSync:
+    """What a sync did to one table.
+
+    `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
+    sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived; `published_at`
+    is when readers last saw a change, now or long ago. `seconds` go by step, and steps overlap; `total_seconds` are
+    those of the whole sync; times are UTC. `missing` are columns that the source does not have, `heirs` the
+    tables that inherit from it, which a sync leaves alone. `error` is set when the outcome is failed, and then the
+    table is as it was, but for columns derived from tables that did change.
+    """
+
+    table: str
+    outcome: Literal["changed", "unchanged", "failed"]
+    gate: str
+    rows: int = 0
+    rows_read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    vanished: int = 0
+    source_instant: datetime | None = None
+    source_changed_at: datetime | None = None
+    published_at: datetime | None = None
+    lag_seconds: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    total_seconds: float = 0.0
+    missing: tuple[str, ...] = ()
+    heirs: tuple[str, ...] = ()
+    audits: tuple[AuditResult, ...] = ()
+    error: FluxError | None = None
+
+    @property
+    def unchanged(self) -> int:
+        """Rows that were not written."""
+        return self.rows - self.inserted - self.updated
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncResult:
+    """One sync: what became of each table, or that somebody else is syncing and nothing was done (`busy`, in words)."""
+
+    tables: tuple[TableSync, ...] = ()
+    busy: str | None = None

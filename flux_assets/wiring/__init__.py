@@ -1,0 +1,1 @@
+"""Which database, release and account the settings mean; only this folder and the command line import sample/."""

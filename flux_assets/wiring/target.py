@@ -1,0 +1,101 @@
+"""Which databases to use: the configured ones, or the embedded cluster where that is allowed."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import psycopg2.extensions
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from flux_assets.encryption import protected
+from flux_assets.errors import EmbeddedError, SettingError, TargetError
+from flux_assets.postgis.connect import Target
+from flux_assets.sample.cluster import DAGSTER_DATABASE, Cluster
+from flux_assets.sample.libpq import drop_session_variables
+from flux_assets.settings import Settings
+from flux_assets.tables import declarations
+
+
+def embedded_cluster(settings: Settings) -> Cluster:
+    """Return the private PostGIS cluster under FLUX_HOME, started or not."""
+    return Cluster(settings.flux_home)
+
+
+def dagster_conninfo(settings: Settings) -> str:
+    """Return where Dagster's own database is in the embedded cluster."""
+    return embedded_cluster(settings).conninfo(DAGSTER_DATABASE)
+
+
+def require_running_cluster(settings: Settings) -> None:
+    """Raise EmbeddedError when the embedded cluster does not run, where looking must not start it."""
+    if not embedded_cluster(settings).running():
+        raise EmbeddedError("The embedded PostGIS is not running.", "Start it with `flux-assets up`, or `make ui`.")
+
+
+def postgis_target(settings: Settings) -> Target:
+    """The database of the layers; the embedded one is started and made when no other is configured.
+
+    Raises SettingError in profile production without a target and when the configured one would be reached
+    unencrypted, EmbeddedError when the embedded one cannot start.
+    """
+    drop_session_variables()
+    if settings.target_is_set:
+        return Target(conninfo=_configured(settings), schema=settings.flux_postgres_schema, declared=declarations())
+    if settings.flux_profile == "production":
+        raise SettingError(
+            "FLUX_POSTGRES_URL is not set, and profile production provides no database.",
+            "Set FLUX_POSTGRES_URL=postgresql://user:password@host:port/database.",
+        )
+    cluster = embedded_cluster(settings)
+    cluster.ensure_map_database()
+    return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema, declared=declarations())
+
+
+def dagster_storage_url(settings: Settings) -> str:
+    """The SQLAlchemy URL, for psycopg2, of Dagster's own database; the embedded one is made when none is configured.
+
+    Raises SettingError in profile production without DAGSTER_POSTGRES_URL, and otherwise as above.
+    """
+    drop_session_variables()
+    if settings.dagster_postgres_url is not None:
+        return sqlalchemy_url(_judged("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
+    if settings.flux_profile == "production":
+        raise SettingError(
+            "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
+            "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database of Dagster's own.",
+        )
+    cluster = embedded_cluster(settings)
+    cluster.ensure_plain_database()
+    return cluster.url("dagster", driver="psycopg2", libpq_version=psycopg2.extensions.libpq_version())
+
+
+def sqlalchemy_url(conninfo: str) -> str:
+    """The conninfo for psycopg2 through SQLAlchemy, which reads lists and repeated parameters in its own way.
+
+    With SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not speak.
+    """
+    said = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    user, password, dbname = (quote(said.pop(name, ""), safe="") for name in ("user", "password", "dbname"))
+    signed = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return f"postgresql+psycopg2://{signed}/{dbname}?{urlencode(said, quote_via=quote)}"
+
+
+def _configured(settings: Settings) -> str:
+    """The configured target; the libpq variables that name a server may stand in `.env`, where libpq does not look.
+
+    Raises SettingError when it would be reached unencrypted.
+    """
+    if settings.flux_postgres_url is not None:
+        conninfo = settings.flux_postgres_url.get_secret_value()
+    else:
+        named = {"service": settings.pgservice, "host": settings.pghost, "hostaddr": settings.pghostaddr}
+        conninfo = make_conninfo(**{key: value for key, value in named.items() if value})
+    _judged(settings.libpq_end or "FLUX_POSTGRES_URL", conninfo)
+    return conninfo
+
+
+def _judged(name: str, conninfo: str) -> str:
+    try:
+        return protected(conninfo)
+    except TargetError as error:
+        raise SettingError(f"{name}: {error.problem}", error.remedy) from None
