@@ -21,7 +21,7 @@ test-faults: setup ## every fault at every step; writes its table into docs/reli
 
 test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
 	@scripts/install_chromium.sh
-	@scripts/isolated.sh .venv/bin/pytest ui_tests $(ARGS)
+	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/ui -m ui $(ARGS)
 
 ui: setup ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
 	@scripts/ui.sh

@@ -1,6 +1,6 @@
-"""Take docs/ui/*.png: `PYTHONPATH=ui_tests python docs/take_screenshots.py`, five minutes.
+"""Take docs/ui/*.png: `python -m docs.take_screenshots`, five minutes.
 
-Here: what is shown and how small it is saved. Not here: starting the UI (ui_tests/opened.py).
+Here: what is shown and how small it is saved. Not here: starting the UI (flux_assets_tests/ui/opened.py).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import gzip
 from pathlib import Path
 from urllib.parse import quote
 
-from browser import Browser, browser
-from opened import Place, opened
 from PIL import Image
 
 from flux_assets.postgis.connect import Target
 from flux_assets.previews.sync_preview import draw_live
 from flux_assets.sample.cluster import Cluster
 from flux_assets.tables import dynamic_tables, grounds
+from flux_assets_tests.ui.browser import Browser, browser
+from flux_assets_tests.ui.opened import Place, opened
 
 PICTURES = Path(__file__).with_name("ui")
 MOST_BYTES = 150_000

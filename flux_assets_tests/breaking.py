@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conftest import Sql
-
 from flux_assets.checks.audit import AuditResult, Severity
+from flux_assets_tests.conftest import Sql
 
 BOW = "ST_GeomFromText('POLYGON((10 50, 10.01 50.01, 10.01 50, 10 50.01, 10 50))', 4326)"
 FAILURE = (

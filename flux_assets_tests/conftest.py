@@ -23,7 +23,6 @@ from fakesnow import server as fakesnow_server
 from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from psycopg import sql as psql
 from pydantic import SecretStr
-from synced import SOURCE, Utility, settings_of, source_database
 
 from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import OWNER, Cluster
@@ -31,6 +30,7 @@ from flux_assets.sample.stand_in import described, plans, times
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.snowflake.account import Account
+from flux_assets_tests.synced import SOURCE, Utility, settings_of, source_database
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -188,7 +188,7 @@ def reached(utility: Utility, cluster: Cluster, database: str, monkeypatch: pyte
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with real storage on disk."""
-    from running import instance_in  # Dagster takes two seconds to import, and most tests do without
+    from flux_assets_tests.running import instance_in  # Dagster takes two seconds to import, and most tests do without
 
     with instance_in(tmp_path / "dagster") as instance:
         yield instance

@@ -6,14 +6,14 @@ Here: what tests of runs share. Not here: the utility itself (synced.py), and ru
 from __future__ import annotations
 
 import dagster as dg
-from running import Run, run_job
-from synced import FAULTS, FEEDERS, Utility
 
 from flux_assets.orchestration.automation import SYNC_TAGS
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync.assets import dynamic_assets
 from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
+from flux_assets_tests.running import Run, run_job
+from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
 JOB = "sync_all"
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from made_up import grove, trees, write_trees
-from running import run_assets
 
 from flux_assets.alerting.cause import said
 from flux_assets.alerting.secrets import cleaning
@@ -22,7 +20,9 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer
 from flux_assets.settings import Settings, load_settings
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_up import grove, trees, write_trees
+from flux_assets_tests.running import run_assets
 
 LONG = 15_700_000
 # The server says a value back, whatever its length.

@@ -17,7 +17,7 @@ from flux_assets.postgis import bootstrap
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 
 @pytest.fixture

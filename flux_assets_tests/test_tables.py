@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +11,7 @@ from matplotlib.colors import is_color_like
 
 from flux_assets.spec import DynamicTable, StaticTable, index_columns, index_method, type_ddl
 from flux_assets.tables import declarations, dynamic_tables, static_tables
-
-CASES = Path(__file__).parent / "cases"
+from flux_assets_tests.cases import CASE_FILES
 
 every = pytest.mark.parametrize("table", declarations(), ids=lambda table: table.name)
 every_static = pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
@@ -23,7 +21,7 @@ every_dynamic = pytest.mark.parametrize("table", dynamic_tables(), ids=lambda ta
 @cache
 def facts() -> dict[str, dict]:
     """The data dictionary by table, both kinds."""
-    files = (CASES / "static_tables.yaml", CASES / "dynamic_tables.yaml")
+    files = (CASE_FILES / "static_tables.yaml", CASE_FILES / "dynamic_tables.yaml")
     return {name: table for file in files for name, table in yaml.safe_load(file.read_text()).items()}
 
 

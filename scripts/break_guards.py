@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _COPIED = ("flux_assets", "flux_assets_tests", "sql", "docs", "pyproject.toml", "dagster.yaml", "workspace.yaml")
 _FALLEN = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 _POINTS = "flux_assets_tests/faults/test_points.py"
-_LEASES = "flux_assets_tests/test_leases.py"
+_LEASES = "flux_assets_tests/ledger/test_leases.py"
 _OTHERS = "flux_assets_tests/faults/test_others.py"
 
 
@@ -107,17 +107,17 @@ GUARDS = (
     Guard(
         "savepoints", "flux_assets/sync/write.py",
         "desk.session.execute(_back_to(to))", 'desk.session.execute(sql.SQL("ROLLBACK"))',
-        ("flux_assets_tests/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
+        ("flux_assets_tests/sync/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
     ),
     Guard(
         "shrink guard of a sync", "flux_assets/sync/guard.py",
         "    if work.vanished > allowed:\n", "    if False:\n",
-        ("flux_assets_tests/test_sync.py", "flux_assets_tests/test_sync_others.py"),
+        ("flux_assets_tests/sync/test_sync.py", "flux_assets_tests/sync/test_sync_others.py"),
     ),
     Guard(
         "shrink guard of a load", "flux_assets/checks/blocking.py",
         "if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:", "if False:",
-        ("flux_assets_tests/test_audits.py", "flux_assets_tests/test_load.py"),
+        ("flux_assets_tests/checks/test_audits.py", "flux_assets_tests/layers/test_load.py"),
     ),
 )  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""What the command line shows, and how it looks. Not here: the commands (cli.py) but those about alerts."""
+"""The command line `flux-assets`, and how it looks."""

@@ -23,7 +23,7 @@ from flux_assets_tests.faults.readers import Readers, Seen
 from flux_assets_tests.faults.standby import Standby
 from flux_assets_tests.faults.wire import Wire, wire_to
 from flux_assets_tests.faults.world import BEFORE, NEW, OLD, World
-from flux_assets_tests.layers import made_up
+from flux_assets_tests.made_layers import made_up
 
 # Nothing that goes on takes a tenth of this. What is still under way then hangs.
 HANG_SECONDS = 60

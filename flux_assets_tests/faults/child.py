@@ -34,7 +34,7 @@ from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import Family, sync_tables
 from flux_assets_tests.faults import clocks
-from flux_assets_tests.layers import made_up
+from flux_assets_tests.made_layers import made_up
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
 Kind = Literal["load", "rollback", "release", "sync"]

@@ -14,7 +14,6 @@ import dagster as dg
 import psycopg
 import pytest
 from psycopg import sql
-from sample_cities import folder as sample_city
 
 from flux_assets.definitions import defs
 from flux_assets.orchestration.automation import dynamic_sync_schedule
@@ -27,6 +26,7 @@ from flux_assets_tests.faults.programs import Program
 from flux_assets_tests.faults.readers import Readers
 from flux_assets_tests.faults.world import BARE, World, add_control
 from flux_assets_tests.made_up import write_one_row
+from flux_assets_tests.sample_cities import folder as sample_city
 
 pytestmark = pytest.mark.faults
 WORKING = """

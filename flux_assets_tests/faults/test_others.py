@@ -17,7 +17,7 @@ from flux_assets_tests.faults.case import Case, started
 from flux_assets_tests.faults.child import Child, Kind
 from flux_assets_tests.faults.plugin import Judged
 from flux_assets_tests.faults.world import BEFORE, NEW, OLD, World
-from flux_assets_tests.layers import made_up
+from flux_assets_tests.made_layers import made_up
 
 pytestmark = pytest.mark.faults
 KINDS: tuple[Kind, ...] = ("load", "rollback", "sync")

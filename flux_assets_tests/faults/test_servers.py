@@ -15,7 +15,7 @@ from flux_assets_tests.faults.child import Kind
 from flux_assets_tests.faults.plugin import Judged
 from flux_assets_tests.faults.standby import following
 from flux_assets_tests.faults.world import World
-from flux_assets_tests.layers import ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import ReleaseFolder, made_up, rows
 
 pytestmark = pytest.mark.faults
 

@@ -31,7 +31,7 @@ from flux_assets_tests.faults.readers import Readers
 from flux_assets_tests.faults.test_points import LOAD, SYNC
 from flux_assets_tests.faults.wire import Wire, wire_to
 from flux_assets_tests.faults.world import NEW, OLD, World
-from flux_assets_tests.layers import made_up
+from flux_assets_tests.made_layers import made_up
 
 pytestmark = pytest.mark.faults
 SHARE_OF_FAULTS = 0.3

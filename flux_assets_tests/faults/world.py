@@ -22,7 +22,7 @@ from flux_assets.sample.os_user import server_account
 from flux_assets.snowflake.account import Account
 from flux_assets_tests.faults.child import SECOND
 from flux_assets_tests.faults.oracle import CONTROL_ROWS, Fault, State, keyed, layer_state, release_state, sync_state
-from flux_assets_tests.layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import SOURCE, Utility, source_database
 
 BARE, TEMPLATE = "flux_bare", "flux_before_a_fault"

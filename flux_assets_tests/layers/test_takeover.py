@@ -1,0 +1,93 @@
+"""Moving over from another loader: its table gives up its name at the swap, keeps its rows, passes on its grants."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from flux_assets.errors import LayerError
+from flux_assets.postgis.connect import Target
+from flux_assets_tests.conftest import Sql
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+
+
+@pytest.fixture
+def loader(target: Target, tmp_path: Path, sql: Sql) -> Loader:
+    """A loader that meets a plain table of the layer's name, with one row and a view on it."""
+    sql("CREATE TABLE poles (id varchar(20) PRIMARY KEY, name text, secret text)")
+    sql("INSERT INTO poles VALUES ('old', 'Old', 'x')")
+    sql("CREATE VIEW names AS SELECT name FROM poles")
+    return Loader(target, ReleaseFolder(tmp_path / "v1"))
+
+
+@pytest.fixture
+def map_server(admin_sql: Sql) -> Iterator[str]:
+    """A role of somebody else's, with a name that needs quotes."""
+    admin_sql('CREATE ROLE "Map Server"')
+    yield '"Map Server"'
+    admin_sql('DROP OWNED BY "Map Server"')
+    admin_sql('DROP ROLE "Map Server"')
+
+
+def test_the_old_table_gives_way_with_all_its_rows(loader: Loader, sql: Sql) -> None:
+    loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT count(*) FROM poles") == [(40,)]
+    assert sql("SELECT * FROM poles_before_flux") == [("old", "Old", "x")]
+    assert sql("SELECT * FROM names") == [("Old",)]
+    assert any("becomes poles_before_flux" in line and "reading it: names" in line for line in loader.log)
+    assert loader.load(made_up(), rows(41)).outcome == "published"
+    assert sql("SELECT count(*) FROM poles") == [(41,)]
+
+
+def test_grants_are_repeated(loader: Loader, sql: Sql, map_server: str) -> None:
+    sql(f"GRANT SELECT, UPDATE ON poles TO {map_server} WITH GRANT OPTION")
+    sql("GRANT SELECT (name, secret) ON poles TO PUBLIC")
+    loader.load(made_up(), rows(40), take_over=True)
+    may = "SELECT has_table_privilege('Map Server', 'poles', '{}')"
+    assert [sql(may.format(right)) for right in ("SELECT", "UPDATE WITH GRANT OPTION", "DELETE")] == [
+        [(True,)],
+        [(True,)],
+        [(False,)],
+    ]
+    column = "SELECT has_column_privilege('pg_monitor', 'poles', '{}', 'SELECT')"
+    assert [sql(column.format(name)) for name in ("name", "code")] == [[(True,)], [(False,)]]
+
+
+def test_a_reader_never_finds_nothing(loader: Loader, sql: Sql, target: Target) -> None:
+    """The old rows are there until the new ones are: a transaction that reads the old table delays the swap."""
+    with psycopg.connect(target.conninfo) as reader, psycopg.connect(target.conninfo, autocommit=True) as newcomer:
+        reader.execute("SELECT count(*) FROM poles")
+        seen: list[object] = []
+
+        class Log(list[str]):
+            def append(self, line: str) -> None:
+                super().append(line)
+                if line.startswith("publishing public.poles waits for") and not seen:
+                    seen.append(newcomer.execute("SELECT count(*) FROM poles").fetchone())
+                    reader.rollback()
+
+        loader.log = Log()
+        loader.load(made_up(), rows(40), take_over=True)
+        assert seen == [(1,)]
+        assert newcomer.execute("SELECT count(*) FROM poles").fetchone() == (40,)
+
+
+def test_a_failed_load_leaves_the_old_table_where_it_is(loader: Loader, sql: Sql) -> None:
+    with pytest.raises(LayerError, match="no rows"):
+        loader.load(made_up(), [], take_over=True)
+    assert sql("SELECT * FROM poles") == [("old", "Old", "x")]
+
+
+def test_a_taken_name_is_said_before_anything_is_staged(loader: Loader, sql: Sql) -> None:
+    sql("CREATE TABLE poles_before_flux ()")
+    with pytest.raises(LayerError, match="cannot be renamed to poles_before_flux"):
+        loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
+
+
+def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> None:
+    sql("ALTER TABLE poles RENAME TO other")
+    sql("CREATE VIEW poles AS SELECT * FROM other")
+    with pytest.raises(LayerError, match=r"public.poles is a view"):
+        loader.load(made_up(), rows(40), take_over=True)
