@@ -27,7 +27,7 @@ from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable, StaticTable
-from flux_assets.sync.live_audit import Question, look_at
+from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
 COMMAND, HERE = "dagster job execute -j check_all_tables", "the checks alone, two tables at once"
 AT_ONCE = 2
@@ -65,8 +65,8 @@ def _all(layers: Sequence[StaticTable], synced: Sequence[DynamicTable], target: 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         times = dict(pool.map(partial(_timed, target), longest_first))
     begun = perf_counter()
-    questions = [Question(table=table, names={a.name for a in sync_audits(table)}, missing=()) for table in synced]
-    looks = look_at(questions, target, _no_source, Stop())
+    questions = [AuditRequest(table=table, names={a.name for a in sync_audits(table)}, missing=()) for table in synced]
+    looks = audit_tables(questions, target, _no_source, Stop())
     _trusted([audit for look in looks.values() for audit in look.audits])
     return {**times, "dynamic tables": perf_counter() - begun}
 

@@ -21,7 +21,7 @@ from flux_assets.snowflake.columns import arrow_type
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.result import SyncOptions, TableSync
+from flux_assets.sync.result import SyncOptions, TableResult
 from flux_assets.sync.sync import Family, sync_tables
 from flux_assets.tables import dynamic_tables
 
@@ -42,25 +42,27 @@ def all_names() -> list[str]:
 def schema(declared: DynamicTable | None = None) -> pa.Schema:
     """What a source hands over: the fed columns in the declared types."""
     declared = declared or table()
-    return pa.schema([pa.field(name, arrow_type(declared.table.columns[name])) for name in declared.fed])
+    return pa.schema([pa.field(name, arrow_type(declared.table.columns[name])) for name in declared.source_filled])
 
 
-def sync(account: Account, target: Target, names: Collection[str] = (NAME,)) -> TableSync:
+def sync(account: Account, target: Target, names: Collection[str] = (NAME,)) -> TableResult:
     """Sync from Snowflake, or what stands in for it, in fresh sessions on both ends."""
     return _synced(partial(open_source, account, Overrides(), log=_ignore), target, names)
 
 
-def sync_fed(batches: Batches, target: Target, token: str | None = None, names: Collection[str] = (NAME,)) -> TableSync:
+def sync_fed(
+    batches: Batches, target: Target, token: str | None = None, names: Collection[str] = (NAME,)
+) -> TableResult:
     """Sync from batches; with a `token`, from a source that has change tokens."""
     return _synced(partial(_fed, Fed(batches, token)), target, names)
 
 
-def steps(found: TableSync) -> dict[str, float]:
+def steps(found: TableResult) -> dict[str, float]:
     """What a timed run keeps of a sync: seconds by step, and the rows written."""
     return {**found.seconds, "written": float(found.inserted + found.updated + found.deleted)}
 
 
-def _synced(source: Callable[[], Any], target: Target, names: Collection[str]) -> TableSync:
+def _synced(source: Callable[[], Any], target: Target, names: Collection[str]) -> TableResult:
     result = sync_tables(names, Family(tables=dynamic_tables()), source, target, SyncOptions(), _ignore)
     (found,) = (each for each in result.tables if each.table == NAME)
     if found.error:

@@ -123,11 +123,11 @@ class SyncError(FluxError):
 class WarehouseError(FluxError):
     """Snowflake cannot be used: sign-in, session, network or a statement that is refused for all tables alike.
 
-    `curable` says that the same may work when it is tried again, on a new session.
+    `retryable` says that the same may work when it is tried again, on a new session.
     """
 
-    def __init__(self, problem: str, remedy: str = "", *, curable: bool = False) -> None:
-        self.curable = curable
+    def __init__(self, problem: str, remedy: str = "", *, retryable: bool = False) -> None:
+        self.retryable = retryable
         super().__init__(problem, remedy)
 
 

@@ -213,7 +213,7 @@ class SourceColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowsTaken:
+class RowFilter:
     """Which source rows a sync takes: open ones by `status_column`, or ones whose `time_column` lies in the window.
 
     `window` reaches back from the source's instant; later times count as inside it. Columns are target names.
@@ -317,7 +317,7 @@ class Freshness:
 class DynamicTable(Declaration):
     """A table kept equal to rows of one Snowflake table, by differences, every few minutes.
 
-    `source` is the Snowflake table's name. `rows_taken` None takes every row. Columns without a source column are made
+    `source` is the Snowflake table's name. `row_filter` None takes every row. Columns without a source column are made
     here: points of `positions`, `derived` ones, `arrived_column` (when the row first came) and `changed_column` (when
     it last changed here; both in UTC). `change_names` are source columns that date a row's last change, where the
     source has one: they measure lag and are not stored.
@@ -325,7 +325,7 @@ class DynamicTable(Declaration):
 
     source: str
     source_columns: tuple[SourceColumn, ...]
-    rows_taken: RowsTaken | None = None
+    row_filter: RowFilter | None = None
     derived: tuple[Derived, ...] = ()
     arrived_column: str | None = None
     changed_column: str | None = None
@@ -341,7 +341,7 @@ class DynamicTable(Declaration):
             raise DeclarationError(f"table {self.table.name}: {problem}")
 
     @cached_property
-    def fed(self) -> tuple[str, ...]:
+    def source_filled(self) -> tuple[str, ...]:
         """Names of the columns that the source fills, in the table's order."""
         targets = {column.target for column in self.source_columns}
         return tuple(name for name in self.column_names if name in targets)
@@ -394,7 +394,7 @@ def _assignment(
     columns = {each.where_column for each in derived}
     where_column = None if len(columns) > 1 else columns.pop()
     values = [value for each in derived for value in each.where_values] if where_column else []
-    taken = table.rows_taken if isinstance(table, DynamicTable) else None
+    taken = table.row_filter if isinstance(table, DynamicTable) else None
     if taken and taken.status_column == where_column:
         values += taken.open_statuses
     return Assignment(
@@ -508,7 +508,7 @@ def _source_problems(declaration: DynamicTable) -> Iterator[str]:
     if empty := [column.target for column in declaration.source_columns if not column.names]:
         yield f"source columns without a name: {', '.join(empty)}"
     yield from (problem for derived in declaration.derived for problem in _derived_problems(declaration, derived))
-    rows = declaration.rows_taken
+    rows = declaration.row_filter
     if rows and (unknown := {rows.status_column, rows.time_column} - set(fed)):
         yield f"its rows are chosen by columns that no source column feeds: {', '.join(sorted(unknown))}"
     if drawn := declaration.picture:
@@ -525,7 +525,7 @@ def _source_problems(declaration: DynamicTable) -> Iterator[str]:
 def _derived_problems(declaration: DynamicTable, derived: Derived) -> Iterator[str]:
     if derived.from_table == declaration.name:
         yield f"{derived.target} is derived from the table itself"
-    if derived.here not in declaration.fed:
+    if derived.here not in declaration.source_filled:
         yield f"{derived.target} is derived by {derived.here}, which no source column feeds"
     if (derived.of_column is None) != (derived.function == "count"):
         yield f"{derived.target}: count takes rows, avg and any take a column"

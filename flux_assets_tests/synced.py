@@ -20,8 +20,8 @@ from flux_assets.postgis.connect import Target
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source, open_source
-from flux_assets.spec import Derived, DynamicTable, Position, RowsTaken, SourceColumn, Vanished, with_assignments
-from flux_assets.sync.result import SyncOptions, SyncResult, TableSync
+from flux_assets.spec import Derived, DynamicTable, Position, RowFilter, SourceColumn, Vanished, with_assignments
+from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
 from flux_assets.sync.sync import Family, sync_tables
 
 FAULTS = DynamicTable(
@@ -52,7 +52,7 @@ FAULTS = DynamicTable(
         SourceColumn(target="lon", names=("LON",)),
         SourceColumn(target="lat", names=("LAT",)),
     ),
-    rows_taken=RowsTaken(status_column="state", open_statuses=("OPEN",), time_column="begun", window=timedelta(days=7)),
+    row_filter=RowFilter(status_column="state", open_statuses=("OPEN",), time_column="begun", window=timedelta(days=7)),
     arrived_column="came",
     changed_column="moved",
 )
@@ -132,7 +132,7 @@ class Utility:
         names = wanted or [table.name for table in self.tables]
         return sync_tables(names, self.family, self.source, self.target, SyncOptions(**options), self.log.append)
 
-    def synced(self, *wanted: str, **options: Any) -> dict[str, TableSync]:
+    def synced(self, *wanted: str, **options: Any) -> dict[str, TableResult]:
         """The results by table, of a sync in which no table failed."""
         results = {table.table: table for table in self.sync(*wanted, **options).tables}
         assert [str(table.error) for table in results.values() if table.error] == []

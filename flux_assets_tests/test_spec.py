@@ -19,7 +19,7 @@ from flux_assets.spec import (
     Position,
     Range,
     Reference,
-    RowsTaken,
+    RowFilter,
     SourceColumn,
     StaticTable,
     Vanished,
@@ -67,8 +67,8 @@ def derives(**facts: object) -> DynamicTable:
     return dynamic(key(), text("beds"), derived=(count(**facts),))
 
 
-def rows(status: str, time: str) -> RowsTaken:
-    return RowsTaken(status_column=status, open_statuses=("OPEN",), time_column=time, window=timedelta(days=1))
+def rows(status: str, time: str) -> RowFilter:
+    return RowFilter(status_column=status, open_statuses=("OPEN",), time_column=time, window=timedelta(days=1))
 
 
 def text(name: str, comment: str | None = "Text.") -> sa.Column:
@@ -115,7 +115,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     "rows by an unfed column": (
         lambda: dynamic(
             key(), text("state"), text("seen"),
-            source_columns=fed("id", "state"), changed_column="seen", rows_taken=rows("state", "seen"),
+            source_columns=fed("id", "state"), changed_column="seen", row_filter=rows("state", "seen"),
         ),
         "no source column feeds: seen",
     ),
@@ -144,14 +144,14 @@ def test_sense_is_accepted() -> None:
     table = dynamic(
         key(), text("state"), sa.Column("seen", sa.DateTime, comment="When."), place(),
         sa.Column("lon", sa.Double, comment="Degrees."), sa.Column("lat", sa.Double, comment="Degrees."),
-        source_columns=fed("id", "state", "seen", "lon", "lat"), rows_taken=rows("state", "seen"),
+        source_columns=fed("id", "state", "seen", "lon", "lat"), row_filter=rows("state", "seen"),
         positions=(Position(longitude="lon", latitude="lat", same_as="geom"),),
     )  # fmt: skip
     assert table.name == "plants"
     assert table.description == "Plants."
     assert table.key == ("id",)
     assert table.column_names == ("id", "state", "seen", "geom", "lon", "lat")
-    assert table.fed == ("id", "state", "seen", "lon", "lat")
+    assert table.source_filled == ("id", "state", "seen", "lon", "lat")
     assert table.computed == ("geom",)
     assert [column.name for column in table.spatial_columns] == ["geom"]
 
@@ -225,7 +225,7 @@ def test_rows_belong_to_what_counts_them() -> None:
     """Those that are counted, and all that are open; what looks a value up leaves most rows alone."""
     plants = dynamic(
         key(), text("state"), text("bed"), text("seen"), source_columns=fed("id", "state", "bed", "seen"),
-        rows_taken=rows("state", "seen"),
+        row_filter=rows("state", "seen"),
     )  # fmt: skip
     beds = DynamicTable(
         table=sa.Table("beds", sa.MetaData(), key(), text("dead"), text("name"), comment="Beds."),

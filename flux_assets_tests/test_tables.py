@@ -159,8 +159,8 @@ def test_both_shapes_in_the_field_feed_the_table(table: DynamicTable) -> None:
 
 @every_dynamic
 def test_rows_taken_are_those_of_the_dictionary(table: DynamicTable) -> None:
-    wanted = facts()[table.name].get("rows_taken")
-    taken = table.rows_taken
+    wanted = facts()[table.name].get("row_filter")
+    taken = table.row_filter
     assert (taken is None) == (wanted is None)
     if taken:
         assert list(taken.open_statuses) == wanted["open"]

@@ -25,7 +25,7 @@ SECONDS_OF_A_ROUND = 25.0
 RUNS_LOOKED_BACK = timedelta(days=7)
 
 
-class Store(Protocol):
+class IncidentStore(Protocol):
     """Where incidents are kept between rounds."""
 
     def exclusive(self) -> AbstractContextManager[bool]:
@@ -39,7 +39,7 @@ class Store(Protocol):
 
 
 @dataclass
-class Told:
+class Delivery:
     """What came of a round."""
 
     incidents: list[Incident] = field(default_factory=list)
@@ -64,20 +64,20 @@ def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Even
 
 
 def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
-    store: Store,
+    store: IncidentStore,
     observed: Iterable[Observation],
     watched: Collection[Kind],
     mutes: Callable[[], Mutes],
     policy: Policy,
     send: Send,
     now: datetime,
-) -> Told:
+) -> Delivery:
     """One round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
     with store.exclusive() as mine:
         if not mine:
-            return Told(busy=True)
+            return Delivery(busy=True)
         before = {incident.id: incident for incident in store.unclosed()}
-        told, muted = Told(), mutes()
+        told, muted = Delivery(), mutes()
         after = decided(list(before.values()), observed, watched, now)
         told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
         deadline = time.monotonic() + SECONDS_OF_A_ROUND
@@ -88,7 +88,7 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
         return told
 
 
-def _sent(told: Told, event: Event, incident: Incident, send: Send) -> bool:
+def _sent(told: Delivery, event: Event, incident: Incident, send: Send) -> bool:
     """A receiver that cannot be reached at all is not asked again in this round."""
     if told.undelivered is not None and told.undelivered.unreachable:
         return False
@@ -101,7 +101,7 @@ def _sent(told: Told, event: Event, incident: Incident, send: Send) -> bool:
     return True
 
 
-def _noted(store: Store, incident: Incident, event: Event | None, now: datetime) -> Incident:
+def _noted(store: IncidentStore, incident: Incident, event: Event | None, now: datetime) -> Incident:
     noted = incident
     if event is not None:
         noted = replace(noted, told_at=now, told_cause=incident.cause)

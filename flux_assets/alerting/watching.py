@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
-from flux_assets.alerting.cause import said
+from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation, Policy
 from flux_assets.alerting.secrets import Clean
@@ -114,7 +114,7 @@ def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterat
 
 def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) -> Observation:
     """Syncs that fail for one reason have one cause; loads do when one run made them."""
-    causes = [said(watch.clean(failure.message or ""), watch.names) for failure in streak]
+    causes = [cause_of(watch.clean(failure.message or ""), watch.names) for failure in streak]
     newest = causes[0]
     of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
     reached = watch.policy.reached

@@ -49,7 +49,7 @@ class AuditResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AuditFinding:
     """What a judge says; the audit adds its name, and its severity where the judge has none of its own."""
 
     passed: bool
@@ -124,7 +124,7 @@ class Audit:
     name: str
     severity: Severity
     description: str
-    judge: Callable[[Case], Finding]
+    judge: Callable[[Case], AuditFinding]
 
     def run(self, case: Case) -> AuditResult:
         """Judge the case."""

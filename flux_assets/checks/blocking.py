@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case, Numbers
 from flux_assets.checks.drawable import undrawable
 from flux_assets.checks.offenders import Rule, rows_breaking
 from flux_assets.postgis import catalog, ddl
@@ -45,14 +45,14 @@ def _audit(name: str, description: str, judge: object) -> Audit:
     return Audit(name=name, severity="ERROR", description=description, judge=judge)  # type: ignore[arg-type]
 
 
-def _columns(case: Case) -> Finding:
+def _columns(case: Case) -> AuditFinding:
     live = {column.name: column.bare_type for column in _live_columns(case)}
     wrong = [
         f"{column.name}: {live.get(column.name, 'missing')}, declared {ddl.type_name(column)}"
         for column in case.layer.table.columns
         if live.get(column.name) != ddl.type_name(column)
     ]
-    return Finding(
+    return AuditFinding(
         passed=not wrong, numbers={"columns": len(live), "wrong": len(wrong)}, sample=tuple(wrong),
         sql=_columns_query(case) if wrong else "",
     )  # fmt: skip
@@ -64,7 +64,7 @@ def _columns_query(case: Case) -> str:
     return sql.SQL(query + " AND attnum > 0 ORDER BY attnum").format(name).as_string(case.connection)
 
 
-def _row_count(case: Case) -> Finding:
+def _row_count(case: Case) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows}
     if case.quarantined_rows:
         numbers["quarantined_rows"] = case.quarantined_rows
@@ -84,10 +84,12 @@ def _row_count(case: Case) -> Finding:
                 f"{case.rows:,} rows are less than half of the {case.published_rows:,} published;"
                 " load with accept_fewer_rows: true if that is right"
             )
-    return Finding(passed=not problems, numbers=numbers, sample=tuple(problems), sql=case.counting if problems else "")
+    return AuditFinding(
+        passed=not problems, numbers=numbers, sample=tuple(problems), sql=case.counting if problems else ""
+    )
 
 
-def _not_null(case: Case) -> Finding:
+def _not_null(case: Case) -> AuditFinding:
     proven = {column.name for column in _live_columns(case) if column.not_null}
     required = [column.name for column in case.layer.table.columns if not column.nullable]
     rules = [
@@ -96,11 +98,11 @@ def _not_null(case: Case) -> Finding:
         if name not in proven
     ]
     if not rules:
-        return Finding(passed=True, numbers={"null_rows": 0, "columns": ", ".join(required)})
+        return AuditFinding(passed=True, numbers={"null_rows": 0, "columns": ", ".join(required)})
     return rows_breaking(case, rules, sampled=False)
 
 
-def _unique(case: Case) -> Finding:
+def _unique(case: Case) -> AuditFinding:
     standing = catalog.indexes(case.connection, _oid(case))
     doubled: list[str] = []
     shown: list[str] = []
@@ -111,7 +113,9 @@ def _unique(case: Case) -> Finding:
             count += groups
             doubled += sample
             shown += [_groups(case, key).as_string(case.connection)] if groups else []
-    return Finding(passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled), sql=";\n".join(shown))
+    return AuditFinding(
+        passed=not count, numbers={"doubled_values": count}, sample=tuple(doubled), sql=";\n".join(shown)
+    )
 
 
 def _groups(case: Case, key: tuple[str, ...]) -> sql.Composed:
@@ -143,14 +147,14 @@ def doubled_keys(case: Case, key: tuple[str, ...]) -> tuple[int, list[str]]:
     return (int(row[0]), list(row[1])) if row else (0, [])
 
 
-def _geometry_type(case: Case) -> Finding:
+def _geometry_type(case: Case) -> AuditFinding:
     proven = typed_as_declared(case)  # the column's type proves it for every row
     rules = [_wrong_geometry(column) for column in case.layer.table.spatial_columns if column.name not in proven]
     if case.layer.table.drawable.others == "refuse" and not case.decoded:
         rules += undrawable(case.layer.table)
     if not rules:
         shown = ", ".join(f"{column.name} {ddl.type_name(column)}" for column in case.layer.table.spatial_columns)
-        return Finding(passed=True, numbers={"offending_rows": 0, "columns": shown})
+        return AuditFinding(passed=True, numbers={"offending_rows": 0, "columns": shown})
     return rows_breaking(case, rules, sampled=False)
 
 
@@ -175,9 +179,11 @@ def _wrong_geometry(column: sa.Column[object]) -> Rule:
     )
 
 
-def _within(case: Case) -> Finding:
+def _within(case: Case) -> AuditFinding:
     if case.decoded:
-        return Finding(passed=True, numbers={"offending_rows": 0, "judged": f"all {case.rows:,} rows, while decoding"})
+        return AuditFinding(
+            passed=True, numbers={"offending_rows": 0, "judged": f"all {case.rows:,} rows, while decoding"}
+        )
     table = case.layer.table
     rules = [_outside(column) for column in table.columns if is_spatial(column)]
     for position in table.positions:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from flux_assets.checks.audit import Finding, Numbers, Severity
+from flux_assets.checks.audit import AuditFinding, Numbers, Severity
 from flux_assets.postgis.names import PublicTable
 from flux_assets.spec import Freshness
 
@@ -38,7 +38,7 @@ FROM postgres_sync.sync_status WHERE schema_name = {} AND layer_name = {} ORDER 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clocks:
+class SyncTimes:
     """The three clocks of a table, the source's instant that it shows (`picture_at`), the token of then, and now."""
 
     layer_name: str
@@ -50,9 +50,9 @@ class Clocks:
     now: datetime
 
 
-def read_clocks(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, Clocks]:
+def read_sync_times(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, SyncTimes]:
     """The clocks of each table that was ever synced."""
-    with session.cursor(row_factory=class_row(Clocks)) as cursor:
+    with session.cursor(row_factory=class_row(SyncTimes)) as cursor:
         found = cursor.execute(_CLOCKS, [schema, list(names)]).fetchall()
     return {clocks.layer_name: clocks for clocks in found}
 
@@ -66,10 +66,10 @@ def claim(freshness: Freshness) -> str:
     )
 
 
-def judge_lag(freshness: Freshness, clocks: Clocks | None, token: str | None) -> Finding:
+def judge_lag(freshness: Freshness, clocks: SyncTimes | None, token: str | None) -> AuditFinding:
     """What is told of a table by its clocks; `token` is the source's change token of now, None where it is unknown."""
     if clocks is None:
-        return Finding(passed=False, severity="ERROR", sample=("the table was never synced",))
+        return AuditFinding(passed=False, severity="ERROR", sample=("the table was never synced",))
     current = token is not None and token == clocks.token
     lag = 0.0 if current else _seconds(clocks.picture_at, clocks.now)
     still = _seconds(clocks.source_changed_at, clocks.now if current else clocks.picture_at)
@@ -86,7 +86,7 @@ def judge_lag(freshness: Freshness, clocks: Clocks | None, token: str | None) ->
         "checked_at": clocks.checked_at.isoformat(timespec="seconds"),
         "published_at": clocks.published_at.isoformat(timespec="seconds"),
     }  # fmt: skip
-    return Finding(passed=said is None, severity=severity, numbers=numbers, sample=(said,) if said else ())
+    return AuditFinding(passed=said is None, severity=severity, numbers=numbers, sample=(said,) if said else ())
 
 
 def runs_query(live: PublicTable, session: psycopg.Connection) -> str:

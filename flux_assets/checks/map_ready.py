@@ -17,7 +17,7 @@ from geoalchemy2 import Geography
 from psycopg import sql
 
 from flux_assets.checks import drawable
-from flux_assets.checks.audit import Audit, Case, Finding
+from flux_assets.checks.audit import Audit, AuditFinding, Case
 from flux_assets.postgis import catalog, ddl
 from flux_assets.spec import Declaration
 
@@ -69,10 +69,10 @@ def audits(table: Declaration) -> Iterator[Audit]:
         )
 
 
-def _map_ready(case: Case) -> Finding:
+def _map_ready(case: Case) -> AuditFinding:
     found = catalog.find(case.connection, case.layer.schema, case.layer.name)
     if found is None:
-        return Finding(passed=False, sample=(f"there is no table {case.layer.title}",))
+        return AuditFinding(passed=False, sample=(f"there is no table {case.layer.title}",))
     leaves = [row[0] for row in case.connection.execute(_LEAVES, {"oid": found.oid})]
     problems, answers = list(_keyless(case, found.oid)), []
     for column in case.layer.table.spatial_columns:
@@ -83,7 +83,7 @@ def _map_ready(case: Case) -> Finding:
             problems += drawable.undrawn(case, column)
             answers.append(_asked(case, column, place))
     problems += [problem for answer in answers for problem in _slow(answer)]
-    return Finding(
+    return AuditFinding(
         passed=not problems,
         numbers={
             "problems": len(problems),

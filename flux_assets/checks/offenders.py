@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Case, Finding, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, AuditFinding, Case, Numbers
 from flux_assets.postgis.by_value import text_by_value
 
 # A collation that is not the database's own, or citext, whose own operators ignore case.
@@ -30,7 +30,7 @@ class Rule:
     reason: sql.Composable
 
 
-def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: Numbers | None = None) -> Finding:
+def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: Numbers | None = None) -> AuditFinding:
     """A finding over all rules: how many rows break any, which ones, and the query that lists them all."""
     source = case.judged_rows if sampled else sql.SQL("{} AS t").format(case.own_rows)
     bad = sql.SQL(" UNION ALL ").join(
@@ -46,7 +46,7 @@ def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: 
     row = case.connection.execute(query).fetchone()
     count, sample = row or (0, [])
     judged = case.judged if sampled else f"all {case.rows:,} rows"
-    return Finding(
+    return AuditFinding(
         passed=count == 0,
         numbers={"offending_rows": count, "judged": judged, **(numbers or {})},
         sample=tuple(sample),

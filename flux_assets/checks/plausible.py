@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from flux_assets.checks.audit import Audit, Case, Finding, Numbers
+from flux_assets.checks.audit import Audit, AuditFinding, Case, Numbers
 from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
 from flux_assets.postgis import catalog
 from flux_assets.postgis.by_value import text_by_value
@@ -33,13 +33,13 @@ def _audit(name: str, description: str, judge: object) -> Audit:
     return Audit(name=name, severity="WARN", description=description, judge=judge)  # type: ignore[arg-type]
 
 
-def _relationships(case: Case) -> Finding:
+def _relationships(case: Case) -> AuditFinding:
     found = {reference: _pointed_at(case, reference) for reference in case.layer.table.references}
     judged = {reference: rows for reference, rows in found.items() if rows is not None}
     missing = {reference.to_table for reference in found if reference not in judged}
     note = {"not_published": ", ".join(sorted(missing))} if missing else {}
     if not judged:
-        return Finding(passed=True, numbers={"offending_rows": 0, **note})
+        return AuditFinding(passed=True, numbers={"offending_rows": 0, **note})
     rules = [_unresolved(case, reference, rows) for reference, rows in judged.items()]
     return rows_breaking(case, rules, sampled=True, numbers={**note})
 
@@ -61,7 +61,7 @@ def _unresolved(case: Case, reference: Reference, rows: sql.Composable) -> Rule:
     return Rule(condition, sql.SQL("{} || {}").format(said, column))
 
 
-def _accepted_values(case: Case) -> Finding:
+def _accepted_values(case: Case) -> AuditFinding:
     rules = []
     for judged in case.layer.table.accepted:
         column = sql.Identifier("t", judged.column)
@@ -78,12 +78,12 @@ def _accepted_values(case: Case) -> Finding:
 
 def _values(table: Declaration, judged: AcceptedValues) -> tuple[str, ...]:
     """The declared values, with the words that a configuration may have for states that are open."""
-    taken = table.rows_taken if isinstance(table, DynamicTable) else None
+    taken = table.row_filter if isinstance(table, DynamicTable) else None
     own = taken.open_statuses if taken and taken.status_column == judged.column else ()
     return tuple(dict.fromkeys([*judged.values, *own]))
 
 
-def _accepted_range(case: Case) -> Finding:
+def _accepted_range(case: Case) -> AuditFinding:
     rules = []
     for bounds in case.layer.table.ranges:
         column = sql.Identifier("t", bounds.column)
@@ -94,7 +94,7 @@ def _accepted_range(case: Case) -> Finding:
     return rows_breaking(case, rules, sampled=True)
 
 
-def _volume(case: Case) -> Finding:
+def _volume(case: Case) -> AuditFinding:
     volume = case.layer.table.volume
     numbers: Numbers = {"rows": case.rows, "minimum": volume.minimum}
     if volume.maximum is not None:
@@ -104,4 +104,4 @@ def _volume(case: Case) -> Finding:
         said = [f"{case.rows:,} rows are fewer than the {volume.minimum:,} that are plausible"]
     elif volume.maximum is not None and case.rows > volume.maximum:
         said = [f"{case.rows:,} rows are more than the {volume.maximum:,} that are plausible"]
-    return Finding(passed=not said, numbers=numbers, sample=tuple(said), sql=case.counting if said else "")
+    return AuditFinding(passed=not said, numbers=numbers, sample=tuple(said), sql=case.counting if said else "")

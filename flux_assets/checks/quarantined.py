@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, Case, Finding
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case
 from flux_assets.spec import Declaration, StaticTable
 
 QUARANTINED = "quarantined"
@@ -37,11 +37,11 @@ def audits(table: Declaration) -> Iterator[Audit]:
         )
 
 
-def _quarantined(case: Case) -> Finding:
+def _quarantined(case: Case) -> AuditFinding:
     row = case.connection.execute(_query(case, _COUNTED + _WAITING)).fetchone()
     waiting, replayed, sample = row or (0, 0, [])
     listed = _query(case, f"{_LISTED}{_WAITING.rstrip()} AND replayed_at IS NULL ORDER BY record")
-    return Finding(
+    return AuditFinding(
         passed=not waiting,
         numbers={"quarantined": waiting, "replayed": replayed},
         sample=tuple(sample),

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, Case, Finding
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case
 from flux_assets.spec import Declaration, DynamicTable
 
 SPAN = timedelta(hours=1)
@@ -48,12 +48,12 @@ def audits(table: Declaration) -> Iterator[Audit]:
     )
 
 
-def _recent_failures(case: Case) -> Finding:
+def _recent_failures(case: Case) -> AuditFinding:
     runs, failed, said = _counted(case)
     passed = failed < FEWEST or failed / runs <= SHARE
     all_failed = failed == runs >= FEWEST_OF_ALL and isinstance(case.layer.table, DynamicTable)
     last = {"last_error": said[0].partition(": ")[2]} if said else {}
-    return Finding(
+    return AuditFinding(
         passed=passed,
         severity="ERROR" if all_failed else "WARN",
         numbers={"runs": runs, "failed": failed, "share_failed": round(failed / max(1, runs), 3), **last},

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from flux_assets.checks import audits, lag
-from flux_assets.checks.audit import Audit, AuditResult, Case, Finding, Numbers, Severity
-from flux_assets.checks.lag import Clocks
+from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Severity
+from flux_assets.checks.lag import SyncTimes
 from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
 from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
 from flux_assets.postgis import catalog
@@ -41,7 +41,7 @@ class SyncCase(Case):
     allowed: float | None = None
     missing: tuple[str, ...] = ()
     token: str | None = None
-    clocks: Clocks | None = None
+    clocks: SyncTimes | None = None
 
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
@@ -82,11 +82,11 @@ def _audit(name: str, severity: Severity, description: str, judge: object) -> Au
     return Audit(name=name, severity=severity, description=description, judge=judge)  # type: ignore[arg-type]
 
 
-def _columns(case: SyncCase) -> Finding:
+def _columns(case: SyncCase) -> AuditFinding:
     tried = {column.target: ", ".join(column.names) for column in case.table.source_columns}
-    return Finding(
+    return AuditFinding(
         passed=not case.missing,
-        numbers={"columns": len(case.table.fed), "missing": len(case.missing)},
+        numbers={"columns": len(case.table.source_filled), "missing": len(case.missing)},
         sample=tuple(
             f"{name} is {case.table.without_source(name)}: {case.table.source} has no {tried.get(name, name)}"
             for name in case.missing
@@ -95,27 +95,27 @@ def _columns(case: SyncCase) -> Finding:
     )
 
 
-def _row_count(case: SyncCase) -> Finding:
+def _row_count(case: SyncCase) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows, "vanished": case.vanished}
     if case.allowed is not None:
         numbers["allowed_to_vanish"] = int(case.allowed)
     if case.promised_rows is None or case.promised_rows == case.rows:
-        return Finding(passed=True, numbers=numbers)
+        return AuditFinding(passed=True, numbers=numbers)
     said = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
-    return Finding(
+    return AuditFinding(
         passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(said,), sql=case.counting
     )
 
 
-def _lag(case: SyncCase) -> Finding:
+def _lag(case: SyncCase) -> AuditFinding:
     found = lag.judge_lag(case.table.freshness, case.clocks, case.token)
     return found if found.passed else replace(found, sql=lag.runs_query(case.layer, case.connection))
 
 
-def _within(case: SyncCase) -> Finding:
+def _within(case: SyncCase) -> AuditFinding:
     placed = [position for position in case.table.positions if position.same_as]
     found = rows_breaking(case, [_unplaced(position) for position in placed], sampled=False)
-    return found if found.passed else Finding(
+    return found if found.passed else AuditFinding(
         passed=False, numbers={**found.numbers, **_by_kind(case, placed)}, sample=found.sample, sql=found.sql
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def _looked_up(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
     return {way: way in by_key for way in dict.fromkeys((d.from_table, d.here, d.there) for d in found)}
 
 
-def _derived(case: SyncCase) -> Finding:
+def _derived(case: SyncCase) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows}
     findings = []
     for (origin, here, there), by_key in _looked_up(case.table).items():
@@ -167,7 +167,7 @@ def _derived(case: SyncCase) -> Finding:
         count = int(finding.numbers["offending_rows"])
         numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}
         findings.append(finding)
-    return Finding(
+    return AuditFinding(
         passed=all(finding.passed for finding in findings),
         numbers=numbers,
         sample=tuple(key for finding in findings for key in finding.sample),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, Case, Finding, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case, Numbers
 from flux_assets.checks.offenders import key_text
 from flux_assets.postgis import catalog
 from flux_assets.postgis.by_value import text_by_value
@@ -57,7 +57,7 @@ def audits(table: Declaration) -> Iterator[Audit]:
         )
 
 
-def _all_assigned(case: Case) -> Finding:
+def _all_assigned(case: Case) -> AuditFinding:
     numbers: Numbers = {"offending_rows": 0, "judged": f"all {case.rows:,} rows"}
     samples: list[str] = []
     listings: list[str] = []
@@ -69,14 +69,16 @@ def _all_assigned(case: Case) -> Finding:
             numbers |= {name: _sum(numbers.get(name, 0), value) for name, value in found.numbers.items()}
             samples += found.sample
             listings.append(found.sql)
-    return Finding(passed=not samples, numbers=numbers, sample=tuple(samples[:SAMPLE_KEYS]), sql=";\n".join(listings))
+    return AuditFinding(
+        passed=not samples, numbers=numbers, sample=tuple(samples[:SAMPLE_KEYS]), sql=";\n".join(listings)
+    )
 
 
 def _sum(one: float | str, other: float | str) -> int:
     return int(one) + int(other)
 
 
-def strays(case: Case, assignment: Assignment) -> Finding | None:
+def strays(case: Case, assignment: Assignment) -> AuditFinding | None:
     """The rows that belong to none, by the value that they have; None where the other table does not exist."""
     other = catalog.find(case.connection, case.layer.schema, assignment.to_table)
     if other is None:
@@ -86,7 +88,7 @@ def strays(case: Case, assignment: Assignment) -> Finding | None:
     )
     row = case.connection.execute(sql.SQL(_QUERY).format(**parts)).fetchone()
     count, meant, sample = row or (0, 0, [])
-    return Finding(
+    return AuditFinding(
         passed=not count,
         numbers={"offending_rows": count, f"not_in_{assignment.to_table}": count, "differ_in_blanks_or_case": meant},
         sample=tuple(sample),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from flux_assets.checks.audit import Audit, Case, Finding
+from flux_assets.checks.audit import Audit, AuditFinding, Case
 from flux_assets.checks.blocking import geometry, typed_as_declared
 from flux_assets.checks.offenders import Rule, rows_breaking
 from flux_assets.spec import Declaration
@@ -37,7 +37,7 @@ def _audit(name: str, description: str, judge: object) -> Audit:
     return Audit(name=name, severity="WARN", description=description, judge=judge)  # type: ignore[arg-type]
 
 
-def _valid_geometry(case: Case) -> Finding:
+def _valid_geometry(case: Case) -> AuditFinding:
     points = _point_columns(case)
     rules = [
         Rule(sql.SQL("NOT ST_IsValid({})").format(shape), sql.SQL("ST_IsValidReason({})").format(shape))
@@ -45,7 +45,7 @@ def _valid_geometry(case: Case) -> Finding:
     ]
     if not rules:
         judged = f"all {case.rows:,} rows: a point is valid wherever it lies, and `within` judges its coordinates"
-        return Finding(passed=True, numbers={"offending_rows": 0, "judged": judged})
+        return AuditFinding(passed=True, numbers={"offending_rows": 0, "judged": judged})
     return rows_breaking(case, rules, sampled=True)
 
 
@@ -55,7 +55,7 @@ def _point_columns(case: Case) -> frozenset[str]:
     return typed_as_declared(case) & {c.name for c in columns if c.type.geometry_type == "POINT"}  # type: ignore[attr-defined]
 
 
-def _geometry_present(case: Case) -> Finding:
+def _geometry_present(case: Case) -> AuditFinding:
     rules = [
         Rule(
             sql.SQL("({column} IS NULL OR ST_IsEmpty({shape}))").format(
@@ -67,11 +67,13 @@ def _geometry_present(case: Case) -> Finding:
         if column.name not in case.present
     ]
     if not rules:
-        return Finding(passed=True, numbers={"offending_rows": 0, "judged": f"all {case.rows:,} rows, while decoding"})
+        return AuditFinding(
+            passed=True, numbers={"offending_rows": 0, "judged": f"all {case.rows:,} rows, while decoding"}
+        )
     return rows_breaking(case, rules, sampled=True)
 
 
-def _same_position(case: Case) -> Finding:
+def _same_position(case: Case) -> AuditFinding:
     columns = {column.name: column for column in case.layer.table.columns}
     points = _point_columns(case)
     rules = []
@@ -89,13 +91,13 @@ def _same_position(case: Case) -> Finding:
     return rows_breaking(case, rules, sampled=True)
 
 
-def _main_extent(case: Case) -> Finding:
+def _main_extent(case: Case) -> AuditFinding:
     if case.rows < _ENOUGH_ROWS:
-        return Finding(passed=True, numbers={"offending_rows": 0, "judged": "too few rows to have a main extent"})
+        return AuditFinding(passed=True, numbers={"offending_rows": 0, "judged": "too few rows to have a main extent"})
     x, y = _centre(case)
     found = _extent_with_margins(case, x, y)
     if found is None:
-        return Finding(passed=True, numbers={"offending_rows": 0, "judged": "no positions"})
+        return AuditFinding(passed=True, numbers={"offending_rows": 0, "judged": "no positions"})
     west, south, east, north = map(sql.Literal, found)
     condition = sql.SQL("{beyond}NOT ({x} BETWEEN {w} AND {e} AND {y} BETWEEN {s} AND {n})").format(
         beyond=_beyond(case.layer.table, found), x=x, y=y, w=west, e=east, s=south, n=north

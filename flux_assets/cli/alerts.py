@@ -17,7 +17,7 @@ from flux_assets.cli.terminal import WRONG, moment, show_table, warn
 from flux_assets.errors import FluxError, LayerError
 
 if TYPE_CHECKING:
-    from flux_assets.alerting.delivery import Told
+    from flux_assets.alerting.delivery import Delivery
     from flux_assets.alerting.muting import Mutes
     from flux_assets.orchestration.alerts.watchdog import Definitions, Problem
 
@@ -142,7 +142,7 @@ def _show_mutes(held: Mutes) -> None:
     show_table(("muted", "until", "by"), rows)
 
 
-def _show(found: Sequence[Problem], rounds: Sequence[Told]) -> None:
+def _show(found: Sequence[Problem], rounds: Sequence[Delivery]) -> None:
     from flux_assets.alerting.message import length, title
 
     now = datetime.now(UTC)
@@ -160,7 +160,7 @@ def _show(found: Sequence[Problem], rounds: Sequence[Told]) -> None:
         click.echo(f"told: {title(event, incident)}")
 
 
-def _as_json(found: Sequence[Problem], rounds: Sequence[Told], undelivered: Sequence[FluxError]) -> dict[str, Any]:
+def _as_json(found: Sequence[Problem], rounds: Sequence[Delivery], undelivered: Sequence[FluxError]) -> dict[str, Any]:
     from flux_assets.alerting.message import title
     from flux_assets.alerting.observation import ABOUT
 

@@ -25,7 +25,7 @@ from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers import pins, staging, versions
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.reading import read_again
-from flux_assets.layers.quarantine.records import Held
+from flux_assets.layers.quarantine.records import QuarantinedRecord
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.bootstrap import prepare
@@ -119,7 +119,7 @@ def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]
     )
 
 
-def _stage(desk: _Desk, layer: Layer, file: ReleaseFile, held: Sequence[Held]) -> None:
+def _stage(desk: _Desk, layer: Layer, file: ReleaseFile, held: Sequence[QuarantinedRecord]) -> None:
     """The file's rows as a load would store them, in a temporary table: no WAL, and gone with the session.
 
     Without the records that the version has `held` in quarantine, and with those that a replay added to it.
@@ -143,7 +143,7 @@ def _copy(desk: _Desk, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> 
             copy.write(chunk)
 
 
-def _judged(desk: _Desk, layer: Layer, version: Version, held: Sequence[Held]) -> AuditResult | None:
+def _judged(desk: _Desk, layer: Layer, version: Version, held: Sequence[QuarantinedRecord]) -> AuditResult | None:
     """Compare as of one snapshot; None when the layer holds another version by now."""
     session = desk.session
     with session.transaction():
@@ -159,7 +159,7 @@ def _judged(desk: _Desk, layer: Layer, version: Version, held: Sequence[Held]) -
     )  # fmt: skip
 
 
-def _aside(held: Sequence[Held]) -> Numbers:
+def _aside(held: Sequence[QuarantinedRecord]) -> Numbers:
     """What explains that the layer has other rows than the file."""
     replayed = sum(one.replayed for one in held)
     return {"quarantined": len(held) - replayed, "replayed": replayed} if held else {}

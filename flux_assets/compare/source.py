@@ -24,16 +24,16 @@ from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.errors import ours
+from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
 from flux_assets.sync import diff, gate, setup, target_state
 from flux_assets.sync.derived_columns import in_place, incoming, wanted_rows
-from flux_assets.sync.gate import Standing
+from flux_assets.sync.gate import TableMark
 from flux_assets.sync.reader import OpenSource
 from flux_assets.sync.spool import Snapshot, take
 from flux_assets.sync.sync import Family
-from flux_assets.sync.table import Work
+from flux_assets.sync.table import TableSync
 from flux_assets.sync.target_state import LastSync
 
 Outcome = tuple[str, AuditResult | FluxError]
@@ -59,7 +59,7 @@ class _Desk:
 class _State:
     """A table as a sync would find it now: `work` says what the last one left, `present` which tables exist here."""
 
-    work: Work
+    work: TableSync
     last: LastSync
     present: Mapping[str, str]
     checked_at: datetime
@@ -101,7 +101,7 @@ def _outcome(desk: _Desk, live: LiveTable) -> AuditResult | FluxError:
     try:
         return _compared(desk, live)
     except (FluxError, psycopg.Error) as error:
-        told = error if isinstance(error, FluxError) else ours(live.title, error, desk.stop, SyncError)
+        told = error if isinstance(error, FluxError) else translate_error(live.title, error, desk.stop, SyncError)
         if desk.stop.asked or desk.session.closed or desk.session.broken:
             raise told from error
         return told if isinstance(error, FluxError) else setup.explanation(desk.session, live, error) or told
@@ -130,8 +130,8 @@ def _state(desk: _Desk, live: LiveTable) -> _State:
         raise setup.absent(live, synced=last is not None)
     origins = before.origins(live.table, [table.name for table in desk.family.tables])
     (mark,) = desk.session.execute(gate.mark_of(live)).fetchone() or ("",)
-    work = Work(
-        live=live, shape="", origins=origins, last=last, standing=Standing(mark=mark, expired=False), entry=None,
+    work = TableSync(
+        live=live, shape="", origins=origins, last=last, standing=TableMark(mark=mark, expired=False), entry=None,
         configuration=desk.family.configuration,
     )  # fmt: skip
     row = desk.session.execute(_CHECKED_AT, [desk.schema, live.name]).fetchone()

@@ -139,7 +139,7 @@ def _computed(table: DynamicTable) -> Iterator[str]:
 
 
 def _which(mapping: Mapping) -> str:
-    rule = mapping.rows_taken
+    rule = mapping.row_filter
     if rule is None:
         return " (every row)"
     return f" ({rule.said}; times in {mapping.time_zone})"

@@ -17,7 +17,7 @@ from flux_assets.errors import ReleaseError
 from flux_assets.failpoints import reach
 from flux_assets.layers import disk_estimate, staging, versions
 from flux_assets.layers.copy_faults import described
-from flux_assets.layers.finishing import Workbench, finish
+from flux_assets.layers.finishing import VersionContext, finish
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.staging import stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
@@ -32,7 +32,7 @@ from flux_assets.release.release import Release, ReleaseFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop(Workbench):
+class LoadContext(VersionContext):
     """What every step of one load needs: besides what any version does, the release that it comes from."""
 
     release: Release
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def make_candidate(
-    shop: Workshop, file: ReleaseFile, version: Version, public: Public, published: Version | None
+    shop: LoadContext, file: ReleaseFile, version: Version, public: Public, published: Version | None
 ) -> Candidate:
     """Load the file into a table of its own, index and audit it, and note it in the register.
 
@@ -88,7 +88,7 @@ def make_candidate(
 
 
 def _staged(
-    shop: Workshop, path: Path, file: ReleaseFile, version: Version, public: Public, need: disk_estimate.Need
+    shop: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: disk_estimate.Need
 ) -> tuple[LayerStream, int]:
     """The file's rows in the version's table; returns what read them and how many went into quarantine."""
 
@@ -109,7 +109,7 @@ def _staged(
 
 
 def _fill(
-    shop: Workshop,
+    shop: LoadContext,
     batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
     version: Version,
@@ -126,7 +126,7 @@ def _fill(
         staging.fill(session, version.relation, create, batches, schema, limit_bytes=limit, stop=stop)
 
 
-def _forget(shop: Workshop, version: Version) -> None:
+def _forget(shop: LoadContext, version: Version) -> None:
     """The staging transaction was rolled back, so there is no table; say so where we still can."""
     if not shop.control.closed and not shop.control.broken:
         versions.mark_dropped(shop.control, shop.layer, version)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flux_assets.layers.retention import Retention
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 
 if TYPE_CHECKING:
     # It brings pyarrow, and definitions import this module.
@@ -47,6 +47,6 @@ class LoadOptions:
         """Which earlier versions stay."""
         return Retention(versions=self.keep_versions, bytes=self.keep_bytes)
 
-    def patience(self, log: Callable[[str], None]) -> Patience:
+    def patience(self, log: Callable[[str], None]) -> LockRetries:
         """How long a publish tries, with where to say so."""
-        return Patience(seconds=self.publish_wait.total_seconds(), log=log, stop=self.stop)
+        return LockRetries(seconds=self.publish_wait.total_seconds(), log=log, stop=self.stop)

@@ -15,7 +15,6 @@ from psycopg import errors
 
 from flux_assets.checks import audits
 from flux_assets.checks.audit import AuditResult, Case
-from flux_assets.clock import Clock
 from flux_assets.errors import AuditError
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, versions
@@ -26,6 +25,7 @@ from flux_assets.postgis import catalog, statistics
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.postgis.private import revoking_all
+from flux_assets.step_timer import StepTimer
 
 # Judged once more beside the layers that are published with it, where there are any.
 REFERENCES = "relationships"
@@ -33,7 +33,7 @@ Extent = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workbench:
+class VersionContext:
     """What every step of making a version needs: the layer, where it goes to, and how to report."""
 
     layer: Layer
@@ -41,11 +41,11 @@ class Workbench:
     control: psycopg.Connection
     options: LoadOptions
     log: Callable[[str], None]
-    clock: Clock = field(default_factory=Clock)
+    clock: StepTimer = field(default_factory=StepTimer)
 
 
 def finish(
-    bench: Workbench, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
+    bench: VersionContext, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
 ) -> Version:
     """Index and audit a version that is filled, and note it in the register; `source` is what messages call its rows.
 
@@ -74,7 +74,7 @@ def make_equal(
 
 
 def _index_and_audit(
-    bench: Workbench, case: Case, version: Version, public: Public
+    bench: VersionContext, case: Case, version: Version, public: Public
 ) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
     with bench.clock.timed("index"):
         building = _start_indexes(bench.control, bench.layer, bench.target, bench.options, version.relation, public)
@@ -116,7 +116,7 @@ def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
 
 
 def _judge(
-    bench: Workbench,
+    bench: VersionContext,
     case: Case,
     version: Version,
     results: tuple[AuditResult, ...],
@@ -136,10 +136,10 @@ def _judge(
     )
 
 
-def _refuse(bench: Workbench, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
+def _refuse(bench: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
     for result in results:
         if not result.passed and not (bench.options.together and result.name == REFERENCES):
-            bench.log(told(bench.layer, result))
+            bench.log(describe_audit(bench.layer, result))
     if refused := audits.refusing(results):
         said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
         raise AuditError(
@@ -149,7 +149,7 @@ def _refuse(bench: Workbench, version: Version, results: tuple[AuditResult, ...]
         )
 
 
-def told(layer: Layer, result: AuditResult) -> str:
+def describe_audit(layer: Layer, result: AuditResult) -> str:
     """Say that an audit failed, in a line for the log."""
     return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_told(result)}"
 

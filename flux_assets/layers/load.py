@@ -19,17 +19,17 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, pins, publish, schema_diff, versions
-from flux_assets.layers.candidate import Candidate, Workshop, make_candidate
+from flux_assets.layers.candidate import Candidate, LoadContext, make_candidate
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.held import Held, hold
+from flux_assets.layers.held import HeldLoad, hold
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.promised import refuse_contradiction
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.release_tags import note_release, retag
 from flux_assets.layers.run import recorded
-from flux_assets.layers.versions import Clocks, Version
+from flux_assets.layers.versions import Version, VersionTimes
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
@@ -65,9 +65,9 @@ class LoadResult:
     peak_memory_bytes: int
     extent: tuple[float, float, float, float] | None
     audits: tuple[AuditResult, ...]
-    clocks: Clocks | None = None
+    clocks: VersionTimes | None = None
     pin: Pin | None = None
-    held: Held | None = None
+    held: HeldLoad | None = None
 
 
 def load_layer(
@@ -80,13 +80,13 @@ def load_layer(
     """
     layer = Layer(target.schema, table)
     with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
-        shop = Workshop(layer=layer, release=release, target=target, control=control, options=options, log=log)
+        shop = LoadContext(layer=layer, release=release, target=target, control=control, options=options, log=log)
         result = _load(shop, entry)
         reach("load.done")
         return result
 
 
-def _load(shop: Workshop, entry: Entry) -> LoadResult:
+def _load(shop: LoadContext, entry: Entry) -> LoadResult:
     with shop.clock.timed("resolve"):
         file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
         wanted = _version_id(file, shop.layer.table)
@@ -107,7 +107,7 @@ def _load(shop: Workshop, entry: Entry) -> LoadResult:
             return _pinned(shop, entry, file, wanted, pin)
 
 
-def _current(shop: Workshop, wanted: str) -> Version | None:
+def _current(shop: LoadContext, wanted: str) -> Version | None:
     """The live version when it is the wanted one and nobody asked for it to be loaded again."""
     current = versions.live_version(shop.control, shop.layer)
     if current is None or not current.holds(wanted) or shop.options.force:
@@ -115,7 +115,7 @@ def _current(shop: Workshop, wanted: str) -> Version | None:
     return current if schema_diff.keeps_declared_columns(shop.control, shop.layer) else None
 
 
-def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
+def _unchanged(shop: LoadContext, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
     refuse_contradiction(shop, file, current)
     schema_diff.refresh_comments(shop.control, shop.layer)
     if shop.options.together is None:
@@ -127,14 +127,14 @@ def _unchanged(shop: Workshop, entry: Entry, file: ReleaseFile, current: Version
     return replace(result, pin=pins.pin_of(shop.control, shop.layer))
 
 
-def _pinned(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
+def _pinned(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
     live, held = hold(shop, entry, file, wanted, pin)
     quarantined = records.note(shop.control, shop.layer, entry, live)
     result = _result(shop, "pinned", file, Candidate(live, 0), quarantined)
     return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
 
 
-def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
+def _publish(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
     patience = shop.options.patience(shop.log)
     public = schema_diff.reconcile(
         shop.control,
@@ -171,7 +171,7 @@ def _publish(shop: Workshop, entry: Entry, file: ReleaseFile, wanted: str, lease
     return _result(shop, "published", file, candidate, quarantined)
 
 
-def _ready_version(shop: Workshop, wanted: str, public: schema_diff.Public) -> Version | None:
+def _ready_version(shop: LoadContext, wanted: str, public: schema_diff.Public) -> Version | None:
     """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
     for version in versions.versions(shop.control, shop.layer):
         fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
@@ -181,14 +181,14 @@ def _ready_version(shop: Workshop, wanted: str, public: schema_diff.Public) -> V
     return None
 
 
-def _ready(shop: Workshop, file: ReleaseFile, version: Version, public: schema_diff.Public) -> Candidate:
+def _ready(shop: LoadContext, file: ReleaseFile, version: Version, public: schema_diff.Public) -> Candidate:
     refuse_contradiction(shop, file, version)
     shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
     make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
     return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
 
 
-def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: schema_diff.Public) -> Candidate:
+def _new(shop: LoadContext, file: ReleaseFile, wanted: str, lease: Lease, public: schema_diff.Public) -> Candidate:
     version = Version(
         lease=lease.number,
         version=wanted,
@@ -201,7 +201,7 @@ def _new(shop: Workshop, file: ReleaseFile, wanted: str, lease: Lease, public: s
     return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: Workshop, version: Version, lease: Lease) -> None:
+def _tidy(shop: LoadContext, version: Version, lease: Lease) -> None:
     """What may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
@@ -217,7 +217,9 @@ def _version_id(file: ReleaseFile, table: StaticTable) -> str:
     return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
 
 
-def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int) -> LoadResult:
+def _result(
+    shop: LoadContext, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int
+) -> LoadResult:
     version = candidate.version
     return LoadResult(
         outcome=outcome,
@@ -238,10 +240,10 @@ def _result(shop: Workshop, outcome: Outcome, file: ReleaseFile, candidate: Cand
     )
 
 
-def _clocks(shop: Workshop) -> Clocks | None:
+def _clocks(shop: LoadContext) -> VersionTimes | None:
     """What is published is published, also when the session breaks before this is asked."""
     try:
-        return versions.clocks(shop.control, shop.layer)
+        return versions.version_times(shop.control, shop.layer)
     except psycopg.Error:
         return None
 

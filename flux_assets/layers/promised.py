@@ -6,13 +6,13 @@ Not here: the count of a file that is being read, which is an audit of the versi
 from __future__ import annotations
 
 from flux_assets.errors import ManifestError, counted
-from flux_assets.layers.candidate import Workshop
+from flux_assets.layers.candidate import LoadContext
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.versions import Version
 from flux_assets.release.release import ReleaseFile
 
 
-def refuse_contradiction(shop: Workshop, file: ReleaseFile, version: Version) -> None:
+def refuse_contradiction(shop: LoadContext, file: ReleaseFile, version: Version) -> None:
     """Raise ManifestError when the manifest says another count than the file had when `version` was made of it."""
     if file.rows is None or version.rows is None:
         return

@@ -24,7 +24,7 @@ from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.notify import Kind, announcing
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, Patience, briefly
+from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, briefly
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.postgis.standbys import await_standbys
@@ -81,7 +81,7 @@ def publish(
     connection: psycopg.Connection,
     target: Target,
     publications: Sequence[Publication],
-    patience: Patience,
+    patience: LockRetries,
     besides: Sequence[sql.Composed] = (),
 ) -> float:
     """Swap all versions in, or none; returns the milliseconds for which public names were locked exclusively.

@@ -58,7 +58,7 @@ def rollback(
         reach("rollback.swapped")
         statistics.analyze(control, layer.public)
         reach("rollback.analyzed")
-        return replace(version, current=True, published_at=versions.clocks(control, layer).published_at)
+        return replace(version, current=True, published_at=versions.version_times(control, layer).published_at)
 
 
 def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:

@@ -16,7 +16,7 @@ from flux_assets.failpoints import reach
 from flux_assets.layers.context import LoadOptions
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry
-from flux_assets.ledger.registry import keeping
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
@@ -37,7 +37,10 @@ def recorded(
         reach("run.opened")
         require_writable(control)
         prepare(control, target.schema)
-        run(control, [*keeping(target.schema, target.declared, [layer.table]), entries.closing_dead([layer])])
+        run(
+            control,
+            [*register_declarations(target.schema, target.declared, [layer.table]), entries.closing_dead([layer])],
+        )
         entry = entries.open_entry(control, layer, sync_type, options.run_id)
         try:
             reach("run.recorded")

@@ -20,7 +20,7 @@ from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn
-from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import StaticTable
@@ -54,7 +54,7 @@ def reconcile(
     connection: psycopg.Connection,
     layer: Layer,
     lease: Lease,
-    patience: Patience,
+    patience: LockRetries,
     *,
     accept_change: bool = False,
     take_over: bool = False,
@@ -248,7 +248,7 @@ def _add_columns(
     oid: int,
     added: list[sa.Column[object]],
     lease: Lease,
-    patience: Patience,
+    patience: LockRetries,
 ) -> None:
     kept = [version for version in versions.versions(connection, layer) if not version.current]
     tables = [layer.public, *(version_table(version.relation) for version in kept)]

@@ -50,7 +50,7 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clocks:
+class VersionTimes:
     """Of a layer now: when its file was first seen, when it was last looked at, when what readers see last changed."""
 
     source_changed_at: datetime | None
@@ -58,9 +58,9 @@ class Clocks:
     published_at: datetime | None
 
 
-def clocks(connection: psycopg.Connection, layer: Layer) -> Clocks:
+def version_times(connection: psycopg.Connection, layer: Layer) -> VersionTimes:
     """The layer's three clocks, at the end of a load or rollback; view v_table_status tells the same."""
-    with connection.cursor(row_factory=class_row(Clocks)) as cursor:
+    with connection.cursor(row_factory=class_row(VersionTimes)) as cursor:
         row = cursor.execute(
             "SELECT live.published_at, clock_timestamp() AS checked_at,"
             " (SELECT min(seen.staged_at) FROM postgres_sync.layer_versions AS seen"
@@ -71,7 +71,7 @@ def clocks(connection: psycopg.Connection, layer: Layer) -> Clocks:
             " ON live.current AND live.schema_name = asked.schema_name AND live.layer_name = asked.layer_name",
             [layer.schema, layer.name],
         ).fetchone()
-    return row or Clocks(source_changed_at=None, checked_at=datetime.now(UTC), published_at=None)
+    return row or VersionTimes(source_changed_at=None, checked_at=datetime.now(UTC), published_at=None)
 
 
 def versions(connection: psycopg.Connection, layer: Layer, *, with_leftovers: bool = False) -> list[Version]:

@@ -21,7 +21,7 @@ from flux_assets.errors import BusyError, PublishError
 from flux_assets.ledger import entries
 from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets.postgis.session.liveness import beating
 
@@ -164,7 +164,7 @@ def overtaken(error: psycopg.Error) -> bool:
 
 
 @contextmanager
-def leased(connection: psycopg.Connection, target: Target, layer: Layer, patience: Patience) -> Iterator[Lease]:
+def leased(connection: psycopg.Connection, target: Target, layer: Layer, patience: LockRetries) -> Iterator[Lease]:
     """Hold the layer's lease, and give signs of life meanwhile.
 
     Waits while another process holds it; raises BusyError naming that when the patience is over.
@@ -175,7 +175,7 @@ def leased(connection: psycopg.Connection, target: Target, layer: Layer, patienc
 
 
 @contextmanager
-def release_leased(connection: psycopg.Connection, target: Target, patience: Patience) -> Iterator[Lease]:
+def release_leased(connection: psycopg.Connection, target: Target, patience: LockRetries) -> Iterator[Lease]:
     """Hold the lease of whole releases into the schema, as `leased` holds a layer's.
 
     Two of them would wait for each other's layers.
@@ -210,7 +210,7 @@ def overtaken_error(title: str) -> PublishError:
     )
 
 
-def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, patience: Patience) -> Lease:
+def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, patience: LockRetries) -> Lease:
     """Take the lease as soon as it is free.
 
     It is flushed, so that its number is never given again: versions are named by it.

@@ -34,7 +34,7 @@ def known_in(schema: str) -> sql.Composed:
     return sql.SQL(_KNOWN).format(schema=sql.Literal(schema))
 
 
-def keeping(
+def register_declarations(
     schema: str, declared: Sequence[Declaration], used: Sequence[Declaration], known: Known | None = None
 ) -> list[sql.Composed]:
     """Statements, without rows, that make the database know the tables `declared` for a schema, and those alone.

@@ -17,7 +17,7 @@ from flux_assets.orchestration.drawn_pictures import DRAWN_AT, ROWS, DrawnPictur
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.result import TableResult
 from flux_assets.tables import grounds
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def layer_pictures(
     return {**preview, **_history(context, table.name, target, result.rows)}
 
 
-def sync_pictures(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableSync) -> Metadata:
+def sync_pictures(
+    context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult
+) -> Metadata:
     """Those of a dynamic table: the map of what has one, and a line, which is drawn when rows changed."""
     shown = _live_map(context, table, target, done) if table.picture else {}
     if done.outcome != "unchanged":
@@ -48,7 +50,7 @@ def sync_pictures(context: dg.AssetExecutionContext, table: DynamicTable, target
     return {**shown, **({"history": last["history"]} if "history" in last else {})}
 
 
-def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableSync) -> Metadata:
+def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult) -> Metadata:
     """The map, which is not small, or else a link to the event that has it."""
     before = drawn_picture(context.instance, table.name)
     drawn = before.after(done.inserted + done.updated + done.deleted) if before else None
@@ -60,7 +62,7 @@ def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Ta
     return {"preview": drawn.link(table.name), **drawn.metadata()} if drawn else {}
 
 
-def _is_due(drawn: DrawnPicture | None, done: TableSync, *, linked: bool) -> bool:
+def _is_due(drawn: DrawnPicture | None, done: TableResult, *, linked: bool) -> bool:
     """Once an hour when rows changed; at once when much did, as in a storm, and when no event has the picture any more.
 
     An old one is drawn again before its event is pruned.

@@ -26,10 +26,10 @@ def translated(layer: PublicTable, stop: Stop) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise ours(layer.title, error, stop) from error
+        raise translate_error(layer.title, error, stop) from error
 
 
-def ours(
+def translate_error(
     title: str, error: psycopg.Error, stop: Stop, kind: type[LayerError] | type[SyncError] = LayerError
 ) -> FluxError:
     """What the server said of `title` as an error of ours: TargetError for its own state, else one of `kind`."""

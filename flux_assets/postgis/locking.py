@@ -47,7 +47,7 @@ def holders(connection: psycopg.Connection, schema: str, name: str, modes: Seque
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class LockRetries:
     """How long to go on trying, where to say so, and how to be told to stop."""
 
     seconds: float
@@ -68,7 +68,7 @@ def at_once(connection: psycopg.Connection, statements: Sequence[sql.Composable]
 def briefly(
     connection: psycopg.Connection,
     statements: Callable[[], Sequence[sql.Composable]],
-    patience: Patience,
+    patience: LockRetries,
     *,
     waiting_for: Sequence[int],
     doing: str,
@@ -109,7 +109,7 @@ def _told(in_the_way: Sequence[LockHolder]) -> str:
 
 
 def _out_of_patience(
-    reason: psycopg.Error, doing: str, patience: Patience, in_the_way: Sequence[LockHolder]
+    reason: psycopg.Error, doing: str, patience: LockRetries, in_the_way: Sequence[LockHolder]
 ) -> PublishError:
     begun = f"{doing[:1].upper()}{doing[1:]}"
     if isinstance(reason, errors.QueryCanceled):

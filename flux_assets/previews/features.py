@@ -26,7 +26,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class FeatureSample:
     """`feature` is the SQL expression of what is drawn of a row of `relation`."""
 
     relation: sql.Identifier
@@ -62,10 +62,10 @@ class Glimpse:
         return [row[0] for row in session.execute(composed)]
 
 
-def glimpse_of(table: Declaration, schema: str) -> Glimpse | None:
+def sample_features(table: Declaration, schema: str) -> FeatureSample | None:
     """How the table is drawn: by its geometry, else its position, or the line between its two; None without any."""
     feature = _spatial(table) or _positions(table)
-    return Glimpse(sql.Identifier(schema, table.name), feature) if feature else None
+    return FeatureSample(sql.Identifier(schema, table.name), feature) if feature else None
 
 
 def _spatial(table: Declaration) -> sql.Composable | None:

@@ -1,7 +1,7 @@
 """A small picture of a published layer, for the asset's page.
 
 Here: how the features are drawn, over the layers declared as ground. Where they are too small to be told apart,
-a second panel shows the densest spot closer. Not here: which features are drawn (postgis/glimpse.py), the strokes
+a second panel shows the densest spot closer. Not here: which features are drawn (features.py), the strokes
 (panel.py), Dagster.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flux_assets.postgis.connect import Target
 from flux_assets.previews.basemap import shapes
-from flux_assets.previews.features import Window, glimpse_of
+from flux_assets.previews.features import Window, sample_features
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
 from flux_assets.spec import Declaration, StaticTable
 
@@ -38,17 +38,17 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
     import geopandas
     from matplotlib.colors import to_hex
 
-    glimpse = glimpse_of(table, target.schema)
-    if glimpse is None:
+    features = sample_features(table, target.schema)
+    if features is None:
         return None
     with target.session(f"preview {table.name}") as session:
-        spread = geopandas.GeoSeries.from_wkb(glimpse.spread(session, rows), crs=4326)
+        spread = geopandas.GeoSeries.from_wkb(features.spread(session, rows), crs=4326)
         if spread.empty:
             return None
         whole = _around(spread)
         drawn = [(spread, whole)]
         if (spot := _dense_spot(spread, whole)) is not None:
-            drawn.append((geopandas.GeoSeries.from_wkb(glimpse.within(session, spot), crs=4326), spot))
+            drawn.append((geopandas.GeoSeries.from_wkb(features.within(session, spot), crs=4326), spot))
         below = [layer for layer in grounds if layer.name != table.name]
         behind = [
             [(str(g.ground), shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]

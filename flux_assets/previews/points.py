@@ -1,7 +1,7 @@
 """What a picture of a dynamic table shows: its points with what they are drawn by.
 
 Here: the query, bounded. Not here: drawing (pictures/sync_preview.py), what lies behind (ground.py), layers
-(glimpse.py).
+(features.py).
 """
 
 from __future__ import annotations

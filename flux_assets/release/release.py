@@ -17,7 +17,7 @@ from flux_assets.release.fetch.download import Download, Progress, remembered_di
 from flux_assets.release.fetch.files import canonical, opened
 from flux_assets.release.fetch.http import HttpStore
 from flux_assets.release.fetch.limits import Limits, TooLargeError
-from flux_assets.release.fetch.stores import FsspecStore, MissingError, Store, missing
+from flux_assets.release.fetch.stores import FileStore, FsspecStore, MissingError, missing
 from flux_assets.release.manifest import FileEntry, Manifest, mismatch, parse_manifest
 
 
@@ -59,7 +59,7 @@ class Release:
         self._address = Address(address)
         self._address.check()
         self._cache, self._pause, self._limits = cache.resolve(), pause, limits or Limits()
-        self._store: Store = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
+        self._store: FileStore = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
         self.tag = tag or self._address.last_segment
 
     def __repr__(self) -> str:

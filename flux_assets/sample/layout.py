@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
-from flux_assets.sample.os_user import Account
+from flux_assets.sample.os_user import OsUser
 
 ELSEWHERE = Path("/var/lib/flux_assets")
 # sockaddr_un holds 104 bytes on macOS and 108 on Linux, with the name `.s.PGSQL.<port>` and a closing NUL.
@@ -71,7 +71,7 @@ class Layout:
     def process_file(self) -> Path:
         return self.data / "postmaster.pid"
 
-    def choose_data_folder(self, account: Account) -> None:
+    def choose_data_folder(self, account: OsUser) -> None:
         """Point elsewhere when the account cannot traverse FLUX_HOME (a repository in /root, for example)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.data.exists() and not self.pointer.exists() and not account.can_reach(self.folder):
@@ -80,7 +80,7 @@ class Layout:
         if self.pointer.exists():
             self.data.parent.mkdir(parents=True, exist_ok=True)
 
-    def socket_folder(self, account: Account) -> str:
+    def socket_folder(self, account: OsUser) -> str:
         """The folder for the Unix socket, made if need be: beside the data, or a short temporary one."""
         beside = self.data.parent / "socket"
         if len(os.fsencode(beside)) <= _LONGEST_SOCKET_FOLDER:
@@ -121,7 +121,7 @@ class Layout:
             yield
 
 
-def replace_text(path: Path, text: str, *, mode: int, account: Account | None = None) -> None:
+def replace_text(path: Path, text: str, *, mode: int, account: OsUser | None = None) -> None:
     """Write a file whole or not at all, with the mode and owner that it shall have from its first byte on."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)

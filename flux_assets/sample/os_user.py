@@ -18,7 +18,7 @@ _CANDIDATES = ("postgres", "_postgres", "nobody")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class OsUser:
     """A user that is not root; `other` says that it is not the one this process runs as."""
 
     uid: int
@@ -47,7 +47,7 @@ class Account:
             return self.run(["test", "-x", str(folder)], nowhere) == 0
 
 
-def server_account(data: Path) -> Account:
+def server_account(data: Path) -> OsUser:
     """The owner of an existing cluster, else this process's user, else (for root) `postgres` or `nobody`.
 
     Raises EmbeddedError when the cluster belongs to somebody else.
@@ -59,24 +59,24 @@ def server_account(data: Path) -> Account:
                 f"The embedded cluster in {data} belongs to another user (uid {owner}).",
                 "Run as that user, or set FLUX_HOME to a folder of your own.",
             )
-        return Account(uid=os.geteuid(), gid=os.getegid(), other=False)
+        return OsUser(uid=os.geteuid(), gid=os.getegid(), other=False)
     return _account(owner) if owner else _stand_in_for_root()
 
 
-def _account(uid: int) -> Account:
+def _account(uid: int) -> OsUser:
     try:
-        return Account(uid=uid, gid=pwd.getpwuid(uid).pw_gid, other=True)
+        return OsUser(uid=uid, gid=pwd.getpwuid(uid).pw_gid, other=True)
     except KeyError:
-        return Account(uid=uid, gid=uid, other=True)
+        return OsUser(uid=uid, gid=uid, other=True)
 
 
-def _stand_in_for_root() -> Account:
+def _stand_in_for_root() -> OsUser:
     for name in _CANDIDATES:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(uid=entry.pw_uid, gid=entry.pw_gid, other=True)
+        return OsUser(uid=entry.pw_uid, gid=entry.pw_gid, other=True)
     raise EmbeddedError(
         "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.",
         "Run as another user, or set FLUX_POSTGRES_URL.",

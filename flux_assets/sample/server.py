@@ -16,7 +16,7 @@ from pathlib import Path
 from flux_assets.errors import EmbeddedError
 from flux_assets.sample import binaries
 from flux_assets.sample.layout import Address, Layout, replace_text
-from flux_assets.sample.os_user import Account, server_account
+from flux_assets.sample.os_user import OsUser, server_account
 from flux_assets.sample.processes import command_line
 
 ADMIN = "flux_admin"
@@ -54,7 +54,7 @@ class Server:
     """The server of one layout, run by one account. Callers of all but `running` hold the layout's lock."""
 
     layout: Layout
-    account: Account
+    account: OsUser
 
     @classmethod
     def of(cls, layout: Layout) -> Server:

@@ -41,7 +41,7 @@ def require_all(received: int, said: int | None) -> None:
             f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {counted}.",
             "It was tried several times, and nothing was written; the next tick tries again. Where it stays so, ask"
             " which program between here and Snowflake changes results.",
-            curable=True,
+            retryable=True,
         )
 
 

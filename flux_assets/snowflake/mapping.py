@@ -16,7 +16,7 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn, as_expected, comparable, cure, fits, selected, target_kind
 from flux_assets.snowflake.overrides import SourceOverride
 from flux_assets.snowflake.quoting import identifier, literal, parts, quoted, template, text_literal
-from flux_assets.spec import DynamicTable, RowsTaken, SourceColumn, type_ddl
+from flux_assets.spec import DynamicTable, RowFilter, SourceColumn, type_ddl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ class Mapping:
     time_zone: str
 
     @property
-    def rows_taken(self) -> RowsTaken | None:
+    def row_filter(self) -> RowFilter | None:
         """Which rows are taken, as configured."""
-        return self.table.rows_taken
+        return self.table.row_filter
 
     @cached_property
     def by_target(self) -> dict[str, MappedColumn]:
@@ -105,7 +105,7 @@ class Mapping:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of all that decides which rows and values are read."""
-        said = (self.object, self.columns, self.missing, self.rows_taken, self.time_zone)
+        said = (self.object, self.columns, self.missing, self.row_filter, self.time_zone)
         return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
@@ -131,8 +131,10 @@ class Resolver:
             table=self.table,
             object=self.object,
             object_template=object_template,
-            columns=tuple(mapped for name in self.table.fed if (mapped := resolved[name]) is not None),
-            missing=tuple(name for name in self.table.fed if (mapped := resolved[name]) is None or mapped.absent),
+            columns=tuple(mapped for name in self.table.source_filled if (mapped := resolved[name]) is not None),
+            missing=tuple(
+                name for name in self.table.source_filled if (mapped := resolved[name]) is None or mapped.absent
+            ),
             change_column=self._change_column(),
             time_zone=self.override.time_zone,
         )

@@ -20,7 +20,7 @@ from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.snowflake.quoting import parts
-from flux_assets.spec import Derived, DynamicTable, RowsTaken, Tokens, Vanished
+from flux_assets.spec import Derived, DynamicTable, RowFilter, Tokens, Vanished
 
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
@@ -136,12 +136,12 @@ class Overrides:
             raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
         derived = tuple(self._derived(column, tables) for column in table.derived)
         return replace(
-            table, rows_taken=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived,
+            table, row_filter=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived,
             tokens=_tokens(table, own),
         )  # fmt: skip
 
-    def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowsTaken | None:
-        taken = table.rows_taken
+    def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowFilter | None:
+        taken = table.row_filter
         if taken is None:
             for key in ("open_statuses", "window"):
                 if getattr(own, key) is not None:
@@ -160,8 +160,8 @@ class Overrides:
             if source not in known:
                 raise self._refused(source, f"no such source; there are {', '.join(sorted(known))}")
             for target in override.columns:
-                if target not in known[source].fed:
-                    allowed = ", ".join(known[source].fed)
+                if target not in known[source].source_filled:
+                    allowed = ", ".join(known[source].source_filled)
                     raise self._refused(f"{source}.columns.{target}", f"no such target column; there are {allowed}")
 
     def _refused(self, key: str, problem: str) -> SettingError:

@@ -13,7 +13,7 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.quoting import identifier, literal, literals, quoted, template, text_literal
 from flux_assets.snowflake.rendering import compiled, render
-from flux_assets.spec import DynamicTable, RowsTaken
+from flux_assets.spec import DynamicTable, RowFilter
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.
 CHANGED = "flux:changed"
@@ -28,8 +28,8 @@ def rows_template(mapping: Mapping) -> str:
         selected.append(f"{mapping.change_column.expression} AS {quoted(CHANGED)}")
     selected.append(f"COUNT(*) OVER () AS {quoted(FOUND)}")
     lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), _from(mapping)]
-    if mapping.rows_taken is not None:
-        lines.append(f"WHERE {_taken(mapping, mapping.rows_taken)}")
+    if mapping.row_filter is not None:
+        lines.append(f"WHERE {_taken(mapping, mapping.row_filter)}")
     order = ", ".join(mapping.by_target[name].comparable for name in mapping.table.key)
     # In the order of the key, so that a fingerprint can be taken of the stream.
     lines.append(f"ORDER BY {template(order)}")
@@ -65,8 +65,8 @@ def existing_query(
         equal = (zip(own, key, strict=True) for key in keys)
         where = " OR ".join(f"({' AND '.join(f'{c.comparable} = {literal(v)}' for c, v in pairs)})" for pairs in equal)
     text = f"SELECT {template(selected)}\n{_from(mapping)}\nWHERE ({template(where)})"
-    if only_taken and mapping.rows_taken is not None:
-        text += f"\n    AND ({_taken(mapping, mapping.rows_taken)})"
+    if only_taken and mapping.row_filter is not None:
+        text += f"\n    AND ({_taken(mapping, mapping.row_filter)})"
     return render(text, **_place(account), **_snapshot(instant, travel=travel), **_cutoff(mapping, instant))
 
 
@@ -100,7 +100,7 @@ def _from(mapping: Mapping) -> str:
     return f"FROM {mapping.object_template}<% snapshot | default('') %>"
 
 
-def _taken(mapping: Mapping, taken: RowsTaken) -> str:
+def _taken(mapping: Mapping, taken: RowFilter) -> str:
     status = mapping.by_target[taken.status_column].comparable
     time = mapping.by_target[taken.time_column].comparable
     seconds = round(taken.window.total_seconds())
@@ -111,7 +111,7 @@ def _taken(mapping: Mapping, taken: RowsTaken) -> str:
 
 def _cutoff(mapping: Mapping, instant: datetime) -> dict[str, str]:
     """A literal, so that the result cache can answer."""
-    taken = mapping.rows_taken
+    taken = mapping.row_filter
     return {} if taken is None else {"cutoff": literal(_naive(instant - taken.window))}
 
 

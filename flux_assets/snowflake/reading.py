@@ -86,7 +86,7 @@ class Reading:
         try:
             yield
         except FluxError as refusal:
-            if self._snapshot_in == self.session.generation and not curable(refusal):
+            if self._snapshot_in == self.session.generation and not retryable(refusal):
                 self.begin()
             raise
 
@@ -97,7 +97,7 @@ class Reading:
         try:
             self.session.described(query.travel_probe(object_), Subject(object=object_))
         except FluxError as refusal:
-            if curable(refusal):
+            if retryable(refusal):
                 raise
             self._travelling[object_] = False
             self._log(f"{object_} cannot be read as of an instant, so it is read as it is. {refusal.problem}")
@@ -147,6 +147,6 @@ class Reading:
             self.begin()
 
 
-def curable(error: FluxError) -> bool:
+def retryable(error: FluxError) -> bool:
     """Whether the same may work when it is tried again."""
-    return isinstance(error, WarehouseError) and error.curable
+    return isinstance(error, WarehouseError) and error.retryable

@@ -1,6 +1,6 @@
 """Trying again what a retry can cure: few times, with growing, jittered pauses, bounded in total.
 
-Here: the policy. Not here: what is curable (faults.py) and making a new session (session.py).
+Here: the policy. Not here: what is retryable (faults.py) and making a new session (session.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often and for how long (seconds) to try; none begins after `total`.
 
     Pauses double from `pause` seconds on; what chance adds to one is at most `pause`, and none exceeds `longest_pause`.
@@ -30,14 +30,14 @@ class Patience:
     total: float = 90.0
 
     def spend(self, work: Callable[[], T], before_again: Callable[[BaseException], None]) -> T:
-        """The result of `work`, tried again on curable errors after `before_again`; the last error otherwise."""
+        """The result of `work`, tried again on retryable errors after `before_again`; the last error otherwise."""
 
         def prepare(state: RetryCallState) -> None:
             if state.outcome is not None and (error := state.outcome.exception()) is not None:
                 before_again(error)
 
         policy = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.curable),
+            retry=retry_if_exception(lambda error: isinstance(error, WarehouseError) and error.retryable),
             stop=stop_after_attempt(self.attempts) | stop_before_delay(self.total),
             # Chance is added to the pause: one that it chose from nothing on would often be no pause at all.
             wait=wait_exponential(multiplier=self.pause, max=self.longest_pause - self.pause)

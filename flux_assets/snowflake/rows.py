@@ -25,7 +25,7 @@ Opened = Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]
 
 
 class Rows:
-    """Batches in the declared target types and in the order of `table.fed`; to be iterated once.
+    """Batches in the declared target types and in the order of `table.source_filled`; to be iterated once.
 
     `only` are the columns to read, when not all. Where the last column says how many rows the query found, the rows
     are `counted`: reading them raises SourceError at the end when not all of those came. `rows`, `bytes` (as they
@@ -35,7 +35,7 @@ class Rows:
     def __init__(
         self, mapping: Mapping, opened: Opened, only: Sequence[str] | None = None, *, counted: bool = False
     ) -> None:
-        columns = [mapping.table.table.columns[name] for name in only or mapping.table.fed]
+        columns = [mapping.table.table.columns[name] for name in only or mapping.table.source_filled]
         self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
         self.rows = 0
         self.bytes = 0

@@ -22,8 +22,8 @@ from flux_assets.snowflake.connect import Connect, connect_directly
 from flux_assets.snowflake.kinds import why_not_believed
 from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.reading import Capabilities, Log, Reading, curable
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.reading import Capabilities, Log, Reading, retryable
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.rows import Rows
 from flux_assets.snowflake.session import Session
 from flux_assets.snowflake.translating import Subject
@@ -37,11 +37,11 @@ _LOGGER = logging.getLogger(__name__)
 class Source:
     """One session with the source. Errors are WarehouseError, or SourceError when one table's source is at fault.
 
-    A fault that can be cured ends the statement with a curable WarehouseError: put what belongs together (the instant
+    A fault that can be cured ends the statement with a retryable WarehouseError: put what belongs together (the instant
     and all that is read as of it) into one `retrying`, which makes a new session and does all of it again.
     """
 
-    def __init__(self, session: Session, overrides: Overrides, patience: Patience, log: Log) -> None:
+    def __init__(self, session: Session, overrides: Overrides, patience: RetryPolicy, log: Log) -> None:
         self._session = session
         self._reading = Reading(session, log)
         self._overrides = overrides
@@ -77,7 +77,7 @@ class Source:
         with self._reading.statement("SELECT SYSDATE()") as cursor:
             (now,) = cursor.fetchone() or (None,)
         if not isinstance(now, datetime):
-            raise WarehouseError("The source does not tell its time.", "Try again.", curable=True)
+            raise WarehouseError("The source does not tell its time.", "Try again.", retryable=True)
         return now.replace(tzinfo=UTC)
 
     def tokens(self, tables: Sequence[DynamicTable]) -> dict[str, str] | None:
@@ -93,7 +93,7 @@ class Source:
             with self._reading.statement(query.tokens_query(objects, self.account)) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
-            if curable(refusal):
+            if retryable(refusal):
                 raise
             self._reading.without_token(refusal)
             return None
@@ -117,7 +117,7 @@ class Source:
         try:
             doubt = why_not_believed(self._reading, name, self.account)
         except FluxError as refusal:
-            if curable(refusal):
+            if retryable(refusal):
                 raise
             doubt = f"what kind of object it is cannot be asked: {refusal.problem}"
         if doubt is not None:
@@ -133,7 +133,7 @@ class Source:
             try:
                 self._ahead[table.name] = self.mapping(table)
             except FluxError as refusal:
-                if curable(refusal):
+                if retryable(refusal):
                     return
             else:
                 if not self.capabilities.change_token:
@@ -224,14 +224,14 @@ def open_source(  # noqa: PLR0913 - all but the first two by name
     run_id: str | None = None,
     layer: str | None = None,
     log: Log = _LOGGER.info,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> Iterator[Source]:
     """The source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
 
     `find` says where the account is now, and is asked before a new session takes the place of one that broke.
     """
     session = Session(account, partial(Account.arguments, run_id=run_id, layer=layer), connect, find)
-    source = Source(session, overrides, patience or Patience(), log)
+    source = Source(session, overrides, patience or RetryPolicy(), log)
     try:
         source.retrying(session.connection)
         yield source

@@ -55,7 +55,7 @@ def declared_mapping(table: DynamicTable) -> Mapping:
 
 
 def _rows(table: DynamicTable) -> str:
-    taken = "the rows that the sync takes" if table.rows_taken else "every row"
+    taken = "the rows that the sync takes" if table.row_filter else "every row"
     head = _HEAD.format(
         what=f"{table.source} as {table.name}: {taken}, in the order of the key.", name=f"{table.name}.sql"
     )

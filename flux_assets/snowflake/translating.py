@@ -131,7 +131,7 @@ def _as_ours(fault: Fault, said: str, account: Account, subject: Subject) -> Flu
     cure = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
     if fault.kind is not Kind.RETRY and fault.of_table and subject.table:
         return SourceError(f"{subject.table}: {problem}", cure)
-    return WarehouseError(problem, cure, curable=fault.kind is Kind.RETRY)
+    return WarehouseError(problem, cure, retryable=fault.kind is Kind.RETRY)
 
 
 def _code(error: BaseException) -> int:

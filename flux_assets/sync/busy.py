@@ -33,7 +33,7 @@ def busy(session: psycopg.Connection, schema: str) -> str:
     return _busy(schema, held, _under_way(session, schema, held))
 
 
-def turned_away(session: psycopg.Connection, schema: str, wanted: Collection[str], options: SyncOptions) -> str:
+def describe_busy(session: psycopg.Connection, schema: str, wanted: Collection[str], options: SyncOptions) -> str:
     """Say who holds the lease, that nothing of what was asked for was done, and what of it has to be asked again."""
     held = holder(session, schema, SYNC)
     under_way = _under_way(session, schema, held)

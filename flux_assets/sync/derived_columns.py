@@ -36,7 +36,7 @@ def wanted_rows(live: LiveTable, rows: sql.Composable, present: Mapping[str, str
     points = {position.same_as: _point(position) for position in live.table.positions if position.same_as}
     joins, derived = _derivations(live, live.table.derived, present)
     made = points | derived
-    columns = [sql.SQL("i.{}").format(sql.Identifier(name)) for name in live.table.fed if name not in made]
+    columns = [sql.SQL("i.{}").format(sql.Identifier(name)) for name in live.table.source_filled if name not in made]
     columns += [sql.SQL("{} AS {}").format(made[name], sql.Identifier(name)) for name in made]
     return sql.SQL("SELECT {} FROM {} AS i {}").format(sql.SQL(", ").join(columns), rows, sql.SQL(" ").join(joins))
 

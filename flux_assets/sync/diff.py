@@ -53,10 +53,12 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
     them with the transaction would put off its commit.
     """
     types = {column.name: ddl.type_name(column) for column in live.table.columns}
-    columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.fed)
+    columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.source_filled)
     create = sql.SQL("CREATE TEMP TABLE {} ({})").format(incoming(live), sql.SQL(", ").join(columns))
     run(session, [before, create])
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(incoming(live), ddl.names(live.table.fed))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        incoming(live), ddl.names(live.table.source_filled)
+    )
     with session.cursor().copy(copy_in) as copy:
         for chunk in chunks:
             copy.write(chunk)

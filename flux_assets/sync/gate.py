@@ -21,7 +21,7 @@ from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.postgis.writable import require_writable
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.target_state import Before, answered, questions
+from flux_assets.sync.target_state import TargetState, answered, questions
 
 # The server ends our session when nothing has come from it for as long as a sync may take, and its transaction when a
 # frozen process leaves that open.
@@ -42,7 +42,7 @@ _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opening:
+class GateResult:
     """What the first round trip found: the lease of all syncs into the schema, if it was free, and what stands there.
 
     `at` is when the lease was asked for, by the database's clock.
@@ -50,18 +50,18 @@ class Opening:
 
     lease: Lease | None
     at: datetime
-    before: Before
+    before: TargetState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class TableMark:
     """A table as it stands: its mark, and whether rows have left their time window since they were taken."""
 
     mark: str
     expired: bool
 
 
-def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening:
+def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> GateResult:
     """Set the session up, take the sync's lease if it is free, and ask about the tables: in one round trip.
 
     A database that is not ready is made so first. Raises TargetError when that cannot be done.
@@ -83,14 +83,14 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
     return opening
 
 
-def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> Opening | None:
+def _opening(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> GateResult | None:
     """None where PostGIS, the schema or our own revision is missing."""
     script = [_own_settings(schema), *acquiring(schema, SYNC), *questions(schema, tables)]
     [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
     held = acquired(session, schema, SYNC, lease)
-    return Opening(lease=held, at=at, before=answered(answers))
+    return GateResult(lease=held, at=at, before=answered(answers))
 
 
 def _own_settings(schema: str) -> sql.Composed:
@@ -116,7 +116,7 @@ def begin(
     return {name: Entry(sync_id, "DELTA") for sync_id, name in entries}
 
 
-def look(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, Standing | psycopg.Error]:
+def read_marks(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, TableMark | psycopg.Error]:
     """How the tables stand, by name.
 
     Where somebody keeps readers from one, or it cannot be read for another reason, that takes the place.
@@ -124,10 +124,10 @@ def look(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, 
     return dict(zip([table.name for table in tables], _seen(session, tables), strict=True))
 
 
-def _seen(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[Standing | psycopg.Error]:
+def _seen(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[TableMark | psycopg.Error]:
     looks = [_standing(table) for table in tables]
     try:
-        return [Standing(mark=mark, expired=gone) for [(mark, gone)] in (run(session, looks) if looks else [])]
+        return [TableMark(mark=mark, expired=gone) for [(mark, gone)] in (run(session, looks) if looks else [])]
     except psycopg.Error:
         if session.closed or session.broken:
             raise
@@ -138,14 +138,14 @@ def _seen(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[Stan
     return seen
 
 
-def _look(session: psycopg.Connection, look: sql.Composed) -> Standing | psycopg.Error:
+def _look(session: psycopg.Connection, look: sql.Composed) -> TableMark | psycopg.Error:
     try:
         [[(mark, expired)]] = run(session, [look])
     except psycopg.Error as error:
         if session.closed or session.broken:
             raise
         return error
-    return Standing(mark=mark, expired=expired)
+    return TableMark(mark=mark, expired=expired)
 
 
 def _milliseconds(span: timedelta) -> sql.Literal:
@@ -174,7 +174,7 @@ def _standing(table: LiveTable) -> sql.Composed:
 
 
 def _expired(table: LiveTable) -> sql.Composable:
-    rule = table.table.rows_taken
+    rule = table.table.row_filter
     if rule is None:
         return sql.SQL("false")
     aggregate = (

@@ -12,14 +12,14 @@ import psycopg
 from flux_assets.checks.audit import SAMPLE_KEYS
 from flux_assets.errors import SyncError, plainly
 from flux_assets.sync import diff
-from flux_assets.sync.reader import Held
-from flux_assets.sync.table import Work
+from flux_assets.sync.reader import HeldRead
+from flux_assets.sync.table import TableSync
 
 # Which of these keys of a table the source still holds, and which of those the rule still takes.
-HeldOf = Callable[[Work, list[tuple[object, ...]]], Held]
+HeldOf = Callable[[TableSync, list[tuple[object, ...]]], HeldRead]
 
 
-def guard(session: psycopg.Connection, work: Work, held_of: HeldOf, *, accept_vanished: bool) -> None:
+def guard(session: psycopg.Connection, work: TableSync, held_of: HeldOf, *, accept_vanished: bool) -> None:
     """Raise SyncError when the source lost many rows, with the number left in `work.vanished`, or when reading did.
 
     A row that is to be deleted is judged by the rule itself: the source does not hold it any more (it vanished, and
@@ -52,7 +52,7 @@ def guard(session: psycopg.Connection, work: Work, held_of: HeldOf, *, accept_va
         )
 
 
-def _lost(work: Work, missing: int, taken: Collection[tuple[object, ...]]) -> SyncError:
+def _lost(work: TableSync, missing: int, taken: Collection[tuple[object, ...]]) -> SyncError:
     shown = ", ".join(sorted("/".join(plainly(str(part)) for part in key) for key in taken)[:SAMPLE_KEYS])
     others = ", among others" if len(taken) > SAMPLE_KEYS else ""
     return SyncError(
@@ -64,6 +64,6 @@ def _lost(work: Work, missing: int, taken: Collection[tuple[object, ...]]) -> Sy
     )
 
 
-def _is_as_it_was(work: Work) -> bool:
+def _is_as_it_was(work: TableSync) -> bool:
     """The source's rows are those of the last sync: whatever is to be deleted, others put or changed here."""
     return work.last is not None and work.snapshot is not None and work.last.fingerprint == work.snapshot.fingerprint

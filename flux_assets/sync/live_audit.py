@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import psycopg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.lag import Clocks, read_clocks
+from flux_assets.checks.lag import SyncTimes, read_sync_times
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.errors import ours
+from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
@@ -35,7 +35,7 @@ _LAST = "SELECT layer_name, rows, mark FROM postgres_sync.sync_state WHERE schem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class AuditRequest:
     """Which audits of a table are wanted, by `names`, and what a sync knows that the table does not show.
 
     `missing` are columns that the source lacks; None has the source asked for them, when they are wanted, and for its
@@ -55,7 +55,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class LiveAudit:
     """What was found of a table. `version` is the same as long as nobody writes it; None before the first sync.
 
     `error` is why some of the audits asked for are not among `audits`.
@@ -80,7 +80,7 @@ class _Last:
 
     rows: int | None = None
     mark: str | None = None
-    clocks: Clocks | None = None
+    clocks: SyncTimes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,9 @@ class _Desk:
     answers: _Answers
 
 
-def look_at(questions: Sequence[Question], target: Target, open_source: OpenSource, stop: Stop) -> dict[str, Look]:
+def audit_tables(
+    questions: Sequence[AuditRequest], target: Target, open_source: OpenSource, stop: Stop
+) -> dict[str, LiveAudit]:
     """Look at each table in one session, and run the audits asked for; what is wrong with one hides no other.
 
     A version is the row count and a hash over where each row lies and which transaction wrote it. Raises TargetError
@@ -107,10 +109,10 @@ def look_at(questions: Sequence[Question], target: Target, open_source: OpenSour
             desk = _Desk(session=session, schema=target.schema, stop=stop, answers=answers)
             return {question.table.name: _look(desk, question, last[question.table.name]) for question in questions}
     except psycopg.Error as error:
-        raise ours(", ".join(names), error, stop, SyncError) from error
+        raise translate_error(", ".join(names), error, stop, SyncError) from error
 
 
-def _asked(questions: Sequence[Question], open_source: OpenSource) -> _Answers:
+def _asked(questions: Sequence[AuditRequest], open_source: OpenSource) -> _Answers:
     """No warehouse wakes up. A source that cannot be reached must not hide what can be seen here."""
     asking = [question for question in questions if question.of_the_source]
     if not asking:
@@ -132,7 +134,7 @@ def _missing(table: DynamicTable, source: Source) -> tuple[str, ...] | FluxError
 
 
 def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, _Last]:
-    clocks = read_clocks(session, schema, names)
+    clocks = read_sync_times(session, schema, names)
     states = {name: (rows, mark) for name, rows, mark in session.execute(_LAST, [schema, names])}
     return {
         name: _Last(rows=states[name][0], mark=states[name][1], clocks=clocks.get(name)) if name in states else _Last()
@@ -140,7 +142,7 @@ def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dic
     }
 
 
-def _look(desk: _Desk, question: Question, last: _Last) -> Look:
+def _look(desk: _Desk, question: AuditRequest, last: _Last) -> LiveAudit:
     live = LiveTable(desk.schema, question.table)
     wanted = [audit for audit in sync_audits(question.table) if audit.name in question.names]
     beside = [audit for audit in wanted if audit.name in _BESIDE_THE_ROWS]
@@ -164,7 +166,7 @@ def _look(desk: _Desk, question: Question, last: _Last) -> Look:
             judged.append(audit.run(case))
         except psycopg.Error as refused:
             error = error or _told(desk, live, refused)
-    return Look(version=last.mark, audits=tuple(judged), error=error)
+    return LiveAudit(version=last.mark, audits=tuple(judged), error=error)
 
 
 def _counted(desk: _Desk, live: LiveTable, *, synced: bool) -> int | FluxError:
@@ -179,4 +181,4 @@ def _told(desk: _Desk, live: LiveTable, refused: psycopg.Error) -> FluxError:
     """Why a statement about one table was refused; raises what concerns all of them."""
     if desk.stop.asked or desk.session.closed or desk.session.broken:
         raise refused
-    return setup.explanation(desk.session, live, refused) or ours(live.title, refused, desk.stop, SyncError)
+    return setup.explanation(desk.session, live, refused) or translate_error(live.title, refused, desk.stop, SyncError)

@@ -17,7 +17,7 @@ from flux_assets.sync.gate import mark_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class SyncState:
     """What a sync knows of the source that a table was brought into step with; times are aware."""
 
     declaration: str
@@ -31,7 +31,7 @@ class Seen:
     read_at: datetime | None
 
 
-def remember(live: LiveTable, seen: Seen, *, wrote: bool) -> sql.Composed:
+def remember(live: LiveTable, seen: SyncState, *, wrote: bool) -> sql.Composed:
     """A statement that notes what was seen and what the table now looks like; returns its number of rows.
 
     When readers last saw a change moves only where the sync `wrote` a row.

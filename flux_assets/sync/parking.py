@@ -64,7 +64,7 @@ def exchanging(
     return [sql.SQL(statement).format(**given) for statement in statements]
 
 
-def told(live: LiveTable, collision: Collision) -> SyncError:
+def describe_collision(live: LiveTable, collision: Collision) -> SyncError:
     """What to say of rows that collide however they are written."""
     return SyncError(
         f"{live.title}: rows of {live.table.source} collide under {collision.diag.constraint_name}, which is not of the"

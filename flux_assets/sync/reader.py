@@ -15,11 +15,11 @@ from threading import Event, Thread
 from time import monotonic
 from types import TracebackType
 
-from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.postgis.connect import Stop
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
+from flux_assets.step_timer import StepTimer
 from flux_assets.sync.spool import Snapshot, take
 
 OpenSource = Callable[[], AbstractContextManager[Source]]
@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
-class Taken:
+class TableRead:
     """A table's rows as read, by which mapping (a digest), and which columns its source does not have; or why it could
     not be read."""
 
@@ -40,11 +40,11 @@ class Taken:
     mapping: str | None = None
     missing: tuple[str, ...] = ()
     error: FluxError | None = None
-    clock: Clock = field(default_factory=Clock)
+    clock: StepTimer = field(default_factory=StepTimer)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SourceRead:
     """The tables that had to be read, as of one instant, and what was asked of all before it: change tokens, and the
     digests of mappings.
 
@@ -54,11 +54,11 @@ class Found:
     instant: datetime
     tokens: Mapping[str, str]
     mappings: Mapping[str, str]
-    taken: Mapping[str, Taken]
+    taken: Mapping[str, TableRead]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class HeldRead:
     """Of some keys, those that the source holds, whatever their state, and those that the next reading would take."""
 
     there: Set[tuple[object, ...]]
@@ -72,14 +72,14 @@ class SourceSide:
     what is committed, nor a sign-in that hangs a sync that has failed.
     """
 
-    def __init__(self, open_source: OpenSource, tables: Sequence[DynamicTable], stop: Stop, clock: Clock) -> None:
+    def __init__(self, open_source: OpenSource, tables: Sequence[DynamicTable], stop: Stop, clock: StepTimer) -> None:
         self._open_source = open_source
         self._tables = tables
         self._stop = stop
         self._clock = clock
         self._admitted: Future[datetime] = Future()
         self._choose: Future[Choose] = Future()
-        self._found: Future[tuple[Source, Found]] = Future()
+        self._found: Future[tuple[Source, SourceRead]] = Future()
         self._over = Event()
 
     def __enter__(self) -> SourceSide:
@@ -106,7 +106,7 @@ class SourceSide:
         """Whether `found` would not have to wait."""
         return self._found.done()
 
-    def found(self) -> Found:
+    def found(self) -> SourceRead:
         """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
         deadline = monotonic() + LONGEST_SECONDS
         while not wait([self._found], timeout=_LOOK_SECONDS).done:
@@ -119,15 +119,15 @@ class SourceSide:
                 )
         return self._found.result()[1]
 
-    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> Held:
+    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> HeldRead:
         """Which of these keys the source still holds, and which of those in rows that the rule takes."""
         source, found = self._found.result()
 
-        def asked() -> Held:
+        def asked() -> HeldRead:
             mapping = source.mapping(table)
             there = source.existing(mapping, keys, found.instant)
             taken = source.existing(mapping, sorted(there), found.instant, only_taken=True)
-            return Held(there=frozenset(there), taken=frozenset(taken))
+            return HeldRead(there=frozenset(there), taken=frozenset(taken))
 
         return source.retrying(asked)
 
@@ -147,7 +147,7 @@ class SourceSide:
             if not self._found.done():
                 self._found.set_exception(error)
 
-    def _read_all(self, source: Source) -> Found:
+    def _read_all(self, source: Source) -> SourceRead:
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         mappings = source.mappings(self._tables)
@@ -159,7 +159,7 @@ class SourceSide:
         # Nobody promises that the source tells its time without a warehouse, so where nothing is read the target does:
         # of before the tokens, which answer for all that had changed by then.
         instant = source.instant(statements=len(reading)) if reading else self._admitted.result()
-        taken: dict[str, Taken] = {}
+        taken: dict[str, TableRead] = {}
         try:
             for table in reading:
                 self._stop.check()
@@ -167,26 +167,26 @@ class SourceSide:
         except BaseException:
             _free(taken)
             raise
-        return Found(instant=instant, tokens=believed, mappings=mappings, taken=taken)
+        return SourceRead(instant=instant, tokens=believed, mappings=mappings, taken=taken)
 
 
-def _taken(source: Source, table: DynamicTable, instant: datetime) -> Taken:
+def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
     """Read one table. A source that cannot be read fails it alone; a fault that passes is raised."""
-    clock = Clock()
+    clock = StepTimer()
     missing: tuple[str, ...] = ()
     try:
         with clock.timed("read"):
             mapping = source.mapping(table)
             missing = mapping.missing
             snapshot = take(source.rows(mapping, instant))
-            return Taken(snapshot=snapshot, mapping=mapping.digest, missing=missing, clock=clock)
+            return TableRead(snapshot=snapshot, mapping=mapping.digest, missing=missing, clock=clock)
     except FluxError as error:
-        if isinstance(error, WarehouseError) and error.curable:
+        if isinstance(error, WarehouseError) and error.retryable:
             raise
-        return Taken(error=error, missing=missing, clock=clock)
+        return TableRead(error=error, missing=missing, clock=clock)
 
 
-def _free(taken: Mapping[str, Taken]) -> None:
+def _free(taken: Mapping[str, TableRead]) -> None:
     """Give the memory and files of what was read back."""
     for each in taken.values():
         if each.snapshot is not None:

@@ -32,7 +32,7 @@ class SyncOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSync:
+class TableResult:
     """What a sync did to one table.
 
     `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
@@ -74,5 +74,5 @@ class TableSync:
 class SyncResult:
     """One sync: what became of each table, or that somebody else is syncing and nothing was done (`busy`, in words)."""
 
-    tables: tuple[TableSync, ...] = ()
+    tables: tuple[TableResult, ...] = ()
     busy: str | None = None

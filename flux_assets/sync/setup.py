@@ -17,7 +17,7 @@ from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn, Relation
-from flux_assets.postgis.locking import Patience, briefly
+from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
 from flux_assets.sync.derived_columns import NOW, bookkeeping
@@ -26,7 +26,7 @@ from flux_assets.sync.derived_columns import NOW, bookkeeping
 _FILL_PERCENT = 85
 
 
-def set_up(session: psycopg.Connection, live: LiveTable, patience: Patience) -> bool:
+def set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) -> bool:
     """Create the table where it is missing, add declared columns and indexes that it lacks; True when it did anything.
 
     Raises SyncError for a relation that is no plain table, hides rows from us or has another key, SchemaChangeError for
@@ -181,7 +181,7 @@ def _refuse_other_columns(live: LiveTable, columns: dict[str, LiveColumn]) -> No
 
 
 def _add_columns(
-    session: psycopg.Connection, live: LiveTable, oid: int, columns: dict[str, LiveColumn], patience: Patience
+    session: psycopg.Connection, live: LiveTable, oid: int, columns: dict[str, LiveColumn], patience: LockRetries
 ) -> bool:
     missing: list[sa.Column[object]] = [column for column in live.table.columns if column.name not in columns]
     if not missing:

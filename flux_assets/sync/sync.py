@@ -13,28 +13,28 @@ from datetime import datetime
 
 import psycopg
 
-from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.failpoints import reach
 from flux_assets.ledger.entries import Entry, fail
 from flux_assets.ledger.leases import Lease, held
-from flux_assets.ledger.registry import keeping
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import ours
-from flux_assets.postgis.locking import AGAINST_READING, GONE, Patience, holders
+from flux_assets.postgis.errors import translate_error
+from flux_assets.postgis.locking import AGAINST_READING, GONE, LockRetries, holders
 from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.spec import DynamicTable
+from flux_assets.step_timer import StepTimer
 from flux_assets.sync import gate, setup, target_state
-from flux_assets.sync.busy import busy, turned_away
-from flux_assets.sync.gate import Standing
-from flux_assets.sync.reader import Held, OpenSource, SourceSide
-from flux_assets.sync.result import SyncOptions, SyncResult, TableSync
-from flux_assets.sync.table import Work
-from flux_assets.sync.target_state import Before
-from flux_assets.sync.write import Desk, write
+from flux_assets.sync.busy import busy, describe_busy
+from flux_assets.sync.gate import TableMark
+from flux_assets.sync.reader import HeldRead, OpenSource, SourceSide
+from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
+from flux_assets.sync.table import TableSync
+from flux_assets.sync.target_state import TargetState
+from flux_assets.sync.write import SyncContext, write
 
 _LOCK_PATIENCE_SECONDS = 30
 
@@ -60,14 +60,14 @@ def sync_tables(
     The others of the family take part where their columns are derived from these. Never raises for one table: its
     result carries the error. Raises TargetError or SettingError when there is no database to sync into.
     """
-    clock = Clock()
+    clock = StepTimer()
     asked = [table for table in family.tables if table.name in wanted]
     with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
         reach("sync.opened")
         with clock.timed("gate"):
             opening = gate.open_gate(session, target.schema, family.tables)
             if opening.lease is None:
-                return SyncResult(busy=turned_away(session, target.schema, wanted, options))
+                return SyncResult(busy=describe_busy(session, target.schema, wanted, options))
             reach("sync.gated")
             source.admit(opening.at)
         sync = _Sync(
@@ -91,7 +91,7 @@ def set_up_tables(
         if lease is None:
             raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
         with held(session, target, lease):
-            run(session, keeping(target.schema, target.declared, family.tables))
+            run(session, register_declarations(target.schema, target.declared, family.tables))
             return {live.name: _set_up(session, live, options, log) for live in lives}
 
 
@@ -114,13 +114,13 @@ def _session(target: Target, options: SyncOptions) -> Iterator[WatchedConnection
         with target.session("sync", options.stop, is_set=False) as session:
             yield session
     except psycopg.Error as error:
-        raise ours(f"sync into {target.schema}", error, options.stop, SyncError) from error
+        raise translate_error(f"sync into {target.schema}", error, options.stop, SyncError) from error
 
 
 def _set_up(
     session: psycopg.Connection, live: LiveTable, options: SyncOptions, log: Callable[[str], None]
 ) -> FluxError | bool:
-    patience = Patience(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
+    patience = LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
     try:
         return setup.set_up(session, live, patience)
     except FluxError as error:
@@ -128,7 +128,7 @@ def _set_up(
     except psycopg.Error as error:
         if session.closed or session.broken:
             raise
-        return ours(live.title, error, options.stop, SyncError)
+        return translate_error(live.title, error, options.stop, SyncError)
 
 
 class _Sync:
@@ -145,8 +145,8 @@ class _Sync:
         lease: Lease,
         options: SyncOptions,
         log: Callable[[str], None],
-        clock: Clock,
-        before: Before,
+        clock: StepTimer,
+        before: TargetState,
         at: datetime,
     ) -> None:
         self._lives = [LiveTable(target.schema, table) for table in family.tables]
@@ -161,7 +161,7 @@ class _Sync:
         self._clock = clock
         self._before = before
         self._at = at
-        self._works: list[Work] = []
+        self._works: list[TableSync] = []
         self._instant: datetime | None = None
         self._visible: datetime | None = None
 
@@ -171,21 +171,21 @@ class _Sync:
             there = [live for live in self._lives if live.name in before.shapes]
             existing = [live for live in there if live.name not in unfit]
             tables = [live.table for live in self._lives]
-            known = keeping(self._target.schema, self._target.declared, tables, before.known)
+            known = register_declarations(self._target.schema, self._target.declared, tables, before.known)
             entries = gate.begin(self._session, self._wanted, self._options.run_id, known, under_way=before.under_way)
         try:
             reach("sync.begun")
             with self._clock.timed("gate"):
-                seen = gate.look(self._session, existing)
+                seen = gate.read_marks(self._session, existing)
             reach("sync.looked")
-            standing = {name: each for name, each in seen.items() if isinstance(each, Standing)}
+            standing = {name: each for name, each in seen.items() if isinstance(each, TableMark)}
             unfit |= {
                 live.name: self._unreadable(live, error)
                 for live in existing
                 if isinstance(error := seen[live.name], psycopg.Error)
             }
             self._works = [
-                Work(
+                TableSync(
                     live=live, shape=_shape(live, before), last=before.last.get(live.name),
                     origins=before.origins(live.table, [live.name for live in self._lives]),
                     heirs=before.heirs.get(live.name, ()),
@@ -205,7 +205,7 @@ class _Sync:
             self._close_failed({entries[name].sync_id: error for name, error in failed.items()})
         return SyncResult(tables=tuple(self._results(unfit)))
 
-    def _fit(self) -> tuple[Before, dict[str, FluxError]]:
+    def _fit(self) -> tuple[TargetState, dict[str, FluxError]]:
         """The target as it stands once every table is there in its declared shape, and why some cannot be."""
         tables = [live.table for live in self._lives]
         before = self._before
@@ -220,7 +220,7 @@ class _Sync:
         if not isinstance(error, psycopg.errors.LockNotAvailable):
             if fault := setup.hidden_rows(self._session, live):
                 return fault
-            return ours(live.title, error, self._options.stop, SyncError)
+            return translate_error(live.title, error, self._options.stop, SyncError)
         who = holders(self._session, live.schema, live.name, AGAINST_READING) or GONE
         return SyncError(
             f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
@@ -241,17 +241,17 @@ class _Sync:
                 work.receive(reason, found.tokens.get(work.name), taken)
             else:
                 work.leave()
-        desk = Desk(
+        desk = SyncContext(
             session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
             has_failures=len(wanted) < len(self._wanted), clock=self._clock,
         )  # fmt: skip
         self._visible = write(desk, self._works, found.instant, self._held)
 
-    def _reason(self, work: Work, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
+    def _reason(self, work: TableSync, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
         """The gate: why a table has to be read, when it has to."""
         return work.reason(tokens.get(work.name), mappings.get(work.name), force=self._options.force)
 
-    def _held(self, work: Work, keys: Sequence[tuple[object, ...]]) -> Held:
+    def _held(self, work: TableSync, keys: Sequence[tuple[object, ...]]) -> HeldRead:
         return self._source.held(work.live.table, keys)
 
     def _fail_all(self, error: BaseException, unfit: Collection[str]) -> dict[str, FluxError]:
@@ -263,7 +263,7 @@ class _Sync:
 
     def _told(self, live: LiveTable, error: BaseException) -> FluxError:
         if isinstance(error, psycopg.Error):
-            return ours(live.title, error, self._options.stop, SyncError)
+            return translate_error(live.title, error, self._options.stop, SyncError)
         if not isinstance(error, Exception):
             # Ctrl-C, or Dagster ending the run.
             return SyncError("Stopped on request; what was there before stays.")
@@ -288,22 +288,22 @@ class _Sync:
         except (FluxError, psycopg.Error) as error:
             self._log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
 
-    def _results(self, unfit: Mapping[str, FluxError]) -> Iterator[TableSync]:
+    def _results(self, unfit: Mapping[str, FluxError]) -> Iterator[TableResult]:
         for live in self._wanted:
             if live.name in unfit:
-                yield TableSync(table=live.name, outcome="failed", gate="", error=unfit[live.name])
+                yield TableResult(table=live.name, outcome="failed", gate="", error=unfit[live.name])
         for work in self._works:
             if work.is_fit and (work.entry or work.refreshed):
                 yield work.result(self._instant, self._visible, self._clock)
 
 
-def _is_fit(live: LiveTable, before: Before) -> bool:
+def _is_fit(live: LiveTable, before: TargetState) -> bool:
     """Whether the table is as it was when it was last found fit, for this very declaration."""
     last = before.last.get(live.name)
     return last is not None and last.shape == _shape(live, before)
 
 
-def _shape(live: LiveTable, before: Before) -> str:
+def _shape(live: LiveTable, before: TargetState) -> str:
     return f"{before.shapes.get(live.name, '')} {live.table.digest}"
 
 

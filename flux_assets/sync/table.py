@@ -12,15 +12,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
-from flux_assets.clock import Clock
 from flux_assets.errors import FluxError
 from flux_assets.ledger.entries import Entry, Synced
 from flux_assets.postgis.names import LiveTable
+from flux_assets.step_timer import StepTimer
 from flux_assets.sync.diff import Difference
-from flux_assets.sync.gate import Standing
-from flux_assets.sync.marks import Seen
-from flux_assets.sync.reader import Taken
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.gate import TableMark
+from flux_assets.sync.marks import SyncState
+from flux_assets.sync.reader import TableRead
+from flux_assets.sync.result import TableResult
 from flux_assets.sync.spool import Snapshot
 from flux_assets.sync.target_state import LastSync
 
@@ -38,7 +38,7 @@ Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 
 @dataclass(kw_only=True)
-class Work:
+class TableSync:
     """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change.
 
     One that is not `is_fit` is there, but not as declared; it has failed before this. `heirs` inherit from it. The sync
@@ -49,7 +49,7 @@ class Work:
     shape: str
     origins: Mapping[str, str | None]
     last: LastSync | None
-    standing: Standing | None
+    standing: TableMark | None
     entry: Entry | None
     is_fit: bool = True
     heirs: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Work:
     vanished: int = 0
     rows: int = 0
     error: FluxError | None = None
-    clock: Clock = field(default_factory=Clock)
+    clock: StepTimer = field(default_factory=StepTimer)
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Work:
     def declared(self) -> str:
         """SHA-256 over all of the declaration and configuration that decides which rows with which values it holds."""
         table = self.live.table
-        parts = (table.source, table.source_columns, table.rows_taken, table.derived, table.positions)
+        parts = (table.source, table.source_columns, table.row_filter, table.derived, table.positions)
         return hashlib.sha256("\n".join([table.digest, self.configuration, *map(repr, parts)]).encode()).hexdigest()
 
     @property
@@ -110,7 +110,7 @@ class Work:
             self.token, self.mapping = self.last.token, self.last.mapping
         self.gate, self.rows, self.step = NOTHING_CHANGED, self.before, "unchanged"
 
-    def receive(self, reason: str, token: str | None, taken: Taken) -> None:
+    def receive(self, reason: str, token: str | None, taken: TableRead) -> None:
         """The gate was open for this reason, and the table was read, or could not be."""
         self.token, self.gate, self.rows = token, reason, self.before
         self.snapshot, self.mapping, self.missing = taken.snapshot, taken.mapping, taken.missing
@@ -178,10 +178,10 @@ class Work:
             and self.last.shape == self.shape
         )
 
-    def seen(self, instant: datetime) -> Seen:
+    def seen(self, instant: datetime) -> SyncState:
         """What the next sync is to compare with."""
         fingerprint = self.snapshot.fingerprint if self.snapshot else ""
-        return Seen(
+        return SyncState(
             declaration=self.declared, token=self.token, mapping=self.mapping, fingerprint=fingerprint,
             origins=self.origins, shape=self.shape, source_instant=instant, read_at=self.at,
             source_changed_at=self.source_changed_at(instant),
@@ -204,12 +204,12 @@ class Work:
             source_instant=instant, source_changed_at=self.source_changed_at(instant),
         )  # fmt: skip
 
-    def result(self, instant: datetime | None, visible: datetime | None, whole: Clock) -> TableSync:
+    def result(self, instant: datetime | None, visible: datetime | None, whole: StepTimer) -> TableResult:
         """What the sync says of this table; `visible` is when readers could see what was written."""
         failed, snapshot = self.step == "failed", self.snapshot
         changed_at = self.source_changed_at(instant) if instant and not failed else None
         before = self.last.source_changed_at if self.last else None
-        return TableSync(
+        return TableResult(
             table=self.name,
             outcome="failed" if failed else "changed" if self.changed else "unchanged",
             gate=_BUT_COMPUTED.get(self.gate, self.gate) if self.refreshed else self.gate,

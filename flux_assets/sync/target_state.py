@@ -67,7 +67,7 @@ class LastSync:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
+class TargetState:
     """The target before a sync: last syncs, shapes as they are now, versions of origins, and the declarations known.
 
     `kinds` are those of pg_class.relkind, `heirs` the tables that inherit from each. `under_way`: the ledger has a row
@@ -103,17 +103,17 @@ def questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed]
     return [*script, known_in(schema)]
 
 
-def answered(answers: Sequence[Rows]) -> Before:
+def answered(answers: Sequence[Rows]) -> TargetState:
     """What the rows of the `questions` say."""
     found, states, versions, [(under_way,)], known = answers
     last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
-    return Before(
+    return TargetState(
         last={row.layer_name: row for row in last}, shapes={name: shape for name, _, shape, _ in found},
         kinds={name: kind for name, kind, _, _ in found}, heirs={name: tuple(heirs) for name, _, _, heirs in found},
         versions=dict(versions), known=frozenset(known), under_way=under_way,
     )  # fmt: skip
 
 
-def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Before:
+def before(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> TargetState:
     """What the last syncs left, and what now stands there."""
     return answered(run(session, questions(schema, tables)))

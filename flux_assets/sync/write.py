@@ -15,7 +15,6 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from flux_assets.clock import Clock
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.failpoints import reach
 from flux_assets.ledger import entries
@@ -23,13 +22,14 @@ from flux_assets.ledger.leases import Lease, overtaken
 from flux_assets.ledger.notify import announcing
 from flux_assets.postgis import statistics
 from flux_assets.postgis.batch import run
-from flux_assets.postgis.errors import ours
+from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
+from flux_assets.step_timer import StepTimer
 from flux_assets.sync import diff, marks, parking
 from flux_assets.sync.gate import mark_of
 from flux_assets.sync.guard import HeldOf, guard
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.table import Work
+from flux_assets.sync.table import TableSync
 
 # Above this share of rows inserted and deleted, the planner's statistics no longer fit.
 _STALE_SHARE = 0.1
@@ -38,7 +38,7 @@ _LARGE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class SyncContext:
     """What the steps of one sync share: the session, what tables exist here and of what kind, how to report.
 
     With `has_failures`, rows of the ledger are still to be closed after the commit, and the lease stays until then.
@@ -50,10 +50,10 @@ class Desk:
     log: Callable[[str], None]
     present: Mapping[str, str]
     has_failures: bool
-    clock: Clock = field(default_factory=Clock)
+    clock: StepTimer = field(default_factory=StepTimer)
 
 
-def write(desk: Desk, works: Sequence[Work], instant: datetime, held_of: HeldOf) -> datetime | None:
+def write(desk: SyncContext, works: Sequence[TableSync], instant: datetime, held_of: HeldOf) -> datetime | None:
     """Write what differs, in one transaction, and close the ledger's rows; returns the time just before the commit.
 
     `held_of` says which of the given keys the source still holds. A table that cannot be written fails alone, or
@@ -87,15 +87,15 @@ def write(desk: Desk, works: Sequence[Work], instant: datetime, held_of: HeldOf)
     return visible
 
 
-def _room(works: Sequence[Work]) -> list[sql.SQL]:
+def _room(works: Sequence[TableSync]) -> list[sql.SQL]:
     """Memory for temporary tables, where they need much: to have it costs a session a third of a millisecond."""
     large = sum(work.snapshot.bytes for work in works if work.snapshot) > _LARGE_BYTES
     return [sql.SQL("SET temp_buffers = '64MB'")] if large else []
 
 
-def _groups(works: Sequence[Work]) -> list[list[Work]]:
+def _groups(works: Sequence[TableSync]) -> list[list[TableSync]]:
     """The tables, those together that follow from each other."""
-    groups: list[list[Work]] = []
+    groups: list[list[TableSync]] = []
     for work in works:
         apart = [group for group in groups if not any(_tied(work, other) for other in group)]
         tied = [other for group in groups if any(_tied(work, other) for other in group) for other in group]
@@ -103,17 +103,17 @@ def _groups(works: Sequence[Work]) -> list[list[Work]]:
     return groups
 
 
-def _tied(work: Work, other: Work) -> bool:
+def _tied(work: TableSync, other: TableSync) -> bool:
     return work.name in other.live.table.origins or other.name in work.live.table.origins
 
 
-def in_order(works: Sequence[Work]) -> list[Work]:
+def in_order(works: Sequence[TableSync]) -> list[TableSync]:
     """Tables that others are derived from come first."""
     names = {work.name for work in works}
     return sorted(works, key=lambda work: bool(names.intersection(work.live.table.origins)))
 
 
-def _stage(desk: Desk, work: Work, opening: Sequence[sql.Composable]) -> None:
+def _stage(desk: SyncContext, work: TableSync, opening: Sequence[sql.Composable]) -> None:
     """COPY what was read, before anything is locked: how long that takes, also when it stalls, is nobody's concern."""
     before = f"before staging {work.name}"
     try:
@@ -125,7 +125,9 @@ def _stage(desk: Desk, work: Work, opening: Sequence[sql.Composable]) -> None:
         _give_up(desk, [work], error, at=work, to=before)
 
 
-def _write_group(desk: Desk, group: Sequence[Work], begin: Sequence[sql.Composable], held_of: HeldOf) -> None:
+def _write_group(
+    desk: SyncContext, group: Sequence[TableSync], begin: Sequence[sql.Composable], held_of: HeldOf
+) -> None:
     opening = [*begin, _savepoint(_of_group(group))]
     for work in in_order(group):
         if work.step == "read":
@@ -147,15 +149,15 @@ def _back_to(name: str) -> sql.Composed:
     return sql.SQL("ROLLBACK TO SAVEPOINT {}").format(sql.Identifier(name))
 
 
-def _of_group(group: Sequence[Work]) -> str:
+def _of_group(group: Sequence[TableSync]) -> str:
     """The savepoint's name. Each has a name of its own: of two alike, going back would take the wrong one where the
     later was not made."""
     return f"group of {group[0].name}"
 
 
 def _merge(
-    desk: Desk,
-    work: Work,
+    desk: SyncContext,
+    work: TableSync,
     opening: Sequence[sql.Composable],
     held_of: HeldOf,
     collision: parking.Collision | None = None,
@@ -177,18 +179,18 @@ def _merge(
             # What was compared goes back with the savepoint, and the lock that kept others from writing meanwhile.
             _merge(desk, work, [_back_to(before)], held_of, error)
         else:
-            refused = parking.told(work.live, error) if parking.is_of(work.live, error) else error
+            refused = parking.describe_collision(work.live, error) if parking.is_of(work.live, error) else error
             _give_up(desk, [work], refused, at=work, to=before)
     except (FluxError, psycopg.Error) as error:
         _give_up(desk, [work], error, at=work, to=before)
 
 
 def _give_up(
-    desk: Desk,
-    works: Sequence[Work],
+    desk: SyncContext,
+    works: Sequence[TableSync],
     error: FluxError | psycopg.Error,
     *,
-    at: Work,
+    at: TableSync,
     to: str,
 ) -> None:
     """Back to before these tables, when the session still stands; the failure, met `at` one table, is theirs alone.
@@ -207,10 +209,12 @@ def _give_up(
             work.fail(_locked(desk, work, at))
         else:
             title = work.live.title
-            work.fail(error if isinstance(error, FluxError) else ours(title, error, desk.options.stop, SyncError))
+            work.fail(
+                error if isinstance(error, FluxError) else translate_error(title, error, desk.options.stop, SyncError)
+            )
 
 
-def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
+def _locked(desk: SyncContext, work: TableSync, at: TableSync) -> SyncError:
     schema = at.live.schema
     locked = {name: holders(desk.session, schema, name, AGAINST_READING) for name in at.live.table.origins}
     if whole := [f"{schema}.{name} is locked by {who}" for name, who in locked.items() if who]:
@@ -225,7 +229,7 @@ def _locked(desk: Desk, work: Work, at: Work) -> SyncError:
     return SyncError(problem, "End that transaction; the next sync writes what this one could not.")
 
 
-def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
+def _refreshed(desk: SyncContext, work: TableSync, group: Sequence[TableSync]) -> bool:
     """Whether columns derived from others of the group agree with them now, whoever asked for what.
 
     Where they cannot, the others stay as they were too: in no statement may the tables disagree.
@@ -261,18 +265,20 @@ def _refreshed(desk: Desk, work: Work, group: Sequence[Work]) -> bool:
     return True
 
 
-def _refresh(desk: Desk, work: Work, group: Sequence[Work]) -> sql.Composed | None:
+def _refresh(desk: SyncContext, work: TableSync, group: Sequence[TableSync]) -> sql.Composed | None:
     """The statement for what is derived from tables that were written; from all, where somebody wrote into this one."""
     return diff.refresh(work.live, _moved(desk, work, group))
 
 
-def _moved(desk: Desk, work: Work, group: Sequence[Work]) -> dict[str, str]:
+def _moved(desk: SyncContext, work: TableSync, group: Sequence[TableSync]) -> dict[str, str]:
     """The tables that were written or may have been, with their kinds."""
     moved = [each.name for each in group if each.difference.rows or each.is_adrift or work.is_adrift]
     return {name: desk.present[name] for name in moved}
 
 
-def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequence[sql.SQL]) -> datetime | None:
+def _close(
+    desk: SyncContext, works: Sequence[TableSync], instant: datetime, ending: Sequence[sql.SQL]
+) -> datetime | None:
     """Ledger and state of all tables, and `ending`, in one round trip.
 
     Raises TargetError when the connection is lost before the answer is there.
@@ -309,7 +315,7 @@ def _close(desk: Desk, works: Sequence[Work], instant: datetime, ending: Sequenc
     return answers[-1][0][0] if ending else None
 
 
-def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
+def _notes(work: TableSync, instant: datetime) -> Iterator[sql.Composed]:
     """Statements about one table. Its mark is noted only where it was right before: writes of others must show."""
     if work.refreshed and work.is_trusted:
         yield marks.note_refresh(work.live)
@@ -322,7 +328,7 @@ def _notes(work: Work, instant: datetime) -> Iterator[sql.Composed]:
         yield announcing(work.live, "synced", sync_id=work.entry.sync_id if work.entry else None)
 
 
-def _analyze(desk: Desk, work: Work) -> None:
+def _analyze(desk: SyncContext, work: TableSync) -> None:
     """What may fail without harm once the rows are there."""
     if not _is_stale(work):
         return
@@ -333,7 +339,7 @@ def _analyze(desk: Desk, work: Work) -> None:
         desk.log(f"{work.live.title} is synced; its statistics are left to the server, because of: {reported(error)}")
 
 
-def _is_stale(work: Work) -> bool:
+def _is_stale(work: TableSync) -> bool:
     """Tell whether so many rows came and went that the planner's statistics no longer fit."""
     return work.difference.inserts + work.difference.deletes > _STALE_SHARE * work.before
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import AcceptedValues, DynamicTable, Picture, Position, Reference, RowsTaken, SourceColumn, Volume
+from flux_assets.spec import AcceptedValues, DynamicTable, Picture, Position, Reference, RowFilter, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(
@@ -84,7 +84,7 @@ TABLE = DynamicTable(
         SourceColumn(target="latitude", names=("LATITUDE",)),
         SourceColumn(target="longitude", names=("LONGITUDE",)),
     ),
-    rows_taken=RowsTaken(
+    row_filter=RowFilter(
         status_column="status",
         open_statuses=("ACTIVE", "ASSIGNED", "IN_PROGRESS", "PENDING"),
         time_column="start_time",

@@ -5,7 +5,7 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table, Text
 
-from flux_assets.spec import AcceptedValues, DynamicTable, Position, Reference, RowsTaken, SourceColumn, Volume
+from flux_assets.spec import AcceptedValues, DynamicTable, Position, Reference, RowFilter, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(
@@ -80,7 +80,7 @@ TABLE = DynamicTable(
         SourceColumn(target="latitude", names=("LATITUDE",)),
         SourceColumn(target="longitude", names=("LONGITUDE",)),
     ),
-    rows_taken=RowsTaken(
+    row_filter=RowFilter(
         status_column="status",
         open_statuses=("OPEN", "IN_PROGRESS", "SCHEDULED", "ASSIGNED"),
         time_column="scheduled_start",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flux_assets.alerting.cause import NO_REASON, said
+from flux_assets.alerting.cause import NO_REASON, cause_of
 
 TABLES = ("work_orders", "substations", "circuit_status_realtime")
 
 
 def test_sentence_and_remedy():
-    words = said("Snowflake at h:1 cannot be reached: 250001: None.  Run `flux-assets doctor`. Or wait.", TABLES)
+    words = cause_of("Snowflake at h:1 cannot be reached: 250001: None.  Run `flux-assets doctor`. Or wait.", TABLES)
     assert words.problem == "Snowflake at h:1 cannot be reached: 250001: None."
     assert words.remedy == "Run `flux-assets doctor`. Or wait."
     assert words.head == "Snowflake at h:# cannot be reached"
@@ -28,7 +28,7 @@ def test_sentence_and_remedy():
     ],
 )
 def test_one_cause_from_table_to_table_and_tick_to_tick(one, other):
-    assert said(one, TABLES).head == said(other, TABLES).head
+    assert cause_of(one, TABLES).head == cause_of(other, TABLES).head
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,26 @@ def test_one_cause_from_table_to_table_and_tick_to_tick(one, other):
     ],
 )
 def test_other_causes_differ(one, other):
-    assert said(one, TABLES).head != said(other, TABLES).head
+    assert cause_of(one, TABLES).head != cause_of(other, TABLES).head
 
 
 def test_files_of_a_release_that_cannot_be_had_have_one_cause():
-    one, other = (said(f"https://h/v1/{name}.csv.gz: the host cannot be reached (x).", TABLES) for name in TABLES[:2])
+    one, other = (
+        cause_of(f"https://h/v1/{name}.csv.gz: the host cannot be reached (x).", TABLES) for name in TABLES[:2]
+    )
     assert one.whole == other.whole
-    assert one.whole != said("https://h/v1/substations.csv.gz: the server denies access (x).", TABLES).whole
+    assert one.whole != cause_of("https://h/v1/substations.csv.gz: the server denies access (x).", TABLES).whole
 
 
 def test_a_table_within_another_ones_name_is_left_alone():
-    assert "work_orders_old" in said("The table work_orders_old is in the way.", TABLES).head
+    assert "work_orders_old" in cause_of("The table work_orders_old is in the way.", TABLES).head
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  \n "])
 def test_no_reason(nothing):
-    assert said(nothing, TABLES).problem in {NO_REASON, ""}
-    assert said(None, TABLES).problem == NO_REASON
+    assert cause_of(nothing, TABLES).problem in {NO_REASON, ""}
+    assert cause_of(None, TABLES).problem == NO_REASON
 
 
 def test_a_novel_is_cut():
-    assert len(said("x" * 5000, TABLES).problem) == 600
+    assert len(cause_of("x" * 5000, TABLES).problem) == 600

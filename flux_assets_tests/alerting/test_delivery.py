@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from flux_assets.alerting import muting, store
-from flux_assets.alerting.delivery import Store, Told, round_of
+from flux_assets.alerting.delivery import Delivery, IncidentStore, round_of
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.muting import Mute, Mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
@@ -28,7 +28,7 @@ WATCHED: set[Kind] = {"sync", "load", "run", "target"}
 class Teller:
     """Rounds at chosen times, and a receiver that notes what it gets, unless it is away."""
 
-    store: Store
+    store: IncidentStore
     now: datetime = NOON
     mutes: Mutes = field(default_factory=Mutes)
     policy: Policy = field(default_factory=Policy)
@@ -42,7 +42,7 @@ class Teller:
         got, self.got = self.got, []
         return got
 
-    def told(self, *observed: Observation, later: timedelta = MINUTE) -> Told:
+    def told(self, *observed: Observation, later: timedelta = MINUTE) -> Delivery:
         self.now += later
         return round_of(self.store, observed, WATCHED, lambda: self.mutes, self.policy, self._take, self.now)
 

@@ -12,7 +12,7 @@ from flux_assets.errors import SyncError
 from flux_assets.postgis.connect import Stop
 from flux_assets.spec import Derived, DynamicTable
 from flux_assets.sync import live_audit
-from flux_assets.sync.live_audit import Look, Question, look_at
+from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
 GOOD = "-95.1, 29.1"
@@ -31,9 +31,9 @@ def running(utility: Utility, sql) -> Utility:
     return utility
 
 
-def look(running: Utility, table: DynamicTable, *names: str, **known: object) -> Look:
-    question = Question(table=table, names=names, **known)
-    return look_at([question], running.target, running.source, Stop())[table.name]
+def look(running: Utility, table: DynamicTable, *names: str, **known: object) -> LiveAudit:
+    question = AuditRequest(table=table, names=names, **known)
+    return audit_tables([question], running.target, running.source, Stop())[table.name]
 
 
 def judge(running: Utility, table: DynamicTable, name: str, **known: object) -> AuditResult:
@@ -203,8 +203,8 @@ def test_what_is_wrong_with_a_table_is_told_and_hides_nothing_else(running, sql,
     for statement in happens.split(";"):
         sql(statement)
     names = {"lag", "columns", "unique", "within"}
-    questions = [Question(table=table, names=names) for table in (FAULTS, FEEDERS)]
-    looks = look_at(questions, running.target, running.source, Stop())
+    questions = [AuditRequest(table=table, names=names) for table in (FAULTS, FEEDERS)]
+    looks = audit_tables(questions, running.target, running.source, Stop())
     assert said in looks["faults"].error.problem
     assert looks["faults"].error.remedy.startswith(remedy)
     assert {audit.name for audit in looks["faults"].audits} == {"columns", "lag", *judged}
@@ -220,10 +220,10 @@ def test_a_table_that_is_not_there_yet_says_so(utility):
 
 def test_a_table_that_is_locked_hides_no_other(running, target, monkeypatch):
     monkeypatch.setattr(live_audit, "_LIMITS", "SET lock_timeout = '50ms'")
-    questions = [Question(table=table, names={"lag", "unique"}) for table in (FAULTS, FEEDERS)]
+    questions = [AuditRequest(table=table, names={"lag", "unique"}) for table in (FAULTS, FEEDERS)]
     with target.session("other") as other:
         other.execute("BEGIN; LOCK faults")
-        looks = look_at(questions, running.target, running.source, Stop())
+        looks = audit_tables(questions, running.target, running.source, Stop())
     assert "another session holds a lock" in str(looks["faults"].error)
     assert {name: [audit.name for audit in look.audits] for name, look in looks.items()} == {
         "faults": ["lag"], "feeders": ["lag", "unique"],

@@ -19,7 +19,7 @@ from flux_assets.sample.cluster import Cluster
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import AcceptedValues, Range, Reference, Volume
-from flux_assets.sync.live_audit import Question, look_at
+from flux_assets.sync.live_audit import AuditRequest, audit_tables
 from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.synced import FAULTS, FEEDERS, SOURCE, Utility, source_database
@@ -105,7 +105,7 @@ def running(synced: tuple[str, Account], target: Target) -> Utility:
 def look(running: Utility, name: str) -> AuditResult:
     """The check's result, of the table that has it."""
     table = MENDED if any(audit.name == name for audit in sync_audits(MENDED)) and name != "columns" else FEEDERS
-    looks = look_at([Question(table=table, names={name})], running.target, running.source, Stop())
+    looks = audit_tables([AuditRequest(table=table, names={name})], running.target, running.source, Stop())
     (result,) = looks[table.name].audits
     return result
 
@@ -146,7 +146,7 @@ def test_a_source_that_cannot_be_reached_hides_nothing_else(running: Utility) ->
         raise WarehouseError("Nobody answers.", "Wait.")
 
     names = {audit.name for audit in sync_audits(FEEDERS)}
-    found = look_at([Question(table=FEEDERS, names=names)], running.target, closed, Stop())["feeders"].audits
+    found = audit_tables([AuditRequest(table=FEEDERS, names=names)], running.target, closed, Stop())["feeders"].audits
     failed = [(result.name, result.severity, result.sample) for result in found if not result.passed]
     assert failed == [("columns", "ERROR", ("Nobody answers.",))]
     assert {result.name for result in found} == names

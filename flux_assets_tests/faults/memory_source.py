@@ -94,8 +94,8 @@ class MemorySource:
             self.fails = False
             raise WarehouseError("The source fails.", "Try again.")
         table: DynamicTable = mapping.table
-        schema = pa.schema([pa.field(name, arrow_type(table.table.columns[name])) for name in table.fed])
-        return _Rows(schema, self._content(table.name, table.fed))
+        schema = pa.schema([pa.field(name, arrow_type(table.table.columns[name])) for name in table.source_filled])
+        return _Rows(schema, self._content(table.name, table.source_filled))
 
     def existing(
         self, mapping: Any, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False

@@ -14,7 +14,7 @@ from flux_assets.layers.indexes import IndexToBuild, build_side_by_side, refuse_
 from flux_assets.layers.publish import Publication
 from flux_assets.postgis import catalog
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -95,7 +95,7 @@ def test_an_index_that_is_like_another_is_not_built_under_the_lock_either(
         sql(statement)
     counts: list[tuple[int, int]] = []
 
-    def counted(connection: object, target: Target, publications: list[Publication], patience: Patience) -> float:
+    def counted(connection: object, target: Target, publications: list[Publication], patience: LockRetries) -> float:
         relation = publications[0].swap.version.relation
         before = indexes(sql, relation)
         locked_ms = publish.publish(connection, target, publications, patience)

@@ -9,7 +9,7 @@ from flux_assets.layers.pinning import pin, unpin
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.retention import Retention
 from flux_assets.ledger.leases import leased
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -70,7 +70,7 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
         layer = Layer("public", POLES)
         if held:
             session.execute(pins.pinning(layer, first, "by hand"))
-        with leased(session, target, layer, Patience(seconds=0, log=print)) as lease:
+        with leased(session, target, layer, LockRetries(seconds=0, log=print)) as lease:
             clean_up(session, layer, lease, Retention(versions=0, bytes=0), loader.log.append)
     assert kept(0) == ([1, 2] if held else [2])
 

@@ -21,7 +21,7 @@ from flux_assets.ledger import leases
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets.postgis.session import liveness
 from flux_assets.postgis.session.liveness import Limits
@@ -39,8 +39,8 @@ def ready(target: Target) -> Iterator[psycopg.Connection]:
         yield session
 
 
-def patience(seconds: float) -> Patience:
-    return Patience(seconds=seconds, log=print)
+def patience(seconds: float) -> LockRetries:
+    return LockRetries(seconds=seconds, log=print)
 
 
 SILENT = "UPDATE postgres_sync.layer_leases SET seen_at = seen_at - interval '61 s' WHERE layer_name = %s"

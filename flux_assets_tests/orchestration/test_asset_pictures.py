@@ -10,7 +10,7 @@ from flux_assets.orchestration import pictures
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.spec import Picture
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.result import TableResult
 from flux_assets_tests.running import instance_in
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
@@ -41,7 +41,7 @@ def materialised(context, target):
     """Materialises the table with what a sync would show of it, and returns that."""
 
     def materialise(outcome, table=TABLE, **counts):
-        done = TableSync(table=table.name, outcome=outcome, gate="test", **({"rows": 2} | counts))
+        done = TableResult(table=table.name, outcome=outcome, gate="test", **({"rows": 2} | counts))
         shown = sync_pictures(context, table, target, done)
         context.instance.report_runless_asset_event(dg.AssetMaterialization(table.name, metadata=shown))
         return {name: value.value for name, value in shown.items()}

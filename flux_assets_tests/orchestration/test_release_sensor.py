@@ -248,7 +248,7 @@ def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon
     answer, asked = threading.Event(), threading.Semaphore(0)
     monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
     monkeypatch.setattr(
-        "flux_assets.layers.whole_release.watch.look", lambda *_, **__: asked.release() or answer.wait(60)
+        "flux_assets.layers.whole_release.watch.check_release", lambda *_, **__: asked.release() or answer.wait(60)
     )
     try:
         assert "has not answered for" in daemon.tick().skip_reason

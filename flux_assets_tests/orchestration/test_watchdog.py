@@ -14,7 +14,7 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from flux_assets.alerting import store
 from flux_assets.cli.main import main
-from flux_assets.ledger.registry import keeping
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.settings import load_settings
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests.receiver import Receiver, receiving
@@ -65,7 +65,7 @@ def ledger(target, sql) -> Callable[..., None]:
     """Writes rows of the ledger of real tables."""
     with target.session("test") as session:
         store.make_ready(session, target.schema)
-        for statement in keeping(target.schema, (), dynamic_tables()):
+        for statement in register_declarations(target.schema, (), dynamic_tables()):
             session.execute(statement)
 
     def write(table: str, status: str, message: str | None = None, *, ago: timedelta = timedelta()) -> None:

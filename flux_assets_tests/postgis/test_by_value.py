@@ -13,7 +13,7 @@ from flux_assets.doctor import layers, live_tables
 from flux_assets.errors import LayerError
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.live_audit import Question, look_at
+from flux_assets.sync.live_audit import AuditRequest, audit_tables
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
@@ -40,8 +40,8 @@ def folding(utility: Utility, sql: Sql) -> Utility:
 
 
 def judged(running: Utility, table: DynamicTable, name: str) -> AuditResult:
-    question = Question(table=table, names=(name,))
-    (audit,) = look_at([question], running.target, running.source, Stop())[table.name].audits
+    question = AuditRequest(table=table, names=(name,))
+    (audit,) = audit_tables([question], running.target, running.source, Stop())[table.name].audits
     return audit
 
 

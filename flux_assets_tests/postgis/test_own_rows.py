@@ -18,7 +18,7 @@ from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.names import LiveTable
 from flux_assets.previews.points import points
 from flux_assets.spec import Picture
-from flux_assets.sync.live_audit import Look, Question, look_at
+from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
@@ -61,8 +61,8 @@ def own(sql: Sql) -> list[tuple]:
     return sql("SELECT fault_id, homes FROM ONLY faults ORDER BY 1")
 
 
-def look(running: Utility, *names: str) -> Look:
-    return look_at([Question(table=FAULTS, names=names)], running.target, running.source, Stop())["faults"]
+def look(running: Utility, *names: str) -> LiveAudit:
+    return audit_tables([AuditRequest(table=FAULTS, names=names)], running.target, running.source, Stop())["faults"]
 
 
 def test_rows_that_inherit_outlive_every_kind_of_sync(running: Utility, sql: Sql) -> None:
@@ -149,8 +149,8 @@ def test_keys_are_counted_in_the_own_rows_where_no_index_vouches_for_them(runnin
 def test_a_check_of_what_is_looked_up_looks_at_own_rows(running: Utility, sql: Sql) -> None:
     running.tell("INSERT INTO FEEDERS VALUES ('C', 'three', 1)")
     running.synced()
-    question = Question(table=FEEDERS, names=("derived",))
-    (derived,) = look_at([question], running.target, running.source, Stop())["feeders"].audits
+    question = AuditRequest(table=FEEDERS, names=("derived",))
+    (derived,) = audit_tables([question], running.target, running.source, Stop())["feeders"].audits
     assert (derived.passed, derived.numbers["not_in_assets"]) == (False, 1), "C is among the old assets alone"
 
 

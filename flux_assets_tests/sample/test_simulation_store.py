@@ -26,7 +26,7 @@ from flux_assets.sample.city.frame import random_stream
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.simulation.day import advance
 from flux_assets.sample.simulation.seeding import seed
-from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.store import SourceTables
 from flux_assets.sample.simulation.tables import CIRCUITS, ORDERS, OUTAGES, SourceTable, order_row, outage_row
 from flux_assets.sample.simulation.tick import Ticked, tick, ticked
 from flux_assets.sample.stand_in.server import StandIn
@@ -64,7 +64,7 @@ def everything(connection: SnowflakeConnection, shape: str) -> list[list[dict]]:
 
 def in_memory(connection: SnowflakeConnection, steps: int, step: Callable[[int], dict]) -> tuple[list[Ticked], dict]:
     """What the steps say that they change, from the tables as they are now; nothing is written."""
-    state, shape = Store(connection).read()
+    state, shape = SourceTables(connection).read()
     told, changed = [], {}
     for number in range(steps):
         changes = advance(state, random_stream(5, number), NOON + (number + 1) * STEP, **step(number))
@@ -97,7 +97,9 @@ def test_the_tables_hold_what_the_steps_say(connection: SnowflakeConnection, sha
     assert [step.storm for step in done] == [4 <= number < 9 for number in range(12)]
     assert done[4].begun > 20
     assert done[9].restored > 20
-    assert Store(connection).clock() == replace(Store(connection).clock(), ticks=12, now=NOON + 12 * STEP, seed=7)
+    assert SourceTables(connection).clock() == replace(
+        SourceTables(connection).clock(), ticks=12, now=NOON + 12 * STEP, seed=7
+    )
 
 
 def test_the_tables_have_the_columns_and_types_of_the_field(connection: SnowflakeConnection) -> None:
@@ -165,7 +167,7 @@ def test_a_tick_is_written_whole_or_not_at_all(connection: SnowflakeConnection) 
     with pytest.raises(ProgrammingError):
         tick(connection, random_stream(1), NOON + timedelta(hours=3), storm=True)
     assert rows(connection, OUTAGES["a"]) == before[1]
-    assert Store(connection).clock().ticks == 0
+    assert SourceTables(connection).clock().ticks == 0
 
 
 def test_a_schema_that_was_never_filled_says_what_to_do(connection: SnowflakeConnection) -> None:
@@ -196,7 +198,7 @@ def test_the_command_takes_steps_and_begins_anew(small_city: Path) -> None:
     assert storm.stdout.endswith("; storm\n")
     assert "restored" in run("--calm").stdout
     with snowflake.connector.connect(**StandIn(small_city).account().arguments()) as connection:
-        store = Store(connection)
+        store = SourceTables(connection)
         assert store.clock().ticks == 2
         assert run("--reset", "--seed", "3").stdout.startswith("Filled the stand-in's tables anew.\n")
         assert (store.clock().ticks, store.clock().seed) == (0, 3)

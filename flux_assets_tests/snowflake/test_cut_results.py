@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from flux_assets.snowflake.parameters import SHAPING
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
@@ -27,7 +27,9 @@ class Behind(Utility):
     """The utility as seen through a proxy, by a sync that tries again at once."""
 
     def source(self):
-        return open_source(self.account, self.overrides, log=self.log.append, patience=Patience(attempts=2, pause=0.01))
+        return open_source(
+            self.account, self.overrides, log=self.log.append, patience=RetryPolicy(attempts=2, pause=0.01)
+        )
 
 
 @pytest.fixture

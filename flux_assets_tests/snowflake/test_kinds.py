@@ -8,7 +8,7 @@ import pytest
 
 from flux_assets.errors import WarehouseError
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.snowflake_answers import answered, refused
@@ -28,7 +28,7 @@ def doubt(utility: Utility, *faults: Fault, **override: object) -> str | None:
     with faulting_proxy(utility.account.port or 0, *faults) as proxy:
         account = replace(utility.account, port=proxy.port)
         overrides = Overrides(sources={"FAULTS": SourceOverride.model_validate(override)})
-        with open_source(account, overrides, log=utility.log.append, patience=Patience(attempts=1)) as source:
+        with open_source(account, overrides, log=utility.log.append, patience=RetryPolicy(attempts=1)) as source:
             return source.doubt(overrides.applied_to(FAULTS, [FAULTS]))
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_asked_is_not_believed(utility: Utility) -> None:
 def test_a_connection_that_breaks_says_nothing_of_the_object(utility: Utility) -> None:
     with pytest.raises(WarehouseError) as broken:
         doubt(utility, shown(refused("390114")))
-    assert broken.value.curable
+    assert broken.value.retryable
 
 
 def test_a_setting_decides_without_a_question(utility: Utility) -> None:

@@ -58,7 +58,7 @@ def test_every_code_of_the_table_is_tested():
 def test_what_a_retry_can_cure(code):
     error = raised(code)
     assert isinstance(error, WarehouseError)
-    assert error.curable
+    assert error.retryable
     assert "next tick" in error.remedy
 
 
@@ -66,7 +66,7 @@ def test_what_a_retry_can_cure(code):
 def test_what_the_user_has_to_mend(code):
     error = raised(code)
     assert isinstance(error, (WarehouseError, SourceError))
-    assert not getattr(error, "curable", False)
+    assert not getattr(error, "retryable", False)
     assert FAULTS[code].kind is Kind.MISTAKE
     assert MISTAKES[code] in error.remedy
     assert "it went wrong" in error.problem
@@ -84,7 +84,7 @@ def test_a_file_that_holds_no_key_is_the_user_s_mistake():
 def test_what_nobody_can_mend_is_not_tried_again(code):
     error = raised(code)
     assert fault_of(errors.ProgrammingError(msg="x", errno=code)).kind is Kind.BUG
-    assert not getattr(error, "curable", False)
+    assert not getattr(error, "retryable", False)
     assert "report it" in error.remedy
 
 
@@ -144,13 +144,13 @@ def test_one_table_s_fault_names_the_table(code):
 def test_a_sign_in_that_fails_is_told_by_its_words(said, setting):
     """The connector gives 250001 to each of these, or a code of its own."""
     error = raised(250001, said, "08001")
-    assert not error.curable
+    assert not error.retryable
     assert setting in str(error)
 
 
 def test_a_wrong_account_in_the_host_name():
     error = raised(290404, "404 Not Found: post https://nowhere.snowflakecomputing.com/session/v1/login-request?")
-    assert not error.curable
+    assert not error.retryable
     assert "SNOWFLAKE_ACCOUNT" in error.remedy
 
 
@@ -167,7 +167,7 @@ def test_a_wrong_account_in_the_host_name():
     ids=repr,
 )
 def test_a_network_that_breaks_is_curable(error):
-    assert translated(error, ACCOUNT).curable
+    assert translated(error, ACCOUNT).retryable
 
 
 def test_long_reports_are_cut_and_lie_on_one_line():

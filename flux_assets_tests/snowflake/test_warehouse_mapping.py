@@ -57,7 +57,7 @@ def test_both_shapes_work_without_configuration(tell, source, name, which):
     ]
     tell(f"INSERT INTO {name} SELECT {', '.join(values)}")
     (row,) = read(source, TABLES[name])
-    assert set(row) == set(TABLES[name].fed)
+    assert set(row) == set(TABLES[name].source_filled)
     missing = set(mapping(source, TABLES[name]).missing)
     assert {column for column, value in row.items() if value is None} == missing
     assert missing == (

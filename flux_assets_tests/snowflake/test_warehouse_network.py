@@ -19,7 +19,7 @@ from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.connect import connect_directly
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
@@ -66,7 +66,7 @@ def behind(filled: Account):
             account = replace(
                 filled, port=proxy.port, login_timeout=seconds, network_timeout=seconds, socket_timeout=seconds
             )
-            patience = Patience(attempts=attempts, pause=0.01, longest_pause=0.02)
+            patience = RetryPolicy(attempts=attempts, pause=0.01, longest_pause=0.02)
             opened = open_source(account, Overrides(), connect=without_pauses, log=log.append, patience=patience)
             with opened as source:
                 yield source, proxy, log
@@ -129,7 +129,7 @@ def test_what_does_not_end_is_given_up_with_a_clear_error(behind, fault, said):
     with behind(fault, attempts=2, seconds=SHORT) as (source, _, log):
         with pytest.raises(WarehouseError, match=said) as given_up:
             source.retrying(partial(read, source))
-        assert given_up.value.curable
+        assert given_up.value.retryable
         assert "next tick" in given_up.value.remedy
         assert [line for line in log if line.startswith("Trying again on a new session")]
 
@@ -171,7 +171,7 @@ def test_a_key_file_that_cannot_be_used_names_its_settings(source_server, tmp_pa
     assert raised.value.problem.startswith("The private key cannot be used")
     assert "SNOWFLAKE_PRIVATE_KEY_PATH" in raised.value.remedy
     assert "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" in raised.value.remedy
-    assert not raised.value.curable
+    assert not raised.value.retryable
 
 
 def test_a_user_s_mistake_is_not_tried_again(behind):
@@ -213,12 +213,12 @@ def test_pauses_are_bounded_in_number_and_in_time(behind):
         before = proxy.count(LOGIN)
 
         def fails() -> None:
-            raise WarehouseError("Nothing works.", curable=True)
+            raise WarehouseError("Nothing works.", retryable=True)
 
         with pytest.raises(WarehouseError, match="Nothing works"):
             source.retrying(fails)
         with pytest.raises(WarehouseError, match="Nothing works"):
-            Patience(attempts=10**6, total=0.05, pause=0.01).spend(fails, lambda _: None)
+            RetryPolicy(attempts=10**6, total=0.05, pause=0.01).spend(fails, lambda _: None)
         assert proxy.count(LOGIN) == before
     assert proxy.count(QUERIES) == 0
 
@@ -261,7 +261,7 @@ def refused_once(fault: Fault) -> WarehouseError:
         with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
             pass
         assert proxy.count(LOGIN) == 1
-    assert not refused_with.value.curable
+    assert not refused_with.value.retryable
     return refused_with.value
 
 

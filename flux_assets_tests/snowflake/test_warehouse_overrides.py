@@ -46,8 +46,8 @@ def test_without_a_file_nothing_differs():
 def test_a_whole_file(overrides):
     read = overrides(WHOLE)
     faults = read.applied_to(FAULTS, TABLES)
-    assert faults.rows_taken.open_statuses == ("OPEN", "HELD")
-    assert faults.rows_taken.window == timedelta(days=14)
+    assert faults.row_filter.open_statuses == ("OPEN", "HELD")
+    assert faults.row_filter.window == timedelta(days=14)
     assert faults.vanished == Vanished(share=0.5, minimum=0)
     said = read.of(FAULTS)
     assert (said.object, said.time_zone) == ('OPS."Grid".V_FAULTS', "America/Chicago")

@@ -7,7 +7,7 @@ import tenacity
 import tenacity.nap
 
 from flux_assets.errors import WarehouseError
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 
 
 @dataclass
@@ -33,22 +33,22 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def spend(patience: Patience) -> None:
+def spend(patience: RetryPolicy) -> None:
     def fails() -> None:
-        raise WarehouseError("Nothing works.", curable=True)
+        raise WarehouseError("Nothing works.", retryable=True)
 
     with pytest.raises(WarehouseError, match="Nothing works"):
         patience.spend(fails, lambda _: None)
 
 
 def test_pauses_double_and_chance_makes_none_shorter(clock):
-    spend(Patience())
+    spend(RetryPolicy())
     first, second, third = clock.pauses
     assert 0.5 <= first <= 1 <= second <= 1.5 < 2 <= third <= 2.5
 
 
 def test_pauses_stop_growing_at_their_bound_and_end_with_the_time(clock):
-    spend(Patience(attempts=10**6))
+    spend(RetryPolicy(attempts=10**6))
     growing, full = clock.pauses[:4], clock.pauses[4:]
     assert growing == sorted(growing)
     assert len(full) >= 8
@@ -59,5 +59,5 @@ def test_pauses_stop_growing_at_their_bound_and_end_with_the_time(clock):
 def test_not_all_wait_equally_long(clock):
     """Those whom one fault threw out together would come back together."""
     for _ in range(20):
-        spend(Patience(attempts=2))
+        spend(RetryPolicy(attempts=2))
     assert len(set(clock.pauses)) > 1

@@ -69,7 +69,7 @@ def test_the_schema_is_the_declaration_s(piece):
     assert rows.schema.types == [
         pa.string(), pa.string(), pa.string(), pa.timestamp("us"), pa.int32(), pa.float64(), pa.float64(),
     ]  # fmt: skip
-    assert rows.schema.names == list(FAULTS.fed)
+    assert rows.schema.names == list(FAULTS.source_filled)
 
 
 def test_no_rows_are_no_batches_or_empty_ones():

@@ -22,7 +22,7 @@ from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.deadline import GivenUpError, awaited, started
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.sync import reader as source_side
 from flux_assets_tests import sourced
@@ -67,7 +67,7 @@ def behind(account: Account, *faults: Fault, attempts: int = 1, **ours: float) -
     with faulting_proxy(account.port or 0, *faults) as proxy:
         opened = open_source(
             patient(account, proxy.port, **ours), Overrides(), connect=partial(signed_in, over=over),
-            patience=Patience(attempts=attempts, pause=0.01, longest_pause=0.02),
+            patience=RetryPolicy(attempts=attempts, pause=0.01, longest_pause=0.02),
         )  # fmt: skip
         try:
             with opened as source:
@@ -89,7 +89,7 @@ def test_a_sign_in(filled: Account, kind: str) -> None:
         behind(filled, fault, sign_in_deadline=OURS),
     ):
         pass
-    assert given_up.value.curable
+    assert given_up.value.retryable
 
 
 @pytest.mark.parametrize("kind", [*SILENT, "stall half-way"])
@@ -199,12 +199,12 @@ from pydantic import SecretStr
 from flux_assets.errors import WarehouseError
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
-from flux_assets_tests.snowflake.test_warehouse_silence import Overrides, Patience, open_source, patient, read
+from flux_assets_tests.snowflake.test_warehouse_silence import Overrides, RetryPolicy, open_source, patient, read
 account = Account(account="fakesnow", user="fake", password=SecretStr("snow"), host="127.0.0.1", protocol="http",
                   database={filled.database!r}, schema={filled.schema!r}, stand_in=True)
 try:
     with open_source(patient(account, {proxy.port}, answer_deadline={OURS}, close_deadline={OURS}), Overrides(),
-                     patience=Patience(attempts=1)) as source:
+                     patience=RetryPolicy(attempts=1)) as source:
         read(source)
 except WarehouseError as error:
     print(error)

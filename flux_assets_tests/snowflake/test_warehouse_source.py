@@ -89,7 +89,7 @@ def test_the_newest_change_is_told_and_not_stored(tell, source):
     with opened(source) as opened_source:
         rows = opened_source.rows(opened_source.mapping(FAULTS), opened_source.instant())
         assert rows.newest_change is None
-        assert [batch.schema.names for batch in rows] == [list(FAULTS.fed)]
+        assert [batch.schema.names for batch in rows] == [list(FAULTS.source_filled)]
         assert rows.newest_change is None
         tell("UPDATE FAULTS SET UPDATED_AT = '2024-01-05 10:00:00' WHERE FAULT_ID = 'F2'")
         rows = opened_source.rows(opened_source.mapping(FAULTS), opened_source.instant())
@@ -186,7 +186,7 @@ def test_what_is_read_in_any_case_is_described_ahead_once(tell, source):
         opened_source.look_ahead([FAULTS])
         tell("ALTER TABLE FAULTS ADD COLUMN NEW VARCHAR; ALTER TABLE FAULTS RENAME TO ELSEWHERE")
         found = opened_source.mapping(FAULTS)
-        assert {column.target for column in found.columns} == set(FAULTS.fed)
+        assert {column.target for column in found.columns} == set(FAULTS.source_filled)
         with pytest.raises(SourceError, match=r"FAULTS.* does not exist"):
             opened_source.mapping(FAULTS)
 

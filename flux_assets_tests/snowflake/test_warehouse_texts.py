@@ -117,7 +117,7 @@ def test_the_file_holds_the_text_that_the_sync_runs(table):
     assert [b.startswith(a) if "FROM" in a else a.split(">=")[0] == b.split(">=")[0] for a, b in other] == [True] * len(
         other
     )
-    assert len(other) == (2 if table.rows_taken else 1)
+    assert len(other) == (2 if table.row_filter else 1)
 
 
 # Snow CLI.
@@ -153,14 +153,14 @@ def test_a_file_needs_only_the_variables_that_it_names(name):
 def test_row_queries_are_snowflake_s(table, mapped, travel):
     mapping = mapped(table)
     statement = parsed(query.rows_query(mapping, ACCOUNT, INSTANT, travel=travel))
-    assert [column.alias for column in statement.selects][: len(mapping.columns)] == list(table.fed)
+    assert [column.alias for column in statement.selects][: len(mapping.columns)] == list(table.source_filled)
     found = statement.find(exp.Table)
     assert (found.catalog, found.db, found.name) == ("FLUX_DB", "PRODUCTION", table.source)
     assert (
         "AT (TIMESTAMP => CAST('2024-05-06T07:08:09.123456+00:00' AS TIMESTAMPTZ))" in found.sql("snowflake")
     ) is travel
     assert statement.args["order"] is not None
-    assert (statement.args.get("where") is not None) is (table.rows_taken is not None)
+    assert (statement.args.get("where") is not None) is (table.row_filter is not None)
 
 
 @each_table
@@ -170,7 +170,7 @@ def test_times_of_another_zone_are_converted(table):
     assert len(list(statement.find_all(exp.ConvertTimezone))) >= 1
     assert "CONVERT_TIMEZONE('UTC', \"UPDATED_AT\")::TIMESTAMP_NTZ" in text
     assert ("CONVERT_TIMEZONE('America/Chicago', 'UTC', " in text) is any(
-        declared_kind(table, name) == "TIMESTAMP_NTZ" for name in table.fed
+        declared_kind(table, name) == "TIMESTAMP_NTZ" for name in table.source_filled
     )
 
 
@@ -263,7 +263,7 @@ def test_literals(value, wanted):
 def test_the_digest_follows_what_is_read():
     mapping = declared_mapping(FAULTS)
     assert mapping.digest == declared_mapping(FAULTS).digest
-    wider = replace(FAULTS, rows_taken=replace(FAULTS.rows_taken, window=timedelta(days=8)))
+    wider = replace(FAULTS, row_filter=replace(FAULTS.row_filter, window=timedelta(days=8)))
     assert declared_mapping(wider).digest != mapping.digest
     assert in_chicago(FAULTS).digest != mapping.digest
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from flux_assets.ledger.registry import keeping
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.sync import gate, target_state
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import Family, set_up_tables
@@ -416,8 +416,8 @@ def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alo
     assert sql(known) == first
     with utility.target.session("test") as session:
         found = target_state.before(session, "public", utility.tables).known
-    assert keeping("public", (), utility.tables, found) == [], "nothing is sent"
-    assert keeping("public", utility.tables[:1], (), found) != []
+    assert register_declarations("public", (), utility.tables, found) == [], "nothing is sent"
+    assert register_declarations("public", utility.tables[:1], (), found) != []
     for damage in (
         "DELETE FROM postgres_sync.tables",
         "UPDATE postgres_sync.tables SET late_after = '1 day', place = 9",

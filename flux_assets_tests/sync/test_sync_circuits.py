@@ -24,7 +24,7 @@ from flux_assets.sample.simulation.seeding import seed
 from flux_assets.sample.simulation.tables import Shape
 from flux_assets.sample.simulation.tick import tick
 from flux_assets.snowflake.account import Account
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.result import TableResult
 from flux_assets.tables import dynamic_tables, grid_assets_cache, meter_locations_enhanced, substations
 from flux_assets_tests import sample_cities
 from flux_assets_tests.conftest import Sql
@@ -206,7 +206,9 @@ def _compare(held: Row, wanted: Row, where: str) -> None:
             assert found == value, f"{column} of {where}"
 
 
-def _written(said: TableSync, before: dict[str, Row], held: dict[str, Row], moved: set[str], *, by_hand: bool) -> None:
+def _written(
+    said: TableResult, before: dict[str, Row], held: dict[str, Row], moved: set[str], *, by_hand: bool
+) -> None:
     """Rows that differ were written, and no others; the sync said which static table made it look."""
     for name in moved if before else ():
         assert name in said.gate

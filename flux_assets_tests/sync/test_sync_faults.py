@@ -14,7 +14,7 @@ import pytest
 
 from flux_assets.postgis.connect import Stop
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.retrying import Patience
+from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import diff, sync
@@ -39,7 +39,7 @@ class Impatient(Utility):
 
     @contextmanager
     def source(self) -> Iterator[Source]:
-        patience = Patience(attempts=self.attempts, pause=0.01, longest_pause=0.02)
+        patience = RetryPolicy(attempts=self.attempts, pause=0.01, longest_pause=0.02)
         opened = open_source(
             self.account, self.overrides, connect=without_pauses, log=self.log.append, patience=patience
         )

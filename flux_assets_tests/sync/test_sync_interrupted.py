@@ -14,7 +14,7 @@ from psycopg import errors
 from psycopg.sql import Composable
 
 from flux_assets.sync import diff, gate, target_state, write
-from flux_assets.sync.gate import Opening
+from flux_assets.sync.gate import GateResult
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import Utility
 
@@ -78,7 +78,7 @@ def test_a_table_that_fails_before_its_savepoint_takes_no_other_back(
 def test_what_ends_while_the_tables_are_looked_at_is_in_the_ledger(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
 ) -> None:
-    monkeypatch.setattr(gate, "look", failing_once(gate.look, error, lambda *_: True))
+    monkeypatch.setattr(gate, "read_marks", failing_once(gate.read_marks, error, lambda *_: True))
     if isinstance(error, Exception):
         assert {each.outcome for each in running.sync().tables} == {"failed"}
     else:
@@ -135,7 +135,7 @@ def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, mo
     # Within the hour for which a change token is believed.
     at, opened = datetime.now(UTC) + timedelta(minutes=20), gate.open_gate
 
-    def opening(*given: Any) -> Opening:
+    def opening(*given: Any) -> GateResult:
         return replace(opened(*given), at=at)
 
     plain = running.source

@@ -246,7 +246,7 @@ def test_a_stand_in_that_restarts_before_the_guard_asks_is_asked_again(
     def ended(self: Source, table: object) -> object:
         if merging and not asked:
             asked.append(table)
-            raise WarehouseError("The session has ended.", "Try again.", curable=True)
+            raise WarehouseError("The session has ended.", "Try again.", retryable=True)
         return mapping(self, table)
 
     merging: list[bool] = []

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 import snowflake.connector
 
-from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.store import SourceTables
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets_tests.ui.opened import OWN, PATIENCE, Place, opened
 
@@ -38,7 +38,7 @@ def running_schedules(place: Place) -> set[str]:
 def steps_simulated(place: Place) -> int:
     """As the source remembers them."""
     with snowflake.connector.connect(**StandIn(place.home).account().arguments()) as connection:
-        return Store(connection).clock().ticks
+        return SourceTables(connection).clock().ticks
 
 
 def commands_of(group: int) -> list[str]:

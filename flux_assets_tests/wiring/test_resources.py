@@ -211,7 +211,7 @@ def test_another_configuration_is_another_family(monkeypatch, tmp_path):
     monkeypatch.setenv("FLUX_CONFIG", str(tmp_path / "flux.toml"))
     load_settings.cache_clear()
     configured = WarehouseResource().family(dynamic_tables())
-    windows = {table.name: table.rows_taken.window.days for table in configured.tables if table.rows_taken}
+    windows = {table.name: table.row_filter.window.days for table in configured.tables if table.row_filter}
     assert windows["work_orders"] == 7
     assert configured.configuration != plain.configuration
     assert WarehouseResource().family(dynamic_tables()).configuration == configured.configuration

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from flux_assets.errors import ReleaseError
-from flux_assets.layers.quarantine.records import Held
+from flux_assets.layers.quarantine.records import QuarantinedRecord
 from flux_assets.release.decode.blocks import blocks
 from flux_assets.release.decode.records import MalformedError, Text, as_csv, fields, record_starts
 from flux_assets.spec import StaticTable
@@ -37,7 +37,7 @@ class Correction:
         return dict(zip(self.header, [each.value for each in found], strict=True))
 
 
-def write_corrections(path: Path, table: StaticTable, records: Sequence[Held]) -> None:
+def write_corrections(path: Path, table: StaticTable, records: Sequence[QuarantinedRecord]) -> None:
     """Write the records, values as far as they are readable, for the columns of the declaration.
 
     Raises ReleaseError when the file is there already, or cannot be written.
@@ -70,20 +70,20 @@ def _write_new(path: Path, content: bytes) -> None:
             raise
 
 
-def written(table: StaticTable, held: Held) -> dict[str, bytes | None]:
+def written(table: StaticTable, held: QuarantinedRecord) -> dict[str, bytes | None]:
     """The values by column that the file has of a record before anybody corrects it."""
     values = dict(zip(held.header, _values(held), strict=False))
     return {name: values.get(name) for name in table.column_names}
 
 
-def surplus_of(held: Held) -> bytes | None:
+def surplus_of(held: QuarantinedRecord) -> bytes | None:
     """Values of a record that stand behind the last column, as CSV; None when there are none."""
     beyond = _values(held)[len(held.header) :]
     # Quoted also where there is nothing: a comma too many has to be seen to be removed.
     return as_csv(value or b"" for value in beyond) if beyond else None
 
 
-def _values(held: Held) -> list[bytes | None]:
+def _values(held: QuarantinedRecord) -> list[bytes | None]:
     """All values; where those behind the last column cannot be told apart, those before them."""
     raw = held.raw_record.encode()
     for most in (len(raw) + 1, len(held.header)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from flux_assets.errors import Place, RecordError
-from flux_assets.layers.quarantine.records import Held
+from flux_assets.layers.quarantine.records import QuarantinedRecord
 from flux_assets.release.decode.audit import LayerFacts, delivered_schema
 from flux_assets.release.decode.blocks import blocks
 from flux_assets.release.decode.columns import ReadColumn, read_columns
@@ -28,12 +28,12 @@ class ReadAgain:
     """Rows of the records that are acceptable now, in their order, and the records that still are not, with why."""
 
     batch: pa.RecordBatch
-    passed: list[Held] = field(default_factory=list)
-    refused: list[Held] = field(default_factory=list)
+    passed: list[QuarantinedRecord] = field(default_factory=list)
+    refused: list[QuarantinedRecord] = field(default_factory=list)
     facts: LayerFacts = field(default_factory=LayerFacts)
 
 
-def read_again(table: StaticTable, records: Sequence[Held], ask: AskServer) -> ReadAgain:
+def read_again(table: StaticTable, records: Sequence[QuarantinedRecord], ask: AskServer) -> ReadAgain:
     """Decode and judge records as a load would; `ask` is put the texts that only a server can read as COPY does."""
     columns = read_columns(table)
     found = ReadAgain(pa.RecordBatch.from_pylist([], schema=delivered_schema(columns)))
@@ -65,7 +65,9 @@ def without(
     return rest
 
 
-def _read(held: Held, columns: tuple[ReadColumn, ...], ask: AskServer) -> tuple[pa.RecordBatch, LayerFacts]:
+def _read(
+    held: QuarantinedRecord, columns: tuple[ReadColumn, ...], ask: AskServer
+) -> tuple[pa.RecordBatch, LayerFacts]:
     if held.raw_cut:
         raise _error(held, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
     file = as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
@@ -82,7 +84,7 @@ def _read(held: Held, columns: tuple[ReadColumn, ...], ask: AskServer) -> tuple[
 _IN_PART = " The record is not kept whole: correct it."
 
 
-def _error(held: Held, reason: str) -> RecordError:
+def _error(held: QuarantinedRecord, reason: str) -> RecordError:
     return RecordError(Place(file=held.file, line=held.line, column=held.column_name), reason)
 
 

@@ -30,7 +30,7 @@ DELETE FROM postgres_sync.quarantine WHERE schema_name = %(schema)s AND NOT EXIS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class QuarantinedRecord:
     """A record in quarantine; `header` names the columns of `raw_record`. `replayed` when its version has the row."""
 
     record: int
@@ -51,7 +51,7 @@ def held_as(raw: bytes) -> tuple[str, int, bool]:
     return text, len(raw), text.encode() != raw
 
 
-def hold(connection: psycopg.Connection, layer: Layer, version: Version, records: Iterable[Held]) -> None:
+def hold(connection: psycopg.Connection, layer: Layer, version: Version, records: Iterable[QuarantinedRecord]) -> None:
     """Put records into the quarantine of a version."""
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -79,7 +79,7 @@ def correct(connection: psycopg.Connection, layer: Layer, lease: int, record: in
     return done.rowcount == 1
 
 
-def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iterable[Held]) -> None:
+def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iterable[QuarantinedRecord]) -> None:
     """Note where and why records of a version are refused by now."""
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -89,9 +89,9 @@ def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iter
         )
 
 
-def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[Held]:
+def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[QuarantinedRecord]:
     """Everything that the quarantine has of a version, in the order of the file."""
-    with connection.cursor(row_factory=class_row(Held)) as cursor:
+    with connection.cursor(row_factory=class_row(QuarantinedRecord)) as cursor:
         return cursor.execute(
             "SELECT record, file, line, column_name, reason, header, raw_record, raw_bytes, raw_cut,"
             " replayed_at IS NOT NULL AS replayed FROM postgres_sync.quarantine"

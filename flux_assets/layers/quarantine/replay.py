@@ -17,13 +17,13 @@ from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers import copying, disk_estimate, indexes, pins, publish, schema_diff, staging, versions
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import Extent, Workbench, finish
+from flux_assets.layers.finishing import Extent, VersionContext, finish
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.corrections import SURPLUS, Correction, surplus_of, written
 from flux_assets.layers.quarantine.probe import create_probe, refused_rows
 from flux_assets.layers.quarantine.reading import ReadAgain, read_again, without
-from flux_assets.layers.quarantine.records import Held
+from flux_assets.layers.quarantine.records import QuarantinedRecord
 from flux_assets.layers.run import recorded
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
@@ -45,10 +45,10 @@ class ReplayResult:
 
     version: Version
     replayed: int
-    waiting: tuple[Held, ...]
+    waiting: tuple[QuarantinedRecord, ...]
 
 
-def waiting_records(table: StaticTable, target: Target) -> list[Held]:
+def waiting_records(table: StaticTable, target: Target) -> list[QuarantinedRecord]:
     """The records that the published version lacks. Raises LayerError when there is no such version."""
     layer = Layer(target.schema, table)
     with target.session(f"look {layer.name}") as session:
@@ -75,7 +75,7 @@ def replay(
         recorded(layer, target, options, "REPLAY") as (control, entry),
         leases.leased(control, target, layer, options.patience(log)) as lease,
     ):
-        bench = Workbench(layer=layer, target=target, control=control, options=options, log=log)
+        bench = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
         current = _current(control, layer)
         _correct(control, layer, current, given)
         return _replay(bench, entry, current, lease)
@@ -101,7 +101,7 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
         )
 
 
-def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
+def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
     control, layer = bench.control, bench.layer
     patience = bench.options.patience(bench.log)
     public = schema_diff.reconcile(control, layer, lease, patience, accept_change=bench.options.accept_schema_change)
@@ -121,7 +121,7 @@ def _replay(bench: Workbench, entry: Entry, current: Version, lease: Lease) -> R
     schema_diff.refresh_comments(control, layer)
     statistics.analyze_public(control, layer.public, version.relation)
     publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
-    published_at = versions.clocks(control, layer).published_at
+    published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),
         replayed=len(found.passed),
@@ -139,7 +139,7 @@ def _current(connection: psycopg.Connection, layer: Layer) -> Version:
     return current
 
 
-def _waiting(connection: psycopg.Connection, layer: Layer, version: Version) -> list[Held]:
+def _waiting(connection: psycopg.Connection, layer: Layer, version: Version) -> list[QuarantinedRecord]:
     return [held for held in records.records(connection, layer, version.lease) if not held.replayed]
 
 
@@ -177,7 +177,7 @@ def _correct(connection: psycopg.Connection, layer: Layer, current: Version, giv
                 )
 
 
-def _is_changed(table: StaticTable, one: Correction, before: Held) -> bool:
+def _is_changed(table: StaticTable, one: Correction, before: QuarantinedRecord) -> bool:
     surplus = surplus_of(before) or b""
     return one.values() != written(table, before) or (one.surplus is not None and one.surplus != surplus)
 
@@ -202,7 +202,7 @@ def _is_text(type_name: str) -> bool:
     return type_name == "text" or type_name.startswith("character varying")
 
 
-def _read(bench: Workbench, public: Public, waiting: Sequence[Held]) -> ReadAgain:
+def _read(bench: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
     """What passes by the declaration, and then in an empty table that is as the version's will be."""
     with (
         texts_of(bench.target, bench.layer.name, bench.options.stop) as ask,
@@ -213,7 +213,7 @@ def _read(bench: Workbench, public: Public, waiting: Sequence[Held]) -> ReadAgai
         return without(bench.layer.table, found, [*refused_rows(session, found.batch)], ask)
 
 
-def _made(bench: Workbench, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
+def _made(bench: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
     control, layer = bench.control, bench.layer
     need = disk_estimate.need_of_copy(control, layer, current.bytes or 0)
     disk_estimate.refuse_above(layer, need, bench.options.disk_limit)
@@ -241,12 +241,12 @@ def _made(bench: Workbench, current: Version, public: Public, found: ReadAgain, 
     return finish(bench, case, version, public, extent=extent, source="the version with the replayed records")
 
 
-def _version_id(table: StaticTable, current: Version, passed: Sequence[Held]) -> str:
+def _version_id(table: StaticTable, current: Version, passed: Sequence[QuarantinedRecord]) -> str:
     parts = [current.version, table.digest, *(f"{held.record} {held.header} {held.raw_record}" for held in passed)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fill(bench: Workbench, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
+def _fill(bench: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
     layer, stop = bench.layer, bench.options.stop
     create = [ddl.create_version(layer, version.relation, like_template=True)]
     create += [change(version_table(version.relation)) for change in public.changes]

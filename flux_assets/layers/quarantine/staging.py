@@ -12,10 +12,10 @@ from contextlib import closing
 import pyarrow as pa
 
 from flux_assets.errors import counted
-from flux_assets.layers.finishing import Workbench
+from flux_assets.layers.finishing import VersionContext
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.probe import REFUSALS, create_probe, refused_rows
-from flux_assets.layers.quarantine.records import Held, held_as
+from flux_assets.layers.quarantine.records import QuarantinedRecord, held_as
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
@@ -26,7 +26,7 @@ Fill = Callable[[LayerStream, Iterable[pa.RecordBatch]], None]
 
 
 def stage_with_quarantine(
-    bench: Workbench, version: Version, public: Public, stream_of: StreamOf, fill: Fill
+    bench: VersionContext, version: Version, public: Public, stream_of: StreamOf, fill: Fill
 ) -> tuple[LayerStream, int]:
     """Fill the version with the acceptable rows of a stream; returns what read them and how many it refused.
 
@@ -47,7 +47,7 @@ def stage_with_quarantine(
 
 
 def _staged(
-    bench: Workbench, version: Version, stream_of: StreamOf, fill: Fill, probe: Probe | None
+    bench: VersionContext, version: Version, stream_of: StreamOf, fill: Fill, probe: Probe | None
 ) -> tuple[LayerStream, int]:
     sieve = Quarantine(bench.options.quarantine, probe)
     stream = stream_of(sieve)
@@ -61,7 +61,7 @@ def _staged(
 
 
 def _holding(
-    bench: Workbench, version: Version, stream: LayerStream, sieve: Quarantine
+    bench: VersionContext, version: Version, stream: LayerStream, sieve: Quarantine
 ) -> Generator[pa.RecordBatch, None, None]:
     """The stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
     try:
@@ -72,15 +72,15 @@ def _holding(
         _hold(bench, version, sieve)
 
 
-def _hold(bench: Workbench, version: Version, sieve: Quarantine) -> None:
+def _hold(bench: VersionContext, version: Version, sieve: Quarantine) -> None:
     if (found := sieve.taken()) and not bench.control.closed and not bench.control.broken:
         records.hold(bench.control, bench.layer, version, map(held, found))
 
 
-def held(found: Refused) -> Held:
+def held(found: Refused) -> QuarantinedRecord:
     """A refused record as the quarantine keeps it."""
     raw, size, is_cut = held_as(found.raw)
-    return Held(
+    return QuarantinedRecord(
         record=found.record, file=found.file, line=found.line, column_name=found.column, reason=found.reason,
         header=list(found.names), raw_record=raw, raw_bytes=size, raw_cut=is_cut,
     )  # fmt: skip

@@ -17,8 +17,8 @@ from flux_assets.layers.whole_release.together import Together
 from flux_assets.ledger import leases
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import ours
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.errors import translate_error
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
@@ -42,20 +42,20 @@ def load_release(
     if not tables:
         return {}
     stop = next(iter(tables.values())).stop
-    patience = Patience(
+    patience = LockRetries(
         seconds=max(options.publish_wait.total_seconds() for options in tables.values()), log=log, stop=stop
     )
     try:
         return _loaded(tables, release, target, patience, parallel=parallel, strict=strict)
     except psycopg.Error as error:
-        raise ours(f"Release {release.tag}", error, stop) from error
+        raise translate_error(f"Release {release.tag}", error, stop) from error
 
 
 def _loaded(
     tables: Mapping[StaticTable, LoadOptions],
     release: Release,
     target: Target,
-    patience: Patience,
+    patience: LockRetries,
     *,
     parallel: int,
     strict: bool,

@@ -25,7 +25,7 @@ from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import statistics
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import ours, translated
+from flux_assets.postgis.errors import translate_error, translated
 from flux_assets.postgis.names import Layer
 from flux_assets.spec import StaticTable
 
@@ -54,7 +54,7 @@ def rollback_release(
         with recorded_together(list(planned.moving), target, options, "ROLLBACK") as (control, entries):
             return _go_back(control, planned, tag, target, options, log, entries)
     except psycopg.Error as error:
-        raise ours(f"Release {tag}", error, options.stop) from error
+        raise translate_error(f"Release {tag}", error, options.stop) from error
 
 
 def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
@@ -95,6 +95,6 @@ def _done(control: psycopg.Connection, planned: ReleaseVersions) -> ReleaseRollb
     moved = []
     for layer, version in planned.moving.items():
         statistics.analyze(control, layer.public)
-        published_at = versions.clocks(control, layer).published_at
+        published_at = versions.version_times(control, layer).published_at
         moved.append((layer.table, replace(version, current=True, published_at=published_at)))
     return ReleaseRollback(moved=moved, stayed=[(layer.table, version) for layer, version in planned.staying.items()])

@@ -18,11 +18,11 @@ from flux_assets.checks import audits
 from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.errors import AuditError, FluxError, LayerError, reported
 from flux_assets.layers import publish, versions
-from flux_assets.layers.finishing import REFERENCES, told
+from flux_assets.layers.finishing import REFERENCES, describe_audit
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import Patience
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import version_table
 
 _LOOK_SECONDS = 0.2
@@ -67,7 +67,7 @@ class Together:
         self._failures[name] = f"{name} is pinned (`flux-assets unpin {name}` lets it go)"
 
     def publish(
-        self, connection: psycopg.Connection, publication: Publication, patience: Patience
+        self, connection: psycopg.Connection, publication: Publication, patience: LockRetries
     ) -> tuple[float, Version]:
         """Wait for the other layers, and publish all together.
 
@@ -104,7 +104,7 @@ class Together:
             self.expected.discard(name)
             self._changed.notify_all()
 
-    def _publish_all(self, connection: psycopg.Connection, patience: Patience, name: str) -> None:
+    def _publish_all(self, connection: psycopg.Connection, patience: LockRetries, name: str) -> None:
         try:
             found = self._judged(connection, list(self._arrived.values()), patience)
             if self._refused:
@@ -118,7 +118,7 @@ class Together:
         self._published = {each.layer.name: (locked_ms, each.swap.version) for each in found}
 
     def _judged(
-        self, connection: psycopg.Connection, found: Sequence[Publication], patience: Patience
+        self, connection: psycopg.Connection, found: Sequence[Publication], patience: LockRetries
     ) -> list[Publication]:
         """The publications with their references judged again, now that it is known what they will point at."""
         staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
@@ -130,7 +130,7 @@ class Together:
             )  # fmt: skip
             result = audits.run_audit(case, REFERENCES)
             if result is not None and not result.passed:
-                patience.log(told(each.layer, result))
+                patience.log(describe_audit(each.layer, result))
                 if self.strict:
                     self._refused[each.layer.name] = AuditError(
                         f"{each.layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",

@@ -40,7 +40,7 @@ class News:
     told: tuple[str, ...] = ()
 
 
-def look(
+def check_release(
     release: Release,
     tables: Sequence[StaticTable],
     memory: Memory,

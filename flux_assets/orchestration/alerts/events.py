@@ -19,7 +19,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-from flux_assets.alerting.cause import said
+from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation
@@ -137,7 +137,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
             kind="check", cause=", ".join(names), apart=table, tables=(table,),
-            problem=f"{', '.join(names)}: it does not hold that: {said(words, watch.names).problem}",
+            problem=f"{', '.join(names)}: it does not hold that: {cause_of(words, watch.names).problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
             run_id=failing[0].run_id, symptom=set(names) <= _STATE_CHECKS,
@@ -154,7 +154,7 @@ def _in_ledger(failed: FailedRuns, known: Known) -> bool:
 
 def _of_runs(instance: dg.DagsterInstance, failed: FailedRuns, watch: Watch, now: datetime) -> Observation:
     run, ticks = failed.newest, len(failed.runs)
-    words = said(watch.clean(_words(instance, run.run_id)), watch.names)
+    words = cause_of(watch.clean(_words(instance, run.run_id)), watch.names)
     name = ", ".join(failed.tables) or "assets" if run.job_name == _AD_HOC else run.job_name
     scheduled = "dagster/schedule_name" in run.tags
     return Observation(

@@ -14,8 +14,8 @@ import dagster as dg
 import psycopg
 
 from flux_assets.alerting import watching
-from flux_assets.alerting.cause import said
-from flux_assets.alerting.delivery import Event, Send, Told, round_of
+from flux_assets.alerting.cause import cause_of
+from flux_assets.alerting.delivery import Delivery, Event, Send, round_of
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.message import Letterhead, payload
 from flux_assets.alerting.muting import mutes
@@ -37,7 +37,7 @@ Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 
 
 @dataclass(frozen=True)
-class Look:
+class ObservedAlerts:
     """What is wrong now, of the kinds that could be looked for."""
 
     observed: list[Observation]
@@ -53,7 +53,7 @@ def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -
     )  # fmt: skip
 
 
-def look(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> Look:
+def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> ObservedAlerts:
     """Everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
     now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
     observed = list(watching.observed(session, statuses, watch, now))
@@ -62,17 +62,17 @@ def look(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> Look:
         observed += _of_dagster(session, watch, dagster, checked, now)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         observed.append(dagster_fault(error, watch, now))
-        return Look(observed, watching.WATCHED - {"late"}, now)
-    return Look(observed, watching.WATCHED | events.WATCHED, now)
+        return ObservedAlerts(observed, watching.WATCHED - {"late"}, now)
+    return ObservedAlerts(observed, watching.WATCHED | events.WATCHED, now)
 
 
-def told(
+def send_alerts(
     settings: Settings,
     tables: Sequence[StaticTable | DynamicTable],
     dagster: Dagster,
     hook: Webhook,
     find: Callable[[Settings], Target] = postgis_target,
-) -> list[Told]:
+) -> list[Delivery]:
     """A round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
 
     Raises AlertError, and nothing else, when it cannot be noted what was told.
@@ -83,7 +83,7 @@ def told(
         with find(settings).session("alerts") as session:
             make_ready(session, watch.schema)
             file.note_mutes(mutes(session, watch.schema))
-            seen = look(session, watch, dagster)
+            seen = observe_alerts(session, watch, dagster)
             kept = IncidentTable(session, watch.schema)
             muted = lambda: mutes(session, watch.schema)  # noqa: E731
             rest = round_of(kept, seen.observed, seen.watched, muted, watch.policy, send, seen.now)
@@ -96,7 +96,7 @@ def told(
 
 def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) -> Observation:
     """That PostgreSQL cannot be used; told when it lasts as long as it takes syncs to be told of."""
-    words = said(watch.clean(str(error)), watch.names)
+    words = cause_of(watch.clean(str(error)), watch.names)
     return Observation(
         kind="target", cause="target", problem=words.problem, remedy=words.remedy,
         since=now, not_before=now + watch.policy.patience,
@@ -105,14 +105,14 @@ def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) 
 
 def dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
     """That Dagster's storage, or our definitions, cannot be had."""
-    words = said(watch.clean(str(error) or type(error).__name__), watch.names)
+    words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
     return Observation(
         kind="dagster", cause="dagster", problem=words.problem, since=now,
         remedy=words.remedy or "`flux-assets doctor` tests Dagster's storage.",
     )  # fmt: skip
 
 
-def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Told:
+def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Delivery:
     """A round on the file: that PostgreSQL cannot be used, or that it is back."""
     now = datetime.now(UTC)
     observed = [target_fault(away, watch, now)] if away else []

@@ -15,7 +15,7 @@ from flux_assets.settings import load_settings
 from flux_assets.tables import declarations
 
 if TYPE_CHECKING:
-    from flux_assets.alerting.delivery import Told
+    from flux_assets.alerting.delivery import Delivery
 
 SECONDS_BETWEEN_LOOKS = 60
 
@@ -29,7 +29,7 @@ SECONDS_BETWEEN_LOOKS = 60
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Look, tell, and say what was told. It starts no run."""
     from flux_assets.alerting.webhook import Webhook
-    from flux_assets.orchestration.alerts.round import told
+    from flux_assets.orchestration.alerts.round import send_alerts
 
     settings = load_settings()
     if settings.flux_alert_url is None:
@@ -37,7 +37,9 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     repository = context.repository_def
     keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
     try:
-        rounds = told(settings, declarations(), lambda: (context.instance, keys), Webhook(settings.flux_alert_url))
+        rounds = send_alerts(
+            settings, declarations(), lambda: (context.instance, keys), Webhook(settings.flux_alert_url)
+        )
     except AlertError as error:
         context.log.warning(str(error))
         return dg.SkipReason(f"Nobody could be told. {error}")
@@ -46,7 +48,7 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(" ".join(_said(each) for each in rounds if each.incidents or each.busy) or "All is well.")
 
 
-def _said(told: Told) -> str:
+def _said(told: Delivery) -> str:
     if told.busy:
         return "Another process is telling right now."
     sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]

@@ -16,13 +16,13 @@ import psycopg
 from click import ClickException
 
 from flux_assets.alerting import store
-from flux_assets.alerting.delivery import Told
+from flux_assets.alerting.delivery import Delivery
 from flux_assets.alerting.incident import Incident, decided
 from flux_assets.alerting.muting import Mutes, mutes
 from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.webhook import Webhook
 from flux_assets.errors import EmbeddedError, FluxError, SettingError
-from flux_assets.orchestration.alerts.round import Dagster, look, target_fault, told, watch_of
+from flux_assets.orchestration.alerts.round import Dagster, observe_alerts, send_alerts, target_fault, watch_of
 from flux_assets.orchestration.history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
@@ -46,7 +46,7 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
     try:
         with running_target(settings).session("watchdog") as session:
             store.hurry(session)
-            seen = look(session, watch, dagster)
+            seen = observe_alerts(session, watch, dagster)
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
     except (FluxError, psycopg.Error) as error:
         now, file = datetime.now(UTC), IncidentFile(settings.flux_home)
@@ -57,11 +57,11 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
     return sorted(listed, key=lambda problem: (problem.muted, problem.incident.since))
 
 
-def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Told]:
+def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Delivery]:
     """Tell what the sensor would tell; what either has told the other does not tell again."""
     if settings.flux_alert_url is None:
         raise SettingError("FLUX_ALERT_URL is not set, so there is nobody to tell.", "Set it to a webhook's address.")
-    return told(settings, tables, dagster, Webhook(settings.flux_alert_url), running_target)
+    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), running_target)
 
 
 def running_target(settings: Settings) -> Target:

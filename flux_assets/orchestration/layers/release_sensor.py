@@ -84,7 +84,7 @@ def _looked(
     """What a look at the release finds, or why there is none."""
     from flux_assets.layers.status import layer_pins
     from flux_assets.layers.whole_release.memory import Memory
-    from flux_assets.layers.whole_release.watch import look
+    from flux_assets.layers.whole_release.watch import check_release
     from flux_assets.settings import SAMPLE
     from flux_assets.wiring.release import layer_release
     from flux_assets.wiring.target import postgis_target
@@ -96,7 +96,7 @@ def _looked(
     def work() -> News:
         release, now = layer_release(settings), get_current_timestamp()
         memory = Memory.read(cursor, release.address, now)
-        return look(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
+        return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
     return _patiently(work)
 

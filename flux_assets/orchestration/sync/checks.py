@@ -23,7 +23,7 @@ from flux_assets.errors import SourceError, SyncError
 from flux_assets.orchestration.failed_attempts import Outcome
 from flux_assets.orchestration.layers.checks import check_results
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.result import TableResult
 
 SECONDS_BETWEEN_JUDGEMENTS = 3600
 _CONSEQUENCE = {
@@ -53,7 +53,7 @@ def names_of(table: DynamicTable) -> frozenset[str]:
     return frozenset(audit.name for audit in sync_audits(table))
 
 
-def refused(table: DynamicTable, done: TableSync) -> tuple[AuditResult, ...]:
+def refused(table: DynamicTable, done: TableResult) -> tuple[AuditResult, ...]:
     """What a failed sync found of rows that it did not write; nothing where the fault is not one of rows or columns."""
     said = done.error.problem if done.error else ""
     if isinstance(done.error, SyncError) and done.error.audits:

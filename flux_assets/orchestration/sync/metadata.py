@@ -13,7 +13,7 @@ import dagster as dg
 from flux_assets.orchestration.layers.metadata import clock_metadata, column_schema
 from flux_assets.orchestration.links import table_links
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.result import TableSync
+from flux_assets.sync.result import TableResult
 
 Metadata = dict[str, Any]
 
@@ -24,14 +24,14 @@ def declared_metadata(table: DynamicTable) -> Metadata:
     return {
         "dagster/column_schema": column_schema(table),
         "snowflake_table": table.source,
-        "rows_taken": table.rows_taken.said if table.rows_taken else "every row",
+        "row_filter": table.row_filter.said if table.row_filter else "every row",
         **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
         **({"references": "; ".join(references)} if references else {}),
         **table_links(table),
     }
 
 
-def synced_metadata(done: TableSync) -> Metadata:
+def synced_metadata(done: TableResult) -> Metadata:
     """Metadata of one materialisation."""
     return {
         "outcome": done.outcome,
@@ -51,7 +51,7 @@ def synced_metadata(done: TableSync) -> Metadata:
     }
 
 
-def told(done: TableSync) -> str:
+def describe_result(done: TableResult) -> str:
     """The sync of one table in a line."""
     if done.outcome == "unchanged":
         return f"{done.table}: {done.rows:,} rows as they were ({done.gate})"
@@ -60,7 +60,7 @@ def told(done: TableSync) -> str:
     return f"{done.table}: {written}, {done.unchanged:,} as they were{lag} ({done.gate})"
 
 
-def _clocks(done: TableSync) -> Metadata:
+def _clocks(done: TableResult) -> Metadata:
     """The source was looked at, for this table, as of one instant: that is when it was checked."""
     clocks = clock_metadata(
         source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at

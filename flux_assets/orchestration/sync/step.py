@@ -22,14 +22,14 @@ from flux_assets.orchestration.layers.checks import tell, without_outcome
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.orchestration.resources import WarehouseResource
 from flux_assets.orchestration.sync.checks import Reported, Reports, names_of, refused
-from flux_assets.orchestration.sync.metadata import synced_metadata, told
+from flux_assets.orchestration.sync.metadata import describe_result, synced_metadata
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
-from flux_assets.sync.result import SyncOptions, TableSync
+from flux_assets.sync.result import SyncOptions, TableResult
 
 if TYPE_CHECKING:
     from flux_assets.checks.audit import AuditResult
-    from flux_assets.sync.live_audit import Look, Question
+    from flux_assets.sync.live_audit import AuditRequest, LiveAudit
 
 Event = dg.MaterializeResult[None] | dg.AssetObservation | dg.Output[None] | Reported
 Events = Iterator[Event]
@@ -93,11 +93,11 @@ class SyncStep:
             yield from self._recorded(each, looks.get(each.table))
         return {each.table: each.error for each in done if each.error is not None}
 
-    def _in_order(self, results: Sequence[TableSync]) -> list[TableSync]:
+    def _in_order(self, results: Sequence[TableResult]) -> list[TableResult]:
         """Tables that others are computed from come first: Dagster insists."""
         return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
 
-    def _tell(self, results: Sequence[TableSync], wanted: set[str]) -> None:
+    def _tell(self, results: Sequence[TableResult], wanted: set[str]) -> None:
         for cause, names in _by_cause({each.table: each.error for each in results if each.error is not None}).items():
             # What several share, the failure of the step says, once.
             why = f"{names[0]} was left as it was: {cause}"
@@ -107,14 +107,14 @@ class SyncStep:
             if each.error is not None:
                 continue
             if each.table in wanted:
-                self._context.log.info(told(each))
+                self._context.log.info(describe_result(each))
             else:
                 self._context.log.info(
                     f"{each.table}: {each.updated:,} rows follow the tables that they are computed from;"
                     " not selected, so nothing is recorded of it"
                 )
 
-    def _recorded(self, done: TableSync, look: Look | None) -> Events:
+    def _recorded(self, done: TableResult, look: LiveAudit | None) -> Events:
         table, audits = self._tables[done.table], look.audits if look else ()
         if done.error is not None:
             yield from self._after_failure(table, done, done.error, audits)
@@ -128,7 +128,7 @@ class SyncStep:
         yield from self._reports.repeated(table, audits)
 
     def _after_failure(
-        self, table: DynamicTable, done: TableSync, error: FluxError, audits: Sequence[AuditResult]
+        self, table: DynamicTable, done: TableResult, error: FluxError, audits: Sequence[AuditResult]
     ) -> Events:
         """What the attempt found; the source's columns are as they are, of the rows readers see those of before."""
         found = refused(table, done)
@@ -139,14 +139,14 @@ class SyncStep:
         yield from still_said(self._context, table.name, left)
         yield from still_compared(self._context, table.name, MATCHES_SOURCE)
 
-    def _look_at(self, done: Sequence[TableSync]) -> Mapping[str, Look]:
+    def _look_at(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
         """The tables after the sync. It has ended, so what goes wrong here is only told."""
-        from flux_assets.sync.live_audit import look_at
+        from flux_assets.sync.live_audit import audit_tables
 
         try:
             changed = {each.table for each in done if each.outcome == "changed"}
             questions = [self._question(each, changed) for each in done]
-            looks = look_at(questions, self._target, self._opening, self._stop)
+            looks = audit_tables(questions, self._target, self._opening, self._stop)
         except FluxError as error:
             self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
             return {}
@@ -155,19 +155,19 @@ class SyncStep:
                 self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
         return looks
 
-    def _question(self, done: TableSync, changed: Collection[str]) -> Question:
+    def _question(self, done: TableResult, changed: Collection[str]) -> AuditRequest:
         """All audits of a table that changed, of others those that are due, and always how old its rows are.
 
         Rows that nobody wrote may belong to none all the same, when what they belong to is among the `changed`.
 
         Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
         """
-        from flux_assets.sync.live_audit import Question
+        from flux_assets.sync.live_audit import AuditRequest
         from flux_assets.sync.table import UNREAD
 
         table, is_read = self._tables[done.table], done.gate not in UNREAD
         if done.error is not None:
-            return Question(table=table, names=ALWAYS_JUDGED, missing=())
+            return AuditRequest(table=table, names=ALWAYS_JUDGED, missing=())
         names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED
         if any(each.to_table in changed for each in table.assignments):
             names |= {ALL_ASSIGNED}
@@ -176,7 +176,7 @@ class SyncStep:
         elif "columns" not in self._reports.selected_of(table):
             names -= {"columns"}
         before = done.rows - done.inserted + done.deleted
-        return Question(
+        return AuditRequest(
             table=table, names=names, vanished=done.vanished,
             missing=done.missing if is_read or "columns" not in names else None,
             allowed=table.vanished.allowed(before),
@@ -184,10 +184,10 @@ class SyncStep:
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
         """The selected checks alone, on what readers see; why some of a table's could not be judged."""
-        from flux_assets.sync.live_audit import Question, look_at
+        from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
-        questions = [Question(table=table, names=self._reports.selected_of(table)) for table in tables]
-        looks = look_at(questions, self._target, self._opening, self._stop)
+        questions = [AuditRequest(table=table, names=self._reports.selected_of(table)) for table in tables]
+        looks = audit_tables(questions, self._target, self._opening, self._stop)
         for table in tables:
             tell(table.name, looks[table.name].audits, self._context.log)
             yield from self._reports.results(table, looks[table.name].audits)

@@ -23,7 +23,7 @@ from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.fetch.address import Address
 from flux_assets.release.fetch.files import opened as opened_file
 from flux_assets.release.fetch.limits import KEPT, Limits, TooLargeError, Watch
-from flux_assets.release.fetch.stores import Opened, Stamp, Store, TemporaryError
+from flux_assets.release.fetch.stores import FileStore, Opened, Stamp, TemporaryError
 from flux_assets.release.manifest import mismatch
 from flux_assets.release.stopping import check_stop, pause
 
@@ -56,7 +56,7 @@ class Download:
 
     def __init__(
         self,
-        store: Store,
+        store: FileStore,
         address: Address,
         cache: Path,
         limits: Limits,

@@ -50,7 +50,7 @@ class Opened:
     chunks: Generator[bytes, None, None]
 
 
-class Store(Protocol):
+class FileStore(Protocol):
     """A place to read files from. Everything raises MissingError, TemporaryError, or else a plain ReleaseError."""
 
     def stamp(self, address: Address) -> Stamp:

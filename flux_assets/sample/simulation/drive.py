@@ -14,7 +14,7 @@ from flux_assets.errors import EmbeddedError
 from flux_assets.release.release import Release
 from flux_assets.sample.city.frame import random_stream
 from flux_assets.sample.simulation.seeding import SEED, seed_anew
-from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.store import SourceTables
 from flux_assets.sample.simulation.tick import Ticked, tick
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import Settings
@@ -49,7 +49,7 @@ class Simulation:
             self.stand_in.writing(),
             snowflake.connector.connect(**self._account().arguments(layer="simulate")) as connection,
         ):
-            clock = Store(connection).clock()
+            clock = SourceTables(connection).clock()
             seed = clock.seed if self.seed is None else self.seed
             now = max(datetime.now(UTC).replace(tzinfo=None), clock.now + length)
             return tick(connection, random_stream(seed, _STREAM, clock.ticks), now, storm, calm)

@@ -16,7 +16,7 @@ from flux_assets.sample.city.frame import random_stream
 from flux_assets.sample.simulation.grid import Grid, grid_of
 from flux_assets.sample.simulation.history import past_orders, past_outages
 from flux_assets.sample.simulation.state import Clock
-from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.store import SourceTables
 from flux_assets.sample.simulation.tables import (  # fmt: skip
     CIRCUITS,
     DEVICES,
@@ -74,7 +74,7 @@ def seed(
     random = random_stream(seed_number, _STREAM)
     outages, orders = past_outages(grid, random, now), past_orders(grid, random, now)
     clock = Clock(now=now, seed=seed_number, outages=len(outages), orders=len(orders))
-    store = Store(connection)
+    store = SourceTables(connection)
     store.make(shape)
     with store.transaction():
         store.insert(CIRCUITS, [circuit_row(circuit, number) for number, circuit in enumerate(grid.circuits)])

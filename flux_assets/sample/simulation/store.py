@@ -41,7 +41,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class Store:
+class SourceTables:
     """The tables of the connection's schema, and those of the simulation itself in the schema beside it."""
 
     connection: SnowflakeConnection

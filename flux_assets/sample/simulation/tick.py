@@ -13,7 +13,7 @@ import numpy as np
 
 from flux_assets.sample.simulation.day import advance
 from flux_assets.sample.simulation.state import Changes, State
-from flux_assets.sample.simulation.store import Store
+from flux_assets.sample.simulation.store import SourceTables
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -47,7 +47,7 @@ def tick(
     The same tables, generator and time give the same changes, written in one transaction. A time before that of the
     last tick counts as that. Raises EmbeddedError when the schema was never filled.
     """
-    store = Store(connection)
+    store = SourceTables(connection)
     state, shape = store.read()
     changes = advance(state, random, _utc(now), storm=storm, calm=calm)
     store.write(changes, shape)

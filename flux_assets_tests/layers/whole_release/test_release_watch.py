@@ -13,7 +13,7 @@ import pytest
 
 from flux_assets.errors import ReleaseError
 from flux_assets.layers.whole_release.memory import Memory
-from flux_assets.layers.whole_release.watch import STILL_SECONDS, Loaded, News, look
+from flux_assets.layers.whole_release.watch import STILL_SECONDS, Loaded, News, check_release
 from flux_assets.release.release import Release
 from flux_assets_tests.made_layers import ReleaseFolder, made_up, rows
 from flux_assets_tests.web import Web, serving
@@ -44,7 +44,7 @@ class Watcher:
         self.now += minutes * MINUTE
         release = self.release
         memory = Memory.read(self.cursor, release.address, self.now)
-        self.news = look(release, TABLES, memory, self.loaded, self.now, pinned=self.pinned)
+        self.news = check_release(release, TABLES, memory, self.loaded, self.now, pinned=self.pinned)
         self.cursor = self.news.memory.text()
         return list(self.news.wanted)
 

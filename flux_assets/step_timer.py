@@ -12,7 +12,7 @@ from time import perf_counter
 
 
 @dataclass
-class Clock:
+class StepTimer:
     """Seconds by step; steps may overlap. `total` counts from the clock's making."""
 
     seconds: dict[str, float] = field(default_factory=dict)
