@@ -1,20 +1,41 @@
-"""The hand-written SQL of the repository's sql/ folder, found in a checkout and in an installed package.
-
-Here: reading a script. Not here: running it, or SQL with identifiers in it (psycopg.sql makes that).
-"""
+"""The hand-written SQL of the repository's sql/ folder, found in a checkout and in an installed package."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+import re
+from functools import cache
 from pathlib import Path
+from typing import LiteralString, cast
+
+from psycopg import sql
+
+_PACKAGED = Path(__file__).resolve().parent / "sql"
+_NAME = re.compile(r"^-- ([a-z_]+) --\n", re.MULTILINE)
 
 
 def script(name: str) -> str:
-    """The text of `sql/<name>`, for example `postgis/ledger.sql`."""
-    return _folder().joinpath(*name.split("/")).read_text(encoding="utf-8")
+    """Return the text of one file, named by its path below sql/."""
+    return (_folder() / name).read_text(encoding="utf-8")
 
 
-def _folder() -> Traversable:
-    packaged = files("flux_assets").joinpath("sql")
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "sql"
+def query(file: str, name: str) -> sql.SQL:
+    """Return the statement that follows the line `-- name --` in sql/postgis/<file>.sql.
+
+    It takes psycopg's `%(parameter)s`, and `{identifier}` where `.format` of psycopg.sql fills it in. Raises KeyError
+    when the file has no such statement.
+    """
+    return _queries(file)[name]
+
+
+@cache
+def _queries(file: str) -> dict[str, sql.SQL]:
+    _, *parts = _NAME.split(script(f"postgis/{file}.sql"))
+    # The files belong to the package, which is what LiteralString stands for.
+    return {
+        name: sql.SQL(cast("LiteralString", text.strip().removesuffix(";")))
+        for name, text in zip(*[iter(parts)] * 2, strict=True)
+    }
+
+
+def _folder() -> Path:
+    return _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parent.parent / "sql"
