@@ -89,9 +89,13 @@ def public_names(tree: ast.Module) -> list[str]:
 
 def import_cycles(every: list[Module]) -> list[set[str]]:
     """Return the sets of modules that import each other, imports within functions counted too."""
+    return [group for group in _strongly_connected(imports_of(every)) if len(group) > 1]
+
+
+def imports_of(every: list[Module]) -> dict[str, set[str]]:
+    """Return the modules of the package that each imports, at its top or within a function."""
     known = {module.name for module in every}
-    imported = {module.name: set(_imported(module, known)) for module in every}
-    return [group for group in _strongly_connected(imported) if len(group) > 1]
+    return {module.name: set(_imported(module, known)) for module in every}
 
 
 def traced_figures() -> list[Figure]:
