@@ -1,4 +1,4 @@
-"""Draw the rooms of the package into ARCHITECTURE.md, from the imports of its modules: `python scripts/draw_rooms.py`."""
+"""Draw the rooms of the package into ARCHITECTURE.md, from its imports: `python scripts/draw_rooms.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GROUND = "ground"
 
 
 def drawing() -> str:
-    """Return the rooms as a Mermaid flowchart: an arrow where one room imports another and no longer way leads there."""
+    """Return the rooms as a Mermaid flowchart: an arrow for an import that no longer way replaces."""
     arrows = _reduced(_rooms())
     names = sorted({*arrows, *(end for ends in arrows.values() for end in ends)})
     lines = ["```mermaid", "flowchart TD"]
