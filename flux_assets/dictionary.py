@@ -42,7 +42,7 @@ def _facts(table: Declaration) -> Iterator[str]:
     if isinstance(table, StaticTable):
         yield f"loaded from `{table.file_name}` of a release, published as a version; kept by {table.owner}"
     if isinstance(table, DynamicTable):
-        rows = f"rows of which {table.row_filter.said}" if table.row_filter else "every row"
+        rows = f"rows of which {table.row_filter.description}" if table.row_filter else "every row"
         yield f"synced from Snowflake's `{table.source}`, {rows}; kept by {table.owner}"
         warn, fail = _minutes(table.freshness.warn), _minutes(table.freshness.fail)
         yield f"late {warn} after the last sync, not to be trusted after {fail}"

@@ -142,4 +142,4 @@ def _which(mapping: Mapping) -> str:
     rule = mapping.row_filter
     if rule is None:
         return " (every row)"
-    return f" ({rule.said}; times in {mapping.time_zone})"
+    return f" ({rule.description}; times in {mapping.time_zone})"

@@ -24,7 +24,7 @@ def declared_metadata(table: DynamicTable) -> Metadata:
     return {
         "dagster/column_schema": column_schema(table),
         "snowflake_table": table.source,
-        "row_filter": table.row_filter.said if table.row_filter else "every row",
+        "row_filter": table.row_filter.description if table.row_filter else "every row",
         **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
         **({"references": "; ".join(references)} if references else {}),
         **table_links(table),
