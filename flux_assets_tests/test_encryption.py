@@ -281,7 +281,7 @@ def test_kerberos_alone_is_refused(away: Away) -> None:
 
 @pytest.mark.parametrize("lists", ["host=a,b hostaddr=127.0.0.1", "host=localhost port=1,2", "host=a,b,c port=1,2"])
 def test_lists_that_do_not_fit_are_refused(lists: str) -> None:
-    with pytest.raises(TargetError, match="List as many"):
+    with pytest.raises(TargetError, match="List the same number"):
         encryption.protected(lists)
 
 
