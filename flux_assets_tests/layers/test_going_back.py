@@ -113,7 +113,7 @@ def test_rollback_pins_and_says_so(shell, load):
     first, second = load("v1", "A1").version, load("v2", "B2").version
     said = shell("rollback", "substations")
     assert f"version {first[:12]} of release v1 is live now" in said
-    assert "It is pinned: no load publishes over it before `flux-assets unpin substations`." in said
+    assert "It is pinned: no load replaces it before `flux-assets unpin substations`." in said
     assert f"rolled back from version {second[:12]}" in shell("status")
     with shell.dagster() as instance:
         told = instance.get_latest_materialization_event(KEY).asset_materialization
@@ -127,7 +127,7 @@ def test_rollback_of_a_release(shell, load, sql):
     said = shell("rollback", "--release", "v1")
     assert shell.code == 0, shell.errors
     assert "substations: version " in said
-    assert "is of release v1 already." in said
+    assert "is at release v1 already." in said
     assert sql("SELECT substation_id FROM substations") == [("A1",)]
     with shell.dagster() as instance:
         assert instance.get_latest_materialization_event(KEY) is not None
@@ -162,7 +162,7 @@ def test_an_empty_version_is_not_the_same_as_none(shell, load, sql, words):
     shell(*words)
     assert shell.code == 2
     assert f"{words[-2]}" in shell.errors
-    assert "is empty; name one, or leave the option out." in shell.errors
+    assert "is empty; give a value, or leave the option out." in shell.errors
     assert sql("SELECT version FROM postgres_sync.layer_versions WHERE current") == live
     assert sql("SELECT count(*) FROM postgres_sync.layer_pins") == [(0,)]
 

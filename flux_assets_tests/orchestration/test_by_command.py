@@ -73,10 +73,10 @@ def test_a_layer_that_cannot_be_loaded_is_exit_code_1_and_one_that_another_loads
     with someone_else(target.conninfo, name="substations"):
         result = call("load", "substations")
     assert result.exit_code == 3, result.output
-    assert "another process is at it" in result.output
+    assert "another process is loading it" in result.output
     failed = call("load", "osm_water")
     assert failed.exit_code == 1
-    assert "failed; what it says above" in failed.output
+    assert "failed; the messages above" in failed.output
 
 
 def test_a_sync_is_a_run_of_the_job_and_exit_code_3_while_another_is_under_way(

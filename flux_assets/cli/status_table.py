@@ -1,8 +1,4 @@
-"""How the state of all tables looks, on a terminal of any width and in a file.
-
-Here: which columns there is room for, ages in words, remarks. Not here: the state (status.py), looking again and again
-(watch.py), and how a table is drawn (terminal.py).
-"""
+"""The table of `flux-assets status`, for a terminal of any width and for a file."""
 
 from __future__ import annotations
 
@@ -27,9 +23,9 @@ _ATTEMPT = "last attempt"
 
 
 def show_statuses(found: Sequence[TableStatus], *, attempts: bool = False) -> None:
-    """One row a table, and below them what is to be said of each where there is no room beside it.
+    """Print one row a table, with the remarks below where there is no room beside it.
 
-    With `attempts` how each table's last load or sync ended, instead of what readers see of it.
+    With `attempts`, print how each table's last load or sync ended instead of its published state.
     """
     terminal = sys.stdout.isatty()
     drawn = drawn_attempts(found, terminal=terminal) if attempts else drawn_statuses(found, terminal=terminal)
@@ -37,7 +33,7 @@ def show_statuses(found: Sequence[TableStatus], *, attempts: bool = False) -> No
 
 
 def drawn_attempts(found: Sequence[TableStatus], *, terminal: bool) -> str:
-    """How the last attempts ended, each with its whole reason and its run."""
+    """Return the table of the last attempts, each with its whole reason and its run."""
     columns: list[_Column] = [
         ("table", lambda status: status.table),
         (_ATTEMPT, lambda status: status.last_attempt),
@@ -51,7 +47,7 @@ def drawn_attempts(found: Sequence[TableStatus], *, terminal: bool) -> str:
 
 
 def drawn_statuses(found: Sequence[TableStatus], *, terminal: bool) -> str:
-    """What show_statuses prints of what readers see."""
+    """Return the table of the published state, with as many columns as fit."""
     if not terminal:
         return _drawn(_everything(), found, terminal=False)
     width = shutil.get_terminal_size().columns
@@ -65,7 +61,7 @@ def drawn_statuses(found: Sequence[TableStatus], *, terminal: bool) -> str:
 
 
 def briefly(seconds: float | None, suffix: str = "") -> str | None:
-    """A span of time in few letters: `40 s`, `5 min`, `3 h`, `12 d`."""
+    """Return a span of time in short: `40 s`, `5 min`, `3 h`, `12 d`."""
     if seconds is None:
         return None
     spans = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -127,14 +123,14 @@ def _remark(status: TableStatus) -> str:
 
 
 def _remarks(found: Sequence[TableStatus], width: int) -> Iterator[str]:
-    said = [status for status in found if _remark(status)]
-    if said:
+    remarked = [status for status in found if _remark(status)]
+    if remarked:
         yield ""
-    for status in said:
+    for status in remarked:
+        remark = f"{status.table}: {_remark(status)}"
         first, *others = textwrap.wrap(
-            f"{status.table}: {_remark(status)}",
-            width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+            remark, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
         yield _coloured(status.table, _worse(status)) + first.removeprefix(status.table)
         yield from others
 
@@ -147,25 +143,25 @@ def _coloured(text: str, state: str) -> str:
 
 
 def _worse(status: TableStatus) -> str:
-    """The word that tells why somebody should read the remark."""
+    """Return the word that colours a remark: the failed attempt, or the state where that is wrong."""
     return str(status.last_attempt) if status.attempt_failed and not status.wrong else status.state
 
 
 def _summary(found: Sequence[TableStatus]) -> str:
-    """What readers see first, and how many last attempts failed, which is another matter."""
+    """Return how many tables are in which state, and how many last attempts failed."""
     states = Counter(status.state for status in found)
     wrong = sum(status.wrong for status in found)
     failed = sum(status.attempt_failed for status in found)
-    said = ", ".join(f"{count} {_coloured(state, state)}" for state, count in states.most_common())
-    tables = f"{len(found)} tables: {said}" + (f"; {wrong} not to be trusted" if wrong else "")
+    counts = ", ".join(f"{count} {_coloured(state, state)}" for state, count in states.most_common())
+    tables = f"{len(found)} tables: {counts}" + (f"; {wrong} not to be trusted" if wrong else "")
     attempts = f"{counted(failed, 'last attempt')} failed: see `flux-assets status --attempts`" if failed else ""
     return "\n".join(filter(None, [tables, attempts]))
 
 
 def _summary_of_attempts(found: Sequence[TableStatus]) -> str:
     ends = Counter(status.last_attempt or "none yet" for status in found)
-    said = ", ".join(f"{count} {_coloured(end, end)}" for end, count in ends.most_common())
-    return f"Last attempts of {len(found)} tables: {said}. What readers see: `flux-assets status`."
+    counts = ", ".join(f"{count} {_coloured(end, end)}" for end, count in ends.most_common())
+    return f"Last attempts of {len(found)} tables: {counts}. Published state: `flux-assets status`."
 
 
 def _width(drawn: str) -> int:

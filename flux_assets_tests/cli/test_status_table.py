@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flux_assets.cli.shown_status import briefly, drawn_attempts, drawn_statuses
+from flux_assets.cli.status_table import briefly, drawn_attempts, drawn_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.tables import declarations
 
@@ -89,4 +89,4 @@ def test_how_attempts_ended_is_shown_apart_with_the_whole_reason_and_the_run():
     assert lines[2].split()[:2] == ["poles", "succeeded"]
     assert "r-1" in lines[2]
     shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn_attempts([statuses()[0], late], terminal=True)).splitlines()
-    assert shown[-1] == "Last attempts of 2 tables: 1 failed, 1 succeeded. What readers see: `flux-assets status`."
+    assert shown[-1] == "Last attempts of 2 tables: 1 failed, 1 succeeded. Published state: `flux-assets status`."
