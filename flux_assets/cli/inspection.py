@@ -193,7 +193,9 @@ def doctor(as_json: bool) -> None:
     findings = list(examine(declarations()))
     failed = any(finding.outcome == "failed" for finding in findings)
     if as_json:
-        _print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+        # `said` was the name of `message`.
+        documents = [asdict(finding) | {"said": finding.message} for finding in findings]
+        _print_json({"ok": not failed, "findings": documents})
     else:
         _show_findings(findings)
     exit_if(failed)
@@ -207,7 +209,7 @@ def _show_findings(findings: Sequence[Finding]) -> None:
             group = finding.group
             click.secho(f"\n{group}" if finding is not findings[0] else group, bold=True)
         click.secho(f"  {finding.outcome:8} ", nl=False, **_COLOURS[finding.outcome])
-        click.echo("\n".join(_indented(finding.said)).lstrip())
+        click.echo("\n".join(_indented(finding.message)).lstrip())
         for line in finding.remedy.splitlines():
             click.echo("\n".join(_indented(line)))
 

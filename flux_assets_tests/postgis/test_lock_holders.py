@@ -91,7 +91,7 @@ def test_a_prepared_transaction_and_an_autovacuum_are_named_and_the_latter_gives
             caught.value
         )
         with target.session("doctor") as session:
-            said = [f"{each.said} {each.remedy}" for each in doctor.findings(session, "public", [made_up()])]
+            said = [f"{each.message} {each.remedy}" for each in doctor.findings(session, "public", [made_up()])]
         assert any("prepared transaction" in each and "or run ROLLBACK PREPARED 'xa-''1'" in each for each in said)
         user.execute("ROLLBACK PREPARED 'xa-''1'")
     assert loader.load(made_up()).outcome == "published"

@@ -300,7 +300,7 @@ def found_by_doctor(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("FLUX_POSTGRES_URL", cluster.url())
     load_settings.cache_clear()
     return " ".join(
-        f"{each.said} {each.remedy}" for each in examine([made_up()]) if each.outcome in {"failed", "warning"}
+        f"{each.message} {each.remedy}" for each in examine([made_up()]) if each.outcome in {"failed", "warning"}
     )
 
 
@@ -342,7 +342,7 @@ def test_a_server_without_room(own: Cluster, monkeypatch: pytest.MonkeyPatch, tm
             assert server_account(own.data).run(prlimit, log) == 0
 
     check(told(target, LARGE, within=little_memory), "ran out of memory", "Lower work_mem and maintenance_work_mem")
-    assert "max_connections, without what is reserved" in found_by_doctor(own, monkeypatch)
+    assert "max_connections, less those reserved" in found_by_doctor(own, monkeypatch)
     with ExitStack() as sessions:
         for number in range(3):
             sessions.enter_context(target.session(str(number)))
@@ -381,7 +381,7 @@ def test_doctor_finds_limits(
 ) -> None:
     def said() -> dict[str, str]:
         with as_role.session("test") as session:
-            return {each.said: each.outcome for each in limits.findings(session, 1)}
+            return {each.message: each.outcome for each in limits.findings(session, 1)}
 
     assert list(said().values()) == ["ok"]
     names = {"role": role, "database": database}
