@@ -1,8 +1,7 @@
-"""Defects of fakesnow 0.12 mended: a time that is NULL reached the connector as 1970-01-01, and times were slow.
+"""fakesnow sends a NULL time as 1970-01-01, and looks up the calendar for each time, which is slow.
 
-Here: the one function of fakesnow that is replaced. Its own looks up the calendar for each value: a time is a count of
-units since 1970, and dividing is enough. Not here: starting its server (daemon.py). fakesnow is imported by those who
-call this, never by importing the module.
+A time is a count of units since 1970, so dividing is enough. Upstream: `timestamp_to_sf_struct` of
+https://github.com/tekumara/fakesnow/blob/v0.12.1/fakesnow/arrow.py.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _UTC = 1440  # minutes, as Snowflake counts zones: from the day before
 
 
-def mend() -> None:
-    """Let NULL times be NULL, and times be quick, in the process that runs fakesnow's server."""
+def patch() -> None:
+    """Convert times by `times_as_structs`, in the process of fakesnow's server."""
     import fakesnow.arrow
 
     its_module: Any = fakesnow.arrow
@@ -22,7 +21,7 @@ def mend() -> None:
 
 
 def times_as_structs(times: Any) -> Any:  # noqa: ANN401 - fakesnow's signature
-    """Arrow timestamps, without a zone or in UTC, as Snowflake sends them: seconds since 1970, nanoseconds, zone."""
+    """Return Arrow timestamps, without a zone or in UTC, as Snowflake sends them: seconds, nanoseconds, zone."""
     import numpy as np
     import pyarrow as pa
 

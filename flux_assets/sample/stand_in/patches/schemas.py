@@ -1,7 +1,7 @@
-"""fakesnow 0.12 looks a session's schema up in DuckDB's catalog before it sets it: a third of a sign-in.
+"""fakesnow looks a session's schema up in DuckDB's catalog before it sets it, which is a third of a sign-in.
 
-Here: setting it first, which DuckDB refuses where there is none. Not here: starting its server (daemon.py). fakesnow is
-imported by those who call this, never by importing the module.
+DuckDB refuses a schema that does not exist, so it can be set at once. Upstream: `FakeSnowflakeConnection.__init__` of
+https://github.com/tekumara/fakesnow/blob/v0.12.1/fakesnow/conn.py.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def mend(instance: Any) -> None:  # noqa: ANN401 - fakesnow's FakeSnow, which makes no database or schema by itself
-    """Let the instance's sessions be in their schema at once."""
+def patch(instance: Any) -> None:  # noqa: ANN401 - a FakeSnow that creates no database or schema
+    """Set the schema of the instance's sessions without looking it up."""
     import duckdb
 
     plain = instance.connect

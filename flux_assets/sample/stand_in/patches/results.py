@@ -1,6 +1,6 @@
-"""The results that the stand-in remembers for RESULT_SCAN. Not here: answering with them, which fakesnow does.
+"""fakesnow keeps the result of every query that it ever answered for RESULT_SCAN; here the newest are kept.
 
-fakesnow would keep those of every query that it ever answered.
+Upstream: `results_cache` of https://github.com/tekumara/fakesnow/blob/v0.12.1/fakesnow/instance.py.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 KEPT_RESULTS = 100
 KEPT_BYTES = 64_000_000
-# As fakesnow keeps it: the result's Arrow table, then how it came about.
+# As fakesnow keeps it: the Arrow table of the result, then how it was made.
 Result = tuple[Any, ...]
 
 
 class RecentResults(OrderedDict[str, Result]):
-    """By query id the newest results, at most so many and of so many bytes together; the newest one whatever its size.
+    """The newest results by query id, bounded in number and in bytes; the newest one is kept whatever its size.
 
-    Queries are answered side by side on threads.
+    Queries are answered on several threads.
     """
 
     def __init__(self, *, results: int = KEPT_RESULTS, size_bytes: int = KEPT_BYTES) -> None:

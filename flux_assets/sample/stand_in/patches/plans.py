@@ -1,9 +1,9 @@
-"""fakesnow 0.12 parses a statement twice and rewrites it for DuckDB in 76 walks over its tree: half of a small query.
+"""fakesnow parses each statement twice and walks its tree 76 times to rewrite it: half the time of a small query.
 
-Here: remembering what a SELECT was rewritten to, for the same text in the same place. Texts that differ only in literal
-times share a plan, since a sync's differ in nothing else. DuckDB plans each anew, so that what changed since, in tables
-or in rows, is seen. Not here: starting its server (daemon.py). fakesnow is imported by those who call this, never by
-importing the module.
+The rewritten SELECT is remembered by its text and its session's schema. Texts that differ only in literal times share a
+plan, since the statements of a sync differ in nothing else. DuckDB plans each again, so that changes of tables and rows
+are seen. Upstream: `execute` and `_transform` of https://github.com/tekumara/fakesnow/blob/v0.12.1/fakesnow/cursor.py,
+`parse_one` in server.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Shape:
 
     @classmethod
     def of(cls, statement: str) -> Shape | None:
-        """None for what is not a SELECT, or where two times are the same: they could not be told apart again."""
+        """Return None for what is not a SELECT, and where two times are equal and so could not be told apart."""
         if not _SELECTS.match(statement):
             return None
         times = tuple(_TIME.findall(statement))
@@ -41,15 +41,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A statement's tree, with the text for DuckDB that it would be put into anew each time that it is run."""
+    """A statement's tree with its text for DuckDB, which would otherwise be generated at each run."""
 
     tree: Any
     text: str
 
-    def sql(self, **_: Any) -> str:  # noqa: ANN401 - sqlglot's options: it is run on DuckDB alone
+    def sql(self, **_: Any) -> str:  # noqa: ANN401 - sqlglot's options: it runs on DuckDB only
         return self.text
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a tree tells
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a tree has
         return getattr(self.tree, name)
 
 
@@ -62,7 +62,7 @@ class Plan:
 
     @classmethod
     def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:  # noqa: ANN401 - sqlglot's
-        """None where a time is not, or not only, in the text as it was in the statement's: between quotes."""
+        """Return None where a time occurs in the text not at all, or otherwise than between quotes."""
         text = tree.sql(dialect="duckdb")
         parts = re.split(f"'({'|'.join(map(re.escape, times))})'", text) if times else [text]
         pieces = tuple(times.index(part) if place % 2 else part for place, part in enumerate(parts))
@@ -71,13 +71,13 @@ class Plan:
         return cls(tree, pieces) if alone and set(pieces).issuperset(range(len(times))) else None
 
     def at(self, times: tuple[str, ...]) -> Rewritten:
-        """The statement with other times."""
+        """Return the statement with other times."""
         texts = (f"'{times[piece]}'" if isinstance(piece, int) else piece for piece in self.pieces)
         return Rewritten(self.tree, "".join(texts))
 
 
 class Newest(Generic[V]):
-    """What was put in last, up to a limit. Requests are answered on several threads."""
+    """The newest entries, up to a limit. Requests are answered on several threads."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, V] = OrderedDict()
@@ -94,14 +94,14 @@ class Newest(Generic[V]):
                 self._kept.popitem(last=False)
 
 
-def mend() -> None:
-    """Let fakesnow's server remember. Once in its process; twice does nothing."""
+def patch() -> None:
+    """Remember plans in the process of fakesnow's server; a second call does nothing."""
     import fakesnow.server as fakesnow
     from fakesnow.cursor import FakeSnowflakeCursor
 
     its_module: Any = fakesnow
     its_class: Any = FakeSnowflakeCursor
-    if getattr(its_class.execute, "mended", False):
+    if getattr(its_class.execute, "patched", False):
         return
     its_class._transform = _noting(its_class._transform)
     its_class.execute = _remembering(its_class.execute)
@@ -135,12 +135,12 @@ def _remembering(execute: Any) -> Any:  # noqa: ANN401 - fakesnow's method
             plans.put(key, plan)
         return self
 
-    executed.mended = True  # type: ignore[attr-defined]
+    executed.patched = True  # type: ignore[attr-defined]
     return executed
 
 
 def _parsed_once(parse_one: Any) -> Any:  # noqa: ANN401 - fakesnow's function
-    """The server parses what it is sent to see what kind of statement it is, which no time decides."""
+    """Return a parse_one that remembers trees: the server only needs the kind of statement, which no time changes."""
     trees: Newest[Any] = Newest()
 
     def parsed(command: str) -> Any:  # noqa: ANN401 - sqlglot's
