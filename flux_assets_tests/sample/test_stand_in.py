@@ -125,7 +125,7 @@ def test_a_name_is_read_as_snowflake_reads_it(stand_in: StandIn) -> None:
 
 def test_a_word_of_sql_is_refused_and_a_file_that_cannot_be_opened_keeps_nobody_out(new_home: Path) -> None:
     stand_in = StandIn(new_home)
-    with pytest.raises(EmbeddedError, match='cannot make "SELECT"'):
+    with pytest.raises(EmbeddedError, match='cannot create "SELECT"'):
         stand_in.ensure(lambda: Release(str(sample_cities.folder()), None, new_home), database="SELECT")
     stand_in.stop()
     for file in ("a;b.db", "SELECT.db"):
@@ -451,7 +451,7 @@ def test_a_configured_account_is_used_and_nothing_is_started(new_home: Path, mon
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (ELSEWHERE, "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked"),
+        (ELSEWHERE, "SNOWFLAKE_ACCOUNT is not set, and simulated outages are synced into your database only"),
         ({"FLUX_PROFILE": "production"},
          r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH \(or SNOWFLAKE_PASSWORD\) are not set"),
         ({"FLUX_PROFILE": "production", "SNOWFLAKE_ACCOUNT": "stand-in"}, "profile production does not provide"),
