@@ -39,7 +39,7 @@ def dot_env() -> Iterator[Finding]:
     """Yield which `.env` is read."""
     path = env_file()
     if path is None:
-        yield _GROUP.note("no .env is read, because FLUX_ENV_FILE is set to nothing")
+        yield _GROUP.note("no .env is read, because FLUX_ENV_FILE is empty")
     elif path.is_file():
         yield _GROUP.ok(f"{path.absolute()} is read; variables of the environment take precedence")
     elif "FLUX_ENV_FILE" in os.environ:
