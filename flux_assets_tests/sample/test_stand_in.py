@@ -152,7 +152,7 @@ def test_what_was_committed_survives_a_kill(new_home: Path) -> None:
 
 def test_two_processes_at_once_make_one_server_and_fill_it_once(new_home: Path) -> None:
     code = """
-        from flux_assets.release.source import Release
+        from flux_assets.release.release import Release
         stand_in = StandIn(Path(sys.argv[1]))
         account = stand_in.ensure(lambda: print("filling") or Release(sys.argv[2], None, stand_in.home))
         print(stand_in.layout.process_file.read_text())
