@@ -13,8 +13,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import LONGEST_REPORT, bounded
-from flux_assets.postgis.names import PublicTable
-from flux_assets.postgis.own_rows import own_rows
+from flux_assets.postgis.names import PublicTable, own_rows
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]

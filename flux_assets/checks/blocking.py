@@ -15,7 +15,7 @@ from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case, Num
 from flux_assets.checks.drawable import undrawable
 from flux_assets.checks.offenders import Rule, rows_breaking
 from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.by_value import by_value
+from flux_assets.postgis.names import by_value
 from flux_assets.spec import Declaration, is_spatial
 
 _SHRUNK = 0.5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditFinding, Case, Numbers
-from flux_assets.postgis.by_value import text_by_value
+from flux_assets.postgis.names import text_by_value
 
 # A collation that is not the database's own, or citext, whose own operators ignore case.
 _UNUSUAL = """

@@ -13,8 +13,7 @@ from psycopg import sql
 from flux_assets.checks.audit import Audit, AuditFinding, Case, Numbers
 from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
 from flux_assets.postgis import catalog
-from flux_assets.postgis.by_value import text_by_value
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import own_rows_by_kind, text_by_value
 from flux_assets.spec import AcceptedValues, Declaration, DynamicTable, Reference
 
 

@@ -17,7 +17,7 @@ from flux_assets.checks.lag import SyncTimes
 from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
 from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
 from flux_assets.postgis import catalog
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import own_rows_by_kind
 from flux_assets.spec import Assignment, DynamicTable, Position
 
 _SHARED = frozenset({

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from flux_assets.checks.audit import SAMPLE_KEYS, Numbers
 from flux_assets.postgis import ddl
-from flux_assets.postgis.by_value import by_value, same_by_value
+from flux_assets.postgis.names import by_value, same_by_value
 from flux_assets.spec import Declaration
 
 MATCHES_RELEASE = "matches_release"

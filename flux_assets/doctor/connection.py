@@ -16,9 +16,8 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError, reported
 from flux_assets.postgis.bootstrap import find_postgis
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.connect import Target, read_only_reason
 from flux_assets.postgis.session.watched import WatchedConnection
-from flux_assets.postgis.writable import explained
 
 _GROUP = Group("Target database")
 _PATIENCE_SECONDS = 5
@@ -139,5 +138,5 @@ def _writable(session: psycopg.Connection) -> Iterator[Finding]:
     """Asked in SQL: a pooler may hide what the server tells of itself."""
     row = session.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool")
     standby, read_only = row.fetchone() or (False, False)
-    if why := explained(session, standby=standby, read_only=read_only):
+    if why := read_only_reason(session, standby=standby, read_only=read_only):
         yield _GROUP.failed(*why)

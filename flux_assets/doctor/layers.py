@@ -16,7 +16,6 @@ from flux_assets.errors import LayerError, reported
 from flux_assets.layers.dependents import left_behind, listed
 from flux_assets.ledger import status
 from flux_assets.postgis import catalog, row_security
-from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders
 from flux_assets.postgis.names import VERSIONS, Layer
 from flux_assets.spec import StaticTable
@@ -84,7 +83,7 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
         )
         return
     try:
-        refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, relation.oid))
+        catalog.refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, relation.oid))
     except LayerError as error:
         yield _GROUP.error(error)
     yield from _strange_partitions(session, layer, relation.oid)

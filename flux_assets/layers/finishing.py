@@ -23,8 +23,8 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog, statistics
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer, version_table
-from flux_assets.postgis.private import revoking_all
 from flux_assets.step_timer import StepTimer
 
 # Judged once more beside the layers that are published with it, where there are any.

@@ -18,8 +18,7 @@ from flux_assets.errors import PublishError
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.catalog import LiveIndex, count_rows
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.names import VERSIONS, Layer, version_table
-from flux_assets.postgis.own_rows import own_rows
+from flux_assets.postgis.names import VERSIONS, Layer, own_rows, version_table
 from flux_assets.spec import StaticTable, index_method
 
 # Of a b-tree build. Short runs are sorted within the processor's caches and merged in one go: 2.7 million keys took 1.7

@@ -16,8 +16,7 @@ from flux_assets.postgis import catalog
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
-from flux_assets.postgis.own_rows import PARTITIONED, own_rows_by_kind
+from flux_assets.postgis.names import PARTITIONED, Layer, own_rows_by_kind
 from flux_assets.spec import StaticTable
 
 

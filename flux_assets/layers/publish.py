@@ -24,10 +24,9 @@ from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.notify import Kind, announcing
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, briefly
+from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, await_standbys, briefly
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
-from flux_assets.postgis.standbys import await_standbys
 
 # Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
 # locked first waits for the locks of all others: together they have the time of one.

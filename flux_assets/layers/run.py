@@ -19,10 +19,9 @@ from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.connect import Target, require_writable
 from flux_assets.postgis.errors import translated
 from flux_assets.postgis.names import Layer
-from flux_assets.postgis.writable import require_writable
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from flux_assets.layers import takeover, versions
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
@@ -73,7 +72,7 @@ def reconcile(
         takeover.announce(connection, layer, relation.oid, patience.log)
         return Public(None, plain_oid=relation.oid)
     _refuse_foreign(connection, layer, relation)
-    refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(connection, relation.oid))
+    catalog.refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(connection, relation.oid))
     difference = _difference(connection, layer.table, relation.oid)
     changes = _accepted_changes(connection, layer, relation.oid, difference, accept_change=accept_change)
     if difference.added:

@@ -18,9 +18,9 @@ from flux_assets.errors import LayerError
 from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.locking import at_once
 from flux_assets.postgis.names import version_table
-from flux_assets.postgis.private import revoking_all
 
 
 def fill(  # noqa: PLR0913 - what, where, from where, and two bounds

@@ -15,8 +15,8 @@ from psycopg import sql
 from flux_assets.errors import LayerError
 from flux_assets.layers.dependents import VIEWS, left_behind, listed, undeclared_columns
 from flux_assets.postgis import catalog
+from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer
-from flux_assets.postgis.private import revoking_all
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 
 _GRANTS = """

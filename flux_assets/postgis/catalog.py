@@ -6,11 +6,14 @@ and who has locked it (lock_holders.py).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
+
+from flux_assets.errors import LayerError, SyncError
 
 _COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
@@ -232,3 +235,19 @@ def count_rows(session: psycopg.Connection, table: sql.Composable) -> int:
     """Return the exact number of rows."""
     row = session.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     return int(row[0]) if row else 0
+
+
+def refuse_folding_keys(
+    kind: type[LayerError] | type[SyncError], title: str, key: Collection[str], columns: Iterable[LiveColumn]
+) -> None:
+    """Raise an error of this kind where a column of the key takes different values for the same."""
+    folding = [column for column in columns if column.name in key and column.folds]
+    if folding:
+        raise kind(
+            f"{title}: the key's column {folding[0].name} has the nondeterministic collation {folding[0].collation}, by"
+            " which different keys are the same (as where case does not count), so it cannot hold every row of the"
+            " source.",
+            f'Run ALTER TABLE {title} ALTER COLUMN {folding[0].name} TYPE {folding[0].type} COLLATE "default"; and put'
+            f" COLLATE {folding[0].collation} into the queries that are to ignore the difference. The table is as it"
+            " was.",
+        )

@@ -1,8 +1,4 @@
-"""Connections to the target database, and stopping what runs in them.
-
-Here: the target's address, how a session is opened and named, and the stop request that cancels all of a
-load's sessions. Not here: what runs in a session.
-"""
+"""Connections to the target database: its address, what a session must be able to do, and stopping what runs in it."""
 
 from __future__ import annotations
 
@@ -14,9 +10,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import LayerError
+from flux_assets.errors import LayerError, TargetError
 from flux_assets.postgis.batch import Rows, run
-from flux_assets.postgis.encoding import require_utf8
 from flux_assets.postgis.session import liveness, pooler
 from flux_assets.postgis.session.refusals import refused
 from flux_assets.postgis.session.watched import WatchedConnection
@@ -121,7 +116,7 @@ class Target:
             raise refused(error) from error
         try:
             with connection, (stop or Stop()).watching(connection):
-                require_utf8(connection)
+                _require_utf8(connection)
                 if is_set:
                     open_session(connection)
                 try:
@@ -155,3 +150,78 @@ def _settings(session: WatchedConnection) -> list[sql.Composable]:
     """List the statements; the last returns server process, the server's start, and the search path."""
     since_17 = [_SINCE_17] if session.info.server_version >= 170000 else []
     return [*since_17, _SETTINGS.format(process=pooler.own_process(session))]
+
+
+_ENCODING = "UTF8"
+_INTO_ANOTHER = (
+    "Make a database in UTF8 beside it (CREATE DATABASE {new} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, or"
+    " with another UTF-8 locale of the server), bring over what is in this one (pg_dump{said} {old} | psql {new}), and"
+    " name the new one in FLUX_POSTGRES_URL."
+)
+# Such a database does not know what its bytes mean: whoever reads them has to say it.
+_OF_BYTES = " --encoding=LATIN1, or whatever the bytes in it mean,"
+
+
+def _require_utf8(session: psycopg.Connection) -> None:
+    """Raise TargetError for a database in another encoding. Costs no round trip: the server has told at sign-in."""
+    encoding = session.info.parameter_status("server_encoding") or _server_encoding(session)
+    if encoding == _ENCODING:
+        return
+    name = session.info.dbname
+    remedy = _INTO_ANOTHER.format(
+        old=f'"{name}"', new=f'"{name}_utf8"', said=_OF_BYTES if encoding == "SQL_ASCII" else ""
+    )
+    raise TargetError(
+        f'The encoding of database "{name}" is {encoding}, which cannot hold every text; flux_assets needs UTF8.',
+        remedy,
+    )
+
+
+def _server_encoding(session: psycopg.Connection) -> str:
+    """Ask it where a pooler does not pass on what the server tells."""
+    row = session.execute("SHOW server_encoding").fetchone()
+    return str(row[0]) if row else ""
+
+
+_READ_ONLY = "default_transaction_read_only"
+_STANDBY = (
+    "The target server is a standby, which takes no writes.",
+    "Name the primary in FLUX_POSTGRES_URL (of several hosts, target_session_attrs=read-write finds it).",
+)
+_SET_IN = {
+    "user": "It is set for the role. Run ALTER ROLE {user} RESET default_transaction_read_only.",
+    "database": "It is set for the database. Run ALTER DATABASE {database} RESET default_transaction_read_only.",
+    "database user": "It is set for the role in this database. Run ALTER ROLE {user} IN DATABASE {database} RESET"
+    " default_transaction_read_only.",
+    "client": "The connection asks for it: remove it from the options in FLUX_POSTGRES_URL or PGOPTIONS.",
+}
+_SERVER_WIDE = (
+    "It is set for the whole server (some providers do so when its disk is nearly full). Run ALTER ROLE"
+    " {user} SET default_transaction_read_only = off, or turn it off there."
+)
+
+
+def require_writable(session: psycopg.Connection) -> None:
+    """Raise TargetError when the session takes no writes. Costs no round trip when it does: the server has told."""
+    if why := _read_only_reason(session):
+        raise TargetError(*why)
+
+
+def _read_only_reason(session: psycopg.Connection) -> tuple[str, str] | None:
+    """The sentence and the remedy; None where the session can write, or a pooler hides what the server says."""
+    told = session.info.parameter_status
+    return read_only_reason(session, standby=told("in_hot_standby") == "on", read_only=told(_READ_ONLY) == "on")
+
+
+def read_only_reason(session: psycopg.Connection, *, standby: bool, read_only: bool) -> tuple[str, str] | None:
+    """The sentence and the remedy of a server in this state; None when it takes writes."""
+    if standby:
+        return _STANDBY
+    if not read_only:
+        return None
+    row = session.execute("SELECT source FROM pg_settings WHERE name = %s", [_READ_ONLY]).fetchone()
+    remedy = _SET_IN.get(row[0] if row else "", _SERVER_WIDE)
+    return (
+        f"Sessions in the target database are read-only: {_READ_ONLY} is on.",
+        remedy.format(user=f'"{session.info.user}"', database=f'"{session.info.dbname}"'),
+    )

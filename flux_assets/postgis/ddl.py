@@ -1,8 +1,4 @@
-"""Declarations as statements: the public table, a version's table, indexes, comments.
-
-Here: making SQL from a declaration or from a public table as it stands. Not here: deciding what to make
-(shape.py) and when (stage.py, publish.py).
-"""
+"""Declarations as statements: the public table, a version's table, indexes, comments, rights."""
 
 from __future__ import annotations
 
@@ -147,3 +143,23 @@ def names(columns: tuple[str, ...]) -> sql.Composed:
 def _trusted(text: str) -> str:
     """Text that PostgreSQL or a checked declaration made; psycopg types only literals as safe."""
     return text
+
+
+_REVOKING = sql.SQL("""
+DO $$
+DECLARE
+    made CONSTANT regclass := {table};
+    role text;
+BEGIN
+    FOR role IN SELECT DISTINCT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+                FROM pg_class, aclexplode(relacl) WHERE oid = made AND grantee <> relowner LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', made, role);
+    END LOOP;
+END
+$$
+""")
+
+
+def revoking_all(table: sql.Identifier) -> sql.Composed:
+    """A statement that leaves a table to its owner; REVOKE ALL takes rights on single columns back too."""
+    return _REVOKING.format(table=sql.Literal(table.as_string()))

@@ -1,6 +1,6 @@
 """Short transactions that lock readers out: one round trip each, under limits that the server enforces.
 
-A process that is frozen or cut off in the middle holds no lock: the server has all of the transaction, its COMMIT
+A process that is frozen or cut off in the middle holds no lock: the server has the whole transaction, its COMMIT
 included, before it takes the first one.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event, Timer
 from time import monotonic
 
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.errors import PublishError
+from flux_assets.errors import PublishError, reported
 from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.catalog import find
 from flux_assets.postgis.connect import Stop
@@ -24,7 +27,7 @@ from flux_assets.postgis.lock_holders import LockHolder, lock_holders, make_way
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
 # What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too;
-# it is made up for afterwards (standbys.py).
+# it is made up for afterwards (await_standbys).
 _LIMITS = sql.SQL(f"""
 BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'; SET LOCAL statement_timeout = '1s';
 SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL synchronous_commit = 'local'
@@ -122,3 +125,68 @@ def _out_of_patience(
         f"{begun} waited {patience.seconds:.0f} s for a lock held by {_told(in_the_way)}.",
         "End that transaction where it was begun, or by the command that is named, and run again.",
     )
+
+
+# Whoever waits for longer hears of it, and whoever waits for this long goes on without the standby.
+_REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
+_CANCEL_SECONDS = 5
+# A message in the WAL locks nothing and is read by nobody; its commit waits as the session's own commits do.
+_STANDBY_WAIT = """
+SELECT statement_timestamp(),
+       CASE WHEN current_setting('synchronous_standby_names') <> ''
+                 AND current_setting('synchronous_commit') NOT IN ('off', 'local')
+            THEN pg_logical_emit_message(true, 'flux_assets', 'published') END
+"""
+
+
+@dataclass(frozen=True)
+class _StandbyWait:
+    """How a wait ended; `released` is when the server, having committed, heard from us again."""
+
+    released: datetime
+    seconds: float
+    was_cancelled: bool
+
+
+def await_standbys(connection: psycopg.Connection, title: str, log: Callable[[str], None]) -> datetime | None:
+    """Wait until the synchronous standbys, where there are any, have what was committed; a minute at most.
+
+    Returns when the server began with it: by then, whatever was locked is free. None where it could not be asked; what
+    is committed is committed.
+    """
+    try:
+        ended = _wait_for_standbys(connection)
+        if ended.was_cancelled:
+            # The following commits would each wait as long.
+            connection.execute("SET synchronous_commit = 'local'")
+            log(
+                f"{title} is published here; synchronous standbys did not confirm it within {_STANDBY_SECONDS:.0f} s,"
+                " and this run goes on without them (pg_stat_replication on the primary says how far they are)"
+            )
+        elif ended.seconds > _REPORTED_SECONDS:
+            log(f"{title} is published; its synchronous standbys had it after {ended.seconds:.1f} s")
+    except psycopg.Error as error:
+        log(f"{title} is published; whether standbys have it could not be asked: {reported(error)}")
+        return None
+    return ended.released
+
+
+def _wait_for_standbys(connection: psycopg.Connection) -> _StandbyWait:
+    begun, cancelled = monotonic(), Event()
+
+    def cancel() -> None:
+        cancelled.set()
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    timer = Timer(_STANDBY_SECONDS, cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        # Cancelled while it waits, a commit succeeds with a warning.
+        row = connection.execute(_STANDBY_WAIT).fetchone()
+    finally:
+        timer.cancel()
+    if row is None:
+        raise psycopg.OperationalError("the server gave no answer")
+    return _StandbyWait(row[0], monotonic() - begun, cancelled.is_set())

@@ -1,13 +1,14 @@
-"""Names that belong to one layer in one schema: its public table and its versions."""
+"""What a statement names: a layer's tables and versions, a table's own rows, and texts compared by their bytes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from psycopg import sql
 
-from flux_assets.postgis.own_rows import own_rows
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
 VERSIONS = "flux_versions"
@@ -79,3 +80,42 @@ class Layer(PublicTable):
 def version_table(relation: str) -> sql.Identifier:
     """A version's table by its name in the register."""
     return sql.Identifier(VERSIONS, relation)
+
+
+PARTITIONED = "p"
+
+
+def own_rows(table: sql.Identifier) -> sql.Composed:
+    """The rows of a table that is known to have no partitions, for FROM, DELETE, UPDATE and LOCK TABLE."""
+    return sql.SQL("ONLY {}").format(table)
+
+
+def own_rows_by_kind(table: sql.Identifier, kind: str) -> sql.Composable:
+    """The rows of a relation of this kind (pg_class.relkind): those of its partitions where it is partitioned."""
+    return table if kind == PARTITIONED else own_rows(table)
+
+
+def text_by_value(value: sql.Composable) -> sql.Composed:
+    """A text, or what reads as text, that equals another one when their bytes do."""
+    return sql.SQL('({})::text COLLATE "C"').format(value)
+
+
+def by_value(value: sql.Composable, column: sa.Column[object]) -> sql.Composable:
+    """A value of a declared column, to be compared with another one of that column."""
+    return text_by_value(value) if isinstance(column.type, sa.String) else value
+
+
+def same_by_value(table: sa.Table, names: Iterable[str], left: str, right: str) -> sql.Composed:
+    """A condition: the two sides agree in each of the columns."""
+    pairs = (
+        sql.SQL("{} = {}").format(
+            *(by_value(sql.Identifier(side, name), table.columns[name]) for side in (left, right))
+        )
+        for name in names
+    )
+    return sql.SQL(" AND ").join(pairs)
+
+
+def values_of(table: sa.Table, names: Iterable[str], side: str) -> sql.Composed:
+    """The columns of one side, with commas, each to be compared by its value."""
+    return sql.SQL(", ").join(by_value(sql.Identifier(side, name), table.columns[name]) for name in names)

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.names import version_table
-from flux_assets.postgis.own_rows import own_rows
+from flux_assets.postgis.names import own_rows, version_table
 
 PATIENCE = "10s"  # for somebody else's maintenance of the same table
 # Of the usual sample, for the public table: its columns are those of the version, which has had the whole sample.

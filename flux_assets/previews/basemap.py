@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from psycopg import Connection, sql
 
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import own_rows_by_kind
 from flux_assets.previews.features import Window
 
 MOST_SHAPES = 800

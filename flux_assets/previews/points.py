@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from flux_assets.postgis.by_value import text_by_value
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.names import LiveTable, text_by_value
 from flux_assets.previews.features import MOST_FEATURES
 from flux_assets.spec import Picture
 

@@ -11,9 +11,7 @@ from itertools import groupby
 from psycopg import sql
 
 from flux_assets.postgis import ddl
-from flux_assets.postgis.by_value import by_value, text_by_value
-from flux_assets.postgis.names import LiveTable
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import LiveTable, by_value, own_rows_by_kind, text_by_value
 from flux_assets.spec import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.

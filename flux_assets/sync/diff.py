@@ -18,9 +18,7 @@ from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import affected, run
-from flux_assets.postgis.by_value import same_by_value, values
-from flux_assets.postgis.names import LiveTable
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import LiveTable, own_rows_by_kind, same_by_value, values_of
 from flux_assets.sync import parking
 from flux_assets.sync.derived_columns import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 
@@ -266,5 +264,5 @@ def _same(live: LiveTable, left: str, right: str) -> sql.Composed:
 
 def _differ(live: LiveTable, columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
     """Row by row, NULL equal to NULL; the row's fields are compared one after another until two differ."""
-    sides = (values(live.table.table, columns, side) for side in (left, right))
+    sides = (values_of(live.table.table, columns, side) for side in (left, right))
     return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)

@@ -15,11 +15,9 @@ from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import SYNC, Lease, acquired, acquiring
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import REVISION, is_current, prepare
-from flux_assets.postgis.by_value import text_by_value
-from flux_assets.postgis.connect import open_session
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.connect import open_session, require_writable
+from flux_assets.postgis.names import LiveTable, text_by_value
 from flux_assets.postgis.session.watched import WatchedConnection
-from flux_assets.postgis.writable import require_writable
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.target_state import TargetState, answered, questions
 

@@ -15,7 +15,6 @@ from psycopg import errors, sql
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn, Relation
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import LiveTable
@@ -124,7 +123,7 @@ def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relati
     _refuse_other_keys(session, live, relation)
     columns = {column.name: column for column in catalog.columns(session, relation.oid)}
     _refuse_other_columns(live, columns)
-    refuse_folding_keys(SyncError, live.title, live.table.key, columns.values())
+    catalog.refuse_folding_keys(SyncError, live.title, live.table.key, columns.values())
     return columns
 
 
