@@ -89,7 +89,7 @@ class SchemaChangeError(LayerError):
 class AuditError(LayerError):
     """A blocking audit failed; the staged version is kept for inspection and was not published.
 
-    `audits` are the results of all audits (postgis.audit.AuditResult), so that they can be shown.
+    `audits` are the results of all audits (checks.audit.AuditResult), so that they can be shown.
     """
 
     def __init__(self, problem: str, remedy: str, audits: Sequence[Any]) -> None:
@@ -112,7 +112,7 @@ class BusyError(LayerError):
 class SyncError(FluxError):
     """One dynamic table could not be synced; it is as it was before.
 
-    `audits` are results of audits (postgis.audit.AuditResult) that led to it, where any did.
+    `audits` are results of audits (checks.audit.AuditResult) that led to it, where any did.
     """
 
     def __init__(self, problem: str, remedy: str = "", audits: Sequence[Any] = ()) -> None:

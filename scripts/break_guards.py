@@ -115,7 +115,7 @@ GUARDS = (
         ("flux_assets_tests/sync/test_sync.py", "flux_assets_tests/sync/test_sync_others.py"),
     ),
     Guard(
-        "shrink guard of a load", "flux_assets/checks/blocking.py",
+        "shrink guard of a load", "flux_assets/checks/values.py",
         "if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:", "if False:",
         ("flux_assets_tests/checks/test_audits.py", "flux_assets_tests/layers/test_load.py"),
     ),

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flux_assets.postgis.connect import Target
-from flux_assets.previews.basemap import shapes
-from flux_assets.previews.features import Window, sample_features
+from flux_assets.previews.features import Window, largest_shapes, sample_features
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
 from flux_assets.spec import Declaration, StaticTable
 
@@ -51,7 +50,7 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
             drawn.append((geopandas.GeoSeries.from_wkb(features.within(session, spot), crs=4326), spot))
         below = [layer for layer in grounds if layer.name != table.name]
         behind = [
-            [(str(g.ground), shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
+            [(str(g.ground), largest_shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
             for _, window in drawn
         ]
     kept = [PAPER, INK, table.draw, to_hex(_darker(table.draw, _LINE)), *(str(g.ground) for g in below)]

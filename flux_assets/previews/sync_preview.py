@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 from flux_assets.postgis.bootstrap import find_postgis
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import LiveTable
-from flux_assets.previews.basemap import shapes
-from flux_assets.previews.features import Window
+from flux_assets.previews.features import Point, Window, largest_shapes, points
 from flux_assets.previews.layer_preview import draw_ground
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
-from flux_assets.previews.points import Point, points
 from flux_assets.spec import DynamicTable, Picture, StaticTable
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable
             return None
         window = _around(found)
         pixel = (window.north - window.south) / _PIXELS
-        behind = [(str(g.ground), shapes(session, target.schema, g.name, window, pixel)) for g in grounds]
+        behind = [(str(g.ground), largest_shapes(session, target.schema, g.name, window, pixel)) for g in grounds]
     kept = [PAPER, INK, _OTHER, *(colour for _, colour in picture.colours), *(str(g.ground) for g in grounds)]
     return compact(rendered(_figure(picture, found, window, behind)), kept)
 

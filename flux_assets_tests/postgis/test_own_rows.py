@@ -16,7 +16,7 @@ from flux_assets.layers.live_audit import audit_live
 from flux_assets.orchestration.sync.metadata import synced_metadata
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.names import LiveTable
-from flux_assets.previews.points import points
+from flux_assets.previews.features import points
 from flux_assets.spec import Picture
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.conftest import Sql
