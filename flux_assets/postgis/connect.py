@@ -16,33 +16,9 @@ from flux_assets.postgis.session import liveness, pooler
 from flux_assets.postgis.session.refusals import refused
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.spec import Declaration
+from flux_assets.sqlfiles import query
 
 APPLICATION = "flux_assets"
-# What the environment, a role or a database may have set otherwise. In another encoding the server would convert
-# what COPY sends; times, intervals and index definitions are read as text; a load that waits for its turn, or whose
-# control session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by
-# it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
-# show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
-# it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them; behind those, the functions
-# of users' triggers find what they name wherever role and database let everybody look, but for schemas in which anybody
-# may create: a function planted there would run with our rights. A policy that would hide rows from us has the
-# statement refused instead.
-# Set by statements: poolers refuse them as options of the connection.
-_SETTINGS = sql.SQL("""
-SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
-SET quote_all_identifiers = off; SET jit = off; SET client_min_messages = warning;
-SET default_transaction_isolation = 'read committed'; SET row_security = off;
-SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeout = 0;
-SET idle_in_transaction_session_timeout = '2min';
-SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = '1min'; RESET search_path;
-SELECT {process}, pg_catalog.pg_postmaster_start_time(),
-    pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
-    (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
-    'pg_temp', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(path), ', ')
-    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS path
-    WHERE NOT pg_catalog.has_schema_privilege('public', path::pg_catalog.text, 'CREATE'))), false)
-""")
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
 
@@ -149,27 +125,27 @@ def open_session(session: WatchedConnection, statements: Sequence[sql.Composable
 def _settings(session: WatchedConnection) -> list[sql.Composable]:
     """List the statements; the last returns server process, the server's start, and the search path."""
     since_17 = [_SINCE_17] if session.info.server_version >= 170000 else []
-    return [*since_17, _SETTINGS.format(process=pooler.own_process(session))]
+    return [*since_17, query("connect", "settings").format(process=pooler.own_process(session))]
 
 
 _ENCODING = "UTF8"
 _INTO_ANOTHER = (
     "Make a database in UTF8 beside it (CREATE DATABASE {new} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, or"
-    " with another UTF-8 locale of the server), bring over what is in this one (pg_dump{said} {old} | psql {new}), and"
-    " name the new one in FLUX_POSTGRES_URL."
+    " with another UTF-8 locale of the server), copy the contents of this one (pg_dump{encoding} {old} | psql {new}),"
+    " and name the new one in FLUX_POSTGRES_URL."
 )
-# Such a database does not know what its bytes mean: whoever reads them has to say it.
+# A database in SQL_ASCII does not know what its bytes mean: whoever reads them has to.
 _OF_BYTES = " --encoding=LATIN1, or whatever the bytes in it mean,"
 
 
 def _require_utf8(session: psycopg.Connection) -> None:
-    """Raise TargetError for a database in another encoding. Costs no round trip: the server has told at sign-in."""
+    """Raise TargetError for a database in another encoding, without a round trip: it was reported at sign-in."""
     encoding = session.info.parameter_status("server_encoding") or _server_encoding(session)
     if encoding == _ENCODING:
         return
     name = session.info.dbname
     remedy = _INTO_ANOTHER.format(
-        old=f'"{name}"', new=f'"{name}_utf8"', said=_OF_BYTES if encoding == "SQL_ASCII" else ""
+        old=f'"{name}"', new=f'"{name}_utf8"', encoding=_OF_BYTES if encoding == "SQL_ASCII" else ""
     )
     raise TargetError(
         f'The encoding of database "{name}" is {encoding}, which cannot hold every text; flux_assets needs UTF8.',
@@ -178,7 +154,7 @@ def _require_utf8(session: psycopg.Connection) -> None:
 
 
 def _server_encoding(session: psycopg.Connection) -> str:
-    """Ask it where a pooler does not pass on what the server tells."""
+    """Ask for it, since a pooler may not pass on what the server reports."""
     row = session.execute("SHOW server_encoding").fetchone()
     return str(row[0]) if row else ""
 
@@ -202,19 +178,20 @@ _SERVER_WIDE = (
 
 
 def require_writable(session: psycopg.Connection) -> None:
-    """Raise TargetError when the session takes no writes. Costs no round trip when it does: the server has told."""
-    if why := _read_only_reason(session):
-        raise TargetError(*why)
+    """Raise TargetError when the session takes no writes; without a round trip, as the server reports it at sign-in.
 
-
-def _read_only_reason(session: psycopg.Connection) -> tuple[str, str] | None:
-    """The sentence and the remedy; None where the session can write, or a pooler hides what the server says."""
-    told = session.info.parameter_status
-    return read_only_reason(session, standby=told("in_hot_standby") == "on", read_only=told(_READ_ONLY) == "on")
+    A pooler may hide that, and the session then counts as writable.
+    """
+    reported = session.info.parameter_status
+    reason = read_only_reason(
+        session, standby=reported("in_hot_standby") == "on", read_only=reported(_READ_ONLY) == "on"
+    )
+    if reason is not None:
+        raise TargetError(*reason)
 
 
 def read_only_reason(session: psycopg.Connection, *, standby: bool, read_only: bool) -> tuple[str, str] | None:
-    """The sentence and the remedy of a server in this state; None when it takes writes."""
+    """Return problem and remedy of a server in this state; None when it takes writes."""
     if standby:
         return _STANDBY
     if not read_only:

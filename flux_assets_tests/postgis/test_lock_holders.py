@@ -173,7 +173,7 @@ def test_a_session_that_may_not_be_seen_is_named_by_its_number_and_user(
         session.execute("SET ROLE flux_reader")
         (holder,) = lock_holders(session, [oid])
         assert holder.description.startswith(f"process {reader.info.backend_pid} (user {reader.info.user}, ")
-        assert "its state is not shown to this user" in holder.description
+        assert "its state is hidden from this user" in holder.description
 
 
 def test_workers_of_a_parallel_query_stand_for_their_leader(loader: Loader, target: Target, sql: Sql) -> None:

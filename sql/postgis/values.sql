@@ -10,4 +10,5 @@ SELECT {named}, count(*) AS times FROM {rows} AS t WHERE num_nulls({key}) = 0 GR
 -- count_repeated --
 WITH doubled AS (SELECT concat_ws(' ', {key}) AS value, times FROM ({repeated}) AS grouped)
 SELECT (SELECT count(*) FROM doubled),
-       ARRAY(SELECT {named} || value || ', ' || times || ' times' FROM doubled ORDER BY times DESC, value LIMIT {limit});
+       ARRAY(SELECT {named} || value || ', ' || times || ' times' FROM doubled
+             ORDER BY times DESC, value LIMIT {limit});

@@ -1,4 +1,4 @@
-"""A connection whose waits can be looked at, and ended, from another thread."""
+"""A connection whose waits can be inspected, and ended, from another thread."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from flux_assets.encryption import confirm, protected
 from flux_assets.errors import TargetError
 
-# Both ends ask after a silent peer within a minute; sent data that nobody acknowledges counts as silence.
+# Both ends ask after a silent peer within a minute; sent data that is not acknowledged counts as silence.
 _TCP = {
-    "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
     "connect_timeout": 15,
-}  # fmt: skip
+}
 # Of Linux's struct tcp_info: bytes that the other end has acknowledged, and bytes that came from it.
 _TCP_INFO_BYTES, _ACKED_AND_RECEIVED = 136, slice(120, 136)
 
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """The server process of a session: a pooler has numbers of its own, and an address may lead to several servers."""
+    """The server process of a session: a pooler reports numbers of its own, and an address may have several servers."""
 
     pid: int
     server_started: datetime
@@ -81,21 +84,21 @@ class WatchedConnection(psycopg.Connection[Any]):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def transferred(self) -> bytes:
-        """What the network says of bytes that went and came; empty where it says nothing."""
+        """Return what the network reports of bytes sent and received; empty where it reports nothing."""
         try:
-            told = (
+            info = (
                 self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES) if self._socket else b""
             )
         except (OSError, AttributeError):  # a Unix socket; another system than Linux
             return b""
-        return told[_ACKED_AND_RECEIVED]
+        return info[_ACKED_AND_RECEIVED]
 
     def hold_socket(self) -> None:
-        """Keep the socket at hand: its number may be another's as soon as the connection is closed."""
+        """Keep the socket: its number may be another's as soon as the connection is closed."""
         self._socket = socket.socket(fileno=os.dup(self.fileno()))
 
     def drop_socket(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
 
