@@ -14,7 +14,7 @@ from flux_assets.errors import LayerError, TargetError
 from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.session import liveness, pooler
 from flux_assets.postgis.session.refusals import refused
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.session.watched import WatchedConnection, is_of_a_pooler, own_process
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
@@ -113,7 +113,7 @@ def open_session(session: WatchedConnection, statements: Sequence[sql.Composable
     try:
         answers = run(session, [*_settings(session), *statements])
     except psycopg.Error as error:
-        if not pooler.stands_between(error):
+        if not is_of_a_pooler(error):
             raise
         pooler.require_whole_sessions(session)
         answers = run(session, [*_settings(session), *statements])
@@ -125,7 +125,7 @@ def open_session(session: WatchedConnection, statements: Sequence[sql.Composable
 def _settings(session: WatchedConnection) -> list[sql.Composable]:
     """List the statements; the last returns server process, the server's start, and the search path."""
     since_17 = [_SINCE_17] if session.info.server_version >= 170000 else []
-    return [*since_17, query("connect", "settings").format(process=pooler.own_process(session))]
+    return [*since_17, query("connect", "settings").format(process=own_process(session))]
 
 
 _ENCODING = "UTF8"

@@ -13,16 +13,13 @@ from time import monotonic
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from flux_assets.errors import TargetError, reported
 from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.session.watched import SERVER_PROCESS, WatchedConnection
 
-_MARK = "flux_assets.another_server_process"
-_PROCESS = "pg_catalog.pg_backend_pid()"
-_ASK = f"SELECT {_PROCESS}"
+_ASK = f"SELECT {SERVER_PROCESS}"
 _REMEDY = (
     "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler; or give this database pool_mode = session"
     " in the pooler."
@@ -35,24 +32,6 @@ _BELIEVED_SECONDS = 60
 # A pool that gives nothing for this long is too small.
 _FULL_SECONDS, _TICK_SECONDS = 30, 0.05
 _keeps_sessions: dict[str, float] = {}
-
-
-def own_process(session: WatchedConnection) -> sql.Composed:
-    """Return an expression for the number of the server process, which fails where a pooler reported another.
-
-    In the first statements of a session it keeps the others from being run through an unknown pooler.
-    """
-    if session.is_pooled:
-        return sql.SQL(_PROCESS).format()
-    reported_pid = sql.Literal(session.info.backend_pid)
-    return sql.SQL(
-        f"CASE WHEN {_PROCESS} = {{}} THEN {_PROCESS} ELSE pg_catalog.current_setting('{_MARK}')::pg_catalog.int4 END"
-    ).format(reported_pid)
-
-
-def stands_between(error: psycopg.Error) -> bool:
-    """Tell whether it is `own_process` that failed."""
-    return error.sqlstate == "42704" and _MARK in str(error)
 
 
 def require_whole_sessions(session: WatchedConnection) -> None:

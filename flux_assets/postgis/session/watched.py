@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.encryption import confirm, protected
@@ -28,6 +29,9 @@ _TCP = {
 }
 # Of Linux's struct tcp_info: bytes that the other end has acknowledged, and bytes that came from it.
 _TCP_INFO_BYTES, _ACKED_AND_RECEIVED = 136, slice(120, 136)
+
+_MARK = "flux_assets.another_server_process"
+SERVER_PROCESS = "pg_catalog.pg_backend_pid()"
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,22 @@ def open_watched(conninfo: str, application: str) -> WatchedConnection:
     connection.opened_with = conninfo
     connection.hold_socket()
     return connection
+
+
+def own_process(session: WatchedConnection) -> sql.Composed:
+    """Return an expression for the number of the server process, which fails where a pooler reported another.
+
+    In the first statements of a session it keeps the others from being run through an unknown pooler.
+    """
+    if session.is_pooled:
+        return sql.SQL(SERVER_PROCESS).format()
+    reported_pid = sql.Literal(session.info.backend_pid)
+    return sql.SQL(
+        f"CASE WHEN {SERVER_PROCESS} = {{}} THEN {SERVER_PROCESS}"
+        f" ELSE pg_catalog.current_setting('{_MARK}')::pg_catalog.int4 END"
+    ).format(reported_pid)
+
+
+def is_of_a_pooler(error: psycopg.Error) -> bool:
+    """Tell whether it is `own_process` that failed: a pooler is between us and the server."""
+    return error.sqlstate == "42704" and _MARK in str(error)
