@@ -54,7 +54,7 @@ class Stop:
 
     @contextmanager
     def watching(self, connection: WatchedConnection) -> Iterator[None]:
-        """While the block runs, a stop request cancels what `connection` is running."""
+        """Have a stop request cancel what `connection` is running, while the block runs."""
         with self._lock:
             self._connections.add(connection)
         try:
@@ -68,7 +68,7 @@ class Stop:
 class Target:
     """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown.
 
-    `declared` are all tables that belong there; whoever loads or syncs one lets the database know of all.
+    `declared` are all tables that belong there; loading or syncing one registers them all.
     """
 
     conninfo: str
@@ -107,8 +107,7 @@ class Target:
 def open_session(session: WatchedConnection, statements: Sequence[sql.Composable] = ()) -> list[Rows]:
     """Make the session behave the same wherever it is opened, and run `statements`, in one round trip.
 
-    Raises TargetError where a pooler stands between that does not leave a session its server process; before anything
-    is set or done.
+    Raises TargetError, before anything is set or done, where a pooler does not leave a session its server process.
     """
     try:
         answers = run(session, [*_settings(session), *statements])

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Basemap = Sequence[tuple[str, list[bytes]]]
 
 _PANEL = 300  # pixels of a panel's sides
-_SEEN = 3.0  # pixels below which a feature's shape cannot be told
+_SEEN = 3.0  # pixels below which a feature's shape cannot be seen
 _NEAR = 16  # pixels of a usual feature in the second panel
 _LINE = 0.8  # of a layer's colour: a thin line needs more of it than an area
-_DOT = 1.6  # pixels of what stands for a feature that is smaller
+_DOT = 1.6  # pixels of the dot for a smaller feature
 
 
 def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[StaticTable] = ()) -> bytes | None:

@@ -60,7 +60,7 @@ def test_a_pooler_that_shares_sessions_out_is_refused_before_anything_is_done(
         finding = doctor.refused(target)
         assert finding is not None
         for said in (str(of_load.value), str(of_sync.value), str(of_status.value), f"{finding.said} {finding.remedy}"):
-            assert "A pooler stands before the target database" in said
+            assert "The target database is behind a pooler" in said
             assert REMEDY in said
         assert left_behind(target) == []
     assert "error ignored" not in caplog.text  # as psycopg says of a session that it cannot end in order

@@ -60,7 +60,7 @@ def forget(connection: WatchedConnection) -> None:
 
 @contextmanager
 def beating(conninfo: str, statement: str) -> Iterator[None]:
-    """While the block runs, execute `statement` now and then through a connection of its own."""
+    """Execute `statement` now and then, through another connection, while the block runs."""
     beat = Beat(conninfo, statement)
     _WATCH.add_beat(beat)
     try:
@@ -178,7 +178,7 @@ _WATCH = _Watch()
 
 
 def _forget_parents() -> None:
-    """In a forked process: its parent's connections are its parent's."""
+    """Forget the connections of the parent in a forked process."""
     global _WATCH  # noqa: PLW0603 - one for a process
     _WATCH = _Watch()
 

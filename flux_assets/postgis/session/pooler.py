@@ -70,8 +70,9 @@ def _judge(session: WatchedConnection, conninfo: str) -> None:
             is_alone = _received(other) != ours and _has_answered(session, _WAIT_SECONDS)
             if not is_alone or _received(session) != ours:
                 raise TargetError(
-                    "A pooler stands before the target database and gives each transaction another server connection"
-                    " (pool_mode = transaction or statement): locks, settings and temporary tables would be anybody's.",
+                    "The target database is behind a pooler that gives each transaction another server connection"
+                    " (pool_mode = transaction or statement): locks, settings and temporary tables would be shared with"
+                    " others.",
                     _REMEDY,
                 )
 
@@ -89,7 +90,7 @@ def _is_served_before(session: WatchedConnection, other: WatchedConnection) -> b
 
 @contextmanager
 def _other(conninfo: str) -> Iterator[WatchedConnection]:
-    """Another session, whose waits are bounded."""
+    """Open another session, whose waits are bounded."""
     try:
         other = liveness.connect(conninfo, "flux_assets pooler")
     except psycopg.OperationalError as error:
@@ -142,7 +143,7 @@ def _received(session: WatchedConnection) -> int:
 
 def _unknown(error: psycopg.Error) -> TargetError:
     return TargetError(
-        "A pooler stands before the target database, and it is unknown whether a session keeps its server connection:"
+        "The target database is behind a pooler, and it is unknown whether a session keeps its server connection:"
         f" {reported(error)}.",
         _REMEDY,
     )

@@ -43,7 +43,7 @@ class _Look:
 
 
 class Prober:
-    """Looks at the sessions of one address, one look at a time, on a thread of its own."""
+    """Inspects the sessions of one address, one round at a time, on a thread."""
 
     def __init__(
         self, open_connection: Callable[[], WatchedConnection], close: Callable[[WatchedConnection], None]

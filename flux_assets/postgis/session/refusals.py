@@ -79,7 +79,7 @@ _REFUSALS = (
     ),
     _Refusal(
         "unsupported startup parameter",
-        "A pooler stands before the target database and refuses a parameter of the address",
+        "The target database is behind a pooler that refuses a parameter of the address",
         "Remove it (options=… above all) from FLUX_POSTGRES_URL or PGOPTIONS, connect past the pooler, or name it in"
         " PgBouncer's ignore_startup_parameters.",
     ),

@@ -45,7 +45,7 @@ class ServerProcess:
 class WatchedConnection(psycopg.Connection[Any]):
     """A connection whose waits are watched; not for LISTEN, which waits without asking.
 
-    `server` is its server process, once that was asked for; `is_pooled` says that a pooler stands before it, which
+    `server` is its server process, once that was asked for; `is_pooled` means that it is behind a pooler, which
     leaves it to the session. After `deadline` (of the monotonic clock) nothing is waited for any more; no wait at all
     is longer than `answer_within` seconds. `opened_with` is the conninfo.
     """
