@@ -13,7 +13,8 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers
+from flux_assets.errors import FluxError
 from flux_assets.postgis import ddl
 from flux_assets.postgis.names import by_value, same_by_value
 from flux_assets.spec import Declaration
@@ -26,8 +27,10 @@ CLAIMS = {
     MATCHES_SOURCE: "Every row is what the rule says of the rows in Snowflake, computed columns included.",
 }
 
-Kind = Literal["changed", "missing", "extra"]
-_KINDS: tuple[Kind, ...] = ("changed", "missing", "extra")
+Outcome = tuple[str, AuditResult | FluxError]
+"""A table's name, with what was found or why it could not be compared."""
+_Kind = Literal["changed", "missing", "extra"]
+_KINDS: tuple[_Kind, ...] = ("changed", "missing", "extra")
 _DIFFERING = sql.Identifier("pg_temp", "flux_differing")
 # Statistics are not collected for temporary tables; whole tables are compared, so one pass over each is right.
 WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
@@ -72,7 +75,7 @@ class Match:
 
     expected: Digest
     actual: Digest
-    counts: dict[Kind, int] = field(default_factory=dict)
+    counts: dict[_Kind, int] = field(default_factory=dict)
     sample: tuple[str, ...] = ()
     sql: str = ""
 
@@ -159,13 +162,13 @@ def _difference(pair: Comparison) -> sql.Composed:
     )
 
 
-def _sample_of(pair: Comparison, kind: Kind) -> sql.Composed:
+def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
     """Return a query for the names of some rows of a kind, as text, in the order of the names."""
     as_text = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in pair.names)
     return sql.SQL("SELECT {} FROM ({}) AS d").format(as_text, _first(pair, kind))
 
 
-def _first(pair: Comparison, kind: Kind) -> sql.Composed:
+def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
     return sql.SQL("SELECT * FROM {} WHERE flux_kind = {} ORDER BY {} LIMIT {}").format(
         _DIFFERING, sql.Literal(kind), ddl.names(pair.names), sql.Literal(SAMPLE_KEYS)
     )
@@ -196,7 +199,7 @@ def _describe_difference(pair: Comparison, name: str) -> sql.Composed:
     ).format(differs, sql.Literal(name), sql.Identifier("a", name), sql.Identifier("e", name))
 
 
-def _lines(rows: dict[Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
+def _lines(rows: dict[_Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
     for kind in _KINDS:
         why = [f": {row[0]}" for row in explained] if kind == "changed" else [""] * len(rows[kind])
         for name, reason in zip(rows[kind], why, strict=True):

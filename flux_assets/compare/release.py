@@ -17,7 +17,7 @@ from psycopg import IsolationLevel, sql
 
 from flux_assets.checks.audit import AuditResult, Numbers, Severity
 from flux_assets.compare import match
-from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, Comparison
+from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, Comparison, Outcome
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers import pins, staging, versions
 from flux_assets.layers.quarantine import records
@@ -36,7 +36,6 @@ from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
-Outcome = tuple[str, AuditResult | FluxError]
 _STAGED = sql.Identifier("pg_temp", "release_rows")
 _LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3

@@ -17,7 +17,7 @@ from psycopg import IsolationLevel, sql
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match
+from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match, Outcome
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Stop, Target
@@ -34,7 +34,6 @@ from flux_assets.sync.sync import Family
 from flux_assets.sync.table import TableSync
 from flux_assets.sync.target_state import LastSync
 
-Outcome = tuple[str, AuditResult | FluxError]
 _LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3
 

@@ -18,7 +18,7 @@ from flux_assets.postgis.session.watched import WatchedConnection, is_of_a_poole
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
-APPLICATION = "flux_assets"
+_APPLICATION = "flux_assets"
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
 
@@ -87,7 +87,7 @@ class Target:
         database's encoding is not UTF8, or a pooler shares sessions out.
         """
         try:
-            connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
+            connection = liveness.connect(self.conninfo, f"{_APPLICATION} {purpose}")
         except psycopg.OperationalError as error:
             raise refused(error) from error
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Thread
 from time import monotonic
@@ -24,13 +24,13 @@ _SESSIONS = query("probing", "sessions")
 _SETTINGS = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; SET synchronous_commit = off; SET TimeZone = 'UTC'"
 
 
+@dataclass(eq=False)
 class Beat:
     """A statement that is executed now and then while it is registered: a sign of life."""
 
-    def __init__(self, conninfo: str, statement: str) -> None:
-        self.conninfo = conninfo
-        self.statement = statement
-        self.last = monotonic()
+    conninfo: str
+    statement: str
+    last: float = field(default_factory=monotonic)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ SERVER_PROCESS = "pg_catalog.pg_backend_pid()"
 
 
 @dataclass(frozen=True)
-class ServerProcess:
+class _ServerProcess:
     """The server process of a session: a pooler reports numbers of its own, and an address may have several servers."""
 
     pid: int
@@ -52,7 +52,7 @@ class WatchedConnection(psycopg.Connection[Any]):
 
     opened_with: str = ""
     is_pooled: bool = False
-    server: ServerProcess | None = None
+    server: _ServerProcess | None = None
     deadline: float | None = None
     answer_within: float | None = None
     waiting_since: float | None = None
@@ -73,7 +73,7 @@ class WatchedConnection(psycopg.Connection[Any]):
 
     def identify(self, pid: int, server_started: datetime) -> None:
         """Note the server process: from now on it can be asked what became of a wait."""
-        self.server, self.deadline = ServerProcess(pid, server_started), None
+        self.server, self.deadline = _ServerProcess(pid, server_started), None
 
     def cancel_soon(self, seconds: float) -> None:
         """Ask the server to cancel what runs, without waiting for it."""
