@@ -12,7 +12,9 @@ from psycopg import errors, sql
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from flux_assets.errors import TargetError
+from flux_assets.postgis.connect import open_session
 from flux_assets.postgis.locking import at_once
+from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
@@ -23,11 +25,20 @@ _RACES = (
     errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, errors.DuplicateObject,
     errors.DuplicateTable, errors.DuplicateSchema, errors.InternalError_, errors.QueryCanceled,
 )  # fmt: skip
-_STANDING = """
+_STANDING = sql.SQL("""
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis'),
-       EXISTS (SELECT FROM pg_namespace WHERE nspname = %s),
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = {schema}),
        (SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync')
-"""
+""")
+
+
+def open_prepared(session: WatchedConnection, schema: str) -> None:
+    """Set up a session that was opened with `is_set=False`, and `prepare` the server, in one round trip.
+
+    Raises TargetError as `prepare` does.
+    """
+    [found] = open_session(session, [_STANDING.format(schema=sql.Literal(schema))])
+    _prepare(session, schema, found[0])
 
 
 def prepare(connection: psycopg.Connection, schema: str) -> None:
@@ -35,8 +46,12 @@ def prepare(connection: psycopg.Connection, schema: str) -> None:
 
     Raises TargetError naming what is missing and the statement that adds it.
     """
+    _prepare(connection, schema, _standing(connection, schema))
+
+
+def _prepare(connection: psycopg.Connection, schema: str, found: tuple[bool, bool, str | None]) -> None:
     _refuse_old(connection)
-    has_postgis, has_schema, revision = _standing(connection, schema)
+    has_postgis, has_schema, revision = found
     if not has_postgis:
         raise _without_postgis(connection)
     if not has_schema:
@@ -72,7 +87,9 @@ def _without_postgis(connection: psycopg.Connection) -> TargetError:
 
 
 def _standing(connection: psycopg.Connection, schema: str) -> tuple[bool, bool, str | None]:
-    row = connection.execute(_STANDING, [schema]).fetchone()
+    row: tuple[bool, bool, str | None] | None = connection.execute(
+        _STANDING.format(schema=sql.Literal(schema))
+    ).fetchone()
     return row or (False, False, None)
 
 

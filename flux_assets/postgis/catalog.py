@@ -6,22 +6,31 @@ and who has locked it (lock_holders.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-_COLUMNS = """
+from flux_assets.postgis.batch import Rows, run
+
+_RELATION = sql.SQL("SELECT oid, relkind::text AS kind FROM pg_class WHERE oid = {oid}")
+_OID_OF = sql.SQL(
+    "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = {schema} AND c.relname = {name})"
+)
+_GIVEN = sql.Placeholder()
+_COLUMNS = sql.SQL("""
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
        attgenerated <> '' AS generated, atthasdef OR attidentity <> '' AS filled,
        CASE WHEN attcollation <> typcollation THEN attcollation::regcollation::text END AS collation,
        coalesce(NOT collisdeterministic, false) AS folds, col_description(attrelid, attnum) AS comment
 FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid LEFT JOIN pg_collation ON pg_collation.oid = attcollation
-WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-"""
+WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+""")
 # The text behind USING names access method, columns, operator classes, options and predicate, and no table.
-_INDEXES = """
+_INDEXES = sql.SQL("""
 SELECT c.relname AS name, i.indisunique AS is_unique, i.indisprimary AS is_primary, i.indisvalid AS valid,
        i.indnullsnotdistinct AS nulls_not_distinct,
        substr(pg_get_indexdef(i.indexrelid), strpos(pg_get_indexdef(i.indexrelid), ' USING ' || am.amname) + 7) AS body,
@@ -33,13 +42,13 @@ SELECT c.relname AS name, i.indisunique AS is_unique, i.indisprimary AS is_prima
        ) AS columns
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
 LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u')
-WHERE i.indrelid = %s ORDER BY c.relname
-"""
-_CONSTRAINTS = """
+WHERE i.indrelid = {oid} ORDER BY c.relname
+""")
+_CONSTRAINTS = sql.SQL("""
 SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS definition,
        ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS columns
-FROM pg_constraint WHERE conrelid = %s AND contype IN ('c', 'f') ORDER BY conname
-"""
+FROM pg_constraint WHERE conrelid = {oid} AND contype IN ('c', 'f') ORDER BY conname
+""")
 _HEIRS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1"
 _PARENTS = "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = %s ORDER BY 1"
 _INBOUND_KEYS = """
@@ -134,6 +143,52 @@ class Constraint:
         return self.name == other.name and self.definition in {other.definition, proven}
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A table as it stands, with all that another one must have to take its place under a public table."""
+
+    oid: int
+    kind: str
+    columns: list[LiveColumn]
+    indexes: list[LiveIndex]
+    constraints: list[Constraint]
+
+
+def oid_of(schema: str, name: str) -> sql.Composed:
+    """Make an expression for the OID of the relation of that name, NULL when there is none."""
+    return _OID_OF.format(schema=sql.Literal(schema), name=sql.Literal(name))
+
+
+def shape_queries(oid: sql.Composable) -> list[sql.Composed]:
+    """Make the queries whose answers `read_shape` takes; `oid` is an expression."""
+    return [query.format(oid=oid) for query in _SHAPE]
+
+
+def read_shape(answers: Sequence[Rows]) -> Shape | None:
+    """Return the shape of a table from the answers to its queries, None when there is no table."""
+    relation, *parts = answers
+    if not relation:
+        return None
+    (oid, kind), (found_columns, found_indexes, found_constraints) = relation[0], parts
+    return Shape(
+        oid=oid,
+        kind=kind,
+        columns=[LiveColumn(*row) for row in found_columns],
+        indexes=[LiveIndex(*row) for row in found_indexes],
+        constraints=[Constraint(*row) for row in found_constraints],
+    )
+
+
+def shapes(connection: psycopg.Connection, oids: Iterable[sql.Composable]) -> list[Shape | None]:
+    """Return the shapes of several tables, each given by an expression for its OID, in one round trip."""
+    answers = run(connection, [query for oid in oids for query in shape_queries(oid)])
+    each = len(_SHAPE)
+    return [read_shape(answers[first : first + each]) for first in range(0, len(answers), each)]
+
+
+_SHAPE = (_RELATION, _COLUMNS, _INDEXES, _CONSTRAINTS)
+
+
 def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
     """The relation of that name, None when there is none."""
     with connection.cursor(row_factory=class_row(Relation)) as cursor:
@@ -147,19 +202,19 @@ def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | N
 def columns(connection: psycopg.Connection, oid: int) -> list[LiveColumn]:
     """The columns in their order."""
     with connection.cursor(row_factory=class_row(LiveColumn)) as cursor:
-        return cursor.execute(_COLUMNS, [oid]).fetchall()
+        return cursor.execute(_COLUMNS.format(oid=_GIVEN), [oid]).fetchall()
 
 
 def indexes(connection: psycopg.Connection, oid: int) -> list[LiveIndex]:
     """The indexes, those of constraints included."""
     with connection.cursor(row_factory=class_row(LiveIndex)) as cursor:
-        return cursor.execute(_INDEXES, [oid]).fetchall()
+        return cursor.execute(_INDEXES.format(oid=_GIVEN), [oid]).fetchall()
 
 
 def constraints(connection: psycopg.Connection, oid: int) -> list[Constraint]:
     """CHECK constraints and outbound foreign keys."""
     with connection.cursor(row_factory=class_row(Constraint)) as cursor:
-        return cursor.execute(_CONSTRAINTS, [oid]).fetchall()
+        return cursor.execute(_CONSTRAINTS.format(oid=_GIVEN), [oid]).fetchall()
 
 
 def inbound_keys(connection: psycopg.Connection, oid: int) -> list[str]:

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.names import version_table
 from flux_assets.postgis.own_rows import own_rows
 
 PATIENCE = "10s"  # for somebody else's maintenance of the same table
 # Of the usual sample, for the public table: its columns are those of the version, which has had the whole sample.
-_SMALLER = (
+_SMALLER = sql.SQL(
     "SELECT set_config('default_statistics_target',"
     " greatest(1, current_setting('default_statistics_target')::int * 3 / 10)::text, true)"
 )
@@ -25,6 +26,7 @@ _TARGETS = """
 SELECT attname::text, coalesce(attstattarget, -1) FROM pg_attribute
 WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
 """
+_PATIENTLY = sql.SQL(f"SET LOCAL lock_timeout = '{PATIENCE}'")
 _HAS_ONLY = 180000
 
 
@@ -33,9 +35,7 @@ def analyze(session: psycopg.Connection, table: sql.Composable) -> None:
 
     Gives up with LockNotAvailable when somebody else's maintenance holds the table for PATIENCE.
     """
-    with session.transaction():
-        _patiently(session)
-        session.execute(sql.SQL("ANALYZE {}").format(table))
+    run(session, [_PATIENTLY, sql.SQL("ANALYZE {}").format(table)])
 
 
 def analyze_own_rows(session: psycopg.Connection, table: sql.Identifier) -> None:
@@ -53,21 +53,17 @@ def analyze_public(session: psycopg.Connection, public: sql.Identifier, relation
     target is 0 keeps the statistics that it has. The targets are put back in the same transaction, so that nothing of
     this is ever left behind; like ANALYZE itself it locks out no reader and no writer.
     """
-    with session.transaction():
-        _patiently(session)
-        session.execute(_SMALLER)
-        if session.info.server_version >= _HAS_ONLY:
-            session.execute(sql.SQL("ANALYZE ONLY {}").format(public))
-            return
-        version = version_table(relation)
-        targets: dict[str, int] = dict(session.execute(_TARGETS, [version.as_string(session)]).fetchall())
-        session.execute(_with_targets(version, dict.fromkeys(targets, 0)))
-        session.execute(sql.SQL("ANALYZE {}").format(public))
-        session.execute(_with_targets(version, targets))
-
-
-def _patiently(session: psycopg.Connection) -> None:
-    session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(PATIENCE)))
+    if session.info.server_version >= _HAS_ONLY:
+        run(session, [_PATIENTLY, _SMALLER, sql.SQL("ANALYZE ONLY {}").format(public)])
+        return
+    version = version_table(relation)
+    targets: dict[str, int] = dict(session.execute(_TARGETS, [version.as_string(session)]).fetchall())
+    analyze_alone = [
+        _with_targets(version, dict.fromkeys(targets, 0)),
+        sql.SQL("ANALYZE {}").format(public),
+        _with_targets(version, targets),
+    ]
+    run(session, [_PATIENTLY, _SMALLER, *analyze_alone])
 
 
 def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Composed:
