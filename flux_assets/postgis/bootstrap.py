@@ -15,6 +15,7 @@ from flux_assets.errors import TargetError
 from flux_assets.postgis.connect import open_session
 from flux_assets.postgis.locking import at_once
 from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.writable import require_writable
 from flux_assets.sqlfiles import script
 
 OLDEST_SERVER = 150000
@@ -33,11 +34,12 @@ SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis'),
 
 
 def open_prepared(session: WatchedConnection, schema: str) -> None:
-    """Set up a session that was opened with `is_set=False`, and `prepare` the server, in one round trip.
+    """Set up a session that was opened with `is_set=False` and is to write, and `prepare` the server: one round trip.
 
-    Raises TargetError as `prepare` does.
+    Raises TargetError as `prepare` does, and when the session takes no writes.
     """
     [found] = open_session(session, [_STANDING.format(schema=sql.Literal(schema))])
+    require_writable(session)
     _prepare(session, schema, found[0])
 
 
