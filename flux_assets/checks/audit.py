@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import LONGEST_REPORT, bounded
+from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.names import PublicTable
 from flux_assets.postgis.own_rows import own_rows
 
@@ -68,7 +69,7 @@ class Case:
     that the decoder has proven of every row that its coordinates are finite and in range; `present` are the spatial
     columns of which it has seen that every row has a geometry that is not empty. `staged` are versions of other tables
     that are published together with this one. With `alone`, the relation has no partitions, and tables that inherit
-    from it are none of its own.
+    from it are none of its own. `shape` is the relation as it stands, where that is known.
     """
 
     connection: psycopg.Connection
@@ -83,6 +84,7 @@ class Case:
     present: frozenset[str] = frozenset()
     staged: Mapping[str, sql.Identifier] = field(default_factory=dict)
     alone: bool = False
+    shape: Shape | None = None
 
     @property
     def own_rows(self) -> sql.Composable:

@@ -103,7 +103,7 @@ def _not_null(case: Case) -> AuditFinding:
 
 
 def _unique(case: Case) -> AuditFinding:
-    standing = catalog.indexes(case.connection, _oid(case))
+    standing = case.shape.indexes if case.shape else catalog.indexes(case.connection, _oid(case))
     doubled: list[str] = []
     shown: list[str] = []
     count = 0
@@ -217,7 +217,7 @@ def geometry(column: sa.Column[object]) -> sql.Composed:
 
 
 def _live_columns(case: Case) -> list[catalog.LiveColumn]:
-    return catalog.columns(case.connection, _oid(case))
+    return case.shape.columns if case.shape else catalog.columns(case.connection, _oid(case))
 
 
 def _oid(case: Case) -> int:

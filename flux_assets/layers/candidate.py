@@ -18,10 +18,12 @@ from flux_assets.failpoints import reach
 from flux_assets.layers import disk_estimate, staging, versions
 from flux_assets.layers.copy_faults import described
 from flux_assets.layers.finishing import VersionContext, finish
+from flux_assets.layers.layer_state import LayerState, live_version
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.staging import stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.ddl import create_template, create_version
 from flux_assets.postgis.names import version_table
@@ -47,20 +49,20 @@ class Candidate:
 
 
 def make_candidate(
-    shop: LoadContext, file: ReleaseFile, version: Version, public: Public, published: Version | None
+    shop: LoadContext, file: ReleaseFile, version: Version, public: Public, state: LayerState
 ) -> Candidate:
     """Load the file into a table of its own, index and audit it, and note it in the register.
 
-    `published` is the version that readers see now. Raises ReleaseError, LayerError, or AuditError when a blocking
+    `state` is that of the layer once the lease is held. Raises ReleaseError, LayerError, or AuditError when a blocking
     audit failed; the version's table then stays for inspection.
     """
     with shop.clock.timed("fetch"):
         path = shop.release.at_hand(file)
     reach("load.fetched")
-    need = disk_estimate.estimate(shop.control, shop.layer, expanded_bytes(path))
+    need = disk_estimate.need_of(expanded_bytes(path), state.kept_bytes)
     disk_estimate.refuse_above(shop.layer, need, shop.options.disk_limit)
-    records.prune(shop.control, shop.layer)
-    versions.add_staging(shop.control, shop.layer, version)
+    published = live_version(shop.control, state)
+    run(shop.control, [records.pruning(shop.layer), versions.adding_staging(shop.layer, version)])
     reach("load.registered")
     try:
         with shop.clock.timed("stage"):
@@ -116,17 +118,16 @@ def _fill(
     public: Public,
     need: disk_estimate.Need,
 ) -> None:
+    before = [create_template(shop.layer)] if public.oid is not None else []
     create = [create_version(shop.layer, version.relation, like_template=public.oid is not None)]
     create += [change(version_table(version.relation)) for change in public.changes]
     limit = None if shop.options.disk_limit is None else shop.options.disk_limit - need.kept
     stop = shop.options.stop
     with shop.target.session(f"stage {shop.layer.name}", stop) as session:
-        if public.oid is not None:
-            session.execute(create_template(shop.layer))
-        staging.fill(session, version.relation, create, batches, schema, limit_bytes=limit, stop=stop)
+        staging.fill(session, version.relation, create, batches, schema, before=before, limit_bytes=limit, stop=stop)
 
 
 def _forget(shop: LoadContext, version: Version) -> None:
     """The staging transaction was rolled back, so there is no table; say so where we still can."""
     if not shop.control.closed and not shop.control.broken:
-        versions.mark_dropped(shop.control, shop.layer, version)
+        shop.control.execute(versions.dropping(shop.layer, version))

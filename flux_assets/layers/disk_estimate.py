@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psycopg
-
 from flux_assets.errors import LayerError
-from flux_assets.layers import versions
 from flux_assets.postgis.names import Layer
 
 # Shares of the CSV's bytes, measured on all ten layers of the sample city (docs/performance.md): hexadecimal
@@ -36,15 +33,8 @@ class Need:
         return ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in parts.items())
 
 
-def estimate(connection: psycopg.Connection, layer: Layer, csv_bytes: int) -> Need:
-    """The disk a load of that much CSV will take, with what the layer's versions hold now."""
-    kept = sum(version.bytes or 0 for version in versions.versions(connection, layer))
-    return need_of(csv_bytes, kept)
-
-
-def need_of_copy(connection: psycopg.Connection, layer: Layer, size: int) -> Need:
-    """The disk that another copy of a version of so many bytes, indexes included, will take."""
-    kept = sum(version.bytes or 0 for version in versions.versions(connection, layer))
+def need_of_copy(size: int, kept: int) -> Need:
+    """Return the disk that another copy of a version of so many bytes, indexes included, takes beside `kept` bytes."""
     return Need(stage=size, indexes=0, wal=size, kept=kept)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import errors
@@ -21,7 +21,8 @@ from flux_assets.layers import indexes, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import catalog, statistics
+from flux_assets.postgis import statistics
+from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.postgis.private import revoking_all
@@ -66,39 +67,44 @@ def make_equal(
 ) -> None:
     """Give a version made earlier what the public table has gained since, and keep it from readers as a new one is."""
     control.execute(revoking_all(version_table(relation)))
-    if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
+    mine, theirs = indexes.shapes(control, relation, public.oid)
+    if doubled := _finish(_start_indexes(layer, target, options, relation, mine, theirs)):
         raise doubled
-    indexes.add_constraints(control, layer.table, relation, public.oid)
-    if public.oid is not None and not public.changes:
-        indexes.require_columns(control, relation, public.oid)
+    mine, theirs = indexes.shapes(control, relation, public.oid)
+    indexes.add_constraints(control, layer.table, relation, mine, theirs)
+    if theirs is not None and not public.changes:
+        indexes.require_columns(control, relation, mine, theirs)
 
 
 def _index_and_audit(
     bench: VersionContext, case: Case, version: Version, public: Public
 ) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
     with bench.clock.timed("index"):
-        building = _start_indexes(bench.control, bench.layer, bench.target, bench.options, version.relation, public)
+        mine, theirs = indexes.shapes(bench.control, version.relation, public.oid)
+        building = _start_indexes(bench.layer, bench.target, bench.options, version.relation, mine, theirs)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
         try:
-            warned = audits.run_audits(case, severity="WARN")
+            warned = audits.run_audits(replace(case, shape=mine), severity="WARN")
         finally:
             wait(building)
         doubled = _finish(building)
         if doubled is None:
-            indexes.add_constraints(bench.control, bench.layer.table, version.relation, public.oid)
+            mine, theirs = indexes.shapes(bench.control, version.relation, public.oid)
+            indexes.add_constraints(bench.control, bench.layer.table, version.relation, mine, theirs)
     reach("load.indexed")
     with bench.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
         statistics.analyze(bench.control, case.relation)
     reach("load.analyzed")
     with bench.clock.timed("audit"):
-        return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
+        mine, _ = indexes.shapes(bench.control, version.relation, None)
+        return (*audits.run_audits(replace(case, shape=mine), severity="ERROR"), *warned), doubled
 
 
 def _start_indexes(
-    control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
+    layer: Layer, target: Target, options: LoadOptions, relation: str, mine: Shape, public: Shape | None
 ) -> list[Future[None]]:
-    missing = indexes.missing_indexes(control, layer.table, relation, public.oid)
+    missing = indexes.missing_indexes(layer.table, relation, mine, public)
     return indexes.build_side_by_side(target, missing, f"index {layer.name}", options.index_sessions, options.stop)
 
 
@@ -130,7 +136,6 @@ def _judge(
         version,
         state="rejected" if refused or audits.refusing(results) else "staged",
         rows=case.rows,
-        size=catalog.size_bytes(bench.control, case.relation),
         extent=extent,
         audits=[result.as_json() for result in results],
     )

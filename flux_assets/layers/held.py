@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flux_assets.errors import PinnedError
-from flux_assets.layers import pins, versions
+from flux_assets.layers import pins
 from flux_assets.layers.candidate import LoadContext
+from flux_assets.layers.layer_state import LayerState, live_version
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
@@ -31,25 +32,26 @@ class HeldLoad:
         return f"version {self.version[:12]} of release {self.release_tag} was not published ({kept})"
 
 
-def hold(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> tuple[Version, HeldLoad]:
+def hold(
+    shop: LoadContext, state: LayerState, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin
+) -> tuple[Version, HeldLoad]:
     """End a load of a pinned layer well: the version that stays, and what was left.
 
     Raises PinnedError when the version that the layer is pinned to is not what readers see: that calls for a person.
     """
     layer = shop.layer
-    live = versions.live_version(shop.control, layer)
+    live = live_version(shop.control, state)
     if live is None or live.version != pin.version:
         raise PinnedError(
             f"{layer.title} is {pin}, but readers do not see that version any more.",
             f"Run `flux-assets unpin {layer.name}` and load again.",
         )
-    held = HeldLoad(version=wanted, sha256=file.sha256, release_tag=shop.release.tag, staged=_is_staged(shop, wanted))
+    held = HeldLoad(version=wanted, sha256=file.sha256, release_tag=shop.release.tag, staged=_is_staged(state, wanted))
     pins.record_held(shop.control, entry, live.version, wanted)
     forced = "; force: true does not override a pin" if shop.options.force else ""
     shop.log(f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it.")
     return live, held
 
 
-def _is_staged(shop: LoadContext, wanted: str) -> bool:
-    found = versions.versions(shop.control, shop.layer)
-    return any(version.version == wanted and version.state in {"staged", "published"} for version in found)
+def _is_staged(state: LayerState, wanted: str) -> bool:
+    return any(version.version == wanted and version.state in {"staged", "published"} for version in state.versions)

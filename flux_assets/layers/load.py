@@ -18,22 +18,24 @@ import psycopg
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
-from flux_assets.layers import indexes, pins, publish, schema_diff, versions
+from flux_assets.layers import indexes, publish, schema_diff, versions
 from flux_assets.layers.candidate import Candidate, LoadContext, make_candidate
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
 from flux_assets.layers.held import HeldLoad, hold
+from flux_assets.layers.layer_state import LayerState, ask_state, live_version
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.promised import refuse_contradiction
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
-from flux_assets.layers.release_tags import note_release, retag
+from flux_assets.layers.release_tags import note_release, noting_release, retag
 from flux_assets.layers.run import recorded
 from flux_assets.layers.versions import Version, VersionTimes
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import statistics
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.release.release import Release, ReleaseFile
@@ -91,65 +93,80 @@ def _load(shop: LoadContext, entry: Entry) -> LoadResult:
         file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
         wanted = _version_id(file, shop.layer.table)
     reach("load.resolved")
-    if current := _current(shop, wanted):
-        return _unchanged(shop, entry, file, current)
-    if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
-        return _pinned(shop, entry, file, wanted, pin)
+    state = ask_state(shop.control, shop.layer)
+    if current := _current(shop, state, wanted):
+        return _unchanged(shop, entry, file, state, current)
+    if (pin := state.pin) and pin.version != wanted:
+        return _pinned(shop, state, entry, file, wanted, pin)
     with leases.leased(shop.control, shop.target, shop.layer, shop.options.patience(shop.log)) as lease:
         reach("load.leased")
-        if current := _current(shop, wanted):
-            return _unchanged(shop, entry, file, current)
+        # Another process may have published meanwhile.
+        state = ask_state(shop.control, shop.layer)
+        if current := _current(shop, state, wanted):
+            return _unchanged(shop, entry, file, state, current)
         try:
-            return _publish(shop, entry, file, wanted, lease)
+            return _publish(shop, state, entry, file, wanted, lease)
         except PinnedError:
-            if (pin := pins.pin_of(shop.control, shop.layer)) is None:
+            state = ask_state(shop.control, shop.layer)
+            if state.pin is None:
                 raise
-            return _pinned(shop, entry, file, wanted, pin)
+            return _pinned(shop, state, entry, file, wanted, state.pin)
 
 
-def _current(shop: LoadContext, wanted: str) -> Version | None:
-    """The live version when it is the wanted one and nobody asked for it to be loaded again."""
-    current = versions.live_version(shop.control, shop.layer)
-    if current is None or not current.holds(wanted) or shop.options.force:
+def _current(shop: LoadContext, state: LayerState, wanted: str) -> Version | None:
+    """Return the live version when it is the wanted one and nobody asked for it to be loaded again."""
+    attached = state.attached
+    if shop.options.force or attached is None or not attached.holds(wanted):
         return None
-    return current if schema_diff.keeps_declared_columns(shop.control, shop.layer) else None
+    return live_version(shop.control, state) if schema_diff.keeps_declared_columns(shop.layer, state) else None
 
 
-def _unchanged(shop: LoadContext, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
-    refuse_contradiction(shop, file, current)
-    schema_diff.refresh_comments(shop.control, shop.layer)
-    if shop.options.together is None:
-        note_release(shop.control, shop.layer, current, shop.release.tag)
-    shop.control.execute(entries.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
+def _unchanged(shop: LoadContext, entry: Entry, file: ReleaseFile, state: LayerState, current: Version) -> LoadResult:
+    refuse_contradiction(shop, file, current, state.waiting)
+    schema_diff.refresh_comments(shop.control, shop.layer, state)
+    is_alone = shop.options.together is None
+    statements = [
+        *(noting_release(shop.layer, current, shop.release.tag) if is_alone else ()),
+        entries.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"),
+        records.noting(shop.layer, entry, current),
+        versions.asking_times(shop.layer),
+    ]
+    [[(quarantined,)], clocks] = run(shop.control, statements)
     shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    quarantined = records.note(shop.control, shop.layer, entry, current)
-    result = _result(shop, "unchanged", file, Candidate(current, 0), quarantined)
-    return replace(result, pin=pins.pin_of(shop.control, shop.layer))
+    result = _result(shop, "unchanged", file, Candidate(current, 0), quarantined, versions.read_times(clocks))
+    return replace(result, pin=state.pin)
 
 
-def _pinned(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
-    live, held = hold(shop, entry, file, wanted, pin)
+def _pinned(shop: LoadContext, state: LayerState, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
+    live, held = hold(shop, state, entry, file, wanted, pin)
     quarantined = records.note(shop.control, shop.layer, entry, live)
-    result = _result(shop, "pinned", file, Candidate(live, 0), quarantined)
+    result = _result(shop, "pinned", file, Candidate(live, 0), quarantined, _clocks(shop))
     return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
 
 
-def _publish(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
+def _publish(
+    shop: LoadContext, state: LayerState, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease
+) -> LoadResult:
     patience = shop.options.patience(shop.log)
     public = schema_diff.reconcile(
         shop.control,
         shop.layer,
+        state,
         lease,
         patience,
         accept_change=shop.options.accept_schema_change,
         take_over=shop.options.take_over,
     )
     reach("load.reconciled")
-    ready = None if shop.options.force else _ready_version(shop, wanted, public)
+    ready = None if shop.options.force else _ready_version(shop, wanted, state)
     spare = ready.lease if ready else None
-    publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
+    keep = shop.options.retention
+    dropped = publish.clean_up(shop.control, shop.layer, lease, keep, shop.log, state=state, spare=spare)
     reach("load.cleaned")
-    candidate = _ready(shop, file, ready, public) if ready else _new(shop, file, wanted, lease, public)
+    if ready:
+        candidate = _ready(shop, file, ready, public)
+    else:
+        candidate = make_candidate(shop, file, _new(shop, file, wanted, lease), public, state.without(dropped))
     quarantined = records.note(shop.control, shop.layer, entry, candidate.version)
     publication = Publication(shop.layer, public, Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL"))
     reach("load.before_swap")
@@ -166,17 +183,17 @@ def _publish(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, le
         f"{shop.layer.title}: published version {candidate.version.version[:12]},"
         f" {candidate.version.rows or 0:,} rows{locked}"
     )
-    _tidy(shop, candidate.version, lease)
+    _tidy(shop, state, candidate.version, lease)
     reach("load.tidied")
-    return _result(shop, "published", file, candidate, quarantined)
+    return _result(shop, "published", file, candidate, quarantined, _clocks(shop))
 
 
-def _ready_version(shop: LoadContext, wanted: str, public: schema_diff.Public) -> Version | None:
-    """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
-    for version in versions.versions(shop.control, shop.layer):
+def _ready_version(shop: LoadContext, wanted: str, state: LayerState) -> Version | None:
+    """Return a version of the wanted id that was audited, or published, before and has all its rows and columns."""
+    for version in state.versions:
         fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
         whole = fits and indexes.is_whole(shop.control, version.relation, version.rows)
-        if whole and schema_diff.has_columns(shop.control, shop.layer, version.relation, public):
+        if whole and schema_diff.has_columns(shop.control, shop.layer, version.relation, state):
             return version
     return None
 
@@ -188,8 +205,8 @@ def _ready(shop: LoadContext, file: ReleaseFile, version: Version, public: schem
     return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
 
 
-def _new(shop: LoadContext, file: ReleaseFile, wanted: str, lease: Lease, public: schema_diff.Public) -> Candidate:
-    version = Version(
+def _new(shop: LoadContext, file: ReleaseFile, wanted: str, lease: Lease) -> Version:
+    return Version(
         lease=lease.number,
         version=wanted,
         sha256=file.sha256,
@@ -197,15 +214,13 @@ def _new(shop: LoadContext, file: ReleaseFile, wanted: str, lease: Lease, public
         relation=shop.layer.relation(wanted, lease.number),
         run_id=shop.options.run_id,
     )
-    published = versions.live_version(shop.control, shop.layer)
-    return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: LoadContext, version: Version, lease: Lease) -> None:
-    """What may fail without harm once the version is live."""
+def _tidy(shop: LoadContext, state: LayerState, version: Version, lease: Lease) -> None:
+    """Do what may fail without harm once the version is live."""
     try:
         with shop.clock.timed("tidy"):
-            schema_diff.refresh_comments(shop.control, shop.layer)
+            schema_diff.refresh_comments(shop.control, shop.layer, state)
             note_release(shop.control, shop.layer, version, shop.release.tag)
             statistics.analyze_public(shop.control, shop.layer.public, version.relation)
             publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log)
@@ -218,7 +233,12 @@ def _version_id(file: ReleaseFile, table: StaticTable) -> str:
 
 
 def _result(
-    shop: LoadContext, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int
+    shop: LoadContext,
+    outcome: Outcome,
+    file: ReleaseFile,
+    candidate: Candidate,
+    quarantined: int,
+    clocks: VersionTimes | None,
 ) -> LoadResult:
     version = candidate.version
     return LoadResult(
@@ -236,7 +256,7 @@ def _result(
         peak_memory_bytes=_peak_memory_bytes(),
         extent=version.extent,
         audits=_readable(shop.layer, version),
-        clocks=_clocks(shop),
+        clocks=clocks,
     )
 
 

@@ -5,8 +5,10 @@ Here: reading, setting and removing a pin, and refusing to publish over one. Not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -25,7 +27,8 @@ ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, 
     pinned_by = excluded.pinned_by,
     reason = CASE WHEN excluded.reason = '' AND pinned.version = excluded.version THEN pinned.reason ELSE excluded.reason END
 """  # noqa: E501
-_PINS = """
+_COLUMNS = ("layer_name", "version", "pinned_at", "pinned_by", "reason")
+_PINS: LiteralString = """
 SELECT layer_name, version, pinned_at, pinned_by, reason FROM postgres_sync.layer_pins WHERE schema_name = %s
 """
 
@@ -55,10 +58,21 @@ def pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
         return {pin.layer_name: pin for pin in cursor.execute(_PINS, [schema]).fetchall()}
 
 
+def asking(layer: Layer) -> sql.Composed:
+    """Make the query for the layer's pin; `read` takes the answer."""
+    return sql.SQL(_PINS.replace("%s", "{}") + " AND layer_name = {}").format(
+        sql.Literal(layer.schema), sql.Literal(layer.name)
+    )
+
+
+def read(rows: Sequence[tuple[Any, ...]]) -> Pin | None:
+    """Return the pin from the answer to `asking`, None when there is none."""
+    return Pin(**dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
+
+
 def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
-    """The layer's pin, None when it has none."""
-    with connection.cursor(row_factory=class_row(Pin)) as cursor:
-        return cursor.execute(f"{_PINS} AND layer_name = %s", [layer.schema, layer.name]).fetchone()
+    """Return the layer's pin, None when it has none."""
+    return read(connection.execute(asking(layer)).fetchall())
 
 
 def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:

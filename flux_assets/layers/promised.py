@@ -12,11 +12,14 @@ from flux_assets.layers.versions import Version
 from flux_assets.release.release import ReleaseFile
 
 
-def refuse_contradiction(shop: LoadContext, file: ReleaseFile, version: Version) -> None:
-    """Raise ManifestError when the manifest says another count than the file had when `version` was made of it."""
+def refuse_contradiction(shop: LoadContext, file: ReleaseFile, version: Version, waiting: int | None = None) -> None:
+    """Raise ManifestError when the manifest says another count than the file had when `version` was made of it.
+
+    `waiting` records are missing in the version, as far as that is known.
+    """
     if file.rows is None or version.rows is None:
         return
-    aside = records.waiting(shop.control, shop.layer, version.lease)
+    aside = records.waiting(shop.control, shop.layer, version.lease) if waiting is None else waiting
     if version.rows + aside == file.rows:
         return
     parts = f" ({version.rows:,} in the table, {aside:,} in quarantine)" if aside else ""

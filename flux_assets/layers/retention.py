@@ -8,13 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import psycopg
-
-from flux_assets.layers import pins
-from flux_assets.layers import versions as register
+from flux_assets.layers.layer_state import LayerState
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import catalog
-from flux_assets.postgis.names import VERSIONS, Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +29,17 @@ class Retention:
             yield version
 
 
-def worth_keeping(
-    connection: psycopg.Connection, layer: Layer, found: Iterable[Version], retention: Retention
-) -> set[int]:
-    """Leases of the earlier versions to keep: published ones with their tables, and a pinned one in any case.
+def worth_keeping(state: LayerState, retention: Retention) -> set[int]:
+    """Return the leases of the earlier versions to keep: published ones with their tables, and a pinned one always.
 
     Another copy of the current version is no earlier version.
     """
-    current = {version.version for version in register.versions(connection, layer) if version.current}
-    earlier = [v for v in found if v.state == "published" and v.version not in current]
+    current = {version.version for version in state.versions if version.current}
+    earlier = [
+        version
+        for version in state.versions
+        if version.state == "published" and version.is_there and version.version not in current
+    ]
     earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
-    standing = [version for version in earlier if catalog.find(connection, VERSIONS, version.relation)]
-    pin = pins.pin_of(connection, layer)
-    pinned = {version.lease for version in standing if pin is not None and version.version == pin.version}
-    return {version.lease for version in retention.newest(standing)} | pinned
+    pinned = {version.lease for version in earlier if state.pin is not None and version.version == state.pin.version}
+    return {version.lease for version in retention.newest(earlier)} | pinned

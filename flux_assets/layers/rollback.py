@@ -15,6 +15,7 @@ from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, publish, schema_diff, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.run import recorded
 from flux_assets.layers.versions import Version
@@ -49,7 +50,7 @@ def rollback(
     ):
         reach("rollback.leased")
         version = _kept_version(control, layer, to)
-        public = schema_diff.reconcile(control, layer, lease, options.patience(log))
+        public = schema_diff.reconcile(control, layer, ask_state(control, layer), lease, options.patience(log))
         reach("rollback.reconciled")
         make_equal(control, layer, target, options, version.relation, public)
         reach("rollback.before_swap")

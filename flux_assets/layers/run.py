@@ -18,11 +18,10 @@ from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.batch import run
-from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.bootstrap import open_prepared
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translated
 from flux_assets.postgis.names import Layer
-from flux_assets.postgis.writable import require_writable
 
 
 @contextmanager
@@ -33,15 +32,19 @@ def recorded(
 
     Rows of runs that died are closed first, whatever this run will find to do.
     """
-    with translated(layer, options.stop), target.session(f"{sync_type.lower()} {layer.name}", options.stop) as control:
+    with (
+        translated(layer, options.stop),
+        target.session(f"{sync_type.lower()} {layer.name}", options.stop, is_set=False) as control,
+    ):
+        open_prepared(control, target.schema)
         reach("run.opened")
-        require_writable(control)
-        prepare(control, target.schema)
-        run(
-            control,
-            [*register_declarations(target.schema, target.declared, [layer.table]), entries.closing_dead([layer])],
-        )
-        entry = entries.open_entry(control, layer, sync_type, options.run_id)
+        statements = [
+            *register_declarations(target.schema, target.declared, [layer.table]),
+            entries.closing_dead([layer]),
+            entries.opening([layer], sync_type, options.run_id),
+        ]
+        [[(sync_id, _)]] = run(control, statements)
+        entry = Entry(sync_id, sync_type)
         try:
             reach("run.recorded")
             with translated(layer, options.stop):

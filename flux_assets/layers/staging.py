@@ -17,10 +17,12 @@ from psycopg import sql
 from flux_assets.errors import LayerError
 from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.locking import at_once
 from flux_assets.postgis.names import version_table
 from flux_assets.postgis.private import revoking_all
+
+_BEGIN, _COMMIT = sql.SQL("BEGIN"), sql.SQL("COMMIT")
 
 
 def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
@@ -30,16 +32,19 @@ def fill(  # noqa: PLR0913 - what, where, from where, and two bounds
     batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
     *,
+    before: Sequence[sql.Composed] = (),
     limit_bytes: int | None,
     stop: Stop,
 ) -> int:
     """Run `create`, then COPY the batches into the version's table, all or nothing; returns the bytes sent.
 
-    Batches hold the columns of `schema`, geometry as EWKB in binary columns. Raises LayerError when more than
-    `limit_bytes` would be written, psycopg errors as the server words them.
+    The statements `before` are a transaction of their own. Batches hold the columns of `schema`, geometry as EWKB in
+    binary columns. Raises LayerError when more than `limit_bytes` would be written, psycopg errors as the server words
+    them.
     """
     with closing(encoded(batches, schema)) as chunks:
-        return fill_from(session, relation, create, chunks, tuple(schema.names), limit_bytes=limit_bytes, stop=stop)
+        names = tuple(schema.names)
+        return fill_from(session, relation, create, chunks, names, before=before, limit_bytes=limit_bytes, stop=stop)
 
 
 def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
@@ -49,6 +54,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
     chunks: Iterable[bytes],
     columns: tuple[str, ...],
     *,
+    before: Sequence[sql.Composed] = (),
     limit_bytes: int | None,
     stop: Stop,
 ) -> int:
@@ -57,24 +63,24 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
         version_table(relation), ddl.names(columns)
     )
     sent = 0
-    with session.transaction():
-        for statement in create:
-            session.execute(statement)
-        session.execute(revoking_all(version_table(relation)))
-        reach("load.created")
-        with session.cursor().copy(copy_in) as copy:
-            for chunk in chunks:
-                stop.check()
-                sent += len(chunk)
-                if limit_bytes is not None and sent > limit_bytes:
-                    raise LayerError(
-                        f"Staging {relation} has written {sent:,} bytes, more than the {limit_bytes:,} that"
-                        " FLUX_DISK_LIMIT leaves for it.",
-                        "Check the release file, or raise FLUX_DISK_LIMIT.",
-                    )
-                copy.write(chunk)
-                reach("load.copying")
-        reach("load.copied")
+    first = [_BEGIN, *before, _COMMIT] if before else []
+    # Not by `session.transaction`, whose BEGIN would be a round trip: the end of the session rolls back what failed.
+    run(session, [*first, _BEGIN, *create, revoking_all(version_table(relation))])
+    reach("load.created")
+    with session.cursor().copy(copy_in) as copy:
+        for chunk in chunks:
+            stop.check()
+            sent += len(chunk)
+            if limit_bytes is not None and sent > limit_bytes:
+                raise LayerError(
+                    f"Staging {relation} has written {sent:,} bytes, more than the {limit_bytes:,} that"
+                    " FLUX_DISK_LIMIT leaves for it.",
+                    "Check the release file, or raise FLUX_DISK_LIMIT.",
+                )
+            copy.write(chunk)
+            reach("load.copying")
+    reach("load.copied")
+    session.execute(_COMMIT)
     return sent
 
 
@@ -89,13 +95,3 @@ def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[b
     for batch in batches:
         yield encoder.write_batch(batch)
     yield encoder.finish()
-
-
-def drop(session: psycopg.Connection, relation: str, holding: sql.Composable) -> None:
-    """Drop a version's table where it still exists; gives up at once when somebody is reading it.
-
-    The query `holding` keeps the layer's lease meanwhile, or is refused. Dropping a table with a foreign key locks the
-    table that it points at, which others read.
-    """
-    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(relation))
-    at_once(session, [holding, drop])

@@ -18,6 +18,7 @@ from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers import copying, disk_estimate, indexes, pins, publish, schema_diff, staging, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import Extent, VersionContext, finish
+from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.corrections import SURPLUS, Correction, surplus_of, written
@@ -104,7 +105,8 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
 def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
     control, layer = bench.control, bench.layer
     patience = bench.options.patience(bench.log)
-    public = schema_diff.reconcile(control, layer, lease, patience, accept_change=bench.options.accept_schema_change)
+    state, accept_change = ask_state(control, layer), bench.options.accept_schema_change
+    public = schema_diff.reconcile(control, layer, state, lease, patience, accept_change=accept_change)
     _refuse_retyped(control, layer, current)
     found = _read(bench, public, _waiting(control, layer, current))
     records.explain(control, layer, current.lease, found.refused)
@@ -112,13 +114,15 @@ def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease)
         records.note(control, layer, entry, current)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
+    dropped = publish.clean_up(control, layer, lease, bench.options.retention, bench.log, state=state)
+    need = disk_estimate.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
+    disk_estimate.refuse_above(layer, need, bench.options.disk_limit)
     version = _made(bench, current, public, found, lease)
     records.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
     publish.publish(control, bench.target, [Publication(layer, public, swap)], patience)
     bench.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
-    schema_diff.refresh_comments(control, layer)
+    schema_diff.refresh_comments(control, layer, state)
     statistics.analyze_public(control, layer.public, version.relation)
     publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
     published_at = versions.version_times(control, layer).published_at
@@ -215,21 +219,19 @@ def _read(bench: VersionContext, public: Public, waiting: Sequence[QuarantinedRe
 
 def _made(bench: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
     control, layer = bench.control, bench.layer
-    need = disk_estimate.need_of_copy(control, layer, current.bytes or 0)
-    disk_estimate.refuse_above(layer, need, bench.options.disk_limit)
     name = _version_id(layer.table, current, found.passed)
     version = Version(
         lease=lease.number, version=name, sha256=current.sha256, release_tag=current.release_tag,
         relation=layer.relation(name, lease.number), run_id=bench.options.run_id,
         base_version=current.base_version or current.version,
     )  # fmt: skip
-    versions.add_staging(control, layer, version)
+    control.execute(versions.adding_staging(layer, version))
     try:
         with bench.clock.timed("stage"):
             _fill(bench, current, version, public, found)
     except BaseException:
         if not control.closed and not control.broken:
-            versions.mark_dropped(control, layer, version)
+            control.execute(versions.dropping(layer, version))
         raise
     _hold(control, layer, current, version, found)
     rows = catalog.count_rows(control, version_table(version.relation))
@@ -254,10 +256,16 @@ def _fill(bench: VersionContext, current: Version, version: Version, public: Pub
         bench.target.session(f"stage {layer.name}", stop) as session,
         bench.target.session(f"copy {layer.name}", stop) as reading,
     ):
-        session.execute(ddl.create_template(layer))
         chunks = copying.continued(reading, current.relation, found.batch)
         staging.fill_from(
-            session, version.relation, create, chunks, layer.table.column_names, limit_bytes=None, stop=stop
+            session,
+            version.relation,
+            create,
+            chunks,
+            layer.table.column_names,
+            before=[ddl.create_template(layer)],
+            limit_bytes=None,
+            stop=stop,
         )
 
 

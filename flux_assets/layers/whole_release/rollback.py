@@ -16,6 +16,7 @@ from flux_assets.errors import LayerError
 from flux_assets.layers import pins, publish, schema_diff, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.run_records import recorded_together
 from flux_assets.layers.versions import Version
@@ -78,7 +79,9 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
         publications = []
         for layer, version in planned.moving.items():
             with translated(layer, options.stop):
-                public = schema_diff.reconcile(control, layer, taken[layer], options.patience(log))
+                public = schema_diff.reconcile(
+                    control, layer, ask_state(control, layer), taken[layer], options.patience(log)
+                )
                 make_equal(control, layer, target, options, version.relation, public)
             swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
             publications.append(Publication(layer, public, swap))

@@ -145,7 +145,7 @@ def _with(connection: psycopg.Connection, publication: Publication, result: Audi
     version = publication.swap.version
     stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
     judged = versions.judged(
-        connection, publication.layer, version, state=version.state, rows=version.rows or 0, size=version.bytes or 0,
-        extent=version.extent, audits=stored,
+        connection, publication.layer, version, state=version.state, rows=version.rows or 0, extent=version.extent,
+        audits=stored,
     )  # fmt: skip
     return replace(publication, swap=replace(publication.swap, version=judged))
