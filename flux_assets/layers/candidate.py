@@ -16,8 +16,9 @@ from flux_assets.checks.audit import Case
 from flux_assets.errors import ReleaseError
 from flux_assets.failpoints import reach
 from flux_assets.layers import disk_estimate, staging, versions
+from flux_assets.layers.context import LoadContext
 from flux_assets.layers.copy_faults import described
-from flux_assets.layers.finishing import VersionContext, finish
+from flux_assets.layers.finishing import finish
 from flux_assets.layers.layer_state import LayerState, live_version
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.staging import stage_with_quarantine
@@ -30,14 +31,7 @@ from flux_assets.postgis.names import version_table
 from flux_assets.release.decode.gunzip import expanded_bytes
 from flux_assets.release.decode.sieve import Sieve
 from flux_assets.release.decode.stream import LayerStream
-from flux_assets.release.release import Release, ReleaseFile
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadContext(VersionContext):
-    """What every step of one load needs: besides what any version does, the release that it comes from."""
-
-    release: Release
+from flux_assets.release.release import ReleaseFile
 
 
 @dataclass(frozen=True)

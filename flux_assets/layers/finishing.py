@@ -6,9 +6,8 @@ here: the audits (postgis/audits.py) and the publishing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import psycopg
 from psycopg import errors
@@ -18,7 +17,7 @@ from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.errors import AuditError
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, versions
-from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import statistics
@@ -26,23 +25,10 @@ from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.postgis.private import revoking_all
-from flux_assets.step_timer import StepTimer
 
 # Judged once more beside the layers that are published with it, where there are any.
 REFERENCES = "relationships"
 Extent = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionContext:
-    """What every step of making a version needs: the layer, where it goes to, and how to report."""
-
-    layer: Layer
-    target: Target
-    control: psycopg.Connection
-    options: LoadOptions
-    log: Callable[[str], None]
-    clock: StepTimer = field(default_factory=StepTimer)
 
 
 def finish(

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from flux_assets.errors import PinnedError
 from flux_assets.layers import pins
-from flux_assets.layers.candidate import LoadContext
-from flux_assets.layers.layer_state import LayerState, live_version
+from flux_assets.layers.context import LoadContext
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
-from flux_assets.release.release import ReleaseFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +30,18 @@ class HeldLoad:
         return f"version {self.version[:12]} of release {self.release_tag} was not published ({kept})"
 
 
-def hold(
-    shop: LoadContext, state: LayerState, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin
-) -> tuple[Version, HeldLoad]:
-    """End a load of a pinned layer well: the version that stays, and what was left.
+def hold(shop: LoadContext, live: Version | None, entry: Entry, pin: Pin, held: HeldLoad) -> Version:
+    """End a load of a pinned layer well; returns the version that stays, which is the `live` one.
 
     Raises PinnedError when the version that the layer is pinned to is not what readers see: that calls for a person.
     """
     layer = shop.layer
-    live = live_version(shop.control, state)
     if live is None or live.version != pin.version:
         raise PinnedError(
             f"{layer.title} is {pin}, but readers do not see that version any more.",
             f"Run `flux-assets unpin {layer.name}` and load again.",
         )
-    held = HeldLoad(version=wanted, sha256=file.sha256, release_tag=shop.release.tag, staged=_is_staged(state, wanted))
-    pins.record_held(shop.control, entry, live.version, wanted)
+    pins.record_held(shop.control, entry, live.version, held.version)
     forced = "; force: true does not override a pin" if shop.options.force else ""
     shop.log(f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it.")
-    return live, held
-
-
-def _is_staged(state: LayerState, wanted: str) -> bool:
-    return any(version.version == wanted and version.state in {"staged", "published"} for version in state.versions)
+    return live

@@ -19,8 +19,8 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, publish, schema_diff, versions
-from flux_assets.layers.candidate import Candidate, LoadContext, make_candidate
-from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.candidate import Candidate, make_candidate
+from flux_assets.layers.context import LoadContext, LoadOptions
 from flux_assets.layers.finishing import make_equal
 from flux_assets.layers.held import HeldLoad, hold
 from flux_assets.layers.layer_state import LayerState, ask_state, live_version
@@ -138,7 +138,11 @@ def _unchanged(shop: LoadContext, entry: Entry, file: ReleaseFile, state: LayerS
 
 
 def _pinned(shop: LoadContext, state: LayerState, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
-    live, held = hold(shop, state, entry, file, wanted, pin)
+    is_staged = any(
+        version.version == wanted and version.state in {"staged", "published"} for version in state.versions
+    )
+    held = HeldLoad(version=wanted, sha256=file.sha256, release_tag=shop.release.tag, staged=is_staged)
+    live = hold(shop, live_version(shop.control, state), entry, pin, held)
     quarantined = records.note(shop.control, shop.layer, entry, live)
     result = _result(shop, "pinned", file, Candidate(live, 0), quarantined, _clocks(shop))
     return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)

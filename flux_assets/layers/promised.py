@@ -6,7 +6,7 @@ Not here: the count of a file that is being read, which is an audit of the versi
 from __future__ import annotations
 
 from flux_assets.errors import ManifestError, counted
-from flux_assets.layers.candidate import LoadContext
+from flux_assets.layers.context import LoadContext
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.versions import Version
 from flux_assets.release.release import ReleaseFile

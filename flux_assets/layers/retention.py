@@ -5,28 +5,8 @@ Here: the choice. Not here: dropping the others (publish.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-
+from flux_assets.layers.context import Retention
 from flux_assets.layers.layer_state import LayerState
-from flux_assets.layers.versions import Version
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retention:
-    """The most earlier versions of a layer to keep, and the most bytes that they may take together."""
-
-    versions: int = 1
-    bytes: int | None = None
-
-    def newest(self, versions: Iterable[Version]) -> Iterator[Version]:
-        """Those of `versions`, the newest first, that may stay: none behind the first that there is no room for."""
-        taken = 0
-        for count, version in enumerate(versions, 1):
-            taken += version.bytes or 0
-            if count > self.versions or (self.bytes is not None and taken > self.bytes):
-                return
-            yield version
 
 
 def worth_keeping(state: LayerState, retention: Retention) -> set[int]:

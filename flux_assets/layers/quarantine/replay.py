@@ -16,8 +16,8 @@ import psycopg
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers import copying, disk_estimate, indexes, pins, publish, schema_diff, staging, versions
-from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import Extent, VersionContext, finish
+from flux_assets.layers.context import LoadOptions, VersionContext
+from flux_assets.layers.finishing import Extent, finish
 from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records

@@ -12,7 +12,7 @@ from contextlib import closing
 import pyarrow as pa
 
 from flux_assets.errors import counted
-from flux_assets.layers.finishing import VersionContext
+from flux_assets.layers.context import VersionContext
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.probe import REFUSALS, create_probe, refused_rows
 from flux_assets.layers.quarantine.records import QuarantinedRecord, held_as
