@@ -20,7 +20,7 @@ from bench.timing import Runs, Side, Spread, alternated, cpu, seconds
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.release.release import Release
 from flux_assets.sample.stand_in.server import StandIn

@@ -84,7 +84,7 @@ def pin(table: str, to: str | None, reason: str) -> None:
       flux-assets pin substations
       flux-assets pin substations --version 3f2a9c --reason "v2 lacks a feeder"
     """  # fmt: skip
-    from flux_assets.layers import pinning
+    from flux_assets.layers import rollback as pinning
     from flux_assets.settings import load_settings
 
     declared, settings = the_layer(table), load_settings()
@@ -113,7 +113,7 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
       flux-assets unpin substations
       flux-assets unpin --all
     """  # fmt: skip
-    from flux_assets.layers import pinning
+    from flux_assets.layers import rollback as pinning
     from flux_assets.layers.status import layer_pins
     from flux_assets.settings import load_settings
     from flux_assets.tables import static_tables

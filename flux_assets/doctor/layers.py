@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.layers.dependents import left_behind, listed
+from flux_assets.layers.takeover import left_behind, listed
 from flux_assets.ledger import status
 from flux_assets.postgis import catalog, row_security
 from flux_assets.postgis.by_value import refuse_folding_keys

@@ -12,7 +12,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError
-from flux_assets.layers.dependents import Dependent, left_behind, listed, parts, readers
+from flux_assets.layers.takeover import Dependent, left_behind, listed, parts, readers
 from flux_assets.postgis import catalog
 from flux_assets.postgis.names import Layer
 from flux_assets.postgis.row_security import hidden, hides_rows, protections

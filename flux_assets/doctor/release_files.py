@@ -14,7 +14,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
-from flux_assets.layers import disk_estimate, versions
+from flux_assets.layers import staging, versions
 from flux_assets.ledger import status
 from flux_assets.postgis.names import Layer
 from flux_assets.release.decode.gunzip import expanded_bytes
@@ -87,12 +87,12 @@ def _disk(
 
 def _need(
     session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
-) -> disk_estimate.Need:
+) -> staging.Need:
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
     found = versions.versions(session, layer) if status.is_prepared(session) else []
-    return disk_estimate.need_of(plain, sum(version.bytes or 0 for version in found))
+    return staging.need_of(plain, sum(version.bytes or 0 for version in found))
 
 
 def _free(data: Path, need: int) -> Finding:

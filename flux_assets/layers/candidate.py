@@ -1,34 +1,34 @@
-"""Making a version that may be published from a release file: fetch, stage, then what all versions need.
-
-Here: the steps between the release file and a filled table. Not here: indexing and auditing it (finishing.py), and
-publishing it (load.py).
-"""
+"""Making a version that may be published of a release file: fetching and staging it, naming the record at fault."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
+from psycopg import errors
 
 from flux_assets.checks.audit import Case
-from flux_assets.errors import ReleaseError
+from flux_assets.errors import ManifestError, ReleaseError, counted, reported
 from flux_assets.failpoints import reach
-from flux_assets.layers import disk_estimate, staging, versions
+from flux_assets.layers import staging, versions
 from flux_assets.layers.context import LoadContext
-from flux_assets.layers.copy_faults import described
 from flux_assets.layers.finishing import finish
 from flux_assets.layers.layer_state import LayerState, live_version
 from flux_assets.layers.quarantine import records
+from flux_assets.layers.quarantine.probe import REFUSALS, WHERE
 from flux_assets.layers.quarantine.staging import stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.ddl import create_template, create_version
-from flux_assets.postgis.names import version_table
+from flux_assets.postgis.names import Layer, version_table
 from flux_assets.release.decode.gunzip import expanded_bytes
+from flux_assets.release.decode.locate import describe_record
 from flux_assets.release.decode.sieve import Sieve
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import ReleaseFile
@@ -53,8 +53,8 @@ def make_candidate(
     with shop.clock.timed("fetch"):
         path = shop.release.at_hand(file)
     reach("load.fetched")
-    need = disk_estimate.need_of(expanded_bytes(path), state.kept_bytes)
-    disk_estimate.refuse_above(shop.layer, need, shop.options.disk_limit)
+    need = staging.need_of(expanded_bytes(path), state.kept_bytes)
+    staging.refuse_above(shop.layer, need, shop.options.disk_limit)
     published = live_version(shop.control, state)
     run(shop.control, [records.pruning(shop.layer), versions.adding_staging(shop.layer, version)])
     reach("load.registered")
@@ -84,7 +84,7 @@ def make_candidate(
 
 
 def _staged(
-    shop: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: disk_estimate.Need
+    shop: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: staging.Need
 ) -> tuple[LayerStream, int]:
     """The file's rows in the version's table; returns what read them and how many went into quarantine."""
 
@@ -110,7 +110,7 @@ def _fill(
     schema: pa.Schema,
     version: Version,
     public: Public,
-    need: disk_estimate.Need,
+    need: staging.Need,
 ) -> None:
     before = [create_template(shop.layer)] if public.oid is not None else []
     create = [create_version(shop.layer, version.relation, like_template=public.oid is not None)]
@@ -125,3 +125,46 @@ def _forget(shop: LoadContext, version: Version) -> None:
     """The staging transaction was rolled back, so there is no table; say so where we still can."""
     if not shop.control.closed and not shop.control.broken:
         shop.control.execute(versions.dropping(shop.layer, version))
+
+
+@contextmanager
+def described(layer: Layer, path: Path, name: str) -> Iterator[None]:
+    """Raise what the server refuses of a record within the block as a RecordError for the file `name` at `path`."""
+    try:
+        yield
+    except REFUSALS as error:
+        where = WHERE.search(error.diag.context or "")
+        if where is None:
+            raise
+        raise _record_error(layer, path, name, error, int(where[1]), where[2]) from error
+
+
+def _record_error(
+    layer: Layer, path: Path, name: str, error: psycopg.Error, record: int, column: str | None
+) -> Exception:
+    known = column if column in layer.table.column_names else None
+    problem = f"PostgreSQL refuses it: {reported(error.diag.message_primary)}."
+    remedy = "Fix the file and reload."
+    if isinstance(error, errors.NotNullViolation):
+        remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
+    return describe_record(path, name, layer.table, record, known, problem, remedy)
+
+
+def refuse_contradiction(shop: LoadContext, file: ReleaseFile, version: Version, waiting: int | None = None) -> None:
+    """Raise ManifestError when the manifest says another count than the file had when `version` was made of it.
+
+    `waiting` records are missing in the version, as far as that is known.
+    """
+    if file.rows is None or version.rows is None:
+        return
+    aside = records.waiting(shop.control, shop.layer, version.lease) if waiting is None else waiting
+    if version.rows + aside == file.rows:
+        return
+    parts = f" ({version.rows:,} in the table, {aside:,} in quarantine)" if aside else ""
+    raise ManifestError(
+        f"{file.address}: the manifest says {counted(file.rows, 'row')}, and the register says"
+        f" {version.rows + aside:,}{parts}: the file has the very bytes that version {version.version[:12]} of"
+        f" {shop.layer.title} was made of.",
+        "Write the manifest anew with the count of this file, or deliver the file that the manifest speaks of."
+        " What is published stays.",
+    )

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.layers import pins, versions
+from flux_assets.layers.context import Retention
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog
@@ -130,3 +131,19 @@ def _public(  # noqa: PLR0913, PLR0917 - a row's columns
         inbound_keys=inbound_keys,
         comment=comment,
     )
+
+
+def worth_keeping(state: LayerState, retention: Retention) -> set[int]:
+    """Return the leases of the earlier versions to keep: published ones with their tables, and a pinned one always.
+
+    Another copy of the current version is no earlier version.
+    """
+    current = {version.version for version in state.versions if version.current}
+    earlier = [
+        version
+        for version in state.versions
+        if version.state == "published" and version.is_there and version.version not in current
+    ]
+    earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    pinned = {version.lease for version in earlier if state.pin is not None and version.version == state.pin.version}
+    return {version.lease for version in retention.newest(earlier)} | pinned

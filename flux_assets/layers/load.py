@@ -19,18 +19,15 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, publish, schema_diff, versions
-from flux_assets.layers.candidate import Candidate, make_candidate
+from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
 from flux_assets.layers.context import LoadContext, LoadOptions
 from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.held import HeldLoad, hold
 from flux_assets.layers.layer_state import LayerState, ask_state, live_version
-from flux_assets.layers.pins import Pin
-from flux_assets.layers.promised import refuse_contradiction
+from flux_assets.layers.pins import HeldLoad, Pin, hold
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
-from flux_assets.layers.release_tags import note_release, noting_release, retag
 from flux_assets.layers.run import recorded
-from flux_assets.layers.versions import Version, VersionTimes
+from flux_assets.layers.versions import Version, VersionTimes, note_release, noting_release, retag
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease

@@ -16,8 +16,7 @@ from psycopg import errors, sql
 from flux_assets.errors import LayerError
 from flux_assets.layers import indexes, pins, takeover, versions
 from flux_assets.layers.context import Retention
-from flux_assets.layers.layer_state import LayerState, ask_state
-from flux_assets.layers.retention import worth_keeping
+from flux_assets.layers.layer_state import LayerState, ask_state, worth_keeping
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import entries

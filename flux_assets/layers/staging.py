@@ -1,13 +1,10 @@
-"""Staging: a version's table made and filled in one transaction, by binary COPY (FREEZE).
-
-Made and filled in one transaction so that FREEZE may be used: readers whose snapshot is older than the version
-then see it whole after the swap, instead of empty. Not here: indexes (equal.py) and audits (audit.py).
-"""
+"""Staging: a version's table made and filled in one transaction, by binary COPY (FREEZE), and the disk that takes."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
@@ -19,7 +16,7 @@ from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.names import version_table
+from flux_assets.postgis.names import Layer, version_table
 from flux_assets.postgis.private import revoking_all
 
 _BEGIN, _COMMIT = sql.SQL("BEGIN"), sql.SQL("COMMIT")
@@ -95,3 +92,73 @@ def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[b
     for batch in batches:
         yield encoder.write_batch(batch)
     yield encoder.finish()
+
+
+_PIECE = 1 << 18
+# Of PostgreSQL's binary format: an empty stream begins with this many bytes and ends with these two.
+_HEADER, _TRAILER = 19, b"\xff\xff"
+
+
+def continued(session: psycopg.Connection, relation: str, batch: pa.RecordBatch) -> Iterator[bytes]:
+    """All rows of a version's table, then those of the batch, whose columns they have, as one stream."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in _out(session, relation, tuple(batch.schema.names)):
+        if size >= _PIECE:
+            yield b"".join(held)
+            held, size = [], 0
+        held.append(chunk)
+        size += len(chunk)
+    yield b"".join(held).removesuffix(_TRAILER)
+    yield b"".join(encoded([batch], batch.schema))[_HEADER:]
+
+
+def _out(session: psycopg.Connection, relation: str, columns: tuple[str, ...]) -> Iterator[bytes]:
+    query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
+        ddl.names(columns), version_table(relation)
+    )
+    with session.cursor().copy(query) as copy:
+        yield from map(bytes, copy)
+
+
+# Shares of the CSV's bytes, measured on all ten layers of the sample city (docs/performance.md): hexadecimal
+# geometry halves, every row gains a header of about 28 bytes, indexes add a quarter to a half.
+_HEAP, _INDEXES, _WAL = 0.9, 0.45, 1.35
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes a load will write (`stage` heap, `indexes`, `wal`) and bytes that kept versions hold already."""
+
+    stage: int
+    indexes: int
+    wal: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        return self.stage + self.indexes + self.wal + self.kept
+
+    def __str__(self) -> str:
+        parts = {"stage": self.stage, "indexes": self.indexes, "WAL": self.wal, "kept versions": self.kept}
+        return ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in parts.items())
+
+
+def need_of_copy(size: int, kept: int) -> Need:
+    """Return the disk that another copy of a version of so many bytes, indexes included, takes beside `kept` bytes."""
+    return Need(stage=size, indexes=0, wal=size, kept=kept)
+
+
+def need_of(csv_bytes: int, kept: int) -> Need:
+    """The disk a load of that much CSV will take beside `kept` bytes of earlier versions."""
+    return Need(round(csv_bytes * _HEAP), round(csv_bytes * _INDEXES), round(csv_bytes * _WAL), kept)
+
+
+def refuse_above(layer: Layer, need: Need, limit_bytes: int | None) -> None:
+    """Raise LayerError when the need is above the configured limit."""
+    if limit_bytes is not None and need.total > limit_bytes:
+        raise LayerError(
+            f"{layer.title} needs about {need.total / 1e6:,.0f} MB of disk ({need}), more than FLUX_DISK_LIMIT"
+            f" = {limit_bytes / 1e6:,.0f} MB.",
+            "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or make room.",
+        )

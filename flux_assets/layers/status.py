@@ -1,22 +1,23 @@
-"""The state of every table: which version is live, since when, and whether it can be trusted.
-
-Here: one row for each declared table, also one that the database does not know, and ages in words. Not here: the
-judgement (view postgres_sync.v_table_status), reading it (postgis/overview.py) and showing it (console/shown.py).
-"""
+"""The state of every table, and audits of the published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from flux_assets.checks.audit import AuditResult
-from flux_assets.errors import counted
+from flux_assets.checks import audits
+from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.errors import LayerError, counted
 from flux_assets.layers import pins, versions
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import catalog
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.errors import translated
 from flux_assets.postgis.names import Layer
+from flux_assets.postgis.own_rows import PARTITIONED, own_rows_by_kind
 from flux_assets.spec import DynamicTable, StaticTable
 
 
@@ -67,3 +68,32 @@ def _unknown(table: StaticTable | DynamicTable) -> TableStatus:
     if isinstance(table, DynamicTable):
         return TableStatus(table=table.name, kind="dynamic", state="not synced")
     return TableStatus(table=table.name, kind="static", state="never loaded")
+
+
+def audit_live(
+    table: StaticTable, target: Target, names: Collection[str] | None = None, stop: Stop | None = None
+) -> tuple[AuditResult, ...]:
+    """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
+    layer, stop = Layer(target.schema, table), stop or Stop()
+    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
+        prepare(session, target.schema)
+        relation = catalog.find(session, layer.schema, layer.name)
+        if relation is None:
+            raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
+        current = versions.live_version(session, layer)
+        registered = current.rows if current else None
+        rows = own_rows_by_kind(layer.public, relation.kind)
+        case = Case(
+            connection=session,
+            layer=layer,
+            relation=layer.public,
+            rows=registered if _none_counts(table, names) and registered else catalog.count_rows(session, rows),
+            promised_rows=registered,
+            alone=relation.kind != PARTITIONED,
+        )
+        return audits.run_live_audits(case, names)
+
+
+def _none_counts(table: StaticTable, names: Collection[str] | None) -> bool:
+    """Whether none of the audits asked for needs the rows counted: that takes a while of a large table."""
+    return names is not None and not {audit.name for audit in audits.audits_of(table)} & set(names)

@@ -1,4 +1,4 @@
-"""The register: what is known of every version of a layer, and which is current."""
+"""The register: what is known of every version of a layer, which is current, and which releases it belongs to."""
 
 from __future__ import annotations
 
@@ -174,3 +174,34 @@ def _named(layer: Layer) -> dict[str, sql.Literal]:
 
 def _of(layer: Layer, version: Version) -> dict[str, sql.Literal]:
     return {**_named(layer), "lease": sql.Literal(version.lease)}
+
+
+def note_release(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> None:
+    """Note that release `tag` holds this version too; nothing is written when that is known."""
+    for statement in noting_release(layer, version, tag):
+        connection.execute(statement)
+
+
+def noting_release(layer: Layer, version: Version, tag: str) -> list[sql.Composed]:
+    """Make the statement that notes release `tag` for this version; none when that is known."""
+    return [] if is_of(version, tag) else [_statement("further_tag", layer, version, tag)]
+
+
+def retag(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> Version:
+    """Have a version that was staged and never published be of release `tag`; any other stays as it is."""
+    if version.state != "staged" or version.release_tag == tag:
+        return version
+    connection.execute(_statement("release_tag", layer, version, tag))
+    return replace(version, release_tag=tag)
+
+
+def is_of(version: Version, tag: str) -> bool:
+    """Tell whether the version is one of release `tag`."""
+    return tag == version.release_tag or tag in version.further_tags
+
+
+def _statement(name: str, layer: Layer, version: Version, tag: str) -> sql.Composed:
+    return query("versions", name).format(
+        schema=sql.Literal(layer.schema), name=sql.Literal(layer.name), lease=sql.Literal(version.lease),
+        tag=sql.Literal(tag),
+    )  # fmt: skip

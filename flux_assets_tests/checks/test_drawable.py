@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 from flux_assets.errors import RecordError
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Target
 from flux_assets.release.decode.columns import KINDS
 from flux_assets.sample.cluster import Cluster

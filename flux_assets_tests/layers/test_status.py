@@ -13,8 +13,7 @@ import pytest
 
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import unpin
-from flux_assets.layers.rollback import rollback
+from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import in_words, layer_versions, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import Freshness

@@ -25,8 +25,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin, unpin
-from flux_assets.layers.rollback import rollback
+from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers import release_sensor as module
 from flux_assets.orchestration.layers.assets import layer_asset

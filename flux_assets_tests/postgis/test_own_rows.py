@@ -12,7 +12,7 @@ from flux_assets.doctor import layers as layers_doctor
 from flux_assets.doctor import live_tables
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.orchestration.sync.metadata import synced_metadata
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.names import LiveTable

@@ -15,7 +15,7 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import copying, disk_estimate, indexes, pins, publish, schema_diff, staging, versions
+from flux_assets.layers import indexes, pins, publish, schema_diff, staging, versions
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.finishing import Extent, finish
 from flux_assets.layers.layer_state import ask_state
@@ -115,8 +115,8 @@ def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
     dropped = publish.clean_up(control, layer, lease, bench.options.retention, bench.log, state=state)
-    need = disk_estimate.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
-    disk_estimate.refuse_above(layer, need, bench.options.disk_limit)
+    need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
+    staging.refuse_above(layer, need, bench.options.disk_limit)
     version = _made(bench, current, public, found, lease)
     records.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
@@ -256,7 +256,7 @@ def _fill(bench: VersionContext, current: Version, version: Version, public: Pub
         bench.target.session(f"stage {layer.name}", stop) as session,
         bench.target.session(f"copy {layer.name}", stop) as reading,
     ):
-        chunks = copying.continued(reading, current.relation, found.batch)
+        chunks = staging.continued(reading, current.relation, found.batch)
         staging.fill_from(
             session,
             version.relation,

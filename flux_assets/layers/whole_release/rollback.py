@@ -18,7 +18,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
 from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.run_records import recorded_together
+from flux_assets.layers.run import recorded_together
 from flux_assets.layers.versions import Version
 from flux_assets.layers.whole_release.versions import ReleaseVersions, versions_of
 from flux_assets.ledger import leases

@@ -12,8 +12,7 @@ import psycopg
 
 from flux_assets.errors import LayerError
 from flux_assets.layers import indexes, versions
-from flux_assets.layers.release_tags import is_of
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Version, is_of
 from flux_assets.postgis.names import Layer
 
 

@@ -181,7 +181,7 @@ def _live_checks(
     context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
 ) -> Iterator[dg.AssetCheckResult]:
     """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
-    from flux_assets.layers.live_audit import audit_live
+    from flux_assets.layers.status import audit_live
 
     try:
         found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
@@ -193,7 +193,7 @@ def _live_checks(
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
     """The selected checks alone, on what is published."""
-    from flux_assets.layers.live_audit import audit_live
+    from flux_assets.layers.status import audit_live
 
     names = _selected_checks(context)
     found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))

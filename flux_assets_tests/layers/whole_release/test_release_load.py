@@ -10,7 +10,7 @@ import pytest
 from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult
-from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.whole_release import load as release_load
 from flux_assets.layers.whole_release.load import load_release
 from flux_assets.layers.whole_release.together import Together
