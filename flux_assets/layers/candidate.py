@@ -43,88 +43,88 @@ class Candidate:
 
 
 def make_candidate(
-    shop: LoadContext, file: ReleaseFile, version: Version, public: Public, state: LayerState
+    context: LoadContext, file: ReleaseFile, version: Version, public: Public, state: LayerState
 ) -> Candidate:
     """Load the file into a table of its own, index and audit it, and note it in the register.
 
     `state` is that of the layer once the lease is held. Raises ReleaseError, LayerError, or AuditError when a blocking
     audit failed; the version's table then stays for inspection.
     """
-    with shop.clock.timed("fetch"):
-        path = shop.release.at_hand(file)
+    with context.clock.timed("fetch"):
+        path = context.release.at_hand(file)
     reach("load.fetched")
     need = staging.need_of(expanded_bytes(path), state.kept_bytes)
-    staging.refuse_above(shop.layer, need, shop.options.disk_limit)
-    published = live_version(shop.control, state)
-    run(shop.control, [records.pruning(shop.layer), versions.adding_staging(shop.layer, version)])
+    staging.refuse_above(context.layer, need, context.options.disk_limit)
+    published = live_version(context.control, state)
+    run(context.control, [records.pruning(context.layer), versions.adding_staging(context.layer, version)])
     reach("load.registered")
     try:
-        with shop.clock.timed("stage"):
-            stream, refused = _staged(shop, path, file, version, public, need)
+        with context.clock.timed("stage"):
+            stream, refused = _staged(context, path, file, version, public, need)
     except BaseException as error:
-        _forget(shop, version)
+        _forget(context, version)
         if isinstance(error, ReleaseError):
-            shop.release.fetch(file)  # another file than the promised one is better refused as that
+            context.release.fetch(file)  # another file than the promised one is better refused as that
         raise
     reach("load.staged")
     case = Case(
-        connection=shop.control,
-        layer=shop.layer,
+        connection=context.control,
+        layer=context.layer,
         relation=version_table(version.relation),
         rows=stream.facts.rows,
         promised_rows=file.rows,
         quarantined_rows=refused,
         published_rows=published.rows if published else None,
-        accept_fewer_rows=shop.options.accept_fewer_rows,
+        accept_fewer_rows=context.options.accept_fewer_rows,
         decoded=True,
         present=stream.facts.present,
     )
-    judged = finish(shop, case, version, public, extent=stream.facts.extent, source=file.file)
+    judged = finish(context, case, version, public, extent=stream.facts.extent, source=file.file)
     return Candidate(judged, stream.facts.csv_bytes)
 
 
 def _staged(
-    shop: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: staging.Need
+    context: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: staging.Need
 ) -> tuple[LayerStream, int]:
     """The file's rows in the version's table; returns what read them and how many went into quarantine."""
 
     def fill(stream: LayerStream, batches: Iterable[pa.RecordBatch]) -> None:
-        _fill(shop, batches, stream.schema, version, public, need)
+        _fill(context, batches, stream.schema, version, public, need)
 
-    with texts_of(shop.target, shop.layer.name, shop.options.stop) as ask:
+    with texts_of(context.target, context.layer.name, context.options.stop) as ask:
 
         def stream_of(sieve: Sieve | None) -> LayerStream:
-            return LayerStream(path, file.file, shop.layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
+            return LayerStream(path, file.file, context.layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
 
-        if shop.options.quarantine:
-            return stage_with_quarantine(shop, version, public, stream_of, fill)
+        if context.options.quarantine:
+            return stage_with_quarantine(context, version, public, stream_of, fill)
         stream = stream_of(None)
-        with described(shop.layer, path, file.file):
+        with described(context.layer, path, file.file):
             fill(stream, stream)
         return stream, 0
 
 
 def _fill(
-    shop: LoadContext,
+    context: LoadContext,
     batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
     version: Version,
     public: Public,
     need: staging.Need,
 ) -> None:
-    before = [create_template(shop.layer)] if public.oid is not None else []
-    create = [create_version(shop.layer, version.relation, like_template=public.oid is not None)]
+    before = [create_template(context.layer)] if public.oid is not None else []
+    create = [create_version(context.layer, version.relation, like_template=public.oid is not None)]
     create += [change(version_table(version.relation)) for change in public.changes]
-    limit = None if shop.options.disk_limit is None else shop.options.disk_limit - need.kept
-    stop = shop.options.stop
-    with shop.target.session(f"stage {shop.layer.name}", stop) as session:
+    limit = None if context.options.disk_limit is None else context.options.disk_limit - need.kept
+    stop = context.options.stop
+    with context.target.session(f"stage {context.layer.name}", stop) as session:
         staging.fill(session, version.relation, create, batches, schema, before=before, limit_bytes=limit, stop=stop)
 
 
-def _forget(shop: LoadContext, version: Version) -> None:
+def _forget(context: LoadContext, version: Version) -> None:
     """The staging transaction was rolled back, so there is no table; say so where we still can."""
-    if not shop.control.closed and not shop.control.broken:
-        shop.control.execute(versions.dropping(shop.layer, version))
+    if not context.control.closed and not context.control.broken:
+        context.control.execute(versions.dropping(context.layer, version))
 
 
 @contextmanager
@@ -150,21 +150,21 @@ def _record_error(
     return describe_record(path, name, layer.table, record, known, problem, remedy)
 
 
-def refuse_contradiction(shop: LoadContext, file: ReleaseFile, version: Version, waiting: int | None = None) -> None:
+def refuse_contradiction(context: LoadContext, file: ReleaseFile, version: Version, waiting: int | None = None) -> None:
     """Raise ManifestError when the manifest says another count than the file had when `version` was made of it.
 
     `waiting` records are missing in the version, as far as that is known.
     """
     if file.rows is None or version.rows is None:
         return
-    aside = records.waiting(shop.control, shop.layer, version.lease) if waiting is None else waiting
+    aside = records.waiting(context.control, context.layer, version.lease) if waiting is None else waiting
     if version.rows + aside == file.rows:
         return
     parts = f" ({version.rows:,} in the table, {aside:,} in quarantine)" if aside else ""
     raise ManifestError(
         f"{file.address}: the manifest says {counted(file.rows, 'row')}, and the register says"
         f" {version.rows + aside:,}{parts}: the file has the very bytes that version {version.version[:12]} of"
-        f" {shop.layer.title} was made of.",
+        f" {context.layer.title} was made of.",
         "Write the manifest anew with the count of this file, or deliver the file that the manifest speaks of."
         " What is published stays.",
     )

@@ -32,17 +32,17 @@ Extent = tuple[float, float, float, float]
 
 
 def finish(
-    bench: VersionContext, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
+    context: VersionContext, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
 ) -> Version:
     """Index and audit a version that is filled, and note it in the register; `source` is what messages call its rows.
 
     Raises LayerError, or AuditError when a blocking audit failed; the version's table then stays for inspection.
     """
-    results, doubled = _index_and_audit(bench, case, version, public)
+    results, doubled = _index_and_audit(context, case, version, public)
     reach("load.audited")
-    judged = _judge(bench, case, version, results, extent, refused=doubled is not None)
+    judged = _judge(context, case, version, results, extent, refused=doubled is not None)
     reach("load.judged")
-    _refuse(bench, judged, results, source)
+    _refuse(context, judged, results, source)
     if doubled is not None:
         raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
     return judged
@@ -63,11 +63,11 @@ def make_equal(
 
 
 def _index_and_audit(
-    bench: VersionContext, case: Case, version: Version, public: Public
+    context: VersionContext, case: Case, version: Version, public: Public
 ) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
-    with bench.clock.timed("index"):
-        mine, theirs = indexes.shapes(bench.control, version.relation, public.oid)
-        building = _start_indexes(bench.layer, bench.target, bench.options, version.relation, mine, theirs)
+    with context.clock.timed("index"):
+        mine, theirs = indexes.shapes(context.control, version.relation, public.oid)
+        building = _start_indexes(context.layer, context.target, context.options, version.relation, mine, theirs)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
         try:
             warned = audits.run_audits(replace(case, shape=mine), severity="WARN")
@@ -75,15 +75,15 @@ def _index_and_audit(
             wait(building)
         doubled = _finish(building)
         if doubled is None:
-            mine, theirs = indexes.shapes(bench.control, version.relation, public.oid)
-            indexes.add_constraints(bench.control, bench.layer.table, version.relation, mine, theirs)
+            mine, theirs = indexes.shapes(context.control, version.relation, public.oid)
+            indexes.add_constraints(context.control, context.layer.table, version.relation, mine, theirs)
     reach("load.indexed")
-    with bench.clock.timed("analyze"):
+    with context.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
-        statistics.analyze(bench.control, case.relation)
+        statistics.analyze(context.control, case.relation)
     reach("load.analyzed")
-    with bench.clock.timed("audit"):
-        mine, _ = indexes.shapes(bench.control, version.relation, None)
+    with context.clock.timed("audit"):
+        mine, _ = indexes.shapes(context.control, version.relation, None)
         return (*audits.run_audits(replace(case, shape=mine), severity="ERROR"), *warned), doubled
 
 
@@ -108,7 +108,7 @@ def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
 
 
 def _judge(
-    bench: VersionContext,
+    context: VersionContext,
     case: Case,
     version: Version,
     results: tuple[AuditResult, ...],
@@ -117,8 +117,8 @@ def _judge(
     refused: bool,
 ) -> Version:
     return versions.judged(
-        bench.control,
-        bench.layer,
+        context.control,
+        context.layer,
         version,
         state="rejected" if refused or audits.refusing(results) else "staged",
         rows=case.rows,
@@ -127,14 +127,14 @@ def _judge(
     )
 
 
-def _refuse(bench: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
+def _refuse(context: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
     for result in results:
-        if not result.passed and not (bench.options.together and result.name == REFERENCES):
-            bench.log(describe_audit(bench.layer, result))
+        if not result.passed and not (context.options.together and result.name == REFERENCES):
+            context.log(describe_audit(context.layer, result))
     if refused := audits.refusing(results):
         said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
         raise AuditError(
-            f"{bench.layer.title}: {source} was not published: {said}.",
+            f"{context.layer.title}: {source} was not published: {said}.",
             f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
             results,
         )

@@ -139,18 +139,20 @@ class HeldLoad:
         return f"version {self.version[:12]} of release {self.release_tag} was not published ({kept})"
 
 
-def hold(shop: LoadContext, live: Version | None, entry: Entry, pin: Pin, held: HeldLoad) -> Version:
+def hold(context: LoadContext, live: Version | None, entry: Entry, pin: Pin, held: HeldLoad) -> Version:
     """End a load of a pinned layer well; returns the version that stays, which is the `live` one.
 
     Raises PinnedError when the version that the layer is pinned to is not what readers see: that calls for a person.
     """
-    layer = shop.layer
+    layer = context.layer
     if live is None or live.version != pin.version:
         raise PinnedError(
             f"{layer.title} is {pin}, but readers do not see that version any more.",
             f"Run `flux-assets unpin {layer.name}` and load again.",
         )
-    record_held(shop.control, entry, live.version, held.version)
-    forced = "; force: true does not override a pin" if shop.options.force else ""
-    shop.log(f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it.")
+    record_held(context.control, entry, live.version, held.version)
+    forced = "; force: true does not override a pin" if context.options.force else ""
+    context.log(
+        f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."
+    )
     return live

@@ -76,10 +76,10 @@ def replay(
         recorded(layer, target, options, "REPLAY") as (control, entry),
         leases.leased(control, target, layer, options.patience(log)) as lease,
     ):
-        bench = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
+        context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
         current = _current(control, layer)
         _correct(control, layer, current, given)
-        return _replay(bench, entry, current, lease)
+        return _replay(context, entry, current, lease)
 
 
 def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> ReplayResult | None:
@@ -102,29 +102,29 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
         )
 
 
-def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
-    control, layer = bench.control, bench.layer
-    patience = bench.options.patience(bench.log)
-    state, accept_change = ask_state(control, layer), bench.options.accept_schema_change
+def _replay(context: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
+    control, layer = context.control, context.layer
+    patience = context.options.patience(context.log)
+    state, accept_change = ask_state(control, layer), context.options.accept_schema_change
     public = schema_diff.reconcile(control, layer, state, lease, patience, accept_change=accept_change)
     _refuse_retyped(control, layer, current)
-    found = _read(bench, public, _waiting(control, layer, current))
+    found = _read(context, public, _waiting(control, layer, current))
     records.explain(control, layer, current.lease, found.refused)
     if not found.passed:
         records.note(control, layer, entry, current)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    dropped = publish.clean_up(control, layer, lease, bench.options.retention, bench.log, state=state)
+    dropped = publish.clean_up(control, layer, lease, context.options.retention, context.log, state=state)
     need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
-    staging.refuse_above(layer, need, bench.options.disk_limit)
-    version = _made(bench, current, public, found, lease)
+    staging.refuse_above(layer, need, context.options.disk_limit)
+    version = _made(context, current, public, found, lease)
     records.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
-    publish.publish(control, bench.target, [Publication(layer, public, swap)], patience)
-    bench.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
+    publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
+    context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     schema_diff.refresh_comments(control, layer, state)
     statistics.analyze_public(control, layer.public, version.relation)
-    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
+    publish.clean_up(control, layer, lease, context.options.retention, context.log)
     published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),
@@ -206,29 +206,29 @@ def _is_text(type_name: str) -> bool:
     return type_name == "text" or type_name.startswith("character varying")
 
 
-def _read(bench: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
+def _read(context: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
     """What passes by the declaration, and then in an empty table that is as the version's will be."""
     with (
-        texts_of(bench.target, bench.layer.name, bench.options.stop) as ask,
-        bench.target.session(f"probe {bench.layer.name}", bench.options.stop) as session,
+        texts_of(context.target, context.layer.name, context.options.stop) as ask,
+        context.target.session(f"probe {context.layer.name}", context.options.stop) as session,
     ):
-        found = read_again(bench.layer.table, waiting, ask)
-        create_probe(session, bench.layer, public)
-        return without(bench.layer.table, found, [*refused_rows(session, found.batch)], ask)
+        found = read_again(context.layer.table, waiting, ask)
+        create_probe(session, context.layer, public)
+        return without(context.layer.table, found, [*refused_rows(session, found.batch)], ask)
 
 
-def _made(bench: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
-    control, layer = bench.control, bench.layer
+def _made(context: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
+    control, layer = context.control, context.layer
     name = _version_id(layer.table, current, found.passed)
     version = Version(
         lease=lease.number, version=name, sha256=current.sha256, release_tag=current.release_tag,
-        relation=layer.relation(name, lease.number), run_id=bench.options.run_id,
+        relation=layer.relation(name, lease.number), run_id=context.options.run_id,
         base_version=current.base_version or current.version,
     )  # fmt: skip
     control.execute(versions.adding_staging(layer, version))
     try:
-        with bench.clock.timed("stage"):
-            _fill(bench, current, version, public, found)
+        with context.clock.timed("stage"):
+            _fill(context, current, version, public, found)
     except BaseException:
         if not control.closed and not control.broken:
             control.execute(versions.dropping(layer, version))
@@ -240,7 +240,7 @@ def _made(bench: VersionContext, current: Version, public: Public, found: ReadAg
         promised_rows=(current.rows or 0) + len(found.passed), published_rows=current.rows,
     )  # fmt: skip
     extent = _joined(current.extent, found.facts.extent)
-    return finish(bench, case, version, public, extent=extent, source="the version with the replayed records")
+    return finish(context, case, version, public, extent=extent, source="the version with the replayed records")
 
 
 def _version_id(table: StaticTable, current: Version, passed: Sequence[QuarantinedRecord]) -> str:
@@ -248,13 +248,13 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fill(bench: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
-    layer, stop = bench.layer, bench.options.stop
+def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
+    layer, stop = context.layer, context.options.stop
     create = [ddl.create_version(layer, version.relation, like_template=True)]
     create += [change(version_table(version.relation)) for change in public.changes]
     with (
-        bench.target.session(f"stage {layer.name}", stop) as session,
-        bench.target.session(f"copy {layer.name}", stop) as reading,
+        context.target.session(f"stage {layer.name}", stop) as session,
+        context.target.session(f"copy {layer.name}", stop) as reading,
     ):
         chunks = staging.continued(reading, current.relation, found.batch)
         staging.fill_from(
