@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from flux_assets.errors import PinnedError
 from flux_assets.layers.context import LoadContext
@@ -17,19 +16,11 @@ from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import catalog
 from flux_assets.postgis.names import Layer
+from flux_assets.sqlfiles import query
 
 # postgres_sync.refuse_pinned raises it.
 _REFUSED = "FXPIN"
-_PIN = """
-INSERT INTO postgres_sync.layer_pins AS pinned (schema_name, layer_name, version, reason) VALUES ({schema}, {name}, {version}, {reason})
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, pinned_at = excluded.pinned_at,
-    pinned_by = excluded.pinned_by,
-    reason = CASE WHEN excluded.reason = '' AND pinned.version = excluded.version THEN pinned.reason ELSE excluded.reason END
-"""  # noqa: E501
 _COLUMNS = ("layer_name", "version", "pinned_at", "pinned_by", "reason")
-_PINS: LiteralString = """
-SELECT layer_name, version, pinned_at, pinned_by, reason FROM postgres_sync.layer_pins WHERE schema_name = %s
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +41,25 @@ class Pin:
 
 
 def pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
-    """The pins of a schema by layer; none where the ledger is of an earlier release, or not there."""
+    """Return the pins of a schema by layer; none where the ledger is of an earlier release, or not there."""
     if catalog.find(connection, "postgres_sync", "layer_pins") is None:
         return {}
-    with connection.cursor(row_factory=class_row(Pin)) as cursor:
-        return {pin.layer_name: pin for pin in cursor.execute(_PINS, [schema]).fetchall()}
+    found = connection.execute(query("pins", "pins").format(schema=sql.Literal(schema), name=sql.NULL))
+    return {row[0]: _pin(row) for row in found}
 
 
 def asking(layer: Layer) -> sql.Composed:
     """Make the query for the layer's pin; `read` takes the answer."""
-    return sql.SQL(_PINS.replace("%s", "{}") + " AND layer_name = {}").format(
-        sql.Literal(layer.schema), sql.Literal(layer.name)
-    )
+    return query("pins", "pins").format(schema=sql.Literal(layer.schema), name=sql.Literal(layer.name))
 
 
 def read(rows: Sequence[tuple[Any, ...]]) -> Pin | None:
     """Return the pin from the answer to `asking`, None when there is none."""
-    return Pin(**dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
+    return _pin(rows[0]) if rows else None
+
+
+def _pin(row: Sequence[Any]) -> Pin:
+    return Pin(**dict(zip(_COLUMNS, row, strict=True)))
 
 
 def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
@@ -75,25 +68,25 @@ def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
 
 
 def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
-    """A statement that pins the layer to a version, in place of an earlier pin; without a reason that one's stays."""
+    """Make a statement that pins the layer, in place of an earlier pin, whose reason stays where none is given."""
     schema, name, said = sql.Literal(layer.schema), sql.Literal(layer.name), sql.Literal(reason)
-    return sql.SQL(_PIN).format(schema=schema, name=name, version=sql.Literal(version), reason=said)
+    return query("pins", "pin").format(schema=schema, name=name, version=sql.Literal(version), reason=said)
 
 
 def hold_still(connection: psycopg.Connection, layer: Layer) -> None:
     """Within a transaction: keep the layer from being published until it ends."""
-    query = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
-    connection.execute(query, [layer.schema, layer.name])
+    statement = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
+    connection.execute(statement, [layer.schema, layer.name])
 
 
 def unpin(connection: psycopg.Connection, layer: Layer) -> bool:
     """Remove the layer's pin; returns whether it had one."""
-    query = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
-    return connection.execute(query, [layer.schema, layer.name]).rowcount > 0
+    statement = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
+    return connection.execute(statement, [layer.schema, layer.name]).rowcount > 0
 
 
 def refusing(layer: Layer, version: str) -> sql.Composed:
-    """A statement for the publish transaction, once it holds the layer's lease: fails when another version is pinned.
+    """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
 
     Whoever pins holds the lease's row too, so that one comes before the other.
     """
@@ -117,11 +110,9 @@ def tell_refusal(error: psycopg.Error) -> None:
 def record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
     """Close a load's row of the ledger as PINNED: version `live` stays, version `held` was not published."""
     connection.execute(
-        "UPDATE postgres_sync.sync_status SET status = 'SUCCESS', sync_type = 'PINNED', rows_synced = 0, version = %s,"
-        " held_version = %s, completed_at = clock_timestamp(),"
-        " duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)"
-        " WHERE sync_id = %s AND status = 'RUNNING'",
-        [live, held, entry.sync_id],
+        query("entries", "close_held").format(
+            version=sql.Literal(live), held=sql.Literal(held), sync_id=sql.Literal(entry.sync_id)
+        )
     )
 
 

@@ -32,28 +32,6 @@ from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.postgis.standbys import await_standbys
 from flux_assets.sqlfiles import query
 
-# Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
-# locked first waits for the locks of all others: together they have the time of one.
-_SWAP = sql.SQL("""
-DO $$
-DECLARE
-    asked json := current_setting('flux.swap')::json;
-    deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
-    part text;
-BEGIN
-    FOR part IN SELECT json_array_elements_text(asked -> 'tables') LOOP
-        PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
-                           || 'ms', true);
-        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', part);
-    END LOOP;
-    PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
-            set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
-    FOR part IN SELECT json_array_elements_text(asked -> 'statements') LOOP
-        EXECUTE part;
-    END LOOP;
-END
-$$
-""")
 _LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
 
@@ -101,7 +79,7 @@ def publish(
     def statements() -> list[sql.Composable]:
         _refuse_unequal(connection, found)
         swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
-        return [*_recording(found), *besides, _asked(connection, found, old, swaps), _SWAP, _LOCKED]
+        return [*_recording(found), *besides, _asked(connection, found, old, swaps), query("publish", "swap"), _LOCKED]
 
     titles = ", ".join(each.layer.title for each in found)
     try:

@@ -11,17 +11,9 @@ from typing import Any
 
 from psycopg import Connection
 
+from flux_assets.sqlfiles import query
+
 MOST_PAST = 24
-# What had nothing to load says nothing of how long a load takes.
-_QUERY = """
-SELECT status, duration_seconds::float8, CASE WHEN sync_type IN ('FULL', 'PUBLISH') THEN rows_synced END,
-       rows_inserted - rows_deleted
-FROM postgres_sync.sync_status
-WHERE layer_name = %(name)s AND schema_name = %(schema)s AND status <> 'RUNNING'
-  AND (sync_type NOT IN ('UNCHANGED', 'PINNED') OR source_instant IS NOT NULL)
-ORDER BY started_at DESC, sync_id DESC
-LIMIT %(most)s
-"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class Past:
 
 def recent(session: Connection, schema: str, name: str, rows: int) -> list[Past]:
     """The table's last MOST_PAST loads or syncs, oldest first; it has `rows` now."""
-    found = session.execute(_QUERY, {"name": name, "schema": schema, "most": MOST_PAST})
+    found = session.execute(query("recent_runs", "recent_runs"), {"name": name, "schema": schema, "most": MOST_PAST})
     return list(_counted(found, rows))[::-1]
 
 

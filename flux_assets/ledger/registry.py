@@ -11,27 +11,15 @@ from datetime import timedelta
 from psycopg import sql
 
 from flux_assets.spec import Declaration, DynamicTable
+from flux_assets.sqlfiles import query
 
 _Row = tuple[str, str, int, timedelta | None, timedelta | None]
 Known = frozenset[_Row]
-# Rows that are right already are neither written nor locked: loads and syncs do this side by side, all the time.
-_KEEP = """
-INSERT INTO postgres_sync.tables AS known (schema_name, layer_name, kind, place, late_after, still_after)
-SELECT {schema}, * FROM (VALUES {rows}) AS declared (layer_name, kind, place, late_after, still_after)
-EXCEPT SELECT schema_name, layer_name, kind, place, late_after, still_after FROM postgres_sync.tables
-ORDER BY 2
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET kind = excluded.kind, place = excluded.place,
-    late_after = excluded.late_after, still_after = excluded.still_after
-"""
-_KNOWN = """
-SELECT layer_name, kind, place, late_after, still_after FROM postgres_sync.tables WHERE schema_name = {schema}
-"""
-_FORGET = "DELETE FROM postgres_sync.tables WHERE schema_name = {schema} AND layer_name <> ALL ({names})"
 
 
 def known_in(schema: str) -> sql.Composed:
     """A query for what the database knows of the tables of a schema."""
-    return sql.SQL(_KNOWN).format(schema=sql.Literal(schema))
+    return query("registry", "known").format(schema=sql.Literal(schema))
 
 
 def register_declarations(
@@ -49,7 +37,7 @@ def register_declarations(
     statements = [_keep(schema, rows)] if rows else []
     if declared:
         statements.append(
-            sql.SQL(_FORGET).format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
+            query("registry", "forget").format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
         )
     return statements
 
@@ -58,7 +46,7 @@ def _keep(schema: str, rows: Sequence[_Row]) -> sql.Composed:
     values = [
         sql.SQL("({}, {}, {}::integer, {}::interval, {}::interval)").format(*map(sql.Literal, row)) for row in rows
     ]
-    return sql.SQL(_KEEP).format(schema=sql.Literal(schema), rows=sql.SQL(", ").join(values))
+    return query("registry", "keep").format(schema=sql.Literal(schema), rows=sql.SQL(", ").join(values))
 
 
 def _row(table: Declaration, place: int) -> _Row:
