@@ -86,7 +86,7 @@ def make_candidate(
 def _staged(
     context: LoadContext, path: Path, file: ReleaseFile, version: Version, public: Public, need: staging.Need
 ) -> tuple[LayerStream, int]:
-    """The file's rows in the version's table; returns what read them and how many went into quarantine."""
+    """Put the file's rows into the version's table; returns what read them and how many went into quarantine."""
 
     def fill(stream: LayerStream, batches: Iterable[pa.RecordBatch]) -> None:
         _fill(context, batches, stream.schema, version, public, need)
@@ -122,7 +122,7 @@ def _fill(
 
 
 def _forget(context: LoadContext, version: Version) -> None:
-    """The staging transaction was rolled back, so there is no table; say so where we still can."""
+    """Register that there is no table, for staging was rolled back, where that can still be said."""
     if not context.control.closed and not context.control.broken:
         context.control.execute(versions.dropping(context.layer, version))
 

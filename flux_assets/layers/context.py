@@ -67,7 +67,7 @@ class LoadOptions:
         return Retention(versions=self.keep_versions, bytes=self.keep_bytes)
 
     def patience(self, log: Callable[[str], None]) -> LockRetries:
-        """How long a publish tries, with where to say so."""
+        """Return how long a publish tries, with where to say so."""
         return LockRetries(seconds=self.publish_wait.total_seconds(), log=log, stop=self.stop)
 
 

@@ -1,8 +1,4 @@
-"""The last steps of any version before it may be published: indexes, audits, its row in the register.
-
-Here: what a version from a release file (candidate.py) and one that a replay made (replay.py) have in common. Not
-here: the audits (postgis/audits.py) and the publishing.
-"""
+"""The last steps of any version before it may be published: indexes, audits, its row in the register."""
 
 from __future__ import annotations
 

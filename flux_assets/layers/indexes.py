@@ -1,7 +1,6 @@
 """Making a version the equal of its public table, so that attaching it builds and scans nothing.
 
-Here: the indexes and constraints a version needs, building them, proving that nothing is missing. Users own the
-public table too: an index or constraint that they added counts as much as a declared one. Not here: columns (shape.py).
+Users own the public table too: an index or constraint that they added counts as much as a declared one.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class IndexToBuild:
 
 
 def is_whole(connection: psycopg.Connection, relation: str, rows: int | None) -> bool:
-    """Whether a version made earlier still has its table, with the rows it was registered with."""
+    """Tell whether a version made earlier still has its table, with the rows it was registered with."""
     there = catalog.find(connection, VERSIONS, relation) is not None
     return there and count_rows(connection, own_rows(version_table(relation))) == rows
 

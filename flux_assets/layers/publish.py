@@ -109,7 +109,10 @@ def _milliseconds(span: timedelta) -> float:
 
 
 def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publication]) -> None:
-    """Before each attempt: users go on adding indexes while a publish waits, and policies to a table that gives way."""
+    """Raise where an attempt would do work under the lock.
+
+    Users go on adding indexes while a publish waits, and policies to a table that gives way.
+    """
     for each in publications:
         if (oid := each.public.plain_oid) is not None:
             refuse_unprotected_copy(LayerError, connection, each.layer.title, each.layer.title, oid)
@@ -124,7 +127,7 @@ def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publi
 
 
 def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
-    """Everything that locks out no reader: leases first, so that who was overtaken writes nothing."""
+    """Make all statements that lock out no reader: leases first, so that who was overtaken writes nothing."""
     statements: list[sql.Composable] = [each.swap.lease.holding() for each in publications]
     for each in publications:
         layer, swap, version = each.layer, each.swap, each.swap.version
@@ -145,7 +148,7 @@ def _asked(
     old: Sequence[tuple[str, str] | None],
     swaps: Sequence[sql.Composable],
 ) -> sql.Composed:
-    """What the swap is to do: lock every public table, then every partition that goes or comes, then the statements."""
+    """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements."""
     there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
     going = [sql.Identifier(*before) for before in old if before is not None]
     coming = [version_table(each.swap.version.relation) for each in publications]

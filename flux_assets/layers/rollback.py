@@ -62,13 +62,13 @@ def rollback(
 
 
 def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
-    """Why a layer is pinned that is about to be rolled back."""
+    """Return why a layer is pinned that is about to be rolled back."""
     current = next((version for version in versions.versions(connection, layer) if version.current), None)
     return f"rolled back from version {current.version[:12]}" if current else "rolled back"
 
 
 def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:
-    """Asking for a version that is not there is a question answered, and no failed run for the ledger."""
+    """Raise LayerError for a version that is not there, which is no failed run for the ledger."""
     with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         _kept_version(session, layer, to)

@@ -24,7 +24,7 @@ from flux_assets.postgis.names import Layer
 def recorded(
     layer: Layer, target: Target, options: LoadOptions, sync_type: str
 ) -> Iterator[tuple[psycopg.Connection, Entry]]:
-    """A session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
+    """Open a session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
 
     Rows of runs that died are closed first, whatever this run will find to do.
     """
@@ -63,7 +63,7 @@ def record_failure(target: Target, entry: Entry, error: BaseException) -> None:
 def recorded_together(
     layers: Sequence[Layer], target: Target, options: LoadOptions, sync_type: str
 ) -> Iterator[tuple[psycopg.Connection, dict[str, Entry]]]:
-    """A session and a RUNNING row for each layer, by its name; all become FAILED when the block raises."""
+    """Open a session and a RUNNING row for each layer, by its name; all become FAILED when the block raises."""
     with target.session(f"{sync_type.lower()} together", options.stop) as control:
         prepare(control, target.schema)
         found: list[tuple[int, str]] = []

@@ -1,7 +1,5 @@
-"""What must change on a public table before a version of the present declaration fits under it.
-
-Here: comparing the declaration with the public table as its users left it, refusing what only they can decide,
-adding columns. Not here: the indexes and constraints of a version (equal.py) and the swap (publish.py).
+"""What must change on a public table before a version of the present declaration fits under it, and what only its users
+can decide.
 """
 
 from __future__ import annotations
@@ -122,7 +120,7 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerS
 
 
 def _refuse_unprotected(connection: psycopg.Connection, layer: Layer) -> None:
-    """A table that was renamed by hand to make way took along what protects its rows."""
+    """Raise LayerError where a table that was renamed by hand took along what protects its rows."""
     if old := catalog.find(connection, layer.schema, layer.old_name):
         refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
 

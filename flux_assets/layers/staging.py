@@ -55,7 +55,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
     limit_bytes: int | None,
     stop: Stop,
 ) -> int:
-    """`fill` from a binary COPY stream of these columns."""
+    """Do what `fill` does from a binary COPY stream of these columns."""
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         version_table(relation), ddl.names(columns)
     )
@@ -82,7 +82,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
 
 
 def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[bytes, None, None]:
-    """Batches as a binary COPY stream, a piece for each. Close it where it may be left early.
+    """Encode batches as a binary COPY stream, a piece for each. Close it where it may be left early.
 
     An error that is raised between two pieces keeps this alive, and with it the threads that read the batches: Python
     would wait for them for ever when it ends.
@@ -100,7 +100,7 @@ _HEADER, _TRAILER = 19, b"\xff\xff"
 
 
 def continued(session: psycopg.Connection, relation: str, batch: pa.RecordBatch) -> Iterator[bytes]:
-    """All rows of a version's table, then those of the batch, whose columns they have, as one stream."""
+    """Yield all rows of a version's table, then those of the batch, whose columns they have, as one stream."""
     held: list[bytes] = []
     size = 0
     for chunk in _out(session, relation, tuple(batch.schema.names)):
@@ -150,7 +150,7 @@ def need_of_copy(size: int, kept: int) -> Need:
 
 
 def need_of(csv_bytes: int, kept: int) -> Need:
-    """The disk a load of that much CSV will take beside `kept` bytes of earlier versions."""
+    """Return the disk a load of that much CSV will take beside `kept` bytes of earlier versions."""
     return Need(round(csv_bytes * _HEAP), round(csv_bytes * _INDEXES), round(csv_bytes * _WAL), kept)
 
 

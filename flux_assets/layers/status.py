@@ -22,14 +22,14 @@ from flux_assets.spec import DynamicTable, StaticTable
 
 
 def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable]) -> list[TableStatus]:
-    """The state of each table, in the order given. Raises TargetError when the database cannot be reached."""
+    """Return the state of each table, in the order given. Raises TargetError when the database cannot be reached."""
     with target.session("status") as session:
         known = status.statuses(session, target.schema)
         return [known.get(table.name) or _unknown(table) for table in tables]
 
 
 def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[str, Version]]:
-    """Each layer's versions that still have a table, the newest lease first."""
+    """Return each layer's versions that still have a table, the newest lease first."""
     with target.session("versions") as session:
         if not status.is_prepared(session):
             return []
@@ -41,7 +41,7 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
 
 
 def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
-    """What the audits found of the version that readers see, before it was published; nothing where there is none."""
+    """Return what the audits found of the version that readers see, before it was published."""
     with target.session("audits") as session:
         if not status.is_prepared(session):
             return ()
@@ -50,13 +50,13 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
 
 
 def layer_pins(target: Target) -> dict[str, Pin]:
-    """The pins of the target's layers by name."""
+    """Return the pins of the target's layers by name."""
     with target.session("pins") as session:
         return pins.pins(session, target.schema)
 
 
 def in_words(seconds: float) -> str:
-    """An age as people say it: `just now`, `5 minutes ago`, `2 days ago`; postgres_sync.in_words says the same."""
+    """Return an age as people say it: `just now`, `5 minutes ago`, `2 days ago`, as postgres_sync.in_words does."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if (count := int(seconds // size)) >= 1:
             return f"{counted(count, unit)} ago"
@@ -64,7 +64,7 @@ def in_words(seconds: float) -> str:
 
 
 def _unknown(table: StaticTable | DynamicTable) -> TableStatus:
-    """Declared, and no load or sync has told the database of it."""
+    """Return the status of a declared table that no load or sync has told the database of."""
     if isinstance(table, DynamicTable):
         return TableStatus(table=table.name, kind="dynamic", state="not synced")
     return TableStatus(table=table.name, kind="static", state="never loaded")
@@ -95,5 +95,5 @@ def audit_live(
 
 
 def _none_counts(table: StaticTable, names: Collection[str] | None) -> bool:
-    """Whether none of the audits asked for needs the rows counted: that takes a while of a large table."""
+    """Tell whether none of the audits asked for needs the rows counted: that takes a while of a large table."""
     return names is not None and not {audit.name for audit in audits.audits_of(table)} & set(names)

@@ -42,7 +42,7 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
 
 
 def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
-    """Inheritance goes with the table that is renamed, and nothing can inherit from the partitioned table that comes.
+    """Raise LayerError for inheritance, which goes with the renamed table and which no partitioned table can have.
 
     Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
     """
@@ -69,7 +69,7 @@ def rename(layer: Layer) -> sql.Composed:
 
 
 def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
-    """What others may do with the old table, as grants on the new one, and nothing besides by default privileges."""
+    """Repeat what others may do with the old table as grants on the new one, without any default privileges."""
     yield revoking_all(layer.public)
     found = connection.execute(query("takeover", "grants"), {"oid": oid}).fetchall()
     for privilege, column, grantee, grantable in found:
@@ -101,29 +101,29 @@ class Dependent:
 
 
 def readers(connection: psycopg.Connection, oid: int) -> list[Dependent]:
-    """What goes on reading or pointing at this very table, whatever its name: views, functions, keys of others."""
+    """Return what reads or points at this very table, whatever its name: views, functions, keys of others."""
     return _found(connection, query("takeover", "readers"), oid)
 
 
 def parts(connection: psycopg.Connection, oid: int) -> list[Dependent]:
-    """What others have put on the table itself."""
+    """Return what others have put on the table itself."""
     return _found(connection, query("takeover", "parts"), oid)
 
 
 def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int]) -> list[Dependent]:
-    """What stays with a table when others, the `heirs`, take its place: all that a layer and none of these has."""
+    """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
     there = {each.twin for heir in heirs for each in parts(connection, heir)} | set(_declared(layer))
     return [*readers(connection, oid), *(each for each in parts(connection, oid) if each.twin not in there)]
 
 
 def undeclared_columns(connection: psycopg.Connection, layer: Layer, oid: int) -> list[Dependent]:
-    """The columns that a layer does not have."""
+    """Return the columns that a layer does not have."""
     found = (column.name for column in catalog.columns(connection, oid))
     return [Dependent("column", name, None) for name in found if name not in layer.table.column_names]
 
 
 def _declared(layer: Layer) -> Iterator[str]:
-    """Indexes and unique keys of every version, as their twins are written."""
+    """Yield indexes and unique keys of every version, as their twins are written."""
     for index in layer.table.indexes:
         yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index_columns(index))})"
     for key in layer.table.unique_keys:
@@ -132,7 +132,7 @@ def _declared(layer: Layer) -> Iterator[str]:
 
 
 def listed(found: Collection[Dependent]) -> str:
-    """In words, those of a kind together."""
+    """List them in words, those of a kind together."""
     kinds = dict.fromkeys(each.kind for each in found)
     return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
 

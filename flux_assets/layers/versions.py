@@ -43,7 +43,7 @@ class Version:
     is_there: bool = True
 
     def holds(self, version: str) -> bool:
-        """Whether this is that version of a release, or contains it, with rows that a replay added."""
+        """Tell whether this is that version of a release, or contains it, with rows that a replay added."""
         return version in {self.version, self.base_version}
 
 

@@ -1,8 +1,4 @@
-"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail.
-
-Here: opening a RUNNING row, closing it, closing rows whose process is gone. Not here: the register of
-versions (register.py) and the views (sql/postgis/ledger.sql).
-"""
+"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def acquiring(schema: str, name: str) -> list[sql.Composable]:
 
 
 def acquired(connection: psycopg.Connection, schema: str, name: str, found: Rows) -> Lease | None:
-    """The lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
+    """Return the lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
     if not found:
         return None
     number, since = found[0]

@@ -1,8 +1,4 @@
-"""Old rows of the ledger and of the register of versions, deleted: a sync every five minutes writes 315,000 a year.
-
-Here: which rows may go, and their deletion in batches. Not here: when it is done (Dagster's daily maintenance), and
-dropping versions (publish.py).
-"""
+"""Deleting old rows of the ledger and of the register of versions: a sync every five minutes writes 315,000 a year."""
 
 from __future__ import annotations
 
@@ -49,7 +45,7 @@ def prune_register(
 def _deleted(
     session: psycopg.Connection, statement: sql.SQL, values: Mapping[str, object], batch: int, stop: Stop | None
 ) -> int:
-    """Rows deleted in batches, until one is not full."""
+    """Delete rows in batches until one is not full; return how many."""
     deleted = 0
     while True:
         (stop or Stop()).check()

@@ -1,7 +1,4 @@
-"""What the database knows of the declarations, so that SQL can say of every table whether it can be trusted.
-
-Here: keeping table postgres_sync.tables as the declarations have it. Not here: the judgement (view v_table_status).
-"""
+"""What the database knows of the declarations, in postgres_sync.tables, so that SQL can say which table to trust."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ Known = frozenset[_Row]
 
 
 def known_in(schema: str) -> sql.Composed:
-    """A query for what the database knows of the tables of a schema."""
+    """Make a query for what the database knows of the tables of a schema."""
     return query("registry", "known").format(schema=sql.Literal(schema))
 
 
 def register_declarations(
     schema: str, declared: Sequence[Declaration], used: Sequence[Declaration], known: Known | None = None
 ) -> list[sql.Composed]:
-    """Statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
+    """Make statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
 
     The `used` ones are known besides; when nobody says what is declared, nothing is forgotten. None where that is what
     is `known` already, as far as that was asked.

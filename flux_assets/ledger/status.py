@@ -1,8 +1,4 @@
-"""What the database says of each table right now, read without changing or making anything.
-
-Here: whether any load was here yet, and the rows of view postgres_sync.v_table_status. Not here: the judgement, which
-the view makes (sql/postgis/ledger.sql), and how it shows (console/shown.py).
-"""
+"""What the database says of each table right now, read without changing or making anything."""
 
 from __future__ import annotations
 
@@ -79,12 +75,12 @@ class TableStatus:
 
 
 def is_prepared(connection: psycopg.Connection) -> bool:
-    """Whether any load has ever made our schemas here."""
+    """Tell whether any load has ever made our schemas here."""
     return catalog.find(connection, "postgres_sync", "layer_versions") is not None
 
 
 def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
-    """What the view says of each table that the database knows; nothing where no load was yet.
+    """Return what the view says of each table that the database knows; nothing where no load was yet.
 
     Raises TargetError when the ledger was made by an earlier release, which the next load or sync brings up to date.
     """
@@ -101,7 +97,7 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
 
 
 def foreign_kind(kind: str) -> str:
-    """What stands under a layer's name, in words, where it is not what was made there."""
+    """Name a relation's kind in words, where it is not what was made there."""
     kinds = {
         "r": "a plain table",
         "p": "a partitioned table",

@@ -1,8 +1,4 @@
-"""Records that a load refused and went on without, kept with their version in postgres_sync.quarantine.
-
-Here: writing, counting, reading and pruning them. Not here: deciding which they are (release/sieve.py), and making
-rows of them after all (replay.py).
-"""
+"""Records that a load refused and went on without, kept with their version in postgres_sync.quarantine."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ class QuarantinedRecord:
 
 
 def held_as(raw: bytes) -> tuple[str, int, bool]:
-    """A record's bytes as they are kept: text of bounded length, the length of all, and whether the text is less."""
+    """Return a record's bytes as they are kept: bounded text, the length of all, whether the text is less."""
     text = raw[:LONGEST_RAW].decode(errors="ignore" if len(raw) > LONGEST_RAW else "backslashreplace")
     return text, len(raw), text.encode() != raw
 
@@ -85,7 +81,7 @@ def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iter
 
 
 def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[QuarantinedRecord]:
-    """Everything that the quarantine has of a version, in the order of the file."""
+    """Return everything that the quarantine has of a version, in the order of the file."""
     with connection.cursor(row_factory=class_row(QuarantinedRecord)) as cursor:
         return cursor.execute(
             "SELECT record, file, line, column_name, reason, header, raw_record, raw_bytes, raw_cut,"
@@ -96,7 +92,7 @@ def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[Qu
 
 
 def waiting(connection: psycopg.Connection, layer: Layer, lease: int) -> int:
-    """How many records a version lacks."""
+    """Return how many records a version lacks."""
     row = connection.execute(
         "SELECT count(*) FROM postgres_sync.quarantine"
         " WHERE schema_name = %s AND layer_name = %s AND lease = %s AND replayed_at IS NULL",

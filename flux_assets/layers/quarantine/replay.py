@@ -1,8 +1,4 @@
-"""Quarantined records that are acceptable by now, added to the published version as a new version.
-
-Here: the order of the steps. Not here: reading the records (loading/decoding_again.py), and what all versions have in
-common before they are published (loading/finishing.py).
-"""
+"""Quarantined records that are acceptable by now, added to the published version as a new version."""
 
 from __future__ import annotations
 
@@ -50,7 +46,7 @@ class ReplayResult:
 
 
 def waiting_records(table: StaticTable, target: Target) -> list[QuarantinedRecord]:
-    """The records that the published version lacks. Raises LayerError when there is no such version."""
+    """Return the records that the published version lacks. Raises LayerError when there is no such version."""
     layer = Layer(target.schema, table)
     with target.session(f"look {layer.name}") as session:
         prepare(session, target.schema)
@@ -83,7 +79,7 @@ def replay(
 
 
 def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> ReplayResult | None:
-    """An empty quarantine is a question answered, and no run for the ledger."""
+    """Return the result where the quarantine is empty, which is no run for the ledger."""
     with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         current = _current(session, layer)
@@ -94,7 +90,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
 
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
-    """Before anything is read or stored: what a replay makes is another version."""
+    """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
     if pin := pins.pin_of(session, layer):
         raise PinnedError(
             f"{layer.title} is {pin}, and a replay would publish another version.",
@@ -187,7 +183,7 @@ def _is_changed(table: StaticTable, one: Correction, before: QuarantinedRecord) 
 
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:
-    """Rows are copied as they are, which is right for texts of another length and for nothing else."""
+    """Raise LayerError for a retyped column: rows are copied, which fits texts of another length alone."""
     relation = catalog.find(connection, VERSIONS, current.relation)
     standing = {
         column.name: column.bare_type for column in catalog.columns(connection, relation.oid if relation else 0)
@@ -207,7 +203,7 @@ def _is_text(type_name: str) -> bool:
 
 
 def _read(context: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
-    """What passes by the declaration, and then in an empty table that is as the version's will be."""
+    """Return what passes by the declaration, and then in an empty table that is as the version's will be."""
     with (
         texts_of(context.target, context.layer.name, context.options.stop) as ask,
         context.target.session(f"probe {context.layer.name}", context.options.stop) as session,
@@ -270,7 +266,7 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
 
 
 def _hold(connection: psycopg.Connection, layer: Layer, current: Version, version: Version, found: ReadAgain) -> None:
-    """The new version's quarantine: what was replayed, now and before, and what it still lacks."""
+    """Write the new version's quarantine: what was replayed, now and before, and what it still lacks."""
     before = [held for held in records.records(connection, layer, current.lease) if held.replayed]
     now = [replace(held, replayed=True) for held in found.passed]
     with connection.transaction():

@@ -1,8 +1,4 @@
-"""Staging a file some of whose records are refused: they go into quarantine, up to a limit, and the others on.
-
-Here: keeping what was refused while the file is read, and reading it once more when it is the server that refuses.
-Not here: which records are refused (release/sieve.py, postgis/probe.py).
-"""
+"""Staging a file some of whose records are refused: they go into quarantine, up to a limit, and the others on."""
 
 from __future__ import annotations
 
@@ -64,7 +60,7 @@ def _staged(
 def _holding(
     context: VersionContext, version: Version, stream: LayerStream, sieve: Quarantine
 ) -> Generator[pa.RecordBatch, None, None]:
-    """The stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
+    """Yield the stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
     try:
         for batch in stream:
             _hold(context, version, sieve)
@@ -79,7 +75,7 @@ def _hold(context: VersionContext, version: Version, sieve: Quarantine) -> None:
 
 
 def held(found: Refused) -> QuarantinedRecord:
-    """A refused record as the quarantine keeps it."""
+    """Return a refused record as the quarantine keeps it."""
     raw, size, is_cut = held_as(found.raw)
     return QuarantinedRecord(
         record=found.record, file=found.file, line=found.line, column_name=found.column, reason=found.reason,

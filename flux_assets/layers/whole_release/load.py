@@ -100,7 +100,7 @@ def _loaded(
 def _note_unchanged(
     session: psycopg.Connection, target: Target, tag: str, found: Mapping[StaticTable, LoadResult | FluxError]
 ) -> None:
-    """Versions that were live before belong to this release too, once all of it is published."""
+    """Note that versions that were live before belong to this release too, once all of it is published."""
     if any(isinstance(result, FluxError) or result.outcome == "pinned" for result in found.values()):
         return
     unchanged = {

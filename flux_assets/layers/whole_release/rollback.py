@@ -1,8 +1,4 @@
-"""Going back to a release: all layers at once, or none.
-
-Here: the steps until the versions are published together. Not here: which version of each layer belongs to the release
-(loading/release_versions.py), one layer alone (rollback.py), the transaction (postgis/publish.py).
-"""
+"""Going back to a release: all layers at once, or none."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Together:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """One layer's load, from its first step to its last."""
+        """Enclose one layer's load, from its first step to its last."""
         self._slots.acquire()
         try:
             yield
@@ -120,7 +120,7 @@ class Together:
     def _judged(
         self, connection: psycopg.Connection, found: Sequence[Publication], patience: LockRetries
     ) -> list[Publication]:
-        """The publications with their references judged again, now that it is known what they will point at."""
+        """Return the publications with their references judged again, now that it is known what they will point at."""
         staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
         judged = []
         for each in found:
