@@ -163,8 +163,8 @@ def refuse_contradiction(context: LoadContext, file: ReleaseFile, version: Versi
     parts = f" ({version.rows:,} in the table, {aside:,} in quarantine)" if aside else ""
     raise ManifestError(
         f"{file.address}: the manifest says {counted(file.rows, 'row')}, and the register says"
-        f" {version.rows + aside:,}{parts}: the file has the very bytes that version {version.version[:12]} of"
-        f" {context.layer.title} was made of.",
-        "Write the manifest anew with the count of this file, or deliver the file that the manifest speaks of."
-        " What is published stays.",
+        f" {version.rows + aside:,}{parts}: the file has the same bytes as the one that version"
+        f" {version.version[:12]} of {context.layer.title} was made of.",
+        "Regenerate the manifest for this file, or deliver the file that the manifest describes. Published data is"
+        " intact.",
     )

@@ -91,7 +91,7 @@ def _start_indexes(
 
 
 def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
-    """Wait for all indexes; what the server said when one could not be built because of duplicates."""
+    """Wait for all indexes; return the error of one that could not be built because of duplicates."""
     wait(building)
     doubled = None
     for future in building:
@@ -128,9 +128,9 @@ def _refuse(context: VersionContext, version: Version, results: tuple[AuditResul
         if not result.passed and not (context.options.together and result.name == REFERENCES):
             context.log(describe_audit(context.layer, result))
     if refused := audits.refusing(results):
-        said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
+        failures = "; ".join(f"{result.name}: {_describe_findings(result)}" for result in refused)
         raise AuditError(
-            f"{context.layer.title}: {source} was not published: {said}.",
+            f"{context.layer.title}: {source} was not published: {failures}.",
             f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
             results,
         )
@@ -138,10 +138,10 @@ def _refuse(context: VersionContext, version: Version, results: tuple[AuditResul
 
 def describe_audit(layer: Layer, result: AuditResult) -> str:
     """Say that an audit failed, in a line for the log."""
-    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_told(result)}"
+    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_describe_findings(result)}"
 
 
-def _told(result: AuditResult) -> str:
+def _describe_findings(result: AuditResult) -> str:
     numbers = ", ".join(f"{name} {value}" for name, value in result.numbers.items())
     more = f"; and {len(result.sample) - 3} more" if len(result.sample) > 3 else ""
     return f"{'; '.join(result.sample[:3])}{more} ({numbers})" if result.sample else numbers

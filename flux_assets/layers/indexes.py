@@ -161,7 +161,7 @@ def refuse_unequal(connection: psycopg.Connection, versions: Sequence[tuple[Laye
             raise PublishError(
                 f"{layer.title}: attaching the version would do work under an exclusive lock, because it lacks"
                 f" {'; '.join(missing)}.",
-                "Run the load again: the public table was changed while the version was being made.",
+                "Run the load again: the public table changed while the version was being made.",
             )
 
 

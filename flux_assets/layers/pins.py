@@ -25,7 +25,7 @@ _COLUMNS = ("layer_name", "version", "pinned_at", "pinned_by", "reason")
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """A layer's pin: the version that stays, since when, by which database role, and what was said of it."""
+    """A layer's pin: the version that stays, since when, by which database role, and why."""
 
     layer_name: str
     version: str
@@ -34,10 +34,9 @@ class Pin:
     reason: str
 
     def __str__(self) -> str:
-        said = f" ({self.reason})" if self.reason else ""
-        return (
-            f"pinned to version {self.version[:12]} since {self.pinned_at:%Y-%m-%d %H:%M:%S}Z by {self.pinned_by}{said}"
-        )
+        since = f"{self.pinned_at:%Y-%m-%d %H:%M:%S}Z"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"pinned to version {self.version[:12]} since {since} by {self.pinned_by}{reason}"
 
 
 def pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
@@ -96,7 +95,7 @@ def refusing(layer: Layer, version: str) -> sql.Composed:
 
 
 def tell_refusal(error: psycopg.Error) -> None:
-    """Raise the failure of `refusing` as a PinnedError; of another failure nothing is said here."""
+    """Raise the failure of `refusing` as a PinnedError; do nothing about another failure."""
     if error.sqlstate != _REFUSED:
         return
     name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]

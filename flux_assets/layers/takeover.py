@@ -27,12 +27,12 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
     refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, oid)
     if catalog.find(connection, layer.schema, layer.old_name):
         raise LayerError(
-            f"{layer.title} cannot be renamed to {layer.old_name}, for there is a table of that name already.",
+            f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
             "Rename or drop one of the two.",
         )
     left = [*undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
     views = [each.name for each in left if each.kind in VIEWS]
-    reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
+    reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
     if others := [each for each in left if each.kind not in VIEWS]:
         log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed(others)}")
@@ -48,15 +48,16 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
     """
     if heirs := catalog.heirs(connection, oid):
         raise LayerError(
-            f"{layer.title} cannot be taken over, for {', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'}"
-            " from it, and nothing can inherit from the partitioned table that a layer is.",
+            f"{layer.title} cannot be taken over, because {', '.join(heirs)}"
+            f" {'inherits' if len(heirs) == 1 else 'inherit'} from it, and nothing can inherit from the partitioned"
+            " table that a layer is.",
             "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
             + ", which leaves all rows where they are, and load again.",
         )
     if parents := catalog.parents(connection, oid):
         raise LayerError(
-            f"{layer.title} cannot be taken over, for it inherits from {', '.join(parents)} or is a partition of it,"
-            " and the partitioned table that a layer is cannot.",
+            f"{layer.title} cannot be taken over, because it inherits from {', '.join(parents)} or is a partition of"
+            " it, and the partitioned table that a layer is cannot.",
             "; ".join(f"Run ALTER TABLE {layer.title} NO INHERIT {name}" for name in parents)
             + f", or, where that is partitioned, ALTER TABLE {parents[0]} DETACH PARTITION {layer.title}, and load"
             " again.",

@@ -57,9 +57,24 @@ class VersionTimes:
 
 
 _COLUMNS = (
-    "lease", "version", "sha256", "release_tag", "relation", "run_id", "state", "current", "rows", "bytes", "extent",
-    "audits", "staged_at", "published_at", "further_tags", "base_version", "is_there",
-)  # fmt: skip
+    "lease",
+    "version",
+    "sha256",
+    "release_tag",
+    "relation",
+    "run_id",
+    "state",
+    "current",
+    "rows",
+    "bytes",
+    "extent",
+    "audits",
+    "staged_at",
+    "published_at",
+    "further_tags",
+    "base_version",
+    "is_there",
+)
 
 
 def asking_times(layer: Layer) -> sql.Composed:
@@ -141,9 +156,13 @@ def judged(  # noqa: PLR0913 - one parameter a column
         sql.Literal(version_table(version.relation).as_string(connection))
     )
     update = query("versions", "judged").format(
-        **_of(layer, version), state=sql.Literal(state), rows=sql.Literal(rows), bytes=size,
-        extent=sql.Literal(list(extent) if extent else None), audits=sql.Literal(json.dumps(audits)),
-    )  # fmt: skip
+        **_of(layer, version),
+        state=sql.Literal(state),
+        rows=sql.Literal(rows),
+        bytes=size,
+        extent=sql.Literal(list(extent) if extent else None),
+        audits=sql.Literal(json.dumps(audits)),
+    )
     [[(measured,)]] = run(connection, [sql.SQL("SELECT {}").format(size), update])
     return replace(version, state=state, rows=rows, bytes=measured, extent=extent, audits=audits)
 
@@ -202,6 +221,8 @@ def is_of(version: Version, tag: str) -> bool:
 
 def _statement(name: str, layer: Layer, version: Version, tag: str) -> sql.Composed:
     return query("versions", name).format(
-        schema=sql.Literal(layer.schema), name=sql.Literal(layer.name), lease=sql.Literal(version.lease),
+        schema=sql.Literal(layer.schema),
+        name=sql.Literal(layer.name),
+        lease=sql.Literal(version.lease),
         tag=sql.Literal(tag),
-    )  # fmt: skip
+    )

@@ -54,11 +54,15 @@ class Synced:
 def succeeding(entry: Entry, sync_type: str, synced: Synced) -> sql.Composed:
     """Make a statement that closes a sync's row as SUCCESS; it belongs into the sync's transaction."""
     return query("entries", "close_synced").format(
-        kind=sql.Literal(sync_type), rows=sql.Literal(synced.inserted + synced.updated + synced.deleted),
-        inserted=sql.Literal(synced.inserted), updated=sql.Literal(synced.updated),
-        deleted=sql.Literal(synced.deleted), instant=sql.Literal(synced.source_instant),
-        changed=sql.Literal(synced.source_changed_at), sync_id=sql.Literal(entry.sync_id),
-    )  # fmt: skip
+        kind=sql.Literal(sync_type),
+        rows=sql.Literal(synced.inserted + synced.updated + synced.deleted),
+        inserted=sql.Literal(synced.inserted),
+        updated=sql.Literal(synced.updated),
+        deleted=sql.Literal(synced.deleted),
+        instant=sql.Literal(synced.source_instant),
+        changed=sql.Literal(synced.source_changed_at),
+        sync_id=sql.Literal(entry.sync_id),
+    )
 
 
 def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
@@ -69,17 +73,20 @@ def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
 def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -> sql.Composed:
     """Make a statement that opens a RUNNING row for each table and returns its number and name."""
     return query("entries", "open").format(
-        schema=sql.Literal(tables[0].schema), kind=sql.Literal(sync_type), run_id=sql.Literal(run_id),
+        schema=sql.Literal(tables[0].schema),
+        kind=sql.Literal(sync_type),
+        run_id=sql.Literal(run_id),
         names=sql.Literal([table.name for table in tables]),
-    )  # fmt: skip
+    )
 
 
 def closing_dead(tables: Sequence[PublicTable]) -> sql.Composed:
     """Make a statement that closes the tables' RUNNING rows whose process is gone."""
     return query("entries", "close_dead").format(
-        names=sql.Literal([table.name for table in tables]), schema=sql.Literal(tables[0].schema),
+        names=sql.Literal([table.name for table in tables]),
+        schema=sql.Literal(tables[0].schema),
         said=sql.Literal("The process ended without finishing; closed by a later run."),
-    )  # fmt: skip
+    )
 
 
 def closing_overtaken(since: datetime) -> sql.Composed:

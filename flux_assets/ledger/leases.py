@@ -169,15 +169,15 @@ def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, 
 
     It is flushed, so that its number is never given again: versions are named by it.
     """
-    deadline, said = monotonic() + patience.seconds, False
+    deadline, reported = monotonic() + patience.seconds, False
     while (lease := acquired(connection, schema, name, run(connection, [_acquire(schema, name)])[0])) is None:
         over = monotonic() >= deadline
-        if over or not said:
+        if over or not reported:
             who = holder(connection, schema, name) or "another process"
             if over:
                 raise BusyError(f"{busy} by {who}.", "Wait for it to end, or stop it, and run this load again.")
             patience.log(f"{busy} by {who}; waiting up to {patience.seconds:.0f} s for it")
-            said = True
+            reported = True
         patience.stop.wait(_POLL_SECONDS)
     return lease
 

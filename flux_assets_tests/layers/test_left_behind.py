@@ -76,7 +76,7 @@ def test_whatever_stays_with_a_table_that_is_taken_over_is_told(loader: Loader, 
     loader.load(POLES, take_over=True)
     after = saying(asked(), "public.poles_before_flux, which public.poles took the place of").said
     log = "\n".join(loader.log)
-    assert "these views go on reading it: copied, counted, everything" in log
+    assert "these views keep reading it: copied, counted, everything" in log
     assert "column secret" in log
     for said in STAYING:
         assert said in before

@@ -39,7 +39,7 @@ class Correction:
 def write_corrections(path: Path, table: StaticTable, records: Sequence[QuarantinedRecord]) -> None:
     """Write the records, values as far as they are readable, for the columns of the declaration.
 
-    Raises ReleaseError when the file is there already, or cannot be written.
+    Raises ReleaseError when the file exists already, or cannot be written.
     """
     surplus = {held.record: surplus_of(held) for held in records}
     last = (SURPLUS,) if any(surplus.values()) else ()
@@ -51,7 +51,7 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Quaranti
     try:
         _write_new(path, b"\n".join(lines) + b"\n")
     except FileExistsError as error:
-        raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
+        raise ReleaseError(f"{path} already exists.", "Name another file, or remove it.") from error
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
 

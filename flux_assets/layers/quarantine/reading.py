@@ -78,7 +78,7 @@ def _read(
         raise explained(text, 0, len(text.data), parser, str(error)) from None
 
 
-_IN_PART = " The record is not kept whole: correct it."
+_IN_PART = " The record is kept in part only: correct it."
 
 
 def _error(held: QuarantinedRecord, reason: str) -> RecordError:

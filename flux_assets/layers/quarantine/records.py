@@ -16,7 +16,7 @@ from flux_assets.postgis.names import Layer
 from flux_assets.sqlfiles import query
 
 LONGEST_RAW = 64 << 10
-# Of loads that failed: what they refused is looked at by somebody who mends the file.
+# Of loads that failed: whoever fixes the file needs what they refused.
 _KEPT_OF_FAILED = timedelta(days=7)
 
 
@@ -51,12 +51,26 @@ def hold(connection: psycopg.Connection, layer: Layer, version: Version, records
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
             " CASE WHEN %s THEN clock_timestamp() END)",
             [
-                [layer.schema, layer.name, version.lease, version.version, version.run_id, held.record, held.file,
-                 held.line, held.column_name, held.reason, held.header, held.raw_record, held.raw_bytes, held.raw_cut,
-                 held.replayed]
+                [
+                    layer.schema,
+                    layer.name,
+                    version.lease,
+                    version.version,
+                    version.run_id,
+                    held.record,
+                    held.file,
+                    held.line,
+                    held.column_name,
+                    held.reason,
+                    held.header,
+                    held.raw_record,
+                    held.raw_bytes,
+                    held.raw_cut,
+                    held.replayed,
+                ]
                 for held in records
             ],
-        )  # fmt: skip
+        )
 
 
 def correct(connection: psycopg.Connection, layer: Layer, lease: int, record: int, header: list[str], raw: str) -> bool:
@@ -110,9 +124,11 @@ def note(connection: psycopg.Connection, layer: Layer, entry: Entry, version: Ve
 def noting(layer: Layer, entry: Entry, version: Version) -> sql.Composed:
     """Make the statement of `note`, which returns the number."""
     return query("quarantine", "note").format(
-        schema=sql.Literal(layer.schema), name=sql.Literal(layer.name), lease=sql.Literal(version.lease),
+        schema=sql.Literal(layer.schema),
+        name=sql.Literal(layer.name),
+        lease=sql.Literal(version.lease),
         sync_id=sql.Literal(entry.sync_id),
-    )  # fmt: skip
+    )
 
 
 def note_base(connection: psycopg.Connection, layer: Layer, version: Version, base: str, replayed: int) -> None:

@@ -217,10 +217,14 @@ def _made(context: VersionContext, current: Version, public: Public, found: Read
     control, layer = context.control, context.layer
     name = _version_id(layer.table, current, found.passed)
     version = Version(
-        lease=lease.number, version=name, sha256=current.sha256, release_tag=current.release_tag,
-        relation=layer.relation(name, lease.number), run_id=context.options.run_id,
+        lease=lease.number,
+        version=name,
+        sha256=current.sha256,
+        release_tag=current.release_tag,
+        relation=layer.relation(name, lease.number),
+        run_id=context.options.run_id,
         base_version=current.base_version or current.version,
-    )  # fmt: skip
+    )
     control.execute(versions.adding_staging(layer, version))
     try:
         with context.clock.timed("stage"):
@@ -232,9 +236,13 @@ def _made(context: VersionContext, current: Version, public: Public, found: Read
     _hold(control, layer, current, version, found)
     rows = catalog.count_rows(control, version_table(version.relation))
     case = Case(
-        connection=control, layer=layer, relation=version_table(version.relation), rows=rows,
-        promised_rows=(current.rows or 0) + len(found.passed), published_rows=current.rows,
-    )  # fmt: skip
+        connection=control,
+        layer=layer,
+        relation=version_table(version.relation),
+        rows=rows,
+        promised_rows=(current.rows or 0) + len(found.passed),
+        published_rows=current.rows,
+    )
     extent = _joined(current.extent, found.facts.extent)
     return finish(context, case, version, public, extent=extent, source="the version with the replayed records")
 

@@ -78,6 +78,13 @@ def held(found: Refused) -> QuarantinedRecord:
     """Return a refused record as the quarantine keeps it."""
     raw, size, is_cut = held_as(found.raw)
     return QuarantinedRecord(
-        record=found.record, file=found.file, line=found.line, column_name=found.column, reason=found.reason,
-        header=list(found.names), raw_record=raw, raw_bytes=size, raw_cut=is_cut,
-    )  # fmt: skip
+        record=found.record,
+        file=found.file,
+        line=found.line,
+        column_name=found.column,
+        reason=found.reason,
+        header=list(found.names),
+        raw_record=raw,
+        raw_bytes=size,
+        raw_cut=is_cut,
+    )

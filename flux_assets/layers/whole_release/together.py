@@ -93,9 +93,9 @@ class Together:
             raise self._refused[name]
         if name not in self._published:
             raise LayerError(
-                f"{publication.layer.title} was not published, for the release is published whole and"
+                f"{publication.layer.title} was not published, because the release is published as a whole and"
                 f" {', '.join(self._failures.values())}.",
-                "Load it again when that is put right; its version is staged and audited.",
+                "Load it again when that is fixed; its version is staged and audited.",
             )
         return self._published[name]
 
@@ -125,9 +125,12 @@ class Together:
         judged = []
         for each in found:
             case = Case(
-                connection=connection, layer=each.layer, relation=staged[each.layer.name],
-                rows=each.swap.version.rows or 0, staged=staged,
-            )  # fmt: skip
+                connection=connection,
+                layer=each.layer,
+                relation=staged[each.layer.name],
+                rows=each.swap.version.rows or 0,
+                staged=staged,
+            )
             result = audits.run_audit(case, REFERENCES)
             if result is not None and not result.passed:
                 patience.log(describe_audit(each.layer, result))
@@ -145,7 +148,12 @@ def _with(connection: psycopg.Connection, publication: Publication, result: Audi
     version = publication.swap.version
     stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
     judged = versions.judged(
-        connection, publication.layer, version, state=version.state, rows=version.rows or 0, extent=version.extent,
+        connection,
+        publication.layer,
+        version,
+        state=version.state,
+        rows=version.rows or 0,
+        extent=version.extent,
         audits=stored,
-    )  # fmt: skip
+    )
     return replace(publication, swap=replace(publication.swap, version=judged))

@@ -90,8 +90,8 @@ def test_one_bad_file_keeps_all_from_being_published_and_the_next_load_stages_on
     for name in ("poles", "wires"):
         assert isinstance(found[name], LayerError)
         assert str(found[name]) == (
-            f"public.{name} was not published, for the release is published whole and masts failed."
-            " Load it again when that is put right; its version is staged and audited."
+            f"public.{name} was not published, because the release is published as a whole and masts failed."
+            " Load it again when that is fixed; its version is staged and audited."
         )
     assert sql(COUNTS) == [(3, 4, 5)]
     assert sql("SELECT DISTINCT status FROM postgres_sync.sync_status WHERE sync_id > 3") == [("FAILED",)]
@@ -110,7 +110,7 @@ def test_everything_that_kept_a_release_back_is_said_at_once(city, target, paral
     found = city.load(parallel=parallel)
     assert {"masts failed", "poles is pinned (`flux-assets unpin poles` lets it go)"} == set(
         found["wires"].problem.removeprefix(
-            "public.wires was not published, for the release is published whole and "
+            "public.wires was not published, because the release is published as a whole and "
         ).removesuffix(".").split(", ")
     )  # fmt: skip
 
