@@ -17,7 +17,7 @@ from flux_assets.failpoints import reach
 from flux_assets.layers import staging, versions
 from flux_assets.layers.context import LoadContext
 from flux_assets.layers.finishing import finish
-from flux_assets.layers.layer_state import LayerState, live_version
+from flux_assets.layers.layer_state import LayerState, confirm_live
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.probe import REFUSALS, WHERE
 from flux_assets.layers.quarantine.staging import stage_with_quarantine
@@ -55,7 +55,7 @@ def make_candidate(
     reach("load.fetched")
     need = staging.need_of(expanded_bytes(path), state.kept_bytes)
     staging.refuse_above(context.layer, need, context.options.disk_limit)
-    published = live_version(context.control, state)
+    published = confirm_live(context.control, state)
     run(context.control, [records.pruning(context.layer), versions.adding_staging(context.layer, version)])
     reach("load.registered")
     try:

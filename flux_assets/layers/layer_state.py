@@ -107,7 +107,7 @@ def ask_state(connection: psycopg.Connection, layer: Layer) -> LayerState:
     )
 
 
-def live_version(connection: psycopg.Connection, state: LayerState) -> Version | None:
+def confirm_live(connection: psycopg.Connection, state: LayerState) -> Version | None:
     """Return the attached version when it has rows where it should."""
     attached = state.attached
     return attached if attached and versions.has_rows(connection, attached) == bool(attached.rows) else None

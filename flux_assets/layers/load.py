@@ -18,7 +18,7 @@ from flux_assets.layers import indexes, publish, schema_diff, versions
 from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
 from flux_assets.layers.context import LoadContext, LoadOptions
 from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.layer_state import LayerState, ask_state, live_version
+from flux_assets.layers.layer_state import LayerState, ask_state, confirm_live
 from flux_assets.layers.pins import HeldLoad, Pin, hold
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
@@ -122,7 +122,7 @@ def _current(context: LoadContext, wanted: _Wanted, state: LayerState) -> Versio
     attached = state.attached
     if context.options.force or attached is None or not attached.holds(wanted.version):
         return None
-    return live_version(context.control, state) if schema_diff.keeps_declared_columns(context.layer, state) else None
+    return confirm_live(context.control, state) if schema_diff.keeps_declared_columns(context.layer, state) else None
 
 
 def _unchanged(context: LoadContext, wanted: _Wanted, state: LayerState, current: Version) -> LoadResult:
@@ -146,7 +146,7 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
     held = HeldLoad(
         version=wanted.version, sha256=wanted.file.sha256, release_tag=context.release.tag, staged=is_staged
     )
-    live = hold(context, live_version(context.control, state), wanted.entry, pin, held)
+    live = hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
     quarantined = records.note(context.control, context.layer, wanted.entry, live)
     result = _result(context, wanted, Candidate(live, 0), quarantined, _times(context))
     return replace(
