@@ -29,14 +29,14 @@ POLES = made_up()
 # A load as the engine begins it, in a process of its own that can be killed.
 RUNNING = """
 import sys, time
-from flux_assets.postgis import ledger
+from flux_assets.ledger import entries
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.names import Layer
 from flux_assets_tests.made_layers import made_up
 with Target(conninfo=sys.argv[1]).session("load poles") as session:
     prepare(session, "public")
-    ledger.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
+    entries.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
     print(session.info.backend_pid, flush=True)
     time.sleep(600)
 """
@@ -266,8 +266,8 @@ def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
 
 SWAPPING = """
 import sys
-from flux_assets.rollback import rollback
 from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.made_layers import made_up
 for _ in range(15):
