@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-ui ui check bench down
+.PHONY: help setup demo test test-faults test-ui ui check house bench down
 ARGS ?=
 
 help: ## list these commands
@@ -31,6 +31,9 @@ check: setup ## format, lint, types, import layers; changes nothing
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+house: setup ## figures of how the code is laid out
+	@scripts/isolated.sh .venv/bin/python scripts/house.py $(ARGS)
 
 bench: setup ## the benchmarks; results in bench/results/
 	@.venv/bin/python -m bench $(ARGS)

@@ -8,7 +8,8 @@ import pytest
 from flux_assets.cli.main import main
 from flux_assets.settings import REPOSITORY, Settings
 
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "ARCHITECTURE")]
+DOCUMENTS = [*PAGES, *sorted((REPOSITORY / "docs").glob("*.md"))]
 PATH = re.compile(r"`((?:flux_assets|flux_assets_tests|sql|docs|scripts|bench|\.ci)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 # Settings that are no field of Settings: they are read before it.
