@@ -152,7 +152,7 @@ def judged(  # noqa: PLR0913 - one parameter a column
 
     One that a newer load has dropped meanwhile stays dropped, unless its table was not yet to be seen then.
     """
-    size = sql.SQL("pg_total_relation_size({}::regclass)").format(
+    size = sql.SQL("pg_total_relation_size(to_regclass({}))").format(
         sql.Literal(version_table(version.relation).as_string(connection))
     )
     update = query("versions", "judged").format(

@@ -146,14 +146,14 @@ def test_a_release_is_published_though_its_own_session_was_lost(city, sql, monke
     """It only waited meanwhile; the next run notes what it could not."""
     city.source.tag = "v2"
     city.write(3, 14, 15)
-    noted = release_load.register.live_version
+    noted = release_load.versions.live_version
 
     def lost(session, layer):
         if session.info.parameter_status("application_name") == "flux_assets release":
             sql("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
         return noted(session, layer)
 
-    monkeypatch.setattr(release_load.register, "live_version", lost)
+    monkeypatch.setattr(release_load.versions, "live_version", lost)
     assert city.loaded()["wires"].outcome == "published"
     assert sql(COUNTS) == [(3, 14, 15)]
     assert [line for line in city.log if "v2 is published; which versions belong to it too" in line]
@@ -196,7 +196,7 @@ def test_a_reference_that_leads_nowhere_keeps_a_strict_release_from_being_publis
     found = city.load(strict=True)
     assert isinstance(found["wires"], AuditError)
     assert "parent_id not in masts: 000099" in str(found["wires"])
-    assert all("published whole and wires failed." in str(found[name]) for name in ("poles", "masts"))
+    assert all("published as a whole and wires failed." in str(found[name]) for name in ("poles", "masts"))
     assert sql(COUNTS) == [(3, 4, 5)]
     city.write(13, 14, 15, pointing_at=14)
     city.loaded(strict=True)
