@@ -27,14 +27,13 @@ from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
-from flux_assets.sync import diff, gate, setup, target_state
+from flux_assets.sync import diff, gate, setup
 from flux_assets.sync.derived_columns import in_place, incoming, wanted_rows
-from flux_assets.sync.gate import TableMark
+from flux_assets.sync.gate import LastSync, TableMark
 from flux_assets.sync.reader import OpenSource
 from flux_assets.sync.spool import Snapshot, take
 from flux_assets.sync.sync import Family
 from flux_assets.sync.table import TableSync
-from flux_assets.sync.target_state import LastSync
 
 Outcome = tuple[str, AuditResult | FluxError]
 _LOCK_WAIT = "SET lock_timeout = '10s'"
@@ -124,7 +123,7 @@ def _compared(desk: _Desk, live: LiveTable) -> AuditResult:
 
 
 def _state(desk: _Desk, live: LiveTable) -> _State:
-    before = target_state.before(desk.session, desk.schema, desk.family.tables)
+    before = gate.read_target(desk.session, desk.schema, desk.family.tables)
     last = before.last.get(live.name)
     if last is None or live.name not in before.shapes:
         raise setup.absent(live, synced=last is not None)

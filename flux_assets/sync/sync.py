@@ -27,13 +27,12 @@ from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.spec import DynamicTable
 from flux_assets.step_timer import StepTimer
-from flux_assets.sync import gate, setup, target_state
-from flux_assets.sync.busy import busy, describe_busy
-from flux_assets.sync.gate import TableMark
+from flux_assets.sync import gate, setup
+from flux_assets.sync.busy import describe_busy, who_syncs
+from flux_assets.sync.gate import TableMark, TargetState
 from flux_assets.sync.reader import HeldRead, OpenSource, SourceSide
 from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
 from flux_assets.sync.table import TableSync
-from flux_assets.sync.target_state import TargetState
 from flux_assets.sync.write import SyncContext, write
 
 _LOCK_PATIENCE_SECONDS = 30
@@ -89,7 +88,7 @@ def set_up_tables(
     with _session(target, options) as session:
         lease = gate.open_gate(session, target.schema, family.tables).lease
         if lease is None:
-            raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
+            raise SyncError(who_syncs(session, target.schema), "Wait for it to end and try again.")
         with held(session, target, lease):
             run(session, register_declarations(target.schema, target.declared, family.tables))
             return {live.name: _set_up(session, live, options, log) for live in lives}
@@ -212,7 +211,7 @@ class _Sync:
         checked = [live for live in self._lives if not _is_fit(live, before)]
         found = {live.name: _set_up(self._session, live, self._options, self._log) for live in checked}
         if any(done is True for done in found.values()):
-            before = target_state.before(self._session, self._target.schema, tables)
+            before = gate.read_target(self._session, self._target.schema, tables)
         gone = {live.name: setup.absent(live, synced=True) for live in self._lives if live.name not in before.shapes}
         return before, gone | {name: done for name, done in found.items() if isinstance(done, FluxError)}
 

@@ -17,12 +17,11 @@ from flux_assets.ledger.entries import Entry, Synced
 from flux_assets.postgis.names import LiveTable
 from flux_assets.step_timer import StepTimer
 from flux_assets.sync.diff import Difference
-from flux_assets.sync.gate import TableMark
-from flux_assets.sync.marks import SyncState
+from flux_assets.sync.gate import LastSync, TableMark
 from flux_assets.sync.reader import TableRead
+from flux_assets.sync.record import SyncState
 from flux_assets.sync.result import TableResult
 from flux_assets.sync.spool import Snapshot
-from flux_assets.sync.target_state import LastSync
 
 SAME_ROWS = "the source's rows are the same"
 NOTHING_CHANGED = "nothing changed"

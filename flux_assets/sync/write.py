@@ -25,7 +25,7 @@ from flux_assets.postgis.batch import run
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
 from flux_assets.step_timer import StepTimer
-from flux_assets.sync import diff, marks, parking
+from flux_assets.sync import diff, parking, record
 from flux_assets.sync.gate import mark_of
 from flux_assets.sync.guard import HeldOf, guard
 from flux_assets.sync.result import SyncOptions
@@ -285,7 +285,7 @@ def _close(
     """
     reporting = [work for work in works if work.step == "written"]
     script: list[sql.Composable] = [
-        marks.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
+        record.remember(work.live, work.seen(instant), wrote=work.changed) for work in reporting
     ]
     script += [statement for work in works for statement in _notes(work, instant)]
     if not script and not ending:
@@ -318,10 +318,10 @@ def _close(
 def _notes(work: TableSync, instant: datetime) -> Iterator[sql.Composed]:
     """Statements about one table. Its mark is noted only where it was right before: writes of others must show."""
     if work.refreshed and work.is_trusted:
-        yield marks.note_refresh(work.live)
+        yield record.note_refresh(work.live)
     signs = work.last and (work.token, work.mapping) != (work.last.token, work.last.mapping)
     if work.step == "unchanged" and (signs or work.is_reading_noted):
-        yield marks.note_signs(work.live, work.token, work.mapping, work.at)
+        yield record.note_signs(work.live, work.token, work.mapping, work.at)
     if work.entry and work.step in {"written", "unchanged"}:
         yield entries.succeeding(work.entry, "DELTA" if work.changed else "UNCHANGED", work.synced(instant))
     if work.changed:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from flux_assets.ledger.registry import register_declarations
-from flux_assets.sync import gate, target_state
+from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import Family, set_up_tables
 from flux_assets_tests.conftest import Sql
@@ -415,7 +415,7 @@ def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alo
     utility.synced()
     assert sql(known) == first
     with utility.target.session("test") as session:
-        found = target_state.before(session, "public", utility.tables).known
+        found = gate.read_target(session, "public", utility.tables).known
     assert register_declarations("public", (), utility.tables, found) == [], "nothing is sent"
     assert register_declarations("public", utility.tables[:1], (), found) != []
     for damage in (
