@@ -10,7 +10,7 @@ nothing when the source's rows are not those of the last sync any more: it may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -33,7 +33,7 @@ from flux_assets.sync.gate import LastSync, TableMark
 from flux_assets.sync.reader import OpenSource
 from flux_assets.sync.spool import Snapshot, take
 from flux_assets.sync.sync import Family
-from flux_assets.sync.table import TableSync
+from flux_assets.sync.table import TableState
 
 Outcome = tuple[str, AuditResult | FluxError]
 _LOCK_WAIT = "SET lock_timeout = '10s'"
@@ -56,11 +56,10 @@ class _Desk:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """A table as a sync would find it now: `work` says what the last one left, `present` which tables exist here."""
+    """A table as a sync would find it now, and what the last one left."""
 
-    work: TableSync
+    table: TableState
     last: LastSync
-    present: Mapping[str, str]
     checked_at: datetime
 
 
@@ -129,13 +128,18 @@ def _state(desk: _Desk, live: LiveTable) -> _State:
         raise setup.absent(live, synced=last is not None)
     origins = before.origins(live.table, [table.name for table in desk.family.tables])
     (mark,) = desk.session.execute(gate.mark_of(live)).fetchone() or ("",)
-    work = TableSync(
-        live=live, shape="", origins=origins, last=last, standing=TableMark(mark=mark, expired=False), entry=None,
+    table = TableState(
+        live=live,
+        shape=before.shape(live),
+        origins=origins,
+        last=last,
+        present=before.kinds,
         configuration=desk.family.configuration,
-    )  # fmt: skip
+        mark=TableMark(mark=mark, expired=False),
+    )
     row = desk.session.execute(_CHECKED_AT, [desk.schema, live.name]).fetchone()
     checked_at = max(filter(None, [last.source_instant, row and row[0]]))
-    return _State(work=work, last=last, present=before.kinds, checked_at=checked_at)
+    return _State(table=table, last=last, checked_at=checked_at)
 
 
 def _read(desk: _Desk, live: LiveTable, state: _State) -> _Read:
@@ -158,7 +162,7 @@ def _judged(desk: _Desk, live: LiveTable, state: _State, read: _Read) -> AuditRe
 
 
 def _pair(session: psycopg.Connection, live: LiveTable, state: _State) -> Comparison:
-    rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.present))
+    rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.table.present))
     return Comparison(
         table=live.table, wanted=rows, standing=live.own_rows, columns=in_place(live), exact=False,
         keyed=match.is_keyed(session, incoming(live), live.table.key),
@@ -167,7 +171,7 @@ def _pair(session: psycopg.Connection, live: LiveTable, state: _State) -> Compar
 
 def _result(state: _State, read: _Read, found: Match) -> AuditResult:
     explanations = _later(state, read)
-    by_others = state.work.standing is not None and state.work.standing.mark != state.last.mark
+    by_others = state.table.is_written_by_others
     may_be_later = bool(explanations) and not by_others
     said = "" if found.same else _LATER if may_be_later else _BY_OTHERS if by_others else _UNEXPLAINED
     return AuditResult(
@@ -180,10 +184,9 @@ def _result(state: _State, read: _Read, found: Match) -> AuditResult:
 
 def _later(state: _State, read: _Read) -> list[str]:
     """What happened since the last sync that the next one is going to follow."""
-    work, last = state.work, state.last
-    moved = [name for name, version in work.origins.items() if last.origins.get(name) != version]
-    found = ["its declaration or configuration changed"] if last.declaration != work.declared else []
-    found += [f"{', '.join(moved)} changed"] if moved else []
+    table, last = state.table, state.last
+    found = ["its declaration or configuration changed"] if last.declaration != table.declared else []
+    found += [f"{', '.join(table.moved)} changed"] if table.moved else []
     found += ["the source's columns changed"] if last.mapping not in {None, read.mapping} else []
     return found + (["the source's rows changed"] if not read.as_of and _other_rows(last, read) else [])
 

@@ -11,15 +11,11 @@ from psycopg import errors
 
 from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Holder, holder
 from flux_assets.postgis.connect import Target
+from flux_assets.sqlfiles import query
 from flux_assets.sync.result import SyncOptions
 
-# The newest rows of the process: an earlier one of the same number may have died.
-_UNDER_WAY = """
-SELECT DISTINCT ON (layer_name) layer_name, run_id FROM postgres_sync.sync_status
-WHERE schema_name = %s AND status = 'RUNNING' AND backend_pid = %s
-  AND postgres_sync.is_alive(backend_pid, backend_start)
-ORDER BY layer_name, sync_id DESC
-"""
+# A run imports and signs in before it is seen in the database, and judges and draws once it has gone from there.
+_BEFORE, _AFTER = timedelta(minutes=2), timedelta(minutes=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,27 +51,8 @@ def _busy(schema: str, held: Holder | None, under_way: _UnderWay) -> str:
 
 def _under_way(session: psycopg.Connection, schema: str, held: Holder | None) -> _UnderWay:
     """Nothing before that sync has noted what it is about."""
-    found = session.execute(_UNDER_WAY, [schema, held.pid]).fetchall() if held else []
+    found = session.execute(query("sync", "under_way"), [schema, held.pid]).fetchall() if held else []
     return _UnderWay(tables=frozenset(name for name, _ in found), run_id=next((run_id for _, run_id in found), None))
-
-
-# A run imports and signs in before it is seen in the database, and judges and draws once it has gone from there.
-_BEFORE, _AFTER = timedelta(minutes=2), timedelta(minutes=4)
-_NEWEST = """
-SELECT held.alive, run.status = 'RUNNING', run.is_holder, clock_timestamp() - run.completed_at
-FROM (SELECT coalesce(bool_or(postgres_sync.is_alive(holder_pid, holder_start)
-                              AND seen_at > clock_timestamp() - %(stale)s), false) AS alive
-      FROM postgres_sync.layer_leases
-      WHERE schema_name = %(schema)s AND layer_name = %(sync)s AND holder_pid IS NOT NULL) AS held
-LEFT JOIN LATERAL (
-    SELECT entry.status, entry.completed_at, holder.lease IS NOT NULL AS is_holder
-    FROM postgres_sync.sync_status AS entry
-    LEFT JOIN postgres_sync.layer_leases AS holder
-        ON holder.schema_name = entry.schema_name AND holder.layer_name = %(sync)s
-        AND (holder.holder_pid, holder.holder_start) = (entry.backend_pid, entry.backend_start)
-    WHERE entry.schema_name = %(schema)s AND entry.run_id = %(run_id)s
-    ORDER BY entry.sync_id DESC LIMIT 1) AS run ON true
-"""
 
 
 def is_dead(target: Target, run_id: str, age: timedelta, *, is_ours: bool) -> bool:
@@ -100,6 +77,6 @@ def _row(
 ) -> tuple[bool, bool | None, bool | None, timedelta | None]:
     nothing = False, None, None, None
     try:
-        return session.execute(_NEWEST, given).fetchone() or nothing
+        return session.execute(query("sync", "newest_of_run"), given).fetchone() or nothing
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName):
         return nothing  # no sync has ever come so far

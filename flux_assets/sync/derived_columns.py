@@ -1,7 +1,4 @@
-"""Computed columns as SQL: points from positions, and what is derived from the rows of other tables.
-
-Here: expressions and joins made from a declaration. Not here: finding and writing differences (merge.py).
-"""
+"""Computed columns as SQL, made from a declaration: points from positions, and values derived from other tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Bringing one dynamic table into step with its source: stage, audit the keys, find and write the differences.
+"""One table brought into step with its source, each step in one round trip: stage, audit the keys, find and write the
+differences.
 
-Here: the statements, run within the sync's transaction, each step in one round trip. Diff first: rows that are equal
-are not written, so WAL follows what changed; other writers wait from the comparison on, readers never. Not here: the
-order of tables and what to do about failures (syncing/write.py), the expressions of computed columns (derive.py).
+Diff first: rows that are equal are not written, so WAL follows what changed; other writers wait from the comparison
+on, readers never.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flux_assets.postgis.batch import affected, run
 from flux_assets.postgis.by_value import same_by_value, values
 from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.sqlfiles import query
 from flux_assets.sync import parking
 from flux_assets.sync.derived_columns import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 
@@ -44,6 +45,9 @@ class Difference:
     def rows(self) -> int:
         """How many rows are to be written."""
         return self.inserts + self.updates + self.deletes
+
+
+NO_DIFFERENCE = Difference(inserts=0, updates=0, deletes=0)
 
 
 def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, chunks: Iterable[bytes]) -> None:
@@ -89,10 +93,8 @@ def locking(live: LiveTable) -> sql.Composed:
 
 def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
     """Keys of the rows that the source did not give any more."""
-    query = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'").format(
-        ddl.names(live.table.key), _differences(live)
-    )
-    return session.execute(query).fetchall()
+    deleted = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'")
+    return session.execute(deleted.format(ddl.names(live.table.key), _differences(live))).fetchall()
 
 
 def write(
@@ -132,7 +134,7 @@ def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
 
     The last that returns rows returns one for each row that it changed; those before are refused where rows are hidden.
     """
-    columns, query = refreshed_rows(live, origins)
+    columns, present = refreshed_rows(live, origins)
     if not columns:
         return None
     seen = [
@@ -142,7 +144,7 @@ def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
     update = sql.SQL(
         "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
     ).format(
-        table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live, "t", "d"),
+        table=live.own_rows, set=_assignments(live, columns), query=present, same=_same(live, "t", "d"),
         differ=_differ(live, columns, "t", "d"),
     )  # fmt: skip
     return sql.SQL("; ").join([*seen, _POLICIES_ON, update, _POLICIES_OFF])
@@ -152,10 +154,10 @@ def refresh_in_two_steps(
     session: psycopg.Connection, live: LiveTable, origins: Mapping[str, str], collision: parking.Collision
 ) -> int:
     """Do what `refresh` does after a `collision` of rows under a unique index of others; returns how many changed."""
-    columns, query = refreshed_rows(live, origins)
+    columns, present = refreshed_rows(live, origins)
     parts: dict[str, sql.Composable] = {
         "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
-        "set": _assignments(live, columns), "query": query, "differ": _differ(live, columns, "t", "d"),
+        "set": _assignments(live, columns), "query": present, "differ": _differ(live, columns, "t", "d"),
     }  # fmt: skip
     note = "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
     noting = sql.SQL(note + " WHERE {same} AND {differ}").format(**parts)
@@ -168,12 +170,7 @@ def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
     keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]
     others = [sql.Identifier("w", name) for name in columns if name not in key]
     first = sql.Identifier(key[0])
-    return sql.SQL(
-        "CREATE TEMP TABLE {rows} AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
-        " WHEN w.{first} IS NULL THEN 'delete' ELSE 'update' END AS flux_action, {columns}"
-        " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
-        " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"
-    ).format(
+    return query("sync", "difference").format(
         rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.own_rows,
         wanted=wanted_rows(live, incoming(live), present), same=_same(live, "t", "w"),
         differ=_differ(live, tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
@@ -181,10 +178,7 @@ def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
 
 
 def _counts(live: LiveTable) -> sql.Composed:
-    return sql.SQL(
-        "SELECT count(*) FILTER (WHERE flux_action = 'insert'), count(*) FILTER (WHERE flux_action = 'update'),"
-        " count(*) FILTER (WHERE flux_action = 'delete') FROM {}"
-    ).format(_differences(live))
+    return query("sync", "difference_counts").format(rows=_differences(live))
 
 
 def _faulty_keys(live: LiveTable) -> sql.Composed:
@@ -203,11 +197,8 @@ def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
     key, limit = ddl.names(live.table.key), sql.Literal(SAMPLE_KEYS)
     null = _not_whole(live.table.key)
     missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
-    doubled = sql.SQL(
-        "SELECT concat_ws(' ', {key}), count(*), count(*) OVER () FROM {rows} GROUP BY {key} HAVING count(*) > 1"
-        " ORDER BY {key} LIMIT {n}"
-    )
-    return missing.format(incoming(live), null, limit), doubled.format(key=key, rows=incoming(live), n=limit)
+    doubled = query("sync", "doubled_keys").format(key=key, rows=incoming(live), limit=limit)
+    return missing.format(incoming(live), null, limit), doubled
 
 
 def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[tuple[Any, ...]]) -> None:

@@ -1,8 +1,4 @@
-"""Looking at dynamic tables as readers see them, and at their sources' columns and tokens, without syncing.
-
-Here: the session and the cases. Not here: the audits (postgis/sync_audits.py), and static layers
-(loading/live_audit.py).
-"""
+"""Audits of dynamic tables as readers see them, and of their sources' columns and tokens, without syncing."""
 
 from __future__ import annotations
 
@@ -23,6 +19,7 @@ from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
+from flux_assets.sqlfiles import query
 from flux_assets.sync import setup
 
 OpenSource = Callable[[], AbstractContextManager[Source]]
@@ -31,7 +28,6 @@ _LIMITS = "SET lock_timeout = '10s'; SET statement_timeout = '60s'"
 _OF_THE_SOURCE = frozenset({"columns", "lag"})
 # Judged by the ledger or the source, whatever stands under the table's name.
 _BESIDE_THE_ROWS = ALWAYS_JUDGED | {"columns"}
-_LAST = "SELECT layer_name, rows, mark FROM postgres_sync.sync_state WHERE schema_name = %s AND layer_name = ANY (%s)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +131,7 @@ def _missing(table: DynamicTable, source: Source) -> tuple[str, ...] | FluxError
 
 def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, _Last]:
     clocks = read_sync_times(session, schema, names)
-    states = {name: (rows, mark) for name, rows, mark in session.execute(_LAST, [schema, names])}
+    states = {name: (rows, mark) for name, rows, mark in session.execute(query("sync", "last_marks"), [schema, names])}
     return {
         name: _Last(rows=states[name][0], mark=states[name][1], clocks=clocks.get(name)) if name in states else _Last()
         for name in names

@@ -1,8 +1,4 @@
-"""The source's side of a sync, on a thread of its own: signing in and reading go on while PostgreSQL is asked.
-
-Here: the thread, what it read, and its end. Not here: which tables have to be read (work.py), how they are read
-(warehouse/) and what is done with them (sync.py).
-"""
+"""The source's side of a sync, on a second thread: it signs in and reads while PostgreSQL is asked."""
 
 from __future__ import annotations
 

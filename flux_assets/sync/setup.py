@@ -1,8 +1,4 @@
-"""A dynamic table made, or an existing one made fit: what a sync needs before it can write.
-
-Here: creating the table, adding columns and indexes that are missing, refusing what only its users can decide. Not
-here: rows (merge.py), and static layers, whose public tables are partitioned (shape.py).
-"""
+"""The tables' set-up: create what is missing, add missing columns and indexes, refuse what only users can decide."""
 
 from __future__ import annotations
 
@@ -13,25 +9,65 @@ import sqlalchemy as sa
 from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
+from flux_assets.ledger.leases import held
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.by_value import refuse_folding_keys
 from flux_assets.postgis.catalog import LiveColumn, Relation
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
+from flux_assets.spec import DynamicTable
+from flux_assets.sync import gate
+from flux_assets.sync.busy import who_syncs
 from flux_assets.sync.derived_columns import NOW, bookkeeping
+from flux_assets.sync.result import SyncOptions
 
 # Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
 _FILL_PERCENT = 85
+_LOCK_PATIENCE_SECONDS = 30
 
 
-def set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) -> bool:
-    """Create the table where it is missing, add declared columns and indexes that it lacks; True when it did anything.
+def set_up_tables(
+    tables: Sequence[DynamicTable], target: Target, options: SyncOptions, log: Callable[[str], None]
+) -> dict[str, FluxError | bool]:
+    """Make every table, or make it fit; by name True where anything was done, or why it cannot be.
 
-    Raises SyncError for a relation that is no plain table, hides rows from us or has another key, SchemaChangeError for
-    columns of another type and for columns of others that a sync cannot fill. Nothing that others made is changed.
+    Raises SyncError while a sync is running, TargetError when there is no database.
     """
+    with gate.sync_session(target, options) as session:
+        lease = gate.open_gate(session, target.schema, tables).lease
+        if lease is None:
+            raise SyncError(who_syncs(session, target.schema), "Wait for it to end and try again.")
+        with held(session, target, lease):
+            run(session, register_declarations(target.schema, target.declared, tables))
+            return {table.name: set_up(session, LiveTable(target.schema, table), options, log) for table in tables}
+
+
+def set_up(
+    session: psycopg.Connection, live: LiveTable, options: SyncOptions, log: Callable[[str], None]
+) -> FluxError | bool:
+    """Make a table fit, where it can be; return whether anything was done, or why it cannot be.
+
+    Refused are a relation that is not an ordinary table, hides rows from us or has another key, columns of another
+    type, and columns of others that a sync cannot fill. Nothing that others made is changed.
+    """
+    patience = LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
+    try:
+        return _set_up(session, live, patience)
+    except FluxError as error:
+        return error
+    except psycopg.Error as error:
+        if session.closed or session.broken:
+            raise
+        return translate_error(live.title, error, options.stop, SyncError)
+
+
+def _set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) -> bool:
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         if old := catalog.find(session, live.schema, live.old_name):
@@ -186,7 +222,6 @@ def _add_columns(
     missing: list[sa.Column[object]] = [column for column in live.table.columns if column.name not in columns]
     if not missing:
         return False
-
     script = [_add_column(live, column) for column in missing]
     briefly(session, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
     patience.log(f"{live.title}: added {', '.join(column.name for column in missing)}")

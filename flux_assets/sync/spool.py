@@ -1,8 +1,7 @@
 """The source's rows of one table, read once, kept on this side until it is known whether they are news.
 
-Here: encoding batches as a binary COPY stream, its fingerprint, and where it waits: in memory, what is beyond 32 MB in
-a temporary file. The source is read to its end before the target's transaction begins, so that a source that stalls
-half-way costs the target nothing. Not here: reading (warehouse/) and writing (postgis/).
+The source is read to its end before the target's transaction begins, so that a source that stalls half-way costs the
+target nothing.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from flux_assets.layers.status import in_words, layer_versions, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import Freshness
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests.cases import CASE_FILES
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -416,7 +416,7 @@ def test_every_declared_table_is_known_once_any_was_loaded_or_synced(how, loader
         Loader(target, loader.source).load(POLES, rows(3))
     else:
         utility.target = target
-        done = utility.sync() if how == "a sync" else set_up_tables(utility.family, target, SyncOptions(), print)
+        done = utility.sync() if how == "a sync" else set_up_tables(utility.family.tables, target, SyncOptions(), print)
         assert done
     found = dict(sql("SELECT layer_name, state FROM postgres_sync.v_table_status"))
     assert list(found) == ["masts", "poles", "feeders", "faults"]

@@ -17,7 +17,7 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync import diff, sync
+from flux_assets.sync import diff, setup
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from flux_assets_tests.snowflake.test_warehouse_network import LONG, SHORT, without_pauses
@@ -214,7 +214,7 @@ def test_an_idle_reader_holds_up_a_new_column_and_is_named(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows can be written beside a reader; the table itself cannot be changed."""
-    monkeypatch.setattr(sync, "_LOCK_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(setup, "_LOCK_PATIENCE_SECONDS", 0.5)
     sql("ALTER TABLE faults DROP COLUMN homes")
     running.tell("UPDATE FEEDERS SET TITLE = 'y'")
     with psycopg.connect(running.target.conninfo, application_name="a map") as reader:

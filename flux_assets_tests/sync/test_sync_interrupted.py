@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 from psycopg.sql import Composable
 
-from flux_assets.sync import diff, gate, write
+from flux_assets.sync import diff, gate, record
 from flux_assets.sync.gate import GateResult
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import Utility
@@ -110,13 +110,13 @@ def test_nothing_is_asked_of_the_server_after_the_commit_in_its_round_trip(
 ) -> None:
     """What is refused there, by a cancel that comes late, would pass for a refused commit."""
     sent: list[str] = []
-    plain = write.run
+    plain = record.run
 
     def run(session: psycopg.Connection, statements: Sequence[Composable]) -> Any:
         sent.append(statements[-1].as_string(session))
         return plain(session, statements)
 
-    monkeypatch.setattr(write, "run", run)
+    monkeypatch.setattr(record, "run", run)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     assert running.synced()["faults"].published_at is not None
     assert sent[-1] == "COMMIT"

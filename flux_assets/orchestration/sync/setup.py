@@ -18,11 +18,12 @@ from flux_assets.tables import dynamic_tables
 @dg.op
 def make_dynamic_tables(context: dg.OpExecutionContext, postgis: PostgisResource, snowflake: WarehouseResource) -> None:
     """Create tables that are missing, add columns and indexes that are missing, refuse a table that is another one."""
-    from flux_assets.sync.sync import set_up_tables
+    from flux_assets.sync.setup import set_up_tables
 
     options = SyncOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id))
     try:
-        found = set_up_tables(snowflake.family(dynamic_tables()), postgis.target(), options, context.log.info)
+        tables = snowflake.family(dynamic_tables()).tables
+        found = set_up_tables(tables, postgis.target(), options, context.log.info)
     except FluxError as error:
         raise LayerFailure(error) from None
     for name, done in found.items():
