@@ -1,4 +1,4 @@
-"""Rows that exchange values under a unique index: taken out and put back, where an UPDATE would meet the other's value.
+"""Rows that exchange values under a unique index are taken out and put back, where an UPDATE would meet a double.
 
 PostgreSQL looks for a double row by row, unless the constraint is deferrable, so that of two rows that swap values the
 first is refused.
@@ -20,14 +20,14 @@ Collision = errors.UniqueViolation | errors.ExclusionViolation
 
 
 def is_of(live: LiveTable, error: Collision) -> bool:
-    """Whether rows of this very table collided, and not those of one that a trigger writes to."""
+    """Tell whether rows of this very table collided, and not those of one that a trigger writes to."""
     return (error.diag.schema_name, error.diag.table_name) == (live.schema, live.name)
 
 
 def exchanging(
     session: psycopg.Connection, live: LiveTable, parts: dict[str, sql.Composable], collision: Collision
 ) -> list[sql.Composed]:
-    """Statements instead of the UPDATE: note the changed rows whole, change the notes, take out, put back.
+    """Make statements that replace the UPDATE: note the changed rows whole, change the notes, take out, put back.
 
     The last two write the table. Raises SyncError where others would take that for rows that are gone.
     """
@@ -55,7 +55,7 @@ def exchanging(
 
 
 def describe_collision(live: LiveTable, collision: Collision) -> SyncError:
-    """What to say of rows that collide however they are written."""
+    """Return the error of rows that collide however they are written."""
     return SyncError(
         f"{live.title}: rows of {live.table.source} collide under {collision.diag.constraint_name}, which is not of the"
         f" declaration.{_detail(collision)}",

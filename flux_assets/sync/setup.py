@@ -83,7 +83,7 @@ def _set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries)
 
 
 def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
-    """Why the table as it stands cannot be synced into; None when it can, or is still to be made. Changes nothing."""
+    """Return why the table cannot be synced into; None when it can, or is still to be made. Changes nothing."""
     relation = catalog.find(session, live.schema, live.name)
     try:
         if relation is not None:
@@ -94,7 +94,7 @@ def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
 
 
 def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> SyncError | None:
-    """Why there is nothing to read under the table's name; `synced` says whether a sync has ever left it there."""
+    """Return why there is nothing to read under the table's name; `synced`: a sync has left it there before."""
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         return absent(live, synced=synced)
@@ -106,13 +106,13 @@ def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> S
 
 
 def hidden_rows(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
-    """Why rows of the table are not for us to see, where row-level security has it so."""
+    """Return why row-level security hides rows of the table from us, where it does."""
     relation = catalog.find(session, live.schema, live.name)
     return _hidden(session, live, relation) if relation else None
 
 
 def absent(live: LiveTable, *, synced: bool) -> SyncError:
-    """What to say of a table that is not there."""
+    """Return the error of a table that is not there."""
     if synced:
         return SyncError(
             f"{live.title} was synced and is gone: somebody dropped or renamed it.",
@@ -122,7 +122,7 @@ def absent(live: LiveTable, *, synced: bool) -> SyncError:
 
 
 def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.Error) -> FluxError | None:
-    """What of the table is not as declared, where that may be why a statement about it was refused."""
+    """Return what of the table is not as declared, where that may be why a statement about it was refused."""
     if not isinstance(refused, psycopg.ProgrammingError) or isinstance(refused, errors.InsufficientPrivilege):
         return None
     if (error := fault(session, live)) or not (names := lacking(session, live)):
@@ -131,26 +131,26 @@ def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.E
 
 
 def incomplete(live: LiveTable, names: Sequence[str]) -> SyncError:
-    """What to say of a table that lacks declared columns."""
+    """Return the error of a table that lacks declared columns."""
     return SyncError(f"{live.title} lacks {', '.join(names)}.", "Sync it: what is missing is added and filled.")
 
 
 def lacking(session: psycopg.Connection, live: LiveTable) -> list[str]:
-    """Declared columns that the table as it stands does not have."""
+    """Return the declared columns that the table does not have."""
     relation = catalog.find(session, live.schema, live.name)
     there = {column.name for column in catalog.columns(session, relation.oid)} if relation else set()
     return [column.name for column in live.table.columns if relation and column.name not in there]
 
 
 def lacking_indexes(session: psycopg.Connection, live: LiveTable) -> bool:
-    """Whether the table as it stands lacks a declared index."""
+    """Tell whether the table lacks a declared index."""
     relation = catalog.find(session, live.schema, live.name)
     return relation is not None and bool(_missing_indexes(session, live, relation.oid))
 
 
 def _missing_indexes(session: psycopg.Connection, live: LiveTable, oid: int) -> list[sa.Index]:
-    standing = catalog.indexes(session, oid)
-    return [index for index in live.table.indexes if not any(ddl.same_index(live_, index) for live_ in standing)]
+    existing = catalog.indexes(session, oid)
+    return [index for index in live.table.indexes if not any(ddl.same_index(each, index) for each in existing)]
 
 
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
@@ -229,7 +229,7 @@ def _add_columns(
 
 
 def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
-    """When rows came or changed before there was a column for it nobody knows: it was by now. No row is written."""
+    """Add a column without writing a row; bookkeeping times of rows older than their column are now: nobody knows."""
     add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column))
     if column.name not in bookkeeping(live):
         return add
@@ -238,7 +238,7 @@ def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
 
 
 def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Callable[[str], None]) -> bool:
-    """Readers are not blocked while an index is built, and the sync is the only writer."""
+    """Add missing indexes: readers are not blocked meanwhile, and the sync is the only writer."""
     missing = _missing_indexes(session, live, oid)
     for index in missing:
         session.execute(ddl.create_index(live.public, index))

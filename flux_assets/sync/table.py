@@ -32,7 +32,7 @@ UNREAD = frozenset({_NOTHING_CHANGED, _BUT_COMPUTED[_NOTHING_CHANGED]})
 _EARLY = 0.1
 # Above this share of rows inserted and deleted, the planner's statistics no longer fit.
 _STALE_SHARE = 0.1
-Step = Literal["waiting", "unchanged", "read", "written", "failed"]
+_Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ class TableOutcome:
     nobody else could write it, `refreshed` how many rows follow other tables, `vanished` how many the source lost.
     """
 
-    step: Step = "waiting"
+    step: _Step = "waiting"
     gate: str = ""
     token: str | None = None
     mapping: str | None = None
@@ -167,7 +167,7 @@ class TableSync:
         return self.state.live.name
 
     @property
-    def step(self) -> Step:
+    def step(self) -> _Step:
         return self.outcome.step
 
     @property
@@ -223,18 +223,23 @@ class TableSync:
             self._become(step="read")
 
     def compared(self, difference: Difference) -> None:
+        """Take what differs between the source and the table."""
         self._become(difference=difference)
 
     def lost(self, vanished: int) -> None:
+        """Take how many rows the source lost."""
         self._become(vanished=vanished)
 
     def written(self) -> None:
+        """Take the last step: the differences are written."""
         self._become(step="written")
 
     def refreshed(self, rows: int, locked_mark: str = "") -> None:
+        """Take how many rows follow other tables, and the mark once nobody else could write."""
         self._become(refreshed=rows, locked_mark=locked_mark)
 
     def counted(self, rows: int) -> None:
+        """Take how many rows the table holds now."""
         self._become(rows=rows)
 
     def fail(self, error: FluxError) -> None:
