@@ -9,7 +9,6 @@ import time
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
 
 from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.orchestration.layers.assets import GROUP
@@ -22,13 +21,11 @@ from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
 SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+# The job of runs that somebody starts from the UI or a command line for some assets.
+AD_HOC_JOB = "__ASSET_JOB"
+_FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+# Runs that Dagster manages for others (MANAGED) are none of ours.
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED | {dg.DagsterRunStatus.MANAGED}]
 
 load_static_layers = dg.define_asset_job(
     "load_static_layers",
@@ -78,7 +75,7 @@ def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReques
 
 def _under_way(instance: dg.DagsterInstance) -> str | None:
     """The newest run of the job that is not done; of those whose process is gone none, and they are failed."""
-    records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=_UNDER_WAY))
+    records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=UNFINISHED))
     return next((record.dagster_run.run_id for record in records if not _is_over(instance, record)), None)
 
 
@@ -94,7 +91,7 @@ def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
 
 def _is_alone(instance: dg.DagsterInstance) -> bool:
     """Whether no other code location of this instance has the schedule: its runs are of another database."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    states = instance.all_instigator_state()
     named = [state.origin.repository_origin for state in states if state.name == dynamic_sync_schedule.name]
     return len({origin.code_location_origin.location_name for origin in named}) <= 1
 

@@ -7,8 +7,8 @@ again, which cost more and have jobs of their own (match_schedules.py).
 from __future__ import annotations
 
 from dagster import AssetSelection, define_asset_job
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from flux_assets.orchestration.layers import checks as layer_checks
 from flux_assets.orchestration.sync import checks as sync_checks
 from flux_assets.tables import dynamic_tables, static_tables

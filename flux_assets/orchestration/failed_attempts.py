@@ -12,15 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError
+from flux_assets.orchestration.dagster_internals import finished_evaluations
 
 JUDGED_AT = "judged_at"
 # How earlier releases began what they reported of rows that were not published.
 OF_A_CANDIDATE = "Of a version that was not published:"
-_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,9 @@ class Outcome:
 
 def last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
     """What each check last said, also where this run has planned it since."""
-    storage = instance.event_log_storage
     found: dict[dg.AssetCheckKey, Outcome] = {}
     for key in keys:
-        for record in storage.get_asset_check_execution_history(key, limit=1, status=_DONE):
+        for record in finished_evaluations(instance, key):
             said = record.evaluation
             if said is not None and not (said.description or "").startswith(OF_A_CANDIDATE):
                 found[key] = Outcome.of(record.create_timestamp, said)

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import SettingError
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
+from flux_assets.orchestration.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 from flux_assets.orchestration.layers.checks import check_results
 from flux_assets.orchestration.layers.metadata import clock_metadata, pin_metadata
-from flux_assets.orchestration.recorded import recorded
+from flux_assets.orchestration.recorded import DATA_VERSION_TAG, recorded
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 

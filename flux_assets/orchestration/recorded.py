@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_TAG,
-    INPUT_DATA_VERSION_TAG_PREFIX,
-    INPUT_EVENT_POINTER_TAG_PREFIX,
-)
 
+# Tags of Dagster's events, as they are stored and as the UI shows them.
+DATA_VERSION_TAG = "dagster/data_version"
+_INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
+_ORIGIN_TAGS = ("dagster/code_version", _INPUT_DATA_VERSION_TAG, "dagster/input_event_pointer")
 _LOOKED_BACK = 200
 
 
@@ -33,8 +31,9 @@ def recorded(
 def origin_tags(instance: dg.DagsterInstance, layer_name: str, version: str) -> dict[str, str]:
     """Tags that say of which file and which declaration a version was made; none when it is not in the history."""
     found = recorded(instance, layer_name, lambda known: known == version)
-    return {name: value for name, value in ((found and found.tags) or {}).items() if _tells_origin(name)}
+    return {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
 
 
-def _tells_origin(tag: str) -> bool:
-    return tag == CODE_VERSION_TAG or tag.startswith((INPUT_DATA_VERSION_TAG_PREFIX, INPUT_EVENT_POINTER_TAG_PREFIX))
+def input_version_tag(key: dg.AssetKey) -> str:
+    """Return the tag of a materialisation that holds the data version of an upstream asset."""
+    return f"{_INPUT_DATA_VERSION_TAG}/{key.to_user_string()}"

@@ -144,7 +144,7 @@ def interrupted(environment, arguments, held: Callable[[], int], stop: Callable[
         stop(process.pid)
         printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "Interrupted. What readers see is whole" in printed
+    assert "Interrupted. Published data is intact" in printed
     assert "Traceback" not in printed
     assert "Stack Trace" not in printed
     return printed

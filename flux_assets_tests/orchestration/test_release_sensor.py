@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
@@ -74,7 +76,8 @@ class Daemon:
         """The next tick, done."""
         self._clock += timedelta(seconds=module.SECONDS_BETWEEN_LOOKS)
         pool = SingleThreadPoolExecutor()
-        with pool, freeze_time(self._clock):
+        clock = SimpleNamespace(time=self._clock.timestamp)
+        with pool, freeze_time(self._clock), patch.object(module, "time", clock):
             list(execute_sensor_iteration(self._workspace, logging.getLogger("daemon"), None, pool))
         return self.ticks[0]
 

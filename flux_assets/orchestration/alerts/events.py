@@ -11,29 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation
 from flux_assets.alerting.watching import Watch, late
+from flux_assets.orchestration.automation import AD_HOC_JOB
+from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
 SCHEDULE = "dynamic_sync_schedule"
 # A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
 SIGN_OF_LIFE = timedelta(minutes=5)
-_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 # What these say of a table follows from its not being synced, where it is not.
 _STATE_CHECKS = {"lag", "recent_failures"}
-_AD_HOC = "__ASSET_JOB"
 _MOST_RUNS = 300
 
 
@@ -71,15 +64,11 @@ class FailedRuns:
 
 def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
     """The last finished evaluations of these checks that failed with severity ERROR."""
-    storage = instance.event_log_storage
-    found = storage.get_latest_asset_check_execution_by_key(list(keys))
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     records: list[AssetCheckExecutionRecord] = []
     for key, record in found.items():
-        if record.status is AssetCheckExecutionRecordStatus.PLANNED:  # a run is under way, or died
-            history = storage.get_asset_check_execution_history(key, limit=1, status=_DONE)
-            records += history
-        else:
-            records.append(record)
+        # One that is only planned: a run is under way, or died.
+        records += [record] if is_finished(record) else finished_evaluations(instance, key)
     return [each for each in records if (judged := each.evaluation) and not judged.passed
             and judged.severity is dg.AssetCheckSeverity.ERROR]  # fmt: skip
 
@@ -155,7 +144,7 @@ def _in_ledger(failed: FailedRuns, known: Known) -> bool:
 def _of_runs(instance: dg.DagsterInstance, failed: FailedRuns, watch: Watch, now: datetime) -> Observation:
     run, ticks = failed.newest, len(failed.runs)
     words = cause_of(watch.clean(_words(instance, run.run_id)), watch.names)
-    name = ", ".join(failed.tables) or "assets" if run.job_name == _AD_HOC else run.job_name
+    name = ", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name
     scheduled = "dagster/schedule_name" in run.tags
     return Observation(
         kind="run", cause=name, apart=", ".join(sorted(_selected(run) or ())), tables=failed.tables,
@@ -185,7 +174,7 @@ def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
         table = key.to_user_string()
         succeeded = known.succeeded.get(table)
-        if record.freshness_state is FreshnessState.FAIL and not (succeeded and succeeded > record.updated_at):
+        if record.freshness_state.value == "FAIL" and not (succeeded and succeeded > record.updated_at):
             yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
 
 
@@ -194,8 +183,8 @@ def _nobody_starts_syncs(
 ) -> Iterator[Observation]:
     """Tables that were synced before are meant to be live."""
     live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    running = any(state.name == SCHEDULE and state.status is InstigatorStatus.RUNNING for state in states)
+    states = instance.all_instigator_state()
+    running = any(state.name == SCHEDULE and state.status.value == "RUNNING" for state in states)
     if dead := _silent_daemons(instance, now, expected=running):
         names, since = dead
         yield Observation(

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.data_version import get_input_data_version_tag
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster_shared.error import SerializableErrorInfo
 
 from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
 from flux_assets.orchestration.layers.checks import check_results, check_specs, tell
@@ -24,7 +22,7 @@ from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_
 from flux_assets.orchestration.layers.release_sources import observed, source_key
 from flux_assets.orchestration.layers.whole_release import whole_release
 from flux_assets.orchestration.pictures import layer_pictures
-from flux_assets.orchestration.recorded import origin_tags
+from flux_assets.orchestration.recorded import input_version_tag, origin_tags
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -36,18 +34,11 @@ GROUP = "static_layers"
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
 
 
-class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
-    """A failed step shown as the sentence and remedy of its error.
-
-    The first base is how Dagster is told the text to show; otherwise it shows the frames of its own code, which
-    say nothing about a damaged file.
-    """
+class LayerFailure(SentenceError, dg.Failure):  # noqa: N818 - Dagster's own word
+    """A failed step shown as the sentence and remedy of its error."""
 
     def __init__(self, error: FluxError) -> None:
-        shown = SerializableErrorInfo(message=f"{error}\n", stack=[], cls_name=type(error).__name__)
-        super().__init__(  # type: ignore[no-untyped-call]
-            description=str(error), allow_retries=False, user_code_process_error_infos=[shown]
-        )
+        super().__init__(str(error), type(error).__name__, description=str(error), allow_retries=False)
 
 
 def layer_assets() -> list[dg.AssetsDefinition]:
@@ -173,7 +164,7 @@ def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError)
 
 
 def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:
-    file = {get_input_data_version_tag(source_key(table)): result.sha256}
+    file = {input_version_tag(source_key(table)): result.sha256}
     return {**origin_tags(context.instance, table.name, result.version), **file}
 
 

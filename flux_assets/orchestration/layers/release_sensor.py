@@ -6,19 +6,17 @@ Here: what it takes from Dagster and gives to it, and how long it waits for an a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._time import get_current_timestamp
 
 from flux_assets.errors import FluxError, TargetError
-from flux_assets.orchestration.automation import load_static_layers
+from flux_assets.orchestration.automation import AD_HOC_JOB, UNFINISHED, load_static_layers
+from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from flux_assets.orchestration.layers.checks import check_specs
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
@@ -65,7 +63,7 @@ def _answer(
     told = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
     if not news.wanted:
         return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
-    if run_id := _under_way(instance, {job, IMPLICIT_ASSET_JOB_NAME}, frozenset(map(dg.AssetKey, news.wanted))):
+    if run_id := _under_way(instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
         # Two loads of a layer would wait for one another, and the later one might give up.
         return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; asked for when run {run_id} is done.")
     request = dg.RunRequest(
@@ -94,7 +92,7 @@ def _looked(
         return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix that is to be watched."
 
     def work() -> News:
-        release, now = layer_release(settings), get_current_timestamp()
+        release, now = layer_release(settings), time.time()
         memory = Memory.read(cursor, release.address, now)
         return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
@@ -139,8 +137,8 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
 
 def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
     """A run that is not done and loads one of these layers, unless it is a ghost."""
-    oldest = get_current_timestamp() - _RUNS_END
-    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+    oldest = time.time() - _RUNS_END
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
         if loads and (record.start_time or record.create_timestamp.timestamp()) > oldest:

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dagster._core.events import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection
+
+from flux_assets.orchestration.dagster_internals import (
+    AssetCheckExecutionRecordStatus,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
 
 
 class EventLog(PostgresEventLogStorage):

@@ -16,21 +16,23 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from click import ClickException
-from dagster._core.storage.compute_log_manager import CapturedLogContext
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.errors import FluxError, reported
+from flux_assets.orchestration.dagster_internals import (
+    ConfigurableClassData,
+    DagsterPostgresException,
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+)
 from flux_assets.orchestration.storage.event_log import EventLog
 from flux_assets.orchestration.storage.watch import SERVER_SIDE, with_parameters
 from flux_assets.settings import load_settings
@@ -154,7 +156,7 @@ class HomeComputeLogs(LocalComputeLogManager):
         return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
 
     @contextmanager
-    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext]:
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[Any]:
         """As Dagster does, with helper processes that end with this one and not at a terminal's Ctrl-C, complaining."""
         with ExitStack() as stack:
             # Processes inherit which signals are blocked.

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from flux_assets.checks.audit import Audit, AuditResult, Numbers
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, refusal, sync_audits
 from flux_assets.errors import SourceError, SyncError
+from flux_assets.orchestration.dagster_internals import is_finished
 from flux_assets.orchestration.failed_attempts import Outcome
 from flux_assets.orchestration.layers.checks import check_results
 from flux_assets.spec import DynamicTable
@@ -82,7 +82,7 @@ class Reports:
         last = {
             key: Outcome.of(record.create_timestamp, record.evaluation)
             for key, record in found.items()
-            if record.status is not AssetCheckExecutionRecordStatus.PLANNED and record.evaluation
+            if is_finished(record) and record.evaluation
         }
         return Reports(frozenset(context.selected_asset_check_keys), last)
 

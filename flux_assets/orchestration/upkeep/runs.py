@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus as Status
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 _PAGE = 500
 # A day's work even where nothing was removed for months: minutes, in which everybody else goes on.
@@ -41,7 +40,7 @@ def outdated_runs(instance: dg.DagsterInstance, keep: Keep, needed: frozenset[st
         newer[run.job_name] += 1
         kept_for = max(keep.runs_for, keep.failures_for) if run.status is Status.FAILURE else keep.runs_for
         beyond = newer[run.job_name] > keep.runs and record.create_timestamp < now - kept_for
-        if beyond and run.status in FINISHED_STATUSES and run.run_id not in needed:
+        if beyond and run.is_finished and run.run_id not in needed:
             found.append(run.run_id)
     return found[::-1][:MOST_AT_ONCE]
 

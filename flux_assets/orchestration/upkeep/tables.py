@@ -14,7 +14,6 @@ from typing import cast
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.sql import AlembicVersion
 from dagster_postgres import PostgresEventLogStorage
 
 # Revisions of Dagster's schema that these statements were written for.
@@ -51,8 +50,8 @@ def is_known(instance: dg.DagsterInstance) -> bool:
 
 def revision(instance: dg.DagsterInstance) -> str | None:
     """Revision of the storage's schema; None where it has none."""
-    found: AlembicVersion = instance.event_log_storage.alembic_version() or (None, None)
-    return found[0]
+    found, _heads = instance.event_log_storage.alembic_version() or (None, None)
+    return found
 
 
 def runs_of_latest_checks(instance: dg.DagsterInstance) -> frozenset[str]:
