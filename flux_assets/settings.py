@@ -156,9 +156,12 @@ class Settings(BaseSettings):
     @field_validator("flux_postgres_url", "dagster_postgres_url")
     @classmethod
     def _well_formed(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            _check_postgres_url(url.get_secret_value())
-        return url
+        if url is None:
+            return None
+        # As SQLAlchemy spells it, and Dagster's own configuration with it.
+        plain = re.sub(r"^(postgres(?:ql)?)\+psycopg2?://", r"\1://", url.get_secret_value())
+        _check_postgres_url(plain)
+        return SecretStr(plain)
 
     @field_validator("flux_alert_url")
     @classmethod
