@@ -1,10 +1,10 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-ui ui check house bench down
+.PHONY: help setup demo test test-versions test-faults test-ui ui check house bench down
 ARGS ?=
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
 setup: ## install what is missing: packages in .venv, PostgreSQL with PostGIS
 	@scripts/setup.sh
@@ -15,6 +15,10 @@ demo: setup ## load the sample city into the embedded PostGIS and show what is t
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
 	@scripts/install_pgbouncer.sh
 	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
+
+test-versions: setup ## the tests that lean on Dagster and SQLAlchemy, with their lowest and newest versions
+	@scripts/install_pgbouncer.sh
+	@scripts/isolated.sh scripts/test_versions.sh $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults -m '' -n auto --fault-table docs/reliability.md $(ARGS)
