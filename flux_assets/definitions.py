@@ -11,18 +11,18 @@ from flux_assets.orchestration.automation import (
     setup_dynamic_tables,
     sync_all_dynamic,
 )
-from flux_assets.orchestration.check_job import check_all_tables
-from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_assets
-from flux_assets.orchestration.layers.release_sensor import release_sensor
-from flux_assets.orchestration.layers.release_sources import release_sources
-from flux_assets.orchestration.match_checks import release_match, source_match
-from flux_assets.orchestration.match_schedules import (
+from flux_assets.orchestration.check_jobs import (
+    check_all_tables,
     check_dynamic_tables_match,
     check_static_layers_match,
     dynamic_tables_match_schedule,
     static_layers_match_schedule,
 )
+from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.layers.assets import layer_assets
+from flux_assets.orchestration.layers.release_sensor import release_sensor
+from flux_assets.orchestration.layers.release_sources import release_sources
+from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync.assets import dynamic_assets
 from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources

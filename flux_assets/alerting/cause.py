@@ -20,7 +20,7 @@ NO_REASON = "No reason was given."
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorCause:
+class _ErrorCause:
     """An error taken apart. `head` is its cause without tables, values and numbers; `whole` says more of it."""
 
     problem: str
@@ -29,13 +29,13 @@ class ErrorCause:
     whole: str
 
 
-def cause_of(message: str | None, tables: Sequence[str]) -> ErrorCause:
+def cause_of(message: str | None, tables: Sequence[str]) -> _ErrorCause:
     """Take an error's message apart; `tables` are all names that could occur in it."""
     text = " ".join(bounded(message or NO_REASON).split())
     problem, *rest = _END.split(text, maxsplit=1)
     whole = _general(problem, tables)
     head = _CLAUSE.split(whole, maxsplit=1)[0]
-    return ErrorCause(problem=_cut(problem), remedy=_cut(rest[0] if rest else ""), head=head, whole=whole)
+    return _ErrorCause(problem=_cut(problem), remedy=_cut(rest[0] if rest else ""), head=head, whole=whole)
 
 
 def _general(sentence: str, tables: Sequence[str]) -> str:

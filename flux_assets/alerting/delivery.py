@@ -20,7 +20,7 @@ from flux_assets.errors import AlertError
 
 Event = Literal["opened", "changed", "reminder", "recovered"]
 Send = Callable[[Event, Incident], None]
-SECONDS_OF_A_ROUND = 25.0
+_SECONDS_OF_A_ROUND = 25.0
 # A failed run is forgotten after a while without ever having been made good; that is no recovery.
 RUNS_LOOKED_BACK = timedelta(days=7)
 
@@ -80,7 +80,7 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
         told, muted = Delivery(), mutes()
         after = decided(list(before.values()), observed, watched, now)
         told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
-        deadline = time.monotonic() + SECONDS_OF_A_ROUND
+        deadline = time.monotonic() + _SECONDS_OF_A_ROUND
         for place, incident in enumerate(told.incidents):
             event = due(incident, muted, policy, now)
             if event is None or (time.monotonic() < deadline and _sent(told, event, incident, send)):

@@ -14,7 +14,7 @@ from flux_assets.alerting.delivery import Event
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.observation import ABOUT, About
 
-Form = Literal["json", "slack"]
+_Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {
     "opened": ":red_circle:", "changed": ":red_circle:", "reminder": ":hourglass:", "recovered": ":large_green_circle:",
 }  # fmt: skip
@@ -56,7 +56,7 @@ class Letterhead:
         return f"{self.ui_url.rstrip('/')}/runs/{run_id}" if self.ui_url and run_id else None
 
 
-def payload(event: Event, incident: Incident, letterhead: Letterhead, form: Form, now: datetime) -> dict[str, Any]:
+def payload(event: Event, incident: Incident, letterhead: Letterhead, form: _Form, now: datetime) -> dict[str, Any]:
     """The message as JSON."""
     if form == "slack":
         return _slack(event, incident, letterhead, now)

@@ -24,7 +24,7 @@ ABOUT: dict[Kind, About] = {
 }  # fmt: skip
 # Of tables that one of these covers, the others tell nothing new.
 CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
-TICK = timedelta(minutes=5)
+_TICK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Policy:
     @property
     def patience(self) -> timedelta:
         """How long something may be wrong that does not fail in ticks."""
-        return self.after * TICK if isinstance(self.after, int) else self.after
+        return self.after * _TICK if isinstance(self.after, int) else self.after
 
 
 @dataclass(frozen=True, kw_only=True)

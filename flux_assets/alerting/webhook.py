@@ -1,22 +1,19 @@
-"""A webhook: an address that takes a message as JSON. The address is the secret, so nothing here ever tells it.
-
-Here: one call, which ends within seconds whatever the other side does. Not here: what is sent (message.py), and
-trying again, which is the next round's (delivery.py).
-"""
+"""A webhook: an address that takes a message as JSON. The address is the secret, so nothing here ever tells it."""
 
 from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread, current_thread
+from threading import Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from flux_assets.alerting.line import Line
 from flux_assets.alerting.secrets import HIDDEN
 from flux_assets.errors import AlertError
 from flux_assets.locality import is_local_host
@@ -47,7 +44,7 @@ class Webhook:
     def post(self, payload: Mapping[str, Any]) -> None:
         """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
         outcome: SimpleQueue[AlertError | None] = SimpleQueue()
-        line = Line()
+        line = _Connections()
         # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
         Thread(
             target=lambda: outcome.put(self._exposed() or self._called(payload, line)), name=_THREAD, daemon=True
@@ -70,7 +67,7 @@ class Webhook:
             return None
         return AlertError("The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL.")
 
-    def _called(self, payload: Mapping[str, Any], line: Line) -> AlertError | None:
+    def _called(self, payload: Mapping[str, Any], line: _Connections) -> AlertError | None:
         """Errors of the client name the address, so they are told in words of our own, and not chained."""
         import requests
 
@@ -142,3 +139,53 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
 def _not_ours(record: logging.LogRecord) -> bool:  # noqa: ARG001 - a logging filter
     """The client logs each request with its path, which is the secret, where somebody asks for its debug lines."""
     return current_thread().name != _THREAD
+
+
+if TYPE_CHECKING:
+    from requests import Session
+
+
+class _Connections:
+    """Notes the connections that a session opens. Once it is cut, every further one ends as it is opened."""
+
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+        self._lock = Lock()
+        self._is_cut = False
+
+    def carry(self, session: Session) -> None:
+        """Have the session's connections noted."""
+        from requests.adapters import HTTPAdapter
+
+        line = self
+
+        class Noting(HTTPAdapter):
+            def get_connection_with_tls_context(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - requests'
+                pool = super().get_connection_with_tls_context(*given, **named)
+                pool.ConnectionCls = line._noting(type(pool).ConnectionCls)
+                return pool
+
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, Noting())
+
+    def cut(self) -> None:
+        """End whatever is under way."""
+        with self._lock:
+            self._is_cut = True
+            for connection in self._connections:
+                with suppress(OSError, AttributeError):  # a connection that is not open yet has no socket
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _noting(self, kind: Any) -> Any:  # noqa: ANN401 - urllib3's class of connections
+        line = self
+
+        class Noted(kind):  # type: ignore[misc]
+            def connect(self) -> None:
+                with line._lock:
+                    line._connections.append(self)
+                super().connect()
+                if line._is_cut:
+                    self.close()
+                    raise ConnectionAbortedError
+
+        return Noted

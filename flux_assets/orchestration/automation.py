@@ -14,7 +14,7 @@ from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.orchestration.layers.assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.sync.assets import GROUP as DYNAMIC
-from flux_assets.orchestration.sync.setup import make_dynamic_tables
+from flux_assets.orchestration.sync.assets import make_dynamic_tables
 from flux_assets.settings import load_settings
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.tables import static_tables

@@ -42,8 +42,8 @@ from flux_assets.orchestration.dagster_internals import (
 from flux_assets.postgis.connect import Stop
 from flux_assets.settings import load_settings
 
-POLL_SECONDS = 0.2
-Report = tuple[int, dg.DagsterEvent | None]  # number of the start; None is its last report
+_POLL_SECONDS = 0.2
+_Report = tuple[int, dg.DagsterEvent | None]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
 
 
@@ -140,7 +140,7 @@ class _Steps:
         self._context = job_context
         self._active = active
         self._stop = stop
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
         self._running: dict[int, str] = {}  # step keys by number of the start: a second try may overlap the first's end
         self._starts = itertools.count()
 
@@ -178,7 +178,7 @@ class _Steps:
     def _reported(self) -> Iterator[dg.DagsterEvent]:
         """The events that have come in, waiting a moment for the first; signals are seen between two waits."""
         try:
-            start, event = self._reports.get(timeout=POLL_SECONDS)
+            start, event = self._reports.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             return
         if event is not None:

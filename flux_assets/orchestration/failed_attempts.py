@@ -19,7 +19,7 @@ from flux_assets.orchestration.dagster_internals import finished_evaluations
 
 JUDGED_AT = "judged_at"
 # How earlier releases began what they reported of rows that were not published.
-OF_A_CANDIDATE = "Of a version that was not published:"
+_OF_A_CANDIDATE = "Of a version that was not published:"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Outcome:
         )  # fmt: skip
 
 
-def last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
+def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
     """What each check last said, also where this run has planned it since."""
     found: dict[dg.AssetCheckKey, Outcome] = {}
     for key in keys:
         for record in finished_evaluations(instance, key):
             said = record.evaluation
-            if said is not None and not (said.description or "").startswith(OF_A_CANDIDATE):
+            if said is not None and not (said.description or "").startswith(_OF_A_CANDIDATE):
                 found[key] = Outcome.of(record.create_timestamp, said)
     return found
 
@@ -71,7 +71,7 @@ def still_said(
 ) -> Iterator[dg.AssetCheckResult]:
     """The last outcomes of these checks; where Dagster has none, what is known from `before`."""
     asset = dg.AssetKey(table)
-    found = last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
+    found = _last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
     yield from (outcome.again() for outcome in found.values())
     told = {key.name for key in found}
     yield from (result for result in before if result.check_name in names and result.check_name not in told)
@@ -85,7 +85,7 @@ def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> 
     key = dg.AssetCheckKey(dg.AssetKey(table), name)
     if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
         return
-    found = last_outcomes(context.instance, [key])
+    found = _last_outcomes(context.instance, [key])
     yield found[key].unplanned() if found else _never_compared(key)
 
 

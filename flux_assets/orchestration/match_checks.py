@@ -32,7 +32,7 @@ Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
 Table = TypeVar("Table", bound=Declaration)
 
 
-class MatchConfig(dg.Config):
+class _MatchConfig(dg.Config):
     """What one run may ask of a comparison."""
 
     tables: list[str] = Field(default=[], description="Names of the tables to compare; all that are selected if empty.")
@@ -44,7 +44,7 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
     def match_static_layers(
         context: dg.AssetCheckExecutionContext,
-        config: MatchConfig,
+        config: _MatchConfig,
         postgis: PostgisResource,
         release: ReleaseResource,
     ) -> Results:
@@ -73,7 +73,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_TOLD), can_subset=True)
     def match_dynamic_tables(
         context: dg.AssetCheckExecutionContext,
-        config: MatchConfig,
+        config: _MatchConfig,
         postgis: PostgisResource,
         snowflake: WarehouseResource,
     ) -> Results:
@@ -117,7 +117,7 @@ def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.Asset
     return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {told}") for table in tables]
 
 
-def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
+def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
     """The tables to compare, by name: selected, named by the configuration if that names any, not materialised."""
     known = {table.name: table for table in tables}
     if unknown := set(config.tables) - known.keys():

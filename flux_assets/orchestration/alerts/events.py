@@ -24,7 +24,7 @@ from flux_assets.orchestration.failed_attempts import JUDGED_AT
 WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
 SCHEDULE = "dynamic_sync_schedule"
 # A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
-SIGN_OF_LIFE = timedelta(minutes=5)
+_SIGN_OF_LIFE = timedelta(minutes=5)
 # What these say of a table follows from its not being synced, where it is not.
 _STATE_CHECKS = {"lag", "recent_failures"}
 _MOST_RUNS = 300
@@ -39,7 +39,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class FailedRuns:
+class _FailedRuns:
     """Runs of the same job and the same assets that failed one after another, the newest first."""
 
     runs: list[dg.RunRecord]
@@ -73,7 +73,7 @@ def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey
             and judged.severity is dg.AssetCheckSeverity.ERROR]  # fmt: skip
 
 
-def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[FailedRuns]:
+def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
     """Those of the last days that no later success of the same job and assets has made good."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
@@ -86,14 +86,14 @@ def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[FailedRuns]
         made_good = (_ended(each) for each in good[job] if _covers(_selected(each.dagster_run), selected))
         last = max(made_good, default=datetime.min.replace(tzinfo=UTC))
         if left := [record for record in records if _ended(record) > last]:
-            found.append(FailedRuns(left))
+            found.append(_FailedRuns(left))
     return found
 
 
 def observed(
     instance: dg.DagsterInstance,
     checks: Sequence[AssetCheckExecutionRecord],
-    runs: Sequence[FailedRuns],
+    runs: Sequence[_FailedRuns],
     known: Known,
     watch: Watch,
     now: datetime,
@@ -133,7 +133,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         )  # fmt: skip
 
 
-def _in_ledger(failed: FailedRuns, known: Known) -> bool:
+def _in_ledger(failed: _FailedRuns, known: Known) -> bool:
     """Whether the ledger speaks for the run: it has its failure, or all of its tables were made current since."""
     if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
         return True
@@ -141,7 +141,7 @@ def _in_ledger(failed: FailedRuns, known: Known) -> bool:
     return bool(since) and all(succeeded and succeeded > failed.ended_at for succeeded in since)
 
 
-def _of_runs(instance: dg.DagsterInstance, failed: FailedRuns, watch: Watch, now: datetime) -> Observation:
+def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, now: datetime) -> Observation:
     run, ticks = failed.newest, len(failed.runs)
     words = cause_of(watch.clean(_words(instance, run.run_id)), watch.names)
     name = ", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name
@@ -206,7 +206,7 @@ def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bo
     lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
     if not lived:
         return ("Dagster's daemon", now) if expected else None
-    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > SIGN_OF_LIFE.total_seconds()}
+    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > _SIGN_OF_LIFE.total_seconds()}
     if not silent:
         return None
     names = "Dagster's daemon" if silent.keys() == lived.keys() else f"Dagster's daemon ({', '.join(sorted(silent))})"

@@ -37,7 +37,7 @@ Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 
 
 @dataclass(frozen=True)
-class ObservedAlerts:
+class _Observed:
     """What is wrong now, of the kinds that could be looked for."""
 
     observed: list[Observation]
@@ -53,7 +53,7 @@ def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -
     )  # fmt: skip
 
 
-def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> ObservedAlerts:
+def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
     """Everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
     now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
     observed = list(watching.observed(session, statuses, watch, now))
@@ -61,9 +61,9 @@ def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) 
     try:
         observed += _of_dagster(session, watch, dagster, checked, now)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        observed.append(dagster_fault(error, watch, now))
-        return ObservedAlerts(observed, watching.WATCHED - {"late"}, now)
-    return ObservedAlerts(observed, watching.WATCHED | events.WATCHED, now)
+        observed.append(_dagster_fault(error, watch, now))
+        return _Observed(observed, watching.WATCHED - {"late"}, now)
+    return _Observed(observed, watching.WATCHED | events.WATCHED, now)
 
 
 def send_alerts(
@@ -103,7 +103,7 @@ def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) 
     )  # fmt: skip
 
 
-def dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
+def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
     """That Dagster's storage, or our definitions, cannot be had."""
     words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
     return Observation(

@@ -44,7 +44,7 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
     """What is wrong, worst first. Nothing is changed, and nothing is started to find out."""
     watch = watch_of(settings, tables)
     try:
-        with running_target(settings).session("watchdog") as session:
+        with _running_target(settings).session("watchdog") as session:
             store.hurry(session)
             seen = observe_alerts(session, watch, dagster)
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
@@ -61,10 +61,10 @@ def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagst
     """Tell what the sensor would tell; what either has told the other does not tell again."""
     if settings.flux_alert_url is None:
         raise SettingError("FLUX_ALERT_URL is not set, so there is nobody to tell.", "Set it to a webhook's address.")
-    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), running_target)
+    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), _running_target)
 
 
-def running_target(settings: Settings) -> Target:
+def _running_target(settings: Settings) -> Target:
     """The database of the tables, where it runs: looking must not start the embedded one."""
     if not settings.target_is_set and settings.flux_profile == "embedded":
         require_running_cluster(settings)

@@ -16,13 +16,13 @@ from flux_assets.errors import AuditError, FluxError, TargetError
 from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
+from flux_assets.orchestration.history import input_version_tag, origin_tags
 from flux_assets.orchestration.layers.checks import check_results, check_specs, tell
 from flux_assets.orchestration.layers.config import LayerConfig
 from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.layers.release_sources import observed, source_key
 from flux_assets.orchestration.layers.whole_release import whole_release
 from flux_assets.orchestration.pictures import layer_pictures
-from flux_assets.orchestration.recorded import input_version_tag, origin_tags
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -54,7 +54,7 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
 
     @dg.multi_asset(
         name=table.name,
-        specs=[layer_spec(table)],
+        specs=[_layer_spec(table)],
         check_specs=check_specs(table),
         can_subset=True,
         op_tags={"dagster/priority": str(_priority(table))},
@@ -78,7 +78,7 @@ def _priority(table: StaticTable) -> int:
     return table.release_rows + (10**9 if table.ground else 0)
 
 
-def layer_spec(table: StaticTable) -> dg.AssetSpec:
+def _layer_spec(table: StaticTable) -> dg.AssetSpec:
     """What the asset graph knows of a layer."""
     return dg.AssetSpec(
         table.name,

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.2
 _first = Lock()
-_loads: dict[str, WholeRelease] = {}
+_loads: dict[str, _WholeRelease] = {}
 
 
-class WholeRelease:
+class _WholeRelease:
     """What became of each layer of a run."""
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ def whole_release(
     among: Sequence[StaticTable],
     release: ReleaseResource,
     postgis: PostgisResource,
-) -> WholeRelease:
+) -> _WholeRelease:
     """Load the layers of this run that are `among` these, or give what the step that came first has made of it."""
     run_id = context.run.run_id
     with _first:
         if known := _loads.get(run_id):
             return known
         _loads.clear()  # of runs that this process had before
-        found = _loads[run_id] = WholeRelease()
+        found = _loads[run_id] = _WholeRelease()
     found.load(context, among, release, postgis)
     return found
 

@@ -46,7 +46,7 @@ _ERROR_SIZE = "DAGSTER_EVENT_ERROR_FIELD_SIZE_LIMIT"
 
 
 @atexit.register
-def end_without_collecting() -> None:
+def _end_without_collecting() -> None:
     """What a process holds goes with it; Python would look through all of it for cycles first.
 
     That takes a third of a second of every command. Bindings made with nanobind (DuckDB's, which the stand-in needs)

@@ -56,9 +56,14 @@ prune_history_schedule = dg.ScheduleDefinition(
 def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetime, log: dg.DagsterLogManager) -> None:
     """Runs with their events, then what they leave behind. Interrupted, it goes on where it was the next time."""
     from flux_assets.orchestration.upkeep import tables
-    from flux_assets.orchestration.upkeep.files import remove_files
-    from flux_assets.orchestration.upkeep.runs import Keep, delete_runs, outdated_runs, runs_of_latest_events
-    from flux_assets.orchestration.upkeep.ticks import purge_ticks
+    from flux_assets.orchestration.upkeep.runs import (
+        Keep,
+        delete_runs,
+        outdated_runs,
+        purge_ticks,
+        remove_files,
+        runs_of_latest_events,
+    )
 
     keep = Keep(
         runs=settings.flux_keep_runs, runs_for=settings.flux_keep_runs_for, failures_for=settings.flux_keep_failures_for

@@ -1,14 +1,14 @@
-"""Which runs Dagster keeps, and the deletion of the others with their events.
-
-Here: the decision, and Dagster's own `delete_run`. Not here: what that leaves behind (tables.py, files.py).
-"""
+"""Which runs Dagster keeps, and the deletion of the others with their events, files and ticks."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
 
 import dagster as dg
 from dagster import DagsterRunStatus as Status
@@ -65,3 +65,48 @@ def _newest_first(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
     while page := instance.get_run_records(limit=_PAGE, cursor=cursor):
         yield from page
         cursor = page[-1].dagster_run.run_id
+
+
+def purge_ticks(instance: dg.DagsterInstance, now: datetime) -> None:
+    """Purge the ticks of everything that has ever ticked; `now` is aware."""
+    for state in instance.all_instigator_state():
+        settings = instance.get_tick_retention_settings(state.instigator_type)
+        for status, days in settings.items():
+            if days >= 0:  # less means for ever
+                before = (now - timedelta(days=days)).timestamp()
+                instance.purge_ticks(state.instigator_origin_id, state.selector_id, before, [status])
+
+
+def remove_files(folder: Path, runs: Container[str], before: datetime) -> int:
+    """Remove what lies below `folder` and belongs to no run of `runs`, unless it was written after `before`.
+
+    Returns how many folders of runs and other files went. What cannot be removed stays, for the next time.
+    """
+    removed = 0
+    for path in list(_outermost(folder)):
+        if path.name in runs or path.stat().st_mtime >= before.timestamp():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed += not path.exists()
+    return removed
+
+
+def _outermost(folder: Path) -> Iterator[Path]:
+    """Folders that are named as a run is, and files that lie in none of them; symbolic links are not followed."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink() and not _is_id(path.name):
+            yield from _outermost(path)
+        elif not path.is_symlink():
+            yield path
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration import check_job
+from flux_assets.orchestration import check_jobs
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers import checks as layer_checks
 from flux_assets.orchestration.layers.assets import layer_asset
@@ -21,17 +21,17 @@ from flux_assets_tests.running import instance_in, run_assets, run_job
 
 
 def test_it_selects_every_check_that_is_cheap_and_no_asset() -> None:
-    layer = defs.resolve_job_def(check_job.NAME).asset_layer
+    layer = defs.resolve_job_def(check_jobs._NAME).asset_layer
     wanted = {spec.key for table in static_tables() for spec in layer_checks.check_specs(table)}
     wanted |= {spec.key for spec in sync_checks.check_specs(dynamic_tables())}
     assert set(layer.asset_graph.asset_check_keys) == wanted
     assert layer.selected_asset_keys == set()
-    steps = {node.name for node in defs.resolve_job_def(check_job.NAME).nodes}
+    steps = {node.name for node in defs.resolve_job_def(check_jobs._NAME).nodes}
     assert steps == {*(table.name for table in static_tables()), "sync_dynamic_tables"}
 
 
 def test_it_stays_within_its_process() -> None:
-    assert defs.resolve_job_def(check_job.NAME).executor_def.name == threads_executor.name
+    assert defs.resolve_job_def(check_jobs._NAME).executor_def.name == threads_executor.name
 
 
 def test_a_table_is_known_by_its_declaration_alone() -> None:
@@ -46,11 +46,11 @@ def made(tmp_path: Path, cluster, database, monkeypatch) -> dg.Definitions:
     monkeypatch.setenv("FLUX_RELEASE", str(tmp_path / "v7"))
     load_settings.cache_clear()
     write_trees(tmp_path / "v7", grove(90))
-    monkeypatch.setattr(check_job, "static_tables", lambda: (trees(),))
-    monkeypatch.setattr(check_job, "dynamic_tables", lambda: ())
+    monkeypatch.setattr(check_jobs, "static_tables", lambda: (trees(),))
+    monkeypatch.setattr(check_jobs, "dynamic_tables", lambda: ())
     return dg.Definitions(
         assets=[layer_asset(trees())],
-        jobs=[check_job.check_all_tables()],
+        jobs=[check_jobs.check_all_tables()],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
     )
@@ -60,7 +60,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
     with instance_in(tmp_path / "dagster") as instance:
         assert run_assets(made, instance, "trees").succeeded
         sql("UPDATE trees SET height_m = 900 WHERE tree_id = 'T7'")
-        run = run_job(made.resolve_job_def(check_job.NAME), instance)
+        run = run_job(made.resolve_job_def(check_jobs._NAME), instance)
         assert run.succeeded
         assert run.materialized() == {}
         failed = {key for key, outcome in run.checks().items() if not outcome.passed}

@@ -1,15 +1,15 @@
-"""When the checks that cost are run: a job for either of them, and its schedule.
-
-Here: static layers against their release weekly, dynamic tables against Snowflake nightly, both once they are switched
-on. Not here: the checks (match_checks.py).
-"""
+"""Jobs that only run checks, and the schedules of those that read a table's origin again."""
 
 from __future__ import annotations
 
 import dagster as dg
+from dagster import AssetSelection, define_asset_job
 
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
+from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
+from flux_assets.orchestration.layers import checks as layer_checks
 from flux_assets.orchestration.match_checks import match_keys
+from flux_assets.orchestration.sync import checks as sync_checks
 from flux_assets.tables import dynamic_tables, static_tables
 
 check_static_layers_match = dg.define_asset_job(
@@ -40,3 +40,18 @@ dynamic_tables_match_schedule = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Every night at 2:33 UTC: finds dynamic tables that are not what Snowflake says.",
 )
+
+
+_NAME = "check_all_tables"
+
+
+def check_all_tables() -> UnresolvedAssetJobDefinition:
+    """One step and one session for a layer, one for all dynamic tables, all in the run's own process."""
+    specs = [spec for table in static_tables() for spec in layer_checks.check_specs(table)]
+    specs += sync_checks.check_specs(dynamic_tables())
+    return define_asset_job(
+        _NAME,
+        selection=AssetSelection.checks(*(spec.key for spec in specs)),
+        description="Runs every check on every table as it stands; loads and syncs nothing. Those that read the release"
+        " or Snowflake's rows again are in jobs of their own.",
+    )
