@@ -1,7 +1,4 @@
-"""What an error's words say of its cause: the sentence, what to do, and what stays the same from table to table.
-
-Here: taking the ledger's text apart, which is a FluxError's sentence and remedy in one. Not here: secrets (secrets.py).
-"""
+"""The cause in an error's message: the sentence, the remedy, and what stays the same from table to table."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ def cause_of(message: str | None, tables: Sequence[str]) -> _ErrorCause:
 
 
 def _general(sentence: str, tables: Sequence[str]) -> str:
-    """Without what differs between tables and ticks though the cause is one."""
+    """Return the text without what differs between tables and ticks though the cause is one."""
     named = "|".join(sorted(map(re.escape, tables), key=len, reverse=True)) or "(?!)"
     # `work_orders: …`, `public.work_orders: …` and `…/work_orders.csv.gz: …` begin with what the rest is about.
     text = re.sub(rf"^\S*\b(?:{named})\b\S*:\s+", "", sentence)

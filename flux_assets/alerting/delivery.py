@@ -1,8 +1,4 @@
-"""What is told of incidents: once, in order, and again when it did not arrive.
-
-Here: which message is due, and a round: what is observed becomes incidents, what is due is sent, what arrived is
-noted. Not here: words (message.py) and transport (webhook.py).
-"""
+"""What is sent of incidents: once, in order, and again when it did not arrive."""
 
 from __future__ import annotations
 
@@ -29,18 +25,18 @@ class IncidentStore(Protocol):
     """Where incidents are kept between rounds."""
 
     def exclusive(self) -> AbstractContextManager[bool]:
-        """Held for a round; False when another process is in one."""
+        """Hold the store for a round; yields False when another process has it."""
 
     def unclosed(self) -> list[Incident]:
-        """All of which something may still have to be told, the oldest first."""
+        """Return the incidents of which something may still have to be sent, the oldest first."""
 
     def save(self, incident: Incident) -> Incident:
-        """Keep it as it now stands; a new one gets its number."""
+        """Keep it as it is now; a new one gets its number."""
 
 
 @dataclass
 class Delivery:
-    """What came of a round."""
+    """The outcome of a round."""
 
     incidents: list[Incident] = field(default_factory=list)
     sent: list[tuple[Event, Incident]] = field(default_factory=list)
@@ -49,7 +45,7 @@ class Delivery:
 
 
 def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Event | None:
-    """The message that is due now. What is muted is not told, and neither is its end."""
+    """Return the message that is due now. What is muted is not sent, and neither is its end."""
     if mutes.cover(incident.failing or incident.tables):
         return None
     if incident.resolved_at is not None:
@@ -72,7 +68,7 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
     send: Send,
     now: datetime,
 ) -> Delivery:
-    """One round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
+    """Run one round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
     with store.exclusive() as mine:
         if not mine:
             return Delivery(busy=True)
@@ -89,7 +85,7 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
 
 
 def _sent(told: Delivery, event: Event, incident: Incident, send: Send) -> bool:
-    """A receiver that cannot be reached at all is not asked again in this round."""
+    """Send a message; a receiver that cannot be reached at all is not tried again in this round."""
     if told.undelivered is not None and told.undelivered.unreachable:
         return False
     try:
@@ -111,14 +107,14 @@ def _noted(store: IncidentStore, incident: Incident, event: Event | None, now: d
 
 
 def _passes_in_silence(incident: Incident) -> bool:
-    """Over before anybody was to be told; or only too old to be seen."""
+    """Return whether it was over before a message was due, or is only too old to be seen."""
     over = incident.resolved_at or incident.since
     forgotten = incident.kind == "run" and over - incident.since >= RUNS_LOOKED_BACK - timedelta(hours=1)
     return forgotten or (incident.told_at is None and over < incident.not_before)
 
 
 def wrong(incidents: Iterable[Incident], mutes: Mutes) -> Iterator[Incident]:
-    """Those that are not over and not muted."""
+    """Yield the incidents that are neither over nor muted."""
     for incident in incidents:
         if incident.resolved_at is None and not mutes.cover(incident.failing):
             yield incident

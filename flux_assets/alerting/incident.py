@@ -1,8 +1,4 @@
-"""Incidents: what belongs together of what is wrong, from its beginning to its end.
-
-Here: the decision, from the incidents so far and what is observed now; it reads no clock, asks no database and sends
-nothing. Not here: what is told of them (delivery.py), where they are kept (store.py, unreachable.py).
-"""
+"""Incidents: which observations belong together, from the beginning to the end. It reads no clock and no database."""
 
 from __future__ import annotations
 
@@ -43,10 +39,10 @@ class Incident:
 def decided(
     so_far: Sequence[Incident], observed: Iterable[Observation], watched: Collection[Kind], now: datetime
 ) -> list[Incident]:
-    """The incidents as they now stand, new ones at the end. `watched` are the kinds that were looked for.
+    """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were looked for.
 
-    A table that fails for another reason than before has not recovered: its incident goes on. What follows from an
-    incident of another kind is none of its own, and keeps an older one of its own from ending.
+    A table that fails for another reason than before has not recovered: its incident continues. What follows from an
+    incident of another kind begins none, and keeps an older one from ending.
     """
     groups = joined(observed)
     covered = {table for group in groups if group.kind in CAUSES and group.ready for table in group.tables}
@@ -65,14 +61,14 @@ def decided(
 
 
 def _matching(group: Observation, open_: Sequence[Incident], taken: Collection[int]) -> Incident | None:
-    """The incident that goes on in the group: of the same cause, else one of the same tables."""
+    """Return the incident that continues in the group: of the same cause, else one of the same tables."""
     free = [incident for place, incident in enumerate(open_) if place not in taken and incident.kind == group.kind]
     same = (incident for incident in free if (incident.cause, incident.apart) == (group.cause, group.apart))
     return next(same, None) or next((incident for incident in free if group.touches(incident.failing)), None)
 
 
 def _told_already(group: Observation, open_: Sequence[Incident]) -> bool:
-    """Whether its tables are in incidents that another group carries on, and it has not lasted for itself."""
+    """Return whether other groups continue the incidents of its tables, and it has not lasted by itself."""
     failing = {table for incident in open_ if incident.kind == group.kind for table in incident.failing}
     return bool(group.tables) and set(group.tables) <= failing and not group.settled
 
@@ -99,6 +95,6 @@ def _continued(incident: Incident, group: Observation) -> Incident:
 
 
 def _ended(incident: Incident, groups: Iterable[Observation], watched: Collection[Kind], now: datetime) -> Incident:
-    """Over when nothing of its kind is wrong any more with any of its tables, and that was looked for."""
+    """Return it as over when nothing of its kind is wrong any more with any of its tables, and that was looked for."""
     lasts = any(group.kind == incident.kind and group.touches(incident.failing) for group in groups)
     return incident if lasts or incident.kind not in watched else replace(incident, resolved_at=now)

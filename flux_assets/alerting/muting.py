@@ -1,8 +1,4 @@
-"""Mutes: of which tables nothing is to be told for a while.
-
-Here: what is muted, and keeping it in PostgreSQL, so that the sensor and the watchdog know it. Not here: what is left
-out because of it (delivery.py).
-"""
+"""Mutes: tables about which nothing is sent for a while, kept in PostgreSQL for the sensor and the watchdog."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from psycopg.rows import class_row
 
 @dataclass(frozen=True)
 class Mute:
-    """Nothing is told of a table until `ends_at`; without a table, of nothing at all."""
+    """Nothing is sent about a table until `ends_at`; without a table, about nothing at all."""
 
     layer_name: str | None
     begun_at: datetime
@@ -32,17 +28,17 @@ class Mutes:
 
     @property
     def everything_until(self) -> datetime | None:
-        """Until when nothing at all is told; None when something is."""
+        """Return until when nothing at all is sent; None when something is."""
         return max((mute.ends_at for mute in self.all if mute.layer_name is None), default=None)
 
     def cover(self, tables: Collection[str]) -> bool:
-        """Whether nothing is to be told of these tables: only when every one of them is muted."""
+        """Return whether nothing is to be sent about these tables: only when every one of them is muted."""
         muted = {mute.layer_name for mute in self.all}
         return None in muted or (bool(tables) and muted.issuperset(tables))
 
 
 def mutes(session: psycopg.Connection, schema: str) -> Mutes:
-    """Those that hold by the server's clock."""
+    """Return the mutes that hold by the server's clock."""
     with session.cursor(row_factory=class_row(Mute)) as cursor:
         found = cursor.execute(
             "SELECT layer_name, begun_at, ends_at, begun_by FROM postgres_sync.alert_mutes"
@@ -53,7 +49,7 @@ def mutes(session: psycopg.Connection, schema: str) -> Mutes:
 
 
 def mute(session: psycopg.Connection, schema: str, tables: Sequence[str | None], span: timedelta) -> None:
-    """From now on for `span`, also where another span had been said; None is everything."""
+    """Mute tables from now on for `span`, also where another span was set; None is everything."""
     session.execute(
         "INSERT INTO postgres_sync.alert_mutes (schema_name, layer_name, ends_at)"
         " SELECT %s, name, clock_timestamp() + %s FROM unnest(%s::text[]) AS name"

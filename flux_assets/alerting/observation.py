@@ -1,8 +1,4 @@
-"""What is wrong at this moment, and from when on it is worth a message.
-
-Here: the vocabulary of those who look, and joining what has one cause. Not here: looking, and what was wrong before
-(incident.py).
-"""
+"""What is wrong at this moment, and from when on it is worth a message."""
 
 from __future__ import annotations
 
@@ -35,12 +31,12 @@ class Policy:
     remind: timedelta = timedelta(days=1)
 
     def reached(self, ticks: int, since: datetime, now: datetime) -> bool:
-        """Whether that many failures in a row, the first at `since`, are enough."""
+        """Return whether that many failures in a row, the first at `since`, are enough."""
         return ticks >= self.after if isinstance(self.after, int) else now - since >= self.after
 
     @property
     def patience(self) -> timedelta:
-        """How long something may be wrong that does not fail in ticks."""
+        """Return how long something may be wrong that does not fail in ticks."""
         return self.after * _TICK if isinstance(self.after, int) else self.after
 
 
@@ -74,7 +70,7 @@ class Observation:
 
 
 def joined(observed: Iterable[Observation]) -> list[Observation]:
-    """What has one cause as one observation. What is late already is not waited for any longer."""
+    """Return what has one cause as one observation. What is late already is not waited for any longer."""
     found = list(observed)
     late = {table for each in found if each.kind == "late" for table in each.tables}
     groups: dict[tuple[str, str, str], list[Observation]] = {}
@@ -84,7 +80,7 @@ def joined(observed: Iterable[Observation]) -> list[Observation]:
 
 
 def _one(group: list[Observation], late: set[str]) -> Observation:
-    """As its longest lasting member says it."""
+    """Return the group as one observation, in the words of its longest lasting member."""
     first = min(group, key=lambda each: each.since)
     tables = dict.fromkeys(table for each in group for table in each.tables)
     return replace(

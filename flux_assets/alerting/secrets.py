@@ -1,7 +1,4 @@
-"""Texts without secrets: what other libraries report may hold connection strings, passwords and the paths of keys.
-
-Here: finding them, by their values where they are known and by their look where not. Not here: what is sent.
-"""
+"""Texts without secrets: other libraries' messages may hold connection strings, passwords and the paths of keys."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
-    """What takes the secrets of these settings and this environment, and whatever looks like one, out of a text."""
+    """Return what removes the secrets of these settings and this environment, and whatever looks like one."""
     spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
     longest_first = sorted(filter(None, spelt), key=len, reverse=True)
     # A short password may be part of an ordinary word, and hiding it there would tell what it is.
@@ -64,7 +61,7 @@ def _known(settings: Settings, environment: Mapping[str, str]) -> Iterable[str]:
 
 
 def _of_value(value: str) -> Iterable[str]:
-    """The value itself, and the password in it where it is an address."""
+    """Yield the value itself, and the password in it where it is an address."""
     yield value
     if "://" not in value:
         return

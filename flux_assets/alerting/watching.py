@@ -1,8 +1,4 @@
-"""What is wrong, as PostgreSQL knows it: failures in the ledger, pictures that are late, layers that are not live.
-
-Here: the reading of it, without changing anything. Not here: what only Dagster knows (orchestration/alert_events.py),
-and what of it is told (incident.py).
-"""
+"""What is wrong, as PostgreSQL knows it: failures in the ledger, late tables, layers that are not live."""
 
 from __future__ import annotations
 
@@ -57,7 +53,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What is looked at, and with which eyes."""
+    """What is watched, and how."""
 
     schema: str
     tables: Sequence[StaticTable | DynamicTable]
@@ -74,7 +70,7 @@ class Watch:
 
 
 def clock(session: psycopg.Connection) -> datetime:
-    """The server's clock (UTC), which the ledger's times come from."""
+    """Return the server's clock (UTC), which the ledger's times come from."""
     row = session.execute("SELECT clock_timestamp()").fetchone()
     return row[0] if row else datetime.now(UTC)
 
@@ -82,7 +78,7 @@ def clock(session: psycopg.Connection) -> datetime:
 def observed(
     session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
 ) -> Iterator[Observation]:
-    """All that is wrong with the tables. `statuses` are those of the tables that the database knows."""
+    """Yield all that is wrong with the tables. `statuses` are those of the tables that the database knows."""
     if is_prepared(session):
         yield from _failing(session, watch, now)
     for table in watch.tables:
@@ -91,7 +87,7 @@ def observed(
 
 
 def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
-    """Which tables (run, table) these runs failed on: what else they say is about what nobody sees."""
+    """Return the (run, table) on which these runs failed: what else they found is about unpublished rows."""
     if not run_ids or not is_prepared(session):
         return set()
     found = session.execute(
@@ -113,7 +109,7 @@ def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterat
 
 
 def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) -> Observation:
-    """Syncs that fail for one reason have one cause; loads do when one run made them."""
+    """Return one observation of a table's failures: syncs share a cause by reason, loads by run."""
     causes = [cause_of(watch.clean(failure.message or ""), watch.names) for failure in streak]
     newest = causes[0]
     of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
@@ -134,7 +130,7 @@ def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) 
 
 
 def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
-    """What is wrong with what readers see, whatever the last run said."""
+    """Yield what is wrong with the published rows, whatever the last run reported."""
     if status.state == "broken":
         yield Observation(
             kind="layer", cause="broken", apart=table.name, tables=(table.name,), since=now,
@@ -148,7 +144,7 @@ def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datet
 
 
 def late(table: str, problem: str, since: datetime) -> Observation:
-    """That a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
+    """Return that a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
     return Observation(
         kind="late", cause="late", problem=problem, tables=(table,), since=since, symptom=True,
         remedy="See whether dynamic_sync_schedule runs, and what `flux-assets status` says.",

@@ -1,4 +1,4 @@
-"""A webhook: an address that takes a message as JSON. The address is the secret, so nothing here ever tells it."""
+"""A webhook: an address that takes a message as JSON. The address is the secret, so no message here ever shows it."""
 
 from __future__ import annotations
 
@@ -62,13 +62,15 @@ class Webhook:
         return urlsplit(self._url.get_secret_value()).scheme.lower() == "http"
 
     def _exposed(self) -> AlertError | None:
-        """A name may lead elsewhere by now than when the settings were read."""
+        """Return an error for an unencrypted call: a name may lead elsewhere by now than when the settings were
+        read.
+        """
         if not self._is_plain or is_local_host(urlsplit(self._url.get_secret_value()).hostname or ""):
             return None
         return AlertError("The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL.")
 
     def _called(self, payload: Mapping[str, Any], line: _Connections) -> AlertError | None:
-        """Errors of the client name the address, so they are told in words of our own, and not chained."""
+        """Call the receiver. The client's errors name the address, so they are translated, and not chained."""
         import requests
 
         logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
@@ -103,7 +105,7 @@ class Webhook:
         return AlertError(f"The alert's receiver answers {status}{self._said(response)}.", remedy)
 
     def _said(self, response: Response) -> str:
-        """What a receiver says in plain text is short and to the point: `invalid_payload`, `no_service`."""
+        """Return what a receiver reports in plain text, which is short: `invalid_payload`, `no_service`."""
         if not response.headers.get("Content-Type", "").startswith("text/plain"):
             return ""
         text = " ".join(response.raw.read(_MOST_READ, decode_content=True).decode(errors="replace").split())
@@ -113,7 +115,7 @@ class Webhook:
 
 
 def _session(*, direct: bool) -> Session:
-    """A session that, when `direct`, ignores the environment's proxy: it would get the message unencrypted."""
+    """Return a session that, when `direct`, ignores the environment's proxy: it would get the message unencrypted."""
     import requests
 
     session = requests.Session()
@@ -122,7 +124,7 @@ def _session(*, direct: bool) -> Session:
 
 
 def _pieces(url: str) -> list[str]:
-    """All of an address that could give it away, the longest first; ordinary words like `api` are not worth hiding."""
+    """Return all parts of an address that could reveal it, the longest first; short ones like `api` are not hidden."""
     parts = urlsplit(url)
     pieces = {url, parts.path, parts.query, parts.password or "", *re.split(r"[/=&]", f"{parts.path}&{parts.query}")}
     return sorted((piece for piece in pieces if len(piece) > 3), key=len, reverse=True)
@@ -137,7 +139,7 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
 
 
 def _not_ours(record: logging.LogRecord) -> bool:  # noqa: ARG001 - a logging filter
-    """The client logs each request with its path, which is the secret, where somebody asks for its debug lines."""
+    """Filter the client's debug lines, which hold each request's path, which is the secret."""
     return current_thread().name != _THREAD
 
 
@@ -146,7 +148,9 @@ if TYPE_CHECKING:
 
 
 class _Connections:
-    """Notes the connections that a session opens. Once it is cut, every further one ends as it is opened."""
+    """The connections of one call, which can be cut from another thread: closing the client does not end them. Once
+    cut, each further one ends as it is opened.
+    """
 
     def __init__(self) -> None:
         self._connections: list[Any] = []
@@ -154,7 +158,7 @@ class _Connections:
         self._is_cut = False
 
     def carry(self, session: Session) -> None:
-        """Have the session's connections noted."""
+        """Note the connections that the session opens."""
         from requests.adapters import HTTPAdapter
 
         line = self

@@ -1,7 +1,4 @@
-"""Jobs, and what starts them.
-
-Here: selections by group and when they run. Not here: what an asset does.
-"""
+"""Jobs, and what starts them."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def setup_dynamic_tables() -> None:
     description="A sync every five minutes, unless one is under way. Ticks that were missed are not made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a sync unless one is under way; a run whose process is gone is failed, and holds up nothing."""
+    """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
     if run_id := _under_way(context.instance):
         return dg.SkipReason(
             f"Run {run_id} of {sync_all_dynamic.name} is still under way. If its process is gone, the next tick finds"
@@ -74,7 +71,7 @@ def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReques
 
 
 def _under_way(instance: dg.DagsterInstance) -> str | None:
-    """The newest run of the job that is not done; of those whose process is gone none, and they are failed."""
+    """Return the newest unfinished run of the job; runs whose process is gone are failed, and do not count."""
     records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=UNFINISHED))
     return next((record.dagster_run.run_id for record in records if not _is_over(instance, record)), None)
 
@@ -90,14 +87,14 @@ def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
 
 
 def _is_alone(instance: dg.DagsterInstance) -> bool:
-    """Whether no other code location of this instance has the schedule: its runs are of another database."""
+    """Return whether no other code location of this instance has the schedule: its runs are of another database."""
     states = instance.all_instigator_state()
     named = [state.origin.repository_origin for state in states if state.name == dynamic_sync_schedule.name]
     return len({origin.code_location_origin.location_name for origin in named}) <= 1
 
 
 def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
-    """Whether the database says so; what it does not say, time will tell."""
+    """Return whether the database knows that the run's process is gone."""
     import psycopg
 
     from flux_assets.errors import FluxError

@@ -1,7 +1,4 @@
-"""Runs that a command starts and waits for: the jobs of the definitions, of some of their tables.
-
-Here: the run, and how it ended. Not here: what a job does (automation.py), and the commands (console/running.py).
-"""
+"""Runs that a command starts and waits for: jobs of the definitions, for some of their tables."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ def load_layers(names: Sequence[str], config: Config) -> RunEnd:
 
 
 def sync_tables(names: Sequence[str], config: Config) -> RunEnd:
-    """Bring these tables into step with their source. A sync that finds another one at it ends well, with nothing."""
+    """Sync these tables. A run that finds another sync under way succeeds without doing anything."""
     result = _run(sync_all_dynamic.name, names, {STEP: config})
     done = result.get_asset_materialization_events()
     return RunEnd(run_id=result.run_id, succeeded=result.success, busy=result.success and not done)

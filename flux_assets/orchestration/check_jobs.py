@@ -46,7 +46,7 @@ _NAME = "check_all_tables"
 
 
 def check_all_tables() -> UnresolvedAssetJobDefinition:
-    """One step and one session for a layer, one for all dynamic tables, all in the run's own process."""
+    """Return the job: one step and one session for a layer, one step for all dynamic tables."""
     specs = [spec for table in static_tables() for spec in layer_checks.check_specs(table)]
     specs += sync_checks.check_specs(dynamic_tables())
     return define_asset_job(

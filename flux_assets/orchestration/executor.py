@@ -1,13 +1,10 @@
-"""Runs the steps of one Dagster run side by side on threads of one process.
+"""The executor: runs the steps of one Dagster run side by side on threads of one process.
 
-Here: the executor of this project, and the way a step learns that its run is being interrupted. One process,
-because `import dagster` costs more than most layers take to load, and threads, because a layer's work is done
-by PostgreSQL and by C code that lets go of the interpreter. Dagster's own in-process executor runs one step
-after another; its multiprocess executor starts Python for each. Not here: what a step does.
-
-It leans on the same internals as Dagster's own executors (`dagster/_core/executor/in_process.py` and
-`multiprocess.py`), which is why pyproject.toml holds Dagster to one minor version. Async assets have no place
-in it: the steps of a run share one event loop.
+One process, because `import dagster` costs more than most layers take to load, and threads, because a layer's work is
+done by PostgreSQL and by C code that releases the interpreter. Dagster's in-process executor runs one step after
+another; its multiprocess executor starts Python for each. It uses the same internals as those two
+(`dagster/_core/executor/`), which is why pyproject.toml holds Dagster to one minor version. Async assets are not
+supported: the steps of a run share one event loop.
 """
 
 from __future__ import annotations
@@ -56,9 +53,9 @@ class Interrupted(SentenceError, dg.DagsterExecutionInterruptedError):  # noqa: 
 
 
 def stop_of(run_id: str) -> Stop:
-    """The stop request that Ctrl-C, SIGTERM or Terminate in the UI makes to the steps of a run.
+    """Return the stop request that Ctrl-C, SIGTERM or Terminate in the UI makes to the steps of a run.
 
-    A run of another executor has one that nobody makes: there the interruption is an exception in the step.
+    Under another executor nobody makes it: there the interruption is an exception in the step.
     """
     return _stops.get(run_id) or Stop()
 
@@ -75,7 +72,7 @@ def stop_of(run_id: str) -> Stop:
     },
 )
 def threads_executor(init: dg.InitExecutorContext) -> dg.Executor:
-    """Steps side by side on threads of one process; higher `dagster/priority` first."""
+    """Run steps side by side on threads of one process; higher `dagster/priority` first."""
     retries = RetryMode.from_config(init.executor_config["retries"])  # type: ignore[arg-type]
     limit = init.executor_config["max_concurrent"] or load_settings().flux_parallel_layers
     return ThreadsExecutor(retries=retries or RetryMode.ENABLED, max_concurrent=int(str(limit)))
@@ -176,7 +173,7 @@ class _Steps:
         self._reports.put((start, event))
 
     def _reported(self) -> Iterator[dg.DagsterEvent]:
-        """The events that have come in, waiting a moment for the first; signals are seen between two waits."""
+        """Yield the events that have come in, waiting briefly for the first; signals are seen between two waits."""
         try:
             start, event = self._reports.get(timeout=_POLL_SECONDS)
         except queue.Empty:
@@ -188,7 +185,7 @@ class _Steps:
             self._active.verify_complete(self._context, key)
 
     def _interrupt(self) -> None:
-        """Asks the running steps to end; asked a second time, waits no longer (sessions end with the process)."""
+        """Ask the running steps to end; asked a second time, stop waiting (sessions end with the process)."""
         if self._stop.asked:
             raise Interrupted
         self._active.mark_interrupted()
@@ -198,7 +195,7 @@ class _Steps:
 
 
 def _run_step(step_context: dg.StepExecutionContext, report: Callable[[dg.DagsterEvent | None], None]) -> None:
-    """Runs one step to its end; the last report is None. Events are stored as they arise, on this thread."""
+    """Run one step to its end; the last report is None. Events are stored as they arise, on this thread."""
     events: list[dg.DagsterEvent] = []
     try:
         with suppress(dg.DagsterExecutionInterruptedError):  # raised after the step's failure has been reported
@@ -212,7 +209,7 @@ def _run_step(step_context: dg.StepExecutionContext, report: Callable[[dg.Dagste
 
 
 def _capture_output(stack: ExitStack, context: PlanExecutionContext, plan: ExecutionPlan) -> dg.DagsterEvent:
-    """Captures what the process prints, once for all steps: file descriptors belong to the process."""
+    """Capture what the process prints, once for all steps: file descriptors belong to the process."""
     manager = context.instance.compute_log_manager
     log_key = manager.build_log_key_for_run(context.run_id, uuid4().hex[:8])
     captured = stack.enter_context(manager.capture_logs(log_key))

@@ -1,8 +1,9 @@
-"""What a load or sync that failed leaves in Dagster: what it found, and checks that go on saying what they said.
+"""What a failed load or sync leaves in Dagster: an observation of what it found, and the earlier outcomes of its
+checks.
 
 A failed attempt is not a bad table. Dagster shows a check that was planned and not reported as failed, and the newest
-outcome of a check as the table's: so the last outcomes of what readers see are reported again, with the time at which
-they were judged, and what was found of rows that were not published is an observation. Not here: judging.
+outcome of a check as the table's: so the last outcomes for the published rows are reported again, with the time at
+which they were judged.
 """
 
 from __future__ import annotations
@@ -24,31 +25,33 @@ _OF_A_CANDIDATE = "Of a version that was not published:"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check last said of what readers see, and when that was judged, which is earlier than when it was told."""
+    """The last outcome of a check on the published rows, and when it was judged, which may be before it was
+    reported.
+    """
 
     judged_at: float
     evaluation: dg.AssetCheckEvaluation
 
     @staticmethod
     def of(recorded_at: float, evaluation: dg.AssetCheckEvaluation) -> Outcome:
-        """As an evaluation has it, which may itself repeat an earlier one."""
+        """Return the outcome of an evaluation, which may itself repeat an earlier one."""
         said = evaluation.metadata.get(JUDGED_AT)
         return Outcome(said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at, evaluation)
 
     @property
     def metadata(self) -> Mapping[str, dg.MetadataValue]:
-        """What it showed, and when it was judged."""
+        """Return what it showed, and when it was judged."""
         return {**self.evaluation.metadata, JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
 
     def again(self) -> dg.AssetCheckResult:
-        """The same outcome, for a check that this run planned."""
+        """Return the same outcome, for a check that this run planned."""
         return dg.AssetCheckResult(
             asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
             severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
         )  # fmt: skip
 
     def unplanned(self) -> dg.AssetCheckEvaluation:
-        """The same outcome, for a check that is not of the step that reports it."""
+        """Return the same outcome, for a check that is not of the step that reports it."""
         return dg.AssetCheckEvaluation(
             asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
             severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
@@ -56,7 +59,7 @@ class Outcome:
 
 
 def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
-    """What each check last said, also where this run has planned it since."""
+    """Return the last outcome of each check, also where this run has planned it since."""
     found: dict[dg.AssetCheckKey, Outcome] = {}
     for key in keys:
         for record in finished_evaluations(instance, key):
@@ -69,7 +72,7 @@ def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey
 def still_said(
     context: dg.AssetExecutionContext, table: str, names: Collection[str], before: Iterable[dg.AssetCheckResult] = ()
 ) -> Iterator[dg.AssetCheckResult]:
-    """The last outcomes of these checks; where Dagster has none, what is known from `before`."""
+    """Yield the last outcomes of these checks; where Dagster has none, those of `before`."""
     asset = dg.AssetKey(table)
     found = _last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
     yield from (outcome.again() for outcome in found.values())
@@ -78,9 +81,9 @@ def still_said(
 
 
 def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
-    """The last outcome of the comparison `name` where this run planned it: its step is not run after a failure.
+    """Yield the last outcome of the comparison `name` if this run planned it: its step does not run after a failure.
 
-    One that was never made is told as that: Dagster would show it as failed.
+    One that was never made is reported as such: Dagster would show it as failed.
     """
     key = dg.AssetCheckKey(dg.AssetKey(table), name)
     if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
@@ -100,7 +103,7 @@ def _never_compared(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
 
 
 def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
-    """What a failed load or sync (`what`) has to say, on the page of the asset."""
+    """Return the observation of a failed load or sync (`what`) for the page of the asset."""
     shown: dict[str, dg.MetadataValue] = {
         "last_attempt": dg.MetadataValue.text("failed"),
         "ended_at": dg.MetadataValue.timestamp(time.time()),

@@ -40,7 +40,7 @@ def report_rollbacks(rollbacks: Sequence[_Rollback], instance_folder: Path | Non
 
 
 def report_replay(table: StaticTable, version: Version, quarantined: int, instance_folder: Path | None = None) -> None:
-    """Record the version that a replay made, which left so many records in quarantine; the rest as for a rollback."""
+    """Record the version that a replay made, with the number of records still in quarantine."""
     figures: _Figures = {
         "outcome": dg.MetadataValue.text("replayed"),
         "sha256": dg.MetadataValue.text(version.sha256),
@@ -95,7 +95,7 @@ def _report(
 def _judged(
     table: StaticTable, version: Version, about: AssetCheckEvaluationTargetMaterializationData
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """What the audits found before the version was first published: its rows are the same."""
+    """Yield what the audits found before the version was first published: its rows are the same."""
     audits = [AuditResult.from_json(stored) for stored in version.audits]
     names = {audit.name for audit in audits_of(table)}
     for result in check_results(table, audits, names, "Before it was first published:"):
@@ -107,7 +107,7 @@ def _judged(
 
 
 def dagster_folder() -> Path:
-    """The folder that Dagster reads its instance from: DAGSTER_HOME, else the first dagster.yaml here or beside us."""
+    """Return the folder of Dagster's instance: DAGSTER_HOME, else the first dagster.yaml here or in the repository."""
     if home := os.environ.get("DAGSTER_HOME"):
         return Path(home).expanduser()
     for folder in (Path.cwd(), REPOSITORY):
@@ -126,7 +126,7 @@ _LOOKED_BACK = 200
 def recorded(
     instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
 ) -> dg.AssetMaterialization | None:
-    """The newest record whose version `fits`; None without a recent one."""
+    """Return the newest materialisation whose version `fits`; None without a recent one."""
     found = instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK)
     for record in found.records:
         materialization = record.asset_materialization
@@ -136,7 +136,7 @@ def recorded(
 
 
 def origin_tags(instance: dg.DagsterInstance, layer_name: str, version: str) -> dict[str, str]:
-    """Tags that say of which file and which declaration a version was made; none when it is not in the history."""
+    """Return the tags that name the file and the declaration of a version; none when it is not in the history."""
     found = recorded(instance, layer_name, lambda known: known == version)
     return {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
 

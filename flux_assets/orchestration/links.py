@@ -1,6 +1,5 @@
-"""Where an asset's page leads: the SQL that shows its rows, the file that declares it, the page of the docs about it.
-
-Here: that metadata, the same whatever is loaded. Not here: columns and figures (asset_metadata.py, sync_metadata.py).
+"""Where an asset's page leads: the SQL that shows its rows, the file that declares it, the page of the docs about
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Metadata = dict[str, Any]
 
 
 def table_links(table: Declaration) -> Metadata:
-    """Of a table in PostGIS."""
+    """Return the links of a table in PostGIS."""
     about = "syncing.md" if isinstance(table, DynamicTable) else "publishing.md"
     queries = (
         f"SELECT * FROM {table.name} LIMIT 10;",  # noqa: S608 - shown, never run
@@ -28,7 +27,7 @@ def table_links(table: Declaration) -> Metadata:
 
 
 def file_links(table: StaticTable) -> Metadata:
-    """Of a layer's file in the release."""
+    """Return the links of a layer's file in the release."""
     query = (
         "SELECT version, release_tag, state, rows, published_at FROM postgres_sync.layer_versions"  # noqa: S608
         f"\nWHERE layer_name = '{table.name}' ORDER BY lease DESC;"
@@ -37,7 +36,7 @@ def file_links(table: StaticTable) -> Metadata:
 
 
 def source_links(table: DynamicTable) -> Metadata:
-    """Of a table in Snowflake."""
+    """Return the links of a table in Snowflake."""
     query = f"SELECT * FROM {table.source} LIMIT 10;"  # noqa: S608
     by = "in Snowflake, in the database and schema of the settings"
     return {"sql": _sql(query, by=by), **_code(table, "source-contract.md")}
@@ -49,7 +48,7 @@ def _sql(*queries: str, by: str) -> dg.MarkdownMetadataValue:
 
 
 def _code(table: Declaration, about: str) -> Metadata:
-    """Files on this machine, for the button that opens an editor; those that are here."""
+    """Return the files on this machine that exist, for the button that opens an editor."""
     declared = declared_in(table)
     files = [(path, label) for path, label in (
         (declared, "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")

@@ -1,7 +1,4 @@
-"""Checks that cost: every row of a table read again where it came from, and compared.
-
-Here: `matches_release` of all layers as one step, `matches_source` of all dynamic tables as another. Not here: the
-comparing (matching/release.py, matching/source.py), and when they run (match_schedules.py).
+"""Checks that cost: `matches_release` and `matches_source` read every row again where it came from, and compare.
 
 Dagster selects every check of an asset with the asset. A materialisation is not the time to read everything twice, so
 these leave out the tables that their own run materialises.
@@ -39,7 +36,7 @@ class _MatchConfig(dg.Config):
 
 
 def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
-    """`matches_release` of every layer."""
+    """Return `matches_release` of every layer, as one step."""
 
     @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
     def match_static_layers(
@@ -68,7 +65,7 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
 
 
 def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
-    """`matches_source` of every dynamic table."""
+    """Return `matches_source` of every dynamic table, as one step."""
 
     @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_TOLD), can_subset=True)
     def match_dynamic_tables(
@@ -97,7 +94,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
 
 
 def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
-    """Keys of the check `name` of the tables."""
+    """Return the keys of the check `name` of the tables."""
     return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
 
 
@@ -118,7 +115,7 @@ def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.Asset
 
 
 def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
-    """The tables to compare, by name: selected, named by the configuration if that names any, not materialised."""
+    """Return the tables to compare: selected, named by the config if that names any, not materialised."""
     known = {table.name: table for table in tables}
     if unknown := set(config.tables) - known.keys():
         raise SettingError(f"No such table: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
@@ -144,7 +141,7 @@ def _recorded(
     tables: Mapping[str, Declaration],
     found: Iterable[tuple[str, "AuditResult | FluxError"]],
 ) -> Results:
-    """Each outcome as it comes, told in the log too, which is all that a command line shows.
+    """Yield each outcome as it comes, and log it, which is all that a command line shows.
 
     Tables that could not be compared fail the step once the others are recorded.
     """

@@ -30,7 +30,7 @@ Metadata = dict[str, Any]
 def layer_pictures(
     context: dg.AssetExecutionContext, table: StaticTable, target: Target, result: LoadResult
 ) -> Metadata:
-    """Those of a layer: drawn after a publish, else those of the last materialisation again."""
+    """Return those of a layer: drawn after a publish, else those of the last materialisation."""
     if not result.rows_changed:
         last = _last(context, table.name)
         return {name: last[name] for name in ("preview", "history") if name in last}
@@ -41,7 +41,7 @@ def layer_pictures(
 def sync_pictures(
     context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult
 ) -> Metadata:
-    """Those of a dynamic table: the map of what has one, and a line, which is drawn when rows changed."""
+    """Return those of a dynamic table: the map, if it has one, and a line, which is drawn when rows changed."""
     shown = _live_map(context, table, target, done) if table.picture else {}
     if done.outcome != "unchanged":
         return {**shown, **_history(context, table.name, target, done.rows)}
@@ -50,7 +50,7 @@ def sync_pictures(
 
 
 def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult) -> Metadata:
-    """The map, which is not small, or else a link to the event that has it."""
+    """Return the map, which is large, or a link to the event that has it."""
     before = _drawn_picture(context.instance, table.name)
     drawn = before.after(done.inserted + done.updated + done.deleted) if before else None
     if _is_due(drawn, done, linked=DRAWN_AT in _last(context, table.name)):
@@ -62,7 +62,8 @@ def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Ta
 
 
 def _is_due(drawn: _DrawnPicture | None, done: TableResult, *, linked: bool) -> bool:
-    """Once an hour when rows changed; at once when much did, as in a storm, and when no event has the picture any more.
+    """Return whether to draw the map: hourly when rows changed; at once when many did, or when no event has it any
+    more.
 
     An old one is drawn again before its event is pruned.
     """
@@ -77,7 +78,7 @@ def _is_due(drawn: _DrawnPicture | None, done: TableResult, *, linked: bool) -> 
 
 
 def _last(context: dg.AssetExecutionContext, name: str) -> dict[str, dg.MetadataValue[Any]]:
-    """Metadata of the last materialisation."""
+    """Return the metadata of the last materialisation."""
     entry = context.instance.get_latest_materialization_event(dg.AssetKey(name))
     found = entry.asset_materialization if entry else None
     return dict(found.metadata) if found else {}
@@ -143,20 +144,20 @@ class _DrawnPicture:
 
     @property
     def lacks_much(self) -> bool:
-        """Whether so much has changed that it misleads."""
+        """Return whether so much has changed that it misleads."""
         return self.changes >= max(MUCH_ROWS, MUCH_SHARE * self.rows)
 
     def after(self, changes: int) -> _DrawnPicture:
         return replace(self, changes=self.changes + changes)
 
     def link(self, name: str) -> dg.MarkdownMetadataValue:
-        """To the list of events, up to the one that has the picture."""
+        """Return a link to the list of events, up to the one that has the picture."""
         moment = datetime.fromtimestamp(self.drawn_at, UTC)
         until = math.floor(self.event_at * 1000) + 1
         return dg.MetadataValue.md(f"[as of {moment:%H:%M} UTC](/assets/{name}?view=events&time={until})")
 
     def metadata(self) -> dict[str, dg.MetadataValue]:
-        """For the next materialisation, which has the link alone."""
+        """Return the metadata of the next materialisation, which has the link alone."""
         return {
             DRAWN_AT: dg.MetadataValue.timestamp(self.drawn_at), EVENT_AT: dg.MetadataValue.float(self.event_at),
             ROWS: dg.MetadataValue.int(self.rows), CHANGES: dg.MetadataValue.int(self.changes),
@@ -164,7 +165,7 @@ class _DrawnPicture:
 
 
 def _drawn_picture(instance: dg.DagsterInstance, name: str) -> _DrawnPicture | None:
-    """The picture that the last materialisation has or links to; None where no event has it (any more)."""
+    """Return the picture that the last materialisation has or links to; None where no event has it."""
     entry = instance.get_latest_materialization_event(dg.AssetKey(name))
     last = entry.asset_materialization if entry else None
     if entry is None or last is None or DRAWN_AT not in last.metadata:
@@ -184,13 +185,13 @@ def _number(materialization: dg.AssetMaterialization, name: str) -> float:
 
 
 def _is_picture(materialization: dg.AssetMaterialization) -> bool:
-    """Whether it holds the picture itself, and no link to one."""
+    """Return whether it holds the picture itself, and no link to one."""
     preview = materialization.metadata.get("preview")
     return isinstance(preview, dg.MarkdownMetadataValue) and str(preview.value).startswith("![")
 
 
 def _is_there(instance: dg.DagsterInstance, name: str, event_at: float) -> bool:
-    """Whether the event still is: pruning the history takes it along, and so does wiping the asset."""
+    """Return whether the event exists: pruning the history removes it, and so does wiping the asset."""
     wanted = dg.AssetRecordsFilter(
         asset_key=dg.AssetKey(name), after_timestamp=event_at - _MOMENT, before_timestamp=event_at + _MOMENT
     )

@@ -1,7 +1,6 @@
 """What is wrong, as Dagster knows it: failing checks, tables that are not fresh, failed runs, no daemon or schedule.
 
-Here: the reading of an instance, without changing anything. Not here: what PostgreSQL knows better
-(alerting/watching.py); what both know is taken from there.
+What PostgreSQL knows better comes from alerting/watching.py.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ class _FailedRuns:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the assets, where the run names any."""
+        """Return the names of the assets, where the run names any."""
         return tuple(sorted({name.partition(":")[0] for name in _selected(self.newest) or ()}))
 
 
 def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
-    """The last finished evaluations of these checks that failed with severity ERROR."""
+    """Return the last finished evaluations of these checks that failed with severity ERROR."""
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     records: list[AssetCheckExecutionRecord] = []
     for key, record in found.items():
@@ -74,7 +73,7 @@ def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
-    """Those of the last days that no later success of the same job and assets has made good."""
+    """Return the failed runs of the last days that no later success of the same job and assets follows."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
     for record in instance.get_run_records(filters, limit=_MOST_RUNS):
@@ -98,7 +97,7 @@ def observed(
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
-    """All that is wrong and is not in the ledger in better words."""
+    """Yield all that is wrong and that the ledger does not describe better."""
     yield from _of_checks(checks, known, watch)
     for failed in runs:
         if not _in_ledger(failed, known):
@@ -108,9 +107,9 @@ def observed(
 
 
 def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch: Watch) -> Iterator[Observation]:
-    """One a table: what makes its checks fail is mostly one thing. What a failed run found is its failure's matter.
+    """Yield one observation per table, because what makes its checks fail is mostly one thing.
 
-    What such a run repeats is of what readers see.
+    What a failed run found belongs to its failure; an outcome that such a run repeats is of the published rows.
     """
     tables: dict[str, list[AssetCheckExecutionRecord]] = {}
     for record in records:
@@ -134,7 +133,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
 
 
 def _in_ledger(failed: _FailedRuns, known: Known) -> bool:
-    """Whether the ledger speaks for the run: it has its failure, or all of its tables were made current since."""
+    """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
     if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
         return True
     since = [known.succeeded.get(table) for table in failed.tables]
@@ -154,7 +153,7 @@ def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, no
 
 
 def _words(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What the first failed step says, else what the run says."""
+    """Return the message of the first failed step, else that of the run."""
     for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         data = log.dagster_event.step_failure_data if log.dagster_event else None
         error = data.error if data else None
@@ -169,7 +168,7 @@ def _words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator[Observation]:
-    """By Dagster's freshness policy; a table that was made current since is only not judged again yet."""
+    """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
     budgets = {dg.AssetKey(table.name): table.freshness.fail for table in watch.dynamic}
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
         table = key.to_user_string()
@@ -181,7 +180,7 @@ def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator
 def _nobody_starts_syncs(
     instance: dg.DagsterInstance, known: Known, watch: Watch, now: datetime
 ) -> Iterator[Observation]:
-    """Tables that were synced before are meant to be live."""
+    """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
     live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}
     states = instance.all_instigator_state()
     running = any(state.name == SCHEDULE and state.status.value == "RUNNING" for state in states)
@@ -201,7 +200,9 @@ def _nobody_starts_syncs(
 
 
 def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
-    """Which of the daemons that once lived show no life, and since when; one that never lived only where expected."""
+    """Return which of the daemons that once ran show no life, and since when; one that never ran only where
+    expected.
+    """
     heartbeats = instance.get_daemon_heartbeats()
     lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
     if not lived:
@@ -214,7 +215,7 @@ def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bo
 
 
 def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
-    """The assets and checks that a run names; None is all of its job."""
+    """Return the assets and checks that a run names; None is all of its job."""
     if run.asset_selection is None and run.asset_check_selection is None:
         return None
     assets = {key.to_user_string() for key in run.asset_selection or ()}

@@ -1,8 +1,4 @@
-"""One look at everything, and telling what is to be told: what the sensor and the watchdog have in common.
-
-Here: putting together what PostgreSQL and Dagster say, and a round on the table of incidents, or on the file while
-there is no PostgreSQL. Not here: deciding and wording (alerting/), and who looks when (alert_sensor.py, watchdog.py).
-"""
+"""One round of alerts: what PostgreSQL and Dagster observe, decided and sent; shared by the sensor and the watchdog."""
 
 from __future__ import annotations
 
@@ -46,7 +42,7 @@ class _Observed:
 
 
 def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
-    """What the settings say of how to look."""
+    """Return what to watch and how patiently, by the settings."""
     policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
     return Watch(
         schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings)
@@ -54,7 +50,7 @@ def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -
 
 
 def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
-    """Everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
+    """Return everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
     now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
     observed = list(watching.observed(session, statuses, watch, now))
     checked = {name: status.checked_at for name, status in statuses.items() if status.checked_at}
@@ -73,9 +69,9 @@ def send_alerts(
     hook: Webhook,
     find: Callable[[Settings], Target] = postgis_target,
 ) -> list[Delivery]:
-    """A round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
+    """Run a round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
 
-    Raises AlertError, and nothing else, when it cannot be noted what was told.
+    Raises AlertError, and nothing else, when it cannot be recorded what was sent.
     """
     watch, file = watch_of(settings, tables), IncidentFile(settings.flux_home)
     send = _sending(hook, settings)
@@ -95,7 +91,7 @@ def send_alerts(
 
 
 def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) -> Observation:
-    """That PostgreSQL cannot be used; told when it lasts as long as it takes syncs to be told of."""
+    """Return that PostgreSQL is unavailable; sent when it lasts as long as failing syncs may."""
     words = cause_of(watch.clean(str(error)), watch.names)
     return Observation(
         kind="target", cause="target", problem=words.problem, remedy=words.remedy,
@@ -104,7 +100,7 @@ def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) 
 
 
 def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
-    """That Dagster's storage, or our definitions, cannot be had."""
+    """Return that Dagster's storage, or our definitions, are unavailable."""
     words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
     return Observation(
         kind="dagster", cause="dagster", problem=words.problem, since=now,
@@ -113,7 +109,7 @@ def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation
 
 
 def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Delivery:
-    """A round on the file: that PostgreSQL cannot be used, or that it is back."""
+    """Run a round on the file: that PostgreSQL is unavailable, or that it is back."""
     now = datetime.now(UTC)
     observed = [target_fault(away, watch, now)] if away else []
     return round_of(file, observed, {"target"}, file.mutes, watch.policy, send, now)

@@ -1,8 +1,4 @@
-"""The sensor that looks every minute and tells somebody when something is wrong.
-
-Here: when it looks and what a tick says of it. Not here: looking and telling (alert_round.py). What it cannot notice is
-that the daemon that runs it is dead; the watchdog can (watchdog.py).
-"""
+"""The sensor that looks every minute and sends alerts. That its daemon is dead, the watchdog alone can notice."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ SECONDS_BETWEEN_LOOKS = 60
     description="Tells the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
 )
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Look, tell, and say what was told. It starts no run."""
+    """Observe, send what is due, and report what was sent. It starts no run."""
     from flux_assets.alerting.webhook import Webhook
     from flux_assets.orchestration.alerts.round import send_alerts
 

@@ -1,8 +1,4 @@
-"""The look that needs no daemon: for cron, and for a terminal.
-
-Here: finding PostgreSQL, Dagster's instance and our definitions without starting anything, and what is wrong as a list.
-Not here: looking and telling (orchestration/alert_round.py), and how it is printed (console/alerts.py).
-"""
+"""Alerts without a daemon, for cron and for a terminal; nothing is started to find out what is wrong."""
 
 from __future__ import annotations
 
@@ -34,14 +30,14 @@ Definitions = dg.Definitions
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong now, and whether somebody said that nothing is to be told of it."""
+    """Something that is wrong now, and whether it is muted."""
 
     incident: Incident
     muted: bool
 
 
 def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Problem]:
-    """What is wrong, worst first. Nothing is changed, and nothing is started to find out."""
+    """Return what is wrong, worst first. Nothing is changed, and nothing is started to find out."""
     watch = watch_of(settings, tables)
     try:
         with _running_target(settings).session("watchdog") as session:
@@ -58,14 +54,14 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
 
 
 def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Delivery]:
-    """Tell what the sensor would tell; what either has told the other does not tell again."""
+    """Send what the sensor would send; neither repeats what the other has sent."""
     if settings.flux_alert_url is None:
         raise SettingError("FLUX_ALERT_URL is not set, so there is nobody to tell.", "Set it to a webhook's address.")
     return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), _running_target)
 
 
 def _running_target(settings: Settings) -> Target:
-    """The database of the tables, where it runs: looking must not start the embedded one."""
+    """Return the database of the tables; the embedded one is not started for a look."""
     if not settings.target_is_set and settings.flux_profile == "embedded":
         require_running_cluster(settings)
     return postgis_target(settings)
@@ -73,7 +69,7 @@ def _running_target(settings: Settings) -> Target:
 
 @contextmanager
 def dagster_of(settings: Settings, definitions: Callable[[], Definitions]) -> Iterator[Dagster]:
-    """What opens Dagster's instance and loads the definitions when it is called; closed with the block."""
+    """Yield what opens Dagster's instance and loads the definitions when it is called; closed with the block."""
     with ExitStack() as opened:
 
         def found() -> tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]:

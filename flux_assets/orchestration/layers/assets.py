@@ -1,7 +1,4 @@
-"""How a declared table becomes an asset.
-
-Here: one factory for all layers, and the translation of errors into a failed step. Not here: how a layer is
-loaded (load.py), what the UI shows of it (asset_metadata.py), its checks (asset_checks.py).
+"""How a declared layer becomes an asset, and how its errors become a failed step.
 
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
@@ -42,14 +39,14 @@ class LayerFailure(SentenceError, dg.Failure):  # noqa: N818 - Dagster's own wor
 
 
 def layer_assets() -> list[dg.AssetsDefinition]:
-    """An asset for every declared layer."""
+    """Return an asset for every declared layer."""
     return [layer_asset(table, static_tables()) for table in static_tables()]
 
 
 def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
-    """The asset of one layer with its checks; either can be selected without the other.
+    """Return the asset of one layer with its checks; either can be selected without the other.
 
-    Where a release is published whole, those of its layers that are `among` these go with this one.
+    Where a release is published whole, its layers that are `among` these are published together.
     """
 
     @dg.multi_asset(
@@ -74,12 +71,12 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
 
 
 def _priority(table: StaticTable) -> int:
-    """The largest first, after the small ones that lie behind the pictures of all others."""
+    """Return the largest as the first, after the small ones that lie behind the pictures of all others."""
     return table.release_rows + (10**9 if table.ground else 0)
 
 
 def _layer_spec(table: StaticTable) -> dg.AssetSpec:
-    """What the asset graph knows of a layer."""
+    """Return what the asset graph knows of a layer."""
     return dg.AssetSpec(
         table.name,
         description=table.description,
@@ -137,7 +134,7 @@ def _after_failure(
     error: FluxError,
     selected: frozenset[str],
 ) -> Events:
-    """What the attempt found, and the checks of what readers go on seeing."""
+    """Yield what the attempt found, and the checks of the published rows."""
     yield attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
     judged: set[str] = set()
     if not isinstance(error, TargetError):
@@ -149,7 +146,7 @@ def _after_failure(
 
 
 def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:
-    """What the published version was judged before it was published; nothing while there is no database to ask."""
+    """Yield how the published version was judged when it was staged; nothing without a database to ask."""
     import psycopg
 
     from flux_assets.layers.status import live_audits
@@ -171,7 +168,7 @@ def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "Load
 def _live_checks(
     context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
+    """Yield checks of the public table after a load, however it ended; an error in them is logged only."""
     from flux_assets.layers.live_audit import audit_live
 
     try:
@@ -183,7 +180,7 @@ def _live_checks(
 
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
-    """The selected checks alone, on what is published."""
+    """Yield the selected checks alone, on the published rows."""
     from flux_assets.layers.live_audit import audit_live
 
     names = _selected_checks(context)
@@ -197,7 +194,7 @@ def _selected_checks(context: dg.AssetExecutionContext) -> frozenset[str]:
 
 
 def _pace(table: StaticTable, result: "LoadResult") -> str:
-    """Where the time of a load went."""
+    """Return where the time of a load went."""
     total = sum(result.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
     shown = f" ({steps})" if steps else ""

@@ -33,7 +33,9 @@ class LayerConfig(dg.Config):
     )
 
     def options(self, run_id: str, layer: str) -> LoadOptions:
-        """What the run and the settings ask of a load; raises SettingError, with the `layer`, for what cannot be."""
+        """Return what the run and the settings ask of a load; raises SettingError naming the `layer` for an illegal
+        value.
+        """
         settings = load_settings()
         if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
             raise SettingError(

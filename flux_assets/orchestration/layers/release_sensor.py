@@ -1,7 +1,6 @@
 """The sensor that asks for the layers that a new or changed release file changes, all of them in one run.
 
-Here: what it takes from Dagster and gives to it, and how long it waits for an answer. Not here: the decision
-(loading/release_watch.py).
+The decision is made in layers/whole_release/watch.py.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _looking: list[Thread] = []
 
 
 def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor for these layers and the job that loads them."""
+    """Return the sensor for these layers and the job that loads them."""
 
     @dg.sensor(
         name="release_sensor",
@@ -79,7 +78,7 @@ def _answer(
 def _looked(
     settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, Loaded]
 ) -> News | str:
-    """What a look at the release finds, or why there is none."""
+    """Return what the release holds that is new, or why that is unknown."""
     from flux_assets.layers.status import layer_pins
     from flux_assets.layers.whole_release.memory import Memory
     from flux_assets.layers.whole_release.watch import check_release
@@ -100,7 +99,7 @@ def _looked(
 
 
 def _patiently(work: Callable[[], News]) -> News | str:
-    """Do it on a thread, for a host that does not answer is given up only after minutes; one look at a time."""
+    """Do the work on a thread, because a silent host is given up only after minutes; one request at a time."""
     if _looking and _looking[0].is_alive():
         return "The last look at the release is still waiting for an answer."
     answers: SimpleQueue[News | Exception] = SimpleQueue()
@@ -123,7 +122,7 @@ def _outcome(work: Callable[[], News]) -> News | Exception:
 
 
 def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, Loaded]:
-    """What Dagster was last told of each layer, by a run or by a rollback."""
+    """Return what Dagster last recorded of each layer, from a run or a rollback."""
     from flux_assets.layers.whole_release.watch import Loaded
 
     keys = [dg.AssetKey(table.name) for table in tables]
@@ -136,7 +135,7 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
 
 
 def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
-    """A run that is not done and loads one of these layers, unless it is a ghost."""
+    """Return an unfinished run that loads one of these layers, unless it is too old to be alive."""
     oldest = time.time() - _RUNS_END
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run

@@ -28,13 +28,13 @@ _loads: dict[str, _WholeRelease] = {}
 
 
 class _WholeRelease:
-    """What became of each layer of a run."""
+    """The outcome of each layer of a run."""
 
     def __init__(self) -> None:
         self._found: Future[dict[str, LoadResult | FluxError]] = Future()
 
     def of(self, table: StaticTable, stop: Stop) -> LoadResult:
-        """The result of one layer; raises the error that it, or all of them, ended with."""
+        """Return the result of one layer; raises the error that it, or all of them, ended with."""
         while not wait([self._found], timeout=_LOOK_SECONDS).done:
             stop.check()
         result = self._found.result()[table.name]
@@ -73,7 +73,7 @@ def whole_release(
     release: ReleaseResource,
     postgis: PostgisResource,
 ) -> _WholeRelease:
-    """Load the layers of this run that are `among` these, or give what the step that came first has made of it."""
+    """Load the layers of this run that are `among` these, or return what the first step to ask has loaded."""
     run_id = context.run.run_id
     with _first:
         if known := _loads.get(run_id):
@@ -85,6 +85,6 @@ def whole_release(
 
 
 def _config(context: dg.AssetExecutionContext, table: StaticTable) -> LayerConfig:
-    """Of its own op, as Dagster has resolved it: values may come from the environment."""
+    """Return the config of the layer's own op, as Dagster has resolved it: values may come from the environment."""
     resolved = context.get_step_execution_context().resolved_run_config.ops
     return LayerConfig(**(resolved[table.name].config or {}))

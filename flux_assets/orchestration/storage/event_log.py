@@ -1,12 +1,8 @@
 """Dagster's event log in PostgreSQL, in fewer statements than Dagster's own storage takes.
 
 What a run plans is written at once: ten layers plan a hundred and forty checks before the first step. Dagster hands
-them over as a batch, but its PostgreSQL storage batches materialisations and observations only. And what Dagster's
-schema has is asked once, not at every event. Not here: which events there are, and pruning them
-(orchestration/upkeep/).
-
-It leans on the same internals as Dagster's own storage (`dagster_postgres/event_log/event_log.py`), which is why
-pyproject.toml holds Dagster to one minor version.
+them over as a batch, but its PostgreSQL storage batches materialisations and observations only. It uses the same
+internals as that storage (`dagster_postgres/event_log/event_log.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ from flux_assets.orchestration.dagster_internals import (
 class EventLog(PostgresEventLogStorage):
     """Dagster's own, but planned checks of a batch are stored in one transaction of two statements.
 
-    What is in the schema is remembered, what is missing asked again: `dagster instance migrate` may add it meanwhile.
+    What the schema has is remembered; what it lacks is asked again, because `dagster instance migrate` may add it.
     """
 
     def __init__(self, postgres_url: str) -> None:
@@ -76,6 +72,6 @@ class EventLog(PostgresEventLogStorage):
 
 
 def _is_planned_check(event: EventLogEntry) -> bool:
-    """No table of ours is partitioned; a check of a partition is left to Dagster."""
+    """Return whether the event plans a check; checks of partitions, which no table of ours has, are left to Dagster."""
     planned = event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
     return planned and event.get_dagster_event().asset_check_planned_data.partitions_subset is None

@@ -1,7 +1,7 @@
-"""Dagster's own storage, as dagster.yaml names it: the configured PostgreSQL, or a database of the embedded cluster.
+"""Classes that dagster.yaml names: Dagster's storage in the configured PostgreSQL or the embedded one, files in
+FLUX_HOME.
 
-Here: classes that Dagster makes from dagster.yaml before any of our definitions is loaded. They exist because
-dagster.yaml itself can only demand a variable, never do without it. Not here: assets and resources.
+They exist because dagster.yaml itself can only demand a variable, never do without it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ERROR_SIZE = "DAGSTER_EVENT_ERROR_FIELD_SIZE_LIMIT"
 
 @atexit.register
 def _end_without_collecting() -> None:
-    """What a process holds goes with it; Python would look through all of it for cycles first.
+    """Leave memory to the end of the process; Python would search all of it for cycles first.
 
     That takes a third of a second of every command. Bindings made with nanobind (DuckDB's, which the stand-in needs)
     take what is not collected for a leak and say so on the terminal.
@@ -79,7 +79,7 @@ class InstanceStorage(DagsterPostgresStorage):
             raise ClickException(_said_of_storage(error)) from error
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        """Keep connections open between events: a new one for each costs ten times what storing the event does."""
         postgres_url = with_parameters(postgres_url)
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = EventLog(postgres_url)
@@ -100,7 +100,7 @@ def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEnt
 
 
 def _said_of_storage(error: BaseException) -> str:
-    """The sentence that the connection itself gave, below what Dagster and SQLAlchemy make of it."""
+    """Return the message of the connection itself, from below what Dagster and SQLAlchemy make of it."""
     while isinstance(error, DagsterPostgresException | DBAPIError):
         below = error.__cause__ if isinstance(error, DagsterPostgresException) else error.orig
         if below is None:
@@ -157,7 +157,7 @@ class HomeComputeLogs(LocalComputeLogManager):
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[Any]:
-        """As Dagster does, with helper processes that end with this one and not at a terminal's Ctrl-C, complaining."""
+        """Capture as Dagster does, with helper processes that ignore a terminal's Ctrl-C and end with this one."""
         with ExitStack() as stack:
             # Processes inherit which signals are blocked.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

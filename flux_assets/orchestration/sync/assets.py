@@ -1,4 +1,7 @@
-"""The dynamic tables as assets: one step that syncs any of them together."""
+"""The dynamic tables as assets: one step that syncs any of them together, and the op that creates them.
+
+Annotations are evaluated here: Dagster reads config and resources from them.
+"""
 
 from collections.abc import Sequence
 
@@ -34,7 +37,7 @@ class _SyncConfig(dg.Config):
 
 
 def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
-    """All dynamic tables with their checks; any of either can be selected. What is selected is synced in one go."""
+    """Return all dynamic tables with their checks; any of either can be selected, and is synced together."""
 
     @dg.multi_asset(
         name=STEP,
@@ -63,7 +66,7 @@ def _step(
     target: Target,
     tables: Sequence[DynamicTable],
 ) -> SyncStep:
-    """The step; a configuration with which none can begin is a failed sync of what was asked for."""
+    """Return the step; a configuration that forbids to begin is recorded as a failed sync of the selected tables."""
     try:
         return SyncStep(context, asked, snowflake, target, tables)
     except FluxError as error:
@@ -76,7 +79,7 @@ def _step(
 
 
 def _dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
-    """What the asset graph knows of a dynamic table."""
+    """Return what the asset graph knows of a dynamic table."""
     return dg.AssetSpec(
         table.name,
         description=table.description,

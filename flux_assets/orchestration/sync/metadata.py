@@ -1,7 +1,6 @@
 """What Dagster's UI shows about a dynamic table, and about what one sync did to it.
 
-Here: the translation of a declaration and of a sync's result into Dagster metadata. There are 288 ticks a day: figures
-are short, and what did not happen is left out. Not here: syncing, and what a check reports (sync_checks.py).
+There are 288 ticks a day: figures are short, and what did not happen is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Metadata = dict[str, Any]
 
 
 def declared_metadata(table: DynamicTable) -> Metadata:
-    """Metadata of the asset itself, the same whatever is synced."""
+    """Return the metadata of the asset itself, the same whatever is synced."""
     references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
     return {
         "dagster/column_schema": column_schema(table),
@@ -32,7 +31,7 @@ def declared_metadata(table: DynamicTable) -> Metadata:
 
 
 def synced_metadata(done: TableResult) -> Metadata:
-    """Metadata of one materialisation."""
+    """Return the metadata of one materialisation."""
     return {
         "outcome": done.outcome,
         "gate": done.gate,
@@ -52,7 +51,7 @@ def synced_metadata(done: TableResult) -> Metadata:
 
 
 def describe_result(done: TableResult) -> str:
-    """The sync of one table in a line."""
+    """Return the sync of one table in a line."""
     if done.outcome == "unchanged":
         return f"{done.table}: {done.rows:,} rows as they were ({done.gate})"
     lag = "" if done.lag_seconds is None else f", {done.lag_seconds:.0f} s behind the source"
@@ -61,7 +60,7 @@ def describe_result(done: TableResult) -> str:
 
 
 def _clocks(done: TableResult) -> Metadata:
-    """The source was looked at, for this table, as of one instant: that is when it was checked."""
+    """Return the table's times; it was checked at the instant as of which its source was read."""
     clocks = clock_metadata(
         source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
     )
@@ -71,7 +70,7 @@ def _clocks(done: TableResult) -> Metadata:
 
 
 def _computed(table: DynamicTable) -> dict[str, str]:
-    """By column, what it is computed from."""
+    """Return what each column is computed from."""
     shown = {}
     for column in table.derived:
         rows = f"rows of {column.from_table} with the same {column.there}"

@@ -1,8 +1,4 @@
-"""The Snowflake tables that dynamic tables come from, as external assets upstream of them.
-
-Here: their keys and what the asset graph knows of them. Not here: reading them (warehouse/), and the mapping of columns
-as it is resolved (`flux-assets doctor` prints it).
-"""
+"""The Snowflake tables that dynamic tables come from, as external assets upstream of them."""
 
 from __future__ import annotations
 
@@ -19,12 +15,12 @@ GROUP = "snowflake"
 
 
 def source_key(table: DynamicTable) -> dg.AssetKey:
-    """Key of the asset that stands for the table's source."""
+    """Return the key of the asset that stands for the table's source."""
     return dg.AssetKey([GROUP, table.source.lower()])
 
 
 def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
-    """The source of every declared dynamic table; nobody here materialises it."""
+    """Return the source of every declared dynamic table; no run materialises it."""
     return [_spec(table) for table in tables]
 
 
@@ -41,7 +37,7 @@ def _spec(table: DynamicTable) -> dg.AssetSpec:
 
 
 def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
-    """Which object of which account it is, by the settings that definitions are loaded with; nobody connects."""
+    """Return which object of which account the settings name; nothing connects."""
     from flux_assets.snowflake.overrides import load_overrides
     from flux_assets.snowflake.quoting import parts
 
@@ -62,8 +58,10 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
 
 
 def _columns(table: DynamicTable) -> dg.TableSchema:
-    """The columns that are read, with what each feeds. Their types are those that they become: the source's own may be
-    any that can be read as such."""
+    """Return the columns that are read, with what each feeds.
+
+    Their types are those that they become: the source's own may be any that can be read as such.
+    """
     types = {column.name: type_ddl(column) for column in table.columns}
     return dg.TableSchema([
         dg.TableColumn(

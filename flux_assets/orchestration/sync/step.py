@@ -1,8 +1,4 @@
-"""One run of the step that syncs dynamic tables: sync, look, record.
-
-Here: the order of it, what is recorded of each table, and how failed tables show. Not here: the sync (sync.py), the
-judging (syncing/live_audit.py), which checks are worth recording (sync_checks.py).
-"""
+"""One run of the step that syncs dynamic tables: sync, audit, record."""
 
 from __future__ import annotations
 
@@ -66,7 +62,7 @@ class SyncStep:
         self._reports = Reports.of(context, self._family.tables)
 
     def run(self) -> Events:
-        """What there is to record; raises FluxError at the end when a table failed."""
+        """Yield what is recorded; raises FluxError at the end when a table failed."""
         failed = (yield from self._synced(self._wanted)) if self._wanted else {}
         if alone := sorted(self._checked - self._wanted):
             failed |= yield from self._audited([self._tables[name] for name in alone])
@@ -94,7 +90,7 @@ class SyncStep:
         return {each.table: each.error for each in done if each.error is not None}
 
     def _in_order(self, results: Sequence[TableResult]) -> list[TableResult]:
-        """Tables that others are computed from come first: Dagster insists."""
+        """Return the results with the tables that others are computed from first: Dagster insists."""
         return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
 
     def _tell(self, results: Sequence[TableResult], wanted: set[str]) -> None:
@@ -130,7 +126,7 @@ class SyncStep:
     def _after_failure(
         self, table: DynamicTable, done: TableResult, error: FluxError, audits: Sequence[AuditResult]
     ) -> Events:
-        """What the attempt found; the source's columns are as they are, of the rows readers see those of before."""
+        """Yield what the attempt found of the source, and the earlier outcomes for the published rows."""
         found = refused(table, done)
         yield attempt("sync", table.name, error, found)
         judged = [*(audit for audit in found if audit.name == "columns"), *audits]
@@ -140,7 +136,7 @@ class SyncStep:
         yield from still_compared(self._context, table.name, MATCHES_SOURCE)
 
     def _look_at(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
-        """The tables after the sync. It has ended, so what goes wrong here is only told."""
+        """Audit the tables after the sync. It has ended, so an error here is logged only."""
         from flux_assets.sync.live_audit import audit_tables
 
         try:
@@ -156,11 +152,12 @@ class SyncStep:
         return looks
 
     def _question(self, done: TableResult, changed: Collection[str]) -> AuditRequest:
-        """All audits of a table that changed, of others those that are due, and always how old its rows are.
+        """Return the audits to run: all of a table that changed, of others those that are due, and always how old its
+        rows are.
 
-        Rows that nobody wrote may belong to none all the same, when what they belong to is among the `changed`.
+        Rows that nobody wrote may lose what they belong to, when that is among the `changed`.
 
-        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
+        Reading the source has shown its columns, as of this sync: the source need not be asked again.
         """
         from flux_assets.sync.live_audit import AuditRequest
         from flux_assets.sync.table import UNREAD
@@ -183,7 +180,7 @@ class SyncStep:
         )  # fmt: skip
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
-        """The selected checks alone, on what readers see; why some of a table's could not be judged."""
+        """Run the selected checks alone, on the published rows; returns why those of a table could not be run."""
         from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
         questions = [AuditRequest(table=table, names=self._reports.selected_of(table)) for table in tables]
@@ -195,7 +192,7 @@ class SyncStep:
 
 
 def joined(failed: Mapping[str, FluxError]) -> FluxError:
-    """One error for all tables that failed; a cause that several share is told once."""
+    """Return one error for all tables that failed; a cause that several share is reported once."""
     tables = _by_cause(failed)
     if len(tables) == 1:
         return next(iter(failed.values()))
@@ -203,7 +200,7 @@ def joined(failed: Mapping[str, FluxError]) -> FluxError:
 
 
 def _by_cause(failed: Mapping[str, FluxError]) -> dict[str, list[str]]:
-    """The tables that failed, by what is said of it."""
+    """Return the tables that failed, by their error's message."""
     tables: dict[str, list[str]] = {}
     for name, error in failed.items():
         tables.setdefault(str(error), []).append(name)

@@ -1,6 +1,4 @@
-"""The upkeep of what is written at every tick: a job, once a night, that removes history nobody needs any more.
-
-Here: the job, its schedule, and the order of its work. Not here: what is removed (upkeep/, postgis/pruning.py).
+"""The job that removes history nobody needs any more, once a night.
 
 Annotations are evaluated here: Dagster reads resources from them.
 """
@@ -25,7 +23,7 @@ _RULE = (
 
 @dg.op(description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
 def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
-    """Dagster's own history first: it needs nothing but Dagster's storage."""
+    """Prune Dagster's own history first: it needs nothing but Dagster's storage."""
     prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
     try:
         _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
@@ -54,7 +52,7 @@ prune_history_schedule = dg.ScheduleDefinition(
 
 
 def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetime, log: dg.DagsterLogManager) -> None:
-    """Runs with their events, then what they leave behind. Interrupted, it goes on where it was the next time."""
+    """Remove runs with their events, then what they leave behind. Interrupted, it continues the next time."""
     from flux_assets.orchestration.upkeep import tables
     from flux_assets.orchestration.upkeep.runs import (
         Keep,

@@ -20,8 +20,9 @@ MOST_AT_ONCE = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """What is kept in any case: the newest `runs` of each job, all younger than `runs_for`, and failed ones younger
-    than `failures_for`."""
+    """What is always kept: the newest `runs` of each job, all younger than `runs_for`, failed ones than
+    `failures_for`.
+    """
 
     runs: int
     runs_for: timedelta
@@ -29,7 +30,7 @@ class Keep:
 
 
 def outdated_runs(instance: dg.DagsterInstance, keep: Keep, needed: frozenset[str], now: datetime) -> list[str]:
-    """Ids of the runs that nobody needs any more, the oldest first, at most MOST_AT_ONCE.
+    """Return ids of the runs that nobody needs any more, the oldest first, at most MOST_AT_ONCE.
 
     A run that is not done stays, whatever its age, and so does one of `needed`. `now` is aware.
     """
@@ -46,7 +47,7 @@ def outdated_runs(instance: dg.DagsterInstance, keep: Keep, needed: frozenset[st
 
 
 def runs_of_latest_events(instance: dg.DagsterInstance) -> frozenset[str]:
-    """Runs with the latest materialisation or the latest observation of an asset: what the UI shows of it."""
+    """Return the runs with the latest materialisation or observation of an asset, which the UI shows."""
     keys = instance.all_asset_keys()
     events = list(instance.event_log_storage.get_latest_materialization_events(keys).values())
     for key in keys:
@@ -95,7 +96,7 @@ def remove_files(folder: Path, runs: Container[str], before: datetime) -> int:
 
 
 def _outermost(folder: Path) -> Iterator[Path]:
-    """Folders that are named as a run is, and files that lie in none of them; symbolic links are not followed."""
+    """Yield folders that are named as a run is, and files outside of them; symbolic links are not followed."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
