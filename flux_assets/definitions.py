@@ -30,12 +30,7 @@ from flux_assets.orchestration.upkeep.jobs import prune_history, prune_history_s
 from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(
-    assets=[
-        *layer_assets(),
-        release_sources(),
-        dynamic_assets(dynamic_tables()),
-        *snowflake_sources(dynamic_tables()),
-    ],
+    assets=[*layer_assets(), release_sources(), dynamic_assets(dynamic_tables()), *snowflake_sources(dynamic_tables())],
     asset_checks=[release_match(static_tables()), source_match(dynamic_tables())],
     jobs=[
         load_static_layers,

@@ -78,20 +78,35 @@ def _begun(group: Observation, covered: Collection[str]) -> Iterator[Incident]:
     if group.symptom and not tables:
         return
     yield Incident(
-        kind=group.kind, cause=group.cause, apart=group.apart, problem=group.problem, remedy=group.remedy,
-        tables=tables, failing=tables, since=group.since, not_before=group.not_before or group.since,
-        ticks=group.ticks, settled=group.settled, run_id=group.run_id,
-    )  # fmt: skip
+        kind=group.kind,
+        cause=group.cause,
+        apart=group.apart,
+        problem=group.problem,
+        remedy=group.remedy,
+        tables=tables,
+        failing=tables,
+        since=group.since,
+        not_before=group.not_before or group.since,
+        ticks=group.ticks,
+        settled=group.settled,
+        run_id=group.run_id,
+    )
 
 
 def _continued(incident: Incident, group: Observation) -> Incident:
     return replace(
         incident,
-        cause=group.cause, apart=group.apart, problem=group.problem, remedy=group.remedy,
-        tables=tuple(dict.fromkeys([*incident.tables, *group.tables])), failing=group.tables,
-        since=min(incident.since, group.since), ticks=max(incident.ticks, group.ticks), settled=group.settled,
+        cause=group.cause,
+        apart=group.apart,
+        problem=group.problem,
+        remedy=group.remedy,
+        tables=tuple(dict.fromkeys([*incident.tables, *group.tables])),
+        failing=group.tables,
+        since=min(incident.since, group.since),
+        ticks=max(incident.ticks, group.ticks),
+        settled=group.settled,
         run_id=group.run_id,
-    )  # fmt: skip
+    )
 
 
 def _ended(incident: Incident, groups: Iterable[Observation], watched: Collection[Kind], now: datetime) -> Incident:

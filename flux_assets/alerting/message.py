@@ -13,8 +13,11 @@ from flux_assets.alerting.observation import ABOUT, About
 
 _Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {
-    "opened": ":red_circle:", "changed": ":red_circle:", "reminder": ":hourglass:", "recovered": ":large_green_circle:",
-}  # fmt: skip
+    "opened": ":red_circle:",
+    "changed": ":red_circle:",
+    "reminder": ":hourglass:",
+    "recovered": ":large_green_circle:",
+}
 _WHOLE = {
     "schedule": "Syncs are not started",
     "daemon": "Dagster's daemon is dead",
@@ -36,8 +39,8 @@ _DO_NOT = {
     "late": "are late",
 }
 _ABOUT: dict[About, str] = {
-    "attempt": "About: the last attempt; what readers see is as it was",
-    "published": "About: what readers see",
+    "attempt": "About: the last attempt; published data is unchanged",
+    "published": "About: published data",
 }
 
 

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
+from flux_assets.sqlfiles import query
+
 
 @dataclass(frozen=True)
 class Mute:
@@ -40,30 +42,17 @@ class Mutes:
 def mutes(session: psycopg.Connection, schema: str) -> Mutes:
     """Return the mutes that hold by the server's clock."""
     with session.cursor(row_factory=class_row(Mute)) as cursor:
-        found = cursor.execute(
-            "SELECT layer_name, begun_at, ends_at, begun_by FROM postgres_sync.alert_mutes"
-            " WHERE schema_name = %s AND ends_at > clock_timestamp() ORDER BY layer_name NULLS FIRST",
-            [schema],
-        ).fetchall()
+        found = cursor.execute(query("muting", "mutes"), {"schema": schema}).fetchall()
     return Mutes(tuple(found))
 
 
 def mute(session: psycopg.Connection, schema: str, tables: Sequence[str | None], span: timedelta) -> None:
     """Mute tables from now on for `span`, also where another span was set; None is everything."""
-    session.execute(
-        "INSERT INTO postgres_sync.alert_mutes (schema_name, layer_name, ends_at)"
-        " SELECT %s, name, clock_timestamp() + %s FROM unnest(%s::text[]) AS name"
-        " ON CONFLICT (schema_name, layer_name) DO UPDATE"
-        " SET begun_at = excluded.begun_at, ends_at = excluded.ends_at, begun_by = excluded.begun_by",
-        [schema, span, list(tables)],
-    )
+    session.execute(query("muting", "mute"), {"schema": schema, "span": span, "tables": list(tables)})
 
 
 def unmute(session: psycopg.Connection, schema: str, tables: Sequence[str] = ()) -> int:
     """End the mutes of these tables, or all; returns how many held."""
-    ended = session.execute(
-        "DELETE FROM postgres_sync.alert_mutes WHERE schema_name = %s AND (%s OR layer_name = ANY (%s))"
-        " RETURNING ends_at > clock_timestamp()",
-        [schema, not tables, list(tables)],
-    ).fetchall()
+    values = {"schema": schema, "all": not tables, "tables": list(tables)}
+    ended = session.execute(query("muting", "unmute"), values).fetchall()
     return sum(held for (held,) in ended)

@@ -15,9 +15,17 @@ Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "dae
 # see; or what loads, syncs and reading need.
 About = Literal["attempt", "published", "service"]
 ABOUT: dict[Kind, About] = {
-    "sync": "attempt", "load": "attempt", "run": "attempt", "layer": "published", "check": "published",
-    "late": "published", "schedule": "service", "daemon": "service", "dagster": "service", "target": "service",
-}  # fmt: skip
+    "sync": "attempt",
+    "load": "attempt",
+    "run": "attempt",
+    "layer": "published",
+    "check": "published",
+    "late": "published",
+    "schedule": "service",
+    "daemon": "service",
+    "dagster": "service",
+    "target": "service",
+}
 # Of tables that one of these covers, the others tell nothing new.
 CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
 _TICK = timedelta(minutes=5)

@@ -28,7 +28,7 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), HIDDEN),
     (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), HIDDEN),
-)  # fmt: skip
+)
 
 
 def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:

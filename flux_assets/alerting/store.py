@@ -1,6 +1,4 @@
-"""Incidents in PostgreSQL: table postgres_sync.incidents, and the lock that keeps two processes from sending the
-same.
-"""
+"""Incidents in PostgreSQL: table postgres_sync.incidents, and the lock that keeps two processes from sending twice."""
 
 from __future__ import annotations
 

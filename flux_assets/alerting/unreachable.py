@@ -1,6 +1,4 @@
-"""Incidents that PostgreSQL cannot keep, that it is unavailable: in a file under FLUX_HOME, shared by the processes
-there.
-"""
+"""Incidents while PostgreSQL is unavailable: in a file under FLUX_HOME, shared by the processes of the machine."""
 
 from __future__ import annotations
 
@@ -88,8 +86,8 @@ class IncidentFile:
             yield
         except OSError as error:
             raise AlertError(
-                f"What is told of an unreachable database cannot be noted in {self._path}: {error.strerror}.",
-                "Let FLUX_HOME name a folder that can be written.",
+                f"Alerts of an unreachable database cannot be recorded in {self._path}: {error.strerror}.",
+                "Set FLUX_HOME to a writable folder.",
             ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -26,9 +26,12 @@ _CHECK = "Check FLUX_ALERT_URL; the message is sent again."
 _MOST_READ, _MOST_TOLD = 4096, 120
 _REMEDIES = {
     400: "Check FLUX_ALERT_FORMAT: the receiver does not understand what it is sent.",
-    401: _CHECK, 403: _CHECK, 404: _CHECK, 410: _CHECK,
-    429: "It has had enough for now; the message is sent again.",
-}  # fmt: skip
+    401: _CHECK,
+    403: _CHECK,
+    404: _CHECK,
+    410: _CHECK,
+    429: "It limits how often it is called; the message is sent again.",
+}
 
 
 class Webhook:
@@ -62,9 +65,7 @@ class Webhook:
         return urlsplit(self._url.get_secret_value()).scheme.lower() == "http"
 
     def _exposed(self) -> AlertError | None:
-        """Return an error for an unencrypted call: a name may lead elsewhere by now than when the settings were
-        read.
-        """
+        """Return an error for a call without encryption; a name may lead elsewhere than when the settings were read."""
         if not self._is_plain or is_local_host(urlsplit(self._url.get_secret_value()).hostname or ""):
             return None
         return AlertError("The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL.")
@@ -78,14 +79,19 @@ class Webhook:
             with _session(direct=self._is_plain) as session:
                 line.carry(session)
                 with session.post(
-                    self._url.get_secret_value(), json=payload, timeout=self._seconds, auth=self._sign_in(),
-                    allow_redirects=False, stream=True, headers={"User-Agent": "flux_assets"},
-                ) as response:  # fmt: skip
+                    self._url.get_secret_value(),
+                    json=payload,
+                    timeout=self._seconds,
+                    auth=self._sign_in(),
+                    allow_redirects=False,
+                    stream=True,
+                    headers={"User-Agent": "flux_assets"},
+                ) as response:
                     return self._refused(response)
         except requests.Timeout:
             return _unreachable(f"did not answer within {self._seconds:g} s")
         except requests.exceptions.SSLError:
-            return _unreachable("has a certificate that is not trusted, or speaks no TLS")
+            return _unreachable("has a certificate that is not trusted, or does not speak TLS")
         except requests.exceptions.ProxyError:
             return _unreachable("cannot be reached through the proxy that the environment names")
         except requests.ConnectionError:
@@ -93,7 +99,8 @@ class Webhook:
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be printed with the address in it
             return _unreachable(f"could not be called ({type(error).__name__})")
 
-    def _sign_in(self) -> Any:  # noqa: ANN401 - a pair, or requests' way of saying that ~/.netrc is not to be asked
+    def _sign_in(self) -> tuple[str, str] | Callable[[PreparedRequest], PreparedRequest]:
+        """Return user and password, or requests' way of saying that ~/.netrc is not to be asked."""
         parts = urlsplit(self._url.get_secret_value())
         return (unquote(parts.username), unquote(parts.password or "")) if parts.username else _as_it_is
 
@@ -138,7 +145,7 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _not_ours(record: logging.LogRecord) -> bool:  # noqa: ARG001 - a logging filter
+def _not_ours(_record: logging.LogRecord) -> bool:
     """Filter the client's debug lines, which hold each request's path, which is the secret."""
     return current_thread().name != _THREAD
 
@@ -148,8 +155,9 @@ if TYPE_CHECKING:
 
 
 class _Connections:
-    """The connections of one call, which can be cut from another thread: closing the client does not end them. Once
-    cut, each further one ends as it is opened.
+    """The connections of one call, which can be cut from another thread.
+
+    Closing the client does not end them. Once cut, each further one ends as it is opened.
     """
 
     def __init__(self) -> None:

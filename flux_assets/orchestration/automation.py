@@ -28,7 +28,7 @@ load_static_layers = dg.define_asset_job(
     "load_static_layers",
     # Checks that cost are not for a load: it reads no file twice.
     selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE)),
-    description="Makes every layer current: those the release has not changed stay, the others load side by side.",
+    description="Makes every layer current: those that the release has not changed stay, the others load side by side.",
 )
 
 # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step reports those
@@ -36,14 +36,14 @@ load_static_layers = dg.define_asset_job(
 sync_all_dynamic = dg.define_asset_job(
     "sync_all_dynamic",
     selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
-    description="Brings the three dynamic tables into step with Snowflake, all at once.",
+    description="Syncs the three dynamic tables with Snowflake, all at once.",
     executor_def=dg.in_process_executor,
     tags=SYNC_TAGS,
 )
 
 
 @dg.job(
-    description="Makes the dynamic tables, or makes them fit; once is enough, again does no harm. Syncs nothing.",
+    description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
     executor_def=dg.in_process_executor,
     tags=SYNC_TAGS,
 )
@@ -57,7 +57,7 @@ def setup_dynamic_tables() -> None:
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="A sync every five minutes, unless one is under way. Ticks that were missed are not made up for.",
+    description="A sync every five minutes, unless one is under way. Missed ticks are not made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
@@ -81,7 +81,7 @@ def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     age = timedelta(seconds=time.time() - (record.start_time or record.create_timestamp.timestamp()))
     if run.status == dg.DagsterRunStatus.STARTED and _is_dead(instance, run.run_id, age):
         # Where the queue counts it as running, the next sync would wait for it.
-        instance.report_run_failed(run, "The process of this run is gone: its sync has no session any more.")
+        instance.report_run_failed(run, "The process of this run is gone: its sync has no session in PostGIS.")
         return True
     return age > TIME_LIMIT
 

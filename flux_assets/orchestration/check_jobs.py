@@ -38,7 +38,7 @@ dynamic_tables_match_schedule = dg.ScheduleDefinition(
     cron_schedule="33 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every night at 2:33 UTC: finds dynamic tables that are not what Snowflake says.",
+    description="Every night at 2:33 UTC: finds dynamic tables that differ from Snowflake.",
 )
 
 
@@ -52,6 +52,6 @@ def check_all_tables() -> UnresolvedAssetJobDefinition:
     return define_asset_job(
         _NAME,
         selection=AssetSelection.checks(*(spec.key for spec in specs)),
-        description="Runs every check on every table as it stands; loads and syncs nothing. Those that read the release"
+        description="Runs every check on every published table; loads and syncs nothing. Those that read the release"
         " or Snowflake's rows again are in jobs of their own.",
     )

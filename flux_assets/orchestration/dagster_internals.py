@@ -21,7 +21,7 @@ from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.execution.retries import RetryMode
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -59,7 +59,6 @@ __all__ = [
     "capture_interrupts",
     "dagster_event_sequence_for_step",
     "finished_evaluations",
-    "get_retries_config",
     "is_finished",
     "trigger_hook",
 ]

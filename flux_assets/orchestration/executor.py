@@ -33,7 +33,6 @@ from flux_assets.orchestration.dagster_internals import (
     RetryMode,
     SentenceError,
     dagster_event_sequence_for_step,
-    get_retries_config,
     trigger_hook,
 )
 from flux_assets.postgis.connect import Stop
@@ -68,14 +67,18 @@ def stop_of(run_id: str) -> Stop:
             default_value=None,
             description="Steps that run at the same time; FLUX_PARALLEL_LAYERS unless set.",
         ),
-        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
+        "retries": dg.Field(
+            dg.Selector({"enabled": {}, "disabled": {}}),  # type: ignore[no-untyped-call]
+            default_value={"enabled": {}},
+            description="Whether a step that asks for it is tried again.",
+        ),
     },
 )
 def threads_executor(init: dg.InitExecutorContext) -> dg.Executor:
     """Run steps side by side on threads of one process; higher `dagster/priority` first."""
-    retries = RetryMode.from_config(init.executor_config["retries"])  # type: ignore[arg-type]
+    retries = RetryMode.DISABLED if init.executor_config["retries"] == {"disabled": {}} else RetryMode.ENABLED
     limit = init.executor_config["max_concurrent"] or load_settings().flux_parallel_layers
-    return ThreadsExecutor(retries=retries or RetryMode.ENABLED, max_concurrent=int(str(limit)))
+    return ThreadsExecutor(retries=retries, max_concurrent=int(str(limit)))
 
 
 class ThreadsExecutor(dg.Executor):

@@ -1,5 +1,4 @@
-"""What a failed load or sync leaves in Dagster: an observation of what it found, and the earlier outcomes of its
-checks.
+"""What a failed load or sync leaves in Dagster: an observation of it, and the earlier outcomes of its checks.
 
 A failed attempt is not a bad table. Dagster shows a check that was planned and not reported as failed, and the newest
 outcome of a check as the table's: so the last outcomes for the published rows are reported again, with the time at
@@ -9,8 +8,9 @@ which they were judged.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -25,9 +25,7 @@ _OF_A_CANDIDATE = "Of a version that was not published:"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The last outcome of a check on the published rows, and when it was judged, which may be before it was
-    reported.
-    """
+    """The last outcome of a check on the published rows, and when it was judged, which may be before its report."""
 
     judged_at: float
     evaluation: dg.AssetCheckEvaluation
@@ -38,24 +36,21 @@ class Outcome:
         said = evaluation.metadata.get(JUDGED_AT)
         return Outcome(said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at, evaluation)
 
-    @property
-    def metadata(self) -> Mapping[str, dg.MetadataValue]:
-        """Return what it showed, and when it was judged."""
-        return {**self.evaluation.metadata, JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
-
     def again(self) -> dg.AssetCheckResult:
         """Return the same outcome, for a check that this run planned."""
-        return dg.AssetCheckResult(
-            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
-            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
-        )  # fmt: skip
+        return dg.AssetCheckResult(**self._fields)
 
     def unplanned(self) -> dg.AssetCheckEvaluation:
         """Return the same outcome, for a check that is not of the step that reports it."""
-        return dg.AssetCheckEvaluation(
-            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
-            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
-        )  # fmt: skip
+        return dg.AssetCheckEvaluation(**self._fields)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        names = ("asset_key", "check_name", "passed", "severity", "description")
+        judged_at = {JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
+        return {name: getattr(self.evaluation, name) for name in names} | {
+            "metadata": {**self.evaluation.metadata, **judged_at}
+        }
 
 
 def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
@@ -115,6 +110,6 @@ def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResul
             shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {said}")
     return dg.AssetObservation(
         table,
-        description=f"A {what} failed. What readers see is as it was, and so is what its checks say.",
+        description=f"A {what} failed. Published data is unchanged, and so are the outcomes of its checks.",
         metadata=shown,
     )

@@ -100,10 +100,14 @@ def _judged(
     names = {audit.name for audit in audits_of(table)}
     for result in check_results(table, audits, names, "Before it was first published:"):
         yield dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(table.name), check_name=str(result.check_name), passed=result.passed,
-            severity=result.severity, metadata=result.metadata, description=result.description,
+            asset_key=dg.AssetKey(table.name),
+            check_name=str(result.check_name),
+            passed=result.passed,
+            severity=result.severity,
+            metadata=result.metadata,
+            description=result.description,
             target_materialization_data=about,
-        )  # fmt: skip
+        )
 
 
 def dagster_folder() -> Path:

@@ -6,7 +6,7 @@ these leave out the tables that their own run materialises.
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -27,6 +27,7 @@ RELEASE_STEP = "match_static_layers"
 SOURCE_STEP = "match_dynamic_tables"
 Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
 Table = TypeVar("Table", bound=Declaration)
+_Outcomes = Iterable[tuple[str, "AuditResult | FluxError"]]
 
 
 class _MatchConfig(dg.Config):
@@ -40,26 +41,15 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
     def match_static_layers(
-        context: dg.AssetCheckExecutionContext,
-        config: _MatchConfig,
-        postgis: PostgisResource,
-        release: ReleaseResource,
+        context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> Results:
         from flux_assets.compare.release import match_release
 
-        log = context.log.info
-        try:
-            asked = _asked(context, config, tables)
-            yield from _left_out(context, asked)
-            if asked:
-                stop = stop_of(context.run.run_id)
-                yield from _recorded(
-                    context.log,
-                    asked,
-                    match_release([*asked.values()], release.release(log), postgis.target(), stop, log),
-                )
-        except FluxError as error:
-            raise LayerFailure(error) from None
+        def compare(asked: dict[str, StaticTable]) -> _Outcomes:
+            log, stop = context.log.info, stop_of(context.run.run_id)
+            return match_release([*asked.values()], release.release(log), postgis.target(), stop, log)
+
+        yield from _compared(context, config, tables, compare)
 
     return match_static_layers
 
@@ -76,19 +66,12 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
     ) -> Results:
         from flux_assets.compare.source import match_source
 
-        log = context.log.info
-        try:
-            asked = _asked(context, config, tables)
-            yield from _left_out(context, asked)
-            if asked:
-                stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, asked, log)
-                yield from _recorded(
-                    context.log,
-                    asked,
-                    match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log),
-                )
-        except FluxError as error:
-            raise LayerFailure(error) from None
+        def compare(asked: dict[str, DynamicTable]) -> _Outcomes:
+            log, stop = context.log.info, stop_of(context.run.run_id)
+            opening = snowflake.opening(context.run.run_id, asked, log)
+            return match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log)
+
+        yield from _compared(context, config, tables, compare)
 
     return match_dynamic_tables
 
@@ -114,6 +97,22 @@ def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.Asset
     return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {told}") for table in tables]
 
 
+def _compared(
+    context: dg.AssetCheckExecutionContext,
+    config: _MatchConfig,
+    tables: Sequence[Table],
+    compare: Callable[[dict[str, Table]], _Outcomes],
+) -> Results:
+    try:
+        asked = _asked(context, config, tables)
+        keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
+        yield from without_outcome(context.job_def, keys)
+        if asked:
+            yield from _recorded(context.log, asked, compare(asked))
+    except FluxError as error:
+        raise LayerFailure(error) from None
+
+
 def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
     """Return the tables to compare: selected, named by the config if that names any, not materialised."""
     known = {table.name: table for table in tables}
@@ -127,20 +126,11 @@ def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables:
     return {name: known[name] for name, key in keys.items() if key in selected - materialised}
 
 
-def _left_out(context: dg.AssetCheckExecutionContext, asked: Collection[str]) -> Iterator[dg.Output[None]]:
-    keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
-    return without_outcome(context.job_def, keys)
-
-
 def _names(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
 
 
-def _recorded(
-    log: dg.DagsterLogManager,
-    tables: Mapping[str, Declaration],
-    found: Iterable[tuple[str, "AuditResult | FluxError"]],
-) -> Results:
+def _recorded(log: dg.DagsterLogManager, tables: Mapping[str, Declaration], found: _Outcomes) -> Results:
     """Yield each outcome as it comes, and log it, which is all that a command line shows.
 
     Tables that could not be compared fail the step once the others are recorded.

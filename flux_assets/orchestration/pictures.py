@@ -62,8 +62,7 @@ def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Ta
 
 
 def _is_due(drawn: _DrawnPicture | None, done: TableResult, *, linked: bool) -> bool:
-    """Return whether to draw the map: hourly when rows changed; at once when many did, or when no event has it any
-    more.
+    """Return whether to draw the map: hourly when rows changed; at once when many did, or when no event has it.
 
     An old one is drawn again before its event is pruned.
     """
@@ -159,9 +158,11 @@ class _DrawnPicture:
     def metadata(self) -> dict[str, dg.MetadataValue]:
         """Return the metadata of the next materialisation, which has the link alone."""
         return {
-            DRAWN_AT: dg.MetadataValue.timestamp(self.drawn_at), EVENT_AT: dg.MetadataValue.float(self.event_at),
-            ROWS: dg.MetadataValue.int(self.rows), CHANGES: dg.MetadataValue.int(self.changes),
-        }  # fmt: skip
+            DRAWN_AT: dg.MetadataValue.timestamp(self.drawn_at),
+            EVENT_AT: dg.MetadataValue.float(self.event_at),
+            ROWS: dg.MetadataValue.int(self.rows),
+            CHANGES: dg.MetadataValue.int(self.changes),
+        }
 
 
 def _drawn_picture(instance: dg.DagsterInstance, name: str) -> _DrawnPicture | None:
@@ -174,14 +175,16 @@ def _drawn_picture(instance: dg.DagsterInstance, name: str) -> _DrawnPicture | N
     if not _is_picture(last) and not _is_there(instance, name, event_at):
         return None
     return _DrawnPicture(
-        drawn_at=_number(last, DRAWN_AT), event_at=event_at, rows=int(_number(last, ROWS)),
+        drawn_at=_number(last, DRAWN_AT),
+        event_at=event_at,
+        rows=int(_number(last, ROWS)),
         changes=int(_number(last, CHANGES)),
-    )  # fmt: skip
+    )
 
 
 def _number(materialization: dg.AssetMaterialization, name: str) -> float:
     found = materialization.metadata.get(name)
-    return float(found.value) if found is not None else 0.0  # type: ignore[arg-type]
+    return float(str(found.value)) if found is not None else 0.0
 
 
 def _is_picture(materialization: dg.AssetMaterialization) -> bool:

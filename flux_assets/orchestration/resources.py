@@ -159,6 +159,14 @@ def connect(account: Account, arguments: dict[str, Any]) -> Iterator[Any]:  # no
 # Of the arguments that it knows. Key files are among the others: it would read them itself, and report a key that
 # cannot be read in words of its own that name no setting.
 _OWN_FIELDS = (
-    "account", "user", "password", "authenticator", "role", "warehouse", "database", "schema", "login_timeout",
+    "account",
+    "user",
+    "password",
+    "authenticator",
+    "role",
+    "warehouse",
+    "database",
+    "schema",
+    "login_timeout",
     "network_timeout",
-)  # fmt: skip
+)

@@ -177,7 +177,7 @@ def test_a_picture_that_is_too_old(utility, target, sql):
         " WHERE layer_name = 'feeders'")  # fmt: skip
     one = seen(target)["late"]
     assert (one.tables, one.symptom) == (("feeders",), True)
-    assert one.problem == "What it shows of the source is 25 min old; 16 min are allowed."
+    assert one.problem == "Its data is 25 min old; 16 min are allowed."
 
 
 def test_runs_of_which_the_ledger_knows_the_failure(utility, target, sql):

@@ -142,7 +142,7 @@ def test_failing_checks_of_a_table_are_one_thing(instance, world):
     run = materialize(world, instance, "faults")
     (one,) = seen(instance, world)["check"]
     assert (one.tables, one.cause, one.run_id) == (("faults",), "lag, unique", run.run_id)
-    assert one.problem == "lag, unique: it does not hold that: 2 keys are double, says ***."
+    assert one.problem == "lag, unique: this does not hold: 2 keys are double, says ***."
     assert not one.symptom
     world.broken = set()
     materialize(world, instance, "faults")
@@ -286,7 +286,7 @@ def test_a_daemon_that_died(instance, world):
     alive(instance, timedelta(minutes=6))
     (one,) = seen(instance, world, succeeded(faults=timedelta(hours=1)))["daemon"]
     assert one.tables == ("faults",)
-    assert one.problem.startswith("No sign of life of Dagster's daemon for 6 min")
+    assert one.problem.startswith("Dagster's daemon has been silent for 6 min")
 
 
 def test_a_part_of_the_daemon_that_died(instance, world):

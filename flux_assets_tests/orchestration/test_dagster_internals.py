@@ -58,7 +58,6 @@ INTERNALS = {
         "says whether steps are tried again",
         _EXECUTOR,
     ),
-    ("dagster._core.execution.retries", "get_retries_config"): ("is the executor's config of it", _EXECUTOR),
     ("dagster._core.storage.asset_check_execution_record", "AssetCheckExecutionRecord"): (
         "is what the event log returns of a check",
         _TYPE,

@@ -226,7 +226,7 @@ def test_while_a_run_loads_the_layer_no_other_is_asked_for(daemon):
     )
     for job, selection in (("load_trees", None), ("__ASSET_JOB", {dg.AssetKey("oaks")})):
         run = create_run_for_test(daemon.instance, job_name=job, asset_selection=selection, **started)
-        assert f"asked for when run {run.run_id} is done" in daemon.tick().skip_reason
+        assert f"requested once run {run.run_id} has finished" in daemon.tick().skip_reason
         daemon.instance.report_run_canceled(run)
     assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
 
@@ -241,7 +241,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
         for _ in range(2):
             down = daemon.tick()
             assert down.status is TickStatus.SKIPPED
-            assert down.skip_reason.startswith("The release cannot be looked at")
+            assert down.skip_reason.startswith("The release cannot be read")
             assert "denies access" in down.skip_reason
         web.password = None
         assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}

@@ -68,8 +68,11 @@ def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey
     for key, record in found.items():
         # One that is only planned: a run is under way, or died.
         records += [record] if is_finished(record) else finished_evaluations(instance, key)
-    return [each for each in records if (judged := each.evaluation) and not judged.passed
-            and judged.severity is dg.AssetCheckSeverity.ERROR]  # fmt: skip
+    return [
+        each
+        for each in records
+        if (judged := each.evaluation) and not judged.passed and judged.severity is dg.AssetCheckSeverity.ERROR
+    ]
 
 
 def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
@@ -124,12 +127,16 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         evaluation = failing[0].evaluation
         words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
-            kind="check", cause=", ".join(names), apart=table, tables=(table,),
-            problem=f"{', '.join(names)}: it does not hold that: {cause_of(words, watch.names).problem}",
+            kind="check",
+            cause=", ".join(names),
+            apart=table,
+            tables=(table,),
+            problem=f"{', '.join(names)}: this does not hold: {cause_of(words, watch.names).problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
-            run_id=failing[0].run_id, symptom=set(names) <= _STATE_CHECKS,
-        )  # fmt: skip
+            run_id=failing[0].run_id,
+            symptom=set(names) <= _STATE_CHECKS,
+        )
 
 
 def _in_ledger(failed: _FailedRuns, known: Known) -> bool:
@@ -146,10 +153,17 @@ def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, no
     name = ", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name
     scheduled = "dagster/schedule_name" in run.tags
     return Observation(
-        kind="run", cause=name, apart=", ".join(sorted(_selected(run) or ())), tables=failed.tables,
-        problem=words.problem, remedy=words.remedy, since=failed.since, ticks=ticks, run_id=run.run_id,
+        kind="run",
+        cause=name,
+        apart=", ".join(sorted(_selected(run) or ())),
+        tables=failed.tables,
+        problem=words.problem,
+        remedy=words.remedy,
+        since=failed.since,
+        ticks=ticks,
+        run_id=run.run_id,
         ready=not scheduled or watch.policy.reached(ticks, failed.since, now),
-    )  # fmt: skip
+    )
 
 
 def _words(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -187,22 +201,26 @@ def _nobody_starts_syncs(
     if dead := _silent_daemons(instance, now, expected=running):
         names, since = dead
         yield Observation(
-            kind="daemon", cause="daemon", tables=tuple(live), since=since,
-            problem=f"No sign of life of {names} for {length(now - since)}: it starts no runs and sends no alerts.",
-            remedy="Start dagster-daemon again (`dagster dev` has one), and see in its log why it ended.",
-        )  # fmt: skip
+            kind="daemon",
+            cause="daemon",
+            tables=tuple(live),
+            since=since,
+            problem=f"{names} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
+            remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
+        )
     elif live and not running and now - min(live.values()) > watch.policy.patience:
         yield Observation(
-            kind="schedule", cause="schedule", tables=tuple(live), since=min(live.values()),
+            kind="schedule",
+            cause="schedule",
+            tables=tuple(live),
+            since=min(live.values()),
             problem=f"{SCHEDULE} is stopped, and nothing else has synced for {length(now - min(live.values()))}.",
             remedy=f"dagster schedule start -w workspace.yaml {SCHEDULE}, or the switch in Dagster's UI.",
-        )  # fmt: skip
+        )
 
 
 def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
-    """Return which of the daemons that once ran show no life, and since when; one that never ran only where
-    expected.
-    """
+    """Return which daemons have gone silent, and since when; one that never ran only where it is expected."""
     heartbeats = instance.get_daemon_heartbeats()
     lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
     if not lived:
@@ -220,8 +238,11 @@ def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
         return None
     assets = {key.to_user_string() for key in run.asset_selection or ()}
     # Materialising an asset takes its checks along; they are named apart only where they run alone.
-    checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in run.asset_check_selection or ()
-              if key.asset_key.to_user_string() not in assets}  # fmt: skip
+    checks = {
+        f"{key.asset_key.to_user_string()}:{key.name}"
+        for key in run.asset_check_selection or ()
+        if key.asset_key.to_user_string() not in assets
+    }
     return frozenset(assets | checks)
 
 

@@ -44,9 +44,7 @@ class _Observed:
 def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
     """Return what to watch and how patiently, by the settings."""
     policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
-    return Watch(
-        schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings)
-    )  # fmt: skip
+    return Watch(schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings))
 
 
 def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
@@ -81,8 +79,9 @@ def send_alerts(
             file.note_mutes(mutes(session, watch.schema))
             seen = observe_alerts(session, watch, dagster)
             kept = IncidentTable(session, watch.schema)
-            muted = lambda: mutes(session, watch.schema)  # noqa: E731
-            rest = round_of(kept, seen.observed, seen.watched, muted, watch.policy, send, seen.now)
+            rest = round_of(
+                kept, seen.observed, seen.watched, lambda: mutes(session, watch.schema), watch.policy, send, seen.now
+            )
     except AlertError:
         raise
     except (FluxError, psycopg.Error) as error:
@@ -94,18 +93,25 @@ def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) 
     """Return that PostgreSQL is unavailable; sent when it lasts as long as failing syncs may."""
     words = cause_of(watch.clean(str(error)), watch.names)
     return Observation(
-        kind="target", cause="target", problem=words.problem, remedy=words.remedy,
-        since=now, not_before=now + watch.policy.patience,
-    )  # fmt: skip
+        kind="target",
+        cause="target",
+        problem=words.problem,
+        remedy=words.remedy,
+        since=now,
+        not_before=now + watch.policy.patience,
+    )
 
 
 def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
     """Return that Dagster's storage, or our definitions, are unavailable."""
     words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
     return Observation(
-        kind="dagster", cause="dagster", problem=words.problem, since=now,
+        kind="dagster",
+        cause="dagster",
+        problem=words.problem,
+        since=now,
         remedy=words.remedy or "`flux-assets doctor` tests Dagster's storage.",
-    )  # fmt: skip
+    )
 
 
 def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Delivery:
@@ -131,8 +137,5 @@ def _of_dagster(
     checks = events.failing_checks(instance, keys)
     runs = events.failed_runs(instance, now)
     run_ids = {record.run_id for record in checks} | {failed.newest.run_id for failed in runs}
-    known = events.Known(
-        failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)),
-        succeeded=checked,
-    )
+    known = events.Known(failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)), succeeded=checked)
     return list(events.observed(instance, checks, runs, known, watch, now))

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LOOKS = 60
     name="alert_sensor",
     minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
+    description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
 )
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Observe, send what is due, and report what was sent. It starts no run."""
@@ -29,7 +29,7 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
     settings = load_settings()
     if settings.flux_alert_url is None:
-        return dg.SkipReason("FLUX_ALERT_URL is not set, so there is nobody to tell.")
+        return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
     repository = context.repository_def
     keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
     try:
@@ -38,7 +38,7 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         )
     except AlertError as error:
         context.log.warning(str(error))
-        return dg.SkipReason(f"Nobody could be told. {error}")
+        return dg.SkipReason(f"No alert could be sent. {error}")
     for undelivered in filter(None, (each.undelivered for each in rounds)):
         context.log.warning(str(undelivered))
     return dg.SkipReason(" ".join(_said(each) for each in rounds if each.incidents or each.busy) or "All is well.")
@@ -46,7 +46,7 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 def _said(told: Delivery) -> str:
     if told.busy:
-        return "Another process is telling right now."
+        return "Another process is sending alerts right now."
     sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
     waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
-    return f"{counted(len(told.incidents), 'incident')}; told: {', '.join(sent) or 'nothing new'}.{waiting}"
+    return f"{counted(len(told.incidents), 'incident')}; sent: {', '.join(sent) or 'nothing new'}.{waiting}"

@@ -56,7 +56,9 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
 def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Delivery]:
     """Send what the sensor would send; neither repeats what the other has sent."""
     if settings.flux_alert_url is None:
-        raise SettingError("FLUX_ALERT_URL is not set, so there is nobody to tell.", "Set it to a webhook's address.")
+        raise SettingError(
+            "FLUX_ALERT_URL is not set, so alerts have no destination.", "Set it to a webhook's address."
+        )
     return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), _running_target)
 
 

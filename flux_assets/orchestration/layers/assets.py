@@ -174,7 +174,7 @@ def _live_checks(
     try:
         found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
     except FluxError as error:
-        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
+        context.log.info(f"{table.name}: checks not run: {', '.join(sorted(names))}; {error}")
         return
     yield from check_results(table, found, names)
 

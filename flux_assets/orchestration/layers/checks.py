@@ -16,9 +16,9 @@ from flux_assets.spec import Declaration, StaticTable
 _CONSEQUENCE = {
     "ERROR": "ERROR: do not trust the table. A load itself refuses a version that fails it, so Dagster has nothing to"
     " block.",
-    "WARN": "WARN: look at it; a version that fails it is published, with the rows named.",
+    "WARN": "WARN: investigate; a version that fails it is published, with the rows named.",
 }
-_LIVE = "WARN: look at it. Judged of what is published."
+_LIVE = "WARN: investigate. Judged on the published rows."
 
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:

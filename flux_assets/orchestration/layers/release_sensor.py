@@ -40,15 +40,15 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for the layers whose release file is new or changed, once for each version, in one run."
-        " Started, it publishes a new release without anybody's consent: that is why it is created stopped.",
+        " Started, it publishes a new release without asking: that is why it is created stopped.",
     )
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             news = _looked(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
         except TargetError as error:
-            return dg.SkipReason(f"Which layers are pinned cannot be read: {error}")
+            return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
         except (FluxError, OSError) as error:
-            return dg.SkipReason(f"The release cannot be looked at: {error}")
+            return dg.SkipReason(f"The release cannot be read: {error}")
         if isinstance(news, str):
             return dg.SkipReason(news)
         return _answer(context.instance, job.name, tables, news)
@@ -64,7 +64,7 @@ def _answer(
         return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
     if run_id := _under_way(instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
         # Two loads of a layer would wait for one another, and the later one might give up.
-        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; asked for when run {run_id} is done.")
+        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
     request = dg.RunRequest(
         run_key=news.memory.run_key,
         asset_selection=[dg.AssetKey(name) for name in news.wanted],
@@ -88,7 +88,7 @@ def _looked(
 
     is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set
     if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
-        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix that is to be watched."
+        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
 
     def work() -> News:
         release, now = layer_release(settings), time.time()
@@ -101,14 +101,14 @@ def _looked(
 def _patiently(work: Callable[[], News]) -> News | str:
     """Do the work on a thread, because a silent host is given up only after minutes; one request at a time."""
     if _looking and _looking[0].is_alive():
-        return "The last look at the release is still waiting for an answer."
+        return "The last request to the release is still waiting for an answer."
     answers: SimpleQueue[News | Exception] = SimpleQueue()
     _looking[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
     _looking[0].start()
     try:
         answer = answers.get(timeout=SECONDS_FOR_A_LOOK)
     except Empty:
-        return f"The release has not answered for {SECONDS_FOR_A_LOOK} s; looked at again at the next tick."
+        return f"The release has not answered for {SECONDS_FOR_A_LOOK} s; the next tick tries again."
     if isinstance(answer, Exception):
         raise answer
     return answer

@@ -77,7 +77,5 @@ def _spec(table: StaticTable) -> dg.AssetSpec:
 def _observation(context: dg.AssetExecutionContext, table: StaticTable, release: ReleaseResource) -> dg.ObserveResult:
     file = release.release(context.log.info).resolve(table.file_name, table.name)
     return dg.ObserveResult(
-        asset_key=source_key(table),
-        data_version=dg.DataVersion(file.sha256),
-        metadata={"sha256": file.sha256},
+        asset_key=source_key(table), data_version=dg.DataVersion(file.sha256), metadata={"sha256": file.sha256}
     )

@@ -68,10 +68,7 @@ class _WholeRelease:
 
 
 def whole_release(
-    context: dg.AssetExecutionContext,
-    among: Sequence[StaticTable],
-    release: ReleaseResource,
-    postgis: PostgisResource,
+    context: dg.AssetExecutionContext, among: Sequence[StaticTable], release: ReleaseResource, postgis: PostgisResource
 ) -> _WholeRelease:
     """Load the layers of this run that are `among` these, or return what the first step to ask has loaded."""
     run_id = context.run.run_id

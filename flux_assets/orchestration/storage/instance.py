@@ -1,5 +1,4 @@
-"""Classes that dagster.yaml names: Dagster's storage in the configured PostgreSQL or the embedded one, files in
-FLUX_HOME.
+"""Classes that dagster.yaml names: Dagster's storage in PostgreSQL, configured or embedded, and files in FLUX_HOME.
 
 They exist because dagster.yaml itself can only demand a variable, never do without it.
 """

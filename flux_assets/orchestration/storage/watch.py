@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 from threading import Condition, Thread
@@ -52,7 +52,7 @@ def with_parameters(url: str) -> str:
 
 
 @event.listens_for(Engine, "do_connect")
-def _connect(_dialect: object, _record: object, arguments: Any, parameters: dict[str, Any]) -> Any:  # noqa: ANN401
+def _connect(_dialect: object, _record: object, arguments: Sequence[str], parameters: dict[str, Any]) -> object:
     """Open a watched connection of the storage, encrypted or local; others are left to SQLAlchemy."""
     if parameters.get("application_name") != APPLICATION:
         return None
@@ -129,7 +129,7 @@ _watch = _Watch()
 class _Connection(psycopg2.extensions.connection):  # type: ignore[misc]
     """A connection of which each statement is watched."""
 
-    def cursor(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as psycopg2 has it
+    def cursor(self, *arguments: object, **named: object) -> object:
         return super().cursor(*arguments, **{"cursor_factory": _Cursor, **named})
 
     def commit(self) -> None:
@@ -142,11 +142,11 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc]
 
 
 class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
-    def execute(self, query: Any, values: Any = None) -> None:  # noqa: ANN401 - as psycopg2 has it
+    def execute(self, query: object, values: object = None) -> None:
         with _watch.over(self.connection, _patience(query)):
             super().execute(query, values)
 
-    def executemany(self, query: Any, values: Any) -> None:  # noqa: ANN401 - as psycopg2 has it
+    def executemany(self, query: object, values: object) -> None:
         with _watch.over(self.connection, _patience(query)):
             super().executemany(query, values)
 

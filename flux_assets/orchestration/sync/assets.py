@@ -26,13 +26,13 @@ STEP = "sync_dynamic_tables"
 
 
 class _SyncConfig(dg.Config):
-    """What one run may ask of a sync beyond "bring the tables into step"."""
+    """What one run may ask of a sync beyond syncing what has changed."""
 
     force: bool = Field(
-        default=False, description="Read the sources and compare also when nothing seems to have changed."
+        default=False, description="Read and compare the sources even when nothing seems to have changed."
     )
     accept_vanished: bool = Field(
-        default=False, description="Believe the sources, this once, also when many of their rows have vanished."
+        default=False, description="Accept, this once, that many rows of the sources have vanished."
     )
 
 
@@ -40,10 +40,7 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
     """Return all dynamic tables with their checks; any of either can be selected, and is synced together."""
 
     @dg.multi_asset(
-        name=STEP,
-        specs=[_dynamic_spec(table) for table in tables],
-        check_specs=check_specs(tables),
-        can_subset=True,
+        name=STEP, specs=[_dynamic_spec(table) for table in tables], check_specs=check_specs(tables), can_subset=True
     )
     def sync_dynamic_tables(
         context: dg.AssetExecutionContext, config: _SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
@@ -108,7 +105,7 @@ def make_dynamic_tables(context: dg.OpExecutionContext, postgis: PostgisResource
         raise LayerFailure(error) from None
     for name, done in found.items():
         if not isinstance(done, FluxError):
-            context.log.info(f"{name}: {'made fit' if done else 'was fit already'}")
+            context.log.info(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
     refused = [done for done in found.values() if isinstance(done, FluxError)]
     if refused:
         raise LayerFailure(refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused))))

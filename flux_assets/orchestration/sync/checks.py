@@ -26,7 +26,7 @@ SECONDS_BETWEEN_JUDGEMENTS = 3600
 _CONSEQUENCE = {
     "ERROR": "ERROR: do not trust the table. A sync itself refuses rows that would break it, so Dagster has nothing to"
     " block.",
-    "WARN": "WARN: look at it; the rows are synced all the same.",
+    "WARN": "WARN: investigate; the rows are synced all the same.",
 }
 Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
 
@@ -51,9 +51,7 @@ def names_of(table: DynamicTable) -> frozenset[str]:
 
 
 def refused(table: DynamicTable, done: TableResult) -> tuple[AuditResult, ...]:
-    """Return what a failed sync found of rows that it did not write; nothing where neither rows nor columns are at
-    fault.
-    """
+    """Return what a failed sync found of rows that it did not write; nothing for other faults."""
     said = done.error.problem if done.error else ""
     if isinstance(done.error, SyncError) and done.error.audits:
         return done.error.audits
@@ -121,6 +119,10 @@ def _unplanned(key: dg.AssetCheckKey, result: dg.AssetCheckResult) -> dg.AssetCh
     The claim is on the check already: a pass does not repeat it every five minutes.
     """
     return dg.AssetCheckEvaluation(
-        asset_key=key.asset_key, check_name=key.name, passed=result.passed, severity=result.severity,
-        metadata=result.metadata, description=None if result.passed else result.description,
-    )  # fmt: skip
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+        description=None if result.passed else result.description,
+    )

@@ -53,10 +53,10 @@ def synced_metadata(done: TableResult) -> Metadata:
 def describe_result(done: TableResult) -> str:
     """Return the sync of one table in a line."""
     if done.outcome == "unchanged":
-        return f"{done.table}: {done.rows:,} rows as they were ({done.gate})"
+        return f"{done.table}: {done.rows:,} rows unchanged ({done.gate})"
     lag = "" if done.lag_seconds is None else f", {done.lag_seconds:.0f} s behind the source"
     written = f"{done.inserted:,} inserted, {done.updated:,} updated, {done.deleted:,} deleted"
-    return f"{done.table}: {written}, {done.unchanged:,} as they were{lag} ({done.gate})"
+    return f"{done.table}: {written}, {done.unchanged:,} unchanged{lag} ({done.gate})"
 
 
 def _clocks(done: TableResult) -> Metadata:

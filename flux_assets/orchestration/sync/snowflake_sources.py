@@ -45,7 +45,7 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
         settings = load_settings()
         own = load_overrides(settings.flux_config).of(table).object or table.source
     except SettingError:
-        return "Where it is read from is not known: a setting is wrong. `flux-assets doctor` names it.", {}
+        return "Its origin is unknown: a setting is illegal. `flux-assets doctor` names it.", {}
     names = parts(own) or (own,)
     full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
     if settings.source_is_stand_in:
@@ -53,7 +53,7 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     elif settings.snowflake_account not in {None, STAND_IN}:
         account, of = str(settings.snowflake_account), f"the Snowflake account {settings.snowflake_account}"
     else:
-        return f"It is {full}, of no account yet: SNOWFLAKE_ACCOUNT is to be set.", {"dagster/table_name": full}
+        return f"It is {full}, of no account yet: set SNOWFLAKE_ACCOUNT.", {"dagster/table_name": full}
     return f"It is read from {full} of {of}.", {"dagster/table_name": full, "account": account}
 
 
@@ -63,13 +63,17 @@ def _columns(table: DynamicTable) -> dg.TableSchema:
     Their types are those that they become: the source's own may be any that can be read as such.
     """
     types = {column.name: type_ddl(column) for column in table.columns}
-    return dg.TableSchema([
-        dg.TableColumn(
-            column.names[0], types[column.target], description=_said(column),
-            constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
-        )
-        for column in table.source_columns
-    ])  # fmt: skip
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.names[0],
+                types[column.target],
+                description=_said(column),
+                constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
+            )
+            for column in table.source_columns
+        ]
+    )
 
 
 def _said(column: SourceColumn) -> str:

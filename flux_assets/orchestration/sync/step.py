@@ -73,9 +73,11 @@ class SyncStep:
         from flux_assets.sync.sync import sync_tables
 
         options = SyncOptions(
-            force=self._asked.force, accept_vanished=self._asked.accept_vanished,
-            run_id=self._context.run.run_id, stop=self._stop,
-        )  # fmt: skip
+            force=self._asked.force,
+            accept_vanished=self._asked.accept_vanished,
+            run_id=self._context.run.run_id,
+            stop=self._stop,
+        )
         result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
         if result.busy:
             (self._context.log.warning if options.once else self._context.log.info)(result.busy)
@@ -96,8 +98,8 @@ class SyncStep:
     def _tell(self, results: Sequence[TableResult], wanted: set[str]) -> None:
         for cause, names in _by_cause({each.table: each.error for each in results if each.error is not None}).items():
             # What several share, the failure of the step says, once.
-            why = f"{names[0]} was left as it was: {cause}"
-            several = f"{', '.join(names)} were left as they were; the failure of the step says why"
+            why = f"{names[0]} is unchanged: {cause}"
+            several = f"{', '.join(names)} are unchanged; the step's failure says why"
             self._context.log.error(why if len(names) == 1 else several)
         for each in results:
             if each.error is not None:
@@ -144,16 +146,15 @@ class SyncStep:
             questions = [self._question(each, changed) for each in done]
             looks = audit_tables(questions, self._target, self._opening, self._stop)
         except FluxError as error:
-            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
+            self._context.log.warning(f"The sync is done, but its checks could not run: {error}")
             return {}
         for look in looks.values():
             if look.error is not None:
-                self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
+                self._context.log.warning(f"The sync is done, but checks of its rows could not run: {look.error}")
         return looks
 
     def _question(self, done: TableResult, changed: Collection[str]) -> AuditRequest:
-        """Return the audits to run: all of a table that changed, of others those that are due, and always how old its
-        rows are.
+        """Return the audits to run: all of a table that changed, else those that are due, and always its lag.
 
         Rows that nobody wrote may lose what they belong to, when that is among the `changed`.
 
@@ -174,10 +175,12 @@ class SyncStep:
             names -= {"columns"}
         before = done.rows - done.inserted + done.deleted
         return AuditRequest(
-            table=table, names=names, vanished=done.vanished,
+            table=table,
+            names=names,
+            vanished=done.vanished,
             missing=done.missing if is_read or "columns" not in names else None,
             allowed=table.vanished.allowed(before),
-        )  # fmt: skip
+        )
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
         """Run the selected checks alone, on the published rows; returns why those of a table could not be run."""

@@ -32,7 +32,7 @@ def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
 
 
 @dg.job(
-    description=f"Removes what nobody needs any more of runs, ticks, check evaluations, files and the ledger. {_RULE}",
+    description=f"Removes runs, ticks, check evaluations, files and ledger rows that nobody needs any more. {_RULE}",
     executor_def=dg.in_process_executor,
     tags={dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "upkeep"},
 )
@@ -80,7 +80,7 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     gone = tables.remove_leftovers(instance, now - keep.runs_for)
     tables.vacuum(instance)
     told = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
-    log.info(f"Removed: {told}. Dagster's database has {before / 1e6:.1f} MB, of which what is free is used again")
+    log.info(f"Removed: {told}. Dagster's database has {before / 1e6:.1f} MB; free space in it is reused")
 
 
 def _unknown(revision: str | None) -> str:

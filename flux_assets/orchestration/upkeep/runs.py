@@ -20,9 +20,7 @@ MOST_AT_ONCE = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """What is always kept: the newest `runs` of each job, all younger than `runs_for`, failed ones than
-    `failures_for`.
-    """
+    """What is always kept: the newest `runs` of each job, and those younger than `runs_for` or `failures_for`."""
 
     runs: int
     runs_for: timedelta

@@ -31,14 +31,15 @@ _LEFTOVERS = {
     "events of deleted runs": ("event_logs", f"{_RUN_IS_GONE} AND timestamp < :before"),
     "events of no run": ("event_logs", f"run_id = '' AND timestamp < :before AND id NOT IN ({_NEWEST_RUNLESS})"),
     "tags of events": (
-        "asset_event_tags", "NOT EXISTS (SELECT FROM event_logs WHERE event_logs.id = leftover.event_id)"
+        "asset_event_tags",
+        "NOT EXISTS (SELECT FROM event_logs WHERE event_logs.id = leftover.event_id)",
     ),
     "ticks": (
         "job_ticks",
         "timestamp < :before AND NOT EXISTS"
         " (SELECT FROM instigators WHERE instigators.selector_id = leftover.selector_id)",
     ),
-}  # fmt: skip
+}
 
 
 def is_known(instance: dg.DagsterInstance) -> bool:
