@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from flux_assets.alerting.incident import Incident, decided
+from flux_assets.alerting.incident import Incident, decide
 from flux_assets.alerting.muting import Mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
 from flux_assets.errors import AlertError
@@ -59,7 +59,7 @@ def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Even
     return None
 
 
-def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
+def run_round(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
     store: IncidentStore,
     observed: Iterable[Observation],
     watched: Collection[Kind],
@@ -74,13 +74,13 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
             return Delivery(busy=True)
         before = {incident.id: incident for incident in store.unclosed()}
         told, muted = Delivery(), mutes()
-        after = decided(list(before.values()), observed, watched, now)
+        after = decide(list(before.values()), observed, watched, now)
         told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
         deadline = time.monotonic() + _SECONDS_OF_A_ROUND
         for place, incident in enumerate(told.incidents):
             event = due(incident, muted, policy, now)
             if event is None or (time.monotonic() < deadline and _sent(told, event, incident, send)):
-                told.incidents[place] = _noted(store, incident, event, now)
+                told.incidents[place] = _record(store, incident, event, now)
         return told
 
 
@@ -97,7 +97,7 @@ def _sent(told: Delivery, event: Event, incident: Incident, send: Send) -> bool:
     return True
 
 
-def _noted(store: IncidentStore, incident: Incident, event: Event | None, now: datetime) -> Incident:
+def _record(store: IncidentStore, incident: Incident, event: Event | None, now: datetime) -> Incident:
     noted = incident
     if event is not None:
         noted = replace(noted, told_at=now, told_cause=incident.cause)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from flux_assets.alerting.observation import CAUSES, Kind, Observation, joined
+from flux_assets.alerting.observation import CAUSES, Kind, Observation, join_causes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Incident:
     closed_at: datetime | None = None
 
 
-def decided(
+def decide(
     so_far: Sequence[Incident], observed: Iterable[Observation], watched: Collection[Kind], now: datetime
 ) -> list[Incident]:
     """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were looked for.
@@ -44,7 +44,7 @@ def decided(
     A table that fails for another reason than before has not recovered: its incident continues. What follows from an
     incident of another kind begins none, and keeps an older one from ending.
     """
-    groups = joined(observed)
+    groups = join_causes(observed)
     covered = {table for group in groups if group.kind in CAUSES and group.ready for table in group.tables}
     open_ = [incident for incident in so_far if incident.resolved_at is None]
     taken: dict[int, Incident] = {}
@@ -53,7 +53,7 @@ def decided(
         before = _matching(group, open_, taken)
         if before is not None:
             taken[open_.index(before)] = _continued(before, group)
-        elif group.ready and not _told_already(group, open_):
+        elif group.ready and not _already_sent(group, open_):
             new += _begun(group, covered)
     over = [incident for incident in so_far if incident.resolved_at is not None]
     still = (taken.get(place) or _ended(incident, groups, watched, now) for place, incident in enumerate(open_))
@@ -67,7 +67,7 @@ def _matching(group: Observation, open_: Sequence[Incident], taken: Collection[i
     return next(same, None) or next((incident for incident in free if group.touches(incident.failing)), None)
 
 
-def _told_already(group: Observation, open_: Sequence[Incident]) -> bool:
+def _already_sent(group: Observation, open_: Sequence[Incident]) -> bool:
     """Return whether other groups continue the incidents of its tables, and it has not lasted by itself."""
     failing = {table for incident in open_ if incident.kind == group.kind for table in incident.failing}
     return bool(group.tables) and set(group.tables) <= failing and not group.settled

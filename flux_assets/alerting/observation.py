@@ -77,7 +77,7 @@ class Observation:
         return not set(self.tables).isdisjoint(tables)
 
 
-def joined(observed: Iterable[Observation]) -> list[Observation]:
+def join_causes(observed: Iterable[Observation]) -> list[Observation]:
     """Return what has one cause as one observation. What is late already is not waited for any longer."""
     found = list(observed)
     late = {table for each in found if each.kind == "late" for table in each.tables}

@@ -31,7 +31,7 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
+def secret_remover(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
     """Return what removes the secrets of these settings and this environment, and whatever looks like one."""
     spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
     longest_first = sorted(filter(None, spelt), key=len, reverse=True)

@@ -49,7 +49,7 @@ class Watch:
         return [table for table in self.tables if isinstance(table, DynamicTable)]
 
 
-def clock(session: psycopg.Connection) -> datetime:
+def server_time(session: psycopg.Connection) -> datetime:
     """Return the server's clock (UTC), which the ledger's times come from."""
     row = session.execute("SELECT clock_timestamp()").fetchone()
     return row[0] if row else datetime.now(UTC)

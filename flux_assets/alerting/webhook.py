@@ -74,7 +74,7 @@ class Webhook:
         """Call the receiver. The client's errors name the address, so they are translated, and not chained."""
         import requests
 
-        logging.getLogger("urllib3.connectionpool").addFilter(_not_ours)
+        logging.getLogger("urllib3.connectionpool").addFilter(_hide_requests)
         try:
             with _session(direct=self._is_plain) as session:
                 line.carry(session)
@@ -145,7 +145,7 @@ def _as_it_is(request: PreparedRequest) -> PreparedRequest:
     return request
 
 
-def _not_ours(_record: logging.LogRecord) -> bool:
+def _hide_requests(_record: logging.LogRecord) -> bool:
     """Filter the client's debug lines, which hold each request's path, which is the secret."""
     return current_thread().name != _THREAD
 

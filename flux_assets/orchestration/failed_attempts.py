@@ -64,7 +64,7 @@ def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey
     return found
 
 
-def still_said(
+def repeat_outcomes(
     context: dg.AssetExecutionContext, table: str, names: Collection[str], before: Iterable[dg.AssetCheckResult] = ()
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the last outcomes of these checks; where Dagster has none, those of `before`."""
@@ -75,7 +75,7 @@ def still_said(
     yield from (result for result in before if result.check_name in names and result.check_name not in told)
 
 
-def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
+def repeat_comparison(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the last outcome of the comparison `name` if this run planned it: its step does not run after a failure.
 
     One that was never made is reported as such: Dagster would show it as failed.
@@ -97,7 +97,7 @@ def _never_compared(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
     )
 
 
-def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
+def failed_attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
     """Return the observation of a failed load or sync (`what`) for the page of the asset."""
     shown: dict[str, dg.MetadataValue] = {
         "last_attempt": dg.MetadataValue.text("failed"),

@@ -16,7 +16,7 @@ from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, LayerError, SettingError
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layers.assets import LayerFailure
-from flux_assets.orchestration.layers.checks import check_results, tell, without_outcome
+from flux_assets.orchestration.layers.checks import check_results, log_outcomes, without_outcome
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
@@ -140,7 +140,7 @@ def _recorded(log: dg.DagsterLogManager, tables: Mapping[str, Declaration], foun
         if isinstance(outcome, FluxError):
             failed[name] = outcome
         else:
-            tell(name, [outcome], log)
+            log_outcomes(name, [outcome], log)
             yield from check_results(tables[name], [outcome], {outcome.name})
     if len(failed) == 1:
         raise next(iter(failed.values()))

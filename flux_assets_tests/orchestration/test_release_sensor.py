@@ -74,7 +74,7 @@ class Daemon:
 
     def tick(self) -> InstigatorTick:
         """The next tick, done."""
-        self._clock += timedelta(seconds=module.SECONDS_BETWEEN_LOOKS)
+        self._clock += timedelta(seconds=module.SECONDS_BETWEEN_CHECKS)
         pool = SingleThreadPoolExecutor()
         clock = SimpleNamespace(time=self._clock.timestamp)
         with pool, freeze_time(self._clock), patch.object(module, "time", clock):
@@ -260,7 +260,7 @@ def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
-        module._looking[0].join()
+        module._running[0].join()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _MOST_RUNS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class LedgerState:
     """What the ledger says beside: (run, table) that it has as failed, and when each table was last made current."""
 
     failed: frozenset[tuple[str, str]]
@@ -96,7 +96,7 @@ def observed(
     instance: dg.DagsterInstance,
     checks: Sequence[AssetCheckExecutionRecord],
     runs: Sequence[_FailedRuns],
-    known: Known,
+    known: LedgerState,
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
@@ -109,7 +109,7 @@ def observed(
     yield from _nobody_starts_syncs(instance, known, watch, now)
 
 
-def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch: Watch) -> Iterator[Observation]:
+def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState, watch: Watch) -> Iterator[Observation]:
     """Yield one observation per table, because what makes its checks fail is mostly one thing.
 
     What a failed run found belongs to its failure; an outcome that such a run repeats is of the published rows.
@@ -139,7 +139,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         )
 
 
-def _in_ledger(failed: _FailedRuns, known: Known) -> bool:
+def _in_ledger(failed: _FailedRuns, known: LedgerState) -> bool:
     """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
     if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
         return True
@@ -181,7 +181,7 @@ def _words(instance: dg.DagsterInstance, run_id: str) -> str:
     return ""
 
 
-def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator[Observation]:
+def _stale(instance: dg.DagsterInstance, known: LedgerState, watch: Watch) -> Iterator[Observation]:
     """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
     budgets = {dg.AssetKey(table.name): table.freshness.fail for table in watch.dynamic}
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
@@ -192,7 +192,7 @@ def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator
 
 
 def _nobody_starts_syncs(
-    instance: dg.DagsterInstance, known: Known, watch: Watch, now: datetime
+    instance: dg.DagsterInstance, known: LedgerState, watch: Watch, now: datetime
 ) -> Iterator[Observation]:
     """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
     live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}

@@ -11,12 +11,12 @@ import psycopg
 
 from flux_assets.alerting import watching
 from flux_assets.alerting.cause import cause_of
-from flux_assets.alerting.delivery import Delivery, Event, Send, round_of
+from flux_assets.alerting.delivery import Delivery, Event, Send, run_round
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.message import Letterhead, payload
 from flux_assets.alerting.muting import mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
-from flux_assets.alerting.secrets import cleaning
+from flux_assets.alerting.secrets import secret_remover
 from flux_assets.alerting.store import IncidentTable, make_ready
 from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.watching import Watch
@@ -41,15 +41,15 @@ class _Observed:
     now: datetime
 
 
-def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
+def make_watch(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
     """Return what to watch and how patiently, by the settings."""
     policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
-    return Watch(schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings))
+    return Watch(schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=secret_remover(settings))
 
 
 def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
     """Return everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
-    now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
+    now, statuses = watching.server_time(session), overview.statuses(session, watch.schema)
     observed = list(watching.observed(session, statuses, watch, now))
     checked = {name: status.checked_at for name, status in statuses.items() if status.checked_at}
     try:
@@ -71,7 +71,7 @@ def send_alerts(
 
     Raises AlertError, and nothing else, when it cannot be recorded what was sent.
     """
-    watch, file = watch_of(settings, tables), IncidentFile(settings.flux_home)
+    watch, file = make_watch(settings, tables), IncidentFile(settings.flux_home)
     send = _sending(hook, settings)
     try:
         with find(settings).session("alerts") as session:
@@ -79,7 +79,7 @@ def send_alerts(
             file.note_mutes(mutes(session, watch.schema))
             seen = observe_alerts(session, watch, dagster)
             kept = IncidentTable(session, watch.schema)
-            rest = round_of(
+            rest = run_round(
                 kept, seen.observed, seen.watched, lambda: mutes(session, watch.schema), watch.policy, send, seen.now
             )
     except AlertError:
@@ -118,7 +118,7 @@ def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch
     """Run a round on the file: that PostgreSQL is unavailable, or that it is back."""
     now = datetime.now(UTC)
     observed = [target_fault(away, watch, now)] if away else []
-    return round_of(file, observed, {"target"}, file.mutes, watch.policy, send, now)
+    return run_round(file, observed, {"target"}, file.mutes, watch.policy, send, now)
 
 
 def _sending(hook: Webhook, settings: Settings) -> Send:
@@ -137,5 +137,5 @@ def _of_dagster(
     checks = events.failing_checks(instance, keys)
     runs = events.failed_runs(instance, now)
     run_ids = {record.run_id for record in checks} | {failed.newest.run_id for failed in runs}
-    known = events.Known(failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)), succeeded=checked)
+    known = events.LedgerState(failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)), succeeded=checked)
     return list(events.observed(instance, checks, runs, known, watch, now))

@@ -13,12 +13,12 @@ from flux_assets.tables import declarations
 if TYPE_CHECKING:
     from flux_assets.alerting.delivery import Delivery
 
-SECONDS_BETWEEN_LOOKS = 60
+_SECONDS_BETWEEN_ROUNDS = 60
 
 
 @dg.sensor(
     name="alert_sensor",
-    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+    minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
 )
@@ -41,10 +41,10 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason(f"No alert could be sent. {error}")
     for undelivered in filter(None, (each.undelivered for each in rounds)):
         context.log.warning(str(undelivered))
-    return dg.SkipReason(" ".join(_said(each) for each in rounds if each.incidents or each.busy) or "All is well.")
+    return dg.SkipReason(" ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well.")
 
 
-def _said(told: Delivery) -> str:
+def _describe(told: Delivery) -> str:
     if told.busy:
         return "Another process is sending alerts right now."
     sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]

@@ -13,12 +13,12 @@ from click import ClickException
 
 from flux_assets.alerting import store
 from flux_assets.alerting.delivery import Delivery
-from flux_assets.alerting.incident import Incident, decided
+from flux_assets.alerting.incident import Incident, decide
 from flux_assets.alerting.muting import Mutes, mutes
 from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.webhook import Webhook
 from flux_assets.errors import EmbeddedError, FluxError, SettingError
-from flux_assets.orchestration.alerts.round import Dagster, observe_alerts, send_alerts, target_fault, watch_of
+from flux_assets.orchestration.alerts.round import Dagster, make_watch, observe_alerts, send_alerts, target_fault
 from flux_assets.orchestration.history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
@@ -38,7 +38,7 @@ class Problem:
 
 def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Problem]:
     """Return what is wrong, worst first. Nothing is changed, and nothing is started to find out."""
-    watch = watch_of(settings, tables)
+    watch = make_watch(settings, tables)
     try:
         with _running_target(settings).session("watchdog") as session:
             store.hurry(session)
@@ -46,9 +46,9 @@ def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], d
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
     except (FluxError, psycopg.Error) as error:
         now, file = datetime.now(UTC), IncidentFile(settings.flux_home)
-        away = decided(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
+        away = decide(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
         return [Problem(incident, muted=file.mutes().cover(())) for incident in away if not incident.resolved_at]
-    found = decided([], seen.observed, seen.watched, seen.now)
+    found = decide([], seen.observed, seen.watched, seen.now)
     listed = [Problem(incident, muted=muted.cover(incident.failing)) for incident in found]
     return sorted(listed, key=lambda problem: (problem.muted, problem.incident.since))
 

@@ -12,12 +12,12 @@ from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.errors import AuditError, FluxError, TargetError
 from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
+from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
 from flux_assets.orchestration.history import input_version_tag, origin_tags
-from flux_assets.orchestration.layers.checks import check_results, check_specs, tell
+from flux_assets.orchestration.layers.checks import check_results, check_specs, log_outcomes
 from flux_assets.orchestration.layers.config import LayerConfig
 from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
-from flux_assets.orchestration.layers.release_sources import observed, source_key
+from flux_assets.orchestration.layers.release_sources import record_file, source_key
 from flux_assets.orchestration.layers.whole_release import whole_release
 from flux_assets.orchestration.pictures import layer_pictures
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
@@ -110,7 +110,7 @@ def _loaded(
     except FluxError as error:
         yield from _after_failure(context, table, postgis, error, selected)
         raise
-    yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
+    yield from record_file(context, table, result.held.sha256 if result.held else result.sha256)
     if result.rows_changed:
         log(_pace(table, result))
     yield dg.MaterializeResult(
@@ -135,14 +135,14 @@ def _after_failure(
     selected: frozenset[str],
 ) -> Events:
     """Yield what the attempt found, and the checks of the published rows."""
-    yield attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
+    yield failed_attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
     judged: set[str] = set()
     if not isinstance(error, TargetError):
         for result in _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"}):
             judged.add(str(result.check_name))
             yield result
-    yield from still_said(context, table.name, selected - judged, _when_staged(table, postgis, error))
-    yield from still_compared(context, table.name, MATCHES_RELEASE)
+    yield from repeat_outcomes(context, table.name, selected - judged, _when_staged(table, postgis, error))
+    yield from repeat_comparison(context, table.name, MATCHES_RELEASE)
 
 
 def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:
@@ -185,7 +185,7 @@ def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: Pos
 
     names = _selected_checks(context)
     found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
-    tell(table.name, found, context.log)
+    log_outcomes(table.name, found, context.log)
     yield from check_results(table, found, names)
 
 

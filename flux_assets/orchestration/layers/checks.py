@@ -53,7 +53,7 @@ def check_results(
             )
 
 
-def tell(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
+def log_outcomes(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
     """Log what checks that ran without their asset found: one line, or one a failure."""
     failed = [audit for audit in audits if not audit.passed]
     log.info(f"{name}: {len(audits) - len(failed)} of {len(audits)} checks passed")

@@ -24,11 +24,11 @@ from flux_assets.tables import static_tables
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
 
-SECONDS_BETWEEN_LOOKS = 300
+SECONDS_BETWEEN_CHECKS = 300
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
-SECONDS_FOR_A_LOOK = 45
+SECONDS_FOR_A_CHECK = 45
 _RUNS_END = 14_400  # seconds, as run monitoring has it in dagster.yaml: what is older is a ghost
-_looking: list[Thread] = []
+_running: list[Thread] = []
 
 
 def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
@@ -37,14 +37,14 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
     @dg.sensor(
         name="release_sensor",
         job=job,
-        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_CHECKS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for the layers whose release file is new or changed, once for each version, in one run."
         " Started, it publishes a new release without asking: that is why it is created stopped.",
     )
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            news = _looked(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
         except TargetError as error:
             return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
         except (FluxError, OSError) as error:
@@ -75,7 +75,7 @@ def _answer(
     return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
 
 
-def _looked(
+def _news(
     settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, Loaded]
 ) -> News | str:
     """Return what the release holds that is new, or why that is unknown."""
@@ -95,20 +95,20 @@ def _looked(
         memory = Memory.read(cursor, release.address, now)
         return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
-    return _patiently(work)
+    return _with_time_limit(work)
 
 
-def _patiently(work: Callable[[], News]) -> News | str:
+def _with_time_limit(work: Callable[[], News]) -> News | str:
     """Do the work on a thread, because a silent host is given up only after minutes; one request at a time."""
-    if _looking and _looking[0].is_alive():
+    if _running and _running[0].is_alive():
         return "The last request to the release is still waiting for an answer."
     answers: SimpleQueue[News | Exception] = SimpleQueue()
-    _looking[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
-    _looking[0].start()
+    _running[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
+    _running[0].start()
     try:
-        answer = answers.get(timeout=SECONDS_FOR_A_LOOK)
+        answer = answers.get(timeout=SECONDS_FOR_A_CHECK)
     except Empty:
-        return f"The release has not answered for {SECONDS_FOR_A_LOOK} s; the next tick tries again."
+        return f"The release has not answered for {SECONDS_FOR_A_CHECK} s; the next tick tries again."
     if isinstance(answer, Exception):
         raise answer
     return answer

@@ -50,7 +50,7 @@ def release_sources() -> dg.AssetsDefinition:
     return observed_sources
 
 
-def observed(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
+def record_file(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
     """Record within a step which file it has read, so that the materialisation that follows points at it.
 
     Dagster reads the versions of a step's inputs before the step begins; reading again replaces them.

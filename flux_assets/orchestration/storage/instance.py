@@ -75,7 +75,7 @@ class InstanceStorage(DagsterPostgresStorage):
         except FluxError as error:
             raise ClickException(str(error)) from error
         except (DagsterPostgresException, DBAPIError) as error:
-            raise ClickException(_said_of_storage(error)) from error
+            raise ClickException(_root_message(error)) from error
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         """Keep connections open between events: a new one for each costs ten times what storing the event does."""
@@ -98,7 +98,7 @@ def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEnt
     connection.commit()
 
 
-def _said_of_storage(error: BaseException) -> str:
+def _root_message(error: BaseException) -> str:
     """Return the message of the connection itself, from below what Dagster and SQLAlchemy make of it."""
     while isinstance(error, DagsterPostgresException | DBAPIError):
         below = error.__cause__ if isinstance(error, DagsterPostgresException) else error.orig

@@ -15,7 +15,7 @@ from flux_assets.orchestration.resources import PostgisResource, WarehouseResour
 from flux_assets.orchestration.sync.checks import check_specs
 from flux_assets.orchestration.sync.metadata import declared_metadata
 from flux_assets.orchestration.sync.snowflake_sources import source_key
-from flux_assets.orchestration.sync.step import Asked, Events, SyncStep
+from flux_assets.orchestration.sync.step import Events, SyncRequest, SyncStep
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions
@@ -46,7 +46,7 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: _SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
     ) -> Events:
         try:
-            asked = Asked(force=config.force, accept_vanished=config.accept_vanished)
+            asked = SyncRequest(force=config.force, accept_vanished=config.accept_vanished)
             yield from _step(context, asked, snowflake, postgis.target(), tables).run()
         except FluxError as error:
             raise LayerFailure(error) from None
@@ -58,7 +58,7 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
 
 def _step(
     context: dg.AssetExecutionContext,
-    asked: Asked,
+    asked: SyncRequest,
     snowflake: WarehouseResource,
     target: Target,
     tables: Sequence[DynamicTable],

@@ -34,13 +34,13 @@ Reported = dg.AssetCheckResult | dg.AssetCheckEvaluation
 def check_specs(tables: Sequence[DynamicTable]) -> list[dg.AssetCheckSpec]:
     """Return one check for each audit of each table."""
     return [
-        dg.AssetCheckSpec(audit.name, asset=table.name, description=_told(audit))
+        dg.AssetCheckSpec(audit.name, asset=table.name, description=_description(audit))
         for table in tables
         for audit in sync_audits(table)
     ]
 
 
-def _told(audit: Audit) -> str:
+def _description(audit: Audit) -> str:
     """Return the description of a check; one that explains its severities itself needs no more words."""
     return audit.description if audit.name in ALWAYS_JUDGED else f"{audit.description} {_CONSEQUENCE[audit.severity]}"
 

@@ -68,7 +68,7 @@ def _columns(table: DynamicTable) -> dg.TableSchema:
             dg.TableColumn(
                 column.names[0],
                 types[column.target],
-                description=_said(column),
+                description=_description(column),
                 constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
             )
             for column in table.source_columns
@@ -76,6 +76,6 @@ def _columns(table: DynamicTable) -> dg.TableSchema:
     )
 
 
-def _said(column: SourceColumn) -> str:
+def _description(column: SourceColumn) -> str:
     others = " or ".join(column.names[1:])
     return f"Feeds {column.target}" + (f"; where there is none of this name, {others} does." if others else ".")

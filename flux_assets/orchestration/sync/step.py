@@ -13,8 +13,8 @@ from flux_assets.checks.unmatched import ALL_ASSIGNED
 from flux_assets.compare.match import MATCHES_SOURCE
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
-from flux_assets.orchestration.layers.checks import tell, without_outcome
+from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
+from flux_assets.orchestration.layers.checks import log_outcomes, without_outcome
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.orchestration.resources import WarehouseResource
 from flux_assets.orchestration.sync.checks import Reported, Reports, names_of, refused
@@ -32,7 +32,7 @@ Events = Iterator[Event]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SyncRequest:
     """What the run's config asks for."""
 
     force: bool = False
@@ -45,7 +45,7 @@ class SyncStep:
     def __init__(
         self,
         context: dg.AssetExecutionContext,
-        asked: Asked,
+        asked: SyncRequest,
         snowflake: WarehouseResource,
         target: Target,
         declared: Sequence[DynamicTable],
@@ -67,7 +67,7 @@ class SyncStep:
         if alone := sorted(self._checked - self._wanted):
             failed |= yield from self._audited([self._tables[name] for name in alone])
         if failed:
-            raise joined(failed)
+            raise join_errors(failed)
 
     def _synced(self, wanted: set[str]) -> Generator[Event, None, dict[str, FluxError]]:
         from flux_assets.sync.sync import sync_tables
@@ -130,12 +130,12 @@ class SyncStep:
     ) -> Events:
         """Yield what the attempt found of the source, and the earlier outcomes for the published rows."""
         found = refused(table, done)
-        yield attempt("sync", table.name, error, found)
+        yield failed_attempt("sync", table.name, error, found)
         judged = [*(audit for audit in found if audit.name == "columns"), *audits]
         yield from self._reports.results(table, judged)
         left = self._reports.selected_of(table) - {audit.name for audit in judged}
-        yield from still_said(self._context, table.name, left)
-        yield from still_compared(self._context, table.name, MATCHES_SOURCE)
+        yield from repeat_outcomes(self._context, table.name, left)
+        yield from repeat_comparison(self._context, table.name, MATCHES_SOURCE)
 
     def _look_at(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
         """Audit the tables after the sync. It has ended, so an error here is logged only."""
@@ -189,12 +189,12 @@ class SyncStep:
         questions = [AuditRequest(table=table, names=self._reports.selected_of(table)) for table in tables]
         looks = audit_tables(questions, self._target, self._opening, self._stop)
         for table in tables:
-            tell(table.name, looks[table.name].audits, self._context.log)
+            log_outcomes(table.name, looks[table.name].audits, self._context.log)
             yield from self._reports.results(table, looks[table.name].audits)
         return {name: look.error for name, look in looks.items() if look.error is not None}
 
 
-def joined(failed: Mapping[str, FluxError]) -> FluxError:
+def join_errors(failed: Mapping[str, FluxError]) -> FluxError:
     """Return one error for all tables that failed; a cause that several share is reported once."""
     tables = _by_cause(failed)
     if len(tables) == 1:
