@@ -73,27 +73,29 @@ def run_round(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toge
         if not mine:
             return Delivery(busy=True)
         before = {incident.id: incident for incident in store.unclosed()}
-        told, muted = Delivery(), mutes()
+        delivery, muted = Delivery(), mutes()
         after = decide(list(before.values()), observed, watched, now)
-        told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
+        delivery.incidents = [
+            store.save(each) if each.id is None or before[each.id] != each else each for each in after
+        ]
         deadline = time.monotonic() + _SECONDS_OF_A_ROUND
-        for place, incident in enumerate(told.incidents):
+        for place, incident in enumerate(delivery.incidents):
             event = due(incident, muted, policy, now)
-            if event is None or (time.monotonic() < deadline and _sent(told, event, incident, send)):
-                told.incidents[place] = _record(store, incident, event, now)
-        return told
+            if event is None or (time.monotonic() < deadline and _sent(delivery, event, incident, send)):
+                delivery.incidents[place] = _record(store, incident, event, now)
+        return delivery
 
 
-def _sent(told: Delivery, event: Event, incident: Incident, send: Send) -> bool:
+def _sent(delivery: Delivery, event: Event, incident: Incident, send: Send) -> bool:
     """Send a message; a receiver that cannot be reached at all is not tried again in this round."""
-    if told.undelivered is not None and told.undelivered.unreachable:
+    if delivery.undelivered is not None and delivery.undelivered.unreachable:
         return False
     try:
         send(event, incident)
     except AlertError as error:
-        told.undelivered = error
+        delivery.undelivered = error
         return False
-    told.sent.append((event, incident))
+    delivery.sent.append((event, incident))
     return True
 
 

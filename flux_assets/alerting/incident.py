@@ -14,7 +14,7 @@ class Incident:
     """One cause and all who suffer from it. `tables` are all that ever did, `failing` those that still do.
 
     `told_at` is when the last message about it arrived, `told_cause` the cause that it named; `resolved_at` is when it
-    was seen to be over, `closed_at` when nothing more was to be told. None is undone. `id` is None until stored.
+    was seen to be over, `closed_at` when nothing more was to be sent. None is undone. `id` is None until stored.
     """
 
     id: int | None = None
@@ -39,7 +39,7 @@ class Incident:
 def decide(
     so_far: Sequence[Incident], observed: Iterable[Observation], watched: Collection[Kind], now: datetime
 ) -> list[Incident]:
-    """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were looked for.
+    """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were observed.
 
     A table that fails for another reason than before has not recovered: its incident continues. What follows from an
     incident of another kind begins none, and keeps an older one from ending.
@@ -110,6 +110,6 @@ def _continued(incident: Incident, group: Observation) -> Incident:
 
 
 def _ended(incident: Incident, groups: Iterable[Observation], watched: Collection[Kind], now: datetime) -> Incident:
-    """Return it as over when nothing of its kind is wrong any more with any of its tables, and that was looked for."""
+    """Return it as over when nothing of its kind is wrong any more with any of its tables, and that was observed."""
     lasts = any(group.kind == incident.kind and group.touches(incident.failing) for group in groups)
     return incident if lasts or incident.kind not in watched else replace(incident, resolved_at=now)

@@ -9,7 +9,7 @@ from typing import Literal
 
 # sync, load: the ledger says so. layer: readers see another version than the register says. check: a check of severity
 # ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
-# daemon: nobody starts syncs. dagster: its storage, or our definitions, cannot be had. target: nor can PostGIS.
+# daemon: nobody starts syncs. dagster: its storage, or our definitions, are unavailable. target: PostGIS is.
 Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
 # What an incident is about: how an attempt to load or sync ended, which changes nothing that readers see; what readers
 # see; or what loads, syncs and reading need.
@@ -33,7 +33,7 @@ _TICK = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """From when on something is worth a message, and how often it is told again; no time is never."""
+    """From when on something is worth a message, and how often it is repeated; no time is never."""
 
     after: int | timedelta = 3
     remind: timedelta = timedelta(days=1)

@@ -19,7 +19,7 @@ HIDDEN = "***"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
 _WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
 _VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)'\"]+)"
-_LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), HIDDEN),
     (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{HIDDEN}@"),
     (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
@@ -40,8 +40,8 @@ def secret_remover(settings: Settings, environment: Mapping[str, str] = os.envir
 
     def clean(text: str) -> str:
         text = known.sub(HIDDEN, bounded(text))
-        for look, instead in _LOOKS:
-            text = look.sub(instead, text)
+        for pattern, instead in _PATTERNS:
+            text = pattern.sub(instead, text)
         return text
 
     return clean

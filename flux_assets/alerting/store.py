@@ -25,7 +25,7 @@ def make_ready(session: psycopg.Connection, schema: str) -> None:
     prepare(session, schema)
     if not is_ready(session):
         with session.transaction():
-            # Two who look for the first time at once would both make them.
+            # Two first rounds at once would both create them.
             session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             session.execute(script("postgis/incidents.sql").encode())
 

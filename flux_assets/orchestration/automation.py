@@ -18,7 +18,7 @@ from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
 SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
-# The job of runs that somebody starts from the UI or a command line for some assets.
+# The job of runs that are started from the UI or a command line for some assets.
 AD_HOC_JOB = "__ASSET_JOB"
 _FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 # Runs that Dagster manages for others (MANAGED) are none of ours.

@@ -82,7 +82,7 @@ def threads_executor(init: dg.InitExecutorContext) -> dg.Executor:
 
 
 class ThreadsExecutor(dg.Executor):
-    """Initialises resources once, then runs up to `max_concurrent` steps at a time, each on a thread of its own."""
+    """Initialise resources once, then run up to `max_concurrent` steps at a time, each on its own thread."""
 
     def __init__(self, *, retries: RetryMode, max_concurrent: int) -> None:
         self._retries = retries

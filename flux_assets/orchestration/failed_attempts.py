@@ -33,8 +33,8 @@ class Outcome:
     @staticmethod
     def of(recorded_at: float, evaluation: dg.AssetCheckEvaluation) -> Outcome:
         """Return the outcome of an evaluation, which may itself repeat an earlier one."""
-        said = evaluation.metadata.get(JUDGED_AT)
-        return Outcome(said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at, evaluation)
+        judged_at = evaluation.metadata.get(JUDGED_AT)
+        return Outcome(judged_at.value if isinstance(judged_at, dg.TimestampMetadataValue) else recorded_at, evaluation)
 
     def again(self) -> dg.AssetCheckResult:
         """Return the same outcome, for a check that this run planned."""
@@ -58,9 +58,9 @@ def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey
     found: dict[dg.AssetCheckKey, Outcome] = {}
     for key in keys:
         for record in finished_evaluations(instance, key):
-            said = record.evaluation
-            if said is not None and not (said.description or "").startswith(_OF_A_CANDIDATE):
-                found[key] = Outcome.of(record.create_timestamp, said)
+            evaluation = record.evaluation
+            if evaluation is not None and not (evaluation.description or "").startswith(_OF_A_CANDIDATE):
+                found[key] = Outcome.of(record.create_timestamp, evaluation)
     return found
 
 
@@ -71,8 +71,8 @@ def repeat_outcomes(
     asset = dg.AssetKey(table)
     found = _last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
     yield from (outcome.again() for outcome in found.values())
-    told = {key.name for key in found}
-    yield from (result for result in before if result.check_name in names and result.check_name not in told)
+    known = {key.name for key in found}
+    yield from (result for result in before if result.check_name in names and result.check_name not in known)
 
 
 def repeat_comparison(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
@@ -106,8 +106,8 @@ def failed_attempt(what: str, table: str, error: FluxError, audits: Iterable[Aud
     }
     for audit in audits:
         if not audit.passed:
-            said = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
-            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {said}")
+            details = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
+            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {details}")
     return dg.AssetObservation(
         table,
         description=f"A {what} failed. Published data is unchanged, and so are the outcomes of its checks.",

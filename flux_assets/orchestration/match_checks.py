@@ -39,7 +39,9 @@ class _MatchConfig(dg.Config):
 def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
     """Return `matches_release` of every layer, as one step."""
 
-    @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
+    @dg.multi_asset_check(
+        name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_CONSEQUENCE), can_subset=True
+    )
     def match_static_layers(
         context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> Results:
@@ -57,7 +59,7 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
 def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
     """Return `matches_source` of every dynamic table, as one step."""
 
-    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_TOLD), can_subset=True)
+    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_CONSEQUENCE), can_subset=True)
     def match_dynamic_tables(
         context: dg.AssetCheckExecutionContext,
         config: _MatchConfig,
@@ -81,20 +83,20 @@ def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKe
     return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
 
 
-_RELEASE_TOLD = (
+_RELEASE_CONSEQUENCE = (
     "ERROR: somebody changed rows; WARN: the release holds another file by now. Reads the whole file and the whole"
     " table, so it runs weekly and when asked, not with a load:"
     " `dagster job execute -m flux_assets.definitions -j check_static_layers_match`."
 )
-_SOURCE_TOLD = (
+_SOURCE_CONSEQUENCE = (
     "ERROR: do not trust the table; WARN: the next sync may explain the difference. Takes warehouse time, so it runs"
     " nightly and when asked, not with a sync:"
     " `dagster job execute -m flux_assets.definitions -j check_dynamic_tables_match`."
 )
 
 
-def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {told}") for table in tables]
+def _specs(tables: Sequence[Declaration], name: str, consequence: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {consequence}") for table in tables]
 
 
 def _compared(

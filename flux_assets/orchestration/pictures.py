@@ -56,8 +56,8 @@ def _live_map(context: dg.AssetExecutionContext, table: DynamicTable, target: Ta
     if _is_due(drawn, done, linked=DRAWN_AT in _last(context, table.name)):
         shown = _tried(context, table.name, "preview", lambda: _live_map_of(table, target))
         if shown:
-            said = {DRAWN_AT: dg.MetadataValue.timestamp(time.time()), ROWS: dg.MetadataValue.int(done.rows)}
-            return {**shown, **said}
+            drawn_at = {DRAWN_AT: dg.MetadataValue.timestamp(time.time()), ROWS: dg.MetadataValue.int(done.rows)}
+            return {**shown, **drawn_at}
     return {"preview": drawn.link(table.name), **drawn.metadata()} if drawn else {}
 
 

@@ -34,7 +34,7 @@ Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 
 @dataclass(frozen=True)
 class _Observed:
-    """What is wrong now, of the kinds that could be looked for."""
+    """What is wrong now, of the kinds that could be observed."""
 
     observed: list[Observation]
     watched: frozenset[Kind]

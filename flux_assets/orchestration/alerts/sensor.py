@@ -1,4 +1,4 @@
-"""The sensor that looks every minute and sends alerts. That its daemon is dead, the watchdog alone can notice."""
+"""The sensor that observes every minute and sends alerts. That its daemon is dead, the watchdog alone can notice."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(" ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well.")
 
 
-def _describe(told: Delivery) -> str:
-    if told.busy:
+def _describe(delivery: Delivery) -> str:
+    if delivery.busy:
         return "Another process is sending alerts right now."
-    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
-    waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
-    return f"{counted(len(told.incidents), 'incident')}; sent: {', '.join(sent) or 'nothing new'}.{waiting}"
+    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in delivery.sent]
+    waiting = "" if delivery.undelivered is None else f" Not delivered: {delivery.undelivered}"
+    return f"{counted(len(delivery.incidents), 'incident')}; sent: {', '.join(sent) or 'nothing new'}.{waiting}"

@@ -63,7 +63,7 @@ def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagst
 
 
 def _running_target(settings: Settings) -> Target:
-    """Return the database of the tables; the embedded one is not started for a look."""
+    """Return the database of the tables; the embedded one is not started for this."""
     if not settings.target_is_set and settings.flux_profile == "embedded":
         require_running_cluster(settings)
     return postgis_target(settings)

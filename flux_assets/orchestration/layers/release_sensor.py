@@ -59,9 +59,9 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
 def _answer(
     instance: dg.DagsterInstance, job: str, tables: Sequence[StaticTable], news: News
 ) -> dg.SensorResult | dg.SkipReason:
-    told = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
+    reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
     if not news.wanted:
-        return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
+        return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
     if run_id := _under_way(instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
         # Two loads of a layer would wait for one another, and the later one might give up.
         return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")

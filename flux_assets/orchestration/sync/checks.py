@@ -52,15 +52,15 @@ def names_of(table: DynamicTable) -> frozenset[str]:
 
 def refused(table: DynamicTable, done: TableResult) -> tuple[AuditResult, ...]:
     """Return what a failed sync found of rows that it did not write; nothing for other faults."""
-    said = done.error.problem if done.error else ""
+    problem = done.error.problem if done.error else ""
     if isinstance(done.error, SyncError) and done.error.audits:
         return done.error.audits
     if done.vanished:
         allowed = table.vanished.allowed(done.rows)
         numbers: Numbers = {"rows": done.rows, "vanished": done.vanished, "allowed_to_vanish": int(allowed)}
-        return (refusal(table, "row_count", said, numbers),)
+        return (refusal(table, "row_count", problem, numbers),)
     if isinstance(done.error, SourceError):
-        return (refusal(table, "columns", said),)
+        return (refusal(table, "columns", problem),)
     return ()
 
 

@@ -75,10 +75,10 @@ def _computed(table: DynamicTable) -> dict[str, str]:
     for column in table.derived:
         rows = f"rows of {column.from_table} with the same {column.there}"
         only = f", {column.where_column} one of {', '.join(column.where_values)}" if column.where_column else ""
-        said = (
+        text = (
             f"count of {rows}{only}"
             if column.of_column is None
             else f"{column.function} of {column.of_column} of {rows}"
         )
-        shown[column.target] = f"{said}, where the source has none" if column.fills else said
+        shown[column.target] = f"{text}, where the source has none" if column.fills else text
     return shown

@@ -86,9 +86,9 @@ class SyncStep:
             return {}
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
-        looks = self._look_at(done)
+        audited = self._audit_changed(done)
         for each in done:
-            yield from self._recorded(each, looks.get(each.table))
+            yield from self._recorded(each, audited.get(each.table))
         return {each.table: each.error for each in done if each.error is not None}
 
     def _in_order(self, results: Sequence[TableResult]) -> list[TableResult]:
@@ -112,14 +112,14 @@ class SyncStep:
                     " not selected, so nothing is recorded of it"
                 )
 
-    def _recorded(self, done: TableResult, look: LiveAudit | None) -> Events:
-        table, audits = self._tables[done.table], look.audits if look else ()
+    def _recorded(self, done: TableResult, audit: LiveAudit | None) -> Events:
+        table, audits = self._tables[done.table], audit.audits if audit else ()
         if done.error is not None:
             yield from self._after_failure(table, done, done.error, audits)
             return
         yield dg.MaterializeResult(
             asset_key=table.name,
-            data_version=dg.DataVersion(look.version) if look and look.version else None,
+            data_version=dg.DataVersion(audit.version) if audit and audit.version else None,
             metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
         )
         yield from self._reports.results(table, audits)
@@ -137,21 +137,21 @@ class SyncStep:
         yield from repeat_outcomes(self._context, table.name, left)
         yield from repeat_comparison(self._context, table.name, MATCHES_SOURCE)
 
-    def _look_at(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
+    def _audit_changed(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
         """Audit the tables after the sync. It has ended, so an error here is logged only."""
         from flux_assets.sync.live_audit import audit_tables
 
         try:
             changed = {each.table for each in done if each.outcome == "changed"}
             questions = [self._question(each, changed) for each in done]
-            looks = audit_tables(questions, self._target, self._opening, self._stop)
+            audited = audit_tables(questions, self._target, self._opening, self._stop)
         except FluxError as error:
             self._context.log.warning(f"The sync is done, but its checks could not run: {error}")
             return {}
-        for look in looks.values():
-            if look.error is not None:
-                self._context.log.warning(f"The sync is done, but checks of its rows could not run: {look.error}")
-        return looks
+        for audit in audited.values():
+            if audit.error is not None:
+                self._context.log.warning(f"The sync is done, but checks of its rows could not run: {audit.error}")
+        return audited
 
     def _question(self, done: TableResult, changed: Collection[str]) -> AuditRequest:
         """Return the audits to run: all of a table that changed, else those that are due, and always its lag.
@@ -187,11 +187,11 @@ class SyncStep:
         from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
         questions = [AuditRequest(table=table, names=self._reports.selected_of(table)) for table in tables]
-        looks = audit_tables(questions, self._target, self._opening, self._stop)
+        audited = audit_tables(questions, self._target, self._opening, self._stop)
         for table in tables:
-            log_outcomes(table.name, looks[table.name].audits, self._context.log)
-            yield from self._reports.results(table, looks[table.name].audits)
-        return {name: look.error for name, look in looks.items() if look.error is not None}
+            log_outcomes(table.name, audited[table.name].audits, self._context.log)
+            yield from self._reports.results(table, audited[table.name].audits)
+        return {name: audit.error for name, audit in audited.items() if audit.error is not None}
 
 
 def join_errors(failed: Mapping[str, FluxError]) -> FluxError:
@@ -199,7 +199,7 @@ def join_errors(failed: Mapping[str, FluxError]) -> FluxError:
     tables = _by_cause(failed)
     if len(tables) == 1:
         return next(iter(failed.values()))
-    return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))
+    return SyncError("\n".join(f"{', '.join(names)}: {message}" for message, names in tables.items()))
 
 
 def _by_cause(failed: Mapping[str, FluxError]) -> dict[str, list[str]]:

@@ -79,8 +79,8 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     before = tables.size(instance)
     gone = tables.remove_leftovers(instance, now - keep.runs_for)
     tables.vacuum(instance)
-    told = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
-    log.info(f"Removed: {told}. Dagster's database has {before / 1e6:.1f} MB; free space in it is reused")
+    counts = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
+    log.info(f"Removed: {counts}. Dagster's database has {before / 1e6:.1f} MB; free space in it is reused")
 
 
 def _unknown(revision: str | None) -> str:

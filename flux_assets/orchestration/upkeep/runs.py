@@ -14,7 +14,7 @@ import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 _PAGE = 500
-# A day's work even where nothing was removed for months: minutes, in which everybody else goes on.
+# A day's work even where nothing was removed for months: minutes, during which everything else continues.
 MOST_AT_ONCE = 20_000
 
 

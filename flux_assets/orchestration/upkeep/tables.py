@@ -68,7 +68,7 @@ def remove_leftovers(instance: dg.DagsterInstance, before: datetime) -> Mapping[
 
 
 def vacuum(instance: dg.DagsterInstance) -> None:
-    """Make the room of deleted rows free for new ones; nobody waits for it, and files keep their size."""
+    """Free the space of deleted rows for new ones; it blocks nothing, and files keep their size."""
     with _connected(instance) as connection:
         for table in TABLES:
             connection.execute(sa.text(f"VACUUM (ANALYZE) {table}"))
