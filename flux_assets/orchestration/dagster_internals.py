@@ -1,4 +1,4 @@
-"""The one door to what Dagster and its libraries do not make public: no other module imports their private parts.
+"""The door to what Dagster does not make public: no module but this and storage/dagster_internals.py imports that.
 
 flux_assets_tests/orchestration/test_dagster_internals.py lists each name with its use, and what to do when a newer
 Dagster lacks it.
@@ -26,12 +26,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._serdes import ConfigurableClassData
 from dagster._utils.interrupts import capture_interrupts
-from dagster_postgres.utils import DagsterPostgresException
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
@@ -39,22 +34,16 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionRecordStatus",
-    "AssetCheckExecutionsTable",
-    "ConfigurableClassData",
-    "DagsterPostgresException",
     "EngineEventData",
     "ExecuteRunWithPlanIterable",
     "ExecutionPlan",
     "InstanceConcurrencyContext",
-    "LocalArtifactStorage",
-    "LocalComputeLogManager",
     "PlanExecutionContext",
     "PlanExecutionContextManager",
     "PlanOrchestrationContext",
     "ReconstructableRepository",
     "RetryMode",
     "SentenceError",
-    "SqlEventLogStorageTable",
     "UnresolvedAssetJobDefinition",
     "capture_interrupts",
     "dagster_event_sequence_for_step",

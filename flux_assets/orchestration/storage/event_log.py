@@ -13,11 +13,8 @@ from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection
 
-from flux_assets.orchestration.dagster_internals import (
-    AssetCheckExecutionRecordStatus,
-    AssetCheckExecutionsTable,
-    SqlEventLogStorageTable,
-)
+from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecordStatus
+from flux_assets.orchestration.storage.dagster_internals import AssetCheckExecutionsTable, SqlEventLogStorageTable
 
 
 class EventLog(PostgresEventLogStorage):

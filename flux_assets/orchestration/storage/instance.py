@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.errors import FluxError, reported
-from flux_assets.orchestration.dagster_internals import (
+from flux_assets.orchestration.storage.dagster_internals import (
     ConfigurableClassData,
     DagsterPostgresException,
     LocalArtifactStorage,
