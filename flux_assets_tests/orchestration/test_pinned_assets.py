@@ -36,9 +36,11 @@ def counted() -> None:
     """Something that is computed from the layer."""
 
 
-@dg.observable_source_asset(key=["release", "trees"])
-def file() -> dg.DataVersion:
-    return dg.DataVersion("asked by nobody")
+with pytest.warns(dg.BetaWarning):
+
+    @dg.multi_observable_source_asset(specs=[dg.AssetSpec(["release", "trees"])])
+    def file() -> dg.ObserveResult:
+        return dg.ObserveResult(data_version=dg.DataVersion("asked by nobody"))
 
 
 DEFINITIONS = dg.Definitions(
