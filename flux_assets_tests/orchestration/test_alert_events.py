@@ -292,7 +292,7 @@ def test_a_daemon_that_died(instance, world):
 def test_a_part_of_the_daemon_that_died(instance, world):
     alive(instance, {"SCHEDULER": timedelta(hours=1)})
     (one,) = seen(instance, world)["daemon"]
-    assert "daemon (SCHEDULER) for 1 h" in one.problem
+    assert "daemon (SCHEDULER) has been silent for 1 h" in one.problem
 
 
 def test_a_daemon_that_was_never_started(instance, world):

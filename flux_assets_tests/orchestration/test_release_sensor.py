@@ -182,7 +182,7 @@ def test_where_the_pins_cannot_be_read_nothing_is_asked_for(daemon, monkeypatch)
     load_settings.cache_clear()
     down = daemon.tick()
     assert down.status is TickStatus.SKIPPED
-    assert down.skip_reason.startswith("Which layers are pinned cannot be read: The target database cannot be reached")
+    assert down.skip_reason.startswith("Cannot read which layers are pinned: The target database cannot be reached")
     monkeypatch.setenv("FLUX_POSTGRES_URL", reachable)
     load_settings.cache_clear()
     assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
@@ -249,14 +249,14 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), threading.Semaphore(0)
-    monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
+    monkeypatch.setattr(module, "SECONDS_FOR_A_CHECK", 0.05)
     monkeypatch.setattr(
         "flux_assets.layers.whole_release.watch.check_release", lambda *_, **__: asked.release() or answer.wait(60)
     )
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason
-        assert asked.acquire(timeout=60), "the one look has begun, however long its way there took"
+        assert asked.acquire(timeout=60), "the one request has begun, however long that took"
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
