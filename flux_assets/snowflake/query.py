@@ -11,8 +11,16 @@ from datetime import UTC, datetime
 
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.quoting import identifier, literal, literals, quoted, template, text_literal
-from flux_assets.snowflake.rendering import compiled, render
+from flux_assets.snowflake.quoting import (
+    compiled,
+    identifier,
+    literal,
+    literals,
+    quoted,
+    render,
+    template,
+    text_literal,
+)
 from flux_assets.spec import DynamicTable, RowFilter
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.

@@ -1,7 +1,4 @@
-"""Names and values as Snowflake SQL, and text as it must stand in a Snow CLI template.
-
-Here: quoting, in one place. Not here: statements (query.py).
-"""
+"""Identifiers, literals and Snow CLI templates as SQL text."""
 
 from __future__ import annotations
 
@@ -9,6 +6,9 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache, lru_cache
+
+from jinja2 import Environment, StrictUndefined, Template
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _PART = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*(\.|\Z)')
@@ -68,3 +68,31 @@ def literals(values: Sequence[object]) -> str:
 def template(text: str) -> str:
     """SQL as it must stand in a template: what Snow CLI would take for its own marks is put in as text."""
     return _MARKS.sub(lambda match: f"<% {match[0]!r} %>", text)
+
+
+# Snow CLI knows no blocks: its environment is given marks for them that nobody writes.
+_NO_BLOCKS = "___very___unique___block___to___disable___logic___blocks___"
+
+
+def render(template: str, **variables: str) -> str:
+    """The text with its variables put in; a variable that is missing and has no default is an error."""
+    return compiled(template).render(variables)
+
+
+@lru_cache(maxsize=32)
+def compiled(template: str) -> Template:
+    """The template, ready to be rendered; it takes as long as a small query."""
+    return _environment().from_string(template)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        variable_start_string="<%",
+        variable_end_string="%>",
+        block_start_string=_NO_BLOCKS,
+        block_end_string=_NO_BLOCKS,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - SQL, not HTML
+    )

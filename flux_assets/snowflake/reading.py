@@ -1,21 +1,19 @@
-"""Reading one session's source as of one instant, by whichever way the source knows.
-
-Here: capabilities, time travel with its fallback, the snapshot that a transaction is. Not here: what is read, and what
-it means (source.py).
-"""
+"""Reading one session's source as of one instant, in whichever way the source supports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.snowflake import query
-from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.mapping import Mapping, ObjectName
+from flux_assets.snowflake.quoting import text_literal
 from flux_assets.snowflake.session import Session
 from flux_assets.snowflake.translating import NOTHING, Subject
 
@@ -150,3 +148,38 @@ class Reading:
 def retryable(error: FluxError) -> bool:
     """Whether the same may work when it is tried again."""
     return isinstance(error, WarehouseError) and error.retryable
+
+
+_TABLES = frozenset({"TABLE", "TRANSIENT"})
+_FLAGS = ("is_dynamic", "is_iceberg", "is_hybrid", "is_external", "is_event")
+
+
+def why_not_believed(reading: Reading, name: ObjectName, account: Account) -> str | None:
+    """Why the token of an object is not believed; None for an ordinary table. Raises what asking raises."""
+    shown = _shown(reading, name, account)
+    if shown is None:
+        return "SHOW OBJECTS does not list it"
+    kind = str(shown.get("kind", "")).upper()
+    if kind not in _TABLES:
+        return f"it is of kind {kind or 'unknown'}"
+    if flags := [flag for flag in _FLAGS if str(shown.get(flag, "")).upper() in {"Y", "TRUE"}]:
+        return f"it is a table of another kind ({', '.join(flags)})"
+    if not shown.get("owner"):
+        return "it is shared by another account"
+    described = _rows(reading, f"DESCRIBE TABLE {name.sql(account)}")
+    if policies := sorted({str(row["policy name"]) for row in described if row.get("policy name")}):
+        return f"it is under policy {', '.join(policies)}"
+    return None
+
+
+def _shown(reading: Reading, name: ObjectName, account: Account) -> dict[str, Any] | None:
+    schema = name.schema_sql(account)
+    # The pattern knows no case, and takes an underscore for any character.
+    rows = _rows(reading, f"SHOW OBJECTS LIKE {text_literal(name.name)} IN SCHEMA {schema}")
+    return next((row for row in rows if row.get("name") == name.name), None)
+
+
+def _rows(reading: Reading, statement: str) -> Sequence[dict[str, Any]]:
+    with reading.statement(statement) as cursor:
+        names = [column.name.lower() for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall() if isinstance(row, tuple)]

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flux_assets.errors import plainly
-from flux_assets.snowflake.columns import arrow_type
-from flux_assets.snowflake.completeness import require_found
+from flux_assets.snowflake.columns import arrow_type, cast, in_microseconds
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.values import cast, in_microseconds
+from flux_assets.snowflake.session import require_found
 
 # A result of the stand-in is one piece; in pieces of this size a million rows take as little memory as a thousand.
 BATCH_ROWS = 65_536

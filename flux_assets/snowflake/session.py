@@ -1,25 +1,18 @@
-"""One session with the source that can be made anew, and statements in it.
-
-Here: executing, describing, and turning every fault into an error of ours. Not here: which statements (query.py) and
-what to conclude from them (source.py).
-"""
+"""One session with the source, which can be renewed; every call in it ends in time, and every result is complete."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flux_assets.errors import FluxError
-from flux_assets.snowflake.account import Account
+from flux_assets.deadline import GivenUpError, awaited, started
+from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.snowflake.account import Account, refuse_others
 from flux_assets.snowflake.columns import FoundColumn
-from flux_assets.snowflake.completeness import arrow_pieces, require_all
-from flux_assets.snowflake.connect import Connect
-from flux_assets.snowflake.deadline import GivenUpError, awaited, started
-from flux_assets.snowflake.parameters import refuse_others
 from flux_assets.snowflake.translating import NOTHING, SIGN_IN, Subject, translated, unfinished
 
 if TYPE_CHECKING:
@@ -156,3 +149,69 @@ class Session:
             if isinstance(error, GivenUpError):
                 self.reset()
             raise translated(error, self.account, subject) from error
+
+
+if TYPE_CHECKING:
+    from snowflake.connector.result_batch import ArrowResultBatch, ResultBatch
+
+_FORMAT = "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"
+
+
+def arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResultBatch]:
+    """Those that may hold rows, whatever number is said. Raises WarehouseError for rows in another format."""
+    from snowflake.connector.result_batch import ArrowResultBatch
+
+    for piece in pieces:
+        if isinstance(piece, ArrowResultBatch):
+            if not piece._local or piece._data:
+                yield piece
+        elif piece.rowcount:
+            raise WarehouseError(
+                f"Snowflake sends results as JSON, although the session asks for Arrow ({_FORMAT} = ARROW).",
+                f"ALTER USER {user} UNSET {_FORMAT}; and ask an administrator who set it for the account, or which"
+                " program between here and Snowflake changes results.",
+            )
+
+
+def require_all(received: int, said: int | None) -> None:
+    """Raise a WarehouseError that another attempt may cure, unless as many rows came as the server says it sent."""
+    if received != said:
+        counted = "did not say how many it has" if said is None else f"said that it has {said:,}"
+        raise WarehouseError(
+            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {counted}.",
+            "It was tried several times, and nothing was written; the next tick tries again. Where it stays so, ask"
+            " which program between here and Snowflake changes results.",
+            retryable=True,
+        )
+
+
+def require_found(table: str, object_: str, received: int, found: int) -> None:
+    """Raise SourceError unless as many rows came as the query itself counted: a limit cut the others off."""
+    if received != found:
+        raise SourceError(
+            f"{table}: the query found {found:,} rows in {object_}, and Snowflake gave {received:,} of them: a limit"
+            " cuts results.",
+            "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
+            " ROWS_PER_RESULTSET; or remove it from the account, or from what stands between here and Snowflake. The"
+            " table is as it was.",
+        )
+
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+
+Connect = Callable[[Account, dict[str, Any]], AbstractContextManager["SnowflakeConnection"]]
+
+
+@contextmanager
+def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[SnowflakeConnection]:  # noqa: ARG001
+    """A session of the connector with these arguments, closed at the end."""
+    # Three seconds of imports, for those who really connect.
+    import snowflake.connector
+
+    connection = snowflake.connector.connect(**arguments)
+    try:
+        yield connection
+    finally:
+        # A session that is broken is not worth three attempts; the server ends it by itself.
+        connection.close(retry=False)

@@ -15,17 +15,15 @@ from functools import partial
 from typing import TypeVar
 
 from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn
-from flux_assets.snowflake.connect import Connect, connect_directly
-from flux_assets.snowflake.kinds import why_not_believed
 from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.reading import Capabilities, Log, Reading, retryable
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.snowflake.reading import Capabilities, Log, Reading, retryable, why_not_believed
 from flux_assets.snowflake.rows import Rows
-from flux_assets.snowflake.session import Session
+from flux_assets.snowflake.session import Connect, Session, connect_directly
 from flux_assets.snowflake.translating import Subject
 from flux_assets.spec import DynamicTable
 

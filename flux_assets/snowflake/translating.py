@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from flux_assets.deadline import GivenUpError
 from flux_assets.errors import FluxError, SourceError, WarehouseError, bounded, reported
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.deadline import GivenUpError
 from flux_assets.snowflake.faults import (
     BUSY,
     BY_STATE,

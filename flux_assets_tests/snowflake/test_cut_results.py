@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from flux_assets.snowflake.parameters import SHAPING
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.retry import RetryPolicy
+from flux_assets.snowflake.account import SHAPING
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from flux_assets.errors import WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
-from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.snowflake_answers import answered, refused

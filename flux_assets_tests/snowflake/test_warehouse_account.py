@@ -9,8 +9,7 @@ from pydantic import SecretStr
 
 from flux_assets.errors import SettingError
 from flux_assets.settings import REPOSITORY
-from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.parameters import SHAPING
+from flux_assets.snowflake.account import SHAPING, Account
 
 
 def account(**changes: object) -> Account:

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import NoEncryption
 from pydantic import SecretStr
 
 from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.connect import connect_directly
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.snowflake.session import connect_directly
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy

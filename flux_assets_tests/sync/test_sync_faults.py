@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from flux_assets.postgis.connect import Stop
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import diff, sync

@@ -1,13 +1,12 @@
-"""A layer's file as a stream of audited Arrow batches: gunzip, cut, parse, judge, in threads of their own.
-
-Here: the pipeline and its end. Not here: what each stage does (gunzip.py, blocks.py, parse.py, audit.py), and the
-place and sentence of a fault (locate.py).
-"""
+"""A release file as a stream of audited Arrow batches: gunzipped, cut, parsed and judged, each in a thread."""
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from functools import cache
 from io import IOBase
 from itertools import chain
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import cast
 import pyarrow as pa
 
 from flux_assets.release.decode.ahead import Ahead
-from flux_assets.release.decode.allocator import return_large_memory
 from flux_assets.release.decode.audit import LayerFacts, delivered_schema
 from flux_assets.release.decode.blocks import Block, blocks
 from flux_assets.release.decode.columns import read_columns
@@ -201,3 +199,14 @@ class _Feed:
         self.closed = True
         self._cuts.close()
         self._room.release()
+
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BYTES = 4 << 20  # above the blocks of a usual file, whose memory is used again at once
+
+
+@cache
+def return_large_memory() -> None:
+    """Have freed pieces of more than 4 MB returned to the system, in this process; nothing on another C library."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -1,8 +1,6 @@
 """Texts of a column to its values, exactly as PostgreSQL's COPY reads them.
 
-Here: which texts are plain, that is, read alike by Arrow and by COPY on every server; Arrow reads these. Each other one
-is put to the server where there is one to ask. Not here: asking it (postgis/texts.py), what becomes of a text without
-a server (numerals.py), and judging values (audit.py, values.py).
+Arrow reads plain texts, which it and every server read alike; any other is put to the server, or refused without one.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, cast
 
@@ -180,3 +178,52 @@ def _since_1970(column: ReadColumn, number: int, size: int) -> int | Refusal:
         return Refusal("it is infinite, which no map draws")
     moved = number + (_FROM_2000_DAYS if pa.types.is_date(column.arrow) else _FROM_2000_US)
     return moved if moved <= most else Refusal("it is later than the latest time that a layer can hold")
+
+
+_SPACE = r"[ \t\n\v\f\r]*+"
+_WHOLE = re.compile(rf"{_SPACE}([+-]?\d{{1,30}}){_SPACE}", re.ASCII)
+_ANY_NUMBER = re.compile(
+    rf"{_SPACE}([+-]?(?=\.?\d)\d{{0,400}}(?:\.\d{{0,400}})?(?:[eE][+-]?\d{{1,5}})?){_SPACE}", re.ASCII
+)
+_NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
+
+
+def without_server(ddl: str, texts: Sequence[str]) -> list[Answer]:
+    """Answer for numbers alone, as a server would."""
+    return [(_answer(ddl, text), "") for text in texts]
+
+
+def _answer(ddl: str, text: str) -> bytes | None:
+    if ddl in {"integer", "bigint"}:
+        return _whole(text, 4 if ddl == "integer" else 8)
+    if (found := _ANY_NUMBER.fullmatch(text)) is None:
+        return None
+    if ddl == "double precision":
+        return _double(found[1])
+    return _numeric(found[1], int(kept[1]), int(kept[2])) if (kept := _NUMERIC.fullmatch(ddl)) else None
+
+
+def _whole(text: str, size: int) -> bytes | None:
+    found = _WHOLE.fullmatch(text)
+    fits = found and -(2 ** (8 * size - 1)) <= int(found[1]) < 2 ** (8 * size - 1)
+    return int(found[1]).to_bytes(size, "big", signed=True) if found and fits else None
+
+
+def _double(text: str) -> bytes | None:
+    """Neither what is too large nor what is too small: PostgreSQL refuses to make infinity or nothing of a number."""
+    number = float(text)
+    lost = number in {float("inf"), float("-inf")} or (
+        number == 0 and any(sign in text.lower().split("e")[0] for sign in "123456789")
+    )
+    return None if lost else struct.pack(">d", number)
+
+
+def _numeric(text: str, precision: int, scale: int) -> bytes | None:
+    """Only what need not be rounded."""
+    try:
+        number = Decimal(text)
+        kept = number.quantize(Decimal(1).scaleb(-scale))
+    except InvalidOperation:
+        return None
+    fits = kept == number and abs(kept) < Decimal(10) ** (precision - scale)
+    return str(kept).encode() if fits else None
