@@ -1,7 +1,4 @@
-"""Calls of the connector that end in time: its own time-outs count silence, and a byte now and then is none.
-
-Here: a call on a thread of its own, and giving it up. Not here: how long each may take (account.py).
-"""
+"""Calls that end in time, whatever the other side does: time-outs of clients count silence, which one byte ends."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ T = TypeVar("T")
 
 
 class GivenUpError(Exception):
-    """The other side did not answer in time. The call goes on without us, and what it gives is discarded."""
+    """The other side did not answer in time. The call is abandoned, and its result discarded."""
 
 
 def started(work: Callable[[], T]) -> Future[T]:
-    """Begin a call. Its thread is a daemon: a call that never ends keeps no process from ending."""
+    """Begin a call in a daemon thread, so that a call that never ends keeps no process from ending."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -28,12 +25,12 @@ def started(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
             outcome.set_exception(error)
 
-    Thread(target=run, name="flux_assets snowflake", daemon=True).start()
+    Thread(target=run, name="flux_assets network", daemon=True).start()
     return outcome
 
 
 def awaited(outcome: Future[T], seconds: float, discard: Callable[[T], object] | None = None) -> T:
-    """What the call gives. Raises GivenUpError after `seconds`; `discard` takes what it gives after that."""
+    """Return the result of the call. Raises GivenUpError after `seconds`; `discard` takes a result that comes later."""
     try:
         return outcome.result(timeout=seconds)
     except BaseException as error:
@@ -45,6 +42,6 @@ def awaited(outcome: Future[T], seconds: float, discard: Callable[[T], object] |
 
 
 def _discarded(discard: Callable[[T], object], outcome: Future[T]) -> None:
-    """On a thread of its own: discarding may mean to wait for the same other side."""
+    """Discard in another thread, since discarding may wait for the same other side."""
     if outcome.exception() is None:
         started(partial(discard, outcome.result()))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.errors import FluxError, SourceError
+from flux_assets.retry import is_retryable
 from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping, ObjectName
@@ -84,7 +85,7 @@ class Reading:
         try:
             yield
         except FluxError as refusal:
-            if self._snapshot_in == self.session.generation and not retryable(refusal):
+            if self._snapshot_in == self.session.generation and not is_retryable(refusal):
                 self.begin()
             raise
 
@@ -95,7 +96,7 @@ class Reading:
         try:
             self.session.described(query.travel_probe(object_), Subject(object=object_))
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
             self._travelling[object_] = False
             self._log(f"{object_} cannot be read as of an instant, so it is read as it is. {refusal.problem}")
@@ -143,11 +144,6 @@ class Reading:
         self.session.connection()
         if self._snapshot_in is not None and self._snapshot_in != self.session.generation:
             self.begin()
-
-
-def retryable(error: FluxError) -> bool:
-    """Whether the same may work when it is tried again."""
-    return isinstance(error, WarehouseError) and error.retryable
 
 
 _TABLES = frozenset({"TABLE", "TRANSIENT"})

@@ -15,13 +15,13 @@ from functools import partial
 from typing import TypeVar
 
 from flux_assets.errors import FluxError, WarehouseError
-from flux_assets.retry import RetryPolicy
+from flux_assets.retry import RetryPolicy, is_retryable
 from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn
 from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.reading import Capabilities, Log, Reading, retryable, why_not_believed
+from flux_assets.snowflake.reading import Capabilities, Log, Reading, why_not_believed
 from flux_assets.snowflake.rows import Rows
 from flux_assets.snowflake.session import Connect, Session, connect_directly
 from flux_assets.snowflake.translating import Subject
@@ -91,7 +91,7 @@ class Source:
             with self._reading.statement(query.tokens_query(objects, self.account)) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
             self._reading.without_token(refusal)
             return None
@@ -115,7 +115,7 @@ class Source:
         try:
             doubt = why_not_believed(self._reading, name, self.account)
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
             doubt = f"what kind of object it is cannot be asked: {refusal.problem}"
         if doubt is not None:
@@ -131,7 +131,7 @@ class Source:
             try:
                 self._ahead[table.name] = self.mapping(table)
             except FluxError as refusal:
-                if retryable(refusal):
+                if is_retryable(refusal):
                     return
             else:
                 if not self.capabilities.change_token:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
-
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.fetch.address import Address
 from flux_assets.release.fetch.files import opened as opened_file
@@ -26,11 +25,13 @@ from flux_assets.release.fetch.limits import KEPT, Limits, TooLargeError, Watch
 from flux_assets.release.fetch.stores import FileStore, Opened, Stamp, TemporaryError
 from flux_assets.release.manifest import mismatch
 from flux_assets.release.stopping import check_stop, pause
+from flux_assets.retry import RetryPolicy
 
 Progress = Callable[[int, int | None], object]
 """Called with the bytes that are there and the bytes there will be, None when nobody knows."""
 
 _FRUITLESS = 5  # attempts in a row that bring no byte
+_LONGEST_PAUSE = 20.0
 _QUEUE_SECONDS = 0.1
 _READ = 1 << 20
 
@@ -167,17 +168,15 @@ class Download:
         watch.reached(size)
 
     def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:
-        """Try again what another attempt may cure, for as long as every few attempts bring some bytes."""
-        patience = _Patience(self._part, self._pause, watch)
-        attempts = Retrying(
-            retry=retry_if_exception_type(TemporaryError),
-            after=patience.count,
-            wait=patience.wait,
-            stop=patience.is_over,
-            sleep=pause,
-            reraise=True,
-        )
-        return attempts(work)
+        """Return what `work` returns, tried again for as long as every few attempts bring some bytes."""
+
+        def fetched() -> int:
+            if watch is not None:
+                watch.came(0)
+            return self._part.stat().st_size if self._part.exists() else 0
+
+        policy = RetryPolicy(attempts=_FRUITLESS, pause=self._pause, longest_pause=_LONGEST_PAUSE, total=math.inf)
+        return policy.spend(work, progress=fetched, sleep=pause)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -204,28 +203,6 @@ class Download:
             f"{self._address.shown}: another process has been fetching it for {self._limits.queue:,.0f} seconds.",
             f"End the process that holds {self._lock}, then run again.",
         )
-
-
-class _Patience:
-    """How long to wait, and when to give up: both go by the attempts in a row in which the part has not grown."""
-
-    def __init__(self, part: Path, pause: float, watch: Watch | None) -> None:
-        self._part, self._pause, self._watch = part, pause, watch
-        self._size, self._fruitless = 0, 0
-
-    def count(self, _state: RetryCallState) -> None:
-        if self._watch is not None:
-            self._watch.came(0)
-        size = self._part.stat().st_size if self._part.exists() else 0
-        self._fruitless = 1 if size > self._size else self._fruitless + 1
-        self._size = size
-
-    def wait(self, state: RetryCallState) -> float:
-        longer: float = self._pause * 2 ** (self._fruitless - 1)
-        return min(20.0, longer) + wait_random(0, self._pause)(state)
-
-    def is_over(self, _state: RetryCallState) -> bool:
-        return self._fruitless >= _FRUITLESS
 
 
 def digest(path: Path) -> str:

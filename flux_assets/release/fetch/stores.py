@@ -30,7 +30,9 @@ class MissingError(ReleaseError):
 
 
 class TemporaryError(ReleaseError):
-    """Something that another attempt may cure: a dropped connection, a server that is busy."""
+    """Something that another attempt may fix: a dropped connection, a server that is busy."""
+
+    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
