@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 from flux_assets.checks.audit import AuditFinding, Numbers, Severity
 from flux_assets.postgis.names import PublicTable
 from flux_assets.spec import Freshness
+from flux_assets.words import span_in_words
 
 _CLOCKS = """
 SELECT state.layer_name, state.token, state.source_changed_at, state.changed_at AS published_at,
@@ -59,7 +60,8 @@ def read_sync_times(session: psycopg.Connection, schema: str, names: Sequence[st
 
 def claim(freshness: Freshness) -> str:
     """What the check says, for its description."""
-    warn, fail, still = map(_words, (freshness.warn, freshness.fail, freshness.still))
+    spans = (freshness.warn, freshness.fail, freshness.still)
+    warn, fail, still = (span_in_words(span.total_seconds()) for span in spans)
     return (
         f"Changes of the source are here within {warn} (WARN), at most {fail} (ERROR); and the source, looked at all"
         f" the time, has not stood still for {still} (WARN)."
@@ -96,25 +98,16 @@ def runs_query(live: PublicTable, session: psycopg.Connection) -> str:
 
 def _judged(freshness: Freshness, lag: float, still: float) -> tuple[Severity, str | None]:
     """The severity, and what is wrong where something is."""
-    behind = f"changes of the source of the last {_words(timedelta(seconds=lag))} may be missing"
+    behind = f"changes of the source of the last {span_in_words(lag)} may be missing"
     if lag > freshness.fail.total_seconds():
         return "ERROR", behind
     if lag > freshness.warn.total_seconds():
         return "WARN", behind
     if still > freshness.still.total_seconds():
-        return "WARN", f"the source was looked at and has not changed for {_words(timedelta(seconds=still))}"
+        return "WARN", f"the source was looked at and has not changed for {span_in_words(still)}"
     return "ERROR", None
 
 
 def _seconds(since: datetime, until: datetime) -> float:
     """Never negative: the source has a clock of its own."""
     return round(max(0.0, (until - since).total_seconds()), 1)
-
-
-def _words(span: timedelta) -> str:
-    """A span in its largest unit that leaves two or more of it, or else in a smaller one."""
-    seconds = span.total_seconds()
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"

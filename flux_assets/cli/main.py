@@ -24,8 +24,9 @@ from flux_assets.cli.runs import load, sync
 from flux_assets.cli.shown import show_connection, show_findings, show_replay, show_versions
 from flux_assets.cli.shown_source import show_filled_anew, show_source, show_step
 from flux_assets.cli.shown_status import show_statuses
-from flux_assets.cli.terminal import WRONG, Commands, progress_bars, size
+from flux_assets.cli.terminal import WRONG, Commands, progress_bars
 from flux_assets.errors import SettingError, counted
+from flux_assets.words import size
 
 if TYPE_CHECKING:
     from flux_assets.layers.pins import Pin

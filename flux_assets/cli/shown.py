@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from flux_assets.cli.terminal import Cell, moment, show_table, size
+from flux_assets.cli.terminal import Cell, moment, show_table
 from flux_assets.errors import counted
+from flux_assets.words import size
 
 if TYPE_CHECKING:
     from flux_assets.doctor.finding import Finding

@@ -17,6 +17,7 @@ import click
 
 from flux_assets.cli.terminal import Cell, drawn_table, style_of
 from flux_assets.errors import counted
+from flux_assets.words import brief_span, in_words
 
 if TYPE_CHECKING:
     from flux_assets.ledger.status import TableStatus
@@ -64,15 +65,6 @@ def drawn_statuses(found: Sequence[TableStatus], *, terminal: bool) -> str:
     return f"{drawn}\n\n{_summary(found)}"
 
 
-def briefly(seconds: float | None, suffix: str = "") -> str | None:
-    """A span of time in few letters: `40 s`, `5 min`, `3 h`, `12 d`."""
-    if seconds is None:
-        return None
-    spans = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    size, unit = next(((size, unit) for size, unit in spans if seconds >= size), (1, "s"))
-    return f"{max(0, int(seconds // size))} {unit}{suffix}"
-
-
 def _drawn(columns: Sequence[_Column], found: Sequence[TableStatus], *, terminal: bool) -> str:
     headings = [heading for heading, _ in columns]
     rows = [[cell(status) for _, cell in columns] for status in found]
@@ -90,7 +82,7 @@ def _everything() -> list[_Column]:
         ("source changed", lambda status: _ago(status.source_age_seconds)),
         ("checked", lambda status: _ago(status.checked_age_seconds)),
         ("published", lambda status: _ago(status.published_age_seconds)),
-        ("lag", lambda status: briefly(status.lag_seconds)),
+        ("lag", lambda status: brief_span(status.lag_seconds)),
         (_REMARKS, _remark),
     ]
 
@@ -100,10 +92,10 @@ def _clocks() -> list[_Column]:
         ("table", lambda status: status.table),
         ("state", lambda status: status.state),
         ("rows", lambda status: status.rows),
-        ("source", lambda status: briefly(status.source_age_seconds, " ago")),
-        ("checked", lambda status: briefly(status.checked_age_seconds, " ago")),
-        ("published", lambda status: briefly(status.published_age_seconds, " ago")),
-        ("lag", lambda status: briefly(status.lag_seconds)),
+        ("source", lambda status: brief_span(status.source_age_seconds, " ago")),
+        ("checked", lambda status: brief_span(status.checked_age_seconds, " ago")),
+        ("published", lambda status: brief_span(status.published_age_seconds, " ago")),
+        ("lag", lambda status: brief_span(status.lag_seconds)),
     ]
 
 
@@ -112,8 +104,6 @@ def _essence() -> list[_Column]:
 
 
 def _ago(seconds: float | None) -> str | None:
-    from flux_assets.layers.status import in_words
-
     return None if seconds is None else in_words(seconds)
 
 

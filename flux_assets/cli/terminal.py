@@ -124,18 +124,6 @@ def moment(instant: datetime | None) -> str | None:
     return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
 
 
-def size(count: int | None) -> str | None:
-    """Bytes with a unit."""
-    if count is None:
-        return None
-    amount, units = float(count), iter(("B", "kB", "MB", "GB"))
-    for unit in units:
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """`report(name, done, of)` moves the bar of that name; on stderr, and silent where that is no terminal."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.words import megabytes
 
 _GROUP = Group("Limits")
 # A layer's own session and two that build indexes; besides them a sync's and the alerts'.
@@ -32,7 +33,7 @@ def findings(session: psycopg.Connection, parallel_layers: int) -> Iterator[Find
     yield _sessions(session, parallel_layers, of_role, of_database, of_server)
     if temporary_bytes is not None:
         yield _GROUP.note(
-            f"temp_file_limit is {temporary_bytes / 1e6:,.0f} MB: a statement that needs more temporary files fails",
+            f"temp_file_limit is {megabytes(temporary_bytes)}: a statement that needs more temporary files fails",
             f'If a load fails with it, run ALTER ROLE "{session.info.user}" SET temp_file_limit = … as a superuser.',
         )
 

@@ -23,6 +23,7 @@ from flux_assets.settings import SAMPLE, Settings
 from flux_assets.spec import StaticTable
 from flux_assets.wiring.release import SAMPLE_SCALE, layer_release
 from flux_assets.wiring.target import embedded_cluster
+from flux_assets.words import megabytes
 
 _RELEASE, _DISK = Group("Release"), Group("Disk")
 # Of the layers of a release, only geometry in hexadecimal is long, and it halves at least twice.
@@ -62,7 +63,7 @@ def _files(release: Release, tables: Sequence[StaticTable], sizes: Sizes) -> Ite
             yield _RELEASE.error(error)
     if sizes:
         total = sum(sizes.values())
-        yield _RELEASE.ok(f"{len(sizes)} of {len(tables)} layers' files are there, {total / 1e6:,.1f} MB")
+        yield _RELEASE.ok(f"{len(sizes)} of {len(tables)} layers' files are there, {megabytes(total, 1)}")
 
 
 def _disk(
@@ -73,14 +74,14 @@ def _disk(
         return
     largest = max(needs, key=lambda name: needs[name].total)
     limit = settings.flux_disk_limit
-    said = f"{largest} needs the most of all layers, about {needs[largest].total / 1e6:,.0f} MB ({needs[largest]})"
+    said = f"{largest} needs the most of all layers, about {megabytes(needs[largest].total)} ({needs[largest]})"
     if limit is None:
         yield _DISK.ok(f"{said}; FLUX_DISK_LIMIT is not set")
     elif needs[largest].total > limit:
         remedy = "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or make room."
-        yield _DISK.failed(f"{said}, more than FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB", remedy)
+        yield _DISK.failed(f"{said}, more than FLUX_DISK_LIMIT = {megabytes(limit)}", remedy)
     else:
-        yield _DISK.ok(f"{said}, within FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB")
+        yield _DISK.ok(f"{said}, within FLUX_DISK_LIMIT = {megabytes(limit)}")
     if not settings.target_is_set:
         yield _free(embedded_cluster(settings).data, sum(need.total for need in needs.values()))
 
@@ -97,5 +98,5 @@ def _need(
 
 def _free(data: Path, need: int) -> Finding:
     free = shutil.disk_usage(data).free
-    said = f"{free / 1e6:,.0f} MB are free under {data}, and all layers together need about {need / 1e6:,.0f} MB"
+    said = f"{megabytes(free)} are free under {data}, and all layers together need about {megabytes(need)}"
     return _DISK.ok(said) if free > need else _DISK.failed(said, "Make room, or set FLUX_HOME to another disk.")

@@ -12,6 +12,7 @@ import psycopg
 from flux_assets.errors import LayerError
 from flux_assets.layers import versions
 from flux_assets.postgis.names import Layer
+from flux_assets.words import megabytes
 
 # Shares of the CSV's bytes, measured on all ten layers of the sample city (docs/performance.md): hexadecimal
 # geometry halves, every row gains a header of about 28 bytes, indexes add a quarter to a half.
@@ -33,7 +34,7 @@ class Need:
 
     def __str__(self) -> str:
         parts = {"stage": self.stage, "indexes": self.indexes, "WAL": self.wal, "kept versions": self.kept}
-        return ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in parts.items())
+        return ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
 
 
 def estimate(connection: psycopg.Connection, layer: Layer, csv_bytes: int) -> Need:
@@ -57,7 +58,7 @@ def refuse_above(layer: Layer, need: Need, limit_bytes: int | None) -> None:
     """Raise LayerError when the need is above the configured limit."""
     if limit_bytes is not None and need.total > limit_bytes:
         raise LayerError(
-            f"{layer.title} needs about {need.total / 1e6:,.0f} MB of disk ({need}), more than FLUX_DISK_LIMIT"
-            f" = {limit_bytes / 1e6:,.0f} MB.",
+            f"{layer.title} needs about {megabytes(need.total)} of disk ({need}), more than FLUX_DISK_LIMIT"
+            f" = {megabytes(limit_bytes)}.",
             "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or make room.",
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.errors import counted
 from flux_assets.layers import pins, versions
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
@@ -52,14 +51,6 @@ def layer_pins(target: Target) -> dict[str, Pin]:
     """The pins of the target's layers by name."""
     with target.session("pins") as session:
         return pins.pins(session, target.schema)
-
-
-def in_words(seconds: float) -> str:
-    """An age as people say it: `just now`, `5 minutes ago`, `2 days ago`; postgres_sync.in_words says the same."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if (count := int(seconds // size)) >= 1:
-            return f"{counted(count, unit)} ago"
-    return "just now"
 
 
 def _unknown(table: StaticTable | DynamicTable) -> TableStatus:

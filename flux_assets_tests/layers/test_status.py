@@ -15,12 +15,13 @@ from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.pinning import unpin
 from flux_assets.layers.rollback import rollback
-from flux_assets.layers.status import in_words, layer_versions, table_statuses
+from flux_assets.layers.status import layer_versions, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import Freshness
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import set_up_tables
 from flux_assets.tables import dynamic_tables
+from flux_assets.words import in_words
 from flux_assets_tests.cases import CASE_FILES
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility

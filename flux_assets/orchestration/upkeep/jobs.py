@@ -14,6 +14,7 @@ from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layers.assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.settings import Settings, load_settings
+from flux_assets.words import megabytes
 
 TIME_LIMIT = timedelta(hours=2)
 _RULE = (
@@ -77,7 +78,7 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     gone = tables.remove_leftovers(instance, now - keep.runs_for)
     tables.vacuum(instance)
     told = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
-    log.info(f"Removed: {told}. Dagster's database has {before / 1e6:.1f} MB, of which what is free is used again")
+    log.info(f"Removed: {told}. Dagster's database has {megabytes(before, 1)}, of which what is free is used again")
 
 
 def _unknown(revision: str | None) -> str:

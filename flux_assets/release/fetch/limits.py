@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flux_assets.errors import ReleaseError
+from flux_assets.words import megabytes
 
 KEPT = "Try again later; what has been fetched is kept, and the next attempt goes on from there."
 
@@ -49,8 +50,8 @@ class Watch:
         free = shutil.disk_usage(self._folder).free
         if free - count < self._limits.spare:
             raise ReleaseError(
-                f"{self._shown}: {_size(free)} are free under {self._folder}, and {_size(count + self._limits.spare)}"
-                " are needed to fetch it and leave some.",
+                f"{self._shown}: {megabytes(free, 1)} are free under {self._folder}, and"
+                f" {megabytes(count + self._limits.spare, 1)} are needed to fetch it and leave some.",
                 "Make room, or set FLUX_HOME to another disk.",
             )
 
@@ -58,7 +59,7 @@ class Watch:
         """The file has at least `size` bytes."""
         if size > self._limits.largest:
             raise TooLargeError(
-                f"{self._shown} is larger than {_size(self._limits.largest)}, the most that is fetched.",
+                f"{self._shown} is larger than {megabytes(self._limits.largest, 1)}, the most that is fetched.",
                 "Check the file; raise FLUX_DOWNLOAD_LIMIT when it is really so large.",
             )
 
@@ -80,7 +81,3 @@ class Watch:
                 KEPT,
             )
         self._since, self._came = now, 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
