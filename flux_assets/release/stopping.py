@@ -1,4 +1,4 @@
-"""A request to stop, heard by every loop that reads a release, on whichever thread it runs."""
+"""A request to stop, heard by every loop that reads a release, in whichever thread it runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _POLL_SECONDS = 0.2
 
 
 def _nothing() -> None:
-    """Nobody asks to stop."""
+    """Check nothing: no stop can be requested."""
 
 
 _check: ContextVar[Check] = ContextVar("check", default=_nothing)
 
 
 def check_stop() -> None:
-    """Raise what the caller of `stoppable` raises once it wants the work to end."""
+    """Raise what the caller of `stoppable` raises to end the work."""
     _check.get()()
 
 
@@ -46,7 +46,7 @@ def stoppable(check: Check) -> Iterator[None]:
 
 
 def pause(seconds: float) -> None:
-    """Sleep, and wake up for a request to stop."""
+    """Sleep, and wake for a request to stop."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         check_stop()

@@ -1,8 +1,4 @@
-"""What the connector and Snowflake report, and what follows from it: try again, tell the user, or a bug of ours.
-
-Here: the table of codes, each with a sentence and a remedy. Not here: the translation into errors of ours, which knows
-what was asked (translating.py), and trying again (retrying.py).
-"""
+"""What the connector and Snowflake report, as a table of codes, each with a sentence and a remedy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Which source column feeds which target, for one declared table and the source object as it was found.
-
-Here: the Mapping and how it is resolved from the declaration, the overrides and the found columns. Not here: asking
-the source (source.py) and the text of the query (query.py).
-"""
+"""Which source column feeds which target, for one declared table and the source object as it was found."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""FLUX_CONFIG: one optional TOML file that says, per Snowflake source, what differs from the declaration.
-
-Here: reading and validating it, and applying it to a declaration. Not here: finding columns (mapping.py).
-"""
+"""FLUX_CONFIG: one optional TOML file with what differs, per Snowflake source, from the declaration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The statements that the sync sends, as Snow CLI templates and rendered.
-
-Here: SELECT lists, row filters, snapshots, change tokens. Not here: running them (source.py), and the templates that
-lie in sql/snowflake/ (texts.py writes the declared ones there; the hand-written ones are only for people).
-"""
+"""The statements that the sync sends, as Snow CLI templates and rendered."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The rows of one source, streamed once as Arrow batches in the declared types.
-
-Here: Rows. Not here: the query (query.py) and single values (values.py).
-"""
+"""The rows of one source, streamed once as Arrow batches in the declared types."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The source of the sync: its change tokens, its mapping, its rows as of one instant.
-
-Here: open_source and the Source, which every module of this package serves. Not here: what is done with the rows.
-"""
+"""The source of the sync: its change tokens, its mapping, its rows as of one instant."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The files of sql/snowflake/ that follow from declarations: the very texts that the sync runs, for people to run.
-
-Here: the text of each file, for a source in the declared shape. Not here: writing them, which
-scripts/write_source_queries.py does, and the hand-written files beside them. A table works without its file.
-"""
+"""The files of sql/snowflake/ that follow from declarations: the statements of the sync, for people to run."""
 
 from __future__ import annotations
 

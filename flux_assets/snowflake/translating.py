@@ -1,7 +1,4 @@
-"""Exceptions of the connector as errors of ours, by what they are and by what was asked when they were met.
-
-Here: Subject, and the translation. Not here: the codes, sentences and remedies (faults.py).
-"""
+"""Exceptions of the connector as errors of this package, by what they are and what was asked when they occurred."""
 
 from __future__ import annotations
 

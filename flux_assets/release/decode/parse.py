@@ -27,7 +27,7 @@ _SHOWN = 10  # names of each fault of a header
 class Parser:
     """Reads records whose columns stand in the order of `header`; delivers them in the order of the declaration.
 
-    `ask` is put the texts that Arrow and COPY may read otherwise; without it, all but numbers are refused.
+    `ask` is asked about texts that Arrow and COPY may read differently; without it, all but numbers are refused.
     Raises RecordError, naming every column concerned, when the header is not the declaration's.
     """
 
@@ -40,7 +40,7 @@ class Parser:
         }
 
     def open(self, source: pa.NativeFile, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
-        """Batches, not yet audited, of records that a file-like `source` gives; one batch for each read of it.
+        """Return a reader of batches, not yet audited: one for each read of the file-like `source`.
 
         Dates, times and columns of `as_text` come as strings.
         """
@@ -57,13 +57,13 @@ class Parser:
         )
 
     def read(self, data: bytes, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
-        """As `open`, of whole records in memory."""
+        """Return what `open` does, of whole records in memory."""
         return self.open(pa.BufferReader(with_mark(data)), as_text)
 
     def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`audited`, once nothing is left that Arrow reads otherwise than COPY. `source` is what `raw` was read from.
+        """Return `audited` of what Arrow and COPY read alike. `source` is what `raw` was read from.
 
-        Raises SuspectError where something may be; `decoded` of the same text is exact.
+        Raises SuspectError where they may differ; `decoded` of the same text is exact.
         """
         times = {
             column.name: read_times(column, raw[column.name])
@@ -75,7 +75,7 @@ class Parser:
         return batch, facts
 
     def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
-        """The rows of whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
+        """Return whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
         try:
             return self.judged(self._only_batch(text, records), text)
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -92,7 +92,7 @@ class Parser:
             raise first from None
 
     def refusal(self, text: Text) -> str | None:
-        """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
+        """Return why these whole records are not acceptable, in Arrow's words where it refuses; None when they are."""
         try:
             self.decoded(text, len(record_starts(text.data)))
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -106,7 +106,7 @@ class Parser:
         return batches[0]
 
     def _sound(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`audited`, and no blank lines: Arrow takes one for a row of NULLs."""
+        """Return `audited`. Raises SuspectError for blank lines too, which Arrow takes for rows of NULLs."""
         batch, facts = audited(raw, self.columns)
         if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
             raise SuspectError
@@ -119,7 +119,7 @@ def _with_columns(raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> p
 
 
 def with_mark(data: bytes) -> bytes:
-    """Data that Arrow reads as they are: it drops a byte order mark, which behind the header belongs to a value."""
+    """Return data that Arrow reads unchanged: it drops a byte order mark, which after the header belongs to a value."""
     return BOM + data if data.startswith(BOM) else data
 
 

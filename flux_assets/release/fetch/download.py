@@ -1,8 +1,4 @@
-"""Files of a remote release, kept in a cache: fetched once, gone on with after a break, whole or not there.
-
-Here: the cache's files, resuming, retrying, and two processes that want the same file. Not here: how a store is read
-(stores.py, http.py), and whether a file is the one that the manifest promises (source.py).
-"""
+"""Files of a remote release in a cache: fetched once, resumed after an interruption, whole or absent."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ from flux_assets.release.stopping import check_stop, pause
 from flux_assets.retry import RetryPolicy
 
 Progress = Callable[[int, int | None], object]
-"""Called with the bytes that are there and the bytes there will be, None when nobody knows."""
+"""Called with the bytes that have come and those there will be, None where unknown."""
 
 _FRUITLESS = 5  # attempts in a row that bring no byte
 _LONGEST_PAUSE = 20.0
@@ -38,7 +34,7 @@ _READ = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A whole file in the cache, with the stamp it had where it came from, and its digest."""
+    """A whole file in the cache, with its stamp at the source and its digest."""
 
     path: Path
     stamp: Stamp
@@ -52,7 +48,7 @@ class Kept:
 class Download:
     """One remote file and its place in the cache. `pause` is the first wait between attempts, in seconds.
 
-    Of a file whose size is `promised`, not one byte more is fetched.
+    No more bytes are fetched than are `promised`.
     """
 
     def __init__(
@@ -74,7 +70,7 @@ class Download:
         self._lock = self._path.with_name(f"{self._path.name}.lock")
 
     def kept(self) -> Kept | None:
-        """The file as it lies in the cache, whatever the store has by now."""
+        """Return the file as it is in the cache, whatever the store has by now."""
         try:
             notes = json.loads(self._notes.read_text())
             kept = Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
@@ -83,7 +79,7 @@ class Download:
             return None
 
     def current(self, progress: Progress | None = None) -> Kept:
-        """The file as the store has it now, from the cache when that is the same.
+        """Return the file as the store has it now, from the cache when that is the same.
 
         Raises ReleaseError when it is unavailable, or above a limit.
         """
@@ -94,7 +90,7 @@ class Download:
             return self._fetched(progress)
 
     def having(self, sha256: str, progress: Progress | None = None) -> Kept:
-        """The file, from the cache when that has the digest `sha256`, else fetched, whatever digest it then has."""
+        """Return the file from the cache when it has the digest `sha256`, else fetched, whatever its digest then is."""
         with self._alone():
             kept = self.kept()
             if kept is not None and kept.sha256 == sha256 and digest(kept.path) == sha256:
@@ -102,7 +98,7 @@ class Download:
             return self._fetched(progress)
 
     def drop(self) -> None:
-        """Keep nothing of the file."""
+        """Delete all that is kept of the file."""
         for path in (self._notes, self._path, self._part):
             path.unlink(missing_ok=True)
 
@@ -122,11 +118,11 @@ class Download:
 
     @property
     def _marker(self) -> Path:
-        """Holds the mark of the file that the part is a part of."""
+        """The path that holds the mark of the file that the part belongs to."""
         return self._part.with_name(f"{self._part.name}.mark")
 
     def _attempt(self, watch: Watch, progress: Progress | None) -> Stamp:
-        """Fetch what is still missing, from the first byte on when the file is another one by now."""
+        """Fetch what is missing, from the first byte on when the file has changed."""
         have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
         opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
         if not opened.start:
@@ -144,7 +140,7 @@ class Download:
         return opened.stamp
 
     def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
-        """Append what is `opened` to the part; its size then."""
+        """Append what is `opened` to the part, and return its size."""
         if opened.stamp.size is not None:
             self._check_size(opened.stamp.size, watch, said=str(opened.stamp.size))
             watch.needs(opened.stamp.size - opened.start)
@@ -180,7 +176,7 @@ class Download:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time; the second one then finds what the first one fetched."""
+        """Let one process in at a time; the second one finds what the first one fetched."""
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with self._lock.open("w") as file:
@@ -188,8 +184,8 @@ class Download:
                 yield
         except OSError as error:
             raise ReleaseError(
-                f"{self._path.parent}: fetched files cannot be kept there: {error.strerror or error}.",
-                "Make room or give rights to the folder, or set FLUX_HOME to another one.",
+                f"{self._path.parent}: cannot keep fetched files: {error.strerror or error}.",
+                "Free space, let this user write to the folder, or set FLUX_HOME to another one.",
             ) from error
 
     def _wait_for(self, lock: IO[str]) -> None:
@@ -206,7 +202,7 @@ class Download:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a regular file. Raises ReleaseError for anything else, OSError when it cannot be read."""
+    """Return the SHA-256 (hex) of a regular file. Raises ReleaseError for another, OSError for an unreadable one."""
     found = hashlib.sha256()
     with opened_file(path, str(path)) as file:
         while data := file.read(_READ):
@@ -216,9 +212,9 @@ def digest(path: Path) -> str:
 
 
 def remembered_digest(path: Path, cache: Path) -> str:
-    """`digest`, looked up in `cache` while the file's size, times and inode are what they were.
+    """Return `digest`, from `cache` while the file's size, times and inode are the same.
 
-    A file that was written in the last seconds is not remembered: its next change might not show in its times.
+    The digest of a file that was written in the last seconds is not kept: its next change might not show in its times.
     """
     state = path.stat()
     shape = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev]
@@ -236,7 +232,7 @@ def remembered_digest(path: Path, cache: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a note that the next process reads whole or not at all; without rights there, it is not remembered."""
+    """Write a note that other processes read whole or not at all; without rights to do so, write none."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
