@@ -26,7 +26,7 @@ _FITTING: dict[Target, tuple[str, ...]] = {
     "timestamp": _TIMES,
     "date": _TIMES,
 }
-_CURES: dict[Target, str] = {
+_CONVERSIONS: dict[Target, str] = {
     "text": "TO_VARCHAR({})",
     "integer": "TRY_TO_NUMBER({}::VARCHAR)",
     "double": "TRY_TO_DOUBLE({}::VARCHAR)",
@@ -45,14 +45,14 @@ class FoundColumn:
     scale: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} ({_SHOWN.get(self.kind, self.kind)})"
+        return f"{self.name} ({_TYPE_NAMES.get(self.kind, self.kind)})"
 
 
-_SHOWN = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
+_TYPE_NAMES = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
 
 
 def target_kind(column: sa.Column[object]) -> Target:
-    """The kind of a declared column."""
+    """Return the kind of a declared column."""
     kinds: tuple[tuple[type[object], Target], ...] = (
         (sa.String, "text"),
         (sa.Integer, "integer"),
@@ -65,7 +65,7 @@ def target_kind(column: sa.Column[object]) -> Target:
 
 
 def arrow_type(column: sa.Column[object]) -> pa.DataType:
-    """The Arrow type that a declared column's values have once they are read."""
+    """Return the Arrow type that a declared column's values have once they are read."""
     declared = column.type
     if isinstance(declared, sa.BigInteger):
         return pa.int64()
@@ -82,22 +82,22 @@ def arrow_type(column: sa.Column[object]) -> pa.DataType:
 
 
 def fits(kind: str, target: Target) -> bool:
-    """Whether a column of this kind can feed such a target without anybody's help."""
+    """Return whether a column of this kind can feed such a target unaided."""
     return kind in _FITTING[target]
 
 
 def as_expected(kind: str, target: Target) -> bool:
-    """The same for an expression that a user wrote: text may hold numbers, and is judged when it arrives."""
+    """Return the same for a user's expression: text may hold numbers, and is judged when it arrives."""
     return fits(kind, target) or (kind == "TEXT" and target in {"integer", "double", "numeric"})
 
 
-def cure(target: Target, sql: str) -> str:
-    """An expression that would make the target of whatever `sql` is."""
-    return _CURES[target].format(sql)
+def conversion(target: Target, sql: str) -> str:
+    """Return an expression that makes the target of whatever `sql` is."""
+    return _CONVERSIONS[target].format(sql)
 
 
 def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> str:
-    """`sql`, of the found kind, as the target's kind: times in UTC without a zone. Still good for pruning if UTC."""
+    """Return `sql`, of the found kind, as the target's: times in UTC without a zone. Prunes if the source is in UTC."""
     if target == "text":
         return sql if found.kind == "TEXT" else f"{sql}::VARCHAR"
     if target not in {"timestamp", "date"}:
@@ -112,21 +112,21 @@ def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> 
 
 
 def selected(sql: str, target: Target) -> str:
-    """A comparable expression as it is selected: times cut to microseconds, which is all that PostgreSQL keeps."""
+    """Return a comparable expression as it is selected: times cut to microseconds, as PostgreSQL keeps them."""
     if target == "timestamp":
         # The connector refuses nanoseconds in years that a 64-bit count of them does not reach, such as 9999.
         return f"DATE_TRUNC('MICROSECOND', {sql})"
     return f"{sql}::DATE" if target == "date" else sql
 
 
-SHOWN = 5
+_SHOWN = 5
 Keys = Callable[[Sequence[int]], list[str]]
 
 
 def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: Keys) -> pa.Array[Any]:
-    """The values in the declared type. Raises SourceError naming table, column, value, up to five keys.
+    """Return the values in the declared type. Raises SourceError naming table, column, value, up to five keys.
 
-    `keys` gives the keys of rows by their numbers, as text.
+    `keys` returns the keys of rows by their numbers, as text.
     """
     wanted = arrow_type(column)
     if isinstance(values, pa.DictionaryArray):
@@ -152,7 +152,7 @@ def _converted(values: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
 
 
 def in_microseconds(values: pa.Array[Any]) -> pa.Array[Any]:
-    """Microseconds, rounded down; a zone's times are UTC below, and stay so without the zone."""
+    """Return times in microseconds, rounded down; times with a zone stay in UTC without it."""
     if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
         nanoseconds = values.cast(pa.int64())
         below = pc.divide(nanoseconds, 1000)
@@ -164,25 +164,25 @@ def in_microseconds(values: pa.Array[Any]) -> pa.Array[Any]:
 
 
 def _not_convertible(values: pa.Array[Any], wanted: pa.DataType) -> list[int]:
-    """Numbers of the first rows whose value does not convert; only asked when some value does not."""
+    """Return the numbers of the first rows whose value does not convert; called only when some value does not."""
     offenders: list[int] = []
     for row, value in enumerate(values):
         try:
             _converted(pa.array([value.as_py()], values.type), wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             offenders.append(row)
-            if len(offenders) == SHOWN:
+            if len(offenders) == _SHOWN:
                 break
     return offenders
 
 
 def _unstorable(column: sa.Column[object], values: Any) -> list[int]:  # noqa: ANN401 - any array of text
-    """Numbers of the first rows whose text is too long, or holds a NUL character."""
+    """Return the numbers of the first rows whose text is too long, or holds a NUL character."""
     longest = getattr(column.type, "length", None)
     wrong = pc.match_substring(values, "\x00")
     if longest is not None:
         wrong = pc.or_(wrong, pc.greater(pc.utf8_length(values), longest))
-    return [row for row in pc.indices_nonzero(wrong)[:SHOWN].to_pylist() if row is not None]
+    return [row for row in pc.indices_nonzero(wrong)[:_SHOWN].to_pylist() if row is not None]
 
 
 def _refused(
@@ -190,14 +190,11 @@ def _refused(
 ) -> SourceError:
     value = values[rows[0]].as_py() if rows else None
     shown = abbreviated(value) if isinstance(value, str) else str(value)
-    cured = (
-        "Correct the rows in the source, or say in FLUX_CONFIG how to read the column (columns."
-        f"{column.name} = {{ expression = … }})."
-    )
     return SourceError(
         f"{table}.{column.name}: {shown} {_why(column, value)} (key {', '.join(keys(rows))}"
-        f"{', among others' if len(rows) == SHOWN else ''}).",
-        cured,
+        f"{', among others' if len(rows) == _SHOWN else ''}).",
+        "Correct the rows in the source, or set in FLUX_CONFIG how to read the column (columns."
+        f"{column.name} = {{ expression = … }}).",
     )
 
 

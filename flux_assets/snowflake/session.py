@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flux_assets.deadline import GivenUpError, awaited, started
-from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.snowflake.account import Account, refuse_others
 from flux_assets.snowflake.columns import FoundColumn
 from flux_assets.snowflake.translating import NOTHING, SIGN_IN, Subject, translated, unfinished
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
 T = TypeVar("T")
-# Pieces of a result that arrive while one is read, as the connector's own threads would have it.
+# Pieces of a result that arrive while one is read.
 _AHEAD = 4
 
 
 class Session:
     """A session that is opened on first use. `reset` closes it, so that the next statement opens a new one.
 
-    Whatever asks the other side ends within the account's deadlines; one that passed closes the session.
+    Every call ends within the account's deadlines; a missed one closes the session.
 
-    `generation` counts the sessions: what was set up in an earlier one is gone. `arguments` are those of an account
-    for the connector, and `find` says where it is now, for a stand-in that was started again may listen elsewhere.
+    `generation` counts the sessions: what was set up in an earlier one is gone. `arguments` returns the connector's
+    arguments for an account, and `find` where it is now: a stand-in that was restarted may have another address.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Session:
         """Close the session, whatever state it is in."""
         self._connection = None
         stack, self._stack = self._stack, ExitStack()
-        # A session that is broken cannot be closed properly, and nobody has to know.
+        # A broken session cannot be closed properly, which does not matter.
         with suppress(Exception):
             awaited(started(stack.close), self.account.close_deadline)
 
     def renew(self) -> None:
-        """Close the session and look anew where the next one is to be opened. Raises what finding it raises."""
+        """Close the session and find out anew where to open the next one. Raises what `find` raises."""
         self.reset()
         if self._find is not None:
             self.account = self._find()
 
     def connection(self) -> SnowflakeConnection:
-        """The open session; signs in when there is none. Raises WarehouseError or SettingError."""
+        """Return the open session; sign in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
             with self.translating(SIGN_IN):
                 opened = self._connect(self.account, self._arguments(self.account))
@@ -82,7 +82,7 @@ class Session:
 
     @contextmanager
     def cursor(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
-        """Run a statement and hand over its cursor; `subject` is what it is about in errors."""
+        """Run a statement and yield its cursor; `subject` is what it is about in errors."""
         connection = self.connection()
         with self.translating(subject):
             cursor = connection.cursor()
@@ -96,11 +96,11 @@ class Session:
 
     @property
     def has_warehouse(self) -> bool:
-        """Whether the open session has one: the one that is set, or the user's default."""
+        """Whether the open session has one: the configured one, or the user's default."""
         return bool(self.account.warehouse or self.connection().warehouse)
 
     def described(self, statement: str, subject: Subject = NOTHING) -> tuple[FoundColumn, ...]:
-        """The columns that a statement would give; it is compiled and not run, so that no warehouse wakes up."""
+        """Return the columns of a statement's result; it is compiled and not run, so that no warehouse wakes up."""
         from snowflake.connector.constants import FIELD_ID_TO_NAME
 
         connection = self.connection()
@@ -112,21 +112,21 @@ class Session:
         )
 
     def tables(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
-        """The result of a statement as Arrow tables, piece by piece; the next ones arrive meanwhile.
+        """Yield the result of a statement as Arrow tables, piece by piece, while the next ones arrive.
 
-        Raises WarehouseError at the end where rows are missing, or where there are more than the server says.
+        Raises WarehouseError at the end unless there are as many rows as the server announced.
         """
         received = 0
         for table in self._arriving(cursor):
             if table.num_rows:
                 received += table.num_rows
                 yield table
-        require_all(received, cursor.rowcount)
+        _require_all(received, cursor.rowcount)
 
     def _arriving(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
         connection = self.connection()
         arriving: deque[Future[pa.Table]] = deque()
-        for piece in arrow_pieces(self._answered(lambda: cursor.get_result_batches() or []), self.account.user):
+        for piece in _arrow_pieces(self._answered(lambda: cursor.get_result_batches() or []), self.account.user):
             # Microseconds, always: nanoseconds overflow in years such as 9999.
             taken = partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)
             arriving.append(started(taken))
@@ -140,7 +140,7 @@ class Session:
 
     @contextmanager
     def translating(self, subject: Subject = NOTHING) -> Iterator[None]:
-        """Faults of the connector and of the network become errors of ours."""
+        """Translate errors of the connector and of the network into FluxErrors."""
         try:
             yield
         except (FluxError, GeneratorExit):
@@ -157,8 +157,8 @@ if TYPE_CHECKING:
 _FORMAT = "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"
 
 
-def arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResultBatch]:
-    """Those that may hold rows, whatever number is said. Raises WarehouseError for rows in another format."""
+def _arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResultBatch]:
+    """Yield the pieces that may hold rows, whatever number is announced. Raises WarehouseError for other formats."""
     from snowflake.connector.result_batch import ArrowResultBatch
 
     for piece in pieces:
@@ -167,33 +167,21 @@ def arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResu
                 yield piece
         elif piece.rowcount:
             raise WarehouseError(
-                f"Snowflake sends results as JSON, although the session asks for Arrow ({_FORMAT} = ARROW).",
+                f"Snowflake sends results as JSON, although the session requests Arrow ({_FORMAT} = ARROW).",
                 f"ALTER USER {user} UNSET {_FORMAT}; and ask an administrator who set it for the account, or which"
                 " program between here and Snowflake changes results.",
             )
 
 
-def require_all(received: int, said: int | None) -> None:
-    """Raise a WarehouseError that another attempt may cure, unless as many rows came as the server says it sent."""
+def _require_all(received: int, said: int | None) -> None:
+    """Raise a retryable WarehouseError unless as many rows came as the server announced."""
     if received != said:
-        counted = "did not say how many it has" if said is None else f"said that it has {said:,}"
+        announced = "announced no number" if said is None else f"announced {said:,}"
         raise WarehouseError(
-            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {counted}.",
-            "It was tried several times, and nothing was written; the next tick tries again. Where it stays so, ask"
-            " which program between here and Snowflake changes results.",
+            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {announced}.",
+            "It was retried and nothing was written; the next tick tries again. If it persists, find out which"
+            " program between here and Snowflake changes results.",
             retryable=True,
-        )
-
-
-def require_found(table: str, object_: str, received: int, found: int) -> None:
-    """Raise SourceError unless as many rows came as the query itself counted: a limit cut the others off."""
-    if received != found:
-        raise SourceError(
-            f"{table}: the query found {found:,} rows in {object_}, and Snowflake gave {received:,} of them: a limit"
-            " cuts results.",
-            "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
-            " ROWS_PER_RESULTSET; or remove it from the account, or from what stands between here and Snowflake. The"
-            " table is as it was.",
         )
 
 
@@ -205,7 +193,7 @@ Connect = Callable[[Account, dict[str, Any]], AbstractContextManager["SnowflakeC
 
 @contextmanager
 def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[SnowflakeConnection]:  # noqa: ARG001
-    """A session of the connector with these arguments, closed at the end."""
+    """Yield a session of the connector with these arguments, closed at the end."""
     # Three seconds of imports, for those who really connect.
     import snowflake.connector
 
@@ -213,5 +201,5 @@ def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[Sn
     try:
         yield connection
     finally:
-        # A session that is broken is not worth three attempts; the server ends it by itself.
+        # A broken session is not worth three attempts; the server ends it by itself.
         connection.close(retry=False)

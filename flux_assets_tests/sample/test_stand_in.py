@@ -221,7 +221,7 @@ def test_a_sync_goes_on_when_it_was_killed_and_started_again_elsewhere(
         assert source.retrying(source.instant) > before
         assert source.account == stand_in.account()
         assert source.mapping(WORK_ORDERS).table is WORK_ORDERS
-    assert [line.partition(":")[0] for line in log] == ["Trying again on a new session"]
+    assert [line.partition(":")[0] for line in log] == ["Retrying on a new session"]
 
 
 def test_says_from_its_log_why_it_does_not_start(new_home: Path) -> None:

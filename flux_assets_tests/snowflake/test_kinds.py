@@ -58,7 +58,7 @@ def test_an_ordinary_table_is_believed(utility: Utility) -> None:
 )
 def test_nothing_else_is_believed(utility: Utility, said: dict[str, str], why: str) -> None:
     assert why in str(doubt(utility, shown(answered(PLAIN | said, type="text", precision=None, scale=None))))
-    assert [line for line in utility.log if "is read whatever its change token says" in line and why in line]
+    assert [line for line in utility.log if "is read even if its change token is the same" in line and why in line]
 
 
 def test_a_table_under_a_policy_is_not_believed(utility: Utility) -> None:

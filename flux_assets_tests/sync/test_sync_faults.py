@@ -203,8 +203,8 @@ def test_what_changes_between_the_look_at_the_columns_and_the_rows_is_told_as_th
         patched.setattr(Source, "look_ahead", looked)
         failed = running.failed()
     assert failed.keys() == {"faults"}
-    assert "since its columns were looked at" in failed["faults"]
-    assert "the next tick looks at the columns anew" in failed["faults"]
+    assert "since its columns were read" in failed["faults"]
+    assert "the next tick reads the columns again" in failed["faults"]
     assert "GRANT" not in failed["faults"]
     assert (sql(HELD), sql("SELECT title FROM feeders")) == (before, [("y",)])
     assert then in running.failed()["faults"]

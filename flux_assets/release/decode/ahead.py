@@ -16,7 +16,7 @@ T = TypeVar("T")
 _POLL_SECONDS = 0.2
 
 
-class ClosedError(Exception):
+class _ClosedError(Exception):
     """Ends a source whose reader is closed."""
 
 
@@ -93,7 +93,7 @@ class Ahead(Generic[T]):
 
     def _check_closed(self) -> None:
         if self._closed:
-            raise ClosedError
+            raise _ClosedError
 
     def _put(self, item: T) -> bool:
         with self._changed:

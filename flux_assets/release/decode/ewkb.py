@@ -25,7 +25,7 @@ Run = tuple[int, int, bool]
 
 
 @dataclass(slots=True)
-class Walked:
+class _Walked:
     """The outcome of a walk: the outer type and where the coordinates are, by byte order."""
 
     kind: int = 0
@@ -37,7 +37,7 @@ class Walked:
         return not self.little_endian and not self.big_endian
 
 
-def walk(data: bytes, column: Spatial) -> Walked:
+def walk(data: bytes, column: Spatial) -> _Walked:
     """Return the structure of `data`. Raises GeometryError when it is incomplete or not what `column` takes.
 
     Coordinates are left to the caller.
@@ -62,11 +62,11 @@ def judge(data: bytes, column: Spatial) -> str | None:
         with np.errstate(invalid="ignore"):
             sound = (np.abs(points[:, 0]) <= 180) & (np.abs(points[:, 1]) <= 90)
         if not sound.all():
-            return coordinate_problem(*points[int(np.argmin(sound)), :2])
+            return _coordinate_problem(*points[int(np.argmin(sound)), :2])
     return None
 
 
-def coordinate_problem(x: float, y: float) -> str | None:
+def _coordinate_problem(x: float, y: float) -> str | None:
     """Return why (x, y) cannot be degrees of longitude and latitude; None when it can."""
     shown = f"({x:.10g} {y:.10g})"
     if np.isnan(x) and np.isnan(y):
@@ -86,7 +86,7 @@ class _Walker:
     def __init__(self, data: bytes, column: Spatial) -> None:
         self.data, self.column = data, column
         self.position = 0
-        self.found = Walked()
+        self.found = _Walked()
 
     def geometry(self, depth: int, within: int = 0) -> None:
         """Walk one geometry; `within` is the kind of what it is a part of."""

@@ -58,7 +58,7 @@ class Parser:
 
     def read(self, data: bytes, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
         """Return what `open` does, of whole records in memory."""
-        return self.open(pa.BufferReader(with_mark(data)), as_text)
+        return self.open(pa.BufferReader(_with_mark(data)), as_text)
 
     def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
         """Return `audited` of what Arrow and COPY read alike. `source` is what `raw` was read from.
@@ -71,7 +71,7 @@ class Parser:
             if pa.types.is_temporal(column.arrow)
         }
         batch, facts = self._sound(_with_columns(raw, times), source)
-        refuse_doubtful(batch, self.columns, source.data)
+        _refuse_doubtful(batch, self.columns, source.data)
         return batch, facts
 
     def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
@@ -118,7 +118,7 @@ def _with_columns(raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> p
     return pa.RecordBatch.from_arrays([values.get(name, raw[name]) for name in names], names)
 
 
-def with_mark(data: bytes) -> bytes:
+def _with_mark(data: bytes) -> bytes:
     """Return data that Arrow reads unchanged: it drops a byte order mark, which after the header belongs to a value."""
     return BOM + data if data.startswith(BOM) else data
 
@@ -154,7 +154,7 @@ def _listed(names: Sequence[str]) -> str:
 _MANY_ZEROS = b"0" * 200
 
 
-def refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data: bytes) -> None:
+def _refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data: bytes) -> None:
     """Raise SuspectError, naming the column, when a number may not be what COPY makes of its text in `data`."""
     text = _Text(data)
     for column in columns:

@@ -18,7 +18,7 @@ from flux_assets.release.decode.locate import described, explained, fault_in
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.decode.records import Text, record_starts
 
-Judged = tuple[pa.RecordBatch, LayerFacts]
+_Judged = tuple[pa.RecordBatch, LayerFacts]
 Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]
 """Tries a batch on its target; returns index, column and reason of each row that is refused there."""
 
@@ -26,10 +26,10 @@ Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]
 class Sieve(Protocol):
     """Decides which records of a block are accepted."""
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         """Return the acceptable rows of a block that Arrow has read as `raw`."""
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         """Return the acceptable rows of any block, whether or not Arrow refused it."""
 
 
@@ -53,13 +53,13 @@ class Refused:
 class Strict:
     """Accepts every record; the first that is not acceptable raises RecordError."""
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         try:
             return parser.judged(raw, block)
         except SuspectError:
             return self.sifted(parser, block)
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         try:
             return parser.decoded(block.text, block.records)
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -78,14 +78,14 @@ class Quarantine:
         self._columns: Counter[str] = Counter()
         self.count = 0
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         try:
             found = parser.judged(raw, block)
         except SuspectError:
             return self.sifted(parser, block)
         return self.sifted(parser, block) if self._probe and self._probe(found[0]) else found
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         records = Records(block.text)
         faults = dict(refused(records, parser))
         while True:
@@ -107,7 +107,7 @@ class Quarantine:
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
     def _take(self, text: Text, error: RecordError) -> None:
-        found = as_refused(text, error)
+        found = _as_refused(text, error)
         self._columns[found.column or "the record as a whole"] += 1
         self.count += 1
         if self.count > self._limit:
@@ -127,7 +127,7 @@ class LeftOut:
     def __init__(self, records: Collection[int]) -> None:
         self._records = np.array(sorted(records), np.int64)
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         if not self._within(block):
             try:
                 return parser.judged(raw, block)
@@ -135,7 +135,7 @@ class LeftOut:
                 pass
         return self.sifted(parser, block)
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         records, left_out = Records(block.text), self._within(block)
         try:
             return _decoded(records, parser, left_out)
@@ -198,7 +198,7 @@ def refused(
     yield from refused(records, parser, middle, high)
 
 
-def as_refused(text: Text, error: RecordError) -> Refused:
+def _as_refused(text: Text, error: RecordError) -> Refused:
     """Return what is kept of a refused record, which is all of `text`."""
     return Refused(
         file=text.file,
@@ -211,7 +211,7 @@ def as_refused(text: Text, error: RecordError) -> Refused:
     )
 
 
-def _decoded(records: Records, parser: Parser, left_out: Collection[int]) -> Judged:
+def _decoded(records: Records, parser: Parser, left_out: Collection[int]) -> _Judged:
     text, count = records.without(left_out)
     if count:
         return parser.decoded(text, count)

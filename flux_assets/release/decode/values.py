@@ -15,7 +15,7 @@ from flux_assets.release.decode import ewkb
 from flux_assets.release.decode.columns import ReadColumn
 from flux_assets.release.decode.texts import MOVING, AskServer, Refusal, is_plain, odd_values
 
-Judgement = tuple[str, str]
+_Judgement = tuple[str, str]
 """A problem, and its remedy."""
 
 _DEGREES = "Positions are degrees of longitude and latitude (EPSG:4326)."
@@ -44,7 +44,7 @@ _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 _ONLY_POSTGRESQL = {"infinity", "-infinity", "+infinity"}
 
 
-def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> Judgement | None:
+def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> _Judgement | None:
     """Return what is wrong with `value` (None: NULL), None when nothing is. `ask` tells whether it is a value."""
     if value is None:
         return None if column.nullable else ("it is NULL, which the column does not allow.", "Give every row a value.")
@@ -61,7 +61,7 @@ def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> Judgement 
     return _shape(column, text, ask) if column.spatial is not None else _plain_value(column, text, ask)
 
 
-def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
     (found,) = odd_values(column, [text], ask)
     if isinstance(found, Refusal):
         judged = next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
@@ -69,7 +69,7 @@ def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> Judgement | N
     return None if column.axis is None else _degrees(column, float(found))
 
 
-def _shape(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+def _shape(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
     if _HEXADECIMAL.fullmatch(text):
         return _geometry(column, unhexlify(text))
     (found,) = odd_values(column, [text], ask)
@@ -85,7 +85,7 @@ def _refused(reason: str) -> str:
     return f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "servers read it differently."
 
 
-def _no_geometry(column: ReadColumn, text: str, reason: str) -> Judgement:
+def _no_geometry(column: ReadColumn, text: str, reason: str) -> _Judgement:
     if not text:
         return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
     odd = re.search(r"[^0-9A-Fa-f]", text)
@@ -94,7 +94,7 @@ def _no_geometry(column: ReadColumn, text: str, reason: str) -> Judgement:
     return f"it is not hexadecimal: {where}.{refused}", _remedy(column)
 
 
-def _geometry(column: ReadColumn, data: bytes) -> Judgement | None:
+def _geometry(column: ReadColumn, data: bytes) -> _Judgement | None:
     assert column.spatial is not None  # noqa: S101 - the caller asked
     problem = ewkb.judge(data, column.spatial)
     if problem is None:
@@ -111,7 +111,7 @@ def _remedy(column: ReadColumn) -> str:
     return f"Write {wanted}, or leave the value empty for NULL."
 
 
-def _text(column: ReadColumn, text: str) -> Judgement | None:
+def _text(column: ReadColumn, text: str) -> _Judgement | None:
     if column.longest is None or len(text.rstrip(" ")) <= column.longest:
         return None
     return (
@@ -120,7 +120,7 @@ def _text(column: ReadColumn, text: str) -> Judgement | None:
     )
 
 
-def _integer(column: ReadColumn, text: str) -> Judgement | None:
+def _integer(column: ReadColumn, text: str) -> _Judgement | None:
     bits = 63 if column.arrow == pa.int64() else 31
     found = _WHOLE.fullmatch(text)
     if found is None:
@@ -133,7 +133,7 @@ def _integer(column: ReadColumn, text: str) -> Judgement | None:
     )
 
 
-def _double(column: ReadColumn, text: str) -> Judgement | None:
+def _double(column: ReadColumn, text: str) -> _Judgement | None:
     if not (_NUMBER.fullmatch(text) or _NOT_A_NUMBER.fullmatch(text)):
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     number = float(text)
@@ -143,7 +143,7 @@ def _double(column: ReadColumn, text: str) -> Judgement | None:
     return f"it is out of range for double precision: too {too}.", "Correct the value."
 
 
-def _degrees(column: ReadColumn, number: float) -> Judgement | None:
+def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
     limit = 180 if column.axis == "longitude" else 90
     if -limit <= number <= limit:
         return None
@@ -158,7 +158,7 @@ def _out_of_range(number: float, limit: int) -> str:
     return "it looks like metres of a projection: it is out of range" if abs(number) > 1000 else "it is out of range"
 
 
-def _numeric(column: ReadColumn, text: str) -> Judgement | None:
+def _numeric(column: ReadColumn, text: str) -> _Judgement | None:
     found = _NUMBER.fullmatch(text)
     if not found:
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
@@ -186,7 +186,7 @@ def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
     return len(shortest) + end, -end
 
 
-def _time(column: ReadColumn, text: str) -> Judgement | None:
+def _time(column: ReadColumn, text: str) -> _Judgement | None:
     is_date, remedy = pa.types.is_date(column.arrow), _remedy(column)
     if MOVING.search(text):
         return (
@@ -206,7 +206,7 @@ def _time(column: ReadColumn, text: str) -> Judgement | None:
 
 
 _EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
-_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], Judgement | None]], ...] = (
+_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], _Judgement | None]], ...] = (
     (pa.types.is_string, _text),
     (pa.types.is_integer, _integer),
     (pa.types.is_floating, _double),

@@ -33,7 +33,7 @@ _READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class _Kept:
     """A whole file in the cache, with its stamp at the source and its digest."""
 
     path: Path
@@ -69,16 +69,16 @@ class Download:
         self._notes = self._path.with_name(f"{self._path.name}.json")
         self._lock = self._path.with_name(f"{self._path.name}.lock")
 
-    def kept(self) -> Kept | None:
+    def kept(self) -> _Kept | None:
         """Return the file as it is in the cache, whatever the store has by now."""
         try:
             notes = json.loads(self._notes.read_text())
-            kept = Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
+            kept = _Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
             return kept if kept.bytes == notes["bytes"] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def current(self, progress: Progress | None = None) -> Kept:
+    def current(self, progress: Progress | None = None) -> _Kept:
         """Return the file as the store has it now, from the cache when that is the same.
 
         Raises ReleaseError when it is unavailable, or above a limit.
@@ -89,7 +89,7 @@ class Download:
                 return kept
             return self._fetched(progress)
 
-    def having(self, sha256: str, progress: Progress | None = None) -> Kept:
+    def having(self, sha256: str, progress: Progress | None = None) -> _Kept:
         """Return the file from the cache when it has the digest `sha256`, else fetched, whatever its digest then is."""
         with self._alone():
             kept = self.kept()
@@ -105,11 +105,11 @@ class Download:
     def _stamp(self) -> Stamp:
         return self._store.stamp(self._address)
 
-    def _fetched(self, progress: Progress | None) -> Kept:
+    def _fetched(self, progress: Progress | None) -> _Kept:
         self._notes.unlink(missing_ok=True)
         watch = Watch(self._limits, self._address.shown, self._part.parent)
         stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
-        kept = Kept(self._path, stamp, digest(self._part))
+        kept = _Kept(self._path, stamp, digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
         self._part.replace(self._path)
         self._notes.write_text(json.dumps(notes | {"sha256": kept.sha256}))
