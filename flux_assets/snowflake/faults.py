@@ -90,7 +90,7 @@ _PARAMETER = _mistake(
 )
 CERTIFICATE = _mistake(
     "What answers at {host} is not trusted as Snowflake",
-    "Correct SNOWFLAKE_HOST, SNOWFLAKE_PORT or SNOWFLAKE_PROTOCOL; where a proxy of yours stands between, let"
+    "Correct SNOWFLAKE_HOST, SNOWFLAKE_PORT or SNOWFLAKE_PROTOCOL; behind a proxy that inspects TLS, let"
     " REQUESTS_CA_BUNDLE name its certificate authority.",
 )
 REFUSED = _mistake(

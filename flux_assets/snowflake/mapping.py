@@ -185,7 +185,7 @@ class Resolver:
         return alike[0] if len(alike) == 1 else None
 
     def _absent(self, declared: SourceColumn) -> _MappedColumn | None:
-        """Return what stands for a column without a source. Raises SourceError when it is required."""
+        """Return what replaces a column without a source. Raises SourceError when it is required."""
         if declared.required:
             raise SourceError(
                 f"{self.table.name}.{declared.target} is required, and {self.object} has none of the columns "

@@ -93,6 +93,6 @@ def _require_found(table: str, object_: str, received: int, found: int) -> None:
             f"{table}: the query found {found:,} rows in {object_}, and Snowflake gave {received:,} of them: a limit"
             " cuts results.",
             "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
-            " ROWS_PER_RESULTSET; or remove it from the account, or from what stands between here and Snowflake. The"
+            " ROWS_PER_RESULTSET; or remove it from the account, or from a program between here and Snowflake. The"
             " table is as it was.",
         )

@@ -173,12 +173,12 @@ def _arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowRes
             )
 
 
-def _require_all(received: int, said: int | None) -> None:
+def _require_all(received: int, announced: int | None) -> None:
     """Raise a retryable WarehouseError unless as many rows came as the server announced."""
-    if received != said:
-        announced = "announced no number" if said is None else f"announced {said:,}"
+    if received != announced:
+        number = "announced no number" if announced is None else f"announced {announced:,}"
         raise WarehouseError(
-            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {announced}.",
+            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {number}.",
             "It was retried and nothing was written; the next tick tries again. If it persists, find out which"
             " program between here and Snowflake changes results.",
             retryable=True,

@@ -53,12 +53,12 @@ def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
     """Return the fault that an exception of the connector, or of the network below it, reports."""
     code = _code(error)
     special = OF_EXPRESSIONS if subject.expression else OF_ROWS if subject.reads_rows else {}
-    said = bounded(str(error)).lower()
-    if code in special or any(words in said for words in OF_KEY_FILES):
+    message = bounded(str(error)).lower()
+    if code in special or any(words in message for words in OF_KEY_FILES):
         return special.get(code, PRIVATE_KEY)
     if subject.signs_in and not _passes(error, code):
-        return _refusal(error, code, said)
-    worded = _by_words(said) if code in AMBIGUOUS else None
+        return _refusal(error, code, message)
+    worded = _by_words(message) if code in AMBIGUOUS else None
     known = worded or FAULTS.get(code)
     if known is not None:
         return known
@@ -83,19 +83,19 @@ def _untrusted(error: BaseException) -> bool:
     return any(kind.__name__ == "NonRetryableTlsError" for kind in type(error).__mro__)
 
 
-def _refusal(error: BaseException, code: int, said: str) -> Fault:
+def _refusal(error: BaseException, code: int, message: str) -> Fault:
     """Return why the server refuses the user: by its code, or by its words where that is unknown."""
     if _untrusted(error):
         return CERTIFICATE
     known = FAULTS.get(code)
     if known is not None and known.kind is Kind.MISTAKE and code not in AMBIGUOUS:
         return known
-    return _by_words(said) or (known if known is not None and known.kind is Kind.MISTAKE else REFUSED)
+    return _by_words(message) or (known if known is not None and known.kind is Kind.MISTAKE else REFUSED)
 
 
-def _by_words(said: str) -> Fault | None:
+def _by_words(message: str) -> Fault | None:
     """Return the fault that the words report, names apart: those in quotes, and the host after "connect to db"."""
-    words = _NAMES.sub("", said)
+    words = _NAMES.sub("", message)
     return next((fault for pattern, fault in SAID if pattern.search(words)), None)
 
 
@@ -106,8 +106,8 @@ def translated(error: BaseException, account: Account, subject: Subject = NOTHIN
     error = wrapped if isinstance(wrapped, BaseException) else error
     fault = BUSY if isinstance(error, GivenUpError) else fault_of(error, subject)
     # The connector fails by itself at an answer without code or message, or of another shape.
-    unsaid = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
-    return _error(fault, "it does not say why" if unsaid else reported(error, _LONGEST), account, subject)
+    unexplained = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
+    return _error(fault, "it does not say why" if unexplained else reported(error, _LONGEST), account, subject)
 
 
 def unfinished(account: Account) -> FluxError:
@@ -115,7 +115,7 @@ def unfinished(account: Account) -> FluxError:
     return _error(PASSWORD, "it signs the user in only after that, and gave no session", account, SIGN_IN)
 
 
-def _error(fault: Fault, said: str, account: Account, subject: Subject) -> FluxError:
+def _error(fault: Fault, message: str, account: Account, subject: Subject) -> FluxError:
     places = {
         "user": account.user,
         "role": account.role or "<role>",
@@ -126,7 +126,7 @@ def _error(fault: Fault, said: str, account: Account, subject: Subject) -> FluxE
         "object": subject.object or f"{account.database}.{account.schema}",
         "expression": subject.expression,
     }
-    problem = f"{fault.problem.format(**places)}: {said}."
+    problem = f"{fault.problem.format(**places)}: {message}."
     remedy = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
     if fault.kind is not Kind.RETRY and fault.of_table and subject.table:
         return SourceError(f"{subject.table}: {problem}", remedy)

@@ -1,4 +1,8 @@
-"""The structure of one EWKB geometry, walked exactly: of those in uncommon forms, and what is wrong with one."""
+"""The structure of one EWKB geometry, walked exactly: of those in uncommon forms, and what is wrong with one.
+
+shapely does not judge it: it accepts rings of three points, bytes after the end and any byte order mark, and reads
+neither curves nor surfaces.
+"""
 
 from __future__ import annotations
 

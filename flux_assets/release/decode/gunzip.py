@@ -106,7 +106,7 @@ class GunzippedFile:
 
 
 def expanded_bytes(path: Path) -> int:
-    """Return about how many plain bytes the file holds, judged by its first megabytes; 0 when that cannot be told.
+    """Return about how many plain bytes the file holds, judged by its first megabytes; 0 when that is unknown.
 
     For estimates only: the size that gzip itself notes counts modulo 4 GB, and for the last member alone.
     """

@@ -136,11 +136,11 @@ def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
         ("unknown", [name for name in given if name not in known]),
         ("given twice", sorted(name for name, times in given.items() if times > 1)),
     )
-    said = [f"{what}: {_listed(names)}" for what, names in faults if names]
-    if said:
+    found = [f"{what}: {_listed(names)}" for what, names in faults if names]
+    if found:
         raise RecordError(
             Place(file=header.file, line=1),
-            f"the header does not name the table's columns ({'; '.join(said)}).",
+            f"the header does not name the table's columns ({'; '.join(found)}).",
             f"It needs {', '.join(wanted)}, in any order.",
         )
 
@@ -168,7 +168,7 @@ def _refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], dat
 
 
 class _Text:
-    """The text of a batch, searched once for all columns, and for what none of them may have not at all."""
+    """The text of a batch, searched once for all columns, and only for what one of them may contain."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""What happens to single records that are not acceptable: an error, quarantine up to a limit, or left out as told."""
+"""What happens to single records that are not acceptable: an error, quarantine up to a limit, or left out by number."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Address:
         below = quote(name) if self.is_http else name
         return Address(self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{below}", fragment="").geturl())
 
-    def scrubbed(self, text: str) -> str:
+    def _scrubbed(self, text: str) -> str:
         """Return `text` (of another library's error) without this address's secrets."""
         user, at, _ = self._parts.netloc.rpartition("@")
         secrets = [self._parts.query, unquote(self._parts.query)]
@@ -74,6 +74,11 @@ class Address:
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
+
+    def describe(self, error: BaseException) -> str:
+        """Return kind and first line of another library's error, bounded and without this address's secrets."""
+        lines = self._scrubbed(str(error)).strip().splitlines()
+        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
     def check(self) -> None:
         """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""

@@ -142,7 +142,7 @@ class Download:
     def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
         """Append what is `opened` to the part, and return its size."""
         if opened.stamp.size is not None:
-            self._check_size(opened.stamp.size, watch, said=str(opened.stamp.size))
+            self._check_size(opened.stamp.size, watch, found=str(opened.stamp.size))
             watch.needs(opened.stamp.size - opened.start)
         with self._part.open("r+b" if opened.start else "wb") as file, closing(opened.chunks):
             file.seek(opened.start)
@@ -150,7 +150,7 @@ class Download:
                 self._marker.write_text(opened.stamp.mark)
             for chunk in opened.chunks:
                 check_stop()
-                self._check_size(file.tell() + len(chunk), watch, said=f"more than {self._promised}")
+                self._check_size(file.tell() + len(chunk), watch, found=f"more than {self._promised}")
                 file.write(chunk)
                 watch.came(len(chunk))
                 if progress is not None:
@@ -158,9 +158,9 @@ class Download:
             file.truncate()
             return file.tell()
 
-    def _check_size(self, size: int, watch: Watch, said: str) -> None:
+    def _check_size(self, size: int, watch: Watch, found: str) -> None:
         if self._promised is not None and size > self._promised:
-            raise mismatch(self._address.shown, "bytes", self._promised, said)
+            raise mismatch(self._address.shown, "bytes", self._promised, found)
         watch.reached(size)
 
     def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:

@@ -147,7 +147,7 @@ def _explained(address: Address) -> Iterator[None]:
 
 
 def _malformed(address: Address, error: ValueError) -> ReleaseError:
-    return ReleaseError(f"{address.shown} is not an address ({_described(address, error)}).", "Check FLUX_RELEASE.")
+    return ReleaseError(f"{address.shown} is not an address ({address.describe(error)}).", "Check FLUX_RELEASE.")
 
 
 def _of_status(address: Address, answer: BaseHTTPResponse) -> ReleaseError:
@@ -175,7 +175,7 @@ def _of_network(address: Address, error: Exception) -> ReleaseError:
     remedy = "Check FLUX_RELEASE and the network."
     if isinstance(cause, socket.gaierror):
         return TemporaryError(f"{address.shown}: the host's name is unknown ({cause.strerror}).", remedy)
-    reason = _described(address, cause)
+    reason = address.describe(cause)
     if isinstance(error, _UNREACHED):
         return TemporaryError(f"{address.shown}: the host cannot be reached ({reason}).", remedy)
     return TemporaryError(f"{address.shown}: the connection broke off ({reason}).", KEPT)
@@ -185,7 +185,3 @@ def _cause(error: BaseException) -> BaseException:
     """Return the first of a chain of errors: the client wraps those of sockets and of TLS."""
     inner = error.__cause__ or next((given for given in error.args if isinstance(given, Exception)), None)
     return error if inner is None else _cause(inner)
-
-
-def _described(address: Address, error: BaseException) -> str:
-    return f"{type(error).__name__}: {address.scrubbed(str(error))}"[:200].rstrip(": ")

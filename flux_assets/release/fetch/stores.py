@@ -137,7 +137,7 @@ def _explained(address: Address) -> Iterator[None]:
         install = f"`pip install 'flux_assets[{extra}]'`" if extra else "Install the fsspec plug-in it names"
         raise ReleaseError(f"{address.scheme}:// cannot be read here: {error}.", f"{install}.") from error
     except PermissionError as error:
-        raise ReleaseError(f"{address.shown}: access is denied ({_described(address, error)}).", _SIGN_IN) from error
+        raise ReleaseError(f"{address.shown}: access is denied ({address.describe(error)}).", _SIGN_IN) from error
     except Exception as error:
         raise _of_client(address, error) from error
 
@@ -152,7 +152,7 @@ def missing(address: Address) -> MissingError:
 def _of_client(address: Address, error: Exception) -> ReleaseError:
     names = " ".join(kind.__name__ for kind in type(error).__mro__)
     if "Credential" in names or "Auth" in names or "credential" in str(error).lower():
-        return ReleaseError(f"{address.shown}: cannot sign in ({_described(address, error)}).", _SIGN_IN)
+        return ReleaseError(f"{address.shown}: cannot sign in ({address.describe(error)}).", _SIGN_IN)
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return ReleaseError(
             f"{address.shown}: {address.scheme}:// addresses are not supported.",
@@ -161,10 +161,5 @@ def _of_client(address: Address, error: Exception) -> ReleaseError:
     if isinstance(error, OSError) or any(
         sign in names for sign in ("Timeout", "Connection", "Client", "Server", "Http")
     ):
-        return TemporaryError(f"{address.shown} cannot be read ({_described(address, error)}).", KEPT)
-    return ReleaseError(f"{address.shown} cannot be read ({_described(address, error)}).", "Check FLUX_RELEASE.")
-
-
-def _described(address: Address, error: Exception) -> str:
-    said = address.scrubbed(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
+        return TemporaryError(f"{address.shown} cannot be read ({address.describe(error)}).", KEPT)
+    return ReleaseError(f"{address.shown} cannot be read ({address.describe(error)}).", "Check FLUX_RELEASE.")

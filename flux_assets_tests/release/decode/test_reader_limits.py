@@ -142,7 +142,7 @@ def test_a_stop_is_heard_in_every_loop(tmp_path, name):
 PROGRAM = """
 import signal, sys
 from pathlib import Path
-from flux_assets.release.decode import LayerStream
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets_tests.release_files import FILE, SITES
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
