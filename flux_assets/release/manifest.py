@@ -13,7 +13,7 @@ NAME = "manifest.json"
 LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
 _LARGEST_COUNT = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_REMEDY = "Write it again with `flux-assets manifest DIR`, or remove it: it is not required."
+_REMEDY = "Rewrite it (`flux-assets sample` writes an example), or remove it: it is not required."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,7 +67,7 @@ def test_a_table_under_a_policy_is_not_believed(utility: Utility) -> None:
 
 
 def test_what_cannot_be_asked_is_not_believed(utility: Utility) -> None:
-    assert "cannot be asked" in str(doubt(utility, shown(refused("003001", "Insufficient privileges."))))
+    assert "its kind of object is unknown" in str(doubt(utility, shown(refused("003001", "Insufficient privileges."))))
 
 
 def test_a_connection_that_breaks_says_nothing_of_the_object(utility: Utility) -> None:

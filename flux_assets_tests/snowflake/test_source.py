@@ -196,7 +196,7 @@ def test_a_mismatch_names_both_values_and_keeps_nothing(placed, tmp_path, change
     with pytest.raises(ManifestError) as caught:
         fetched(some)
     assert f"{NAME}: {said}" in str(caught.value)
-    assert "or write the manifest anew" in caught.value.remedy
+    assert "if the file is right, rewrite the manifest" in caught.value.remedy
     assert [name for name in kept(tmp_path) if name.startswith(NAME) and not name.endswith(".lock")] in (
         [],
         [NAME, f"{NAME}.json"],

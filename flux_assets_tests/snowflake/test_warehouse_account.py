@@ -85,7 +85,7 @@ def test_no_secret_is_shown():
 
 
 def test_nothing_to_sign_in_with():
-    with pytest.raises(SettingError, match=r"user FLUX.*SNOWFLAKE_PRIVATE_KEY_PATH.*SNOWFLAKE_PASSWORD"):
+    with pytest.raises(SettingError, match=r"User FLUX has neither .*SNOWFLAKE_PRIVATE_KEY_PATH.*SNOWFLAKE_PASSWORD"):
         account(password=None).arguments()
 
 

@@ -140,7 +140,7 @@ def test_records_that_still_fail_stay_with_the_new_reason(loader: Loader, sql: S
     [
         ("a\nb", "2 records"),
         ('"a', "never closes"),
-        ('a"b', "quote is inside an unquoted"),
+        ('a"b', "quote is neither"),
         ("", "empty"),
         ("a\rb", "carriage return"),
     ],

@@ -32,8 +32,8 @@ def moved(x, y):
 
 
 BAD_VALUES = [
-    ("site_id", None, "it is NULL, which the column does not take", "Give every row a value."),
-    ("code", None, "it is NULL, which the column does not take", "Give every row a value."),
+    ("site_id", None, "it is NULL, which the column does not allow", "Give every row a value."),
+    ("code", None, "it is NULL, which the column does not allow", "Give every row a value."),
     ("code", "toolong", "it has 7 characters, varchar(5) takes 5", "Shorten it"),
     ("code", "ééééé\u00e9", "it has 6 characters, varchar(5) takes 5", "Shorten it"),
     ("number", "abc", "it is not a whole number, as integer needs", "for NULL"),
