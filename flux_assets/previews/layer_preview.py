@@ -19,10 +19,9 @@ from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compac
 from flux_assets.spec import Declaration, StaticTable
 
 if TYPE_CHECKING:
-    from geopandas import GeoSeries
     from matplotlib.figure import Figure
 
-    from flux_assets.previews.panel import Numbers
+    from flux_assets.previews.panel import Numbers, Shapes
 
     Ground = Sequence[tuple[str, list[bytes]]]
 
@@ -35,20 +34,20 @@ _DOT = 1.6  # pixels of what stands for a feature that is smaller
 
 def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[StaticTable] = ()) -> bytes | None:
     """A PNG of at most panel.MOST_BYTES of the published table; None when no row has a place on the map."""
-    import geopandas
+    import shapely
     from matplotlib.colors import to_hex
 
     features = sample_features(table, target.schema)
     if features is None:
         return None
     with target.session(f"preview {table.name}") as session:
-        spread = geopandas.GeoSeries.from_wkb(features.spread(session, rows), crs=4326)
-        if spread.empty:
+        spread = shapely.from_wkb(features.spread(session, rows))
+        if not spread.size:
             return None
         whole = _around(spread)
         drawn = [(spread, whole)]
         if (spot := _dense_spot(spread, whole)) is not None:
-            drawn.append((geopandas.GeoSeries.from_wkb(features.within(session, spot), crs=4326), spot))
+            drawn.append((shapely.from_wkb(features.within(session, spot)), spot))
         below = [layer for layer in grounds if layer.name != table.name]
         behind = [
             [(str(g.ground), shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
@@ -71,11 +70,12 @@ def draw_ground(panel: Panel, ground: Ground) -> None:
         panel.add_shapes(shapely.from_wkb(features), area=colour, edge="none", line=colour)
 
 
-def _around(features: GeoSeries) -> Window:
+def _around(features: Shapes) -> Window:
     """All but the strays of the features."""
     import numpy as np
+    import shapely
 
-    bounds = features.bounds.to_numpy()
+    bounds = shapely.bounds(features)
     west, south = np.quantile(bounds[:, :2], 0.002, axis=0)
     east, north = np.quantile(bounds[:, 2:], 0.998, axis=0)
     half = max((east - west) / stretch((south + north) / 2), north - south, 1e-3) * 0.53
@@ -87,21 +87,31 @@ def _pixel(window: Window) -> float:
     return (window.north - window.south) / _PANEL
 
 
-def _sizes(features: GeoSeries) -> Numbers:
+def _sizes(features: Shapes) -> Numbers:
     """The longer side of each feature's bounds, in degrees."""
-    bounds = features.bounds.to_numpy()
+    import shapely
+
+    bounds = shapely.bounds(features)
     sizes: Numbers = (bounds[:, 2:] - bounds[:, :2]).max(axis=1)
     return sizes
 
 
-def _dense_spot(features: GeoSeries, whole: Window) -> Window | None:
+def _middles(features: Shapes) -> Numbers:
+    """The middle of each feature's bounds."""
+    import shapely
+
+    middles: Numbers = shapely.bounds(features).reshape(-1, 2, 2).mean(axis=1)
+    return middles
+
+
+def _dense_spot(features: Shapes, whole: Window) -> Window | None:
     """Where and how near to look to see shapes; None when the whole already shows them, or they are points."""
     import numpy as np
 
     size = float(np.median(_sizes(features)))
     if size == 0 or size >= _SEEN * _pixel(whole):
         return None
-    middle = features.bounds.to_numpy().reshape(-1, 2, 2).mean(axis=1)
+    middle = _middles(features)
     counts, xs, ys = np.histogram2d(middle[:, 0], middle[:, 1], bins=24)
     x, y = np.unravel_index(int(counts.argmax()), counts.shape)
     inside = (xs[x] <= middle[:, 0]) & (middle[:, 0] <= xs[x + 1])
@@ -110,7 +120,7 @@ def _dense_spot(features: GeoSeries, whole: Window) -> Window | None:
     return around(float(east), float(north), size * _PANEL / _NEAR / 2)
 
 
-def _figure(drawn: Sequence[tuple[GeoSeries, Window]], behind: Sequence[Ground], color: str) -> Figure:
+def _figure(drawn: Sequence[tuple[Shapes, Window]], behind: Sequence[Ground], color: str) -> Figure:
     """The panels side by side."""
     from matplotlib.figure import Figure
 
@@ -124,13 +134,15 @@ def _figure(drawn: Sequence[tuple[GeoSeries, Window]], behind: Sequence[Ground],
     return figure
 
 
-def _draw_features(panel: Panel, features: GeoSeries, color: str) -> None:
+def _draw_features(panel: Panel, features: Shapes, color: str) -> None:
     """Fills a panel: shapes that can be seen as shapes, the others as dots."""
+    import shapely
+
     small = _sizes(features) < _DOT * panel.pixel
-    seen = features[~small].simplify(panel.pixel / 4).to_numpy()
+    seen = shapely.simplify(features[~small], panel.pixel / 4)
     panel.add_shapes(seen, area=color, edge=_darker(color, 0.5), line=_darker(color, _LINE))
     if small.any():
-        dots = features[small].bounds.to_numpy().reshape(-1, 2, 2).mean(axis=1)
+        dots = _middles(features[small])
         size = 2.5 * _DOT if small.all() and len(dots) < 500 else _DOT
         panel.add_dots(dots, [math.pi / 4 * size**2], [_darker(color, 0.7)])
 
