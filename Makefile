@@ -6,10 +6,11 @@ ARGS ?=
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
 
-setup: ## install what is missing: packages in .venv, PostgreSQL with PostGIS
+setup: ## install what is missing: packages in .venv, tools of tests and checks too, PostgreSQL with PostGIS
 	@scripts/setup.sh
 
-demo: setup ## load the sample city into the embedded PostGIS and show what is there
+demo: ## load the sample city into the embedded PostGIS and show what is there; installs what that needs
+	@scripts/setup.sh run
 	@scripts/isolated.sh scripts/demo.sh
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
@@ -23,7 +24,8 @@ test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failur
 	@scripts/install_chromium.sh
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/ui -m ui $(ARGS)
 
-ui: setup ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
+ui: ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
+	@scripts/setup.sh run
 	@scripts/ui.sh
 
 check: setup ## format, lint, types, import layers; changes nothing

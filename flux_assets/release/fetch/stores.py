@@ -136,7 +136,11 @@ def _explained(address: Address) -> Iterator[None]:
         raise missing(address) from error
     except ImportError as error:
         extra = _EXTRAS.get(address.scheme)
-        install = f"`pip install 'flux_assets[{extra}]'`" if extra else "Install the fsspec plug-in it names"
+        install = (
+            f"Run `make setup`, or `pip install 'flux_assets[{extra}]'`"
+            if extra
+            else "Install the fsspec plug-in it names"
+        )
         raise ReleaseError(f"{address.scheme}:// cannot be read here: {error}.", f"{install}.") from error
     except PermissionError as error:
         raise ReleaseError(f"{address.shown}: access is denied ({_said(address, error)}).", _SIGN_IN) from error
