@@ -10,7 +10,7 @@ setup: ## install what is missing: packages in .venv, tools of tests and checks 
 	@scripts/setup.sh
 
 demo: ## load the sample city into the embedded PostGIS and show what is there; installs what that needs
-	@scripts/setup.sh run
+	@scripts/isolated.sh scripts/setup.sh demo
 	@scripts/isolated.sh scripts/demo.sh
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)

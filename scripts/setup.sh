@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is missing: a Python environment with the locked packages, and PostgreSQL with PostGIS.
-# `setup.sh run` is what the demo and the UI need; `setup.sh` adds the tools of tests and checks, and Snow CLI.
+# `setup.sh run` is what the UI needs, `setup.sh demo` the same with a beginning made of the demo's work; `setup.sh` adds
+# the tools of tests and checks, and Snow CLI.
 # Quick when nothing is missing. Bash 3.2 will do, because that is what macOS has.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,10 +10,10 @@ cd "$(dirname "$0")/.."
 unset PYTHONDONTWRITEBYTECODE
 compile=
 case "${1:-all}" in
-run) lock=requirements.lock ;;
+run | demo) lock=requirements.lock ;;
 all) lock=requirements-test.lock compile=--compile ;;
 *)
-    echo "setup: $1 is not a set-up; give run, or nothing for all of it." >&2
+    echo "setup: $1 is not a set-up; give run or demo, or nothing for all of it." >&2
     exit 2
     ;;
 esac
@@ -185,8 +186,18 @@ fi
 rm -rf .venv/uv
 
 if [ -z "$postgis" ] && ! has_postgis; then scripts/install_postgis.sh; fi
+prepared=
+# The demo makes itself whatever this fails to make, and says why it fails.
+if [ "${1:-}" = demo ] && ! compgen -G "${FLUX_HOME:-.flux}/release/*" >/dev/null; then
+    echo "demo: making a sample release, and a stand-in for Snowflake"
+    scripts/demo.sh prepare >/dev/null 2>&1 &
+    prepared=$!
+fi
 if [ -n "$postgis" ]; then
     trap - EXIT
-    wait "$postgis"
+    wait "$postgis" || {
+        [ -z "$prepared" ] || kill "$prepared"
+        exit 1
+    }
     has_postgis || scripts/install_postgis.sh
 fi
