@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import commands, event_log, layers, memory, publish, sync
+from bench import commands, event_log, far, layers, memory, publish, sync
 from bench.ground import Ground, Wanted, ground
 from bench.results import Section, finish, show
 from flux_assets.errors import FluxError
@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
     "buildings-in-order": partial(layers.buildings, in_order=True),
     "release": partial(commands.release, in_order=False),
     "release-in-order": partial(commands.release, in_order=True),
+    "far": far.far,
     "memory": memory.of_loads,
     "linear": layers.linear,
     "publish": publish.publish,
