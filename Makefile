@@ -1,20 +1,25 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-ui ui check house bench down
+.PHONY: help setup demo test test-versions test-faults test-ui ui check house bench down
 ARGS ?=
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
-setup: ## install what is missing: packages in .venv, PostgreSQL with PostGIS
+setup: ## install what is missing: packages in .venv, tools of tests and checks too, PostgreSQL with PostGIS
 	@scripts/setup.sh
 
-demo: setup ## load the sample city into the embedded PostGIS and show what is there
+demo: ## load the sample city into the embedded PostGIS and show what is there; installs what that needs
+	@scripts/isolated.sh scripts/setup.sh demo
 	@scripts/isolated.sh scripts/demo.sh
 
 test: setup ## the whole test suite (ARGS='-k name' for a part of it)
 	@scripts/install_pgbouncer.sh
 	@scripts/isolated.sh .venv/bin/pytest -n auto $(ARGS)
+
+test-versions: setup ## the tests that lean on Dagster and SQLAlchemy, with their lowest and newest versions
+	@scripts/install_pgbouncer.sh
+	@scripts/isolated.sh scripts/test_versions.sh $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults -m '' -n auto --fault-table docs/reliability.md $(ARGS)
@@ -23,7 +28,8 @@ test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failur
 	@scripts/install_chromium.sh
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/ui -m ui $(ARGS)
 
-ui: setup ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
+ui: ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
+	@scripts/setup.sh run
 	@scripts/ui.sh
 
 check: setup ## format, lint, types, import layers; changes nothing

@@ -1,7 +1,8 @@
 """`python -m bench.before COMMIT`: the benchmarks of an earlier commit and of this tree, in turn, on one machine.
 
-Here: running both and comparing medians of everything that both timed. What neither changed, such as the published way,
-is the control: its ratio says how far the machine itself wandered. Not here: the experiments.
+Each commit runs its own `bench`, as a command in a tree of its own, so that neither needs the other's modules; they
+meet in the JSON that both write. Medians of everything that both timed are compared. What neither changed, such as the
+published way, is the control: its ratio says how far the machine itself wandered.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from rich.table import Table
 
 HERE = Path(__file__).resolve().parent.parent
 BEFORE, NOW = "before", "now"
-Times = dict[str, list[float]]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +37,7 @@ def main(commit: str, arguments: tuple[str, ...], rounds: int) -> None:
     Example:
       python -m bench.before v1.0 --rounds 3 -- --only sync --only publish
     """
-    found: dict[str, Times] = {BEFORE: defaultdict(list), NOW: defaultdict(list)}
+    found: dict[str, dict[str, list[float]]] = {side: defaultdict(list) for side in (BEFORE, NOW)}
     with tempfile.TemporaryDirectory(prefix="flux-before-") as folder:
         tree = Path(folder) / "tree"
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
@@ -45,11 +45,19 @@ def main(commit: str, arguments: tuple[str, ...], rounds: int) -> None:
             for number in range(rounds):
                 for side, place in ((BEFORE, tree), (NOW, HERE)):
                     click.echo(f"round {number + 1} of {rounds}, {side} …")
-                    for name, seconds in _timed(_results(place, arguments)):
-                        found[side][name] += seconds
+                    for section in _results(place, arguments)["sections"]:
+                        for name, seconds in _timed(section["values"]):
+                            found[side][name] += seconds
         finally:
             _git("worktree", "remove", "--force", str(tree))
-    _show(found)
+    table = Table("what", "values", BEFORE, NOW, f"{NOW} / {BEFORE}", title=f"Medians; below 1, {NOW} is less")
+    for name, before in found[BEFORE].items():
+        if not (now := found[NOW].get(name)):
+            continue
+        old, new = median(before), median(now)
+        ratio = f"{new / old:.3f}" if old else "-"
+        table.add_row(name, f"{len(before)} + {len(now)}", f"{old:.4f}", f"{new:.4f}", ratio)
+    Console(width=None if Console().is_terminal else 160).print(table)
 
 
 def _git(*arguments: str) -> None:
@@ -72,33 +80,15 @@ def _written(results: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in results.glob("*.json")}
 
 
-def _timed(stored: Any) -> Iterator[tuple[str, list[float]]]:
-    """Every list of timed runs, by where it stands."""
-    for section in stored["sections"]:
-        yield from _lists(section["values"], ())
-
-
-def _lists(values: Any, path: tuple[str, ...]) -> Iterator[tuple[str, list[float]]]:
+def _timed(values: Any, *path: str) -> Iterator[tuple[str, list[float]]]:
+    """Every list of numbers or of timed runs, by where it is."""
     if isinstance(values, dict):
         for name, inner in values.items():
-            yield from _lists(inner, (*path, name))
+            yield from _timed(inner, *path, name)
     elif isinstance(values, list) and values:
-        if all(isinstance(value, int | float) for value in values):
-            yield ", ".join(path), values
-        elif all(isinstance(value, dict) and "seconds" in value for value in values):
-            yield ", ".join(path), [value["seconds"] for value in values]
-
-
-def _show(found: dict[str, Times]) -> None:
-    table = Table(title=f"Medians; below 1, {NOW} is the quicker one")
-    for heading in ("what", "values", BEFORE, NOW, f"{NOW} / {BEFORE}"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    for name, before in found[BEFORE].items():
-        if now := found[NOW].get(name):
-            old, new = median(before), median(now)
-            ratio = f"{new / old:.3f}" if old else "-"
-            table.add_row(name, f"{len(before)} + {len(now)}", f"{old:.4f}", f"{new:.4f}", ratio)
-    Console(width=None if Console().is_terminal else 160).print(table)
+        found = [value.get("seconds") if isinstance(value, dict) else value for value in values]
+        if all(isinstance(value, int | float) for value in found):
+            yield ", ".join(path), found
 
 
 if __name__ == "__main__":

@@ -11,18 +11,12 @@ from flux_assets.orchestration.automation import (
     setup_dynamic_tables,
     sync_all_dynamic,
 )
-from flux_assets.orchestration.check_job import check_all_tables
+from flux_assets.orchestration.check_jobs import CHECK_JOBS, CHECK_SCHEDULES
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers.assets import layer_assets
 from flux_assets.orchestration.layers.release_sensor import release_sensor
 from flux_assets.orchestration.layers.release_sources import release_sources
 from flux_assets.orchestration.match_checks import release_match, source_match
-from flux_assets.orchestration.match_schedules import (
-    check_dynamic_tables_match,
-    check_static_layers_match,
-    dynamic_tables_match_schedule,
-    static_layers_match_schedule,
-)
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync.assets import dynamic_assets
 from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
@@ -30,28 +24,10 @@ from flux_assets.orchestration.upkeep.jobs import prune_history, prune_history_s
 from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(
-    assets=[
-        *layer_assets(),
-        release_sources(),
-        dynamic_assets(dynamic_tables()),
-        *snowflake_sources(dynamic_tables()),
-    ],
+    assets=[*layer_assets(), release_sources(), dynamic_assets(dynamic_tables()), *snowflake_sources(dynamic_tables())],
     asset_checks=[release_match(static_tables()), source_match(dynamic_tables())],
-    jobs=[
-        load_static_layers,
-        sync_all_dynamic,
-        setup_dynamic_tables,
-        check_all_tables(),
-        prune_history,
-        check_static_layers_match,
-        check_dynamic_tables_match,
-    ],
-    schedules=[
-        dynamic_sync_schedule,
-        prune_history_schedule,
-        static_layers_match_schedule,
-        dynamic_tables_match_schedule,
-    ],
+    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables, prune_history, *CHECK_JOBS],
+    schedules=[dynamic_sync_schedule, prune_history_schedule, *CHECK_SCHEDULES],
     sensors=[release_sensor, alert_sensor],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,

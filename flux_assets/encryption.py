@@ -1,7 +1,7 @@
-"""Database connections cross no network unencrypted: what libpq would do is judged, and what came of it.
+"""No database connection crosses a network unencrypted: checked before it is opened, as libpq would open it, and after.
 
-libpq itself is asked what it makes of an address, the PG* variables and the service files. Encryption means TLS: no
-driver tells whether Kerberos (GSS) encrypts a session, and libpq prefers it to TLS, so it is turned off.
+Encryption means TLS: no driver tells whether Kerberos (GSS) encrypts a session, and libpq prefers it to TLS, so it is
+turned off.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from flux_assets.locality import is_loopback, is_socket, loopback_addresses
 
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
 _ADD_TLS = "Set sslmode=verify-full in its address, or use a server on this machine."
-# Addresses that were judged, by the conninfo and the PG* variables: a sync opens a connection every few minutes, and
-# what libpq makes of the address costs a tenth of opening it.
+# Checked addresses by conninfo and PG* variables: a sync opens a connection every few minutes, and asking libpq to
+# complete the address costs a tenth of opening it.
 _judged: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
-# No server state is called so: libpq refuses it after it has completed all other parameters and before it connects.
+# An illegal value, which libpq refuses after it has completed all other parameters and before it connects.
 _STOP = "flux_assets"
 
 
@@ -34,9 +34,9 @@ class _Server:
     port: str
 
     def pinned(self) -> list[_Server]:
-        """The same at each of its addresses, so that a name cannot lead elsewhere once judged; none if it is not local.
+        """Return the server at each of its addresses, so that its name cannot lead elsewhere later; none if not local.
 
-        No name or address at all means libpq's own socket.
+        Neither name nor address means libpq's default socket.
         """
         if not self.is_name:
             return [self]
@@ -50,7 +50,7 @@ class _Server:
 
 
 def completed(conninfo: str) -> dict[str, str]:
-    """All parameters as libpq has them before it connects: of the conninfo, a service, the environment, by default.
+    """Return all parameters as libpq completes them: from the conninfo, a service, the environment, the defaults.
 
     Raises TargetError when libpq cannot read the conninfo or a service.
     """
@@ -63,18 +63,18 @@ def completed(conninfo: str) -> dict[str, str]:
         ) from None
     probe = pq.PGconn.connect_start(asked.encode())
     known = {option.keyword.decode(): os.fsdecode(option.val) for option in probe.info if option.val is not None}
-    said = probe.error_message.decode(errors="replace").strip()
+    message = probe.error_message.decode(errors="replace").strip()
     probe.finish()
     if known.get("target_session_attrs") != _STOP:
-        raise TargetError(f"libpq cannot complete the database's address: {said}.", "Correct PGSERVICE or its file.")
+        raise TargetError(f"libpq cannot complete the database's address: {message}.", "Correct PGSERVICE or its file.")
     return known
 
 
 def protected(conninfo: str) -> str:
-    """The conninfo with its servers and their encryption fixed, as libpq completes it.
+    """Return the conninfo with its servers and their encryption fixed, as libpq completes it.
 
-    Silence about TLS means `verify-full`, unless every server is on this machine. Raises TargetError when a server
-    that is not would be reached unencrypted.
+    Where nothing is said about TLS it is `verify-full`, unless every server is on this machine. Raises TargetError when
+    a server on another machine would be reached unencrypted.
     """
     surroundings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("PG"))
     if (judged := _judged.get((conninfo, surroundings))) is not None:
@@ -82,7 +82,7 @@ def protected(conninfo: str) -> str:
     known = completed(conninfo)
     servers = _servers(known)
     address = _fixed(conninfo, known, servers)
-    # A service's file may change, and a name lead elsewhere: they are judged every time.
+    # A service file may change, and a name lead elsewhere: these are checked every time.
     if not known.get("service") and not any(server.is_name for server in servers):
         _judged[conninfo, surroundings] = address
     return address
@@ -99,7 +99,7 @@ def _fixed(conninfo: str, known: dict[str, str], servers: list[_Server]) -> str:
             servers = [local for server in servers for local in pinned[server]]
     if mode in _ENCRYPTED and known.get("gssencmode") == "require":
         raise TargetError("gssencmode=require is not supported.", "Remove it and use TLS: sslmode=verify-full.")
-    # A parameter that is said, even as empty, is filled by no variable.
+    # No variable overrides a parameter that is given, even as empty.
     addresses = ",".join(server.hostaddr for server in servers)
     return make_conninfo(
         conninfo,
@@ -112,7 +112,7 @@ def _fixed(conninfo: str, known: dict[str, str], servers: list[_Server]) -> str:
 
 
 def confirm(descriptor: int, host: str, *, encrypted: bool) -> None:
-    """Raise TargetError when an open connection, given by its descriptor, is neither encrypted nor to this machine."""
+    """Raise TargetError when an open connection, given by its descriptor, is neither encrypted nor local."""
     if encrypted or _stays_here(descriptor):
         return
     raise TargetError(f"The connection to {host} is not encrypted, and that is another machine.", _ADD_TLS)
@@ -126,13 +126,13 @@ def _servers(known: dict[str, str]) -> list[_Server]:
     if not len(hosts) == len(addresses) == len(ports):
         raise TargetError(
             f"The database's address lists {len(hosts)} hosts, {len(addresses)} host addresses and {len(ports)} ports.",
-            "List as many of each, or one port for all.",
+            "List the same number of each, or one port for all.",
         )
     return [_Server(*server) for server in zip(hosts, addresses, ports, strict=True)]
 
 
 def _demanded(conninfo: str, mode: str, server: _Server) -> str:
-    """`verify-full` where nobody chose the mode. `prefer` is libpq's default."""
+    """Return `verify-full` where no mode was chosen (`prefer` is libpq's default); raise TargetError otherwise."""
     in_address = "sslmode" in conninfo_to_dict(conninfo)
     if mode == "prefer" and not in_address and "PGSSLMODE" not in os.environ:
         return "verify-full"
@@ -153,4 +153,4 @@ def _stays_here(descriptor: int) -> bool:
     except OSError:
         return False
     finally:
-        connection.detach()  # it is the driver's
+        connection.detach()  # the descriptor belongs to the driver

@@ -1,7 +1,23 @@
-"""Every error a user of flux_assets can meet, each of one sentence and a remedy, and of a bounded length.
+"""Every error that a user can meet: what is wrong and where, what to do about it, and no longer than a message may be.
 
-Here: the hierarchy and how a message is put together. Not here: deciding that something is wrong
-(the module that finds it) and catching (cli.py for the terminal, orchestration/assets.py for a Dagster run).
+FluxError
+├── SettingError           a setting is missing or illegal
+├── ReleaseError           a release or one of its files is unavailable or fails verification
+│   ├── ManifestError      the manifest is malformed, or a file does not match it
+│   ├── RecordError        a value, record or header of a file is not acceptable
+│   └── QuarantineError    too many records of a file are refused
+├── TargetError            the target database cannot be used
+├── LayerError             a load stopped; what was published stays published
+│   ├── SchemaChangeError  the columns changed in a way that the user has to decide on
+│   ├── AuditError         a blocking audit failed; the version is kept and not published
+│   ├── PublishError       the audited version could not be published yet
+│   ├── PinnedError        the layer is pinned to another version
+│   └── BusyError          another process is loading the layer
+├── SyncError              a dynamic table could not be synced and is unchanged
+├── WarehouseError         Snowflake cannot be used at all
+├── SourceError            one source table cannot be used
+├── AlertError             an alert was not delivered
+└── EmbeddedError          the embedded PostGIS or the stand-in did not start
 """
 
 from __future__ import annotations
@@ -19,7 +35,7 @@ _LONGEST_WORD = 200
 
 
 class FluxError(Exception):
-    """Something the user can fix: what is wrong, and what to do about it. Longer texts than a message's are cut."""
+    """Something that the user can fix; `problem` and `remedy` are cut to the length of a message."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = bounded(problem, LONGEST_MESSAGE - _LONGEST_REMEDY - 1)
@@ -28,20 +44,20 @@ class FluxError(Exception):
 
 
 class SettingError(FluxError):
-    """A setting is missing, malformed, or not allowed together with another."""
+    """A setting is missing, malformed, or conflicts with another."""
 
 
 class ReleaseError(FluxError):
-    """A release, or one of its files, cannot be had or is not what it should be."""
+    """A release, or one of its files, is unavailable or fails verification."""
 
 
 class ManifestError(ReleaseError):
-    """The manifest is malformed, or a file does not match what it says."""
+    """The manifest is malformed, or a file does not match it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where in a release file something is: line 1 is the header, record 1 the first row after it."""
+    """A place in a release file: line 1 is the header, record 1 the first row after it."""
 
     file: str
     line: int | None = None
@@ -63,7 +79,7 @@ class Place:
 
 
 class RecordError(ReleaseError):
-    """One value, record or header of a release file is not acceptable; `place` says where."""
+    """A value, record or header of a release file is not acceptable; `place` says where it is."""
 
     def __init__(self, place: Place, problem: str, remedy: str = "") -> None:
         self.place = place
@@ -75,21 +91,21 @@ class QuarantineError(ReleaseError):
 
 
 class TargetError(FluxError):
-    """The target database cannot be used: unreachable, refused, too old, without PostGIS or rights."""
+    """The target database cannot be used: it is unreachable, refuses us, is too old, or lacks PostGIS or rights."""
 
 
 class LayerError(FluxError):
-    """A layer's load stopped; what was published before is still published."""
+    """The load of a layer stopped; what was published before is still published."""
 
 
 class SchemaChangeError(LayerError):
-    """The declaration and the public table differ in a way that only the user can decide."""
+    """The declaration and the public table differ in a way that the user has to decide on."""
 
 
 class AuditError(LayerError):
-    """A blocking audit failed; the staged version is kept for inspection and was not published.
+    """A blocking audit failed; the staged version was not published and is kept for inspection.
 
-    `audits` are the results of all audits (postgis.audit.AuditResult), so that they can be shown.
+    `audits` are the results of all audits (checks.audit.AuditResult), for the caller to show.
     """
 
     def __init__(self, problem: str, remedy: str, audits: Sequence[Any]) -> None:
@@ -98,7 +114,7 @@ class AuditError(LayerError):
 
 
 class PublishError(LayerError):
-    """The audited version could not be published now; the next run publishes it without loading."""
+    """The audited version could not be published yet; the next run publishes it without loading it again."""
 
 
 class PinnedError(LayerError):
@@ -110,10 +126,7 @@ class BusyError(LayerError):
 
 
 class SyncError(FluxError):
-    """One dynamic table could not be synced; it is as it was before.
-
-    `audits` are results of audits (postgis.audit.AuditResult) that led to it, where any did.
-    """
+    """A dynamic table could not be synced and is unchanged; `audits` are the results (AuditResult) that led to it."""
 
     def __init__(self, problem: str, remedy: str = "", audits: Sequence[Any] = ()) -> None:
         self.audits = tuple(audits)
@@ -121,9 +134,9 @@ class SyncError(FluxError):
 
 
 class WarehouseError(FluxError):
-    """Snowflake cannot be used: sign-in, session, network or a statement that is refused for all tables alike.
+    """Snowflake cannot be used for any table: sign-in, session, network, or a statement that is refused.
 
-    `retryable` says that the same may work when it is tried again, on a new session.
+    `retryable` says that a new attempt on a new session may succeed.
     """
 
     def __init__(self, problem: str, remedy: str = "", *, retryable: bool = False) -> None:
@@ -132,11 +145,11 @@ class WarehouseError(FluxError):
 
 
 class SourceError(FluxError):
-    """One table's source cannot be used as it is: object, column, type or value; other tables can go on."""
+    """The source of one table cannot be used (object, column, type or value); other tables are synced all the same."""
 
 
 class AlertError(FluxError):
-    """A message did not arrive; it is sent again. `unreachable` says that the receiver did not answer at all."""
+    """An alert was not delivered and is sent again. `unreachable` says that the receiver did not answer at all."""
 
     def __init__(self, problem: str, remedy: str = "", *, unreachable: bool = False) -> None:
         self.unreachable = unreachable
@@ -144,23 +157,23 @@ class AlertError(FluxError):
 
 
 class EmbeddedError(FluxError):
-    """The embedded PostGIS or stand-in could not be found, made or started."""
+    """The embedded PostGIS or the stand-in could not be found, created or started."""
 
 
 def plainly(value: str, limit: int = 80) -> str:
-    """A short value as it is; one that would not show, or not on one line, or in whole, as `abbreviated` has it."""
+    """Return a short printable value unchanged, any other `abbreviated`."""
     shows = value.isprintable() and value == value.strip() and 0 < len(value) <= limit
     return value if shows else abbreviated(value, limit)
 
 
 def abbreviated(value: str, limit: int = 80) -> str:
-    """A value as shown in a message: quoted, on one line, long ones cut with their length."""
+    """Return a value as a message shows it: quoted, on one line, a long one cut and followed by its length."""
     shown = repr(value[:limit])
     return shown if len(value) <= limit else f"{shown}… ({len(value)} characters)"
 
 
 def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """The text; of one longer than `limit` its beginning and its end, with how much is left out between them."""
+    """Return the text; of one longer than `limit` its beginning and end, with the whole length between them."""
     if len(text) <= limit:
         return text
     gap = f" … ({len(text):,} characters in all) … "
@@ -174,11 +187,11 @@ def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a number with its noun: 1 record, 2,000 records."""
+    """Return a number with its noun: 1 record, 2,000 records."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def reported(error: object, limit: int = LONGEST_REPORT) -> str:
-    """What an exception of another library says: on one line, bounded, without the full stop."""
-    # No more is split into words than can be shown: one report had 15 million characters.
+    """Return the text of another library's exception: on one line, bounded, without the full stop."""
+    # Bounded before it is split into words: one report was 15 million characters long.
     return bounded(" ".join(bounded(str(error)).split()).rstrip("."), limit)

@@ -1,6 +1,6 @@
-"""Named points of a load, a rollback and a sync, at which a test's own program can stop the run or harm it.
+"""Named points of a load, a rollback and a sync at which a test can stop or break the run.
 
-Nothing in the product installs a hook, and no setting does: without one, reaching a point does nothing.
+Only tests install hooks; without one, reaching a point does nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ _hooks: list[Callable[[str], None]] = []
 
 
 def reach(point: str) -> None:
-    """Say that the run is here."""
+    """Call the hooks with the name of the point that the run has reached."""
     for hook in _hooks:
         hook(point)
 
 
 def install(hook: Callable[[str], None]) -> None:
-    """Call `hook` with the name of each point that this process reaches from now on."""
+    """Have `hook` called with the name of each point that this process reaches from now on."""
     _hooks.append(hook)
 
 
 def remove(hook: Callable[[str], None]) -> None:
-    """Call it no more."""
+    """Stop calling `hook`."""
     _hooks.remove(hook)

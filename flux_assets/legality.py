@@ -1,8 +1,4 @@
-"""What is wrong with a value that somebody set, in plain words.
-
-Here: the common findings of pydantic as they are told. Not here: what is allowed (settings.py, warehouse/overrides.py,
-whose own words are told as they are) and where the value stands (they put the name before it).
-"""
+"""Plain words for what pydantic finds wrong with a value that a user set."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _WHOLE, _NUMBER, _SPAN = "must be a whole number", "must be a number", "must be a time span such as 36h or 14d"
-# By pydantic's name of the finding; braces are what it says of the limit.
+# By pydantic's name of the error; braces are filled with its limits.
 _WORDS = {
     "string_type": "must be text in quotes",
     "string_too_short": "must not be empty",
@@ -40,7 +36,7 @@ _WORDS = {
 
 
 def fault(problem: ErrorDetails) -> str:
-    """One finding as a sentence about the value, without its name: `must be a number`."""
+    """Return one error as a sentence about the value, without the name of the setting: `must be a number`."""
     words = _WORDS.get(problem["type"])
     if words is None:
         return str(problem["msg"]).removeprefix("Value error, ")

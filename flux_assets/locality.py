@@ -1,7 +1,7 @@
-"""Whether a host is this machine: the one judge for databases, releases and webhooks, which need encryption otherwise.
+"""Whether a host is this machine. Databases, releases and webhooks on any other host need encryption.
 
-A name counts only when every address that it has is a loopback address, whatever it looks like: `127.example.org` is a
-name like any other.
+A name counts as local only when all of its addresses are loopback addresses, whatever it looks like: `127.example.org`
+is a name like any other.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from ipaddress import IPv6Address, ip_address
 
 
 def is_local_host(host: str) -> bool:
-    """Whether all that `host` leads to is on this machine: a Unix socket, a loopback address, or a name of such."""
+    """Return whether `host` is on this machine: a Unix socket, a loopback address, or a name of such addresses."""
     return is_socket(host) or bool(loopback_addresses(host))
 
 
 def is_socket(host: str) -> bool:
-    """Whether libpq takes `host` for a Unix socket's folder or, after an @, for an abstract name."""
+    """Return whether libpq takes `host` for the folder of a Unix socket or, after an @, for an abstract name."""
     return host.startswith(("/", "@"))
 
 
 def loopback_addresses(host: str) -> tuple[str, ...]:
-    """All addresses of `host` when each is a loopback address, none otherwise or when it has none."""
+    """Return all addresses of `host` when each is a loopback address, otherwise none."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
-    except (OSError, ValueError):  # no such name; a text that is none, such as one with a NUL
+    except (OSError, ValueError):  # no such name, or a text that cannot be one, such as one with a NUL
         return ()
     addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     return addresses if all(map(is_loopback, addresses)) else ()
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a numeric address is a loopback address, also one of IPv4 that is written as IPv6."""
+    """Return whether a numeric address is a loopback address, an IPv4 address written as IPv6 included."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,8 +1,4 @@
-"""The environment, read and validated once; secrets print as ***.
-
-Here: every setting of the contract, its default and its legality. Not here: providing what is not set
-(embedded/ does) and connecting (postgis/ and warehouse/ do).
-"""
+"""The environment, read and validated once; secrets print as ***."""
 
 from __future__ import annotations
 
@@ -26,12 +22,12 @@ LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 100 * 365 * 86400
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-# Of PostgreSQL, of PostGIS and its extensions, and of our own.
+# Schemas of PostgreSQL, of PostGIS and its extensions, and of flux_assets.
 _TAKEN_SCHEMAS = frozenset({"information_schema", "topology", "tiger", "tiger_data", "flux_versions", "postgres_sync"})
 # What ends a user or password in an address, and a % that is no escape.
 _ENDING = re.compile(r"[@/?#\[\]]|%(?![0-9A-Fa-f]{2})")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-# The account's name that asks for the stand-in.
+# The account name that asks for the stand-in.
 STAND_IN = "stand-in"
 # The release that asks for the sample city.
 SAMPLE = "sample"
@@ -40,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def duration(text: str) -> timedelta:
-    """A time span: seconds, or a number with s, m, h or d behind it. Raises ValueError saying what it is not."""
+    """Return a time span: seconds, or a number followed by s, m, h or d. Raises ValueError for anything else."""
     seconds = _scaled(text, _UNITS, "a time span such as 90, 10m or 2h")
     if seconds > _LONGEST_SECONDS:
         raise ValueError("is longer than a hundred years")
@@ -52,7 +48,7 @@ def _duration(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    """A number of bytes, or a number with a unit (kB, MB, GB, TB, KiB, MiB, GiB) behind it."""
+    """Return bytes: a number alone, or followed by a unit (kB, MB, GB, TB, KiB, MiB, GiB)."""
     return round(_scaled(value, _SIZES, "a size such as 500MB or 20GB")) if isinstance(value, str) else value
 
 
@@ -64,11 +60,13 @@ def _scaled(text: str, units: dict[str, int], expected: str) -> float:
 
 
 def _after(value: object) -> object:
-    """A bare number counts failed ticks; one with a unit is a time span."""
+    """Return a bare number as a count of failed ticks, and one with a unit as a time span."""
     text = value.strip() if isinstance(value, str) else ""
     after = int(text) if text.isdigit() else _duration(value)
     if isinstance(after, (int, timedelta)) and not after:
-        raise ValueError("is nothing; write a number of failed ticks such as 3, or a time span such as 15m")
+        raise ValueError(
+            "must be greater than zero; write a number of failed ticks such as 3, or a time span such as 15m"
+        )
     return after
 
 
@@ -78,17 +76,17 @@ Bytes = Annotated[int, BeforeValidator(_size)]
 
 
 def default_home() -> Path:
-    """`.flux` in the repository, or in the working folder when the package is installed without one."""
+    """Return `.flux` in the repository, or in the working folder when the package is installed without one."""
     inside = (REPOSITORY / "pyproject.toml").is_file()
     return (REPOSITORY if inside else Path.cwd()) / ".flux"
 
 
-# Each of them is a row of the quarantine, with its text.
+# Each is a row of the quarantine, with its text.
 MOST_QUARANTINED = 1_000_000
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, under the names of the environment variables in lower case."""
+    """Every setting, under the name of its environment variable in lower case."""
 
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True)
 
@@ -148,7 +146,7 @@ class Settings(BaseSettings):
     @classmethod
     def _plain_schema(cls, name: str) -> str:
         if name.startswith("pg_") or name in _TAKEN_SCHEMAS:
-            raise ValueError("belongs to PostgreSQL, PostGIS or flux_assets itself; name another, such as gis")
+            raise ValueError("belongs to PostgreSQL, PostGIS or flux_assets itself; use another, such as gis")
         if not _SCHEMA.fullmatch(name):
             raise ValueError("is not a plain lower-case name of letters, digits and _, such as public or gis")
         return name
@@ -156,9 +154,12 @@ class Settings(BaseSettings):
     @field_validator("flux_postgres_url", "dagster_postgres_url")
     @classmethod
     def _well_formed(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            _check_postgres_url(url.get_secret_value())
-        return url
+        if url is None:
+            return None
+        # As SQLAlchemy spells it, and Dagster's own configuration with it.
+        plain = re.sub(r"^(postgres(?:ql)?)\+psycopg2?://", r"\1://", url.get_secret_value())
+        _check_postgres_url(plain)
+        return SecretStr(plain)
 
     @field_validator("flux_alert_url")
     @classmethod
@@ -190,7 +191,7 @@ class Settings(BaseSettings):
 
     @property
     def libpq_end(self) -> str | None:
-        """The libpq variable that names a server, when one does and FLUX_POSTGRES_URL does not."""
+        """The libpq variable that names the server, where FLUX_POSTGRES_URL is not set."""
         if self.flux_postgres_url is not None:
             return None
         return next((name for name in LIBPQ_ENDS if getattr(self, name.lower())), None)
@@ -202,12 +203,12 @@ class Settings(BaseSettings):
 
     @property
     def source_is_set(self) -> bool:
-        """Whether the user named a source: a Snowflake account, though perhaps by halves, or the stand-in."""
+        """Whether the user named a source: a Snowflake account, perhaps incompletely, or the stand-in."""
         return any(getattr(self, f"snowflake_{name}") is not None for name in _OF_AN_ACCOUNT)
 
     @property
     def source_is_stand_in(self) -> bool:
-        """Whether the dynamic tables come from the stand-in: when asked for, or when neither end is named."""
+        """Whether the dynamic tables come from the stand-in: it was asked for, or neither source nor target is set."""
         unasked = not self.source_is_set and not self.target_is_set
         return self.flux_profile != "production" and (self.snowflake_account == STAND_IN or unasked)
 
@@ -217,9 +218,9 @@ def _check_web_address(url: str, *, https_over_network: bool) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("is no web address") from None
+        raise ValueError("is not a web address") from None
     if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
-        raise ValueError("is no web address; write https://host/path")
+        raise ValueError("is not a web address; write https://host/path")
     if https_over_network and parts.scheme == "http" and not is_local_host(host):
         raise ValueError("would be called unencrypted, but its host is not local; use https://")
 
@@ -227,7 +228,7 @@ def _check_web_address(url: str, *, https_over_network: bool) -> None:
 def _check_postgres_url(url: str) -> None:
     if _is_unescaped(url):
         raise ValueError(
-            "has a character in its user or password that ends it there; write @ as %40, / as %2F, ? as %3F, # as %23,"
+            "has a special character in its user or password; write @ as %40, / as %2F, ? as %3F, # as %23,"
             " [ as %5B, ] as %5D, and % itself as %25"
         )
     parts = urlsplit(url)
@@ -242,40 +243,40 @@ def _check_postgres_url(url: str) -> None:
 
 
 def _is_unescaped(url: str) -> bool:
-    """Whether user or password hold what ends them, or a % that is no escape; no password is shown or kept."""
+    """Return whether user or password contain a character that must be escaped."""
     _, _, rest = url.partition("://")
     address, _, parameters = rest.partition("?")
-    if "/" not in address and "@" in parameters:  # the ? is the password's: no database before it, an @ behind it
+    if "/" not in address and "@" in parameters:  # the ? belongs to the password: no database before it, an @ after it
         return True
     credentials, at, behind = address.rpartition("@")
     if not at:
         return False
-    if "/" not in behind and address.partition("/")[0].count("@") == 1:  # the last @ is the database's
+    if "/" not in behind and address.partition("/")[0].count("@") == 1:  # the last @ belongs to the database name
         credentials = address.partition("@")[0]
     return bool(_ENDING.search(credentials))
 
 
 @cache
 def load_settings() -> Settings:
-    """The settings of this process, from the environment and `.env` (FLUX_ENV_FILE names another; empty means none).
+    """Return the settings of this process, from the environment and `.env` (FLUX_ENV_FILE names another file, or none).
 
-    Raises SettingError, naming each variable that is not acceptable and what is; never its value when it is secret.
+    Raises SettingError, which names each illegal variable and what is legal, and shows no secret value.
     """
     try:
         return Settings(_env_file=env_file())
     except ValidationError as error:
-        said = "; ".join(_said(problem) for problem in error.errors())
-        raise SettingError(f"{said}.", "Correct it and try again.") from None
+        problems = "; ".join(map(_described, error.errors()))
+        raise SettingError(f"{problems}.", "Correct it and try again.") from None
 
 
 def env_file() -> Path | None:
-    """The `.env` file that settings are read from, whether or not it exists; None when FLUX_ENV_FILE is empty."""
+    """Return the `.env` file that settings come from, whether or not it exists; None when FLUX_ENV_FILE is empty."""
     here = Path(".env")
     named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
     return Path(named) if named else None
 
 
-def _said(problem: ErrorDetails) -> str:
+def _described(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"]).upper()
     message = legality.fault(problem)
     value = problem.get("input")

@@ -1,7 +1,4 @@
-"""How long each step of a load or a sync took.
-
-Here: the Clock. Not here: what the steps are.
-"""
+"""How long each step of a load or a sync took."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from time import perf_counter
 
 @dataclass
 class StepTimer:
-    """Seconds by step; steps may overlap. `total` counts from the clock's making."""
+    """Seconds by step; steps may overlap. `total` counts from the creation of the timer."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     _begun: float = field(default_factory=perf_counter)
@@ -24,7 +21,7 @@ class StepTimer:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Add the block's duration to a step."""
+        """Add the duration of the block to a step."""
         begun = perf_counter()
         try:
             yield

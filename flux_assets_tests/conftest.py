@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import OWNER, Cluster
-from flux_assets.sample.stand_in import described, plans, times
+from flux_assets.sample.stand_in.patches import columns, plans, times
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.snowflake.account import Account
@@ -145,9 +145,9 @@ def reader_sql(target: Target) -> Iterator[Sql]:
 @pytest.fixture(scope="session")
 def source_server() -> Iterator[Account]:
     """A Snowflake stand-in of this process: fakesnow's HTTP server on a free port, in memory."""
-    plans.mend()
-    times.mend()
-    described.mend()
+    plans.patch()
+    times.patch()
+    columns.patch()
     with fakesnow_server() as where:
         yield Account(
             account="fakesnow", user="fake", password=SecretStr("snow"), host=where["host"], port=where["port"],

@@ -214,7 +214,7 @@ def test_doctor_says_why_such_a_session_was_closed(away: Away, monkeypatch: pyte
     _is_elsewhere(away, monkeypatch)
     monkeypatch.setattr(watched, "protected", str)
     finding = refused(Target(conninfo=away.url("{host}:{port}/{db}")))
-    assert f"{away.relay.host} is not encrypted" in finding.said
+    assert f"{away.relay.host} is not encrypted" in finding.message
     assert "sslmode=verify-full" in finding.remedy
 
 
@@ -281,7 +281,7 @@ def test_kerberos_alone_is_refused(away: Away) -> None:
 
 @pytest.mark.parametrize("lists", ["host=a,b hostaddr=127.0.0.1", "host=localhost port=1,2", "host=a,b,c port=1,2"])
 def test_lists_that_do_not_fit_are_refused(lists: str) -> None:
-    with pytest.raises(TargetError, match="List as many"):
+    with pytest.raises(TargetError, match="List the same number"):
         encryption.protected(lists)
 
 

@@ -7,7 +7,7 @@ import pytest
 from flux_assets.errors import SettingError
 from flux_assets.settings import load_settings
 
-KEPT = "belongs to PostgreSQL, PostGIS or flux_assets itself; name another, such as gis"
+KEPT = "belongs to PostgreSQL, PostGIS or flux_assets itself; use another, such as gis"
 PLAIN = "is not a plain lower-case name of letters, digits and _, such as public or gis"
 
 
@@ -64,7 +64,7 @@ def test_a_password_that_needs_escaping_is_recognised_and_not_shown(
     monkeypatch.setenv(name, f"postgresql://loader:{password}@db.example.com:5432/maps?sslmode=require")
     with pytest.raises(SettingError) as refused:
         load_settings()
-    assert refused.value.problem.startswith(f"{name}: has a character in its user or password that ends it there;")
+    assert refused.value.problem.startswith(f"{name}: has a special character in its user or password;")
     assert "write @ as %40" in refused.value.problem
     assert f":{password}" not in str(refused.value)
     assert "db.example.com" not in str(refused.value)

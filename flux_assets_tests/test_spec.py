@@ -124,7 +124,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     "filling what is not there": (lambda: derives(fills=True), "without an origin: beds"),
     "a count of a column": (lambda: derives(of_column="x"), "count takes rows"),
     "a mean of nothing": (lambda: derives(function="avg"), "avg and any take a column"),
-    "two halves of a count": (lambda: derives(other_axis="y"), "is no mean of positions"),
+    "two halves of a count": (lambda: derives(other_axis="y"), "is not a mean of positions"),
     "half a condition": (lambda: derives(where_column="state"), "half of a condition"),
     "any number may vanish": (lambda: dynamic(vanished=Vanished(share=0)), "not between 0 and 1"),
     "fails before it warns": (

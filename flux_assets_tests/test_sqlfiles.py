@@ -41,3 +41,9 @@ def test_no_statement_of_ours_is_named_twice():
     for file in (REPOSITORY / "sql" / "postgis").glob("*.sql"):
         names = sqlfiles._NAME.findall(file.read_text())
         assert len(names) == len(set(names)), file.name
+
+
+def test_every_statement_of_ours_is_asked_for():
+    code = "".join(file.read_text() for file in (REPOSITORY / "flux_assets").rglob("*.py"))
+    for file in (REPOSITORY / "sql" / "postgis").glob("*.sql"):
+        assert [name for name in sqlfiles._NAME.findall(file.read_text()) if f'"{name}"' not in code] == [], file.name

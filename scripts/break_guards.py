@@ -43,8 +43,8 @@ GUARDS = (
         (_LEASES, "-k", "frozen_load_whose_version_is_still_there"),
     ),
     Guard(
-        "lease check of a sync", "flux_assets/sync/write.py",
-        "script += [desk.lease.holding(), *", 'script += [sql.SQL("SELECT 1"), *',
+        "lease check of a sync", "flux_assets/sync/record.py",
+        "script += [lease.holding(), *", 'script += [sql.SQL("SELECT 1"), *',
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(
@@ -85,7 +85,7 @@ GUARDS = (
         (_OTHERS, "-k", "somebody_elses_trigger"),
     ),
     Guard(
-        "deadline of a transaction that is left open", "flux_assets/sync/gate.py",
+        "deadline of a transaction that is left open", "sql/postgis/sync.sql",
         "SET idle_in_transaction_session_timeout = {idle};", "SET idle_in_transaction_session_timeout = 0;",
         (_POINTS, "-k", "sync.written and faults and overtaken"),
     ),
@@ -95,27 +95,27 @@ GUARDS = (
         (_POINTS, "-k", "load.fetched and silent"),
     ),
     Guard(
-        "ending a session that was given up", "flux_assets/sync/sync.py",
-        "session.execute(self._lease.ending_session())", "pass",
+        "ending a session that was given up", "flux_assets/sync/record.py",
+        "other.execute(lease.ending_session())", "pass",
         (_OTHERS, "-k", "without_an_answer and written"),
     ),
     Guard(
-        "keeping the lease while failed tables are recorded", "flux_assets/sync/write.py",
-        "gives_back = not desk.has_failures and", "gives_back =",
+        "keeping the lease while failed tables are recorded", "flux_assets/sync/record.py",
+        '(table.entry and table.step == "failed") or ', "",
         (_LEASES, "-k", "gives_its_lease_back"),
     ),
     Guard(
         "savepoints", "flux_assets/sync/write.py",
-        "desk.session.execute(_back_to(to))", 'desk.session.execute(sql.SQL("ROLLBACK"))',
+        "context.session.execute(_back_to(to))", 'context.session.execute(sql.SQL("ROLLBACK"))',
         ("flux_assets_tests/sync/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
     ),
     Guard(
         "shrink guard of a sync", "flux_assets/sync/guard.py",
-        "    if work.vanished > allowed:\n", "    if False:\n",
+        "    if vanished > allowed:\n", "    if False:\n",
         ("flux_assets_tests/sync/test_sync.py", "flux_assets_tests/sync/test_sync_others.py"),
     ),
     Guard(
-        "shrink guard of a load", "flux_assets/checks/blocking.py",
+        "shrink guard of a load", "flux_assets/checks/values.py",
         "if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:", "if False:",
         ("flux_assets_tests/checks/test_audits.py", "flux_assets_tests/layers/test_load.py"),
     ),

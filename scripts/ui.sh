@@ -26,6 +26,8 @@ fi
 echo $$ >"$home/ui.pid"
 # Dagster announces that this way of starting it will be replaced one day; nothing for a user to do.
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
+# Every run is a process of its own, which would otherwise compile what it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 # Schedules are created stopped, as the task that the sync replaces was; who opens the UI like this wants to see them
 # work, and a sync every five minutes wants its history pruned.

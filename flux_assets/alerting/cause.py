@@ -1,7 +1,4 @@
-"""What an error's words say of its cause: the sentence, what to do, and what stays the same from table to table.
-
-Here: taking the ledger's text apart, which is a FluxError's sentence and remedy in one. Not here: secrets (secrets.py).
-"""
+"""The cause in an error's message: the sentence, the remedy, and what stays the same from table to table."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ NO_REASON = "No reason was given."
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorCause:
+class _ErrorCause:
     """An error taken apart. `head` is its cause without tables, values and numbers; `whole` says more of it."""
 
     problem: str
@@ -29,17 +26,17 @@ class ErrorCause:
     whole: str
 
 
-def cause_of(message: str | None, tables: Sequence[str]) -> ErrorCause:
+def cause_of(message: str | None, tables: Sequence[str]) -> _ErrorCause:
     """Take an error's message apart; `tables` are all names that could occur in it."""
     text = " ".join(bounded(message or NO_REASON).split())
     problem, *rest = _END.split(text, maxsplit=1)
     whole = _general(problem, tables)
     head = _CLAUSE.split(whole, maxsplit=1)[0]
-    return ErrorCause(problem=_cut(problem), remedy=_cut(rest[0] if rest else ""), head=head, whole=whole)
+    return _ErrorCause(problem=_cut(problem), remedy=_cut(rest[0] if rest else ""), head=head, whole=whole)
 
 
 def _general(sentence: str, tables: Sequence[str]) -> str:
-    """Without what differs between tables and ticks though the cause is one."""
+    """Return the text without what differs between tables and ticks though the cause is one."""
     named = "|".join(sorted(map(re.escape, tables), key=len, reverse=True)) or "(?!)"
     # `work_orders: …`, `public.work_orders: …` and `…/work_orders.csv.gz: …` begin with what the rest is about.
     text = re.sub(rf"^\S*\b(?:{named})\b\S*:\s+", "", sentence)

@@ -1,8 +1,4 @@
-"""What is told of incidents: once, in order, and again when it did not arrive.
-
-Here: which message is due, and a round: what is observed becomes incidents, what is due is sent, what arrived is
-noted. Not here: words (message.py) and transport (webhook.py).
-"""
+"""What is sent of incidents: once, in order, and again when it did not arrive."""
 
 from __future__ import annotations
 
@@ -13,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from flux_assets.alerting.incident import Incident, decided
+from flux_assets.alerting.incident import Incident, decide
 from flux_assets.alerting.muting import Mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
 from flux_assets.errors import AlertError
 
 Event = Literal["opened", "changed", "reminder", "recovered"]
 Send = Callable[[Event, Incident], None]
-SECONDS_OF_A_ROUND = 25.0
+_SECONDS_OF_A_ROUND = 25.0
 # A failed run is forgotten after a while without ever having been made good; that is no recovery.
 RUNS_LOOKED_BACK = timedelta(days=7)
 
@@ -29,18 +25,18 @@ class IncidentStore(Protocol):
     """Where incidents are kept between rounds."""
 
     def exclusive(self) -> AbstractContextManager[bool]:
-        """Held for a round; False when another process is in one."""
+        """Hold the store for a round; yields False when another process has it."""
 
     def unclosed(self) -> list[Incident]:
-        """All of which something may still have to be told, the oldest first."""
+        """Return the incidents of which something may still have to be sent, the oldest first."""
 
     def save(self, incident: Incident) -> Incident:
-        """Keep it as it now stands; a new one gets its number."""
+        """Keep it as it is now; a new one gets its number."""
 
 
 @dataclass
 class Delivery:
-    """What came of a round."""
+    """The outcome of a round."""
 
     incidents: list[Incident] = field(default_factory=list)
     sent: list[tuple[Event, Incident]] = field(default_factory=list)
@@ -49,7 +45,7 @@ class Delivery:
 
 
 def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Event | None:
-    """The message that is due now. What is muted is not told, and neither is its end."""
+    """Return the message that is due now. What is muted is not sent, and neither is its end."""
     if mutes.cover(incident.failing or incident.tables):
         return None
     if incident.resolved_at is not None:
@@ -63,7 +59,7 @@ def due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Even
     return None
 
 
-def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
+def run_round(  # noqa: PLR0913, PLR0917 - a round is where all of it comes together
     store: IncidentStore,
     observed: Iterable[Observation],
     watched: Collection[Kind],
@@ -72,36 +68,38 @@ def round_of(  # noqa: PLR0913, PLR0917 - a round is where all of it comes toget
     send: Send,
     now: datetime,
 ) -> Delivery:
-    """One round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
+    """Run one round. A message that does not arrive leaves its incident as it was, so the next round sends it."""
     with store.exclusive() as mine:
         if not mine:
             return Delivery(busy=True)
         before = {incident.id: incident for incident in store.unclosed()}
-        told, muted = Delivery(), mutes()
-        after = decided(list(before.values()), observed, watched, now)
-        told.incidents = [store.save(each) if each.id is None or before[each.id] != each else each for each in after]
-        deadline = time.monotonic() + SECONDS_OF_A_ROUND
-        for place, incident in enumerate(told.incidents):
+        delivery, muted = Delivery(), mutes()
+        after = decide(list(before.values()), observed, watched, now)
+        delivery.incidents = [
+            store.save(each) if each.id is None or before[each.id] != each else each for each in after
+        ]
+        deadline = time.monotonic() + _SECONDS_OF_A_ROUND
+        for place, incident in enumerate(delivery.incidents):
             event = due(incident, muted, policy, now)
-            if event is None or (time.monotonic() < deadline and _sent(told, event, incident, send)):
-                told.incidents[place] = _noted(store, incident, event, now)
-        return told
+            if event is None or (time.monotonic() < deadline and _sent(delivery, event, incident, send)):
+                delivery.incidents[place] = _record(store, incident, event, now)
+        return delivery
 
 
-def _sent(told: Delivery, event: Event, incident: Incident, send: Send) -> bool:
-    """A receiver that cannot be reached at all is not asked again in this round."""
-    if told.undelivered is not None and told.undelivered.unreachable:
+def _sent(delivery: Delivery, event: Event, incident: Incident, send: Send) -> bool:
+    """Send a message; a receiver that cannot be reached at all is not tried again in this round."""
+    if delivery.undelivered is not None and delivery.undelivered.unreachable:
         return False
     try:
         send(event, incident)
     except AlertError as error:
-        told.undelivered = error
+        delivery.undelivered = error
         return False
-    told.sent.append((event, incident))
+    delivery.sent.append((event, incident))
     return True
 
 
-def _noted(store: IncidentStore, incident: Incident, event: Event | None, now: datetime) -> Incident:
+def _record(store: IncidentStore, incident: Incident, event: Event | None, now: datetime) -> Incident:
     noted = incident
     if event is not None:
         noted = replace(noted, told_at=now, told_cause=incident.cause)
@@ -111,14 +109,14 @@ def _noted(store: IncidentStore, incident: Incident, event: Event | None, now: d
 
 
 def _passes_in_silence(incident: Incident) -> bool:
-    """Over before anybody was to be told; or only too old to be seen."""
+    """Return whether it was over before a message was due, or is only too old to be seen."""
     over = incident.resolved_at or incident.since
     forgotten = incident.kind == "run" and over - incident.since >= RUNS_LOOKED_BACK - timedelta(hours=1)
     return forgotten or (incident.told_at is None and over < incident.not_before)
 
 
 def wrong(incidents: Iterable[Incident], mutes: Mutes) -> Iterator[Incident]:
-    """Those that are not over and not muted."""
+    """Yield the incidents that are neither over nor muted."""
     for incident in incidents:
         if incident.resolved_at is None and not mutes.cover(incident.failing):
             yield incident

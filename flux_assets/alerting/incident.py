@@ -1,8 +1,4 @@
-"""Incidents: what belongs together of what is wrong, from its beginning to its end.
-
-Here: the decision, from the incidents so far and what is observed now; it reads no clock, asks no database and sends
-nothing. Not here: what is told of them (delivery.py), where they are kept (store.py, unreachable.py).
-"""
+"""Incidents: which observations belong together, from the beginning to the end. It reads no clock and no database."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from flux_assets.alerting.observation import CAUSES, Kind, Observation, joined
+from flux_assets.alerting.observation import CAUSES, Kind, Observation, join_causes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +14,7 @@ class Incident:
     """One cause and all who suffer from it. `tables` are all that ever did, `failing` those that still do.
 
     `told_at` is when the last message about it arrived, `told_cause` the cause that it named; `resolved_at` is when it
-    was seen to be over, `closed_at` when nothing more was to be told. None is undone. `id` is None until stored.
+    was seen to be over, `closed_at` when nothing more was to be sent. None is undone. `id` is None until stored.
     """
 
     id: int | None = None
@@ -40,15 +36,15 @@ class Incident:
     closed_at: datetime | None = None
 
 
-def decided(
+def decide(
     so_far: Sequence[Incident], observed: Iterable[Observation], watched: Collection[Kind], now: datetime
 ) -> list[Incident]:
-    """The incidents as they now stand, new ones at the end. `watched` are the kinds that were looked for.
+    """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were observed.
 
-    A table that fails for another reason than before has not recovered: its incident goes on. What follows from an
-    incident of another kind is none of its own, and keeps an older one of its own from ending.
+    A table that fails for another reason than before has not recovered: its incident continues. What follows from an
+    incident of another kind begins none, and keeps an older one from ending.
     """
-    groups = joined(observed)
+    groups = join_causes(observed)
     covered = {table for group in groups if group.kind in CAUSES and group.ready for table in group.tables}
     open_ = [incident for incident in so_far if incident.resolved_at is None]
     taken: dict[int, Incident] = {}
@@ -57,7 +53,7 @@ def decided(
         before = _matching(group, open_, taken)
         if before is not None:
             taken[open_.index(before)] = _continued(before, group)
-        elif group.ready and not _told_already(group, open_):
+        elif group.ready and not _already_sent(group, open_):
             new += _begun(group, covered)
     over = [incident for incident in so_far if incident.resolved_at is not None]
     still = (taken.get(place) or _ended(incident, groups, watched, now) for place, incident in enumerate(open_))
@@ -65,14 +61,14 @@ def decided(
 
 
 def _matching(group: Observation, open_: Sequence[Incident], taken: Collection[int]) -> Incident | None:
-    """The incident that goes on in the group: of the same cause, else one of the same tables."""
+    """Return the incident that continues in the group: of the same cause, else one of the same tables."""
     free = [incident for place, incident in enumerate(open_) if place not in taken and incident.kind == group.kind]
     same = (incident for incident in free if (incident.cause, incident.apart) == (group.cause, group.apart))
     return next(same, None) or next((incident for incident in free if group.touches(incident.failing)), None)
 
 
-def _told_already(group: Observation, open_: Sequence[Incident]) -> bool:
-    """Whether its tables are in incidents that another group carries on, and it has not lasted for itself."""
+def _already_sent(group: Observation, open_: Sequence[Incident]) -> bool:
+    """Return whether other groups continue the incidents of its tables, and it has not lasted by itself."""
     failing = {table for incident in open_ if incident.kind == group.kind for table in incident.failing}
     return bool(group.tables) and set(group.tables) <= failing and not group.settled
 
@@ -82,23 +78,38 @@ def _begun(group: Observation, covered: Collection[str]) -> Iterator[Incident]:
     if group.symptom and not tables:
         return
     yield Incident(
-        kind=group.kind, cause=group.cause, apart=group.apart, problem=group.problem, remedy=group.remedy,
-        tables=tables, failing=tables, since=group.since, not_before=group.not_before or group.since,
-        ticks=group.ticks, settled=group.settled, run_id=group.run_id,
-    )  # fmt: skip
+        kind=group.kind,
+        cause=group.cause,
+        apart=group.apart,
+        problem=group.problem,
+        remedy=group.remedy,
+        tables=tables,
+        failing=tables,
+        since=group.since,
+        not_before=group.not_before or group.since,
+        ticks=group.ticks,
+        settled=group.settled,
+        run_id=group.run_id,
+    )
 
 
 def _continued(incident: Incident, group: Observation) -> Incident:
     return replace(
         incident,
-        cause=group.cause, apart=group.apart, problem=group.problem, remedy=group.remedy,
-        tables=tuple(dict.fromkeys([*incident.tables, *group.tables])), failing=group.tables,
-        since=min(incident.since, group.since), ticks=max(incident.ticks, group.ticks), settled=group.settled,
+        cause=group.cause,
+        apart=group.apart,
+        problem=group.problem,
+        remedy=group.remedy,
+        tables=tuple(dict.fromkeys([*incident.tables, *group.tables])),
+        failing=group.tables,
+        since=min(incident.since, group.since),
+        ticks=max(incident.ticks, group.ticks),
+        settled=group.settled,
         run_id=group.run_id,
-    )  # fmt: skip
+    )
 
 
 def _ended(incident: Incident, groups: Iterable[Observation], watched: Collection[Kind], now: datetime) -> Incident:
-    """Over when nothing of its kind is wrong any more with any of its tables, and that was looked for."""
+    """Return it as over when nothing of its kind is wrong any more with any of its tables, and that was observed."""
     lasts = any(group.kind == incident.kind and group.touches(incident.failing) for group in groups)
     return incident if lasts or incident.kind not in watched else replace(incident, resolved_at=now)

@@ -1,7 +1,4 @@
-"""Incidents in words: the message that a person reads, and the JSON that carries it.
-
-Here: titles, sentences, and the two forms, our own and Slack's. Not here: when a message is due (delivery.py).
-"""
+"""Incidents in words: the message that a person reads, and the JSON that carries it, our own or Slack's."""
 
 from __future__ import annotations
 
@@ -14,10 +11,13 @@ from flux_assets.alerting.delivery import Event
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.observation import ABOUT, About
 
-Form = Literal["json", "slack"]
+_Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {
-    "opened": ":red_circle:", "changed": ":red_circle:", "reminder": ":hourglass:", "recovered": ":large_green_circle:",
-}  # fmt: skip
+    "opened": ":red_circle:",
+    "changed": ":red_circle:",
+    "reminder": ":hourglass:",
+    "recovered": ":large_green_circle:",
+}
 _WHOLE = {
     "schedule": "Syncs are not started",
     "daemon": "Dagster's daemon is dead",
@@ -39,8 +39,8 @@ _DO_NOT = {
     "late": "are late",
 }
 _ABOUT: dict[About, str] = {
-    "attempt": "About: the last attempt; what readers see is as it was",
-    "published": "About: what readers see",
+    "attempt": "About: the last attempt; published data is unchanged",
+    "published": "About: published data",
 }
 
 
@@ -52,12 +52,12 @@ class Letterhead:
     ui_url: str | None = None
 
     def run_url(self, run_id: str | None) -> str | None:
-        """Where the run can be looked at."""
+        """Return the address of the run in the UI."""
         return f"{self.ui_url.rstrip('/')}/runs/{run_id}" if self.ui_url and run_id else None
 
 
-def payload(event: Event, incident: Incident, letterhead: Letterhead, form: Form, now: datetime) -> dict[str, Any]:
-    """The message as JSON."""
+def payload(event: Event, incident: Incident, letterhead: Letterhead, form: _Form, now: datetime) -> dict[str, Any]:
+    """Return the message as JSON."""
     if form == "slack":
         return _slack(event, incident, letterhead, now)
     over = incident.resolved_at
@@ -84,7 +84,7 @@ def payload(event: Event, incident: Incident, letterhead: Letterhead, form: Form
 
 
 def title(event: Event, incident: Incident) -> str:
-    """One line: what is wrong with which tables, or that it is over."""
+    """Return one line: what is wrong with which tables, or that it is over."""
     if event == "recovered":
         return f"Recovered: {_subject(incident, incident.tables)}"
     begin = {"reminder": "Still: ", "changed": "For another reason: "}.get(event, "")
@@ -92,12 +92,12 @@ def title(event: Event, incident: Incident) -> str:
 
 
 def text(event: Event, incident: Incident, letterhead: Letterhead, now: datetime) -> str:
-    """The whole message as plain text, a fact a line."""
+    """Return the whole message as plain text, a fact a line."""
     return "\n".join([title(event, incident), *_lines(event, incident, letterhead, now)])
 
 
 def length(span: timedelta) -> str:
-    """A span as people say it, in its two largest units: `2 d 3 h`, `25 min`, `40 s`."""
+    """Return a span as people say it, in its two largest units: `2 d 3 h`, `25 min`, `40 s`."""
     left = round(span.total_seconds())
     parts: list[str] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
@@ -138,7 +138,7 @@ def _lines(event: Event, incident: Incident, letterhead: Letterhead, now: dateti
 
 
 def _slack(event: Event, incident: Incident, letterhead: Letterhead, now: datetime) -> dict[str, Any]:
-    """Slack's blocks; `text` is what notifications show."""
+    """Return Slack's blocks; `text` is what notifications show."""
     head = f"{_SIGNS[event]} *{_escaped(title(event, incident))}*"
     body = "\n".join(_escaped(line) for line in _lines(event, incident, letterhead, now))
     return {
@@ -148,5 +148,5 @@ def _slack(event: Event, incident: Incident, letterhead: Letterhead, now: dateti
 
 
 def _escaped(line: str) -> str:
-    """Otherwise `<!channel>` in an error's text would call everybody."""
+    """Escape the line: otherwise `<!channel>` in an error's text would call everybody."""
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

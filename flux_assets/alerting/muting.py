@@ -1,8 +1,4 @@
-"""Mutes: of which tables nothing is to be told for a while.
-
-Here: what is muted, and keeping it in PostgreSQL, so that the sensor and the watchdog know it. Not here: what is left
-out because of it (delivery.py).
-"""
+"""Mutes: tables about which nothing is sent for a while, kept in PostgreSQL for the sensor and the watchdog."""
 
 from __future__ import annotations
 
@@ -13,10 +9,12 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
+from flux_assets.sqlfiles import query
+
 
 @dataclass(frozen=True)
 class Mute:
-    """Nothing is told of a table until `ends_at`; without a table, of nothing at all."""
+    """Nothing is sent about a table until `ends_at`; without a table, about nothing at all."""
 
     layer_name: str | None
     begun_at: datetime
@@ -32,42 +30,29 @@ class Mutes:
 
     @property
     def everything_until(self) -> datetime | None:
-        """Until when nothing at all is told; None when something is."""
+        """Return until when nothing at all is sent; None when something is."""
         return max((mute.ends_at for mute in self.all if mute.layer_name is None), default=None)
 
     def cover(self, tables: Collection[str]) -> bool:
-        """Whether nothing is to be told of these tables: only when every one of them is muted."""
+        """Return whether nothing is to be sent about these tables: only when every one of them is muted."""
         muted = {mute.layer_name for mute in self.all}
         return None in muted or (bool(tables) and muted.issuperset(tables))
 
 
 def mutes(session: psycopg.Connection, schema: str) -> Mutes:
-    """Those that hold by the server's clock."""
+    """Return the mutes that hold by the server's clock."""
     with session.cursor(row_factory=class_row(Mute)) as cursor:
-        found = cursor.execute(
-            "SELECT layer_name, begun_at, ends_at, begun_by FROM postgres_sync.alert_mutes"
-            " WHERE schema_name = %s AND ends_at > clock_timestamp() ORDER BY layer_name NULLS FIRST",
-            [schema],
-        ).fetchall()
+        found = cursor.execute(query("muting", "mutes"), {"schema": schema}).fetchall()
     return Mutes(tuple(found))
 
 
 def mute(session: psycopg.Connection, schema: str, tables: Sequence[str | None], span: timedelta) -> None:
-    """From now on for `span`, also where another span had been said; None is everything."""
-    session.execute(
-        "INSERT INTO postgres_sync.alert_mutes (schema_name, layer_name, ends_at)"
-        " SELECT %s, name, clock_timestamp() + %s FROM unnest(%s::text[]) AS name"
-        " ON CONFLICT (schema_name, layer_name) DO UPDATE"
-        " SET begun_at = excluded.begun_at, ends_at = excluded.ends_at, begun_by = excluded.begun_by",
-        [schema, span, list(tables)],
-    )
+    """Mute tables from now on for `span`, also where another span was set; None is everything."""
+    session.execute(query("muting", "mute"), {"schema": schema, "span": span, "tables": list(tables)})
 
 
 def unmute(session: psycopg.Connection, schema: str, tables: Sequence[str] = ()) -> int:
     """End the mutes of these tables, or all; returns how many held."""
-    ended = session.execute(
-        "DELETE FROM postgres_sync.alert_mutes WHERE schema_name = %s AND (%s OR layer_name = ANY (%s))"
-        " RETURNING ends_at > clock_timestamp()",
-        [schema, not tables, list(tables)],
-    ).fetchall()
+    values = {"schema": schema, "all": not tables, "tables": list(tables)}
+    ended = session.execute(query("muting", "unmute"), values).fetchall()
     return sum(held for (held,) in ended)

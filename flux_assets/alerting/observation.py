@@ -1,8 +1,4 @@
-"""What is wrong at this moment, and from when on it is worth a message.
-
-Here: the vocabulary of those who look, and joining what has one cause. Not here: looking, and what was wrong before
-(incident.py).
-"""
+"""What is wrong at this moment, and from when on it is worth a message."""
 
 from __future__ import annotations
 
@@ -13,35 +9,43 @@ from typing import Literal
 
 # sync, load: the ledger says so. layer: readers see another version than the register says. check: a check of severity
 # ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
-# daemon: nobody starts syncs. dagster: its storage, or our definitions, cannot be had. target: nor can PostGIS.
+# daemon: nobody starts syncs. dagster: its storage, or our definitions, are unavailable. target: PostGIS is.
 Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
 # What an incident is about: how an attempt to load or sync ended, which changes nothing that readers see; what readers
 # see; or what loads, syncs and reading need.
 About = Literal["attempt", "published", "service"]
 ABOUT: dict[Kind, About] = {
-    "sync": "attempt", "load": "attempt", "run": "attempt", "layer": "published", "check": "published",
-    "late": "published", "schedule": "service", "daemon": "service", "dagster": "service", "target": "service",
-}  # fmt: skip
+    "sync": "attempt",
+    "load": "attempt",
+    "run": "attempt",
+    "layer": "published",
+    "check": "published",
+    "late": "published",
+    "schedule": "service",
+    "daemon": "service",
+    "dagster": "service",
+    "target": "service",
+}
 # Of tables that one of these covers, the others tell nothing new.
 CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
-TICK = timedelta(minutes=5)
+_TICK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """From when on something is worth a message, and how often it is told again; no time is never."""
+    """From when on something is worth a message, and how often it is repeated; no time is never."""
 
     after: int | timedelta = 3
     remind: timedelta = timedelta(days=1)
 
     def reached(self, ticks: int, since: datetime, now: datetime) -> bool:
-        """Whether that many failures in a row, the first at `since`, are enough."""
+        """Return whether that many failures in a row, the first at `since`, are enough."""
         return ticks >= self.after if isinstance(self.after, int) else now - since >= self.after
 
     @property
     def patience(self) -> timedelta:
-        """How long something may be wrong that does not fail in ticks."""
-        return self.after * TICK if isinstance(self.after, int) else self.after
+        """Return how long something may be wrong that does not fail in ticks."""
+        return self.after * _TICK if isinstance(self.after, int) else self.after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +77,8 @@ class Observation:
         return not set(self.tables).isdisjoint(tables)
 
 
-def joined(observed: Iterable[Observation]) -> list[Observation]:
-    """What has one cause as one observation. What is late already is not waited for any longer."""
+def join_causes(observed: Iterable[Observation]) -> list[Observation]:
+    """Return what has one cause as one observation. What is late already is not waited for any longer."""
     found = list(observed)
     late = {table for each in found if each.kind == "late" for table in each.tables}
     groups: dict[tuple[str, str, str], list[Observation]] = {}
@@ -84,7 +88,7 @@ def joined(observed: Iterable[Observation]) -> list[Observation]:
 
 
 def _one(group: list[Observation], late: set[str]) -> Observation:
-    """As its longest lasting member says it."""
+    """Return the group as one observation, in the words of its longest lasting member."""
     first = min(group, key=lambda each: each.since)
     tables = dict.fromkeys(table for each in group for table in each.tables)
     return replace(

@@ -1,7 +1,4 @@
-"""Texts without secrets: what other libraries report may hold connection strings, passwords and the paths of keys.
-
-Here: finding them, by their values where they are known and by their look where not. Not here: what is sent.
-"""
+"""Texts without secrets: other libraries' messages may hold connection strings, passwords and the paths of keys."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ HIDDEN = "***"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
 _WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
 _VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)'\"]+)"
-_LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), HIDDEN),
     (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{HIDDEN}@"),
     (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
@@ -31,11 +28,11 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), HIDDEN),
     (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), HIDDEN),
-)  # fmt: skip
+)
 
 
-def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
-    """What takes the secrets of these settings and this environment, and whatever looks like one, out of a text."""
+def secret_remover(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
+    """Return what removes the secrets of these settings and this environment, and whatever looks like one."""
     spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
     longest_first = sorted(filter(None, spelt), key=len, reverse=True)
     # A short password may be part of an ordinary word, and hiding it there would tell what it is.
@@ -43,8 +40,8 @@ def cleaning(settings: Settings, environment: Mapping[str, str] = os.environ) ->
 
     def clean(text: str) -> str:
         text = known.sub(HIDDEN, bounded(text))
-        for look, instead in _LOOKS:
-            text = look.sub(instead, text)
+        for pattern, instead in _PATTERNS:
+            text = pattern.sub(instead, text)
         return text
 
     return clean
@@ -64,7 +61,7 @@ def _known(settings: Settings, environment: Mapping[str, str]) -> Iterable[str]:
 
 
 def _of_value(value: str) -> Iterable[str]:
-    """The value itself, and the password in it where it is an address."""
+    """Yield the value itself, and the password in it where it is an address."""
     yield value
     if "://" not in value:
         return

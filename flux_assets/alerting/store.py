@@ -1,8 +1,4 @@
-"""Incidents in PostgreSQL, where every process that tells of them finds them.
-
-Here: table postgres_sync.incidents, and the lock that keeps two processes from telling the same. Not here: what
-PostgreSQL cannot keep, which is that it is away (unreachable.py).
-"""
+"""Incidents in PostgreSQL: table postgres_sync.incidents, and the lock that keeps two processes from sending twice."""
 
 from __future__ import annotations
 
@@ -24,23 +20,23 @@ _FIELDS = tuple(Incident.__dataclass_fields__)[1:]
 
 
 def make_ready(session: psycopg.Connection, schema: str) -> None:
-    """Our schemas and tables, made where they are missing. Raises TargetError when the database cannot be used."""
+    """Create our schemas and tables where they are missing; raises TargetError when the database is unusable."""
     hurry(session)
     prepare(session, schema)
     if not is_ready(session):
         with session.transaction():
-            # Two who look for the first time at once would both make them.
+            # Two first rounds at once would both create them.
             session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             session.execute(script("postgis/incidents.sql").encode())
 
 
 def hurry(session: psycopg.Connection) -> None:
-    """Nothing of a round may wait: who looks is Dagster's daemon, or a cron job that the next one follows."""
+    """Limit the waits of a session: Dagster's daemon, or a cron job that the next one follows, runs the round."""
     session.execute("SET statement_timeout = '15s'; SET lock_timeout = '2s'")
 
 
 def is_ready(session: psycopg.Connection) -> bool:
-    """Whether the tables are there."""
+    """Return whether the tables exist."""
     return catalog.find(session, "postgres_sync", "alert_mutes") is not None
 
 
@@ -63,7 +59,7 @@ class IncidentTable:
                 self._session.execute(sql.SQL("SELECT pg_advisory_unlock({})").format(lock))
 
     def unclosed(self) -> list[Incident]:
-        """And prunes: what was over ninety days ago is nobody's business any more."""
+        """Return the open incidents; those that ended ninety days ago are pruned."""
         self._session.execute(
             "DELETE FROM postgres_sync.incidents WHERE schema_name = %s AND closed_at < now() - interval '90 days'",
             [self._schema],
@@ -84,7 +80,7 @@ class IncidentTable:
 
 
 def read(session: psycopg.Connection, schema: str) -> list[Incident]:
-    """The incidents that are not closed, the oldest first."""
+    """Return the incidents that are not closed, the oldest first."""
     names = sql.SQL(", ").join(map(sql.Identifier, ("id", *_FIELDS)))
     select = sql.SQL(
         "SELECT {} FROM postgres_sync.incidents WHERE schema_name = %s AND closed_at IS NULL ORDER BY id"

@@ -1,8 +1,4 @@
-"""Incidents that PostgreSQL cannot keep: that it is away. They lie in a file under FLUX_HOME until it is back.
-
-Here: the file, shared by the processes of one machine, and what was muted when PostgreSQL last answered. Not here:
-noticing that it is away (watching.py).
-"""
+"""Incidents while PostgreSQL is unavailable: in a file under FLUX_HOME, shared by the processes of the machine."""
 
 from __future__ import annotations
 
@@ -45,7 +41,7 @@ class IncidentFile:
         return [_incident(stored) for stored in self._content()["incidents"]]
 
     def save(self, incident: Incident) -> Incident:
-        """One that is closed is forgotten. Numbers are negative, so that none of them is one of the table's."""
+        """Keep it; a closed one is removed. Numbers are negative, so that none of them is one of the table's."""
         content = self._content()
         stored = {_incident(each).id: each for each in content["incidents"]}
         if incident.id is None:
@@ -57,14 +53,14 @@ class IncidentFile:
         return incident
 
     def mutes(self) -> Mutes:
-        """What was noted last, as long as it holds."""
+        """Return the mutes noted last, as long as they hold."""
         until = self._content()["muted_until"]
         ends_at = datetime.fromisoformat(until) if until else None
         now = datetime.now(UTC)
         return Mutes((Mute(None, now, ends_at, ""),)) if ends_at and ends_at > now else Mutes()
 
     def note_mutes(self, mutes: Mutes) -> None:
-        """Note until when everything is muted: when PostgreSQL is away it cannot be asked."""
+        """Note until when everything is muted: when PostgreSQL is unavailable it cannot be asked."""
         until = mutes.everything_until.isoformat() if mutes.everything_until else None
         content = self._content()
         if content["muted_until"] != until:
@@ -90,8 +86,8 @@ class IncidentFile:
             yield
         except OSError as error:
             raise AlertError(
-                f"What is told of an unreachable database cannot be noted in {self._path}: {error.strerror}.",
-                "Let FLUX_HOME name a folder that can be written.",
+                f"Alerts of an unreachable database cannot be recorded in {self._path}: {error.strerror}.",
+                "Set FLUX_HOME to a writable folder.",
             ) from error
 
 

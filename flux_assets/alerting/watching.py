@@ -1,8 +1,4 @@
-"""What is wrong, as PostgreSQL knows it: failures in the ledger, pictures that are late, layers that are not live.
-
-Here: the reading of it, without changing anything. Not here: what only Dagster knows (orchestration/alert_events.py),
-and what of it is told (incident.py).
-"""
+"""What is wrong, as PostgreSQL knows it: failures in the ledger, late tables, layers that are not live."""
 
 from __future__ import annotations
 
@@ -19,30 +15,10 @@ from flux_assets.alerting.observation import Kind, Observation, Policy
 from flux_assets.alerting.secrets import Clean
 from flux_assets.ledger.status import TableStatus, is_prepared
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.sqlfiles import query
 
 WATCHED: frozenset[Kind] = frozenset({"sync", "load", "layer", "late"})
-_DIED = "The process of the run died without finishing. Run it again; its log says how far it came."
-# What failed since the last success, in the order in which it ended: runs of one table can overlap. A rollback that was
-# refused says nothing about the table, and who stops a run knows that it did not finish.
-_FAILURES = """
-SELECT wanted.layer_name, failed.* FROM unnest(%(names)s::text[]) AS wanted (layer_name) CROSS JOIN LATERAL (
-    WITH recent AS (
-        SELECT * FROM postgres_sync.sync_status AS entry
-        WHERE entry.schema_name = %(schema)s AND entry.layer_name = wanted.layer_name
-        ORDER BY entry.started_at DESC LIMIT 1000)
-    SELECT coalesce(entry.completed_at, entry.started_at) AS ended_at, entry.run_id,
-           CASE entry.status WHEN 'FAILED' THEN entry.error_message ELSE %(died)s END AS message
-    FROM recent AS entry
-    WHERE (entry.status = 'FAILED' OR (entry.status = 'RUNNING' AND NOT EXISTS (
-              SELECT FROM pg_stat_activity AS session
-              WHERE session.pid = entry.backend_pid
-                AND coalesce(session.backend_start, entry.backend_start) = entry.backend_start)))
-      AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY')
-      AND coalesce(entry.error_message, '') NOT ILIKE '%%stopped on request%%'
-      AND coalesce(entry.completed_at, entry.started_at) > coalesce(
-              (SELECT max(completed_at) FROM recent WHERE status = 'SUCCESS' AND sync_type <> 'REPLAY'), '-infinity')
-    ORDER BY 1 DESC, entry.sync_id DESC) AS failed
-"""
+_DIED = "The process of the run died without finishing. Run it again; see its log for how far it got."
 
 
 @dataclass(frozen=True)
@@ -57,7 +33,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What is looked at, and with which eyes."""
+    """What is watched, and how."""
 
     schema: str
     tables: Sequence[StaticTable | DynamicTable]
@@ -73,8 +49,8 @@ class Watch:
         return [table for table in self.tables if isinstance(table, DynamicTable)]
 
 
-def clock(session: psycopg.Connection) -> datetime:
-    """The server's clock (UTC), which the ledger's times come from."""
+def server_time(session: psycopg.Connection) -> datetime:
+    """Return the server's clock (UTC), which the ledger's times come from."""
     row = session.execute("SELECT clock_timestamp()").fetchone()
     return row[0] if row else datetime.now(UTC)
 
@@ -82,7 +58,7 @@ def clock(session: psycopg.Connection) -> datetime:
 def observed(
     session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
 ) -> Iterator[Observation]:
-    """All that is wrong with the tables. `statuses` are those of the tables that the database knows."""
+    """Yield all that is wrong with the tables. `statuses` are those of the tables that the database knows."""
     if is_prepared(session):
         yield from _failing(session, watch, now)
     for table in watch.tables:
@@ -91,21 +67,18 @@ def observed(
 
 
 def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
-    """Which tables (run, table) these runs failed on: what else they say is about what nobody sees."""
+    """Return the (run, table) on which these runs failed: what else they found is about unpublished rows."""
     if not run_ids or not is_prepared(session):
         return set()
-    found = session.execute(
-        "SELECT DISTINCT run_id, layer_name FROM postgres_sync.sync_status"
-        " WHERE schema_name = %s AND status = 'FAILED' AND run_id = ANY (%s)",
-        [schema, list(run_ids)],
-    ).fetchall()
+    values = {"schema": schema, "run_ids": list(run_ids)}
+    found = session.execute(query("watching", "failed_runs"), values).fetchall()
     return {(run_id, layer_name) for run_id, layer_name in found}
 
 
 def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterator[Observation]:
     with session.cursor(row_factory=class_row(Failure)) as cursor:
         values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
-        found = cursor.execute(_FAILURES, values).fetchall()
+        found = cursor.execute(query("watching", "failures"), values).fetchall()
     for table in watch.tables:
         if streak := [failure for failure in found if failure.layer_name == table.name]:
             kind: Kind = "sync" if isinstance(table, DynamicTable) else "load"
@@ -113,7 +86,7 @@ def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterat
 
 
 def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) -> Observation:
-    """Syncs that fail for one reason have one cause; loads do when one run made them."""
+    """Return one observation of a table's failures: syncs share a cause by reason, loads by run."""
     causes = [cause_of(watch.clean(failure.message or ""), watch.names) for failure in streak]
     newest = causes[0]
     of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
@@ -134,22 +107,32 @@ def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) 
 
 
 def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
-    """What is wrong with what readers see, whatever the last run said."""
+    """Yield what is wrong with the published rows, whatever the last run reported."""
     if status.state == "broken":
         yield Observation(
-            kind="layer", cause="broken", apart=table.name, tables=(table.name,), since=now,
-            problem=f"{status.detail[:1].upper()}{status.detail[1:]}.", remedy="",
-        )  # fmt: skip
+            kind="layer",
+            cause="broken",
+            apart=table.name,
+            tables=(table.name,),
+            since=now,
+            problem=f"{status.detail[:1].upper()}{status.detail[1:]}.",
+            remedy="",
+        )
     if isinstance(table, DynamicTable) and status.lag_seconds is not None:
         budget, lag = table.freshness.fail, timedelta(seconds=status.lag_seconds)
         if lag > budget:
-            problem = f"What it shows of the source is {length(lag)} old; {length(budget)} are allowed."
+            problem = f"Its data is {length(lag)} old; {length(budget)} are allowed."
             yield late(table.name, problem, now - lag + budget)
 
 
 def late(table: str, problem: str, since: datetime) -> Observation:
-    """That a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
+    """Return that a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
     return Observation(
-        kind="late", cause="late", problem=problem, tables=(table,), since=since, symptom=True,
-        remedy="See whether dynamic_sync_schedule runs, and what `flux-assets status` says.",
-    )  # fmt: skip
+        kind="late",
+        cause="late",
+        problem=problem,
+        tables=(table,),
+        since=since,
+        symptom=True,
+        remedy="Check that dynamic_sync_schedule runs; `flux-assets status` shows the last attempt.",
+    )

@@ -1,30 +1,48 @@
-"""The audits of a dynamic table: what its checks in the UI say, of the table as readers see it.
-
-Here: columns and row_count as a sync found them, within, derived, lag, and which audits of static layers hold here too.
-Not here: refusing to write (merge.py, syncing/write.py), and the clocks behind lag (lag.py).
-"""
+"""The audits of a dynamic table: its own, judged by what a sync found, and those that it shares with layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 from psycopg import sql
 
 from flux_assets.checks import audits, lag
-from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Severity
+from flux_assets.checks.audit import (
+    Audit,
+    AuditFinding,
+    AuditResult,
+    Case,
+    Numbers,
+    Rule,
+    Severity,
+    matches_row_of,
+    rows_breaking,
+)
 from flux_assets.checks.lag import SyncTimes
-from flux_assets.checks.offenders import Rule, looked_up, rows_breaking
 from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
 from flux_assets.postgis import catalog
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import own_rows_by_kind
 from flux_assets.spec import Assignment, DynamicTable, Position
+from flux_assets.sqlfiles import query
 
-_SHARED = frozenset({
-    "not_null", "unique", "geometry_type", "valid_geometry", "relationships", "accepted_values", "accepted_range",
-    "volume", "map_ready", "recent_failures", ALL_ASSIGNED,
-})  # fmt: skip
-# What moves although nothing was written here: judged after every sync, also one that found nothing to do or failed.
+_SHARED = frozenset(
+    {
+        "not_null",
+        "unique",
+        "geometry_type",
+        "valid_geometry",
+        "relationships",
+        "accepted_values",
+        "accepted_range",
+        "volume",
+        "map_ready",
+        "recent_failures",
+        ALL_ASSIGNED,
+    }
+)
+# What changes although nothing was written here: judged after every sync, also one that found nothing to do or failed.
 ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
 
 
@@ -45,41 +63,33 @@ class SyncCase(Case):
 
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
-    """The audits that follow from a declaration, those that say "do not trust it" first."""
+    """Return the audits that follow from a declaration, those of severity ERROR first."""
     shared = [audit for audit in audits.all_audits_of(table) if audit.name in _SHARED]
     return tuple(sorted([*_own(table), *shared], key=lambda audit: (audit.severity != "ERROR", audit.name)))
 
 
-def refusal(table: DynamicTable, name: str, said: str, numbers: Numbers | None = None) -> AuditResult:
-    """The result of an audit whose failure kept the table from being synced, or its source from being read."""
+def refusal(table: DynamicTable, name: str, problem: str, numbers: Numbers | None = None) -> AuditResult:
+    """Return the result of an audit whose failure kept the table from being synced, or its source from being read."""
     (claim,) = (audit.description for audit in sync_audits(table) if audit.name == name)
     return AuditResult(
-        name=name, passed=False, severity="ERROR", description=claim, numbers=numbers or {}, sample=(said,)
+        name=name, passed=False, severity="ERROR", description=claim, numbers=numbers or {}, sample=(problem,)
     )
 
 
 def _own(table: DynamicTable) -> Iterator[Audit]:
-    yield _audit(
-        "columns",
-        "WARN",
-        "The source has all columns that rows are filled from; ERROR when it cannot be read.",
-        _columns,
-    )
-    yield _audit(
-        "row_count",
-        "ERROR",
-        "The rows are those that the last sync left, and few vanished from the source.",
-        _row_count,
-    )
+    complete = "The source has all columns that rows are filled from; ERROR when it cannot be read."
+    yield _audit("columns", "WARN", complete, _columns)
+    unchanged = "The rows are those that the last sync left, and few vanished from the source."
+    yield _audit("row_count", "ERROR", unchanged, _row_count)
     yield _audit("lag", "ERROR", lag.claim(table.freshness), _lag)
     if any(position.same_as for position in table.positions):
         yield _audit("within", "WARN", "Every row has a position on the map: degrees, in range, not 0, 0.", _within)
-    if _looked_up(table):
+    if _lookups(table):
         yield _audit("derived", "WARN", "Rows are found in the tables that their columns are computed from.", _derived)
 
 
-def _audit(name: str, severity: Severity, description: str, judge: object) -> Audit:
-    return Audit(name=name, severity=severity, description=description, judge=judge)  # type: ignore[arg-type]
+def _audit(name: str, severity: Severity, description: str, judge: Callable[[SyncCase], AuditFinding]) -> Audit:
+    return Audit(name, severity, description, cast("Callable[[Case], AuditFinding]", judge))
 
 
 def _columns(case: SyncCase) -> AuditFinding:
@@ -101,9 +111,9 @@ def _row_count(case: SyncCase) -> AuditFinding:
         numbers["allowed_to_vanish"] = int(case.allowed)
     if case.promised_rows is None or case.promised_rows == case.rows:
         return AuditFinding(passed=True, numbers=numbers)
-    said = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
+    problem = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
     return AuditFinding(
-        passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(said,), sql=case.counting
+        passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(problem,), sql=case.counting
     )
 
 
@@ -113,17 +123,15 @@ def _lag(case: SyncCase) -> AuditFinding:
 
 
 def _within(case: SyncCase) -> AuditFinding:
-    placed = [position for position in case.table.positions if position.same_as]
-    found = rows_breaking(case, [_unplaced(position) for position in placed], sampled=False)
-    return found if found.passed else AuditFinding(
-        passed=False, numbers={**found.numbers, **_by_kind(case, placed)}, sample=found.sample, sql=found.sql
-    )  # fmt: skip
+    positions = [position for position in case.table.positions if position.same_as]
+    found = rows_breaking(case, [_unplaced(position) for position in positions], sampled=False)
+    return found if found.passed else replace(found, numbers={**found.numbers, **_count_by_kind(case, positions)})
 
 
 def _unplaced(position: Position) -> Rule:
     x, y = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
-    said = sql.SQL("concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')")
-    return Rule(_no_point(position), said.format(kind=_kind(position), x=x, y=y))
+    reason = sql.SQL("concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')")
+    return Rule(_no_point(position), reason.format(kind=_kind(position), x=x, y=y))
 
 
 def _no_point(position: Position) -> sql.Composed:
@@ -131,24 +139,20 @@ def _no_point(position: Position) -> sql.Composed:
 
 
 def _kind(position: Position) -> sql.Composed:
-    return sql.SQL(
-        "CASE WHEN {x} IS NULL OR {y} IS NULL THEN 'missing' WHEN {x} = 'NaN' OR {y} = 'NaN' THEN 'not_a_number'"
-        " WHEN {x} = 0 AND {y} = 0 THEN 'zero_zero'"
-        " WHEN abs({x}) > 180 OR abs({y}) > 90 THEN 'out_of_range' ELSE 'lost' END"
-    ).format(x=sql.Identifier("t", position.longitude), y=sql.Identifier("t", position.latitude))
+    x, y = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
+    return query("sync_audits", "kind_of_position").format(x=x, y=y)
 
 
-def _by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
+def _count_by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
     kinds = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(_kind(position), case.own_rows, _no_point(position))
         for position in positions
     )
-    query = sql.SQL("SELECT kind, count(*) FROM ({}) AS unplaced GROUP BY kind ORDER BY kind").format(kinds)
-    return dict(case.connection.execute(query).fetchall())
+    return dict(case.connection.execute(query("sync_audits", "count_by_kind").format(kinds)).fetchall())
 
 
-def _looked_up(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
-    """Origin, column here and column there of what is looked up; counting finds none as well as many.
+def _lookups(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
+    """Return origin, column here and column there of what is looked up; counting finds none as well as many.
 
     True where it is looked up by a key: those tables are small enough to be searched for what was meant.
     """
@@ -160,7 +164,7 @@ def _looked_up(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
 def _derived(case: SyncCase) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows}
     findings = []
-    for (origin, here, there), by_key in _looked_up(case.table).items():
+    for (origin, here, there), by_key in _lookups(case.table).items():
         way = Assignment(column=here, to_table=origin, to_column=there, required=True)
         finding = strays(case, way) if by_key else None
         finding = finding or rows_breaking(case, [_unfound(case, origin, here, there)], sampled=False)
@@ -181,7 +185,8 @@ def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
     if relation is None:
         return Rule(sql.SQL("true"), sql.Literal(f"there is no table {origin}"))
     condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE {})").format(
-        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind), looked_up(case, here, origin, there)
+        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind),
+        matches_row_of(case, here, origin, there),
     )
-    said = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
-    return Rule(condition, said)
+    reason = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
+    return Rule(condition, reason)

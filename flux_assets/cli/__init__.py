@@ -1,1 +1,1 @@
-"""The command line `flux-assets`, and how it looks."""
+"""The command line `flux-assets`: a module for each kind of command, and how output looks on a terminal."""

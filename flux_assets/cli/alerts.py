@@ -1,7 +1,4 @@
-"""The commands about alerts: the watchdog and muting.
-
-Here: their options, what they print, exit codes. Not here: the other commands (cli.py).
-"""
+"""The commands about alerts: watchdog and mute."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flux_assets.cli.arguments import did_you_mean
-from flux_assets.cli.terminal import WRONG, moment, show_table, warn
+from flux_assets.cli.terminal import exit_if, moment, print_warning, show_table
 from flux_assets.errors import FluxError, LayerError
 
 if TYPE_CHECKING:
@@ -22,59 +19,53 @@ if TYPE_CHECKING:
     from flux_assets.orchestration.alerts.watchdog import Definitions, Problem
 
 
-class Span(click.ParamType):  # type: ignore[type-arg]
-    """A time span such as 90m, 2h or 1d."""
+def _time_span(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+    """Return a time span such as 90m, 2h or 1d. Raises BadParameter for one without a unit, unlike in settings."""
+    from flux_assets.settings import duration
 
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401
-        from flux_assets.settings import duration
-
-        bare = str(value).strip()
-        if bare.strip("0.") and bare.replace(".", "", 1).isdecimal():
-            self.fail(f"{value!r} has no unit; write {bare}m, {bare}h or {bare}d", param, ctx)
-        try:
-            span = value if isinstance(value, timedelta) else duration(str(value))
-        except ValueError:
-            # In settings a bare number is seconds, and their sentence says so.
-            self.fail(f"{value!r} is not a time span of at most a year such as 30m, 2h or 1d", param, ctx)
-        if not timedelta() < span <= timedelta(days=366):
-            self.fail(f"{value!r} is not between a second and a year", param, ctx)
-        return span
+    bare = value.strip()
+    if bare.strip("0.") and bare.replace(".", "", 1).isdecimal():
+        raise click.BadParameter(f"{value!r} has no unit; write {bare}m, {bare}h or {bare}d")
+    try:
+        span = duration(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a time span of at most a year such as 30m, 2h or 1d") from None
+    if not timedelta() < span <= timedelta(days=366):
+        raise click.BadParameter(f"{value!r} is not between a second and a year")
+    return span
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--send", "to_send", is_flag=True, help="Also send to FLUX_ALERT_URL what nobody has been told yet.")
+@click.option("--send", "to_send", is_flag=True, help="Also send what has not been reported yet to FLUX_ALERT_URL.")
 def watchdog(as_json: bool, to_send: bool) -> None:
-    """Look once at all tables, at PostGIS and at Dagster, and say what is wrong, a line each.
+    """Check all tables, PostGIS and Dagster once, and print a line for each problem.
 
-    It needs no Dagster daemon, notices when that is dead, and starts nothing: made for cron. Exit code 1 when
-    something is wrong that is not muted, or when a message did not arrive.
+    Made for cron: it needs no Dagster daemon, reports when the daemon is dead, and starts nothing. Exit code 1 when
+    there is a problem that is not muted, or when an alert was not delivered.
 
     \b
     Examples:
       flux-assets watchdog
       flux-assets watchdog --json
-      */5 * * * *  cd /srv/flux_assets && .venv/bin/flux-assets watchdog --send >> watchdog.log 2>&1
-    """  # fmt: skip
-    from flux_assets.orchestration.alerts import watchdog as dog
+      */5 * * * *  cd /srv/flux_assets && .venv/bin/flux-assets watchdog --send >> watchalerts.log 2>&1
+    """
+    from flux_assets.orchestration.alerts import watchdog as alerts
     from flux_assets.settings import load_settings
     from flux_assets.tables import declarations
 
     settings, tables = load_settings(), declarations()
-    with dog.dagster_of(settings, _definitions) as dagster:
-        rounds = dog.send(settings, tables, dagster) if to_send else []
-        found = dog.problems(settings, tables, dagster)
+    with alerts.dagster_of(settings, _definitions) as dagster:
+        rounds = alerts.send(settings, tables, dagster) if to_send else []
+        found = alerts.problems(settings, tables, dagster)
     undelivered = [each.undelivered for each in rounds if each.undelivered]
     if as_json:
         click.echo(json.dumps(_as_json(found, rounds, undelivered), indent=2))
     else:
         _show(found, rounds)
     for error in undelivered:
-        warn(str(error))
-    if undelivered or any(not problem.muted for problem in found):
-        click.get_current_context().exit(WRONG)
+        print_warning(str(error))
+    exit_if(bool(undelivered) or any(not problem.muted for problem in found))
 
 
 def _definitions() -> Definitions:
@@ -84,14 +75,22 @@ def _definitions() -> Definitions:
 
 
 @click.command()
-@click.option("--for", "span", type=Span(), default="2h", show_default=True, help="How long, such as 30m, 2h or 1d.")
+@click.option(
+    "--for",
+    "span",
+    callback=_time_span,
+    default="2h",
+    show_default=True,
+    metavar="SPAN",
+    help="How long, such as 30m, 2h or 1d.",
+)
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table; may be given several times.")
-@click.option("--off", is_flag=True, help="End the mutes, or those of --table.")
-@click.option("--list", "listed", is_flag=True, help="Show what is muted.")
+@click.option("--off", is_flag=True, help="End all mutes, or those of --table.")
+@click.option("--list", "listed", is_flag=True, help="List the mutes.")
 def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> None:
-    """Tell nobody of what is wrong, for a while.
+    """Send no alerts for a while, about all tables or about some.
 
-    Of all tables, or of some. What is still wrong when it ends is told then; what was over by then is not.
+    A problem that lasts longer than the mute is reported when the mute ends; one that is over by then is not.
 
     \b
     Examples:
@@ -107,7 +106,7 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
 
     if off and listed:
         raise click.UsageError("--off ends mutes and --list shows them; give one of them.")
-    _insist_on_tables(tables)
+    _require_tables(tables)
     settings = load_settings()
     target = postgis_target(settings)
     with target.session("mute") as session:
@@ -123,7 +122,7 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
         _show_mutes(held)
 
 
-def _insist_on_tables(names: Sequence[str]) -> None:
+def _require_tables(names: Sequence[str]) -> None:
     from flux_assets.tables import declarations
 
     known = [table.name for table in declarations()]
@@ -157,7 +156,7 @@ def _show(found: Sequence[Problem], rounds: Sequence[Delivery]) -> None:
     if not found:
         click.echo("All is well.")
     for event, incident in (sent for each in rounds for sent in each.sent):
-        click.echo(f"told: {title(event, incident)}")
+        click.echo(f"sent: {title(event, incident)}")
 
 
 def _as_json(found: Sequence[Problem], rounds: Sequence[Delivery], undelivered: Sequence[FluxError]) -> dict[str, Any]:
@@ -168,16 +167,19 @@ def _as_json(found: Sequence[Problem], rounds: Sequence[Delivery], undelivered: 
         "ok": not undelivered and all(problem.muted for problem in found),
         "problems": [
             {
-                "kind": problem.incident.kind, "about": ABOUT[problem.incident.kind],
-                "title": title("opened", problem.incident), "muted": problem.muted,
-                "problem": problem.incident.problem, "remedy": problem.incident.remedy,
-                "tables": list(problem.incident.failing), "since": problem.incident.since.isoformat(),
-                "failures": problem.incident.ticks, "run_id": problem.incident.run_id,
+                "kind": problem.incident.kind,
+                "about": ABOUT[problem.incident.kind],
+                "title": title("opened", problem.incident),
+                "muted": problem.muted,
+                "problem": problem.incident.problem,
+                "remedy": problem.incident.remedy,
+                "tables": list(problem.incident.failing),
+                "since": problem.incident.since.isoformat(),
+                "failures": problem.incident.ticks,
+                "run_id": problem.incident.run_id,
             }
             for problem in found
         ],
-        "told": [
-            {"event": event, "title": title(event, incident)} for each in rounds for event, incident in each.sent
-        ],
+        "told": [{"event": event, "title": title(event, incident)} for each in rounds for event, incident in each.sent],
         "undelivered": [str(error) for error in undelivered],
-    }  # fmt: skip
+    }

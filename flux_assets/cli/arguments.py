@@ -1,7 +1,4 @@
-"""What commands are about: the target database, a table by its name, the options of a load.
-
-Here: finding each in settings and declarations. Not here: the commands.
-"""
+"""What the arguments and settings of a command mean: the target database, a table by name, the options of a load."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ if TYPE_CHECKING:
     from flux_assets.settings import Settings
     from flux_assets.spec import DynamicTable, StaticTable
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def the_target() -> Target:
-    """The database of the published tables."""
+    """Return the database of the published tables."""
     from flux_assets.settings import load_settings
     from flux_assets.wiring.target import postgis_target
 
@@ -29,18 +26,18 @@ def the_target() -> Target:
 
 
 def the_layer(name: str) -> StaticTable:
-    """The declared layer of that name. Raises LayerError naming what was meant, and all, when there is none."""
+    """Return the declared layer of that name. Raises LayerError, which names close matches and all layers."""
     from flux_assets.tables import dynamic_tables, static_tables
 
     layers = {table.name: table for table in static_tables()}
     if name in {table.name for table in dynamic_tables()}:
-        problem = f"{name} is no layer: it is synced from Snowflake, by `flux-assets sync {name}`."
+        problem = f"{name} is not a layer: it is synced from Snowflake, by `flux-assets sync {name}`."
         raise LayerError(problem, _all("layers", layers))
     return _known(name, layers, "layer", LayerError)
 
 
 def the_synced_table(name: str) -> DynamicTable:
-    """The declared synced table of that name. Raises SyncError naming what was meant, and all, when there is none."""
+    """Return the declared synced table of that name. Raises SyncError, which names close matches and all of them."""
     from flux_assets.tables import dynamic_tables, static_tables
 
     tables = {table.name: table for table in dynamic_tables()}
@@ -50,7 +47,7 @@ def the_synced_table(name: str) -> DynamicTable:
     return _known(name, tables, "synced table", SyncError)
 
 
-def _known(name: str, tables: Mapping[str, T], what: str, kind: type[LayerError] | type[SyncError]) -> T:
+def _known(name: str, tables: Mapping[str, _T], what: str, kind: type[LayerError] | type[SyncError]) -> _T:
     if name not in tables:
         raise kind(f"There is no {what} {name!r}.{did_you_mean(name, tables)}", _all(f"{what}s", tables))
     return tables[name]
@@ -61,14 +58,14 @@ def _all(what: str, names: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with the names that are close to one that does not exist, with a blank before it; else nothing."""
+    """Return a space and a sentence with the names close to an unknown one; an empty string where none is close."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     close = difflib.get_close_matches(plain, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def load_options(settings: Settings) -> LoadOptions:
-    """What a load or rollback is asked by the settings."""
+    """Return the options of a load or rollback that the settings hold."""
     from flux_assets.layers.context import LoadOptions
 
     return LoadOptions(

@@ -1,7 +1,4 @@
-"""The commands that load layers and sync tables: Dagster's own runs, waited for.
-
-Here: their options, names that do not exist, exit codes. Not here: the run (orchestration/by_command.py).
-"""
+"""The commands that start a run of Dagster's and wait for it: load and sync."""
 
 from __future__ import annotations
 
@@ -21,13 +18,17 @@ _force = click.option("--force", is_flag=True, help="Also where nothing seems to
 @click.command()
 @click.argument("layers", nargs=-1, metavar="[LAYER]...")
 @_force
-@click.option("--accept-fewer-rows", is_flag=True, help="Publish a version with less than half of the published rows.")
-@click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
-@click.option("--take-over", is_flag=True, help="Rename another loader's table of that name when the layer is ready.")
 @click.option(
-    "--quarantine", type=click.IntRange(min=0), metavar="RECORDS",
-    help="Set aside up to so many records that are refused  [default: FLUX_QUARANTINE_LIMIT].",
-)  # fmt: skip
+    "--accept-fewer-rows", is_flag=True, help="Publish a version even if it has less than half of the published rows."
+)
+@click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
+@click.option("--take-over", is_flag=True, help="Rename another loader's table of that name once the layer is ready.")
+@click.option(
+    "--quarantine",
+    type=click.IntRange(min=0),
+    metavar="RECORDS",
+    help="Put up to RECORDS refused records into quarantine  [default: FLUX_QUARANTINE_LIMIT].",
+)
 def load(
     layers: tuple[str, ...],
     force: bool,
@@ -36,10 +37,10 @@ def load(
     take_over: bool,
     quarantine: int | None,
 ) -> None:
-    """Load every layer that the release has changed, or these.
+    """Load every layer that the release has changed, or only LAYER.
 
     A run of Dagster's job load_static_layers, with the same history, checks and log in the UI. Exit code 1 when a layer
-    could not be loaded, 3 when none was because another process is loading it.
+    could not be loaded, 3 when nothing was loaded because another process is loading it.
 
     \b
     Examples:
@@ -50,28 +51,30 @@ def load(
     from flux_assets.tables import static_tables
 
     names = _unique([the_layer(name).name for name in layers] or [table.name for table in static_tables()])
-    asked = {
-        "force": force, "accept_fewer_rows": accept_fewer_rows, "accept_schema_change": accept_schema_change,
+    flags = {
+        "force": force,
+        "accept_fewer_rows": accept_fewer_rows,
+        "accept_schema_change": accept_schema_change,
         "take_over": take_over,
-    }  # fmt: skip
-    config: dict[str, object] = {name: True for name, given in asked.items() if given}
+    }
+    config: dict[str, object] = {name: True for name, given in flags.items() if given}
     if quarantine is not None:
         config["quarantine"] = quarantine
 
     from flux_assets.orchestration.by_command import load_layers
 
-    _finish("load", load_layers(names, config))
+    _finish("load", "loading", load_layers(names, config))
 
 
 @click.command()
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @_force
-@click.option("--accept-vanished", is_flag=True, help="Believe the source, this once, also when many rows are gone.")
+@click.option("--accept-vanished", is_flag=True, help="Accept this once that many rows have vanished from the source.")
 def sync(tables: tuple[str, ...], force: bool, accept_vanished: bool) -> None:
-    """Bring the synced tables, or these, into step with Snowflake.
+    """Sync all synced tables, or only TABLE, with Snowflake.
 
     A run of Dagster's job sync_all_dynamic, as its schedule starts it. Exit code 1 when a table could not be synced, 3
-    when another sync is under way.
+    when another process is syncing.
 
     \b
     Examples:
@@ -82,24 +85,25 @@ def sync(tables: tuple[str, ...], force: bool, accept_vanished: bool) -> None:
     from flux_assets.tables import dynamic_tables
 
     names = _unique([the_synced_table(name).name for name in tables] or [table.name for table in dynamic_tables()])
-    asked = {"force": force, "accept_vanished": accept_vanished}
-    config = {name: True for name, given in asked.items() if given}
+    flags = {"force": force, "accept_vanished": accept_vanished}
+    config = {name: True for name, given in flags.items() if given}
 
     from flux_assets.orchestration.by_command import sync_tables
 
-    _finish("sync", sync_tables(names, config))
+    _finish("sync", "syncing", sync_tables(names, config))
 
 
 def _unique(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _finish(what: str, end: RunEnd) -> None:
+def _finish(command: str, doing: str, end: RunEnd) -> None:
     if end.busy:
         click.echo(
-            f"Nothing was done: another process is at it. Run `flux-assets {what}` again when it is over.", err=True
+            f"Nothing was done: another process is {doing} it. Run `flux-assets {command}` again when that has ended.",
+            err=True,
         )
         click.get_current_context().exit(BUSY)
     if not end.succeeded:
-        click.echo(f"Run {end.run_id} failed; what it says above says what to do.", err=True)
+        click.echo(f"Run {end.run_id} failed; the messages above say what to do.", err=True)
         click.get_current_context().exit(WRONG)

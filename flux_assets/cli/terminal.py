@@ -1,7 +1,4 @@
-"""How the command line looks: tables, sentences, errors and exit codes.
-
-Here: what every command shares. Not here: what a command does (cli.py).
-"""
+"""What all commands share: tables, messages, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -29,40 +26,40 @@ Cell = str | int | None
 
 
 class Commands(click.Group):
-    """A group whose errors are one sentence and a remedy on stderr, never a traceback.
+    """A group that prints an error as a sentence and a remedy on stderr, never as a traceback.
 
-    Exit code 1; 3 where another process is at it; 130 for Ctrl-C.
+    Exit code 1; 3 where another process is loading or syncing; 130 for Ctrl-C.
     """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         try:
             return super().invoke(ctx)
         except FluxError as error:
-            complain(error.problem, error.remedy)
+            print_error(error.problem, error.remedy)
             raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else WRONG) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
-            if not _is_refusal_of_the_database(error):
+            if not _is_database_error(error):
                 raise
-            complain(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
+            print_error(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
             raise click.exceptions.Exit(WRONG) from None
 
 
-def complain(problem: str, remedy: str = "") -> None:
-    """Say on stderr what is wrong, in red on a terminal, and below it what to do."""
+def print_error(problem: str, remedy: str = "") -> None:
+    """Print a problem to stderr, in red on a terminal, and the remedy below it."""
     click.secho(f"Error: {problem}", fg="red", err=True)
     if remedy:
         click.echo(remedy, err=True)
 
 
-def warn(problem: str) -> None:
-    """Say on stderr what did not work without making the command fail."""
+def print_warning(problem: str) -> None:
+    """Print to stderr what did not work although the command succeeds."""
     click.secho(f"Warning: {problem}", fg="yellow", err=True)
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = ()) -> None:
-    """Print a table, numbers to the right. Only `folded` columns break into lines, and only on a terminal."""
+    """Print a table, numbers to the right. Only `folded` columns are wrapped, and only on a terminal."""
     terminal = sys.stdout.isatty()
     click.echo(drawn_table(headings, rows, folded=folded, terminal=terminal), color=terminal or None)
 
@@ -70,7 +67,7 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folde
 def drawn_table(
     headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = (), terminal: bool = False
 ) -> str:
-    """The table that show_table prints, with colours when it is for a terminal."""
+    """Return the table that show_table prints, with colours for a terminal."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
@@ -95,7 +92,7 @@ def _drawn(table: Table, *, terminal: bool) -> str:
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=terminal, width=_NO_LIMIT, highlight=False)
     if terminal:
-        # A terminal that is too narrow breaks the lines itself; Rich would cut identifiers instead.
+        # A terminal that is too narrow wraps the lines itself; Rich would cut identifiers.
         narrowest = Measurement.get(console, console.options, table).minimum
         console.width = max(shutil.get_terminal_size().columns, narrowest)
     console.print(table)
@@ -109,36 +106,38 @@ def _shown(cell: Cell) -> str:
 
 
 def style_of(cell: Cell) -> str:
-    """How a word that tells a state looks; any other looks like itself."""
+    """Return the Rich style of a state's name, an empty one for any other word."""
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""
 
 
 _STYLES = {
-    "live": "green", "loading": "cyan", "under way": "cyan", "never loaded": "dim", "not synced": "dim",
-    "failed": "bold red", "interrupted": "bold red", "broken": "bold red", "late": "bold red", "still": "yellow",
-}  # fmt: skip
+    "live": "green",
+    "loading": "cyan",
+    "under way": "cyan",
+    "never loaded": "dim",
+    "not synced": "dim",
+    "failed": "bold red",
+    "interrupted": "bold red",
+    "broken": "bold red",
+    "late": "bold red",
+    "still": "yellow",
+}
+
+
+def exit_if(wrong: bool) -> None:
+    """End the command with exit code 1 if something is wrong."""
+    if wrong:
+        click.get_current_context().exit(WRONG)
 
 
 def moment(instant: datetime | None) -> str | None:
-    """An instant to the second, in UTC."""
+    """Return an instant in UTC, to the second."""
     return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
-
-
-def size(count: int | None) -> str | None:
-    """Bytes with a unit."""
-    if count is None:
-        return None
-    amount, units = float(count), iter(("B", "kB", "MB", "GB"))
-    for unit in units:
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """`report(name, done, of)` moves the bar of that name; on stderr, and silent where that is no terminal."""
+    """Yield `report(name, done, of)`, which moves the bar of that name on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -155,7 +154,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _is_refusal_of_the_database(error: Exception) -> bool:
-    """Without importing the driver: it is loaded when the error is its own."""
+def _is_database_error(error: Exception) -> bool:
+    """Return whether the driver raised the error, without importing it: then it is loaded."""
     psycopg = sys.modules.get("psycopg")
     return psycopg is not None and isinstance(error, psycopg.Error)

@@ -1,9 +1,6 @@
-"""Whether two sets of rows are the same, and where they differ: order-free digests first, then the keys.
+"""Whether two sets of rows are the same, and where they differ.
 
-Here: statements for one comparison, in a transaction of the caller's, and what they found. Not here: where the wanted
-rows come from (matching/release.py, matching/source.py), and what a difference means.
-
-A digest is a row count and the sum of a 64-bit hash of each row: one pass over either side, in any order, in no
+First both sides are digested: a row count and the sum of a 64-bit hash of each row, one pass in any order and in no
 memory. Only when two digests differ are the rows joined.
 """
 
@@ -16,10 +13,12 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers
+from flux_assets.errors import FluxError
 from flux_assets.postgis import ddl
-from flux_assets.postgis.by_value import by_value, same_by_value
+from flux_assets.postgis.names import by_value, same_by_value
 from flux_assets.spec import Declaration
+from flux_assets.sqlfiles import query
 
 MATCHES_RELEASE = "matches_release"
 MATCHES_SOURCE = "matches_source"
@@ -28,8 +27,10 @@ CLAIMS = {
     MATCHES_SOURCE: "Every row is what the rule says of the rows in Snowflake, computed columns included.",
 }
 
-Kind = Literal["changed", "missing", "extra"]
-_KINDS: tuple[Kind, ...] = ("changed", "missing", "extra")
+Outcome = tuple[str, AuditResult | FluxError]
+"""A table's name, with what was found or why it could not be compared."""
+_Kind = Literal["changed", "missing", "extra"]
+_KINDS: tuple[_Kind, ...] = ("changed", "missing", "extra")
 _DIFFERING = sql.Identifier("pg_temp", "flux_differing")
 # Statistics are not collected for temporary tables; whole tables are compared, so one pass over each is right.
 WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
@@ -37,16 +38,16 @@ WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '6
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a table should hold (`wanted`) and what it holds (`standing`), both FROM items with the `columns`.
+    """What a table should hold (`expected`) and what it holds (`actual`), both FROM items with the `columns`.
 
-    `exact` compares the bytes of every value; else values are equal as the operator = says, shapes by their bytes.
+    `exact` compares the bytes of every value; else values are equal as the operator = defines, shapes by their bytes.
     `keyed` says that no two rows of either side share a key; otherwise rows are told apart by all that they hold, and
     a changed one counts as one missing and one extra.
     """
 
     table: Declaration
-    wanted: sql.Composable
-    standing: sql.Composable
+    expected: sql.Composable
+    actual: sql.Composable
     columns: tuple[str, ...]
     exact: bool
     keyed: bool
@@ -70,58 +71,60 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What a comparison found; `counts`, `sample` and `sql` say something only where the digests differ."""
+    """What a comparison found; `counts`, `sample` and `sql` are filled only where the digests differ."""
 
-    wanted: Digest
-    standing: Digest
-    counts: dict[Kind, int] = field(default_factory=dict)
+    expected: Digest
+    actual: Digest
+    counts: dict[_Kind, int] = field(default_factory=dict)
     sample: tuple[str, ...] = ()
     sql: str = ""
 
     @property
     def same(self) -> bool:
-        """Whether both sides hold the same rows."""
-        return self.wanted == self.standing
+        """Tell whether both sides hold the same rows."""
+        return self.expected == self.actual
 
     def numbers(self, source: str) -> Numbers:
-        """Figures for a check; `source` names the wanted side."""
-        found: Numbers = {"rows": self.standing.rows, f"rows_in_{source}": self.wanted.rows}
+        """Return the figures for a check; `source` names the expected side."""
+        found: Numbers = {"rows": self.actual.rows, f"rows_in_{source}": self.expected.rows}
         found |= {kind: self.counts.get(kind, 0) for kind in _KINDS}
-        return found | {"digest": str(self.standing), f"digest_of_{source}": str(self.wanted)}
+        return found | {"digest": str(self.actual), f"digest_of_{source}": str(self.expected)}
 
 
 def match(session: psycopg.Connection, pair: Comparison) -> Match:
     """Compare both sides as the session's transaction sees them."""
-    wanted, standing = _digest(session, pair, pair.wanted), _digest(session, pair, pair.standing)
-    if wanted == standing:
-        return Match(wanted=wanted, standing=standing)
+    expected, actual = _digest(session, pair, pair.expected), _digest(session, pair, pair.actual)
+    if expected == actual:
+        return Match(expected=expected, actual=actual)
     session.execute(_difference(pair))
     counted = session.execute(
         sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
     ).fetchall()
     rows = {kind: session.execute(_sample_of(pair, kind)).fetchall() for kind in _KINDS}
     return Match(
-        wanted=wanted, standing=standing, counts=dict(counted),
+        expected=expected,
+        actual=actual,
+        counts=dict(counted),
         sample=tuple(_lines(rows, session.execute(_explanation(pair)).fetchall() if rows["changed"] else [])),
         sql=_listing(session, pair, [*rows["changed"], *rows["extra"]]),
-    )  # fmt: skip
+    )
 
 
 def is_keyed(session: psycopg.Connection, rows: sql.Composable, key: tuple[str, ...]) -> bool:
-    """Whether every row has a key of its own."""
-    query = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(ddl.names(key), rows)
-    row = session.execute(query).fetchone()
+    """Tell whether no two rows share a key."""
+    counted = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(ddl.names(key), rows)
+    row = session.execute(counted).fetchone()
     return bool(row and row[0])
 
 
 def _digest(session: psycopg.Connection, pair: Comparison, rows: sql.Composable) -> Digest:
-    query = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(_hash(pair, "t"), rows)
-    row = session.execute(query).fetchone()
+    digested = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(_hash(pair, "t"), rows)
+    row = session.execute(digested).fetchone()
     return Digest(*row) if row else Digest(0, "0")
 
 
 def _hash(pair: Comparison, alias: str) -> sql.Composed:
-    """A row's hash. `record_send` gives the bytes of all values, with NULL apart from the empty string."""
+    """Return a row's hash; `record_send` gives the bytes of all values, with NULL apart from the empty string."""
     if pair.exact:
         values = _bytes(pair.columns, alias)
     else:
@@ -134,7 +137,7 @@ def _bytes(columns: Sequence[str], alias: str) -> sql.Composed:
 
 
 def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
-    """A value that equals another one's when the values do. PostGIS cannot hash a shape to 64 bits, so its bytes."""
+    """Return what equals another value when the values do: bytes of a shape, of which PostGIS has no 64-bit hash."""
     spatial = {column.name for column in pair.table.spatial_columns}
     if pair.exact or name in spatial:
         return _bytes([name], alias)
@@ -142,81 +145,73 @@ def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
 
 
 def _difference(pair: Comparison) -> sql.Composed:
-    same = (
-        same_by_value(pair.table.table, pair.table.key, "w", "s")
-        if pair.keyed
-        else sql.SQL("w.flux_hash = s.flux_hash AND w.flux_number = s.flux_number")
-    )  # fmt: skip
-    number = (
-        sql.SQL("1")
-        if pair.keyed
-        else sql.SQL("row_number() OVER (PARTITION BY {})").format(_hash(pair, "t"))
-    )  # fmt: skip
+    if pair.keyed:
+        number: sql.Composable = sql.SQL("1")
+        same: sql.Composable = same_by_value(pair.table.table, pair.table.key, "e", "a")
+    else:
+        number = sql.SQL("row_number() OVER (PARTITION BY {})").format(_hash(pair, "t"))
+        same = sql.SQL("e.flux_hash = a.flux_hash AND e.flux_number = a.flux_number")
     side = sql.SQL("SELECT {names}, {hash} AS flux_hash, {number} AS flux_number FROM {rows} AS t")
-    sides = [
+    expected, actual = (
         side.format(names=ddl.names(pair.names), hash=_hash(pair, "t"), number=number, rows=rows)
-        for rows in (pair.wanted, pair.standing)
-    ]
-    named = [sql.SQL("coalesce(w.{c}, s.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
-    return sql.SQL(
-        "CREATE TEMP TABLE {into} ON COMMIT DROP AS SELECT {named}, CASE WHEN s.flux_hash IS NULL THEN 'missing'"
-        " WHEN w.flux_hash IS NULL THEN 'extra' ELSE 'changed' END AS flux_kind"
-        " FROM ({wanted}) AS w FULL JOIN ({standing}) AS s ON {same} WHERE w.flux_hash IS DISTINCT FROM s.flux_hash"
-    ).format(
-        into=_DIFFERING, named=sql.SQL(", ").join(named), wanted=sides[0], standing=sides[1],
-        same=same,
-    )  # fmt: skip
+        for rows in (pair.expected, pair.actual)
+    )
+    named = [sql.SQL("coalesce(e.{c}, a.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
+    return query("match", "difference").format(
+        into=_DIFFERING, named=sql.SQL(", ").join(named), expected=expected, actual=actual, same=same
+    )
 
 
-def _sample_of(pair: Comparison, kind: Kind) -> sql.Composed:
-    """Names of some rows of a kind, as text, in the order of the names."""
+def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
+    """Return a query for the names of some rows of a kind, as text, in the order of the names."""
     as_text = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in pair.names)
     return sql.SQL("SELECT {} FROM ({}) AS d").format(as_text, _first(pair, kind))
 
 
-def _first(pair: Comparison, kind: Kind) -> sql.Composed:
+def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
     return sql.SQL("SELECT * FROM {} WHERE flux_kind = {} ORDER BY {} LIMIT {}").format(
         _DIFFERING, sql.Literal(kind), ddl.names(pair.names), sql.Literal(SAMPLE_KEYS)
     )
 
 
 def _explanation(pair: Comparison) -> sql.Composed:
-    """What differs in each of the sampled changed rows, in their order; values of shapes are not shown."""
-    told = [_told(pair, name) for name in pair.columns if name not in pair.table.key]
+    """Return a query for what differs in each sampled changed row, in their order; values of shapes are not shown."""
+    differences = [_describe_difference(pair, name) for name in pair.columns if name not in pair.table.key]
     order = sql.SQL(", ").join(sql.Identifier("d", name) for name in pair.names)
-    return sql.SQL(
-        "SELECT concat_ws('; ', {told}) FROM ({first}) AS d JOIN {wanted} AS w ON {ours} JOIN {standing} AS s"
-        " ON {theirs} ORDER BY {order}"
-    ).format(
-        told=sql.SQL(", ").join(told), first=_first(pair, "changed"), wanted=pair.wanted, standing=pair.standing,
-        ours=same_by_value(pair.table.table, pair.names, "d", "w"),
-        theirs=same_by_value(pair.table.table, pair.names, "d", "s"), order=order,
-    )  # fmt: skip
+    return query("match", "explanation").format(
+        differences=sql.SQL(", ").join(differences),
+        first=_first(pair, "changed"),
+        expected=pair.expected,
+        actual=pair.actual,
+        same_expected=same_by_value(pair.table.table, pair.names, "d", "e"),
+        same_actual=same_by_value(pair.table.table, pair.names, "d", "a"),
+        order=order,
+    )
 
 
-def _told(pair: Comparison, name: str) -> sql.Composed:
+def _describe_difference(pair: Comparison, name: str) -> sql.Composed:
     column = pair.table.table.columns[name]
-    differs = sql.SQL("{} IS DISTINCT FROM {}").format(_comparable(pair, name, "s"), _comparable(pair, name, "w"))
+    differs = sql.SQL("{} IS DISTINCT FROM {}").format(_comparable(pair, name, "a"), _comparable(pair, name, "e"))
     if column in pair.table.spatial_columns:
         return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
     return sql.SQL(
         "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
-    ).format(differs, sql.Literal(name), sql.Identifier("s", name), sql.Identifier("w", name))
+    ).format(differs, sql.Literal(name), sql.Identifier("a", name), sql.Identifier("e", name))
 
 
-def _lines(rows: dict[Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
+def _lines(rows: dict[_Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
     for kind in _KINDS:
         why = [f": {row[0]}" for row in explained] if kind == "changed" else [""] * len(rows[kind])
-        for name, said in zip(rows[kind], why, strict=True):
-            yield f"{kind} {' '.join(str(part) for part in name if part is not None)}{said}"
+        for name, reason in zip(rows[kind], why, strict=True):
+            yield f"{kind} {' '.join(str(part) for part in name if part is not None)}{reason}"
 
 
 def _listing(session: psycopg.Connection, pair: Comparison, rows: list[tuple[Any, ...]]) -> str:
-    """A query for the named rows as they stand; nothing where the table lacks all of them."""
+    """Return a query for the named rows of the table; empty where the table lacks all of them."""
     if not rows:
         return ""
     conditions = sql.SQL(" OR ").join(_is_row(pair.names, row) for row in rows)
-    return sql.SQL("SELECT * FROM {} WHERE {}").format(pair.standing, conditions).as_string(session)
+    return sql.SQL("SELECT * FROM {} WHERE {}").format(pair.actual, conditions).as_string(session)
 
 
 def _is_row(names: Sequence[str], values: Sequence[str | None]) -> sql.Composed:

@@ -1,16 +1,13 @@
-"""Dynamic tables against Snowflake's own rows under the same rule, computed columns included, without writing anything.
-
-Here: what is read as of when, and how serious a difference is. Not here: the comparison (postgis/matching.py), and
-bringing a table into step (sync.py).
+"""Dynamic tables compared with Snowflake's own rows under the same rule, computed columns included.
 
 A table is what its source was at the last sync. Where the source can be read as of that instant, the two have to be
-the same. Where it cannot (the stand-in, or an object replaced since), it is read as it is now, and a difference proves
-nothing when the source's rows are not those of the last sync any more: it may be what the next sync will write.
+the same. Where it cannot (the stand-in, or an object replaced since), it is read as it is now; once the source's rows
+are no longer those of the last sync, a difference proves nothing: it may be what the next sync will write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,33 +17,28 @@ from psycopg import IsolationLevel, sql
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match
+from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match, Outcome
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
-from flux_assets.sync import diff, gate, setup, target_state
+from flux_assets.sqlfiles import query
+from flux_assets.sync import diff, gate, setup
 from flux_assets.sync.derived_columns import in_place, incoming, wanted_rows
-from flux_assets.sync.gate import TableMark
+from flux_assets.sync.gate import LastSync, TableMark
 from flux_assets.sync.reader import OpenSource
 from flux_assets.sync.spool import Snapshot, take
 from flux_assets.sync.sync import Family
-from flux_assets.sync.table import TableSync
-from flux_assets.sync.target_state import LastSync
+from flux_assets.sync.table import TableState
 
-Outcome = tuple[str, AuditResult | FluxError]
 _LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3
-_CHECKED_AT = """
-SELECT max(source_instant) FROM postgres_sync.sync_status
-WHERE schema_name = %s AND layer_name = %s AND status = 'SUCCESS'
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Desk:
+class _Context:
     session: psycopg.Connection
     source: Source
     family: Family
@@ -57,11 +49,10 @@ class _Desk:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """A table as a sync would find it now: `work` says what the last one left, `present` which tables exist here."""
+    """A table as a sync would find it now, and what the last one left."""
 
-    work: TableSync
+    table: TableState
     last: LastSync
-    present: Mapping[str, str]
     checked_at: datetime
 
 
@@ -82,109 +73,123 @@ def match_source(
     stop: Stop,
     log: Callable[[str], None],
 ) -> Iterator[Outcome]:
-    """Compare the `wanted` tables of a family with their sources, in one session of either end; gives each table's name
-    with what was found, or why it could not be compared. Raises TargetError or WarehouseError when there is no end to
-    compare, SyncError when stopped.
+    """Compare the `wanted` tables of a family with their sources, in one session of either end.
+
+    Yields each table's name with what was found, or why it could not be compared. Raises TargetError or WarehouseError
+    when an end is unavailable, SyncError when stopped.
     """
     lives = [LiveTable(target.schema, table) for table in family.tables if table.name in wanted]
     with open_source() as source, target.session("match with the source", stop) as session:
         session.isolation_level = IsolationLevel.REPEATABLE_READ
         session.execute(_LOCK_WAIT)
         prepare(session, target.schema)
-        desk = _Desk(session=session, source=source, family=family, schema=target.schema, stop=stop, log=log)
+        context = _Context(session=session, source=source, family=family, schema=target.schema, stop=stop, log=log)
         for live in lives:
-            yield live.name, _outcome(desk, live)
+            yield live.name, _outcome(context, live)
 
 
-def _outcome(desk: _Desk, live: LiveTable) -> AuditResult | FluxError:
-    """What goes wrong with one table or its source does not keep the others from being compared."""
+def _outcome(context: _Context, live: LiveTable) -> AuditResult | FluxError:
+    """Compare one table; return what goes wrong with it or its source, so that the others are compared all the same."""
     try:
-        return _compared(desk, live)
+        return _compared(context, live)
     except (FluxError, psycopg.Error) as error:
-        told = error if isinstance(error, FluxError) else translate_error(live.title, error, desk.stop, SyncError)
-        if desk.stop.asked or desk.session.closed or desk.session.broken:
-            raise told from error
-        return told if isinstance(error, FluxError) else setup.explanation(desk.session, live, error) or told
+        reported = (
+            error if isinstance(error, FluxError) else translate_error(live.title, error, context.stop, SyncError)
+        )
+        if context.stop.asked or context.session.closed or context.session.broken:
+            raise reported from error
+        return reported if isinstance(error, FluxError) else setup.explanation(context.session, live, error) or reported
 
 
-def _compared(desk: _Desk, live: LiveTable) -> AuditResult:
+def _compared(context: _Context, live: LiveTable) -> AuditResult:
     for _ in range(_ATTEMPTS):
-        if desk.stop.asked:
+        if context.stop.asked:
             raise SyncError(f"{live.title}: stopped on request; nothing was changed.")
-        state = _state(desk, live)
-        read = desk.source.retrying(partial(_read, desk, live, state))
+        state = _state(context, live)
+        read = context.source.retrying(partial(_read, context, live, state))
         try:
-            found = _judged(desk, live, state, read)
+            found = _judged(context, live, state, read)
         finally:
             read.snapshot.spool.close()
         if found is not None:
             return found
-        desk.log(f"{live.title} was synced meanwhile; its source is read again.")
+        context.log(f"{live.title} was synced meanwhile; its source is read again.")
     raise SyncError(f"{live.title} was synced {_ATTEMPTS} times while it was compared.", "Run the check again.")
 
 
-def _state(desk: _Desk, live: LiveTable) -> _State:
-    before = target_state.before(desk.session, desk.schema, desk.family.tables)
+def _state(context: _Context, live: LiveTable) -> _State:
+    before = gate.read_target(context.session, context.schema, context.family.tables)
     last = before.last.get(live.name)
     if last is None or live.name not in before.shapes:
         raise setup.absent(live, synced=last is not None)
-    origins = before.origins(live.table, [table.name for table in desk.family.tables])
-    (mark,) = desk.session.execute(gate.mark_of(live)).fetchone() or ("",)
-    work = TableSync(
-        live=live, shape="", origins=origins, last=last, standing=TableMark(mark=mark, expired=False), entry=None,
-        configuration=desk.family.configuration,
-    )  # fmt: skip
-    row = desk.session.execute(_CHECKED_AT, [desk.schema, live.name]).fetchone()
+    origins = before.origins(live.table, [table.name for table in context.family.tables])
+    (mark,) = context.session.execute(gate.mark_of(live)).fetchone() or ("",)
+    table = TableState(
+        live=live,
+        shape=before.shape(live),
+        origins=origins,
+        last=last,
+        present=before.kinds,
+        configuration=context.family.configuration,
+        mark=TableMark(mark=mark, expired=False),
+    )
+    row = context.session.execute(query("match", "last_source_instant"), [context.schema, live.name]).fetchone()
     checked_at = max(filter(None, [last.source_instant, row and row[0]]))
-    return _State(work=work, last=last, present=before.kinds, checked_at=checked_at)
+    return _State(table=table, last=last, checked_at=checked_at)
 
 
-def _read(desk: _Desk, live: LiveTable, state: _State) -> _Read:
-    """The rows that the rule took at the last sync; those that have left their window since are among them."""
-    mapping = desk.source.mapping(live.table)
-    snapshot = take(desk.source.rows(mapping, state.checked_at))
-    return _Read(snapshot=snapshot, mapping=mapping.digest, as_of=desk.source.was_as_of(mapping))
+def _read(context: _Context, live: LiveTable, state: _State) -> _Read:
+    """Read the rows that the rule took at the last sync, also those that have left their window since."""
+    mapping = context.source.mapping(live.table)
+    snapshot = take(context.source.rows(mapping, state.checked_at))
+    return _Read(snapshot=snapshot, mapping=mapping.digest, as_of=context.source.was_as_of(mapping))
 
 
-def _judged(desk: _Desk, live: LiveTable, state: _State, read: _Read) -> AuditResult | None:
+def _judged(context: _Context, live: LiveTable, state: _State, read: _Read) -> AuditResult | None:
     """Compare as of one snapshot of the target; None when a sync has written to the table since its state was read."""
     # Rolled back, so that the temporary tables are gone: it may be done again in this session.
-    with desk.session.transaction(force_rollback=True):
-        diff.stage(desk.session, live, match.WHOLE_TABLES, read.snapshot.chunks())
-        now = _state(desk, live)
+    with context.session.transaction(force_rollback=True):
+        diff.stage(context.session, live, match.WHOLE_TABLES, read.snapshot.chunks())
+        now = _state(context, live)
         if (now.last.fingerprint, now.last.mark) != (state.last.fingerprint, state.last.mark):
             return None
-        found = match.match(desk.session, _pair(desk.session, live, now))
+        found = match.match(context.session, _pair(context.session, live, now))
     return _result(now, read, found)
 
 
 def _pair(session: psycopg.Connection, live: LiveTable, state: _State) -> Comparison:
-    rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.present))
+    rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.table.present))
     return Comparison(
-        table=live.table, wanted=rows, standing=live.own_rows, columns=in_place(live), exact=False,
+        table=live.table,
+        expected=rows,
+        actual=live.own_rows,
+        columns=in_place(live),
+        exact=False,
         keyed=match.is_keyed(session, incoming(live), live.table.key),
-    )  # fmt: skip
+    )
 
 
 def _result(state: _State, read: _Read, found: Match) -> AuditResult:
     explanations = _later(state, read)
-    by_others = state.work.standing is not None and state.work.standing.mark != state.last.mark
+    by_others = state.table.is_written_by_others
     may_be_later = bool(explanations) and not by_others
-    said = "" if found.same else _LATER if may_be_later else _BY_OTHERS if by_others else _UNEXPLAINED
+    note = "" if found.same else _LATER if may_be_later else _BY_OTHERS if by_others else _UNEXPLAINED
     return AuditResult(
-        name=MATCHES_SOURCE, passed=found.same, severity="WARN" if may_be_later else "ERROR",
-        description=f"{CLAIMS[MATCHES_SOURCE]} {said}".strip(),
+        name=MATCHES_SOURCE,
+        passed=found.same,
+        severity="WARN" if may_be_later else "ERROR",
+        description=f"{CLAIMS[MATCHES_SOURCE]} {note}".strip(),
         numbers=found.numbers("source") | _circumstances(state, read, [*explanations, *[_WRITTEN] * by_others]),
-        sample=found.sample, sql=found.sql,
-    )  # fmt: skip
+        sample=found.sample,
+        sql=found.sql,
+    )
 
 
 def _later(state: _State, read: _Read) -> list[str]:
-    """What happened since the last sync that the next one is going to follow."""
-    work, last = state.work, state.last
-    moved = [name for name, version in work.origins.items() if last.origins.get(name) != version]
-    found = ["its declaration or configuration changed"] if last.declaration != work.declared else []
-    found += [f"{', '.join(moved)} changed"] if moved else []
+    """Name what happened since the last sync that the next one is going to follow."""
+    table, last = state.table, state.last
+    found = ["its declaration or configuration changed"] if last.declaration != table.declared else []
+    found += [f"{', '.join(table.moved)} changed"] if table.moved else []
     found += ["the source's columns changed"] if last.mapping not in {None, read.mapping} else []
     return found + (["the source's rows changed"] if not read.as_of and _other_rows(last, read) else [])
 
@@ -202,9 +207,9 @@ def _circumstances(state: _State, read: _Read, since: Sequence[str]) -> Numbers:
 
 
 _WRITTEN = "rows here were written by others"
-_LATER = "Not so, which the next sync may put right: sync the table and run the check again."
-_BY_OTHERS = "Not so: somebody wrote to the table since the last sync. The next one puts it right."
+_LATER = "Not so, which the next sync may fix: sync the table and run the check again."
+_BY_OTHERS = "Not so: somebody wrote to the table since the last sync. The next one fixes it."
 _UNEXPLAINED = (
     "Not so, and nothing that happened since the last sync explains it. Sync it with force: true and run the check"
-    " again; report it when the difference stays."
+    " again; report it if the difference remains."
 )

@@ -1,5 +1,1 @@
-"""The examination behind `flux-assets doctor`: every setting and permission, and what to do about each that fails.
-
-Reading order: finding.py, examination.py (what is examined, in which order), then the module of each group.
-Not here: mending anything, and showing the findings (console/terminal.py).
-"""
+"""The examination of `flux-assets doctor`: tests every setting and permission, changes nothing, and names remedies."""

@@ -1,7 +1,4 @@
-"""The settings themselves, before anything is connected to.
-
-Here: legality, `.env`, misspelt names, which ends are set, provided or missing. Not here: whether they work.
-"""
+"""The settings before anything is connected to: legality, `.env`, misspelt names, what is set, provided or missing."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _KNOWN = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE"}
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """What can be said of legal settings."""
+    """Yield the findings about legal settings."""
     yield _GROUP.ok(f"every value is legal; profile {settings.flux_profile}, state in {settings.flux_home}")
     yield from dot_env()
     yield from _misspelt()
@@ -32,23 +29,25 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def illegal(problem: str) -> Iterator[Finding]:
-    """What can be said when some value is not legal."""
-    yield _GROUP.failed(problem, "Correct it and run doctor again; nothing else can be tested before.")
+    """Yield the findings where a value is illegal."""
+    yield _GROUP.failed(problem, "Correct it and run doctor again; nothing else can be tested until then.")
     yield from dot_env()
     yield from _misspelt()
 
 
 def dot_env() -> Iterator[Finding]:
-    """Which `.env` is read."""
+    """Yield which `.env` is read."""
     path = env_file()
     if path is None:
-        yield _GROUP.note("no .env is read, because FLUX_ENV_FILE is set and empty")
+        yield _GROUP.note("no .env is read, because FLUX_ENV_FILE is empty")
     elif path.is_file():
-        yield _GROUP.ok(f"{path.absolute()} is read; a variable of the environment goes before it")
+        yield _GROUP.ok(f"{path.absolute()} is read; variables of the environment take precedence")
     elif "FLUX_ENV_FILE" in os.environ:
-        yield _GROUP.warning(f"FLUX_ENV_FILE names {path}, which does not exist", "Name the file that holds settings.")
+        yield _GROUP.warning(
+            f"FLUX_ENV_FILE names {path}, which does not exist", "Set it to the file that holds the settings."
+        )
     else:
-        yield _GROUP.ok(f"there is no .env ({path.absolute()}); settings come from the environment alone")
+        yield _GROUP.ok(f"there is no .env ({path.absolute()}); settings come from the environment only")
 
 
 def _misspelt() -> Iterator[Finding]:
@@ -56,7 +55,7 @@ def _misspelt() -> Iterator[Finding]:
     for name in sorted(names - _KNOWN):
         close = get_close_matches(name, _KNOWN, n=1)
         remedy = f"Did you mean {close[0]}?" if close else "Remove it, or correct its name."
-        yield _GROUP.warning(f"{name} is no setting and is ignored", remedy)
+        yield _GROUP.warning(f"{name} is not a setting and is ignored", remedy)
 
 
 def _names_in(path: Path | None) -> list[str]:
@@ -70,7 +69,7 @@ def _missing_files(settings: Settings) -> Iterator[Finding]:
     named = {"SNOWFLAKE_PRIVATE_KEY_PATH": settings.snowflake_private_key_path, "FLUX_CONFIG": settings.flux_config}
     for name, path in named.items():
         if path is not None and not path.is_file():
-            yield _GROUP.failed(f"{name} names {path}, which is no file", "Name the file, or remove the setting.")
+            yield _GROUP.failed(f"{name} names {path}, which is not a file", "Correct the path, or remove the setting.")
 
 
 def _postgis(settings: Settings) -> Finding:
@@ -87,8 +86,8 @@ def _release(settings: Settings) -> Finding:
     remedy = "Set FLUX_RELEASE to the release's folder or URL prefix."
     if settings.target_is_set:
         return _GROUP.failed(
-            "release: FLUX_RELEASE is not set, and sample rows do not go into a database of yours unasked",
-            remedy + " FLUX_RELEASE=sample asks for the sample city.",
+            "release: FLUX_RELEASE is not set, and sample rows are written into your database only on request",
+            remedy + " FLUX_RELEASE=sample loads the sample city.",
         )
     return _provided(settings, "release", "the sample city", remedy)
 
@@ -101,9 +100,9 @@ def _snowflake(settings: Settings) -> Finding:
         return _GROUP.warning("Snowflake: missing, so the dynamic tables cannot be synced", remedy)
     if settings.target_is_set:
         return _GROUP.warning(
-            "Snowflake: SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked,"
-            " so the dynamic tables cannot be synced",
-            remedy + " SNOWFLAKE_ACCOUNT=stand-in asks for the stand-in.",
+            "Snowflake: SNOWFLAKE_ACCOUNT is not set, and simulated outages are written into your database only on"
+            " request, so the dynamic tables cannot be synced",
+            remedy + " SNOWFLAKE_ACCOUNT=stand-in syncs from the stand-in.",
         )
     return _GROUP.ok("Snowflake: the embedded stand-in, because no other is configured")
 
@@ -115,7 +114,7 @@ def _storage(settings: Settings) -> Finding:
         settings,
         "Dagster's storage",
         "a database of the embedded PostGIS",
-        "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database of its own.",
+        "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, in a separate database.",
     )
 
 

@@ -1,7 +1,4 @@
-"""Reaching the target database, piece by piece, so that the piece that fails is named.
-
-Here: name, port, TLS, sign-in, database, server version, PostGIS. Not here: rights within the database (rights.py).
-"""
+"""Reaching the target database step by step, so that the step that fails is named."""
 
 from __future__ import annotations
 
@@ -16,16 +13,12 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError, reported
 from flux_assets.postgis.bootstrap import find_postgis
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.connect import Target, read_only_reason
 from flux_assets.postgis.session.watched import WatchedConnection
-from flux_assets.postgis.writable import explained
+from flux_assets.sqlfiles import query
 
 _GROUP = Group("Target database")
-_PATIENCE_SECONDS = 5
-_VERSIONS = """
-SELECT current_setting('server_version'), postgis_lib_version(),
-       ST_IsValid(ST_SetSRID(ST_MakePoint(0, 0), 4326)), (SELECT count(*) FROM spatial_ref_sys WHERE srid = 4326)
-"""
+_TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -39,13 +32,13 @@ class _Place:
 
 
 def reachable(target: Target) -> Iterator[Finding]:
-    """Name and port of each host, before anything is said to the server."""
+    """Yield whether the name and port of each host can be reached, before signing in."""
     for place in _places(target.conninfo):
         yield _socket(place) if place.is_socket else _port(place)
 
 
 def refused(target: Target) -> Finding | None:
-    """Why a session is refused, None when it is not."""
+    """Return why a session cannot be opened, None where it can."""
     try:
         with target.session("doctor"):
             return None
@@ -54,20 +47,21 @@ def refused(target: Target) -> Finding | None:
 
 
 def server(session: WatchedConnection) -> Iterator[Finding]:
-    """What can be said of the server once a session is open."""
+    """Yield the findings about the server of an open session."""
     info = session.info
     yield _GROUP.ok(f"sign-in: user {info.user}, database {info.dbname}")
     yield _tls(session)
     if session.is_pooled:
         yield _GROUP.note(
-            "a pooler in session mode stands before the server: the lease of a load that was killed is free after a"
-            " minute, not at once, and a load needs as many server connections as it has sessions",
-            "Connect past the pooler where that is possible.",
+            "connections go through a pooler in session mode: the lease of a killed load is released after a"
+            " minute, not at"
+            " once, and a load needs as many server connections as it has sessions",
+            "Connect to the server itself where that is possible.",
         )
     yield from _writable(session)
     try:
         find_postgis(session)
-        versions = session.execute(_VERSIONS).fetchone()
+        versions = session.execute(query("doctor", "server_versions")).fetchone()
     except FluxError as error:
         yield _GROUP.error(error)
         return
@@ -77,7 +71,7 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
             f"PostGIS cannot be used by {user}: {reported(error.diag.message_primary or error)}",
             f'Run GRANT USAGE ON SCHEMA {_postgis_schema(session)} TO "{user}", and GRANT EXECUTE ON ALL FUNCTIONS IN'
             f' SCHEMA {_postgis_schema(session)} TO "{user}", as the extension\'s owner; or ALTER EXTENSION postgis'
-            " UPDATE where its files have another version.",
+            " UPDATE if its files are of another version.",
         )
         return
     if versions:
@@ -114,12 +108,12 @@ def _port(place: _Place) -> Finding:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except OSError as error:
         return _GROUP.failed(
-            f"the name {place.host} leads to no address: {error.strerror or error}",
-            "Correct the host in FLUX_POSTGRES_URL, or repair the name service.",
+            f"the host name {place.host} has no address: {error.strerror or error}",
+            "Correct the host in FLUX_POSTGRES_URL, or fix the name resolution.",
         )
     address = found[0][4][0]
     try:
-        socket.create_connection((place.host, place.port), timeout=_PATIENCE_SECONDS).close()
+        socket.create_connection((place.host, place.port), timeout=_TIMEOUT_SECONDS).close()
     except OSError as error:
         return _GROUP.failed(
             f"{place.host} ({address}) does not answer on port {place.port}: {error.strerror or error}",
@@ -130,14 +124,14 @@ def _port(place: _Place) -> Finding:
 
 def _tls(session: psycopg.Connection) -> Finding:
     if not session.pgconn.ssl_in_use:
-        return _GROUP.ok("TLS: none, and none needed on this machine")
+        return _GROUP.ok("TLS: not used, and not needed on this machine")
     row = session.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     return _GROUP.ok(f"TLS: {(row and row[0]) or 'on'}")
 
 
 def _writable(session: psycopg.Connection) -> Iterator[Finding]:
-    """Asked in SQL: a pooler may hide what the server tells of itself."""
+    """Yield why the server takes no writes, asked in SQL because a pooler may hide its parameters."""
     row = session.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool")
     standby, read_only = row.fetchone() or (False, False)
-    if why := explained(session, standby=standby, read_only=read_only):
+    if why := read_only_reason(session, standby=standby, read_only=read_only):
         yield _GROUP.failed(*why)

@@ -1,7 +1,4 @@
-"""The whole examination, in the order in which one thing needs another.
-
-Here: what is examined when, and what is left out because something before it failed. Not here: how.
-"""
+"""What is examined, in which order, and what is left out because something before it failed."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ from flux_assets.doctor import (
     replication,
     rights,
     snowflake,
-    standbys,
     surroundings,
     used,
 )
@@ -35,7 +31,7 @@ from flux_assets.wiring.target import postgis_target
 
 
 def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
-    """Everything that can be examined. Nothing is changed; embedded servers are started where they are used."""
+    """Yield all findings. Nothing is changed; embedded servers are started where they are used."""
     try:
         settings = load_settings()
     except SettingError as error:
@@ -63,16 +59,16 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
 def _within(
     settings: Settings, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
-    """What takes a session in the target database."""
+    """Yield what needs a session in the target database."""
     yield from connection.reachable(target)
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
-            found += standbys.findings(session)
+            found += replication.standbys(session)
             found += limits.findings(session, settings.flux_parallel_layers)
             found += _read(session, target, static, dynamic)
         yield from found
-        # The register can be asked what kept versions hold only by somebody with every right.
+        # Only a user with every right can read the register of kept versions.
         yield from release_files.findings(settings, None if _any_failed(found) else session, static)
 
 
@@ -84,19 +80,20 @@ def _read(
     session: psycopg.Connection, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
     schema, published = target.schema, [Layer(target.schema, table) for table in static]
-    # What one of them is refused keeps none of the others from being examined.
+    # A refusal of one examination does not prevent the others.
     for examined in (
         rights.findings(session, schema, static),
         ledger.findings(session),
         used.findings(session, schema, static, dynamic),
         layers.findings(session, schema, static),
         left_behind.findings(session, published),
-        replication.findings(session, published),
+        replication.publications(session, published),
         live_tables.findings(session, schema, dynamic),
     ):
         try:
             yield from examined
         except psycopg.Error as error:
             yield Group("Rights").failed(
-                f"the examination was refused: {reported(error)}", "Grant what it names, and run doctor again."
+                f"PostgreSQL refused the examination: {reported(error)}",
+                "Grant the right that it names, and run doctor again.",
             )

@@ -1,7 +1,4 @@
-"""What an examination says.
-
-Here: one finding, and making those of a group. Not here: finding it.
-"""
+"""What the examination of one thing found."""
 
 from __future__ import annotations
 
@@ -15,35 +12,35 @@ Outcome = Literal["ok", "note", "warning", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line: how what was examined is, and what to do when it is not `ok`; below an `ok`, details.
+    """The outcome of one test, and what to do where it is not `ok`; the remedy of an `ok` holds details.
 
-    A note tells of something that is as it should be and surprises people all the same.
+    A `note` points out something that is correct and may surprise people.
     """
 
     group: str
     outcome: Outcome
-    said: str
+    message: str
     remedy: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Makes the findings of one group."""
+    """Creates the findings of one group."""
 
     name: str
 
-    def ok(self, said: str, details: str = "") -> Finding:
-        return Finding(group=self.name, outcome="ok", said=said, remedy=details)
+    def ok(self, message: str, details: str = "") -> Finding:
+        return Finding(group=self.name, outcome="ok", message=message, remedy=details)
 
-    def note(self, said: str, remedy: str = "") -> Finding:
-        return Finding(group=self.name, outcome="note", said=said, remedy=remedy)
+    def note(self, message: str, remedy: str = "") -> Finding:
+        return Finding(group=self.name, outcome="note", message=message, remedy=remedy)
 
-    def warning(self, said: str, remedy: str) -> Finding:
-        return Finding(group=self.name, outcome="warning", said=said, remedy=remedy)
+    def warning(self, message: str, remedy: str) -> Finding:
+        return Finding(group=self.name, outcome="warning", message=message, remedy=remedy)
 
-    def failed(self, said: str, remedy: str) -> Finding:
-        return Finding(group=self.name, outcome="failed", said=said, remedy=remedy)
+    def failed(self, message: str, remedy: str) -> Finding:
+        return Finding(group=self.name, outcome="failed", message=message, remedy=remedy)
 
     def error(self, error: FluxError) -> Finding:
-        """What a step of ours refused, as it would say it itself."""
+        """Return the error that a load or sync would raise as a failed finding."""
         return self.failed(error.problem, error.remedy)

@@ -1,7 +1,4 @@
-"""Limits of the target server that a load can meet: sessions and temporary files.
-
-Here: what a load needs, against what role, database and server allow. Not here: rights (rights.py).
-"""
+"""Limits of the target server that a load can exceed: sessions and temporary files."""
 
 from __future__ import annotations
 
@@ -10,30 +7,26 @@ from collections.abc import Iterator
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
+from flux_assets.sqlfiles import query
+from flux_assets.words import megabytes
 
 _GROUP = Group("Limits")
-# A layer's own session and two that build indexes; besides them a sync's and the alerts'.
+# A session for the layer and two that build indexes; besides them one for a sync and one for alerts.
 _OF_A_LAYER, _OTHERS = 3, 2
-_ALLOWED = """
-SELECT role.rolconnlimit, database.datconnlimit,
-       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
-       pg_size_bytes(nullif(current_setting('temp_file_limit'), '-1'))
-FROM pg_roles AS role, pg_database AS database
-WHERE role.rolname = current_user AND database.datname = current_database()
-"""
 
 
 def findings(session: psycopg.Connection, parallel_layers: int) -> Iterator[Finding]:
-    """How many sessions are allowed, and how large temporary files may be."""
-    row = session.execute(_ALLOWED).fetchone()
+    """Yield how many sessions are allowed, and how large temporary files may be."""
+    row = session.execute(query("doctor", "limits")).fetchone()
     if row is None:
         return
     of_role, of_database, of_server, temporary_bytes = row
     yield _sessions(session, parallel_layers, of_role, of_database, of_server)
     if temporary_bytes is not None:
         yield _GROUP.note(
-            f"temp_file_limit is {temporary_bytes / 1e6:,.0f} MB: a statement that needs more temporary files fails",
-            f'If a load fails with it, run ALTER ROLE "{session.info.user}" SET temp_file_limit = … as a superuser.',
+            f"temp_file_limit is {megabytes(temporary_bytes)}: a statement that needs larger temporary files fails",
+            f'If a load fails because of it, run ALTER ROLE "{session.info.user}" SET temp_file_limit = … as a'
+            " superuser.",
         )
 
 
@@ -53,9 +46,9 @@ def _sessions(
             f"the connection limit of database {database}",
             f"Run ALTER DATABASE {database} CONNECTION LIMIT {needed} as its owner",
         ),
-        (of_server, "max_connections, without what is reserved for superusers,", "Raise max_connections"),
+        (of_server, "max_connections, less those reserved for superusers,", "Raise max_connections"),
     )
-    # A negative limit is none.
+    # A negative limit means no limit.
     for limit, name, remedy in limits:
         if 0 <= limit < needed:
             return _GROUP.warning(

@@ -1,8 +1,4 @@
-"""The dynamic tables in the target database: whether they are there as declared, and a sync can write them.
-
-Here: what keeps one from being synced, and what the next sync makes or mends. Not here: where its rows come from
-(snowflake.py).
-"""
+"""The dynamic tables in the target database: whether they exist as declared, and a sync can write them."""
 
 from __future__ import annotations
 
@@ -22,31 +18,29 @@ _NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
-    """What concerns single tables, then the lock that all syncs share."""
+    """Yield the findings about single tables, then about the lock that all syncs share."""
     synced = _synced(session, schema)
     found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
     yield from found
     if not any(finding.outcome == "failed" for finding in found):
-        yield _GROUP.ok(
-            f"nothing stands in the way of syncing any of the {len(tables)} tables", _standing(session, schema, tables)
-        )
+        yield _GROUP.ok(f"nothing prevents syncing the {len(tables)} tables", _existing(session, schema, tables))
     if _may_read(session, "layer_leases") and (who := holder(session, schema, SYNC)):
         yield _GROUP.note(f"a sync is running: {who}")
 
 
 def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
-    """The tables that a sync has ever left here, as far as the user may know: what is not allowed, rights.py tells."""
+    """Return the tables that a sync has ever written; none where the user may not read the ledger."""
     if not _may_read(session, "sync_state"):
         return frozenset()
     names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
     return frozenset(name for (name,) in names)
 
 
-def _standing(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> str:
+def _existing(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> str:
     there = [table.name for table in tables if catalog.find(session, schema, table.name)]
     new = [table.name for table in tables if table.name not in there]
-    said = [f"there: {', '.join(there)}"] if there else []
-    return "; ".join([*said, f"made by the next sync: {', '.join(new)}"] if new else said)
+    parts = [f"exist: {', '.join(there)}"] if there else []
+    return "; ".join([*parts, f"created by the next sync: {', '.join(new)}"] if new else parts)
 
 
 def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
@@ -61,8 +55,8 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
         return
     if heirs := catalog.heirs(session, relation.oid):
         yield _GROUP.warning(
-            f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: who reads that reads"
-            " their rows too, which are not the source's. A sync does not touch them.",
+            f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"
+            " returns their rows, which do not come from the source. A sync does not touch them.",
             f"Read FROM ONLY {live.title}, or run ALTER TABLE {heirs[0]} NO INHERIT {live.title}.",
         )
     if names := setup.lacking(session, live):
@@ -70,7 +64,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
         yield _GROUP.warning(lack.problem, lack.remedy)
     if (names or setup.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
         yield _GROUP.failed(
-            f"{live.title} belongs to {owner}, and only an owner can add the columns and indexes that it lacks",
+            f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",
             f'Run ALTER TABLE {live.title} OWNER TO "{session.info.user}", or GRANT "{owner}" TO'
             f' "{session.info.user}".',
         )
@@ -83,14 +77,14 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
 
 
 def _owner(session: psycopg.Connection, oid: int) -> str | None:
-    """Who owns a table, where that is somebody else."""
+    """Return the owner of a table where that is another role."""
     query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE')"
     row = session.execute(query, [oid]).fetchone()
     return row[0] if row else None
 
 
 def _may_read(session: psycopg.Connection, name: str) -> bool:
-    """Whether a table of the ledger is there and the user may read it."""
+    """Return whether a table of the ledger exists and the user may read it."""
     found = catalog.find(session, "postgres_sync", name)
     return found is not None and _may_use(session, "postgres_sync") and _may(session, found.oid, "SELECT")
 

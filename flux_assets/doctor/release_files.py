@@ -1,8 +1,4 @@
-"""The release that layers are loaded from, and the disk that a load of it needs.
-
-Here: reachability, manifest, presence of each layer's file, need against limit. Not here: what the files hold; a
-load judges that.
-"""
+"""The release that layers are loaded from, and the disk space that loading it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
-from flux_assets.layers import disk_estimate, versions
+from flux_assets.layers import staging, versions
 from flux_assets.ledger import status
 from flux_assets.postgis.names import Layer
 from flux_assets.release.decode.gunzip import expanded_bytes
@@ -23,20 +19,23 @@ from flux_assets.settings import SAMPLE, Settings
 from flux_assets.spec import StaticTable
 from flux_assets.wiring.release import SAMPLE_SCALE, layer_release
 from flux_assets.wiring.target import embedded_cluster
+from flux_assets.words import megabytes
 
 _RELEASE, _DISK = Group("Release"), Group("Disk")
-# Of the layers of a release, only geometry in hexadecimal is long, and it halves at least twice.
+# Most of a file is geometry in hexadecimal, which gzip shrinks to less than a quarter.
 _USUAL_EXPANSION = 4
-Sizes = dict[str, int]
+_Sizes = dict[str, int]
 
 
 def findings(
     settings: Settings, session: psycopg.Connection | None, tables: Sequence[StaticTable]
 ) -> Iterator[Finding]:
-    """The release, then the disk; `session` is None where the target cannot be reached."""
+    """Yield the findings about the release, then the disk; `session` is None where the target cannot be reached."""
     if settings.flux_release in {None, SAMPLE}:
         if settings.flux_profile != "production" and not (settings.flux_release is None and settings.target_is_set):
-            yield _RELEASE.ok(f"the sample city of scale {SAMPLE_SCALE:g}; the first load makes it if it is not there")
+            yield _RELEASE.ok(
+                f"the sample city at scale {SAMPLE_SCALE:g}; the first load writes it if it does not exist"
+            )
         return
     try:
         release = layer_release(settings)
@@ -46,15 +45,17 @@ def findings(
         return
     yield _RELEASE.ok(f"{release.address}, release {release.tag}")
     yield _RELEASE.ok(
-        f"manifest.json lists {len(manifest.files)} files" if manifest else "no manifest.json, which is not required"
+        f"manifest.json lists {len(manifest.files)} files"
+        if manifest
+        else "there is no manifest.json, and none is required"
     )
-    sizes: Sizes = {}
+    sizes: _Sizes = {}
     yield from _files(release, tables, sizes)
     if session is not None:
         yield from _disk(settings, session, release, [table for table in tables if table.name in sizes], sizes)
 
 
-def _files(release: Release, tables: Sequence[StaticTable], sizes: Sizes) -> Iterator[Finding]:
+def _files(release: Release, tables: Sequence[StaticTable], sizes: _Sizes) -> Iterator[Finding]:
     for table in tables:
         try:
             sizes[table.name] = release.size(table.file_name, table.name) or 0
@@ -62,40 +63,44 @@ def _files(release: Release, tables: Sequence[StaticTable], sizes: Sizes) -> Ite
             yield _RELEASE.error(error)
     if sizes:
         total = sum(sizes.values())
-        yield _RELEASE.ok(f"{len(sizes)} of {len(tables)} layers' files are there, {total / 1e6:,.1f} MB")
+        yield _RELEASE.ok(f"the files of {len(sizes)} of {len(tables)} layers exist, {megabytes(total, 1)}")
 
 
 def _disk(
-    settings: Settings, session: psycopg.Connection, release: Release, tables: Sequence[StaticTable], sizes: Sizes
+    settings: Settings, session: psycopg.Connection, release: Release, tables: Sequence[StaticTable], sizes: _Sizes
 ) -> Iterator[Finding]:
     needs = {table.name: _need(session, settings, release, table, sizes[table.name]) for table in tables}
     if not needs:
         return
     largest = max(needs, key=lambda name: needs[name].total)
     limit = settings.flux_disk_limit
-    said = f"{largest} needs the most of all layers, about {needs[largest].total / 1e6:,.0f} MB ({needs[largest]})"
+    need = f"{largest} needs the most space, about {megabytes(needs[largest].total)} ({needs[largest]})"
     if limit is None:
-        yield _DISK.ok(f"{said}; FLUX_DISK_LIMIT is not set")
+        yield _DISK.ok(f"{need}; FLUX_DISK_LIMIT is not set")
     elif needs[largest].total > limit:
-        remedy = "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or make room."
-        yield _DISK.failed(f"{said}, more than FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB", remedy)
+        remedy = "Raise FLUX_DISK_LIMIT, lower FLUX_KEEP_VERSIONS, or free disk space."
+        yield _DISK.failed(f"{need}, more than FLUX_DISK_LIMIT = {megabytes(limit)}", remedy)
     else:
-        yield _DISK.ok(f"{said}, within FLUX_DISK_LIMIT = {limit / 1e6:,.0f} MB")
+        yield _DISK.ok(f"{need}, within FLUX_DISK_LIMIT = {megabytes(limit)}")
     if not settings.target_is_set:
         yield _free(embedded_cluster(settings).data, sum(need.total for need in needs.values()))
 
 
 def _need(
     session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
-) -> disk_estimate.Need:
+) -> staging.Need:
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
     found = versions.versions(session, layer) if status.is_prepared(session) else []
-    return disk_estimate.need_of(plain, sum(version.bytes or 0 for version in found))
+    return staging.need_of(plain, sum(version.bytes or 0 for version in found))
 
 
 def _free(data: Path, need: int) -> Finding:
     free = shutil.disk_usage(data).free
-    said = f"{free / 1e6:,.0f} MB are free under {data}, and all layers together need about {need / 1e6:,.0f} MB"
-    return _DISK.ok(said) if free > need else _DISK.failed(said, "Make room, or set FLUX_HOME to another disk.")
+    message = f"{megabytes(free)} are free under {data}, and all layers together need about {megabytes(need)}"
+    return (
+        _DISK.ok(message)
+        if free > need
+        else _DISK.failed(message, "Free disk space, or set FLUX_HOME to another disk.")
+    )

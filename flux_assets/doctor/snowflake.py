@@ -1,8 +1,4 @@
-"""The source of the dynamic tables: whether it answers, what it can do, and which of its columns feed which of ours.
-
-Here: signing in, the capabilities, the mapping of each table as resolved. Nothing is read but names and types of
-columns. Not here: the target's side (live_tables.py).
-"""
+"""The source of the dynamic tables: sign-in, capabilities, and which of its columns feed which column of a table."""
 
 from __future__ import annotations
 
@@ -22,14 +18,14 @@ _GROUP = Group("Snowflake")
 
 
 def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
-    """What the sync needs of its source; the stand-in is started when it is the source.
+    """Yield what a sync needs of its source; the stand-in is started where it is the source.
 
-    Nothing is said of a source that is not set and not provided: the configuration's finding has said it.
+    There is no finding about a source that is neither set nor provided: the configuration reports it.
     """
     if settings.snowflake_account is None and (settings.target_is_set or settings.flux_profile == "production"):
         return
     if settings.snowflake_account in {None, STAND_IN} and not stand_in_is_made(settings):
-        yield _GROUP.note("the stand-in is made, and filled from the sample city, by the first sync")
+        yield _GROUP.note("the first sync starts the stand-in and fills it from the sample city")
         return
     try:
         overrides = load_overrides(settings.flux_config)
@@ -67,23 +63,23 @@ def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Fi
         yield _GROUP.ok("all tables are read as of one instant (in one transaction)")
     else:
         yield _GROUP.warning(
-            "the tables cannot be read as of one instant, so they may be seconds apart",
+            "the tables cannot be read as of one instant, so their rows may be seconds apart",
             "Keep at least a day of Time Travel on the source tables (DATA_RETENTION_TIME_IN_DAYS = 1).",
         )
     if tokens is None:
         yield _GROUP.note(
-            "there is no change token, so every sync reads the tables to see whether they changed",
+            "there are no change tokens, so every sync reads the tables to see whether they changed",
             "" if source.account.stand_in else "SYSTEM$LAST_CHANGE_COMMIT_TIME must work on each source object.",
         )
         return
     doubted = {table.source: doubt for table in tables if (doubt := source.doubt(table))}
     for name, doubt in doubted.items():
         yield _GROUP.note(
-            f"{name} is read at every sync, whatever its change token says: {doubt}",
+            f"{name} is read at every sync and its change token is ignored: {doubt}",
             f"Set change_token or read_every under [{name}] in FLUX_CONFIG where that is not what you want.",
         )
     if len(doubted) < len(tables):
-        yield _GROUP.ok("a change token tells without a warehouse whether anything changed")
+        yield _GROUP.ok("change tokens show without a warehouse whether anything changed")
 
 
 def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
@@ -96,15 +92,15 @@ def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
     origins = "\n".join([*_renamed(mapping), *_computed(table)])
     yield _GROUP.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
     if mapping.missing:
-        said = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
+        missing = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
         yield _GROUP.warning(
-            f"{table.name}: {mapping.object} has no column for some: {said}",
-            "Name the columns or expressions in FLUX_CONFIG where there are any.",
+            f"{table.name}: {mapping.object} has no source for some columns: {missing}",
+            "Name columns or expressions for them in FLUX_CONFIG where there are any.",
         )
 
 
 def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
-    """Statuses that FLUX_CONFIG calls open, where a column of another table counts others."""
+    """Yield columns that do not count all statuses that FLUX_CONFIG calls open."""
     sources = {table.name: table for table in tables}
     for column in (column for table in tables for column in table.derived if column.where_values):
         origin = sources.get(column.from_table)
@@ -119,9 +115,9 @@ def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator
 
 
 def _renamed(mapping: Mapping) -> Iterator[str]:
-    """One line for all columns that have the source's name, and one for each that has not."""
+    """Yield one line for all columns named as in the source, and one for each other."""
     same = [column.target for column in mapping.columns if column.sources == (column.target.upper(),)]
-    yield f"of the same name there: {', '.join(same)}"
+    yield f"same name in the source: {', '.join(same)}"
     for column in mapping.columns:
         if column.target not in same and column.target not in mapping.missing:
             yield f"{column.target} from {' else '.join(column.sources) or column.expression}"
@@ -142,4 +138,4 @@ def _which(mapping: Mapping) -> str:
     rule = mapping.row_filter
     if rule is None:
         return " (every row)"
-    return f" ({rule.said}; times in {mapping.time_zone})"
+    return f" ({rule.description}; times in {mapping.time_zone})"

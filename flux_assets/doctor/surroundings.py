@@ -1,7 +1,4 @@
-"""What stands around the layers: Dagster's storage and its folder, and programs.
-
-Here: whether they are there and answer. Not here: the target database and the release.
-"""
+"""Dagster's storage and folder, and the programs that commands need."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _DAGSTER, _PROGRAMS = Group("Dagster"), Group("Programs")
 
 
 def findings(settings: Settings, target: Target | None) -> Iterator[Finding]:
-    """Dagster's storage, Dagster's folder, psql."""
+    """Yield the findings about Dagster's storage, Dagster's folder and psql."""
     yield from _storage(settings, target)
     yield _folder()
     yield _psql()
@@ -48,12 +45,12 @@ def _storage(settings: Settings, target: Target | None) -> Iterator[Finding]:
     yield _DAGSTER.ok("Dagster's storage answers")
     if not (create and create[0]):
         yield _DAGSTER.failed(
-            "Dagster may not make its tables in its storage", "Run GRANT CREATE ON SCHEMA public TO its user there."
+            "Dagster may not create tables in its storage", "Run GRANT CREATE ON SCHEMA public TO its user there."
         )
     if target is not None and _place(conninfo) == _place(target.conninfo):
         yield _DAGSTER.warning(
             "Dagster's storage is the database of the layers",
-            "Give it a database of its own (CREATE DATABASE dagster), and name that in DAGSTER_POSTGRES_URL.",
+            "Create a separate database (CREATE DATABASE dagster), and name it in DAGSTER_POSTGRES_URL.",
         )
 
 
@@ -66,7 +63,7 @@ def _folder() -> Finding:
     home = os.environ.get("DAGSTER_HOME")
     if home and not (Path(home).expanduser() / "dagster.yaml").is_file():
         return _DAGSTER.warning(
-            f"DAGSTER_HOME = {home} holds no dagster.yaml, so Dagster keeps its history in files there",
+            f"DAGSTER_HOME = {home} has no dagster.yaml, so Dagster keeps its history in files there",
             f"Unset DAGSTER_HOME, or set it to {REPOSITORY}.",
         )
     if not home and not Path("dagster.yaml").is_file():

@@ -1,23 +1,42 @@
-"""What may be asked of a load, and the clock and log that its steps share.
-
-Here: LoadOptions. Not here: reading settings or run configuration (orchestration/resources.py and
-orchestration/assets.py do).
-"""
+"""What may be asked of a load, and what its steps share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flux_assets.layers.retention import Retention
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.locking import LockRetries
+from flux_assets.step_timer import StepTimer
 
 if TYPE_CHECKING:
-    # It brings pyarrow, and definitions import this module.
+    # They bring pyarrow, and definitions import this module.
+    import psycopg
+
+    from flux_assets.layers.versions import Version
     from flux_assets.layers.whole_release.together import Together
+    from flux_assets.postgis.connect import Target
+    from flux_assets.postgis.names import Layer
+    from flux_assets.release.release import Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """The most earlier versions of a layer to keep, and the most bytes that they may take together."""
+
+    versions: int = 1
+    bytes: int | None = None
+
+    def newest(self, versions: Iterable[Version]) -> Iterator[Version]:
+        """Yield those of `versions`, the newest first, that may stay: none behind the first that has no room."""
+        taken = 0
+        for count, version in enumerate(versions, 1):
+            taken += version.bytes or 0
+            if count > self.versions or (self.bytes is not None and taken > self.bytes):
+                return
+            yield version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +67,24 @@ class LoadOptions:
         return Retention(versions=self.keep_versions, bytes=self.keep_bytes)
 
     def patience(self, log: Callable[[str], None]) -> LockRetries:
-        """How long a publish tries, with where to say so."""
+        """Return how long a publish tries, with where to say so."""
         return LockRetries(seconds=self.publish_wait.total_seconds(), log=log, stop=self.stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionContext:
+    """What every step of making a version needs: the layer, where it goes to, and how to report."""
+
+    layer: Layer
+    target: Target
+    control: psycopg.Connection
+    options: LoadOptions
+    log: Callable[[str], None]
+    clock: StepTimer = field(default_factory=StepTimer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadContext(VersionContext):
+    """What every step of one load needs: besides what any version does, the release that it comes from."""
+
+    release: Release

@@ -1,14 +1,9 @@
-"""The last steps of any version before it may be published: indexes, audits, its row in the register.
-
-Here: what a version from a release file (candidate.py) and one that a replay made (replay.py) have in common. Not
-here: the audits (postgis/audits.py) and the publishing.
-"""
+"""The last steps of any version before it may be published: indexes, audits, its row in the register."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import psycopg
 from psycopg import errors
@@ -18,44 +13,32 @@ from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.errors import AuditError
 from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, versions
-from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import catalog, statistics
+from flux_assets.postgis import statistics
+from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer, version_table
-from flux_assets.postgis.private import revoking_all
-from flux_assets.step_timer import StepTimer
 
 # Judged once more beside the layers that are published with it, where there are any.
 REFERENCES = "relationships"
 Extent = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class VersionContext:
-    """What every step of making a version needs: the layer, where it goes to, and how to report."""
-
-    layer: Layer
-    target: Target
-    control: psycopg.Connection
-    options: LoadOptions
-    log: Callable[[str], None]
-    clock: StepTimer = field(default_factory=StepTimer)
-
-
 def finish(
-    bench: VersionContext, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
+    context: VersionContext, case: Case, version: Version, public: Public, *, extent: Extent | None, source: str
 ) -> Version:
     """Index and audit a version that is filled, and note it in the register; `source` is what messages call its rows.
 
     Raises LayerError, or AuditError when a blocking audit failed; the version's table then stays for inspection.
     """
-    results, doubled = _index_and_audit(bench, case, version, public)
+    results, doubled = _index_and_audit(context, case, version, public)
     reach("load.audited")
-    judged = _judge(bench, case, version, results, extent, refused=doubled is not None)
+    judged = _judge(context, case, version, results, extent, refused=doubled is not None)
     reach("load.judged")
-    _refuse(bench, judged, results, source)
+    _refuse(context, judged, results, source)
     if doubled is not None:
         raise doubled  # in a unique index that no audit speaks of: a user's own, or one declared as an index
     return judged
@@ -66,44 +49,49 @@ def make_equal(
 ) -> None:
     """Give a version made earlier what the public table has gained since, and keep it from readers as a new one is."""
     control.execute(revoking_all(version_table(relation)))
-    if doubled := _finish(_start_indexes(control, layer, target, options, relation, public)):
+    mine, theirs = indexes.shapes(control, relation, public.oid)
+    if doubled := _finish(_start_indexes(layer, target, options, relation, mine, theirs)):
         raise doubled
-    indexes.add_constraints(control, layer.table, relation, public.oid)
-    if public.oid is not None and not public.changes:
-        indexes.require_columns(control, relation, public.oid)
+    mine, theirs = indexes.shapes(control, relation, public.oid)
+    indexes.add_constraints(control, layer.table, relation, mine, theirs)
+    if theirs is not None and not public.changes:
+        indexes.require_columns(control, relation, mine, theirs)
 
 
 def _index_and_audit(
-    bench: VersionContext, case: Case, version: Version, public: Public
+    context: VersionContext, case: Case, version: Version, public: Public
 ) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
-    with bench.clock.timed("index"):
-        building = _start_indexes(bench.control, bench.layer, bench.target, bench.options, version.relation, public)
+    with context.clock.timed("index"):
+        mine, theirs = indexes.shapes(context.control, version.relation, public.oid)
+        building = _start_indexes(context.layer, context.target, context.options, version.relation, mine, theirs)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
         try:
-            warned = audits.run_audits(case, severity="WARN")
+            warned = audits.run_audits(replace(case, shape=mine), severity="WARN")
         finally:
             wait(building)
         doubled = _finish(building)
         if doubled is None:
-            indexes.add_constraints(bench.control, bench.layer.table, version.relation, public.oid)
+            mine, theirs = indexes.shapes(context.control, version.relation, public.oid)
+            indexes.add_constraints(context.control, context.layer.table, version.relation, mine, theirs)
     reach("load.indexed")
-    with bench.clock.timed("analyze"):
+    with context.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
-        statistics.analyze(bench.control, case.relation)
+        statistics.analyze(context.control, case.relation)
     reach("load.analyzed")
-    with bench.clock.timed("audit"):
-        return (*audits.run_audits(case, severity="ERROR"), *warned), doubled
+    with context.clock.timed("audit"):
+        mine, _ = indexes.shapes(context.control, version.relation, None)
+        return (*audits.run_audits(replace(case, shape=mine), severity="ERROR"), *warned), doubled
 
 
 def _start_indexes(
-    control: psycopg.Connection, layer: Layer, target: Target, options: LoadOptions, relation: str, public: Public
+    layer: Layer, target: Target, options: LoadOptions, relation: str, mine: Shape, public: Shape | None
 ) -> list[Future[None]]:
-    missing = indexes.missing_indexes(control, layer.table, relation, public.oid)
+    missing = indexes.missing_indexes(layer.table, relation, mine, public)
     return indexes.build_side_by_side(target, missing, f"index {layer.name}", options.index_sessions, options.stop)
 
 
 def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
-    """Wait for all indexes; what the server said when one could not be built because of duplicates."""
+    """Wait for all indexes; return the error of one that could not be built because of duplicates."""
     wait(building)
     doubled = None
     for future in building:
@@ -116,7 +104,7 @@ def _finish(building: list[Future[None]]) -> errors.UniqueViolation | None:
 
 
 def _judge(
-    bench: VersionContext,
+    context: VersionContext,
     case: Case,
     version: Version,
     results: tuple[AuditResult, ...],
@@ -125,25 +113,24 @@ def _judge(
     refused: bool,
 ) -> Version:
     return versions.judged(
-        bench.control,
-        bench.layer,
+        context.control,
+        context.layer,
         version,
         state="rejected" if refused or audits.refusing(results) else "staged",
         rows=case.rows,
-        size=catalog.size_bytes(bench.control, case.relation),
         extent=extent,
         audits=[result.as_json() for result in results],
     )
 
 
-def _refuse(bench: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
+def _refuse(context: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
     for result in results:
-        if not result.passed and not (bench.options.together and result.name == REFERENCES):
-            bench.log(describe_audit(bench.layer, result))
+        if not result.passed and not (context.options.together and result.name == REFERENCES):
+            context.log(describe_audit(context.layer, result))
     if refused := audits.refusing(results):
-        said = "; ".join(f"{result.name}: {_told(result)}" for result in refused)
+        failures = "; ".join(f"{result.name}: {_describe_findings(result)}" for result in refused)
         raise AuditError(
-            f"{bench.layer.title}: {source} was not published: {said}.",
+            f"{context.layer.title}: {source} was not published: {failures}.",
             f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
             results,
         )
@@ -151,10 +138,10 @@ def _refuse(bench: VersionContext, version: Version, results: tuple[AuditResult,
 
 def describe_audit(layer: Layer, result: AuditResult) -> str:
     """Say that an audit failed, in a line for the log."""
-    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_told(result)}"
+    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_describe_findings(result)}"
 
 
-def _told(result: AuditResult) -> str:
+def _describe_findings(result: AuditResult) -> str:
     numbers = ", ".join(f"{name} {value}" for name, value in result.numbers.items())
     more = f"; and {len(result.sample) - 3} more" if len(result.sample) > 3 else ""
     return f"{'; '.join(result.sample[:3])}{more} ({numbers})" if result.sample else numbers

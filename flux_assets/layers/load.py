@@ -1,8 +1,4 @@
-"""One static table, from a release into PostGIS: resolve, stage, index, audit, publish, keep, clean up.
-
-Here: the order of the steps. Not here: how a step is done (loading/candidate.py, release/, postgis/), going back
-(rollback.py), Dagster, or the name of any table.
-"""
+"""Loading one static table from a release: resolve, stage, index, audit, publish, keep, clean up."""
 
 from __future__ import annotations
 
@@ -18,22 +14,21 @@ import psycopg
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.failpoints import reach
-from flux_assets.layers import indexes, pins, publish, schema_diff, versions
-from flux_assets.layers.candidate import Candidate, LoadContext, make_candidate
-from flux_assets.layers.context import LoadOptions
+from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
+from flux_assets.layers.context import LoadContext, LoadOptions
 from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.held import HeldLoad, hold
-from flux_assets.layers.pins import Pin
-from flux_assets.layers.promised import refuse_contradiction
+from flux_assets.layers.layer_state import LayerState, ask_state, confirm_live
+from flux_assets.layers.pins import HeldLoad, Pin, hold
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
-from flux_assets.layers.release_tags import note_release, retag
 from flux_assets.layers.run import recorded
-from flux_assets.layers.versions import Version, VersionTimes
+from flux_assets.layers.versions import Version, VersionTimes, note_release, noting_release, retag
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import statistics
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.release.release import Release, ReleaseFile
@@ -41,6 +36,7 @@ from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 Outcome = Literal["published", "unchanged", "pinned"]
+_AUDITED = frozenset({"staged", "published"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,137 +76,170 @@ def load_layer(
     """
     layer = Layer(target.schema, table)
     with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
-        shop = LoadContext(layer=layer, release=release, target=target, control=control, options=options, log=log)
-        result = _load(shop, entry)
+        context = LoadContext(layer=layer, release=release, target=target, control=control, options=options, log=log)
+        result = _load(context, entry)
         reach("load.done")
         return result
 
 
-def _load(shop: LoadContext, entry: Entry) -> LoadResult:
-    with shop.clock.timed("resolve"):
-        file = shop.release.resolve(shop.layer.table.file_name, shop.layer.name)
-        wanted = _version_id(file, shop.layer.table)
+@dataclass(frozen=True)
+class _Wanted:
+    """What a load is to publish: the file of the release, the version made of it, and the ledger's row of the load."""
+
+    file: ReleaseFile
+    version: str
+    entry: Entry
+
+
+def _load(context: LoadContext, entry: Entry) -> LoadResult:
+    control, layer = context.control, context.layer
+    with context.clock.timed("resolve"):
+        file = context.release.resolve(layer.table.file_name, layer.name)
+        wanted = _Wanted(file, _version_id(file, layer.table), entry)
     reach("load.resolved")
-    if current := _current(shop, wanted):
-        return _unchanged(shop, entry, file, current)
-    if (pin := pins.pin_of(shop.control, shop.layer)) and pin.version != wanted:
-        return _pinned(shop, entry, file, wanted, pin)
-    with leases.leased(shop.control, shop.target, shop.layer, shop.options.patience(shop.log)) as lease:
+    state = ask_state(control, layer)
+    if current := _current(context, wanted, state):
+        return _unchanged(context, wanted, state, current)
+    if state.pin and state.pin.version != wanted.version:
+        return _pinned(context, wanted, state, state.pin)
+    with leases.leased(control, context.target, layer, context.options.patience(context.log)) as lease:
         reach("load.leased")
-        if current := _current(shop, wanted):
-            return _unchanged(shop, entry, file, current)
+        # Another process may have published meanwhile.
+        state = ask_state(control, layer)
+        if current := _current(context, wanted, state):
+            return _unchanged(context, wanted, state, current)
         try:
-            return _publish(shop, entry, file, wanted, lease)
+            return _publish(context, wanted, state, lease)
         except PinnedError:
-            if (pin := pins.pin_of(shop.control, shop.layer)) is None:
+            state = ask_state(control, layer)
+            if state.pin is None:
                 raise
-            return _pinned(shop, entry, file, wanted, pin)
+            return _pinned(context, wanted, state, state.pin)
 
 
-def _current(shop: LoadContext, wanted: str) -> Version | None:
-    """The live version when it is the wanted one and nobody asked for it to be loaded again."""
-    current = versions.live_version(shop.control, shop.layer)
-    if current is None or not current.holds(wanted) or shop.options.force:
+def _current(context: LoadContext, wanted: _Wanted, state: LayerState) -> Version | None:
+    """Return the live version when it is the wanted one and nobody asked for it to be loaded again."""
+    attached = state.attached
+    if context.options.force or attached is None or not attached.holds(wanted.version):
         return None
-    return current if schema_diff.keeps_declared_columns(shop.control, shop.layer) else None
+    return confirm_live(context.control, state) if schema_diff.keeps_declared_columns(context.layer, state) else None
 
 
-def _unchanged(shop: LoadContext, entry: Entry, file: ReleaseFile, current: Version) -> LoadResult:
-    refuse_contradiction(shop, file, current)
-    schema_diff.refresh_comments(shop.control, shop.layer)
-    if shop.options.together is None:
-        note_release(shop.control, shop.layer, current, shop.release.tag)
-    shop.control.execute(entries.loaded(entry, 0, version=current.version, sync_type="UNCHANGED"))
-    shop.log(f"{shop.layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    quarantined = records.note(shop.control, shop.layer, entry, current)
-    result = _result(shop, "unchanged", file, Candidate(current, 0), quarantined)
-    return replace(result, pin=pins.pin_of(shop.control, shop.layer))
+def _unchanged(context: LoadContext, wanted: _Wanted, state: LayerState, current: Version) -> LoadResult:
+    control, layer, tag = context.control, context.layer, context.release.tag
+    refuse_contradiction(context, wanted.file, current, state.waiting)
+    schema_diff.refresh_comments(control, layer, state)
+    statements = [
+        *(noting_release(layer, current, tag) if context.options.together is None else ()),
+        entries.loaded(wanted.entry, 0, version=current.version, sync_type="UNCHANGED"),
+        records.noting(layer, wanted.entry, current),
+        versions.asking_times(layer),
+    ]
+    [[(quarantined,)], times] = run(control, statements)
+    context.log(f"{layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
+    result = _result(context, wanted, Candidate(current, 0), quarantined, versions.read_times(times))
+    return replace(result, outcome="unchanged", rows_changed=False, pin=state.pin)
 
 
-def _pinned(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, pin: Pin) -> LoadResult:
-    live, held = hold(shop, entry, file, wanted, pin)
-    quarantined = records.note(shop.control, shop.layer, entry, live)
-    result = _result(shop, "pinned", file, Candidate(live, 0), quarantined)
-    return replace(result, sha256=live.sha256, release_tag=live.release_tag, gz_bytes=0, pin=pin, held=held)
+def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) -> LoadResult:
+    is_staged = any(each.version == wanted.version and each.state in _AUDITED for each in state.versions)
+    held = HeldLoad(
+        version=wanted.version, sha256=wanted.file.sha256, release_tag=context.release.tag, staged=is_staged
+    )
+    live = hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
+    quarantined = records.note(context.control, context.layer, wanted.entry, live)
+    result = _result(context, wanted, Candidate(live, 0), quarantined, _times(context))
+    return replace(
+        result,
+        outcome="pinned",
+        rows_changed=False,
+        sha256=live.sha256,
+        release_tag=live.release_tag,
+        gz_bytes=0,
+        pin=pin,
+        held=held,
+    )
 
 
-def _publish(shop: LoadContext, entry: Entry, file: ReleaseFile, wanted: str, lease: Lease) -> LoadResult:
-    patience = shop.options.patience(shop.log)
+def _publish(context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease) -> LoadResult:
+    control, layer, options = context.control, context.layer, context.options
+    patience = options.patience(context.log)
     public = schema_diff.reconcile(
-        shop.control,
-        shop.layer,
+        control,
+        layer,
+        state,
         lease,
         patience,
-        accept_change=shop.options.accept_schema_change,
-        take_over=shop.options.take_over,
+        accept_change=options.accept_schema_change,
+        take_over=options.take_over,
     )
     reach("load.reconciled")
-    ready = None if shop.options.force else _ready_version(shop, wanted, public)
+    ready = None if options.force else _ready_version(context, wanted, state)
     spare = ready.lease if ready else None
-    publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log, spare=spare)
+    dropped = publish.clean_up(control, layer, lease, options.retention, context.log, state=state, spare=spare)
     reach("load.cleaned")
-    candidate = _ready(shop, file, ready, public) if ready else _new(shop, file, wanted, lease, public)
-    quarantined = records.note(shop.control, shop.layer, entry, candidate.version)
-    publication = Publication(shop.layer, public, Swap(candidate.version, lease, entry, "PUBLISH" if ready else "FULL"))
+    if ready:
+        candidate = _ready(context, wanted, ready, public)
+    else:
+        new = _new(context, wanted, lease)
+        candidate = make_candidate(context, wanted.file, new, public, state.without(dropped))
+    quarantined = records.note(control, layer, wanted.entry, candidate.version)
+    swap = Swap(candidate.version, lease, wanted.entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
-    together = shop.options.together
-    with shop.clock.timed("publish"):
-        if together is None:
-            locked_ms = publish.publish(shop.control, shop.target, [publication], patience)
+    with context.clock.timed("publish"):
+        if options.together is None:
+            locked_ms = publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
         else:
-            locked_ms, judged = together.publish(shop.control, publication, patience)
+            locked_ms, judged = options.together.publish(control, Publication(layer, public, swap), patience)
             candidate = replace(candidate, version=judged)
     reach("load.swapped")
-    locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
-    shop.log(
-        f"{shop.layer.title}: published version {candidate.version.version[:12]},"
-        f" {candidate.version.rows or 0:,} rows{locked}"
-    )
-    _tidy(shop, candidate.version, lease)
+    version, locked = candidate.version, f", locked for {locked_ms:.1f} ms" if locked_ms else ""
+    context.log(f"{layer.title}: published version {version.version[:12]}, {version.rows or 0:,} rows{locked}")
+    _tidy(context, state, version, lease)
     reach("load.tidied")
-    return _result(shop, "published", file, candidate, quarantined)
+    return _result(context, wanted, candidate, quarantined, _times(context))
 
 
-def _ready_version(shop: LoadContext, wanted: str, public: schema_diff.Public) -> Version | None:
-    """A version of the wanted id that was audited, or published, before and still has all its rows and columns."""
-    for version in versions.versions(shop.control, shop.layer):
-        fits = version.holds(wanted) and version.state in {"staged", "published"} and not version.current
-        whole = fits and indexes.is_whole(shop.control, version.relation, version.rows)
-        if whole and schema_diff.has_columns(shop.control, shop.layer, version.relation, public):
+def _ready_version(context: LoadContext, wanted: _Wanted, state: LayerState) -> Version | None:
+    """Return a version of the wanted id that was audited, or published, before and has all its rows and columns."""
+    for version in state.versions:
+        fits = version.holds(wanted.version) and version.state in _AUDITED and not version.current
+        whole = fits and indexes.is_whole(context.control, version.relation, version.rows)
+        if whole and schema_diff.has_columns(context.control, context.layer, version.relation, state):
             return version
     return None
 
 
-def _ready(shop: LoadContext, file: ReleaseFile, version: Version, public: schema_diff.Public) -> Candidate:
-    refuse_contradiction(shop, file, version)
-    shop.log(f"{shop.layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
-    make_equal(shop.control, shop.layer, shop.target, shop.options, version.relation, public)
-    return Candidate(retag(shop.control, shop.layer, version, shop.release.tag), 0)
+def _ready(context: LoadContext, wanted: _Wanted, version: Version, public: schema_diff.Public) -> Candidate:
+    control, layer = context.control, context.layer
+    refuse_contradiction(context, wanted.file, version)
+    context.log(f"{layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
+    make_equal(control, layer, context.target, context.options, version.relation, public)
+    return Candidate(retag(control, layer, version, context.release.tag), 0)
 
 
-def _new(shop: LoadContext, file: ReleaseFile, wanted: str, lease: Lease, public: schema_diff.Public) -> Candidate:
-    version = Version(
+def _new(context: LoadContext, wanted: _Wanted, lease: Lease) -> Version:
+    return Version(
         lease=lease.number,
-        version=wanted,
-        sha256=file.sha256,
-        release_tag=shop.release.tag,
-        relation=shop.layer.relation(wanted, lease.number),
-        run_id=shop.options.run_id,
+        version=wanted.version,
+        sha256=wanted.file.sha256,
+        release_tag=context.release.tag,
+        relation=context.layer.relation(wanted.version, lease.number),
+        run_id=context.options.run_id,
     )
-    published = versions.live_version(shop.control, shop.layer)
-    return make_candidate(shop, file, version, public, published)
 
 
-def _tidy(shop: LoadContext, version: Version, lease: Lease) -> None:
-    """What may fail without harm once the version is live."""
+def _tidy(context: LoadContext, state: LayerState, version: Version, lease: Lease) -> None:
+    """Do what may fail without harm once the version is live."""
+    control, layer = context.control, context.layer
     try:
-        with shop.clock.timed("tidy"):
-            schema_diff.refresh_comments(shop.control, shop.layer)
-            note_release(shop.control, shop.layer, version, shop.release.tag)
-            statistics.analyze_public(shop.control, shop.layer.public, version.relation)
-            publish.clean_up(shop.control, shop.layer, lease, shop.options.retention, shop.log)
+        with context.clock.timed("tidy"):
+            schema_diff.refresh_comments(control, layer, state)
+            note_release(control, layer, version, context.release.tag)
+            statistics.analyze_public(control, layer.public, version.relation)
+            publish.clean_up(control, layer, lease, context.options.retention, context.log)
     except (psycopg.Error, PublishError) as error:
-        shop.log(f"{shop.layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
+        context.log(f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
 
 
 def _version_id(file: ReleaseFile, table: StaticTable) -> str:
@@ -218,38 +247,39 @@ def _version_id(file: ReleaseFile, table: StaticTable) -> str:
 
 
 def _result(
-    shop: LoadContext, outcome: Outcome, file: ReleaseFile, candidate: Candidate, quarantined: int
+    context: LoadContext, wanted: _Wanted, candidate: Candidate, quarantined: int, times: VersionTimes | None
 ) -> LoadResult:
+    """Return what a load that has published says; other outcomes replace what is otherwise."""
     version = candidate.version
     return LoadResult(
-        outcome=outcome,
-        rows_changed=outcome == "published",
+        outcome="published",
+        rows_changed=True,
         version=version.version,
-        sha256=file.sha256,
-        release_tag=shop.release.tag,
+        sha256=wanted.file.sha256,
+        release_tag=context.release.tag,
         rows=version.rows or 0,
         quarantined=quarantined,
-        gz_bytes=file.bytes or 0,
+        gz_bytes=wanted.file.bytes or 0,
         csv_bytes=candidate.csv_bytes,
         table_bytes=version.bytes or 0,
-        seconds=dict(shop.clock.seconds),
+        seconds=dict(context.clock.seconds),
         peak_memory_bytes=_peak_memory_bytes(),
         extent=version.extent,
-        audits=_readable(shop.layer, version),
-        clocks=_clocks(shop),
+        audits=_readable(context.layer, version),
+        clocks=times,
     )
 
 
-def _clocks(shop: LoadContext) -> VersionTimes | None:
-    """What is published is published, also when the session breaks before this is asked."""
+def _times(context: LoadContext) -> VersionTimes | None:
+    """Return the layer's clocks; what is published stays published when the session breaks before this is asked."""
     try:
-        return versions.version_times(shop.control, shop.layer)
+        return versions.version_times(context.control, context.layer)
     except psycopg.Error:
         return None
 
 
 def _readable(layer: Layer, version: Version) -> tuple[AuditResult, ...]:
-    """The version's audits, with queries that ask the public table now that it is there."""
+    """Return the version's audits, with queries that ask the public table now that it is there."""
     staged, public = version_table(version.relation).as_string(), layer.public.as_string()
     found = (AuditResult.from_json(stored) for stored in version.audits)
     return tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in found)

@@ -14,43 +14,23 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import indexes, pins, staging, takeover, versions
-from flux_assets.layers.retention import Retention, worth_keeping
+from flux_assets.layers import indexes, pins, takeover, versions
+from flux_assets.layers.context import Retention
+from flux_assets.layers.layer_state import LayerState, ask_state, worth_keeping
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.notify import Kind, announcing
-from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis import ddl
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, briefly
+from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, at_once, await_standbys, briefly
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
-from flux_assets.postgis.standbys import await_standbys
+from flux_assets.sqlfiles import query
 
-# Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
-# locked first waits for the locks of all others: together they have the time of one.
-_SWAP = sql.SQL("""
-DO $$
-DECLARE
-    asked json := current_setting('flux.swap')::json;
-    deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
-    part text;
-BEGIN
-    FOR part IN SELECT json_array_elements_text(asked -> 'tables') LOOP
-        PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
-                           || 'ms', true);
-        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', part);
-    END LOOP;
-    PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
-            set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
-    FOR part IN SELECT json_array_elements_text(asked -> 'statements') LOOP
-        EXECUTE part;
-    END LOOP;
-END
-$$
-""")
 _LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
 
@@ -93,16 +73,12 @@ def publish(
     the way does not leave open what was published: all of it was, or this raises.
     """
     found = sorted(publications, key=lambda each: each.layer.title)
-    old = [versions.default_partition(connection, each.layer) for each in found]
-    waiting_for = [
-        table.oid for each, going in zip(found, old, strict=True) for table in _locked(connection, each.layer, going)
-    ]
+    old, waiting_for = _swapped_out(connection, found)
 
     def statements() -> list[sql.Composable]:
-        for each in found:
-            _refuse_unequal(connection, each)
+        _refuse_unequal(connection, found)
         swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
-        return [*_recording(found), *besides, _asked(connection, found, old, swaps), _SWAP, _LOCKED]
+        return [*_recording(found), *besides, _asked(connection, found, old, swaps), query("publish", "swap"), _LOCKED]
 
     titles = ", ".join(each.layer.title for each in found)
     try:
@@ -131,17 +107,26 @@ def _milliseconds(span: timedelta) -> float:
     return span.total_seconds() * 1000
 
 
-def _refuse_unequal(connection: psycopg.Connection, publication: Publication) -> None:
-    """Before each attempt: users go on adding indexes while a publish waits, and policies to a table that gives way."""
-    public, title = publication.public, publication.layer.title
-    if public.plain_oid is not None:
-        refuse_unprotected_copy(LayerError, connection, title, title, public.plain_oid)
-    if public.oid is not None and not public.changes:
-        indexes.refuse_unequal(connection, publication.layer, publication.swap.version.relation, public.oid)
+def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publication]) -> None:
+    """Raise where an attempt would do work under the lock.
+
+    Users go on adding indexes while a publish waits, and policies to a table that gives way.
+    """
+    for each in publications:
+        if (oid := each.public.plain_oid) is not None:
+            refuse_unprotected_copy(LayerError, connection, each.layer.title, each.layer.title, oid)
+    indexes.refuse_unequal(
+        connection,
+        [
+            (each.layer, each.swap.version.relation, each.public.oid)
+            for each in publications
+            if each.public.oid is not None and not each.public.changes
+        ],
+    )
 
 
 def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
-    """Everything that locks out no reader: leases first, so that who was overtaken writes nothing."""
+    """Make all statements that lock out no reader: leases first, so that who was overtaken writes nothing."""
     statements: list[sql.Composable] = [each.swap.lease.holding() for each in publications]
     for each in publications:
         layer, swap, version = each.layer, each.swap, each.swap.version
@@ -162,7 +147,7 @@ def _asked(
     old: Sequence[tuple[str, str] | None],
     swaps: Sequence[sql.Composable],
 ) -> sql.Composed:
-    """What the swap is to do: lock every public table, then every partition that goes or comes, then the statements."""
+    """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements."""
     there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
     going = [sql.Identifier(*before) for before in old if before is not None]
     coming = [version_table(each.swap.version.relation) for each in publications]
@@ -201,36 +186,45 @@ def _were_committed(target: Target, publications: Sequence[Publication]) -> bool
         return all(entries.succeeded(session, each.swap.entry) for each in publications)
 
 
-def _locked(connection: psycopg.Connection, layer: Layer, old: tuple[str, str] | None) -> list[catalog.Relation]:
-    names = [(layer.schema, layer.name), *([old] if old else [])]
-    found = [relation for relation in (catalog.find(connection, *name) for name in names) if relation]
-    return [*found, *(other for relation in found for other in catalog.looked_up(connection, relation.oid))]
+def _swapped_out(
+    connection: psycopg.Connection, publications: Sequence[Publication]
+) -> tuple[list[tuple[str, str] | None], list[int]]:
+    """Return the partition that each public table has now, and the OIDs of all tables that the swap will lock."""
+    going: list[tuple[str, str] | None] = []
+    locked: list[int] = []
+    statement = query("publish", "swapped_out")
+    names = [{"schema": sql.Literal(each.layer.schema), "name": sql.Literal(each.layer.name)} for each in publications]
+    for found in run(connection, [statement.format(**name) for name in names]):
+        partition, oids = found[0] if found else (None, [])
+        going.append((partition[0], partition[1]) if partition else None)
+        locked += oids
+    return going, locked
 
 
-def clean_up(
+def clean_up(  # noqa: PLR0913 - whose versions, which of them stay
     connection: psycopg.Connection,
     layer: Layer,
     lease: Lease,
     keep: Retention,
     log: Callable[[str], None],
     *,
+    state: LayerState | None = None,
     spare: int | None = None,
 ) -> list[Version]:
     """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
 
     Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
-    overtaken meanwhile. `spare` is the lease of a version that must stay. A version that somebody is reading is left
-    for the next run, and what is attached stays, whoever attached it.
+    overtaken meanwhile. `state` is asked for where it is not given; `spare` is the lease of a version that must stay. A
+    version that somebody is reading is left for the next run, and what is attached stays, whoever attached it.
     """
-    attached = versions.default_partition(connection, layer)
-    found = [version for version in versions.versions(connection, layer, with_leftovers=True) if not version.current]
-    kept = {*worth_keeping(connection, layer, found, keep), spare}
+    state = state or ask_state(connection, layer)
+    kept = {*worth_keeping(state, keep), spare}
     dropped = []
-    for version in found:
-        if version.lease in kept or attached == (VERSIONS, version.relation):
+    for version in sorted((*state.versions, *state.leftovers), key=lambda version: -version.lease):
+        if version.current or version.lease in kept or state.default_partition == (VERSIONS, version.relation):
             continue
         try:
-            staging.drop(connection, version.relation, lease.holding())
+            _drop(connection, layer, version, lease)
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
             log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
@@ -238,6 +232,15 @@ def clean_up(
             if overtaken(error):
                 raise overtaken_error(layer.title) from error
             raise
-        versions.mark_dropped(connection, layer, version)
         dropped.append(version)
     return dropped
+
+
+def _drop(connection: psycopg.Connection, layer: Layer, version: Version, lease: Lease) -> None:
+    """Drop a version's table where it still exists, and note that; give up at once when somebody is reading it.
+
+    The layer's lease is kept meanwhile, or this is refused. Dropping a table with a foreign key locks the table that it
+    points at, which others read.
+    """
+    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(version.relation))
+    at_once(connection, [lease.holding(), drop, versions.dropping(layer, version)])

@@ -1,7 +1,5 @@
-"""What must change on a public table before a version of the present declaration fits under it.
-
-Here: comparing the declaration with the public table as its users left it, refusing what only they can decide,
-adding columns. Not here: the indexes and constraints of a version (equal.py) and the swap (publish.py).
+"""What must change on a public table before a version of the present declaration fits under it, and what only its users
+can decide.
 """
 
 from __future__ import annotations
@@ -14,14 +12,15 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
-from flux_assets.layers import takeover, versions
+from flux_assets.layers import takeover
+from flux_assets.layers.layer_state import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.by_value import refuse_folding_keys
-from flux_assets.postgis.catalog import LiveColumn
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys
 from flux_assets.postgis.locking import LockRetries, briefly
-from flux_assets.postgis.names import VERSIONS, Layer, version_table
+from flux_assets.postgis.names import PARTITIONED, VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import StaticTable
 
@@ -50,9 +49,10 @@ class _Difference:
     relaxed: list[sa.Column[object]]
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913 - what every step needs, and what may be asked of it
     connection: psycopg.Connection,
     layer: Layer,
+    state: LayerState,
     lease: Lease,
     patience: LockRetries,
     *,
@@ -65,38 +65,37 @@ def reconcile(
     Raises LayerError for a table that is not ours, SchemaChangeError for a removed or retyped column that was not
     accepted, with the views that read it, PublishError when the lease was overtaken.
     """
-    relation = catalog.find(connection, layer.schema, layer.name)
-    if relation is None:
+    public = state.public
+    if public is None:
         _refuse_unprotected(connection, layer)
         return Public(None)
-    if relation.kind == "r" and take_over:
-        takeover.announce(connection, layer, relation.oid, patience.log)
-        return Public(None, plain_oid=relation.oid)
-    _refuse_foreign(connection, layer, relation)
-    refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(connection, relation.oid))
-    difference = _difference(connection, layer.table, relation.oid)
-    changes = _accepted_changes(connection, layer, relation.oid, difference, accept_change=accept_change)
+    if public.shape.kind == "r" and take_over:
+        takeover.announce(connection, layer, public.oid, patience.log)
+        return Public(None, plain_oid=public.oid)
+    _refuse_foreign(connection, layer, public)
+    refuse_folding_keys(LayerError, layer.title, layer.table.key, public.shape.columns)
+    difference = _difference(layer.table, public.shape)
+    changes = _accepted_changes(connection, layer, public, difference, accept_change=accept_change)
     if difference.added:
-        _add_columns(connection, layer, relation.oid, difference.added, lease, patience)
-    _add_plain_indexes(connection, layer, relation.oid)
-    return Public(relation.oid, changes)
+        _add_columns(connection, layer, state, difference.added, lease, patience)
+    _add_plain_indexes(connection, layer, public.shape)
+    return Public(public.oid, changes)
 
 
-def keeps_declared_columns(connection: psycopg.Connection, layer: Layer) -> bool:
-    """Whether the public table still has every declared column with its type; what users added does not count."""
-    relation = catalog.find(connection, layer.schema, layer.name)
-    if relation is None:
+def keeps_declared_columns(layer: Layer, state: LayerState) -> bool:
+    """Tell whether the public table still has every declared column with its type, whatever else users added."""
+    if state.public is None:
         return False
-    difference = _difference(connection, layer.table, relation.oid)
+    difference = _difference(layer.table, state.public.shape)
     return not difference.added and not difference.retyped
 
 
-def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, public: Public) -> bool:
-    """Whether a version made earlier has the columns that the public table will have once it is attached."""
+def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, state: LayerState) -> bool:
+    """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
     found = catalog.find(connection, VERSIONS, relation)
     wanted: dict[str, tuple[str, str | None]] = {c.name: (ddl.type_name(c), None) for c in layer.table.columns}
-    if public.oid is not None:
-        there = catalog.columns(connection, public.oid)
+    if state.public is not None and state.public.shape.kind == PARTITIONED:
+        there = state.public.shape.columns
         wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
         wanted |= {c.name: (wanted[c.name][0], c.collation) for c in there if c.name in wanted}
     if found is None:
@@ -104,70 +103,67 @@ def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, pub
     return wanted == {c.name: (c.bare_type, c.collation) for c in catalog.columns(connection, found.oid)}
 
 
-def refresh_comments(connection: psycopg.Connection, layer: Layer) -> None:
-    """Bring the public table's comments up to date, touching only those that differ."""
-    relation = catalog.find(connection, layer.schema, layer.name)
-    if relation is None:
+def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerState) -> None:
+    """Bring the public table's comments up to date, touching only those that differ; a new table has them."""
+    public = state.public
+    if public is None or public.shape.kind != PARTITIONED:
         return
-    live: dict[str | None, str | None] = {
-        column.name: column.comment for column in catalog.columns(connection, relation.oid)
-    }
-    live[None] = catalog.table_comment(connection, relation.oid)
+    live: dict[str | None, str | None] = {column.name: column.comment for column in public.shape.columns}
+    live[None] = public.comment
     wanted: dict[str | None, str | None] = {None: layer.table.description}
     wanted |= {column.name: column.comment for column in layer.table.columns}
-    for name, statement in zip(wanted, ddl.comments(layer), strict=True):
-        if name in live and live[name] != wanted[name]:
-            connection.execute(statement)
+    statements = zip(wanted, ddl.comments(layer), strict=True)
+    if outdated := [statement for name, statement in statements if live.get(name) != wanted[name]]:
+        run(connection, outdated)
 
 
 def _refuse_unprotected(connection: psycopg.Connection, layer: Layer) -> None:
-    """A table that was renamed by hand to make way took along what protects its rows."""
+    """Raise LayerError where a table that was renamed by hand took along what protects its rows."""
     if old := catalog.find(connection, layer.schema, layer.old_name):
         refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
 
 
-def _refuse_foreign(connection: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> None:
-    if relation.kind == "r":
-        refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, relation.oid)
-    if relation.kind != "p":
+def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: PublicTable) -> None:
+    kind = public.shape.kind
+    if kind == "r":
+        refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, public.oid)
+    if kind != PARTITIONED:
         take_over = (
             f"Load with take_over: true: once the new table is ready, this one becomes {layer.old_name}, with"
             " all its rows, and its grants are repeated."
         )
         by_hand = f"Rename it to {layer.old_name} and load again."
         raise LayerError(
-            f"{layer.title} is {foreign_kind(relation.kind)} that flux_assets did not make; it is left as it is.",
-            take_over if relation.kind == "r" else by_hand,
+            f"{layer.title} is {foreign_kind(kind)} that flux_assets did not make; it is left as it is.",
+            take_over if kind == "r" else by_hand,
         )
-    strategy = catalog.partition_column(connection, relation.oid)
-    table = layer.table
+    strategy, table = public.partitioning, layer.table
     expected = (table.key or table.column_names)[0]
     if strategy != ("l", expected):
         raise LayerError(
             f"{layer.title} is partitioned by {strategy and strategy[1]}, where flux_assets expects LIST ({expected}).",
             f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
-    if (key := catalog.primary_key(connection, relation.oid)) != table.key:
+    if (key := public.primary_key) != table.key:
         raise LayerError(
             f"{layer.title} has the primary key ({', '.join(key)}), where ({', '.join(table.key)}) is declared.",
             f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
-    found = catalog.partitions(connection, relation.oid)
-    default = versions.default_partition(connection, layer)
+    found, default = public.partitions, public.default_partition
     if len(found) > 1 or (found and (default is None or default[0] != VERSIONS)):
         raise LayerError(
             f"{layer.title} has partitions that flux_assets did not make: {', '.join(found)}.",
             "Detach them; a layer is one version under a DEFAULT partition.",
         )
-    if keys := catalog.inbound_keys(connection, relation.oid):
+    if keys := public.inbound_keys:
         raise LayerError(
             f"Foreign keys point at {layer.title}, so no version can be swapped out: {', '.join(keys)}.",
             "Drop them; the audit `relationships` judges references without blocking a publish.",
         )
 
 
-def _difference(connection: psycopg.Connection, table: StaticTable, oid: int) -> _Difference:
-    live = {column.name: column for column in catalog.columns(connection, oid)}
+def _difference(table: StaticTable, public: Shape) -> _Difference:
+    live = {column.name: column for column in public.columns}
     shared = [(live[column.name], column) for column in table.columns if column.name in live]
     return _Difference(
         added=[column for column in table.columns if column.name not in live],
@@ -179,7 +175,7 @@ def _difference(connection: psycopg.Connection, table: StaticTable, oid: int) ->
 
 
 def _accepted_changes(
-    connection: psycopg.Connection, layer: Layer, oid: int, difference: _Difference, *, accept_change: bool
+    connection: psycopg.Connection, layer: Layer, public: PublicTable, difference: _Difference, *, accept_change: bool
 ) -> tuple[Change, ...]:
     touched = [column.name for column in difference.removed] + [theirs.name for theirs, _ in difference.retyped]
     said = [f"column {column.name} ({column.type}) is no longer declared" for column in difference.removed]
@@ -188,7 +184,7 @@ def _accepted_changes(
         for theirs, ours in difference.retyped
     ]
     if said:
-        _refuse_change(connection, layer, oid, touched, "; ".join(said), accept_change=accept_change)
+        _refuse_change(connection, layer, public, touched, "; ".join(said), accept_change=accept_change)
     return (
         *(_dropping(column.name) for column in difference.removed),
         *(_retyping(ours) for _, ours in difference.retyped),
@@ -200,10 +196,16 @@ def _accepted_changes(
 
 
 def _refuse_change(
-    connection: psycopg.Connection, layer: Layer, oid: int, touched: list[str], said: str, *, accept_change: bool
+    connection: psycopg.Connection,
+    layer: Layer,
+    public: PublicTable,
+    touched: list[str],
+    said: str,
+    *,
+    accept_change: bool,
 ) -> None:
-    views = catalog.dependent_views(connection, oid, touched)
-    partition = catalog.partition_column(connection, oid)
+    views = catalog.dependent_views(connection, public.oid, touched)
+    partition = public.partitioning
     reading = f" Views read it: {', '.join(views)}." if views else ""
     if partition and partition[1] in touched:
         raise SchemaChangeError(
@@ -245,12 +247,13 @@ def _relaxing(name: str) -> Change:
 def _add_columns(
     connection: psycopg.Connection,
     layer: Layer,
-    oid: int,
+    state: LayerState,
     added: list[sa.Column[object]],
     lease: Lease,
     patience: LockRetries,
 ) -> None:
-    kept = [version for version in versions.versions(connection, layer) if not version.current]
+    kept = [version for version in state.versions if not version.current]
+    waiting_for = [state.public.oid] if state.public else []
     tables = [layer.public, *(version_table(version.relation) for version in kept)]
 
     statement = sql.SQL("ALTER TABLE IF EXISTS {} {}")
@@ -260,16 +263,15 @@ def _add_columns(
     )
     script = [lease.holding(), *(statement.format(table, columns) for table in tables)]
     try:
-        briefly(connection, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {layer.title}")
+        briefly(connection, lambda: script, patience, waiting_for=waiting_for, doing=f"adding columns to {layer.title}")
     except psycopg.Error as error:
         if overtaken(error):
             raise overtaken_error(layer.title) from error
         raise
 
 
-def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
-    """Declared plain indexes that the public table lacks; readers are not blocked while they are built."""
-    standing = catalog.indexes(connection, oid)
+def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, public: Shape) -> None:
+    """Add the declared plain indexes that the public table lacks; readers are not blocked while they are built."""
     for index in layer.table.indexes:
-        if ddl.on_public(index) and not any(ddl.same_index(live, index) for live in standing):
+        if ddl.on_public(index) and not any(ddl.same_index(live, index) for live in public.indexes):
             connection.execute(ddl.create_index(layer.public, index))

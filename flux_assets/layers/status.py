@@ -1,34 +1,34 @@
-"""The state of every table: which version is live, since when, and whether it can be trusted.
-
-Here: one row for each declared table, also one that the database does not know, and ages in words. Not here: the
-judgement (view postgres_sync.v_table_status), reading it (postgis/overview.py) and showing it (console/shown.py).
-"""
+"""The state of every table, and audits of the published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from flux_assets.checks.audit import AuditResult
-from flux_assets.errors import counted
+from flux_assets.checks import audits
+from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.errors import LayerError
 from flux_assets.layers import pins, versions
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis import catalog
+from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.errors import translated
+from flux_assets.postgis.names import PARTITIONED, Layer, own_rows_by_kind
 from flux_assets.spec import DynamicTable, StaticTable
 
 
 def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable]) -> list[TableStatus]:
-    """The state of each table, in the order given. Raises TargetError when the database cannot be reached."""
+    """Return the state of each table, in the order given. Raises TargetError when the database cannot be reached."""
     with target.session("status") as session:
         known = status.statuses(session, target.schema)
         return [known.get(table.name) or _unknown(table) for table in tables]
 
 
 def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[str, Version]]:
-    """Each layer's versions that still have a table, the newest lease first."""
+    """Return each layer's versions that still have a table, the newest lease first."""
     with target.session("versions") as session:
         if not status.is_prepared(session):
             return []
@@ -40,7 +40,7 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
 
 
 def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
-    """What the audits found of the version that readers see, before it was published; nothing where there is none."""
+    """Return what the audits found of the version that readers see, before it was published."""
     with target.session("audits") as session:
         if not status.is_prepared(session):
             return ()
@@ -49,21 +49,42 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
 
 
 def layer_pins(target: Target) -> dict[str, Pin]:
-    """The pins of the target's layers by name."""
+    """Return the pins of the target's layers by name."""
     with target.session("pins") as session:
         return pins.pins(session, target.schema)
 
 
-def in_words(seconds: float) -> str:
-    """An age as people say it: `just now`, `5 minutes ago`, `2 days ago`; postgres_sync.in_words says the same."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if (count := int(seconds // size)) >= 1:
-            return f"{counted(count, unit)} ago"
-    return "just now"
-
-
 def _unknown(table: StaticTable | DynamicTable) -> TableStatus:
-    """Declared, and no load or sync has told the database of it."""
+    """Return the status of a declared table that no load or sync has told the database of."""
     if isinstance(table, DynamicTable):
         return TableStatus(table=table.name, kind="dynamic", state="not synced")
     return TableStatus(table=table.name, kind="static", state="never loaded")
+
+
+def audit_live(
+    table: StaticTable, target: Target, names: Collection[str] | None = None, stop: Stop | None = None
+) -> tuple[AuditResult, ...]:
+    """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
+    layer, stop = Layer(target.schema, table), stop or Stop()
+    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
+        prepare(session, target.schema)
+        relation = catalog.find(session, layer.schema, layer.name)
+        if relation is None:
+            raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
+        current = versions.live_version(session, layer)
+        registered = current.rows if current else None
+        rows = own_rows_by_kind(layer.public, relation.kind)
+        case = Case(
+            connection=session,
+            layer=layer,
+            relation=layer.public,
+            rows=registered if _none_counts(table, names) and registered else catalog.count_rows(session, rows),
+            promised_rows=registered,
+            alone=relation.kind != PARTITIONED,
+        )
+        return audits.run_live_audits(case, names)
+
+
+def _none_counts(table: StaticTable, names: Collection[str] | None) -> bool:
+    """Tell whether none of the audits asked for needs the rows counted: that takes a while of a large table."""
+    return names is not None and not {audit.name for audit in audits.audits_of(table)} & set(names)

@@ -1,34 +1,21 @@
-"""Taking the name of a plain table that another loader left, without a moment in which readers find nothing.
-
-Here: the statements that rename it and give its grants to the new table, for the publish transaction. The old table
-is never dropped or emptied. Not here: deciding whether that is wanted (shape.py), the transaction (publish.py), what
-else stays with the old table (dependents.py).
-"""
+"""Taking the name of an ordinary table that another loader left, and naming what stays with that table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError
-from flux_assets.layers.dependents import VIEWS, left_behind, listed, undeclared_columns
 from flux_assets.postgis import catalog
+from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer
-from flux_assets.postgis.private import revoking_all
 from flux_assets.postgis.row_security import refuse_unprotected_copy
-
-_GRANTS = """
-SELECT privilege_type, NULL AS column_name, grantee::regrole::text, is_grantable
-FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
-WHERE oid = %(oid)s AND grantee <> current_user::regrole
-UNION ALL
-SELECT acl.privilege_type, attname, acl.grantee::regrole::text, acl.is_grantable
-FROM pg_attribute, aclexplode(attacl) AS acl WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
-  AND acl.grantee <> current_user::regrole
-"""
-_OWNER = "SELECT relowner::regrole::text, relowner = current_user::regrole FROM pg_class WHERE oid = %s"
+from flux_assets.spec import index_columns, index_method
+from flux_assets.sqlfiles import query
 
 
 def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
@@ -40,36 +27,37 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
     refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, oid)
     if catalog.find(connection, layer.schema, layer.old_name):
         raise LayerError(
-            f"{layer.title} cannot be renamed to {layer.old_name}, for there is a table of that name already.",
+            f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
             "Rename or drop one of the two.",
         )
     left = [*undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
     views = [each.name for each in left if each.kind in VIEWS]
-    reading = f"; these views go on reading it: {', '.join(views)}" if views else ""
+    reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
     if others := [each for each in left if each.kind not in VIEWS]:
         log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed(others)}")
-    owner, is_ours = connection.execute(_OWNER, [oid]).fetchone() or ("", True)
+    owner, is_ours = connection.execute(query("takeover", "owner"), [oid]).fetchone() or ("", True)
     if not is_ours:
         log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
 
 
 def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
-    """Inheritance goes with the table that is renamed, and nothing can inherit from the partitioned table that comes.
+    """Raise LayerError for inheritance, which goes with the renamed table and which no partitioned table can have.
 
     Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
     """
     if heirs := catalog.heirs(connection, oid):
         raise LayerError(
-            f"{layer.title} cannot be taken over, for {', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'}"
-            " from it, and nothing can inherit from the partitioned table that a layer is.",
+            f"{layer.title} cannot be taken over, because {', '.join(heirs)}"
+            f" {'inherits' if len(heirs) == 1 else 'inherit'} from it, and nothing can inherit from the partitioned"
+            " table that a layer is.",
             "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
             + ", which leaves all rows where they are, and load again.",
         )
     if parents := catalog.parents(connection, oid):
         raise LayerError(
-            f"{layer.title} cannot be taken over, for it inherits from {', '.join(parents)} or is a partition of it,"
-            " and the partitioned table that a layer is cannot.",
+            f"{layer.title} cannot be taken over, because it inherits from {', '.join(parents)} or is a partition of"
+            " it, and the partitioned table that a layer is cannot.",
             "; ".join(f"Run ALTER TABLE {layer.title} NO INHERIT {name}" for name in parents)
             + f", or, where that is partitioned, ALTER TABLE {parents[0]} DETACH PARTITION {layer.title}, and load"
             " again.",
@@ -82,9 +70,9 @@ def rename(layer: Layer) -> sql.Composed:
 
 
 def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
-    """What others may do with the old table, as grants on the new one, and nothing besides by default privileges."""
+    """Repeat what others may do with the old table as grants on the new one, without any default privileges."""
     yield revoking_all(layer.public)
-    found = connection.execute(_GRANTS, {"oid": oid}).fetchall()
+    found = connection.execute(query("takeover", "grants"), {"oid": oid}).fetchall()
     for privilege, column, grantee, grantable in found:
         if column is not None and column not in layer.table.column_names:
             continue
@@ -96,3 +84,60 @@ def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[s
             sql.SQL("PUBLIC" if grantee == "-" else grantee),
             sql.SQL(" WITH GRANT OPTION" if grantable else ""),
         )
+
+
+VIEWS = frozenset({"view", "materialized view"})
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that stays with a table, in words; its `twin` is the same of another table's equal one."""
+
+    kind: str
+    name: str
+    twin: str | None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def readers(connection: psycopg.Connection, oid: int) -> list[Dependent]:
+    """Return what reads or points at this very table, whatever its name: views, functions, keys of others."""
+    return _found(connection, query("takeover", "readers"), oid)
+
+
+def parts(connection: psycopg.Connection, oid: int) -> list[Dependent]:
+    """Return what others have put on the table itself."""
+    return _found(connection, query("takeover", "parts"), oid)
+
+
+def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int]) -> list[Dependent]:
+    """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
+    there = {each.twin for heir in heirs for each in parts(connection, heir)} | set(_declared(layer))
+    return [*readers(connection, oid), *(each for each in parts(connection, oid) if each.twin not in there)]
+
+
+def undeclared_columns(connection: psycopg.Connection, layer: Layer, oid: int) -> list[Dependent]:
+    """Return the columns that a layer does not have."""
+    found = (column.name for column in catalog.columns(connection, oid))
+    return [Dependent("column", name, None) for name in found if name not in layer.table.column_names]
+
+
+def _declared(layer: Layer) -> Iterator[str]:
+    """Yield indexes and unique keys of every version, as their twins are written."""
+    for index in layer.table.indexes:
+        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index_columns(index))})"
+    for key in layer.table.unique_keys:
+        yield f"UNIQUE ({', '.join(key)})"
+        yield f"truebtree ({', '.join(key)})"
+
+
+def listed(found: Collection[Dependent]) -> str:
+    """List them in words, those of a kind together."""
+    kinds = dict.fromkeys(each.kind for each in found)
+    return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
+
+
+def _found(connection: psycopg.Connection, statement: sql.SQL, oid: int) -> list[Dependent]:
+    with connection.cursor(row_factory=class_row(Dependent)) as cursor:
+        return sorted(cursor.execute(statement, {"oid": oid}).fetchall(), key=str)

@@ -1,30 +1,27 @@
-"""The register: what is known of every version of a layer, and which is current."""
+"""The register: what is known of every version of a layer, which is current, and which releases it belongs to."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row, kwargs_row
 
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
-
-# further_tags as JSON, so that a register of an earlier revision, which lacks it, is readable too.
-_COLUMNS = (
-    "lease, version, sha256, release_tag, relation, state, current, rows, bytes, extent, audits, staged_at,"
-    " published_at, run_id, coalesce(to_jsonb(known) -> 'further_tags', '[]') AS further_tags, base_version"
-)
+from flux_assets.sqlfiles import query
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326).
 
-    `base_version` is the version of the release that a version made by a replay contains.
+    `base_version` is the version of the release that a version made by a replay contains; `is_there` tells whether
+    the version's table exists.
     """
 
     lease: int
@@ -43,9 +40,10 @@ class Version:
     published_at: datetime | None = None
     further_tags: list[str] = field(default_factory=list)
     base_version: str | None = None
+    is_there: bool = True
 
     def holds(self, version: str) -> bool:
-        """Whether this is that version of a release, or contains it, with rows that a replay added."""
+        """Tell whether this is that version of a release, or contains it, with rows that a replay added."""
         return version in {self.version, self.base_version}
 
 
@@ -58,65 +56,86 @@ class VersionTimes:
     published_at: datetime | None
 
 
+_COLUMNS = (
+    "lease",
+    "version",
+    "sha256",
+    "release_tag",
+    "relation",
+    "run_id",
+    "state",
+    "current",
+    "rows",
+    "bytes",
+    "extent",
+    "audits",
+    "staged_at",
+    "published_at",
+    "further_tags",
+    "base_version",
+    "is_there",
+)
+
+
+def asking_times(layer: Layer) -> sql.Composed:
+    """Make the query for the layer's three clocks; `read_times` takes the answer."""
+    return query("versions", "version_times").format(**_named(layer))
+
+
+def read_times(rows: Sequence[tuple[Any, ...]]) -> VersionTimes:
+    """Return the clocks from the answer to `asking_times`."""
+    source_changed_at, checked_at, published_at = rows[0] if rows else (None, datetime.now(UTC), None)
+    return VersionTimes(source_changed_at=source_changed_at, checked_at=checked_at, published_at=published_at)
+
+
 def version_times(connection: psycopg.Connection, layer: Layer) -> VersionTimes:
-    """The layer's three clocks, at the end of a load or rollback; view v_table_status tells the same."""
-    with connection.cursor(row_factory=class_row(VersionTimes)) as cursor:
-        row = cursor.execute(
-            "SELECT live.published_at, clock_timestamp() AS checked_at,"
-            " (SELECT min(seen.staged_at) FROM postgres_sync.layer_versions AS seen"
-            "  WHERE seen.schema_name = asked.schema_name AND seen.layer_name = asked.layer_name"
-            "  AND seen.sha256 = live.sha256) AS source_changed_at"
-            " FROM (VALUES (%s::text, %s::text)) AS asked (schema_name, layer_name)"
-            " LEFT JOIN postgres_sync.layer_versions AS live"
-            " ON live.current AND live.schema_name = asked.schema_name AND live.layer_name = asked.layer_name",
-            [layer.schema, layer.name],
-        ).fetchone()
-    return row or VersionTimes(source_changed_at=None, checked_at=datetime.now(UTC), published_at=None)
+    """Return the layer's three clocks, at the end of a load or rollback; view v_table_status tells the same."""
+    return read_times(connection.execute(asking_times(layer)).fetchall())
 
 
-def versions(connection: psycopg.Connection, layer: Layer, *, with_leftovers: bool = False) -> list[Version]:
-    """Every version of the layer whose table still exists by the register, the newest lease first.
+def asking(layer: Layer, *, with_leftovers: bool = False) -> sql.Composed:
+    """Make the query for the layer's versions, whose rows `read` takes.
 
     Leftovers are those whose table exists although the register says that it was dropped: the next run had given
     the version up before the staging session, whose control session was gone, committed it.
     """
-    with connection.cursor(row_factory=kwargs_row(_read)) as cursor:
-        return cursor.execute(
-            f"SELECT {_COLUMNS} FROM postgres_sync.layer_versions AS known"  # noqa: S608 - a constant of this module
-            " WHERE schema_name = %s AND layer_name = %s AND (state <> 'dropped' OR %s AND to_regclass(format("
-            "'%%I.%%I', %s::text, relation)) IS NOT NULL) ORDER BY lease DESC",
-            [layer.schema, layer.name, with_leftovers, VERSIONS],
-        ).fetchall()
+    return query("versions", "versions").format(**_named(layer), leftovers=sql.Literal(with_leftovers))
+
+
+def read(row: Sequence[Any]) -> Version:
+    """Return a row of the register."""
+    columns = dict(zip(_COLUMNS, row, strict=True))
+    extent = columns.pop("extent")
+    return Version(extent=tuple(extent) if extent else None, **columns)
+
+
+def versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
+    """Return every version of the layer whose table still exists by the register, the newest lease first."""
+    return [read(row) for row in connection.execute(asking(layer))]
 
 
 def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
-    """The current version, when it really is the public table's default partition and has rows where it should."""
+    """Return the current version when it is the public table's default partition and has rows where it should."""
     current = next((version for version in versions(connection, layer) if version.current), None)
     if current is None or default_partition(connection, layer) != (VERSIONS, current.relation):
         return None
-    return current if _has_rows(connection, current) == bool(current.rows) else None
+    return current if has_rows(connection, current) == bool(current.rows) else None
 
 
 def default_partition(connection: psycopg.Connection, layer: Layer) -> tuple[str, str] | None:
-    """Schema and name of the public table's default partition, None when there is none."""
-    return connection.execute(
-        "SELECT n.nspname, c.relname FROM pg_partitioned_table p"
-        " JOIN pg_class t ON t.oid = p.partrelid JOIN pg_namespace s ON s.oid = t.relnamespace"
-        " JOIN pg_class c ON c.oid = p.partdefid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE s.nspname = %s AND t.relname = %s",
-        [layer.schema, layer.name],
-    ).fetchone()
+    """Return schema and name of the public table's default partition, None when there is none."""
+    return connection.execute(query("versions", "default_partition").format(**_named(layer))).fetchone()
 
 
-def add_staging(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
-    """Register a version before its table is made, so that it can be found and dropped if we die."""
-    connection.execute(
-        "INSERT INTO postgres_sync.layer_versions"
-        " (schema_name, layer_name, lease, version, sha256, release_tag, relation, state, run_id)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, 'staging', %s)",
-        [layer.schema, layer.name, version.lease, version.version, version.sha256, version.release_tag,
-         version.relation, version.run_id],
-    )  # fmt: skip
+def adding_staging(layer: Layer, version: Version) -> sql.Composed:
+    """Make the statement that registers a version before its table is made.
+
+    It can then be found and dropped if we die.
+    """
+    values = {
+        name: sql.Literal(getattr(version, name)) for name in ("version", "sha256", "release_tag", "relation", "run_id")
+    }
+    return query("versions", "add_staging").format(**_of(layer, version), **values)
 
 
 def judged(  # noqa: PLR0913 - one parameter a column
@@ -126,53 +145,84 @@ def judged(  # noqa: PLR0913 - one parameter a column
     *,
     state: str,
     rows: int,
-    size: int,
     extent: tuple[float, float, float, float] | None,
     audits: list[dict[str, object]],
 ) -> Version:
-    """Record what the audits said of a staged version: `staged` when it may be published, `rejected` when not.
+    """Record what the audits found of a staged version, and its size: `staged` when it may be published, or `rejected`.
 
     One that a newer load has dropped meanwhile stays dropped, unless its table was not yet to be seen then.
     """
-    connection.execute(
-        "UPDATE postgres_sync.layer_versions SET state = %s, rows = %s, bytes = %s, extent = %s, audits = %s"
-        " WHERE schema_name = %s AND layer_name = %s AND lease = %s "
-        " AND (state <> 'dropped' OR to_regclass(format('%%I.%%I', %s::text, relation)) IS NOT NULL)",
-        [state, rows, size, list(extent) if extent else None, json.dumps(audits), layer.schema, layer.name,
-         version.lease, VERSIONS],
-    )  # fmt: skip
-    return replace(version, state=state, rows=rows, bytes=size, extent=extent, audits=audits)
+    size = sql.SQL("pg_total_relation_size(to_regclass({}))").format(
+        sql.Literal(version_table(version.relation).as_string(connection))
+    )
+    update = query("versions", "judged").format(
+        **_of(layer, version),
+        state=sql.Literal(state),
+        rows=sql.Literal(rows),
+        bytes=size,
+        extent=sql.Literal(list(extent) if extent else None),
+        audits=sql.Literal(json.dumps(audits)),
+    )
+    [[(measured,)]] = run(connection, [sql.SQL("SELECT {}").format(size), update])
+    return replace(version, state=state, rows=rows, bytes=measured, extent=extent, audits=audits)
 
 
 def making_current(layer: Layer, version: Version) -> list[sql.Composed]:
     """Make the statements by which this version is the current one; they belong into the publish transaction."""
-    parts = {
-        "schema": sql.Literal(layer.schema), "layer": sql.Literal(layer.name), "lease": sql.Literal(version.lease)
-    }  # fmt: skip
-    statements = (
-        "UPDATE postgres_sync.layer_versions SET current = false"
-        " WHERE schema_name = {schema} AND layer_name = {layer} AND current",
-        "UPDATE postgres_sync.layer_versions SET current = true, state = 'published', published_at = clock_timestamp()"
-        " WHERE schema_name = {schema} AND layer_name = {layer} AND lease = {lease}",
-    )
-    return [sql.SQL(statement).format(**parts) for statement in statements]
+    return [
+        query("versions", "not_current").format(**_named(layer)),
+        query("versions", "current").format(**_of(layer, version)),
+    ]
 
 
-def mark_dropped(connection: psycopg.Connection, layer: Layer, version: Version) -> None:
-    """The version's table is gone."""
-    connection.execute(
-        "UPDATE postgres_sync.layer_versions SET state = 'dropped'"
-        " WHERE schema_name = %s AND layer_name = %s AND lease = %s",
-        [layer.schema, layer.name, version.lease],
-    )
+def dropping(layer: Layer, version: Version) -> sql.Composed:
+    """Make the statement by which the version's table is gone."""
+    return query("versions", "dropped").format(**_of(layer, version))
 
 
-def _read(**columns: Any) -> Version:  # noqa: ANN401 - a row of the register, in the order of no one
-    extent = columns.pop("extent")
-    return Version(extent=tuple(extent) if extent else None, **columns)
-
-
-def _has_rows(connection: psycopg.Connection, version: Version) -> bool:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
-    row = connection.execute(query).fetchone()
+def has_rows(connection: psycopg.Connection, version: Version) -> bool:
+    """Tell whether the version's table has any row."""
+    found = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
+    row = connection.execute(found).fetchone()
     return bool(row and row[0])
+
+
+def _named(layer: Layer) -> dict[str, sql.Literal]:
+    return {"schema": sql.Literal(layer.schema), "name": sql.Literal(layer.name)}
+
+
+def _of(layer: Layer, version: Version) -> dict[str, sql.Literal]:
+    return {**_named(layer), "lease": sql.Literal(version.lease)}
+
+
+def note_release(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> None:
+    """Note that release `tag` holds this version too; nothing is written when that is known."""
+    for statement in noting_release(layer, version, tag):
+        connection.execute(statement)
+
+
+def noting_release(layer: Layer, version: Version, tag: str) -> list[sql.Composed]:
+    """Make the statement that notes release `tag` for this version; none when that is known."""
+    return [] if is_of(version, tag) else [_statement("further_tag", layer, version, tag)]
+
+
+def retag(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> Version:
+    """Have a version that was staged and never published be of release `tag`; any other stays as it is."""
+    if version.state != "staged" or version.release_tag == tag:
+        return version
+    connection.execute(_statement("release_tag", layer, version, tag))
+    return replace(version, release_tag=tag)
+
+
+def is_of(version: Version, tag: str) -> bool:
+    """Tell whether the version is one of release `tag`."""
+    return tag == version.release_tag or tag in version.further_tags
+
+
+def _statement(name: str, layer: Layer, version: Version, tag: str) -> sql.Composed:
+    return query("versions", name).format(
+        schema=sql.Literal(layer.schema),
+        name=sql.Literal(layer.name),
+        lease=sql.Literal(version.lease),
+        tag=sql.Literal(tag),
+    )

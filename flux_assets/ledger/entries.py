@@ -1,8 +1,4 @@
-"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail.
-
-Here: opening a RUNNING row, closing it, closing rows whose process is gone. Not here: the register of
-versions (register.py) and the views (sql/postgis/ledger.sql).
-"""
+"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail."""
 
 from __future__ import annotations
 
@@ -15,30 +11,7 @@ from psycopg import sql
 
 from flux_assets.errors import bounded
 from flux_assets.postgis.names import PublicTable
-
-_CLOSE_FOR_OTHERS = """
-UPDATE postgres_sync.sync_status
-SET status = 'FAILED', completed_at = clock_timestamp(),
-    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3), error_message = {said}
-"""
-_OF_DEAD = """
-WHERE status = 'RUNNING' AND layer_name = ANY ({names}) AND schema_name = {schema}
-  AND (NOT postgres_sync.is_alive(backend_pid, backend_start)
-       -- A pooler may have handed on the server process of a run that died. This one has opened no row yet.
-       OR (backend_pid, backend_start) = (SELECT pid, backend_start FROM pg_stat_get_activity(pg_backend_pid())))
-"""
-# One that has died is another matter, and closed as dead.
-_OF_SILENT = """
-WHERE status = 'RUNNING' AND backend_start = {since} AND backend_pid <> pg_backend_pid()
-  AND postgres_sync.is_alive(backend_pid, backend_start)
-"""
-_CLOSE = """
-UPDATE postgres_sync.sync_status
-SET status = {status}, sync_type = {sync_type}, rows_synced = {rows}, error_message = {error},
-    version = coalesce({version}, version), completed_at = clock_timestamp(),
-    duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
-WHERE sync_id = {sync_id} AND status = 'RUNNING'
-"""
+from flux_assets.sqlfiles import query
 
 
 @dataclass(frozen=True)
@@ -51,11 +24,7 @@ class Entry:
 
 def open_entry(connection: psycopg.Connection, layer: PublicTable, sync_type: str, run_id: str | None) -> Entry:
     """Write a RUNNING row that is gone from RUNNING when `connection`'s process is."""
-    row = connection.execute(
-        "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
-        " SELECT %s, %s, %s, %s, pid, backend_start FROM pg_stat_get_activity(pg_backend_pid()) RETURNING sync_id",
-        [layer.name, layer.schema, sync_type, run_id],
-    ).fetchone()
+    row = connection.execute(opening([layer], sync_type, run_id)).fetchone()
     return Entry(row[0] if row else 0, sync_type)
 
 
@@ -66,8 +35,8 @@ def loaded(entry: Entry, rows: int, *, version: str, sync_type: str) -> sql.Comp
 
 def succeeded(connection: psycopg.Connection, entry: Entry) -> bool:
     """Tell whether a row was closed as SUCCESS."""
-    query = "SELECT status = 'SUCCESS' FROM postgres_sync.sync_status WHERE sync_id = %s"
-    row = connection.execute(query, [entry.sync_id]).fetchone()
+    asking = "SELECT status = 'SUCCESS' FROM postgres_sync.sync_status WHERE sync_id = %s"
+    row = connection.execute(asking, [entry.sync_id]).fetchone()
     return bool(row and row[0])
 
 
@@ -83,19 +52,17 @@ class Synced:
 
 
 def succeeding(entry: Entry, sync_type: str, synced: Synced) -> sql.Composed:
-    """A statement that closes a sync's row as SUCCESS; it belongs into the sync's transaction."""
-    return sql.SQL(
-        "UPDATE postgres_sync.sync_status SET status = 'SUCCESS', sync_type = {kind}, rows_synced = {rows},"
-        " rows_inserted = {inserted}, rows_updated = {updated}, rows_deleted = {deleted}, source_instant = {instant},"
-        " source_changed_at = {changed}, completed_at = clock_timestamp(),"
-        " duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)"
-        " WHERE sync_id = {sync_id} AND status = 'RUNNING'"
-    ).format(
-        kind=sql.Literal(sync_type), rows=sql.Literal(synced.inserted + synced.updated + synced.deleted),
-        inserted=sql.Literal(synced.inserted), updated=sql.Literal(synced.updated),
-        deleted=sql.Literal(synced.deleted), instant=sql.Literal(synced.source_instant),
-        changed=sql.Literal(synced.source_changed_at), sync_id=sql.Literal(entry.sync_id),
-    )  # fmt: skip
+    """Make a statement that closes a sync's row as SUCCESS; it belongs into the sync's transaction."""
+    return query("entries", "close_synced").format(
+        kind=sql.Literal(sync_type),
+        rows=sql.Literal(synced.inserted + synced.updated + synced.deleted),
+        inserted=sql.Literal(synced.inserted),
+        updated=sql.Literal(synced.updated),
+        deleted=sql.Literal(synced.deleted),
+        instant=sql.Literal(synced.source_instant),
+        changed=sql.Literal(synced.source_changed_at),
+        sync_id=sql.Literal(entry.sync_id),
+    )
 
 
 def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
@@ -104,33 +71,31 @@ def fail(connection: psycopg.Connection, entry: Entry, message: str) -> None:
 
 
 def opening(tables: Sequence[PublicTable], sync_type: str, run_id: str | None) -> sql.Composed:
-    """A statement that opens a RUNNING row for each table and returns its number and name."""
-    return sql.SQL(
-        "INSERT INTO postgres_sync.sync_status (layer_name, schema_name, sync_type, run_id, backend_pid, backend_start)"
-        # The view of all sessions would be half of what the statement costs.
-        " SELECT name, {schema}, {kind}, {run_id}, pid, backend_start FROM pg_stat_get_activity(pg_backend_pid()),"
-        " unnest({names}::text[]) AS name RETURNING sync_id, layer_name"
-    ).format(
-        schema=sql.Literal(tables[0].schema), kind=sql.Literal(sync_type), run_id=sql.Literal(run_id),
+    """Make a statement that opens a RUNNING row for each table and returns its number and name."""
+    return query("entries", "open").format(
+        schema=sql.Literal(tables[0].schema),
+        kind=sql.Literal(sync_type),
+        run_id=sql.Literal(run_id),
         names=sql.Literal([table.name for table in tables]),
-    )  # fmt: skip
+    )
 
 
 def closing_dead(tables: Sequence[PublicTable]) -> sql.Composed:
-    """A statement that closes the tables' RUNNING rows whose process is gone."""
-    return sql.SQL(_CLOSE_FOR_OTHERS + _OF_DEAD).format(
-        names=sql.Literal([table.name for table in tables]), schema=sql.Literal(tables[0].schema),
+    """Make a statement that closes the tables' RUNNING rows whose process is gone."""
+    return query("entries", "close_dead").format(
+        names=sql.Literal([table.name for table in tables]),
+        schema=sql.Literal(tables[0].schema),
         said=sql.Literal("The process ended without finishing; closed by a later run."),
-    )  # fmt: skip
+    )
 
 
 def closing_overtaken(since: datetime) -> sql.Composed:
-    """A statement that closes the RUNNING rows of the session that began at `since` and gives no sign of life.
+    """Make a statement that closes the RUNNING rows of the session that began at `since` and gives no sign of life.
 
     Its process cannot say how its run ended, or says it after the newer run.
     """
     said = "The process gave no sign of life for a minute; a later run took its place."
-    return sql.SQL(_CLOSE_FOR_OTHERS + _OF_SILENT).format(since=sql.Literal(since), said=sql.Literal(said))
+    return query("entries", "close_silent").format(since=sql.Literal(since), said=sql.Literal(said))
 
 
 def _closing(
@@ -145,4 +110,4 @@ def _closing(
     said = None if error is None else bounded(error)
     values = {"status": status, "sync_type": sync_type, "rows": rows, "version": version, "error": said}
     literals = {name: sql.Literal(value) for name, value in {**values, "sync_id": entry.sync_id}.items()}
-    return sql.SQL(_CLOSE).format(**literals)
+    return query("entries", "close").format(**literals)

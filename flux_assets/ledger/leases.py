@@ -24,59 +24,13 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer
 from flux_assets.postgis.session.liveness import beating
+from flux_assets.sqlfiles import query
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.
 SYNC, RELEASE = "(sync)", "(release)"
 OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
-# The last expression finds the holder that is overtaken: a statement reads what stood there when it began. One that has
-# given the lease back meanwhile, or has died, is none.
-_ACQUIRE = sql.SQL("""
-INSERT INTO postgres_sync.layer_leases AS held (schema_name, layer_name, lease, holder_pid, holder_start, seen_at)
-SELECT {schema}, {name}, 1, pid, backend_start, clock_timestamp() FROM pg_stat_get_activity(pg_backend_pid())
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET lease = held.lease + 1, holder_pid = excluded.holder_pid,
-    holder_start = excluded.holder_start, seen_at = excluded.seen_at
-WHERE CASE WHEN held.holder_pid IS NULL THEN true
-           -- Before the past minute, or after the next one where the server's clock was set back.
-           WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true
-           WHEN (held.holder_pid, held.holder_start) = (excluded.holder_pid, excluded.holder_start) THEN true
-           ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END
-RETURNING lease, (SELECT holder_start FROM postgres_sync.layer_leases
-                  WHERE schema_name = {schema} AND layer_name = {name} AND holder_pid <> pg_backend_pid()
-                    AND seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale})
-""")
-# The function raises. Calling it loads PL/pgSQL into the session, for 2 ms, which only who was overtaken has to do.
-_HOLD = sql.SQL("""
-SELECT CASE WHEN (SELECT lease FROM postgres_sync.layer_leases
-                  WHERE schema_name = {schema} AND layer_name = {name} FOR UPDATE) IS DISTINCT FROM {lease}
-            THEN postgres_sync.hold_lease({schema}, {name}, {lease}) END
-""")
-_BEAT = sql.SQL("""
-UPDATE postgres_sync.layer_leases SET seen_at = clock_timestamp()
-WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
-""")
-_RELEASE = sql.SQL("""
-UPDATE postgres_sync.layer_leases SET holder_pid = NULL, holder_start = NULL, seen_at = NULL
-WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
-""")
-_REVOKE = sql.SQL("""
-UPDATE postgres_sync.layer_leases SET lease = lease + 1, holder_pid = NULL, holder_start = NULL, seen_at = NULL
-WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease}
-""")
-_END_HOLDER = sql.SQL("""
-SELECT pg_terminate_backend(session.pid) FROM postgres_sync.layer_leases AS held
-JOIN pg_stat_activity AS session ON (session.pid, session.backend_start) = (held.holder_pid, held.holder_start)
-WHERE held.schema_name = {schema} AND held.layer_name = {name} AND held.lease = {lease}
-  AND session.pid <> pg_backend_pid() AND session.state LIKE 'idle in transaction%'
-""")
-_HOLDER = """
-SELECT held.holder_pid, session.application_name, session.usename,
-       extract(epoch FROM clock_timestamp() - held.seen_at)::float8
-FROM postgres_sync.layer_leases AS held LEFT JOIN pg_stat_activity AS session ON session.pid = held.holder_pid
-WHERE held.schema_name = %s AND held.layer_name = %s AND held.holder_pid IS NOT NULL
-  AND postgres_sync.is_alive(held.holder_pid, held.holder_start)
-"""
 # A sync's lease that a crash of the server forgets is free: the session that held it is gone as well.
 _NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
 
@@ -95,29 +49,29 @@ class Lease:
 
     def holding(self) -> sql.Composed:
         """Make a query that keeps the lease until the transaction ends, or raises FX001 when it was overtaken."""
-        return _HOLD.format(**self._names())
+        return query("leases", "hold").format(**self._names())
 
     def beating(self) -> sql.Composed:
         """Make a statement that gives a sign of life."""
-        return _BEAT.format(**self._names())
+        return query("leases", "beat").format(**self._names())
 
     def releasing(self) -> sql.Composed:
         """Make a statement that gives the lease back; without effect when it was overtaken."""
-        return _RELEASE.format(**self._names())
+        return query("leases", "release").format(**self._names())
 
     def revoking(self) -> sql.Composed:
         """Make a statement that lets nothing be written under this lease any more.
 
         It waits for a transaction that holds the lease: what that did is known afterwards.
         """
-        return _REVOKE.format(**self._names())
+        return query("leases", "revoke").format(**self._names())
 
     def ending_session(self) -> sql.Composed:
         """Make a statement that ends the holder's session where it waits for its client within a transaction.
 
         For a holder that has lost the connection: locks of what it left open would be in the way of the next sync.
         """
-        return _END_HOLDER.format(**self._names())
+        return query("leases", "end_holder").format(**self._names())
 
     def _names(self) -> dict[str, sql.Literal]:
         return {"schema": sql.Literal(self.schema), "name": sql.Literal(self.name), "lease": sql.Literal(self.number)}
@@ -142,7 +96,7 @@ def acquiring(schema: str, name: str) -> list[sql.Composable]:
 
 
 def acquired(connection: psycopg.Connection, schema: str, name: str, found: Rows) -> Lease | None:
-    """The lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
+    """Return the lease, None where it was not free; the ledger's rows of a holder that was overtaken are closed."""
     if not found:
         return None
     number, since = found[0]
@@ -154,7 +108,7 @@ def acquired(connection: psycopg.Connection, schema: str, name: str, found: Rows
 
 def holder(connection: psycopg.Connection, schema: str, name: str) -> Holder | None:
     """Find the living session that holds a lease, None when nobody does."""
-    row = connection.execute(_HOLDER, [schema, name]).fetchone()
+    row = connection.execute(query("leases", "holder"), [schema, name]).fetchone()
     return Holder(*row) if row else None
 
 
@@ -215,19 +169,19 @@ def _awaited(connection: psycopg.Connection, schema: str, name: str, busy: str, 
 
     It is flushed, so that its number is never given again: versions are named by it.
     """
-    deadline, said = monotonic() + patience.seconds, False
+    deadline, reported = monotonic() + patience.seconds, False
     while (lease := acquired(connection, schema, name, run(connection, [_acquire(schema, name)])[0])) is None:
         over = monotonic() >= deadline
-        if over or not said:
+        if over or not reported:
             who = holder(connection, schema, name) or "another process"
             if over:
                 raise BusyError(f"{busy} by {who}.", "Wait for it to end, or stop it, and run this load again.")
             patience.log(f"{busy} by {who}; waiting up to {patience.seconds:.0f} s for it")
-            said = True
+            reported = True
         patience.stop.wait(_POLL_SECONDS)
     return lease
 
 
 def _acquire(schema: str, name: str) -> sql.Composed:
     stale = sql.Literal(timedelta(seconds=STALE_SECONDS))
-    return _ACQUIRE.format(stale=stale, schema=sql.Literal(schema), name=sql.Literal(name))
+    return query("leases", "acquire").format(stale=stale, schema=sql.Literal(schema), name=sql.Literal(name))

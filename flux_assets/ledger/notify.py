@@ -1,7 +1,7 @@
 """Telling caches that what readers see has changed: NOTIFY on the channel flux_published.
 
-Here: the notification's form. A statement of it belongs into the transaction that makes the change, so that it is
-heard when, and only when, the change can be seen. Not here: what listeners do (docs/for-map-applications.md).
+The statement belongs into the transaction that makes the change, so that it is heard when, and only when, the change
+can be seen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["published", "rolled back", "synced"]
 def announcing(
     table: PublicTable, kind: Kind, *, version: str | None = None, sync_id: int | None = None
 ) -> sql.Composed:
-    """A statement that tells of a table's new `version`, or of the ledger's row whose sync changed it.
+    """Make a statement that tells of a table's new `version`, or of the ledger's row whose sync changed it.
 
     `sync_id` is None where a table only followed another that was synced.
     """

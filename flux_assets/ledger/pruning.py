@@ -1,8 +1,4 @@
-"""Old rows of the ledger and of the register of versions, deleted: a sync every five minutes writes 315,000 a year.
-
-Here: which rows may go, and their deletion in batches. Not here: when it is done (Dagster's daily maintenance), and
-dropping versions (publish.py).
-"""
+"""Deleting old rows of the ledger and of the register of versions: a sync every five minutes writes 315,000 a year."""
 
 from __future__ import annotations
 
@@ -10,67 +6,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import psycopg
+from psycopg import sql
 
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.names import VERSIONS
+from flux_assets.sqlfiles import query
 
 # Failures, and runs that published a version, say more and are few.
 KEPT_LONGER = 4
-_PRUNE = """
-DELETE FROM postgres_sync.sync_status WHERE sync_id IN (
-    SELECT entry.sync_id FROM postgres_sync.sync_status AS entry
-    WHERE entry.schema_name = %(schema)s
-      AND entry.started_at < statement_timestamp() - CASE
-          WHEN entry.status = 'SUCCESS' AND entry.sync_type IN ('UNCHANGED', 'PINNED', 'DELTA') THEN %(keep)s
-          ELSE %(keep)s * %(longer)s END
-      AND entry.started_at < statement_timestamp() - %(keep)s
-      AND entry.sync_id <> ALL (%(newest)s)
-      AND NOT (entry.status = 'RUNNING' AND postgres_sync.is_alive(entry.backend_pid, entry.backend_start))
-      AND NOT EXISTS (
-          SELECT FROM postgres_sync.layer_versions AS kept
-          WHERE entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('UNCHANGED', 'PINNED', 'DELTA')
-            AND kept.schema_name = entry.schema_name AND kept.layer_name = entry.layer_name
-            AND kept.version = entry.version AND kept.state = 'published')
-    ORDER BY entry.started_at LIMIT %(batch)s)
-"""
-# Of each table: the last time that it was right, the last that it was written, the last that something went wrong.
-_NEWEST = """
-WITH RECURSIVE tables AS (
-    (SELECT layer_name FROM postgres_sync.sync_status WHERE schema_name = %(schema)s ORDER BY layer_name LIMIT 1)
-    UNION ALL
-    SELECT (SELECT next.layer_name FROM postgres_sync.sync_status AS next
-            WHERE next.schema_name = %(schema)s AND next.layer_name > tables.layer_name
-            ORDER BY next.layer_name LIMIT 1)
-    FROM tables WHERE tables.layer_name IS NOT NULL)
-SELECT newest.sync_id FROM tables
-CROSS JOIN (VALUES ('SUCCESS', NULL), ('SUCCESS', ARRAY['UNCHANGED', 'PINNED']), ('FAILED', NULL)) AS sort (status, but)
-CROSS JOIN LATERAL (
-    SELECT entry.sync_id FROM postgres_sync.sync_status AS entry
-    WHERE entry.schema_name = %(schema)s AND entry.layer_name = tables.layer_name AND entry.status = sort.status
-      AND (sort.but IS NULL OR entry.sync_type <> ALL (sort.but))
-    ORDER BY entry.started_at DESC LIMIT 1) AS newest
-"""
-# A version whose table is gone says something only as the first sight of a file that another version still holds.
-# What was dropped while its table was being made may have it all the same, and is left to the layer's next run.
-_PRUNE_REGISTER = """
-DELETE FROM postgres_sync.layer_versions WHERE (schema_name, layer_name, lease) IN (
-    SELECT schema_name, layer_name, lease FROM postgres_sync.layer_versions AS gone
-    WHERE gone.schema_name = %(schema)s AND gone.state = 'dropped' AND NOT gone.current
-      AND coalesce(gone.published_at, gone.staged_at) < statement_timestamp() - CASE
-          WHEN gone.published_at IS NULL THEN %(keep)s ELSE %(keep)s * %(longer)s END
-      AND to_regclass(format('%%I.%%I', %(versions)s::text, gone.relation)) IS NULL
-      AND NOT (
-          EXISTS (
-              SELECT FROM postgres_sync.layer_versions AS kept
-              WHERE kept.schema_name = gone.schema_name AND kept.layer_name = gone.layer_name
-                AND kept.sha256 = gone.sha256 AND kept.state <> 'dropped')
-          AND NOT EXISTS (
-              SELECT FROM postgres_sync.layer_versions AS earlier
-              WHERE earlier.schema_name = gone.schema_name AND earlier.layer_name = gone.layer_name
-                AND earlier.sha256 = gone.sha256
-                AND (earlier.staged_at, earlier.lease) < (gone.staged_at, gone.lease)))
-    LIMIT %(batch)s)
-"""
 
 
 def prune_ledger(
@@ -82,9 +25,9 @@ def prune_ledger(
     rolled back to always. The newest success, change and failure of each table stay, and so does a run under way.
     Each batch is a transaction of its own; `session` is one that commits by itself.
     """
-    newest = [number for (number,) in session.execute(_NEWEST, {"schema": schema})]
+    newest = [number for (number,) in session.execute(query("pruning", "newest"), {"schema": schema})]
     values = {"schema": schema, "keep": keep, "longer": KEPT_LONGER, "newest": newest, "batch": batch}
-    return _deleted(session, _PRUNE, values, batch, stop)
+    return _deleted(session, query("pruning", "prune_ledger"), values, batch, stop)
 
 
 def prune_register(
@@ -96,13 +39,13 @@ def prune_register(
     still holds stays: source_changed_at is told from it.
     """
     values = {"schema": schema, "keep": keep, "longer": KEPT_LONGER, "versions": VERSIONS, "batch": batch}
-    return _deleted(session, _PRUNE_REGISTER, values, batch, stop)
+    return _deleted(session, query("pruning", "prune_register"), values, batch, stop)
 
 
 def _deleted(
-    session: psycopg.Connection, statement: str, values: Mapping[str, object], batch: int, stop: Stop | None
+    session: psycopg.Connection, statement: sql.SQL, values: Mapping[str, object], batch: int, stop: Stop | None
 ) -> int:
-    """Rows deleted in batches, until one is not full."""
+    """Delete rows in batches until one is not full; return how many."""
     deleted = 0
     while True:
         (stop or Stop()).check()

@@ -1,7 +1,4 @@
-"""The last loads and syncs of tables, as the ledger has them, for a small plot.
-
-Here: the query, and what it says of each. Not here: the plot (pictures/sparkline.py), writing the ledger (ledger.py).
-"""
+"""The last loads and syncs of tables, as the ledger has them, for a small plot."""
 
 from __future__ import annotations
 
@@ -11,17 +8,9 @@ from typing import Any
 
 from psycopg import Connection
 
+from flux_assets.sqlfiles import query
+
 MOST_PAST = 24
-# What had nothing to load says nothing of how long a load takes.
-_QUERY = """
-SELECT status, duration_seconds::float8, CASE WHEN sync_type IN ('FULL', 'PUBLISH') THEN rows_synced END,
-       rows_inserted - rows_deleted
-FROM postgres_sync.sync_status
-WHERE layer_name = %(name)s AND schema_name = %(schema)s AND status <> 'RUNNING'
-  AND (sync_type NOT IN ('UNCHANGED', 'PINNED') OR source_instant IS NOT NULL)
-ORDER BY started_at DESC, sync_id DESC
-LIMIT %(most)s
-"""
 
 
 @dataclass(frozen=True)
@@ -34,13 +23,13 @@ class Past:
 
 
 def recent(session: Connection, schema: str, name: str, rows: int) -> list[Past]:
-    """The table's last MOST_PAST loads or syncs, oldest first; it has `rows` now."""
-    found = session.execute(_QUERY, {"name": name, "schema": schema, "most": MOST_PAST})
+    """Return the table's last MOST_PAST loads or syncs, oldest first; it has `rows` now."""
+    found = session.execute(query("recent_runs", "recent_runs"), {"name": name, "schema": schema, "most": MOST_PAST})
     return list(_counted(found, rows))[::-1]
 
 
 def _counted(newest_first: Iterable[tuple[Any, ...]], rows_now: int) -> Iterator[Past]:
-    """A load says how many rows it published; a sync only by how many the table grew, so we count back from now.
+    """Count the rows after each, back from now: a load knows its rows, a sync only by how many they grew.
 
     Before others took rows out by hand there may seem to have been fewer than none.
     """

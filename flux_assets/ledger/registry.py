@@ -1,7 +1,4 @@
-"""What the database knows of the declarations, so that SQL can say of every table whether it can be trusted.
-
-Here: keeping table postgres_sync.tables as the declarations have it. Not here: the judgement (view v_table_status).
-"""
+"""What the database knows of the declarations, in postgres_sync.tables, so that SQL can say which table to trust."""
 
 from __future__ import annotations
 
@@ -11,33 +8,21 @@ from datetime import timedelta
 from psycopg import sql
 
 from flux_assets.spec import Declaration, DynamicTable
+from flux_assets.sqlfiles import query
 
 _Row = tuple[str, str, int, timedelta | None, timedelta | None]
 Known = frozenset[_Row]
-# Rows that are right already are neither written nor locked: loads and syncs do this side by side, all the time.
-_KEEP = """
-INSERT INTO postgres_sync.tables AS known (schema_name, layer_name, kind, place, late_after, still_after)
-SELECT {schema}, * FROM (VALUES {rows}) AS declared (layer_name, kind, place, late_after, still_after)
-EXCEPT SELECT schema_name, layer_name, kind, place, late_after, still_after FROM postgres_sync.tables
-ORDER BY 2
-ON CONFLICT (schema_name, layer_name) DO UPDATE SET kind = excluded.kind, place = excluded.place,
-    late_after = excluded.late_after, still_after = excluded.still_after
-"""
-_KNOWN = """
-SELECT layer_name, kind, place, late_after, still_after FROM postgres_sync.tables WHERE schema_name = {schema}
-"""
-_FORGET = "DELETE FROM postgres_sync.tables WHERE schema_name = {schema} AND layer_name <> ALL ({names})"
 
 
 def known_in(schema: str) -> sql.Composed:
-    """A query for what the database knows of the tables of a schema."""
-    return sql.SQL(_KNOWN).format(schema=sql.Literal(schema))
+    """Make a query for what the database knows of the tables of a schema."""
+    return query("registry", "known").format(schema=sql.Literal(schema))
 
 
 def register_declarations(
     schema: str, declared: Sequence[Declaration], used: Sequence[Declaration], known: Known | None = None
 ) -> list[sql.Composed]:
-    """Statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
+    """Make statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
 
     The `used` ones are known besides; when nobody says what is declared, nothing is forgotten. None where that is what
     is `known` already, as far as that was asked.
@@ -49,7 +34,7 @@ def register_declarations(
     statements = [_keep(schema, rows)] if rows else []
     if declared:
         statements.append(
-            sql.SQL(_FORGET).format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
+            query("registry", "forget").format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
         )
     return statements
 
@@ -58,7 +43,7 @@ def _keep(schema: str, rows: Sequence[_Row]) -> sql.Composed:
     values = [
         sql.SQL("({}, {}, {}::integer, {}::interval, {}::interval)").format(*map(sql.Literal, row)) for row in rows
     ]
-    return sql.SQL(_KEEP).format(schema=sql.Literal(schema), rows=sql.SQL(", ").join(values))
+    return query("registry", "keep").format(schema=sql.Literal(schema), rows=sql.SQL(", ").join(values))
 
 
 def _row(table: Declaration, place: int) -> _Row:

@@ -1,8 +1,4 @@
-"""What the database says of each table right now, read without changing or making anything.
-
-Here: whether any load was here yet, and the rows of view postgres_sync.v_table_status. Not here: the judgement, which
-the view makes (sql/postgis/ledger.sql), and how it shows (console/shown.py).
-"""
+"""What the database says of each table right now, read without changing or making anything."""
 
 from __future__ import annotations
 
@@ -15,27 +11,11 @@ from psycopg.rows import class_row
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis import catalog
+from flux_assets.sqlfiles import query
 
 # A view of an earlier revision than 7 has loading, failed and interrupted among its states, and no last_attempt.
 State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
 Attempt = Literal["succeeded", "failed", "interrupted", "under way"]
-# What revision 5 added, and later ones, is read as JSON, so that a view of an earlier revision answers too.
-_STATUS = """
-SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, release_tag, source_changed_at, checked_at,
-       published_at, lag_seconds, last_error, last_error_at, failures_last_hour, sync_id, run_id,
-       coalesce((to_jsonb(status) ->> 'rows_quarantined')::bigint, 0) AS rows_quarantined,
-       extract(epoch FROM statement_timestamp() - source_changed_at)::float8 AS source_age_seconds,
-       extract(epoch FROM statement_timestamp() - checked_at)::float8 AS checked_age_seconds,
-       extract(epoch FROM statement_timestamp() - published_at)::float8 AS published_age_seconds,
-       (to_jsonb(status) ->> 'pinned_at')::timestamptz AS pinned_at, to_jsonb(status) ->> 'pinned_by' AS pinned_by,
-       to_jsonb(status) ->> 'pin_reason' AS pin_reason, to_jsonb(status) ->> 'held_version' AS held_version,
-       to_jsonb(status) ->> 'last_attempt' AS last_attempt,
-       coalesce(to_jsonb(status) ->> 'last_attempt_detail', '') AS last_attempt_detail,
-       (to_jsonb(status) ->> 'last_attempt_at')::timestamptz AS last_attempt_at,
-       extract(epoch FROM statement_timestamp() - (to_jsonb(status) ->> 'last_attempt_at')::timestamptz)::float8
-           AS last_attempt_age_seconds
-FROM postgres_sync.v_table_status AS status WHERE schema_name = %s
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +75,12 @@ class TableStatus:
 
 
 def is_prepared(connection: psycopg.Connection) -> bool:
-    """Whether any load has ever made our schemas here."""
+    """Tell whether any load has ever made our schemas here."""
     return catalog.find(connection, "postgres_sync", "layer_versions") is not None
 
 
 def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
-    """What the view says of each table that the database knows; nothing where no load was yet.
+    """Return what the view says of each table that the database knows; nothing where no load was yet.
 
     Raises TargetError when the ledger was made by an earlier release, which the next load or sync brings up to date.
     """
@@ -113,11 +93,11 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
             "Any load or sync adds it: dagster job execute -m flux_assets.definitions -j setup_dynamic_tables",
         )
     with connection.cursor(row_factory=class_row(TableStatus)) as cursor:
-        return {status.table: status for status in cursor.execute(_STATUS, [schema]).fetchall()}
+        return {status.table: status for status in cursor.execute(query("status", "status"), [schema]).fetchall()}
 
 
 def foreign_kind(kind: str) -> str:
-    """What stands under a layer's name, in words, where it is not what was made there."""
+    """Name a relation's kind in words, where it is not what was made there."""
     kinds = {
         "r": "a plain table",
         "p": "a partitioned table",

@@ -1,7 +1,4 @@
-"""Jobs, and what starts them.
-
-Here: selections by group and when they run. Not here: what an asset does.
-"""
+"""Jobs, and what starts them."""
 
 from __future__ import annotations
 
@@ -9,32 +6,29 @@ import time
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
 
 from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.orchestration.layers.assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.sync.assets import GROUP as DYNAMIC
-from flux_assets.orchestration.sync.setup import make_dynamic_tables
+from flux_assets.orchestration.sync.assets import make_dynamic_tables
 from flux_assets.settings import load_settings
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.tables import static_tables
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
 SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+# The job of runs that are started from the UI or a command line for some assets.
+AD_HOC_JOB = "__ASSET_JOB"
+_FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+# Runs that Dagster manages for others (MANAGED) are none of ours.
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED | {dg.DagsterRunStatus.MANAGED}]
 
 load_static_layers = dg.define_asset_job(
     "load_static_layers",
     # Checks that cost are not for a load: it reads no file twice.
     selection=dg.AssetSelection.groups(GROUP) - dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE)),
-    description="Makes every layer current: those the release has not changed stay, the others load side by side.",
+    description="Makes every layer current: those that the release has not changed stay, the others load side by side.",
 )
 
 # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step reports those
@@ -42,14 +36,14 @@ load_static_layers = dg.define_asset_job(
 sync_all_dynamic = dg.define_asset_job(
     "sync_all_dynamic",
     selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
-    description="Brings the three dynamic tables into step with Snowflake, all at once.",
+    description="Syncs the three dynamic tables with Snowflake, all at once.",
     executor_def=dg.in_process_executor,
     tags=SYNC_TAGS,
 )
 
 
 @dg.job(
-    description="Makes the dynamic tables, or makes them fit; once is enough, again does no harm. Syncs nothing.",
+    description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
     executor_def=dg.in_process_executor,
     tags=SYNC_TAGS,
 )
@@ -63,10 +57,10 @@ def setup_dynamic_tables() -> None:
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="A sync every five minutes, unless one is under way. Ticks that were missed are not made up for.",
+    description="A sync every five minutes, unless one is under way. Missed ticks are not made up for.",
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a sync unless one is under way; a run whose process is gone is failed, and holds up nothing."""
+    """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
     if run_id := _under_way(context.instance):
         return dg.SkipReason(
             f"Run {run_id} of {sync_all_dynamic.name} is still under way. If its process is gone, the next tick finds"
@@ -77,8 +71,8 @@ def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReques
 
 
 def _under_way(instance: dg.DagsterInstance) -> str | None:
-    """The newest run of the job that is not done; of those whose process is gone none, and they are failed."""
-    records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=_UNDER_WAY))
+    """Return the newest unfinished run of the job; runs whose process is gone are failed, and do not count."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=sync_all_dynamic.name, statuses=UNFINISHED))
     return next((record.dagster_run.run_id for record in records if not _is_over(instance, record)), None)
 
 
@@ -87,24 +81,24 @@ def _is_over(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     age = timedelta(seconds=time.time() - (record.start_time or record.create_timestamp.timestamp()))
     if run.status == dg.DagsterRunStatus.STARTED and _is_dead(instance, run.run_id, age):
         # Where the queue counts it as running, the next sync would wait for it.
-        instance.report_run_failed(run, "The process of this run is gone: its sync has no session any more.")
+        instance.report_run_failed(run, "The process of this run is gone: its sync has no session in PostGIS.")
         return True
     return age > TIME_LIMIT
 
 
 def _is_alone(instance: dg.DagsterInstance) -> bool:
-    """Whether no other code location of this instance has the schedule: its runs are of another database."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    """Return whether no other code location of this instance has the schedule: its runs are of another database."""
+    states = instance.all_instigator_state()
     named = [state.origin.repository_origin for state in states if state.name == dynamic_sync_schedule.name]
     return len({origin.code_location_origin.location_name for origin in named}) <= 1
 
 
 def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
-    """Whether the database says so; what it does not say, time will tell."""
+    """Return whether the database knows that the run's process is gone."""
     import psycopg
 
     from flux_assets.errors import FluxError
-    from flux_assets.sync.run_state import is_dead
+    from flux_assets.sync.busy import is_dead
     from flux_assets.wiring.target import postgis_target
 
     try:

@@ -1,7 +1,4 @@
-"""Runs that a command starts and waits for: the jobs of the definitions, of some of their tables.
-
-Here: the run, and how it ended. Not here: what a job does (automation.py), and the commands (console/running.py).
-"""
+"""Runs that a command starts and waits for: jobs of the definitions, for some of their tables."""
 
 from __future__ import annotations
 
@@ -9,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
-from dagster._utils.interrupts import capture_interrupts
 
 from flux_assets.errors import BusyError
 from flux_assets.orchestration.automation import load_static_layers, sync_all_dynamic
+from flux_assets.orchestration.dagster_internals import ReconstructableRepository, capture_interrupts
 from flux_assets.orchestration.history import dagster_folder
 from flux_assets.orchestration.sync.assets import STEP
 
@@ -40,7 +36,7 @@ def load_layers(names: Sequence[str], config: Config) -> RunEnd:
 
 
 def sync_tables(names: Sequence[str], config: Config) -> RunEnd:
-    """Bring these tables into step with their source. A sync that finds another one at it ends well, with nothing."""
+    """Sync these tables. A run that finds another sync under way succeeds without doing anything."""
     result = _run(sync_all_dynamic.name, names, {STEP: config})
     done = result.get_asset_materialization_events()
     return RunEnd(run_id=result.run_id, succeeded=result.success, busy=result.success and not done)
@@ -48,23 +44,10 @@ def sync_tables(names: Sequence[str], config: Config) -> RunEnd:
 
 def _run(job: str, names: Sequence[str], configs: Mapping[str, Config]) -> dg.JobExecutionResult:
     ops = {name: {"config": dict(config)} for name, config in configs.items() if config}
-    repository = ReconstructableRepository.for_module("flux_assets.definitions", fn_name="defs")
-    with capture_interrupts(), dg.DagsterInstance.from_config(str(dagster_folder())) as instance:
-        return dg.execute_job(
-            _of_some(repository.get_reconstructable_job(job), names),
-            instance=instance,
-            run_config={"ops": ops, "loggers": _LOGGERS},
-        )
-
-
-def _of_some(job: ReconstructableJob, names: Sequence[str]) -> ReconstructableJob:
-    """The job for some of its tables, with those of their checks that the whole job has.
-
-    Of a selection of assets alone, Dagster would plan every check of theirs, also the costly ones that the job leaves
-    out.
-    """
+    whole = ReconstructableRepository.for_module("flux_assets.definitions", fn_name="defs").get_reconstructable_job(job)
+    # Of a selection of assets alone, Dagster would plan every check, also the costly ones that the job leaves out.
     assets = frozenset(dg.AssetKey(name) for name in names)
-    checks = job.get_definition().asset_layer.asset_graph.asset_check_keys
-    return job.get_subset(
-        asset_selection=assets, asset_check_selection={key for key in checks if key.asset_key in assets}
-    )
+    checks = {key for key in whole.get_definition().asset_layer.asset_graph.asset_check_keys if key.asset_key in assets}
+    part = whole.get_subset(asset_selection=assets, asset_check_selection=checks)
+    with capture_interrupts(), dg.DagsterInstance.from_config(str(dagster_folder())) as instance:
+        return dg.execute_job(part, instance=instance, run_config={"ops": ops, "loggers": _LOGGERS})

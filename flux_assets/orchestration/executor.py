@@ -1,13 +1,10 @@
-"""Runs the steps of one Dagster run side by side on threads of one process.
+"""The executor: runs the steps of one Dagster run side by side on threads of one process.
 
-Here: the executor of this project, and the way a step learns that its run is being interrupted. One process,
-because `import dagster` costs more than most layers take to load, and threads, because a layer's work is done
-by PostgreSQL and by C code that lets go of the interpreter. Dagster's own in-process executor runs one step
-after another; its multiprocess executor starts Python for each. Not here: what a step does.
-
-It leans on the same internals as Dagster's own executors (`dagster/_core/executor/in_process.py` and
-`multiprocess.py`), which is why pyproject.toml holds Dagster to one minor version. Async assets have no place
-in it: the steps of a run share one event loop.
+One process, because `import dagster` costs more than most layers take to load, and threads, because a layer's work is
+done by PostgreSQL and by C code that releases the interpreter. Dagster's in-process executor runs one step after
+another; its multiprocess executor starts Python for each. It uses the same internals as those two
+(`dagster/_core/executor/`), which is why pyproject.toml holds Dagster to one minor version. Async assets are not
+supported: the steps of a run share one event loop.
 """
 
 from __future__ import annotations
@@ -20,50 +17,44 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
+from uuid import uuid4
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster._core.events import DagsterEvent, EngineEventData
-from dagster._core.execution.api import ExecuteRunWithPlanIterable
-from dagster._core.execution.compute_logs import create_compute_log_file_key
-from dagster._core.execution.context.system import (
-    PlanExecutionContext,
-    PlanOrchestrationContext,
-    StepExecutionContext,
-)
-from dagster._core.execution.context_creation_job import PlanExecutionContextManager
-from dagster._core.execution.plan.active import ActiveExecution
-from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
-from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode, get_retries_config
-from dagster._core.executor.base import Executor
-from dagster_shared.error import SerializableErrorInfo
 
+from flux_assets.orchestration.dagster_internals import (
+    ActiveExecution,
+    EngineEventData,
+    ExecuteRunWithPlanIterable,
+    ExecutionPlan,
+    InstanceConcurrencyContext,
+    PlanExecutionContext,
+    PlanExecutionContextManager,
+    PlanOrchestrationContext,
+    RetryMode,
+    SentenceError,
+    dagster_event_sequence_for_step,
+    trigger_hook,
+)
 from flux_assets.postgis.connect import Stop
 from flux_assets.settings import load_settings
 
-POLL_SECONDS = 0.2
-Report = tuple[int, DagsterEvent | None]  # number of the start; None is its last report
+_POLL_SECONDS = 0.2
+_Report = tuple[int, dg.DagsterEvent | None]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
 
 
-class Interrupted(DagsterUserCodeProcessError, dg.DagsterExecutionInterruptedError):  # noqa: N818 - as Dagster's own
-    """The end of a run that was interrupted, shown as a sentence.
-
-    The first base is how Dagster is told the text to show; otherwise it shows the frames that the signal came upon.
-    """
+class Interrupted(SentenceError, dg.DagsterExecutionInterruptedError):  # noqa: N818 - as Dagster's own
+    """The end of a run that was interrupted."""
 
     def __init__(self) -> None:
-        said = "Interrupted. What readers see is whole: what was not published stays as it was. Run it again.\n"
-        shown = SerializableErrorInfo(message=said, stack=[], cls_name=type(self).__name__)
-        super().__init__(user_code_process_error_infos=[shown])  # type: ignore[no-untyped-call]
+        sentence = "Interrupted. Published data is intact; unpublished work was discarded. Run it again."
+        super().__init__(sentence, type(self).__name__)
 
 
 def stop_of(run_id: str) -> Stop:
-    """The stop request that Ctrl-C, SIGTERM or Terminate in the UI makes to the steps of a run.
+    """Return the stop request that Ctrl-C, SIGTERM or Terminate in the UI makes to the steps of a run.
 
-    A run of another executor has one that nobody makes: there the interruption is an exception in the step.
+    Under another executor nobody makes it: there the interruption is an exception in the step.
     """
     return _stops.get(run_id) or Stop()
 
@@ -76,18 +67,22 @@ def stop_of(run_id: str) -> Stop:
             default_value=None,
             description="Steps that run at the same time; FLUX_PARALLEL_LAYERS unless set.",
         ),
-        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
+        "retries": dg.Field(
+            dg.Selector({"enabled": {}, "disabled": {}}),  # type: ignore[no-untyped-call]
+            default_value={"enabled": {}},
+            description="Whether a step that asks for it is tried again.",
+        ),
     },
 )
-def threads_executor(init: dg.InitExecutorContext) -> Executor:
-    """Steps side by side on threads of one process; higher `dagster/priority` first."""
-    retries = RetryMode.from_config(init.executor_config["retries"])  # type: ignore[arg-type]
+def threads_executor(init: dg.InitExecutorContext) -> dg.Executor:
+    """Run steps side by side on threads of one process; higher `dagster/priority` first."""
+    retries = RetryMode.DISABLED if init.executor_config["retries"] == {"disabled": {}} else RetryMode.ENABLED
     limit = init.executor_config["max_concurrent"] or load_settings().flux_parallel_layers
-    return ThreadsExecutor(retries=retries or RetryMode.ENABLED, max_concurrent=int(str(limit)))
+    return ThreadsExecutor(retries=retries, max_concurrent=int(str(limit)))
 
 
-class ThreadsExecutor(Executor):
-    """Initialises resources once, then runs up to `max_concurrent` steps at a time, each on a thread of its own."""
+class ThreadsExecutor(dg.Executor):
+    """Initialise resources once, then run up to `max_concurrent` steps at a time, each on its own thread."""
 
     def __init__(self, *, retries: RetryMode, max_concurrent: int) -> None:
         self._retries = retries
@@ -97,8 +92,10 @@ class ThreadsExecutor(Executor):
     def retries(self) -> RetryMode:
         return self._retries
 
-    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        yield DagsterEvent.engine_event(
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        yield dg.DagsterEvent.engine_event(
             plan_context,
             f"Running up to {self._max_concurrent} steps at a time on threads of process {os.getpid()}",
             EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute),
@@ -119,7 +116,7 @@ class ThreadsExecutor(Executor):
             ),
         )
 
-    def _iterate(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+    def _iterate(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[dg.DagsterEvent]:
         with ExitStack() as stack:
             stop = _stops[job_context.run_id] = Stop()
             stack.callback(_stops.pop, job_context.run_id)
@@ -143,11 +140,11 @@ class _Steps:
         self._context = job_context
         self._active = active
         self._stop = stop
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
         self._running: dict[int, str] = {}  # step keys by number of the start: a second try may overlap the first's end
         self._starts = itertools.count()
 
-    def run(self) -> Iterator[DagsterEvent]:
+    def run(self) -> Iterator[dg.DagsterEvent]:
         try:
             while self._running or not (self._stop.asked or self._active.is_complete):
                 if self._active.check_for_interrupts():
@@ -175,13 +172,13 @@ class _Steps:
                 daemon=True,
             ).start()
 
-    def _report(self, start: int, event: DagsterEvent | None) -> None:
+    def _report(self, start: int, event: dg.DagsterEvent | None) -> None:
         self._reports.put((start, event))
 
-    def _reported(self) -> Iterator[DagsterEvent]:
-        """The events that have come in, waiting a moment for the first; signals are seen between two waits."""
+    def _reported(self) -> Iterator[dg.DagsterEvent]:
+        """Yield the events that have come in, waiting briefly for the first; signals are seen between two waits."""
         try:
-            start, event = self._reports.get(timeout=POLL_SECONDS)
+            start, event = self._reports.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             return
         if event is not None:
@@ -191,7 +188,7 @@ class _Steps:
             self._active.verify_complete(self._context, key)
 
     def _interrupt(self) -> None:
-        """Asks the running steps to end; asked a second time, waits no longer (sessions end with the process)."""
+        """Ask the running steps to end; asked a second time, stop waiting (sessions end with the process)."""
         if self._stop.asked:
             raise Interrupted
         self._active.mark_interrupted()
@@ -200,24 +197,24 @@ class _Steps:
         self._context.log.warning(f"Interrupted; stopping {running or 'before the next step'}")
 
 
-def _run_step(step_context: StepExecutionContext, report: Callable[[DagsterEvent | None], None]) -> None:
-    """Runs one step to its end; the last report is None. Events are stored as they arise, on this thread."""
-    events: list[DagsterEvent] = []
+def _run_step(step_context: dg.StepExecutionContext, report: Callable[[dg.DagsterEvent | None], None]) -> None:
+    """Run one step to its end; the last report is None. Events are stored as they arise, on this thread."""
+    events: list[dg.DagsterEvent] = []
     try:
         with suppress(dg.DagsterExecutionInterruptedError):  # raised after the step's failure has been reported
             for event in dagster_event_sequence_for_step(step_context):
                 events.append(event)
                 report(event)
-        for event in _trigger_hook(step_context, events):
+        for event in trigger_hook(step_context, events):
             report(event)
     finally:
         report(None)
 
 
-def _capture_output(stack: ExitStack, context: PlanExecutionContext, plan: ExecutionPlan) -> DagsterEvent:
-    """Captures what the process prints, once for all steps: file descriptors belong to the process."""
+def _capture_output(stack: ExitStack, context: PlanExecutionContext, plan: ExecutionPlan) -> dg.DagsterEvent:
+    """Capture what the process prints, once for all steps: file descriptors belong to the process."""
     manager = context.instance.compute_log_manager
-    log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())  # type: ignore[no-untyped-call]
+    log_key = manager.build_log_key_for_run(context.run_id, uuid4().hex[:8])
     captured = stack.enter_context(manager.capture_logs(log_key))
-    event: DagsterEvent = DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, plan.step_keys_to_execute, log_key, captured)
     return event

@@ -1,93 +1,89 @@
-"""What a load or sync that failed leaves in Dagster: what it found, and checks that go on saying what they said.
+"""What a failed load or sync leaves in Dagster: an observation of it, and the earlier outcomes of its checks.
 
 A failed attempt is not a bad table. Dagster shows a check that was planned and not reported as failed, and the newest
-outcome of a check as the table's: so the last outcomes of what readers see are reported again, with the time at which
-they were judged, and what was found of rows that were not published is an observation. Not here: judging.
+outcome of a check as the table's: so the last outcomes for the published rows are reported again, with the time at
+which they were judged.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError
+from flux_assets.orchestration.dagster_internals import finished_evaluations
 
 JUDGED_AT = "judged_at"
 # How earlier releases began what they reported of rows that were not published.
-OF_A_CANDIDATE = "Of a version that was not published:"
-_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+_OF_A_CANDIDATE = "Of a version that was not published:"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check last said of what readers see, and when that was judged, which is earlier than when it was told."""
+    """The last outcome of a check on the published rows, and when it was judged, which may be before its report."""
 
     judged_at: float
     evaluation: dg.AssetCheckEvaluation
 
     @staticmethod
     def of(recorded_at: float, evaluation: dg.AssetCheckEvaluation) -> Outcome:
-        """As an evaluation has it, which may itself repeat an earlier one."""
-        said = evaluation.metadata.get(JUDGED_AT)
-        return Outcome(said.value if isinstance(said, dg.TimestampMetadataValue) else recorded_at, evaluation)
-
-    @property
-    def metadata(self) -> Mapping[str, dg.MetadataValue]:
-        """What it showed, and when it was judged."""
-        return {**self.evaluation.metadata, JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
+        """Return the outcome of an evaluation, which may itself repeat an earlier one."""
+        judged_at = evaluation.metadata.get(JUDGED_AT)
+        return Outcome(judged_at.value if isinstance(judged_at, dg.TimestampMetadataValue) else recorded_at, evaluation)
 
     def again(self) -> dg.AssetCheckResult:
-        """The same outcome, for a check that this run planned."""
-        return dg.AssetCheckResult(
-            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
-            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
-        )  # fmt: skip
+        """Return the same outcome, for a check that this run planned."""
+        return dg.AssetCheckResult(**self._fields)
 
     def unplanned(self) -> dg.AssetCheckEvaluation:
-        """The same outcome, for a check that is not of the step that reports it."""
-        return dg.AssetCheckEvaluation(
-            asset_key=self.evaluation.asset_key, check_name=self.evaluation.check_name, passed=self.evaluation.passed,
-            severity=self.evaluation.severity, description=self.evaluation.description, metadata=self.metadata,
-        )  # fmt: skip
+        """Return the same outcome, for a check that is not of the step that reports it."""
+        return dg.AssetCheckEvaluation(**self._fields)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        names = ("asset_key", "check_name", "passed", "severity", "description")
+        judged_at = {JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
+        return {name: getattr(self.evaluation, name) for name in names} | {
+            "metadata": {**self.evaluation.metadata, **judged_at}
+        }
 
 
-def last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
-    """What each check last said, also where this run has planned it since."""
-    storage = instance.event_log_storage
+def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
+    """Return the last outcome of each check, also where this run has planned it since."""
     found: dict[dg.AssetCheckKey, Outcome] = {}
     for key in keys:
-        for record in storage.get_asset_check_execution_history(key, limit=1, status=_DONE):
-            said = record.evaluation
-            if said is not None and not (said.description or "").startswith(OF_A_CANDIDATE):
-                found[key] = Outcome.of(record.create_timestamp, said)
+        for record in finished_evaluations(instance, key):
+            evaluation = record.evaluation
+            if evaluation is not None and not (evaluation.description or "").startswith(_OF_A_CANDIDATE):
+                found[key] = Outcome.of(record.create_timestamp, evaluation)
     return found
 
 
-def still_said(
+def repeat_outcomes(
     context: dg.AssetExecutionContext, table: str, names: Collection[str], before: Iterable[dg.AssetCheckResult] = ()
 ) -> Iterator[dg.AssetCheckResult]:
-    """The last outcomes of these checks; where Dagster has none, what is known from `before`."""
+    """Yield the last outcomes of these checks; where Dagster has none, those of `before`."""
     asset = dg.AssetKey(table)
-    found = last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
+    found = _last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
     yield from (outcome.again() for outcome in found.values())
-    told = {key.name for key in found}
-    yield from (result for result in before if result.check_name in names and result.check_name not in told)
+    known = {key.name for key in found}
+    yield from (result for result in before if result.check_name in names and result.check_name not in known)
 
 
-def still_compared(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
-    """The last outcome of the comparison `name` where this run planned it: its step is not run after a failure.
+def repeat_comparison(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield the last outcome of the comparison `name` if this run planned it: its step does not run after a failure.
 
-    One that was never made is told as that: Dagster would show it as failed.
+    One that was never made is reported as such: Dagster would show it as failed.
     """
     key = dg.AssetCheckKey(dg.AssetKey(table), name)
     if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
         return
-    found = last_outcomes(context.instance, [key])
+    found = _last_outcomes(context.instance, [key])
     yield found[key].unplanned() if found else _never_compared(key)
 
 
@@ -101,8 +97,8 @@ def _never_compared(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
     )
 
 
-def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
-    """What a failed load or sync (`what`) has to say, on the page of the asset."""
+def failed_attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
+    """Return the observation of a failed load or sync (`what`) for the page of the asset."""
     shown: dict[str, dg.MetadataValue] = {
         "last_attempt": dg.MetadataValue.text("failed"),
         "ended_at": dg.MetadataValue.timestamp(time.time()),
@@ -110,10 +106,10 @@ def attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResul
     }
     for audit in audits:
         if not audit.passed:
-            said = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
-            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {said}")
+            details = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
+            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {details}")
     return dg.AssetObservation(
         table,
-        description=f"A {what} failed. What readers see is as it was, and so is what its checks say.",
+        description=f"A {what} failed. Published data is unchanged, and so are the outcomes of its checks.",
         metadata=shown,
     )

@@ -1,36 +1,30 @@
-"""What Dagster's history is told of a layer that changed outside a run.
-
-Here: the materialisation that a rollback or replay on the command line amounts to, what the version's audits found when
-it was staged, and that a layer was pinned or unpinned, so that the UI shows what readers see and what is known of it.
-"""
+"""Dagster's history of a layer: what it has of a version, and what is added when a layer changes outside a run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import SettingError
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
+from flux_assets.orchestration.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 from flux_assets.orchestration.layers.checks import check_results
 from flux_assets.orchestration.layers.metadata import clock_metadata, pin_metadata
-from flux_assets.orchestration.recorded import recorded
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
 
-Rollback = tuple[StaticTable, Version]
-Figures = Mapping[str, dg.MetadataValue[Any]]
+_Rollback = tuple[StaticTable, Version]
+_Figures = Mapping[str, dg.MetadataValue[Any]]
 
 
-def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None = None) -> None:
+def report_rollbacks(rollbacks: Sequence[_Rollback], instance_folder: Path | None = None) -> None:
     """Record that versions are the published ones again, as it was recorded when they were loaded.
 
     The tags of that record say which file and which declaration the version came from, so that the layer shows as
@@ -38,7 +32,7 @@ def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None
     """
     with dg.DagsterInstance.from_config(str(instance_folder or dagster_folder())) as instance:
         for table, version in rollbacks:
-            figures: Figures = {
+            figures: _Figures = {
                 "outcome": dg.MetadataValue.text("rolled back"),
                 "pinned": dg.MetadataValue.text(f"by the rollback, until `flux-assets unpin {table.name}`"),
             }
@@ -46,8 +40,8 @@ def report_rollbacks(rollbacks: Sequence[Rollback], instance_folder: Path | None
 
 
 def report_replay(table: StaticTable, version: Version, quarantined: int, instance_folder: Path | None = None) -> None:
-    """Record the version that a replay made, which left so many records in quarantine; the rest as for a rollback."""
-    figures: Figures = {
+    """Record the version that a replay made, with the number of records still in quarantine."""
+    figures: _Figures = {
         "outcome": dg.MetadataValue.text("replayed"),
         "sha256": dg.MetadataValue.text(version.sha256),
         "quarantined": dg.MetadataValue.int(quarantined),
@@ -71,9 +65,9 @@ def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]], instance_folder:
 
 
 def _report(
-    instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: Figures
+    instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: _Figures
 ) -> None:
-    loaded = recorded(instance, table.name, version.holds)
+    loaded = find_materialization(instance, table.name, version.holds)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             table.name,
@@ -101,22 +95,56 @@ def _report(
 def _judged(
     table: StaticTable, version: Version, about: AssetCheckEvaluationTargetMaterializationData
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """What the audits found before the version was first published: its rows are the same."""
+    """Yield what the audits found before the version was first published: its rows are the same."""
     audits = [AuditResult.from_json(stored) for stored in version.audits]
     names = {audit.name for audit in audits_of(table)}
     for result in check_results(table, audits, names, "Before it was first published:"):
         yield dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(table.name), check_name=str(result.check_name), passed=result.passed,
-            severity=result.severity, metadata=result.metadata, description=result.description,
+            asset_key=dg.AssetKey(table.name),
+            check_name=str(result.check_name),
+            passed=result.passed,
+            severity=result.severity,
+            metadata=result.metadata,
+            description=result.description,
             target_materialization_data=about,
-        )  # fmt: skip
+        )
 
 
 def dagster_folder() -> Path:
-    """The folder that Dagster reads its instance from: DAGSTER_HOME, else the first dagster.yaml here or beside us."""
+    """Return the folder of Dagster's instance: DAGSTER_HOME, else the first dagster.yaml here or in the repository."""
     if home := os.environ.get("DAGSTER_HOME"):
         return Path(home).expanduser()
     for folder in (Path.cwd(), REPOSITORY):
         if (folder / "dagster.yaml").is_file():
             return folder
     raise SettingError("There is no dagster.yaml here.", "Set DAGSTER_HOME to the folder that holds it.")
+
+
+# Tags of Dagster's events, as they are stored and as the UI shows them.
+DATA_VERSION_TAG = "dagster/data_version"
+_INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
+_ORIGIN_TAGS = ("dagster/code_version", _INPUT_DATA_VERSION_TAG, "dagster/input_event_pointer")
+_LOOKED_BACK = 200
+
+
+def find_materialization(
+    instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
+) -> dg.AssetMaterialization | None:
+    """Return the newest materialisation whose version `fits`; None without a recent one."""
+    found = instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK)
+    for record in found.records:
+        materialization = record.asset_materialization
+        if materialization and fits((materialization.tags or {}).get(DATA_VERSION_TAG, "")):
+            return materialization
+    return None
+
+
+def origin_tags(instance: dg.DagsterInstance, layer_name: str, version: str) -> dict[str, str]:
+    """Return the tags that name the file and the declaration of a version; none when it is not in the history."""
+    found = find_materialization(instance, layer_name, lambda known: known == version)
+    return {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
+
+
+def input_version_tag(key: dg.AssetKey) -> str:
+    """Return the tag of a materialisation that holds the data version of an upstream asset."""
+    return f"{_INPUT_DATA_VERSION_TAG}/{key.to_user_string()}"

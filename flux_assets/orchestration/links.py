@@ -1,7 +1,4 @@
-"""Where an asset's page leads: the SQL that shows its rows, the file that declares it, the page of the docs about it.
-
-Here: that metadata, the same whatever is loaded. Not here: columns and figures (asset_metadata.py, sync_metadata.py).
-"""
+"""Where an asset's page leads: SQL that shows its rows, the file that declares it, the page of the docs about it."""
 
 from __future__ import annotations
 
@@ -9,38 +6,45 @@ import warnings
 from typing import Any
 
 import dagster as dg
+from psycopg import sql as psql
 
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
+from flux_assets.sqlfiles import query
 from flux_assets.tables import declared_in
 
 Metadata = dict[str, Any]
 
 
 def table_links(table: Declaration) -> Metadata:
-    """Of a table in PostGIS."""
+    """Return the links of a table in PostGIS."""
     about = "syncing.md" if isinstance(table, DynamicTable) else "publishing.md"
-    queries = (
-        f"SELECT * FROM {table.name} LIMIT 10;",  # noqa: S608 - shown, never run
-        f"SELECT * FROM postgres_sync.v_sync_status WHERE layer_name = '{table.name}';",  # noqa: S608
-    )
-    return {"sql": _sql(*queries, by="`flux-assets psql`, or any client of PostGIS"), **_code(table, about)}
+    return {
+        "sql": _sql(
+            _some_rows(table.name), _ledger("status", table), by="`flux-assets psql`, or any client of PostGIS"
+        ),
+        **_code(table, about),
+    }
 
 
 def file_links(table: StaticTable) -> Metadata:
-    """Of a layer's file in the release."""
-    query = (
-        "SELECT version, release_tag, state, rows, published_at FROM postgres_sync.layer_versions"  # noqa: S608
-        f"\nWHERE layer_name = '{table.name}' ORDER BY lease DESC;"
-    )
-    return {"sql": _sql(query, by="the versions made from it, by `flux-assets psql`"), **_code(table, "publishing.md")}
+    """Return the links of a layer's file in the release."""
+    by = "the versions made from it, by `flux-assets psql`"
+    return {"sql": _sql(_ledger("versions", table), by=by), **_code(table, "publishing.md")}
 
 
 def source_links(table: DynamicTable) -> Metadata:
-    """Of a table in Snowflake."""
-    query = f"SELECT * FROM {table.source} LIMIT 10;"  # noqa: S608
+    """Return the links of a table in Snowflake."""
     by = "in Snowflake, in the database and schema of the settings"
-    return {"sql": _sql(query, by=by), **_code(table, "source-contract.md")}
+    return {"sql": _sql(_some_rows(table.source), by=by), **_code(table, "source-contract.md")}
+
+
+def _some_rows(table: str) -> str:
+    return f"SELECT * FROM {table} LIMIT 10;"  # noqa: S608 - shown, never run
+
+
+def _ledger(name: str, table: Declaration) -> str:
+    return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
 
 
 def _sql(*queries: str, by: str) -> dg.MarkdownMetadataValue:
@@ -49,11 +53,13 @@ def _sql(*queries: str, by: str) -> dg.MarkdownMetadataValue:
 
 
 def _code(table: Declaration, about: str) -> Metadata:
-    """Files on this machine, for the button that opens an editor; those that are here."""
+    """Return the files on this machine that exist, for the button that opens an editor."""
     declared = declared_in(table)
-    files = [(path, label) for path, label in (
-        (declared, "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")
-    ) if path and path.is_file()]  # fmt: skip
+    files = [
+        (path, label)
+        for path, label in ((declared, "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}"))
+        if path and path.is_file()
+    ]
     if not files:
         return {}
     with warnings.catch_warnings():

@@ -1,7 +1,4 @@
-"""Checks that cost: every row of a table read again where it came from, and compared.
-
-Here: `matches_release` of all layers as one step, `matches_source` of all dynamic tables as another. Not here: the
-comparing (matching/release.py, matching/source.py), and when they run (match_schedules.py).
+"""Checks that cost: `matches_release` and `matches_source` read every row again where it came from, and compare.
 
 Dagster selects every check of an asset with the asset. A materialisation is not the time to read everything twice, so
 these leave out the tables that their own run materialises.
@@ -9,7 +6,7 @@ these leave out the tables that their own run materialises.
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -19,7 +16,7 @@ from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, LayerError, SettingError
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layers.assets import LayerFailure
-from flux_assets.orchestration.layers.checks import check_results, tell, without_outcome
+from flux_assets.orchestration.layers.checks import check_results, log_outcomes, without_outcome
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
@@ -30,95 +27,96 @@ RELEASE_STEP = "match_static_layers"
 SOURCE_STEP = "match_dynamic_tables"
 Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
 Table = TypeVar("Table", bound=Declaration)
+_Outcomes = Iterable[tuple[str, "AuditResult | FluxError"]]
 
 
-class MatchConfig(dg.Config):
+class _MatchConfig(dg.Config):
     """What one run may ask of a comparison."""
 
     tables: list[str] = Field(default=[], description="Names of the tables to compare; all that are selected if empty.")
 
 
 def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
-    """`matches_release` of every layer."""
+    """Return `matches_release` of every layer, as one step."""
 
-    @dg.multi_asset_check(name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_TOLD), can_subset=True)
+    @dg.multi_asset_check(
+        name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_CONSEQUENCE), can_subset=True
+    )
     def match_static_layers(
-        context: dg.AssetCheckExecutionContext,
-        config: MatchConfig,
-        postgis: PostgisResource,
-        release: ReleaseResource,
+        context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> Results:
         from flux_assets.compare.release import match_release
 
-        log = context.log.info
-        try:
-            asked = _asked(context, config, tables)
-            yield from _left_out(context, asked)
-            if asked:
-                stop = stop_of(context.run.run_id)
-                yield from _recorded(
-                    context.log,
-                    asked,
-                    match_release([*asked.values()], release.release(log), postgis.target(), stop, log),
-                )
-        except FluxError as error:
-            raise LayerFailure(error) from None
+        def compare(asked: dict[str, StaticTable]) -> _Outcomes:
+            log, stop = context.log.info, stop_of(context.run.run_id)
+            return match_release([*asked.values()], release.release(log), postgis.target(), stop, log)
+
+        yield from _compared(context, config, tables, compare)
 
     return match_static_layers
 
 
 def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
-    """`matches_source` of every dynamic table."""
+    """Return `matches_source` of every dynamic table, as one step."""
 
-    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_TOLD), can_subset=True)
+    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_CONSEQUENCE), can_subset=True)
     def match_dynamic_tables(
         context: dg.AssetCheckExecutionContext,
-        config: MatchConfig,
+        config: _MatchConfig,
         postgis: PostgisResource,
         snowflake: WarehouseResource,
     ) -> Results:
         from flux_assets.compare.source import match_source
 
-        log = context.log.info
-        try:
-            asked = _asked(context, config, tables)
-            yield from _left_out(context, asked)
-            if asked:
-                stop, opening = stop_of(context.run.run_id), snowflake.opening(context.run.run_id, asked, log)
-                yield from _recorded(
-                    context.log,
-                    asked,
-                    match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log),
-                )
-        except FluxError as error:
-            raise LayerFailure(error) from None
+        def compare(asked: dict[str, DynamicTable]) -> _Outcomes:
+            log, stop = context.log.info, stop_of(context.run.run_id)
+            opening = snowflake.opening(context.run.run_id, asked, log)
+            return match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log)
+
+        yield from _compared(context, config, tables, compare)
 
     return match_dynamic_tables
 
 
 def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
-    """Keys of the check `name` of the tables."""
+    """Return the keys of the check `name` of the tables."""
     return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
 
 
-_RELEASE_TOLD = (
+_RELEASE_CONSEQUENCE = (
     "ERROR: somebody changed rows; WARN: the release holds another file by now. Reads the whole file and the whole"
     " table, so it runs weekly and when asked, not with a load:"
     " `dagster job execute -m flux_assets.definitions -j check_static_layers_match`."
 )
-_SOURCE_TOLD = (
+_SOURCE_CONSEQUENCE = (
     "ERROR: do not trust the table; WARN: the next sync may explain the difference. Takes warehouse time, so it runs"
     " nightly and when asked, not with a sync:"
     " `dagster job execute -m flux_assets.definitions -j check_dynamic_tables_match`."
 )
 
 
-def _specs(tables: Sequence[Declaration], name: str, told: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {told}") for table in tables]
+def _specs(tables: Sequence[Declaration], name: str, consequence: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {consequence}") for table in tables]
 
 
-def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
-    """The tables to compare, by name: selected, named by the configuration if that names any, not materialised."""
+def _compared(
+    context: dg.AssetCheckExecutionContext,
+    config: _MatchConfig,
+    tables: Sequence[Table],
+    compare: Callable[[dict[str, Table]], _Outcomes],
+) -> Results:
+    try:
+        asked = _asked(context, config, tables)
+        keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
+        yield from without_outcome(context.job_def, keys)
+        if asked:
+            yield from _recorded(context.log, asked, compare(asked))
+    except FluxError as error:
+        raise LayerFailure(error) from None
+
+
+def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
+    """Return the tables to compare: selected, named by the config if that names any, not materialised."""
     known = {table.name: table for table in tables}
     if unknown := set(config.tables) - known.keys():
         raise SettingError(f"No such table: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
@@ -130,21 +128,12 @@ def _asked(context: dg.AssetCheckExecutionContext, config: MatchConfig, tables: 
     return {name: known[name] for name, key in keys.items() if key in selected - materialised}
 
 
-def _left_out(context: dg.AssetCheckExecutionContext, asked: Collection[str]) -> Iterator[dg.Output[None]]:
-    keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
-    return without_outcome(context.job_def, keys)
-
-
 def _names(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
 
 
-def _recorded(
-    log: dg.DagsterLogManager,
-    tables: Mapping[str, Declaration],
-    found: Iterable[tuple[str, "AuditResult | FluxError"]],
-) -> Results:
-    """Each outcome as it comes, told in the log too, which is all that a command line shows.
+def _recorded(log: dg.DagsterLogManager, tables: Mapping[str, Declaration], found: _Outcomes) -> Results:
+    """Yield each outcome as it comes, and log it, which is all that a command line shows.
 
     Tables that could not be compared fail the step once the others are recorded.
     """
@@ -153,7 +142,7 @@ def _recorded(
         if isinstance(outcome, FluxError):
             failed[name] = outcome
         else:
-            tell(name, [outcome], log)
+            log_outcomes(name, [outcome], log)
             yield from check_results(tables[name], [outcome], {outcome.name})
     if len(failed) == 1:
         raise next(iter(failed.values()))

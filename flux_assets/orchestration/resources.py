@@ -1,7 +1,7 @@
-"""What a step needs from outside: the database of the tables, the release and the Snowflake account they come from.
+"""The resources of a step: the database of the tables, the release and the Snowflake account they come from.
 
-Here: Dagster resources that find each when a step first asks, so that definitions load without any of them and an
-error of one end stops only the steps that need that end. Not here: which end it is (embedded/).
+Each is found when a step first asks, so that definitions load without any of them, and an error of one stops only the
+steps that need it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _target: Target | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Every run looks anew: the server of the last may have been stopped."""
+        """Find the database anew in every run: the server of the last may have been stopped."""
         self._target = None
 
     def target(self) -> Target:
-        """The database; raises SettingError or EmbeddedError when there is none to be had."""
+        """Return the database; raises SettingError or EmbeddedError when it is unavailable."""
         from flux_assets.wiring.target import postgis_target
 
         with _finding:
@@ -62,7 +62,7 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     _release: Any = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Every run reads the manifest anew."""
+        """Read the manifest anew in every run."""
         self._release = None
 
     def is_whole(self) -> bool:
@@ -91,7 +91,7 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return chosen
 
     def release(self, log: Callable[[str], None]) -> Release:
-        """The release; raises SettingError when one must be named and is not, ReleaseError when it cannot be had."""
+        """Return the release; raises SettingError when one must be named, ReleaseError when it is unavailable."""
         from flux_assets.wiring.release import layer_release
 
         with _finding:
@@ -103,7 +103,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The Snowflake account that the dynamic tables come from; the stand-in where none is set and that is allowed."""
 
     def family(self, declared: Sequence[DynamicTable]) -> Family:
-        """The dynamic tables with what FLUX_CONFIG says of their sources; raises SettingError naming what is wrong."""
+        """Return the dynamic tables with the overrides of FLUX_CONFIG; raises SettingError naming an illegal one."""
         from flux_assets.sync.sync import Family
 
         settings, overrides = load_settings(), self._overrides()
@@ -115,7 +115,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def opening(self, run_id: str, layers: Iterable[str], log: Callable[[str], None]) -> OpenSource:
-        """What signs in when it is called; `run_id` and the names of the `layers` it is for go into the query tag."""
+        """Return what signs in when it is called; `run_id` and the names of the `layers` go into the query tag."""
         layer = ", ".join(sorted(layers))
 
         @contextmanager
@@ -144,7 +144,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 @contextmanager
 def connect(account: Account, arguments: dict[str, Any]) -> Iterator[Any]:  # noqa: ARG001 - a warehouse.connect.Connect
-    """A session opened by dagster-snowflake's resource with just these arguments, closed whatever happens in it."""
+    """Open a session by dagster-snowflake's resource with just these arguments; it is closed whatever happens."""
     # Three seconds of processor time, ten on a busy machine: it imports Snowpark.
     from dagster_snowflake import SnowflakeResource
 
@@ -159,6 +159,14 @@ def connect(account: Account, arguments: dict[str, Any]) -> Iterator[Any]:  # no
 # Of the arguments that it knows. Key files are among the others: it would read them itself, and report a key that
 # cannot be read in words of its own that name no setting.
 _OWN_FIELDS = (
-    "account", "user", "password", "authenticator", "role", "warehouse", "database", "schema", "login_timeout",
+    "account",
+    "user",
+    "password",
+    "authenticator",
+    "role",
+    "warehouse",
+    "database",
+    "schema",
+    "login_timeout",
     "network_timeout",
-)  # fmt: skip
+)

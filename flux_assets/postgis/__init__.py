@@ -1,5 +1,1 @@
-"""The only writer: everything that runs SQL against the target database.
-
-Here: connections, DDL, staging, indexes, audits, publishing, the ledger and the register of versions.
-Not here: where rows come from, Dagster, or the name of any table.
-"""
+"""Primitives that speak SQL to the target database and know no protocol."""

@@ -1,8 +1,4 @@
-"""Several statements in one round trip.
-
-Here: sending them and sorting out the answers. A sync is mostly waiting where the database is 20 ms away: what need not
-be decided on this side between two statements goes together. Not here: any statement.
-"""
+"""Several statements in one round trip: where the database is 20 ms away, most of a sync is waiting."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def run(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[Rows]:
-    """Run the statements in order; the rows of each that returns rows. Outside a transaction they form one."""
+    """Run the statements in order, return the rows of each that has any. Outside a transaction they form one."""
     cursor = session.execute(sql.SQL(";\n").join(statements))
     found = []
     while True:
@@ -27,7 +23,7 @@ def run(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> li
 
 
 def affected(session: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[int]:
-    """Run the statements in order; how many rows each of them wrote."""
+    """Run the statements in order, return how many rows each of them wrote."""
     cursor = session.execute(sql.SQL(";\n").join(statements))
     counts = [cursor.rowcount]
     while cursor.nextset():

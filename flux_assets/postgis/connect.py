@@ -1,8 +1,4 @@
-"""Connections to the target database, and stopping what runs in them.
-
-Here: the target's address, how a session is opened and named, and the stop request that cancels all of a
-load's sessions. Not here: what runs in a session.
-"""
+"""Connections to the target database: its address, what a session must be able to do, and stopping what runs in it."""
 
 from __future__ import annotations
 
@@ -14,40 +10,15 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import LayerError
+from flux_assets.errors import LayerError, TargetError
 from flux_assets.postgis.batch import Rows, run
-from flux_assets.postgis.encoding import require_utf8
 from flux_assets.postgis.session import liveness, pooler
 from flux_assets.postgis.session.refusals import refused
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.session.watched import WatchedConnection, is_of_a_pooler, own_process
 from flux_assets.spec import Declaration
+from flux_assets.sqlfiles import query
 
-APPLICATION = "flux_assets"
-# What the environment, a role or a database may have set otherwise. In another encoding the server would convert
-# what COPY sends; times, intervals and index definitions are read as text; a load that waits for its turn, or whose
-# control session is idle while it stages, must not be cut off; compiling a query costs more than any of ours gains by
-# it. What is asked once a lock is ours must see what was committed until then, which a stricter isolation would not
-# show. The server asks after a silent client within a minute, and ends a transaction that a frozen one left open: what
-# it holds would be in everybody's way. Names mean what PostgreSQL and PostGIS mean by them; behind those, the functions
-# of users' triggers find what they name wherever role and database let everybody look, but for schemas in which anybody
-# may create: a function planted there would run with our rights. A policy that would hide rows from us has the
-# statement refused instead.
-# Set by statements: poolers refuse them as options of the connection.
-_SETTINGS = sql.SQL("""
-SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
-SET quote_all_identifiers = off; SET jit = off; SET client_min_messages = warning;
-SET default_transaction_isolation = 'read committed'; SET row_security = off;
-SET statement_timeout = '4h'; SET lock_timeout = '1min'; SET idle_session_timeout = 0;
-SET idle_in_transaction_session_timeout = '2min';
-SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = '1min'; RESET search_path;
-SELECT {process}, pg_catalog.pg_postmaster_start_time(),
-    pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
-    (SELECT extnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_extension WHERE extname = 'postgis'),
-    'pg_temp', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(path), ', ')
-    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS path
-    WHERE NOT pg_catalog.has_schema_privilege('public', path::pg_catalog.text, 'CREATE'))), false)
-""")
+_APPLICATION = "flux_assets"
 _SINCE_17 = sql.SQL("SET transaction_timeout = 0")
 
 
@@ -83,7 +54,7 @@ class Stop:
 
     @contextmanager
     def watching(self, connection: WatchedConnection) -> Iterator[None]:
-        """While the block runs, a stop request cancels what `connection` is running."""
+        """Have a stop request cancel what `connection` is running, while the block runs."""
         with self._lock:
             self._connections.add(connection)
         try:
@@ -97,7 +68,7 @@ class Stop:
 class Target:
     """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown.
 
-    `declared` are all tables that belong there; whoever loads or syncs one lets the database know of all.
+    `declared` are all tables that belong there; loading or syncing one registers them all.
     """
 
     conninfo: str
@@ -116,12 +87,12 @@ class Target:
         database's encoding is not UTF8, or a pooler shares sessions out.
         """
         try:
-            connection = liveness.connect(self.conninfo, f"{APPLICATION} {purpose}")
+            connection = liveness.connect(self.conninfo, f"{_APPLICATION} {purpose}")
         except psycopg.OperationalError as error:
             raise refused(error) from error
         try:
             with connection, (stop or Stop()).watching(connection):
-                require_utf8(connection)
+                _require_utf8(connection)
                 if is_set:
                     open_session(connection)
                 try:
@@ -136,13 +107,12 @@ class Target:
 def open_session(session: WatchedConnection, statements: Sequence[sql.Composable] = ()) -> list[Rows]:
     """Make the session behave the same wherever it is opened, and run `statements`, in one round trip.
 
-    Raises TargetError where a pooler stands between that does not leave a session its server process; before anything
-    is set or done.
+    Raises TargetError, before anything is set or done, where a pooler does not leave a session its server process.
     """
     try:
         answers = run(session, [*_settings(session), *statements])
     except psycopg.Error as error:
-        if not pooler.stands_between(error):
+        if not is_of_a_pooler(error):
             raise
         pooler.require_whole_sessions(session)
         answers = run(session, [*_settings(session), *statements])
@@ -154,4 +124,80 @@ def open_session(session: WatchedConnection, statements: Sequence[sql.Composable
 def _settings(session: WatchedConnection) -> list[sql.Composable]:
     """List the statements; the last returns server process, the server's start, and the search path."""
     since_17 = [_SINCE_17] if session.info.server_version >= 170000 else []
-    return [*since_17, _SETTINGS.format(process=pooler.own_process(session))]
+    return [*since_17, query("connect", "settings").format(process=own_process(session))]
+
+
+_ENCODING = "UTF8"
+_INTO_ANOTHER = (
+    "Make a database in UTF8 beside it (CREATE DATABASE {new} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, or"
+    " with another UTF-8 locale of the server), copy the contents of this one (pg_dump{encoding} {old} | psql {new}),"
+    " and name the new one in FLUX_POSTGRES_URL."
+)
+# A database in SQL_ASCII does not know what its bytes mean: whoever reads them has to.
+_OF_BYTES = " --encoding=LATIN1, or whatever the bytes in it mean,"
+
+
+def _require_utf8(session: psycopg.Connection) -> None:
+    """Raise TargetError for a database in another encoding, without a round trip: it was reported at sign-in."""
+    encoding = session.info.parameter_status("server_encoding") or _server_encoding(session)
+    if encoding == _ENCODING:
+        return
+    name = session.info.dbname
+    remedy = _INTO_ANOTHER.format(
+        old=f'"{name}"', new=f'"{name}_utf8"', encoding=_OF_BYTES if encoding == "SQL_ASCII" else ""
+    )
+    raise TargetError(
+        f'The encoding of database "{name}" is {encoding}, which cannot hold every text; flux_assets needs UTF8.',
+        remedy,
+    )
+
+
+def _server_encoding(session: psycopg.Connection) -> str:
+    """Ask for it, since a pooler may not pass on what the server reports."""
+    row = session.execute("SHOW server_encoding").fetchone()
+    return str(row[0]) if row else ""
+
+
+_READ_ONLY = "default_transaction_read_only"
+_STANDBY = (
+    "The target server is a standby, which takes no writes.",
+    "Name the primary in FLUX_POSTGRES_URL (of several hosts, target_session_attrs=read-write finds it).",
+)
+_SET_IN = {
+    "user": "It is set for the role. Run ALTER ROLE {user} RESET default_transaction_read_only.",
+    "database": "It is set for the database. Run ALTER DATABASE {database} RESET default_transaction_read_only.",
+    "database user": "It is set for the role in this database. Run ALTER ROLE {user} IN DATABASE {database} RESET"
+    " default_transaction_read_only.",
+    "client": "The connection asks for it: remove it from the options in FLUX_POSTGRES_URL or PGOPTIONS.",
+}
+_SERVER_WIDE = (
+    "It is set for the whole server (some providers do so when its disk is nearly full). Run ALTER ROLE"
+    " {user} SET default_transaction_read_only = off, or turn it off there."
+)
+
+
+def require_writable(session: psycopg.Connection) -> None:
+    """Raise TargetError when the session takes no writes; without a round trip, as the server reports it at sign-in.
+
+    A pooler may hide that, and the session then counts as writable.
+    """
+    reported = session.info.parameter_status
+    reason = read_only_reason(
+        session, standby=reported("in_hot_standby") == "on", read_only=reported(_READ_ONLY) == "on"
+    )
+    if reason is not None:
+        raise TargetError(*reason)
+
+
+def read_only_reason(session: psycopg.Connection, *, standby: bool, read_only: bool) -> tuple[str, str] | None:
+    """Return problem and remedy of a server in this state; None when it takes writes."""
+    if standby:
+        return _STANDBY
+    if not read_only:
+        return None
+    row = session.execute("SELECT source FROM pg_settings WHERE name = %s", [_READ_ONLY]).fetchone()
+    remedy = _SET_IN.get(row[0] if row else "", _SERVER_WIDE)
+    return (
+        f"Sessions in the target database are read-only: {_READ_ONLY} is on.",
+        remedy.format(user=f'"{session.info.user}"', database=f'"{session.info.dbname}"'),
+    )

@@ -1,7 +1,4 @@
-"""What the server makes of a text, when it is read as COPY reads a value.
-
-Here: asking it, about many texts at once. Not here: which texts need be asked about (release/texts.py).
-"""
+"""What the server makes of texts when it reads them as COPY reads a value, asked about many texts at once."""
 
 from __future__ import annotations
 
@@ -13,44 +10,14 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.postgis.connect import Stop, Target
+from flux_assets.sqlfiles import query
 
 Answer = tuple[bytes | None, str]
-"""A value as the send function of its type gives it, EWKB of a geometry, the text of a numeric; or None, and why."""
+"""A value as its type sends it (EWKB of a geometry, the text of a numeric), or None and the reason."""
 
 _MOST_KEPT, _LONGEST_KEPT = 20_000, 100  # texts, and characters of one
 _MOST_BYTES = 4 << 20  # of texts in one question
 _FUNCTION = sql.Identifier("pg_temp", "flux_read_texts")
-# A cast of text calls the input function of the type, as COPY does. All texts together at first: an exception block for
-# each costs twenty times as much. A role may have set dates the other way round.
-_READ = """
-CREATE OR REPLACE FUNCTION {function}(texts pg_catalog.text[])
-    RETURNS TABLE (value pg_catalog.bytea, refusal pg_catalog.text)
-    LANGUAGE plpgsql SET datestyle = 'ISO, MDY' SET timezone = 'UTC' AS $read$
-DECLARE
-    given pg_catalog.text;
-    found pg_catalog.bytea[];
-BEGIN
-    BEGIN
-        found := ARRAY(SELECT {sent_each} FROM pg_catalog.unnest(texts) WITH ORDINALITY AS each (given, n) ORDER BY n);
-        RETURN QUERY SELECT each.value, NULL::pg_catalog.text
-            FROM pg_catalog.unnest(found) WITH ORDINALITY AS each (value, n) ORDER BY n;
-        RETURN;
-    EXCEPTION WHEN OTHERS THEN
-        NULL;
-    END;
-    FOREACH given IN ARRAY texts LOOP
-        BEGIN
-            value := {sent};
-            refusal := NULL;
-        EXCEPTION WHEN OTHERS THEN
-            value := NULL;
-            refusal := SQLERRM;
-        END;
-        RETURN NEXT;
-    END LOOP;
-END
-$read$
-"""
 _SENT = {
     "integer": "pg_catalog.int4send({}::pg_catalog.int4)",
     "bigint": "pg_catalog.int8send({}::pg_catalog.int8)",
@@ -68,7 +35,7 @@ _NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
 
 @contextmanager
 def texts_of(target: Target, purpose: str, stop: Stop) -> Iterator[Callable[[str, Sequence[str]], list[Answer]]]:
-    """Ask the target's server about texts of a type, given by its DDL, over a session that the first question opens."""
+    """Yield a function that asks the server about texts of a type, given by its DDL; the first call opens a session."""
     with ExitStack() as stack:
         asking: list[_Asking] = []
 
@@ -82,7 +49,7 @@ def texts_of(target: Target, purpose: str, stop: Stop) -> Iterator[Callable[[str
 
 
 class _Asking:
-    """Questions over one session; short answers are kept, since the place of a fault is found by reading again."""
+    """Questions over one session; short answers are kept, since the place of an error is found by reading again."""
 
     def __init__(self, session: psycopg.Connection) -> None:
         self._session = session
@@ -90,17 +57,17 @@ class _Asking:
         self._answers: dict[tuple[str, str], Answer] = {}
 
     def ask(self, ddl: str, texts: Sequence[str]) -> list[Answer]:
-        # What column takes which geometry, and with which SRID, is judged by who asks, as for any other geometry.
+        # Which geometry and SRID a column takes is judged by the caller, as for any other geometry.
         kind = "geometry" if ddl.startswith(("geometry", "geography")) else ddl
         known = {text: self._answers[kind, text] for text in texts if (kind, text) in self._answers}
         for part in _parts([*dict.fromkeys(text for text in texts if text not in known)]):
-            known |= zip(part, self._told(kind, part), strict=True)
+            known |= zip(part, self._answers_for(kind, part), strict=True)
         if len(self._answers) > _MOST_KEPT:
             self._answers.clear()
         self._answers |= {(kind, text): answer for text, answer in known.items() if len(text) < _LONGEST_KEPT}
         return [known[text] for text in texts]
 
-    def _told(self, kind: str, texts: Sequence[str]) -> Iterator[Answer]:
+    def _answers_for(self, kind: str, texts: Sequence[str]) -> Iterator[Answer]:
         if self._function != kind:
             self._session.execute(_reading(kind))
             self._function = kind
@@ -124,12 +91,12 @@ def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
 
 def _reading(kind: str) -> sql.Composed:
     send = _NUMERIC_SENT.format(typmod=_typmod(kind)) if kind.startswith("numeric") else _SENT[kind]
-    return sql.SQL(_READ).format(
+    return query("copy_texts", "create_reader").format(
         function=_FUNCTION, sent=sql.SQL(send.format("given")), sent_each=sql.SQL(send.format("each.given"))
     )
 
 
 def _typmod(kind: str) -> int:
-    """How PostgreSQL writes down precision and scale."""
+    """Return how PostgreSQL stores precision and scale."""
     found = _NUMERIC.fullmatch(kind)
     return (int(found[1]) << 16 | int(found[2])) + 4 if found else -1

@@ -1,14 +1,11 @@
-"""Server errors as sentences: what PostgreSQL said, and what to do about it.
-
-Here: any error of a statement translated to one of ours. Not here: a session that is refused (refusals.py), what is
-said of which error (server_states.py, refused_statements.py), and errors about a record (loading/copy_faults.py finds
-its line in the release file).
-"""
+"""What PostgreSQL reports of a statement, as a sentence with a remedy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors
@@ -16,13 +13,12 @@ from psycopg import errors
 from flux_assets.errors import FluxError, LayerError, SyncError, TargetError, reported
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.names import PublicTable
-from flux_assets.postgis.refused_statements import further_words, remedy_of, within_function
-from flux_assets.postgis.server_states import server_state_of
+from flux_assets.postgis.session.refusals import STANDBY_REMEDY
 
 
 @contextmanager
 def translated(layer: PublicTable, stop: Stop) -> Iterator[None]:
-    """Raise what psycopg raises within the block as an error of ours; the block's own errors pass through."""
+    """Raise psycopg's errors within the block as TargetError or LayerError; other errors pass through."""
     try:
         yield
     except psycopg.Error as error:
@@ -32,14 +28,220 @@ def translated(layer: PublicTable, stop: Stop) -> Iterator[None]:
 def translate_error(
     title: str, error: psycopg.Error, stop: Stop, kind: type[LayerError] | type[SyncError] = LayerError
 ) -> FluxError:
-    """What the server said of `title` as an error of ours: TargetError for its own state, else one of `kind`."""
+    """Return what the server reported of `title`: a TargetError for the server's own state, else an error of `kind`."""
     if stop.asked and isinstance(error, errors.QueryCanceled):
         return kind(f"{title}: stopped on request; what was there before stays.")
-    said = f"{reported(error.diag.message_primary or error)}.{further_words(error)}"
-    of_a_function = within_function(error) and error.diag.severity_nonlocalized == "ERROR"
-    if (state := server_state_of(error)) and not (state.ends_session and of_a_function):
-        remedy = remedy_of(error, title) if state.state == "42501" and of_a_function else state.remedy
-        return TargetError(f"{title}: {state.problem}: {said}", remedy)
+    report = f"{reported(error.diag.message_primary or error)}.{_details(error)}"
+    known, in_function = _known(error), _within_function(error)
+    # A function of the database may raise any SQLSTATE, also one that ends sessions, and mean something else by it.
+    is_raised = in_function and error.diag.severity_nonlocalized == "ERROR"
+    if known and known.problem and not (is_raised and known.ends_session):
+        is_right = known.state == "42501" and is_raised
+        return TargetError(f"{title}: {known.problem}: {report}", _RIGHTS_OF_A_FUNCTION if is_right else known.remedy)
+    remedy = _remedy_within_function(error) if in_function else known.remedy if known else _REPORT_IT
     if error.sqlstate is None:  # psycopg's own, before anything was sent
-        return kind(f"{title}: {said}", remedy_of(error, title))
-    return kind(f"{title}: PostgreSQL refused with {error.sqlstate}: {said}", remedy_of(error, title))
+        return kind(f"{title}: {report}", remedy)
+    return kind(f"{title}: PostgreSQL refused with {error.sqlstate}: {report}", remedy.format(table=title))
+
+
+# A function's line in the context, in any language; the block of ours that swaps versions is not one of the database.
+_FUNCTION = re.compile(r'\b(?:PL/\S+|SQL) function "?(?!inline_code_block)')
+
+
+def _within_function(error: psycopg.Error) -> bool:
+    """Tell whether the error arose in a function of the database, such as that of a trigger."""
+    return _FUNCTION.search(error.diag.context or "") is not None
+
+
+def _details(error: psycopg.Error) -> str:
+    """Return what the server reports besides the message: detail, hint, and where it was."""
+    context = error.diag.context
+    if context and "inline_code_block" in context and not _within_function(error):
+        context = None
+    details = (
+        reported(error.diag.message_detail or ""),
+        f"Hint: {reported(error.diag.message_hint)}" if error.diag.message_hint else "",
+        f"Where: {reported(context)}" if context else "",
+    )
+    return "".join(f" {each}." for each in details if each)
+
+
+# An object that a statement or a function names is missing.
+_MISSING = ("42P01", "42703", "42704", "42883", "3F000")
+_RIGHTS_OF_A_FUNCTION = (
+    "A function of the database does what the database user may not: grant that right, or make the function SECURITY"
+    " DEFINER (with SET search_path = …)."
+)
+_SEARCH_PATH_OF_A_FUNCTION = (
+    "A function of the database does not find what it names: write the schema before the name, or run ALTER FUNCTION …"
+    " SET search_path = …. Sessions of flux_assets look in pg_catalog, in PostGIS's schema, and then where role and"
+    " database have set search_path, but in no schema where PUBLIC may create."
+)
+_REFUSED_BY_A_FUNCTION = (
+    "A function of the database refused it: correct the function, or disable its trigger (ALTER TABLE … DISABLE"
+    " TRIGGER …), and run again."
+)
+_REPORT_IT = "Fix what the message names; where that is nothing of yours, report this message."
+_AGAIN = "Run again; what was there before stays."
+_RECURS = "Run again. If it recurs, see pg_stat_activity for what the statement waits for, or"
+
+
+def _remedy_within_function(error: psycopg.Error) -> str:
+    if error.sqlstate == "42501":
+        return _RIGHTS_OF_A_FUNCTION
+    return _SEARCH_PATH_OF_A_FUNCTION if error.sqlstate in _MISSING else _REFUSED_BY_A_FUNCTION
+
+
+@dataclass(frozen=True)
+class _Report:
+    """An SQLSTATE or its class, and a word of the report where several share it.
+
+    With a `problem`, it concerns the server, the session or the user; without, the statement and what it refers to.
+    """
+
+    state: str
+    remedy: str
+    problem: str = ""
+    word: str = ""
+
+    @property
+    def ends_session(self) -> bool:
+        return self.state.startswith(("08", "57P0"))
+
+
+def _known(error: psycopg.Error) -> _Report | None:
+    """Return the first that fits. A report in another language matches the last of its SQLSTATE, which has no word."""
+    if error.sqlstate is None:  # the connection was lost before the server could report anything
+        return _LOST if isinstance(error, psycopg.OperationalError) else None
+    state, report = error.sqlstate, f"{error.diag.message_primary} {error.diag.message_hint}"
+    return next((each for each in _REPORTS if state.startswith(each.state) and each.word in report), None)
+
+
+_LOST = _Report(
+    "08",
+    problem="the connection to the database was lost or refused",
+    remedy="Run again when the server answers; the next run cleans up what this one left.",
+)
+_OF_THE_SERVER = (
+    _Report(
+        "08P01",
+        word="query_wait_timeout",
+        problem="the pooler had no server connection for a session in time",
+        remedy="Raise default_pool_size in the pooler (a load takes up to three sessions a layer and one that watches"
+        " them), lower FLUX_PARALLEL_LAYERS, or connect past the pooler.",
+    ),
+    _Report(
+        "42501",
+        word="row-level security policy",
+        problem="row-level security would hide rows from the database user",
+        remedy="Run ALTER TABLE … NO FORCE ROW LEVEL SECURITY on the table that the message names, as its owner; where"
+        " the user is not the owner, ALTER ROLE … BYPASSRLS as a superuser.",
+    ),
+    _Report(
+        "42501",
+        problem="the database user lacks a right",
+        remedy="Grant it, or run `flux-assets doctor` for the list of rights that a load needs.",
+    ),
+    _Report(
+        "25006",
+        problem="the database takes no writes in this session",
+        remedy=f"{STANDBY_REMEDY} If it is the primary, default_transaction_read_only is on: `flux-assets doctor` says"
+        " where it is set.",
+    ),
+    _Report(
+        "53100",
+        problem="the database server's disk is full",
+        remedy="Free space on the server. The unfinished version was discarded; published data is intact.",
+    ),
+    _Report(
+        "53200",
+        word="max_locks_per_transaction",
+        problem="the database server's table of locks is full",
+        remedy="Raise max_locks_per_transaction in postgresql.conf and restart the server.",
+    ),
+    _Report(
+        "53200",
+        problem="the database server ran out of memory",
+        remedy="Lower work_mem and maintenance_work_mem of the database user, or FLUX_PARALLEL_LAYERS; or give the"
+        " server more memory.",
+    ),
+    _Report(
+        "53400",
+        problem="a statement needed more temporary files than temp_file_limit allows",
+        remedy="Raise it for the database user as a superuser (ALTER ROLE … SET temp_file_limit = …), or raise work_mem"
+        " and maintenance_work_mem, so that less is written to files.",
+    ),
+    _LOST,
+    _Report(
+        "25P03",
+        problem="the server ended the session because this process was silent within a transaction",
+        remedy="Run again. If it recurs, this machine stalls (suspended, short of memory), or a pooler sets"
+        " idle_in_transaction_session_timeout.",
+    ),
+    _Report(
+        "25P04",
+        problem="the server ended the session because its transaction took longer than transaction_timeout",
+        remedy=f"{_RECURS} for who sets transaction_timeout (a role, the database or a pooler).",
+    ),
+    _Report(
+        "57P05",
+        problem="the server ended the session because it was idle for longer than idle_session_timeout",
+        remedy="Run again. If it recurs, a pooler sets idle_session_timeout: turn it off for the database user.",
+    ),
+    _Report(
+        "57P01",
+        problem="an administrator ended the session, or the database server is shutting down",
+        remedy="Run again when the server is up; the next run cleans up what this one left.",
+    ),
+    _Report(
+        "57P02",
+        problem="the server ended the session because another of its processes crashed",
+        remedy="See the server's log, and run again when it is up; the next run cleans up what this one left.",
+    ),
+    _Report("57P03", problem="the database server does not accept sessions now", remedy="Run again when it is up."),
+    _Report(
+        "55P03",
+        problem="another session holds a lock that this one waited for too long",
+        remedy="Run again when that session's transaction has ended.",
+    ),
+    _Report("40P01", problem="the server ended a statement because of a deadlock", remedy=_AGAIN),
+    _Report(
+        "57014",
+        word="statement timeout",
+        problem="a statement took longer than statement_timeout",
+        remedy=f"{_RECURS} for who sets statement_timeout (a role, the database or a pooler).",
+    ),
+    _Report(
+        "57014",
+        word="user request",
+        problem="an administrator cancelled a statement",
+        remedy=f"Somebody called pg_cancel_backend. {_AGAIN}",
+    ),
+    _Report("57014", problem="the server ended a statement", remedy=f"A time limit or an administrator. {_AGAIN}"),
+)
+_OF_THE_STATEMENT = (
+    _Report(
+        "55000",
+        word="replica identity",
+        remedy="A publication sends the table's updates and deletes, which takes a replica identity: run ALTER TABLE"
+        " {table} REPLICA IDENTITY DEFAULT (or FULL), or take the table out of the publication.",
+    ),
+    _Report("55", "Fix what the message names, and run again."),
+    _Report("23", "Correct the row where it comes from, or change the constraint, and run again."),
+    _Report("44", "Correct the row where it comes from, or change the view, and run again."),
+    _Report("40", _AGAIN),
+    _Report("53", "Raise the limit that the message names, or free what is taken, and run again."),
+    _Report("54", "Raise the limit that the message names if it is a setting, and run again."),
+    *(_Report(each, "See the server's log, remove the cause, and run again.") for each in ("57", "58", "F0", "XX")),
+    _Report("0A", "Change what the message names of the table, and run again."),
+    _Report("P0", "Do what the message asks for, and run again."),
+    *(
+        _Report(
+            each,
+            "Run `flux-assets doctor`, which finds what is missing of the ledger or of PostGIS; otherwise report this"
+            " message.",
+        )
+        for each in _MISSING
+    ),
+)
+_REPORTS = (*_OF_THE_SERVER, *_OF_THE_STATEMENT)

@@ -1,8 +1,6 @@
-"""The planner's statistics: of a version before it is published, of the public table above it afterwards.
+"""The planner's statistics: of a version before it is published, and of the public table above it afterwards.
 
-Here: ANALYZE, once for each of the two. Planning a scan reads the version's statistics; joins, groups and
-ST_EstimatedExtent read the public table's. Not here: what is analyzed when (loading/candidate.py, load.py,
-rollback.py).
+Planning a scan reads the version's statistics; joins, groups and ST_EstimatedExtent read the public table's.
 """
 
 from __future__ import annotations
@@ -12,30 +10,21 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.names import version_table
-from flux_assets.postgis.own_rows import own_rows
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.names import own_rows, version_table
+from flux_assets.sqlfiles import query
 
-PATIENCE = "10s"  # for somebody else's maintenance of the same table
-# Of the usual sample, for the public table: its columns are those of the version, which has had the whole sample.
-_SMALLER = (
-    "SELECT set_config('default_statistics_target',"
-    " greatest(1, current_setting('default_statistics_target')::int * 3 / 10)::text, true)"
-)
-_TARGETS = """
-SELECT attname::text, coalesce(attstattarget, -1) FROM pg_attribute
-WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
-"""
+LOCK_TIMEOUT = "10s"  # for somebody else's maintenance of the same table
+_LIMIT_WAIT = sql.SQL(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 _HAS_ONLY = 180000
 
 
 def analyze(session: psycopg.Connection, table: sql.Composable) -> None:
     """Collect the statistics of a table; of a public table those of its version as well.
 
-    Gives up with LockNotAvailable when somebody else's maintenance holds the table for PATIENCE.
+    Gives up with LockNotAvailable when somebody else's maintenance holds the table for LOCK_TIMEOUT.
     """
-    with session.transaction():
-        _patiently(session)
-        session.execute(sql.SQL("ANALYZE {}").format(table))
+    run(session, [_LIMIT_WAIT, sql.SQL("ANALYZE {}").format(table)])
 
 
 def analyze_own_rows(session: psycopg.Connection, table: sql.Identifier) -> None:
@@ -53,21 +42,20 @@ def analyze_public(session: psycopg.Connection, public: sql.Identifier, relation
     target is 0 keeps the statistics that it has. The targets are put back in the same transaction, so that nothing of
     this is ever left behind; like ANALYZE itself it locks out no reader and no writer.
     """
-    with session.transaction():
-        _patiently(session)
-        session.execute(_SMALLER)
-        if session.info.server_version >= _HAS_ONLY:
-            session.execute(sql.SQL("ANALYZE ONLY {}").format(public))
-            return
-        version = version_table(relation)
-        targets: dict[str, int] = dict(session.execute(_TARGETS, [version.as_string(session)]).fetchall())
-        session.execute(_with_targets(version, dict.fromkeys(targets, 0)))
-        session.execute(sql.SQL("ANALYZE {}").format(public))
-        session.execute(_with_targets(version, targets))
-
-
-def _patiently(session: psycopg.Connection) -> None:
-    session.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(PATIENCE)))
+    prepared = [_LIMIT_WAIT, query("statistics", "smaller_sample")]
+    if session.info.server_version >= _HAS_ONLY:
+        run(session, [*prepared, sql.SQL("ANALYZE ONLY {}").format(public)])
+        return
+    version = version_table(relation)
+    targets: dict[str, int] = dict(
+        session.execute(query("statistics", "targets"), [version.as_string(session)]).fetchall()
+    )
+    analyze_alone = [
+        _with_targets(version, dict.fromkeys(targets, 0)),
+        sql.SQL("ANALYZE {}").format(public),
+        _with_targets(version, targets),
+    ]
+    run(session, [*prepared, *analyze_alone])
 
 
 def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Composed:

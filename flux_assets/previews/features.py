@@ -1,18 +1,18 @@
-"""A few features of a published table, for a picture: spread over the whole table, or those of one window.
-
-Here: what stands for a row on a map and how the few are picked without reading them all. Not here: drawing.
-"""
+"""What a picture shows: a sample of a layer's features, a dynamic table's points, and the basemap behind them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from flux_assets.spec import Declaration
+from flux_assets.postgis.names import LiveTable, own_rows_by_kind, text_by_value
+from flux_assets.spec import Declaration, Picture
+from flux_assets.sqlfiles import query
 
-MOST_FEATURES = 2000
+_MOST_FEATURES = 2000
 
 
 @dataclass(frozen=True)
@@ -33,37 +33,30 @@ class FeatureSample:
     feature: sql.Composable
 
     def spread(self, session: Connection, rows: int) -> list[bytes]:
-        """WKB of at most MOST_FEATURES features: pages picked at random, and of their rows a part.
+        """Return WKB of at most _MOST_FEATURES features: pages picked at random, and of their rows a part.
 
         Reading all `rows` to pick evenly would take longer than all the rest of a picture.
         """
-        share = min(1.0, MOST_FEATURES / max(1, rows))
+        share = min(1.0, _MOST_FEATURES / max(1, rows))
         pages = min(1.0, 8 * share)
-        query = sql.SQL(
-            "SELECT ST_AsBinary(f) FROM (SELECT {feature} AS f FROM {relation} TABLESAMPLE SYSTEM ({percent})"
-            " REPEATABLE (1) WHERE abs(hashtext(ctid::text)::bigint) % 1000 < {kept}) AS picked"
-            " WHERE NOT ST_IsEmpty(f) LIMIT {most}"
+        return self._wkb(
+            session, "spread_features", percent=max(0.01, 100 * pages), kept=math.ceil(1000 * share / pages)
         )
-        return self._wkb(session, query, percent=max(0.01, 100 * pages), kept=math.ceil(1000 * share / pages))
 
     def within(self, session: Connection, window: Window) -> list[bytes]:
-        """WKB of at most MOST_FEATURES features that touch the window; the layer's index finds them."""
-        query = sql.SQL(
-            "SELECT ST_AsBinary({feature}) FROM {relation}"
-            " WHERE {feature} && ST_MakeEnvelope({west}, {south}, {east}, {north}, 4326) LIMIT {most}"
-        )
-        return self._wkb(session, query, west=window.west, south=window.south, east=window.east, north=window.north)
+        """Return WKB of at most _MOST_FEATURES features that touch the window; the layer's index finds them."""
+        return self._wkb(session, "features_within", **asdict(window))
 
-    def _wkb(self, session: Connection, query: sql.SQL, **numbers: float) -> list[bytes]:
+    def _wkb(self, session: Connection, name: str, **numbers: float) -> list[bytes]:
         literals = {name: sql.Literal(float(value)) for name, value in numbers.items()}
-        composed = query.format(
-            feature=self.feature, relation=self.relation, most=sql.Literal(MOST_FEATURES), **literals
+        composed = query("features", name).format(
+            feature=self.feature, relation=self.relation, most=sql.Literal(_MOST_FEATURES), **literals
         )
         return [row[0] for row in session.execute(composed)]
 
 
 def sample_features(table: Declaration, schema: str) -> FeatureSample | None:
-    """How the table is drawn: by its geometry, else its position, or the line between its two; None without any."""
+    """Return what is drawn of a table: its geometry, its position, or the line between two positions; None without."""
     feature = _spatial(table) or _positions(table)
     return FeatureSample(sql.Identifier(schema, table.name), feature) if feature else None
 
@@ -80,3 +73,52 @@ def _positions(table: Declaration) -> sql.Composable | None:
     if len(points) == 2:
         return sql.SQL("ST_MakeLine({}, {})").format(*points)
     return points[0] if points else None
+
+
+_MOST_SHAPES = 800
+
+
+def largest_shapes(session: Connection, schema: str, layer: str, window: Window, tolerance: float) -> list[bytes]:
+    """Return WKB of the layer's largest features in the window, coarser by `tolerance`; none where there is no layer.
+
+    Size is that of the bounds, which are at the beginning of a geometry and need no reading of the rest.
+    """
+    found = session.execute(
+        query("features", "geometry_column"), [sql.Identifier(schema, layer).as_string(session)]
+    ).fetchone()
+    if found is None:
+        return []
+    column, kind = found
+    edges = {name: sql.Literal(value) for name, value in asdict(window).items()}
+    largest = query("features", "largest_shapes").format(
+        geom=sql.Identifier(column),
+        table=own_rows_by_kind(sql.Identifier(schema, layer), kind),
+        tolerance=sql.Literal(tolerance),
+        most=sql.Literal(_MOST_SHAPES),
+        **edges,
+    )
+    return [row[0] for row in session.execute(largest) if row[0] is not None]
+
+
+class Point(NamedTuple):
+    """A row that has a place: degrees, the value it is coloured by, the number it is sized by."""
+
+    longitude: float
+    latitude: float
+    colour: str | None
+    size: float
+
+
+def points(session: Connection, live: LiveTable, picture: Picture) -> list[Point]:
+    """Return at most _MOST_FEATURES rows, those that are coloured first, of them the largest."""
+    (column,) = (position.same_as for position in live.table.positions if position.same_as)
+    found = query("features", "points").format(
+        geom=sql.Identifier(str(column)),
+        colour=sql.Identifier(picture.colour_column),
+        coloured=text_by_value(sql.Identifier(picture.colour_column)),
+        size=sql.Identifier(picture.size_column),
+        table=live.own_rows,
+        named=sql.Literal([name for name, _ in picture.colours]),
+        most=sql.Literal(_MOST_FEATURES),
+    )
+    return [Point(*row) for row in session.execute(found)]

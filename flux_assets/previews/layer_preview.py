@@ -1,8 +1,6 @@
-"""A small picture of a published layer, for the asset's page.
+"""A small picture of a published layer, over the layers declared as ground.
 
-Here: how the features are drawn, over the layers declared as ground. Where they are too small to be told apart,
-a second panel shows the densest spot closer. Not here: which features are drawn (features.py), the strokes
-(panel.py), Dagster.
+Where features are too small to be told apart, a second panel shows the densest spot closer.
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flux_assets.postgis.connect import Target
-from flux_assets.previews.basemap import shapes
-from flux_assets.previews.features import Window, sample_features
+from flux_assets.previews.features import Window, largest_shapes, sample_features
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
 from flux_assets.spec import Declaration, StaticTable
 
@@ -24,17 +21,17 @@ if TYPE_CHECKING:
 
     from flux_assets.previews.panel import Numbers
 
-    Ground = Sequence[tuple[str, list[bytes]]]
+    Basemap = Sequence[tuple[str, list[bytes]]]
 
 _PANEL = 300  # pixels of a panel's sides
-_SEEN = 3.0  # pixels below which a feature's shape cannot be told
+_SEEN = 3.0  # pixels below which a feature's shape cannot be seen
 _NEAR = 16  # pixels of a usual feature in the second panel
 _LINE = 0.8  # of a layer's colour: a thin line needs more of it than an area
-_DOT = 1.6  # pixels of what stands for a feature that is smaller
+_DOT = 1.6  # pixels of the dot for a smaller feature
 
 
 def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[StaticTable] = ()) -> bytes | None:
-    """A PNG of at most panel.MOST_BYTES of the published table; None when no row has a place on the map."""
+    """Return a PNG of at most panel.MOST_BYTES of the published table; None when no row has a place on the map."""
     import geopandas
     from matplotlib.colors import to_hex
 
@@ -50,29 +47,29 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
         if (spot := _dense_spot(spread, whole)) is not None:
             drawn.append((geopandas.GeoSeries.from_wkb(features.within(session, spot), crs=4326), spot))
         below = [layer for layer in grounds if layer.name != table.name]
-        behind = [
-            [(str(g.ground), shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
+        basemaps = [
+            [(str(g.ground), largest_shapes(session, target.schema, g.name, window, _pixel(window))) for g in below]
             for _, window in drawn
         ]
     kept = [PAPER, INK, table.draw, to_hex(_darker(table.draw, _LINE)), *(str(g.ground) for g in below)]
-    return compact(rendered(_figure(drawn, behind, table.draw)), kept)
+    return compact(rendered(_figure(drawn, basemaps, table.draw)), kept)
 
 
 def as_markdown(table: Declaration, picture: bytes) -> str:
-    """The picture as Markdown that carries it whole."""
+    """Return Markdown that contains the whole picture."""
     return f"![{table.name}](data:image/png;base64,{base64.b64encode(picture).decode()})"
 
 
-def draw_ground(panel: Panel, ground: Ground) -> None:
-    """Shapes in their layer's one quiet colour, the first layer lowest."""
+def draw_basemap(panel: Panel, basemap: Basemap) -> None:
+    """Draw shapes in their layer's one quiet colour, the first layer lowest."""
     import shapely
 
-    for colour, features in ground:
+    for colour, features in basemap:
         panel.add_shapes(shapely.from_wkb(features), area=colour, edge="none", line=colour)
 
 
 def _around(features: GeoSeries) -> Window:
-    """All but the strays of the features."""
+    """Return a window around all features but outliers."""
     import numpy as np
 
     bounds = features.bounds.to_numpy()
@@ -83,19 +80,19 @@ def _around(features: GeoSeries) -> Window:
 
 
 def _pixel(window: Window) -> float:
-    """Degrees of latitude to a pixel."""
+    """Return the degrees of latitude to a pixel."""
     return (window.north - window.south) / _PANEL
 
 
 def _sizes(features: GeoSeries) -> Numbers:
-    """The longer side of each feature's bounds, in degrees."""
+    """Return the longer side of each feature's bounds, in degrees."""
     bounds = features.bounds.to_numpy()
     sizes: Numbers = (bounds[:, 2:] - bounds[:, :2]).max(axis=1)
     return sizes
 
 
 def _dense_spot(features: GeoSeries, whole: Window) -> Window | None:
-    """Where and how near to look to see shapes; None when the whole already shows them, or they are points."""
+    """Return the window in which shapes can be seen; None when the whole already shows them, or they are points."""
     import numpy as np
 
     size = float(np.median(_sizes(features)))
@@ -110,14 +107,14 @@ def _dense_spot(features: GeoSeries, whole: Window) -> Window | None:
     return around(float(east), float(north), size * _PANEL / _NEAR / 2)
 
 
-def _figure(drawn: Sequence[tuple[GeoSeries, Window]], behind: Sequence[Ground], color: str) -> Figure:
-    """The panels side by side."""
+def _figure(drawn: Sequence[tuple[GeoSeries, Window]], basemaps: Sequence[Basemap], color: str) -> Figure:
+    """Draw the panels side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3 * len(drawn), 3), dpi=_PANEL / 3, facecolor=PAPER)
     panels = [Panel(figure, Square(at * _PANEL, 0, _PANEL), window) for at, (_, window) in enumerate(drawn)]
-    for panel, (features, _), ground in zip(panels, drawn, behind, strict=True):
-        draw_ground(panel, ground)
+    for panel, (features, _), basemap in zip(panels, drawn, basemaps, strict=True):
+        draw_basemap(panel, basemap)
         _draw_features(panel, features, color)
     if len(panels) == 2:
         _frame(panels[0], panels[1].window)
@@ -125,7 +122,7 @@ def _figure(drawn: Sequence[tuple[GeoSeries, Window]], behind: Sequence[Ground],
 
 
 def _draw_features(panel: Panel, features: GeoSeries, color: str) -> None:
-    """Fills a panel: shapes that can be seen as shapes, the others as dots."""
+    """Fill a panel: shapes that can be seen as shapes, the others as dots."""
     small = _sizes(features) < _DOT * panel.pixel
     seen = features[~small].simplify(panel.pixel / 4).to_numpy()
     panel.add_shapes(seen, area=color, edge=_darker(color, 0.5), line=_darker(color, _LINE))
@@ -136,7 +133,7 @@ def _draw_features(panel: Panel, features: GeoSeries, color: str) -> None:
 
 
 def _frame(panel: Panel, spot: Window) -> None:
-    """Marks the second panel's window in the first, large enough to be found, and the border between them."""
+    """Mark the second panel's window in the first, large enough to be found, and draw the border between them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
 

@@ -1,10 +1,7 @@
-"""A square of a preview, and how shapes and dots are put into it.
-
-Here: where degrees lie in the picture, areas, lines and dots as Matplotlib draws them quickest, the bytes of the PNG.
-Not here: what is drawn of a layer (preview.py) and of a dynamic table (sync_preview.py).
+"""A square of a preview: where degrees lie in it, how shapes and dots are drawn quickest, and the bytes of the PNG.
 
 There are no axes: making those takes longer than drawing most layers. Drawing libraries are imported when the first
-picture is drawn: they cost more than a small layer's load.
+picture is drawn: they cost more than loading a small layer.
 """
 
 from __future__ import annotations
@@ -60,12 +57,12 @@ class Panel:
         return (self.window.north - self.window.south) / self.square.side
 
     def add(self, artist: Artist) -> None:
-        """Draws what is given in degrees, as far as it lies in the panel, over all that was added before."""
+        """Draw what is given in degrees, as far as it lies in the panel, over all that was added before."""
         self._put(artist)
         artist.set_transform(self._pixels)
 
     def add_shapes(self, shapes: Shapes, *, area: Colour, edge: Colour, line: Colour) -> None:
-        """Draws polygons with their holes, and lines; points are left out. Without an `edge`, give it as "none"."""
+        """Draw polygons with their holes, and lines; points are left out. Without an `edge`, give it as "none"."""
         import shapely
         from matplotlib.collections import LineCollection, PathCollection
 
@@ -80,7 +77,7 @@ class Panel:
     def add_dots(
         self, places: Numbers, areas: Sequence[float], colours: Sequence[Colour], *, edge: Colour = "none"
     ) -> None:
-        """Draws a dot at each place in degrees, of an area in square points; one area or colour holds for all."""
+        """Draw a dot at each place in degrees, of an area in square points; one area or colour holds for all."""
         from matplotlib.collections import CircleCollection
         from matplotlib.transforms import IdentityTransform
 
@@ -91,24 +88,24 @@ class Panel:
         circles.set_transform(IdentityTransform())
 
     def _put(self, artist: Artist) -> None:
-        """Matplotlib would draw all lines over all areas."""
+        """Keep the order in which artists were added: Matplotlib would draw all lines over all areas."""
         artist.set_zorder(len(self._figure.get_children()))
         self._figure.add_artist(artist)
         artist.set_clip_box(self._clip)
 
 
 def around(x: float, y: float, half: float) -> Window:
-    """As far to each side on the ground; `half` in degrees of latitude."""
+    """Return a window that reaches equally far to each side on the ground; `half` in degrees of latitude."""
     return Window(x - half * stretch(y), y - half, x + half * stretch(y), y + half)
 
 
 def stretch(latitude: float) -> float:
-    """How many degrees of longitude are as long as one of latitude."""
+    """Return how many degrees of longitude are as long as one of latitude."""
     return 1 / max(0.1, math.cos(math.radians(latitude)))
 
 
 def rendered(figure: Figure) -> Image:
-    """The figure's pixels."""
+    """Return the figure's pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -119,7 +116,7 @@ def rendered(figure: Figure) -> Image:
 
 
 def compact(picture: Image, kept: Sequence[str] = ()) -> bytes:
-    """The PNG in at most MOST_BYTES: with fewer colours if need be, the `kept` ones always among them, else smaller.
+    """Return the PNG in at most MOST_BYTES: with fewer colours if need be, but always the `kept` ones, or else smaller.
 
     A few dots of a colour would otherwise lose it to the shades of what lies behind them.
     """
@@ -135,7 +132,7 @@ def compact(picture: Image, kept: Sequence[str] = ()) -> bytes:
 
 
 def _encoded(picture: Image, colors: int, kept: Sequence[str]) -> bytes:
-    """The PNG in so many colours, and the `kept` ones. zlib's last effort costs ten times what it saves in bytes."""
+    """Return the PNG in so many colours and the `kept` ones; zlib's last level costs far more time than it saves."""
     from PIL import Image, ImageColor
 
     shades = picture.quantize(colors)
@@ -152,7 +149,7 @@ def _smaller(picture: Image, scale: float) -> Image:
 
 
 def _outlines(areas: Shapes) -> list[Path]:
-    """A path for each polygon, its holes included."""
+    """Return a path for each polygon, its holes included."""
     import numpy as np
     import shapely
     from matplotlib.path import Path
@@ -168,7 +165,7 @@ def _outlines(areas: Shapes) -> list[Path]:
 
 
 def _runs(lines: Shapes) -> list[Numbers]:
-    """The points of each line."""
+    """Return the points of each line."""
     import numpy as np
     import shapely
 

@@ -1,7 +1,7 @@
-"""Rows and durations of the last loads or syncs as a line of Markdown with a tiny drawing in it.
+"""Rows and durations of the last runs as a line of Markdown with a tiny drawing in it.
 
-Here: the drawing, as text: SVG of a few hundred bytes, for Dagster shows Markdown of under 1,000 characters in place
-and a longer one only behind a click, and because every sync records one. Not here: the figures (postgis/recent.py).
+Dagster shows Markdown of under 1,000 characters in place and a longer one only behind a click, and every sync records
+one: so it is SVG of a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _ROWS, _SECONDS, _FAILED = "#2a7fb8", "#b8b2a7", "#d62728"
 
 
 def sparkline(past: Sequence[Past]) -> str | None:
-    """A line of the rows over bars of the durations, failures red, and their ranges in words; None of less than two."""
+    """Draw the rows over bars of the durations, failures red, with ranges in words; None for fewer than two runs."""
     if len(past) < 2:
         return None
     width, height = _STEP * len(past), _LINE + _GAP + _BARS
     drawn = _path(_line(past), _ROWS, 1.5, fill="none")
     drawn += _path(_bars(past, failed=False), _SECONDS, _STEP - 3) + _path(_bars(past, failed=True), _FAILED, _STEP - 3)
     svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'>{drawn}</svg>"
-    return f"![last {len(past)}](data:image/svg+xml,{quote(svg, safe='/:=,.-')})  \n{_said(past)}"
+    return f"![last {len(past)}](data:image/svg+xml,{quote(svg, safe='/:=,.-')})  \n{_ranges(past)}"
 
 
 def _path(moves: str, colour: str, width: float, fill: str = "") -> str:
@@ -33,7 +33,7 @@ def _path(moves: str, colour: str, width: float, fill: str = "") -> str:
 
 
 def _line(past: Sequence[Past]) -> str:
-    """The rows after each, between the lowest and the highest of them; level where they never changed."""
+    """Return a path of the rows after each run, between the fewest and the most; level where they never changed."""
     rows = [each.rows for each in past]
     least, most = min(rows), max(rows)
     shares = [(most - each) / (most - least) if most > least else 0.5 for each in rows]
@@ -41,7 +41,7 @@ def _line(past: Sequence[Past]) -> str:
 
 
 def _bars(past: Sequence[Past], *, failed: bool) -> str:
-    """Those of failures as high as can be: a failure is quick, and would not be seen."""
+    """Return a path of the durations; failures at full height, since a failure is quick and would not be seen."""
     longest = max(each.seconds for each in past) or 1.0
     kept = [(at, 1.0 if failed else each.seconds / longest) for at, each in enumerate(past) if each.failed is failed]
     return "".join(f"M{_middle(at)},{_LINE + _GAP + _BARS}v-{max(1, round(_BARS * share))}" for at, share in kept)
@@ -51,8 +51,8 @@ def _middle(at: int) -> int:
     return at * _STEP + _STEP // 2
 
 
-def _said(past: Sequence[Past]) -> str:
-    """The ranges, for the drawing has no axes."""
+def _ranges(past: Sequence[Past]) -> str:
+    """Return the ranges in words, since the drawing has no axes."""
     rows = [each.rows for each in past]
     seconds = [each.seconds for each in past]
     counted = f"{min(rows):,} to {max(rows):,} rows, " if min(rows) < max(rows) else ""

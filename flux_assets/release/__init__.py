@@ -1,4 +1,1 @@
-"""A versioned release: its manifest, fetching and verifying its files, decoding them to Arrow batches.
-
-Not here: PostgreSQL, Dagster, or the name of any table.
-"""
+"""A versioned release: its manifest, its files fetched and verified, and their rows as Arrow batches."""

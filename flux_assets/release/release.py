@@ -1,8 +1,4 @@
-"""A release: where it lies, what its manifest says, and its files, fetched and verified.
-
-Here: one view of folders and remote prefixes. Not here: how bytes come over a network (stores.py, http.py,
-download.py), and what the files hold (decode.py).
-"""
+"""A release: where it is, what its manifest says, and its files, fetched and verified."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ from flux_assets.release.manifest import FileEntry, Manifest, mismatch, parse_ma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseFile:
-    """One layer's file, identified by its digest. `bytes` and `rows` are None where nobody has said them yet.
+    """One layer's file, identified by its digest. `bytes` and `rows` are None while they are unknown.
 
     `address` is for people: it lacks user, password and query.
     """
@@ -38,9 +34,9 @@ class ReleaseFile:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What can be told of a file without reading it: `stamp` changes when the file does.
+    """The state of a file, without reading it: `stamp` changes when the file does.
 
-    `sha256` is what the manifest promises, or what the same remote file had when it was fetched; else None.
+    `sha256` is what the manifest promises, or that of the same remote file when it was fetched; else None.
     """
 
     sha256: str | None
@@ -50,7 +46,7 @@ class Glance:
 class Release:
     """A versioned set of files under one folder or prefix. Fetched files are kept below the folder `cache`.
 
-    `pause` is the first wait, in seconds, before trying again what another attempt may cure.
+    `pause` is the first wait, in seconds, before another attempt.
     """
 
     def __init__(
@@ -67,26 +63,26 @@ class Release:
 
     @property
     def address(self) -> str:
-        """Where the release lies, without user, password and query."""
+        """The address of the release without user, password and query."""
         return self._address.shown
 
     @property
     def is_local(self) -> bool:
-        """Whether the files lie in a folder, where a look at them fetches nothing."""
+        """Whether the files are in a folder, where reading them fetches nothing."""
         return self._address.folder is not None
 
     def manifest(self) -> Manifest | None:
-        """What manifest.json says, read once; None when there is none.
+        """Return manifest.json, read once; None when there is none.
 
         Raises ManifestError when it is malformed, ReleaseError when it cannot be read.
         """
         return self._manifest
 
     def resolve(self, file_name: str, table: str) -> ReleaseFile:
-        """Identify a layer's file, as cheaply as can be: the manifest's digest, else that of the file itself.
+        """Identify a layer's file, as cheaply as possible: by the manifest's digest, else by that of the file itself.
 
-        A remote file without a digest in a manifest is fetched. Raises ReleaseError when there is no such file or
-        it cannot be had, ManifestError when a local one has not the size that the manifest says.
+        A remote file without a digest in a manifest is fetched. Raises ReleaseError when the file does not exist or is
+        unavailable, ManifestError when a local one does not have the size in the manifest.
         """
         entry = self._entry(file_name, table)
         if entry.sha256 is not None:
@@ -101,10 +97,10 @@ class Release:
         return self._file(entry, self._digest(path), path.stat().st_size)
 
     def fetch(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
-        """A local path of the file's bytes, which have its digest: in place in a folder, else fetched to the cache.
+        """Return a local path of the file with its digest: in place in a folder, else fetched to the cache.
 
-        Raises ReleaseError when it cannot be had, ManifestError when it is not what the manifest says; what is wrong
-        is not kept.
+        Raises ReleaseError when it is unavailable, ManifestError when it is not as the manifest says; it is then not
+        kept.
         """
         entry = self._entry(file.file, file.table)
         if self._folder is not None:
@@ -121,9 +117,9 @@ class Release:
         return kept.path
 
     def at_hand(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
-        """As `fetch`, for a reader that compares the digest of what it reads, as LayerStream does.
+        """Return what `fetch` does, for a reader that compares the digest of what it reads, as LayerStream does.
 
-        Of a file in a folder only the size has been compared: reading all of it twice would prove no more.
+        Of a file in a folder only the size is compared: reading all of it twice would prove no more.
         """
         if self._folder is None:
             return self.fetch(file, progress)
@@ -131,7 +127,7 @@ class Release:
         return self._local(file.file)
 
     def glance(self, file_name: str, table: str) -> Glance:
-        """The file's state for a few bytes, however large it is: for sensors.
+        """Return the file's state, for sensors: a few bytes are read, however large it is.
 
         Raises as `size` does.
         """
@@ -147,10 +143,10 @@ class Release:
         return Glance(entry.sha256 or fetched, f"{stamp.size} {stamp.mark}")
 
     def size(self, file_name: str, table: str) -> int | None:
-        """Bytes of a layer's file as it lies there now; nothing is fetched. None where the store does not say.
+        """Return the size of a layer's file as it is now, without fetching it; None where the store does not tell.
 
-        Raises ReleaseError when there is no such file or it cannot be asked for, ManifestError when it has not the
-        size that the manifest says.
+        Raises ReleaseError when the file does not exist or is unavailable, ManifestError when it does not have the
+        size in the manifest.
         """
         entry = self._entry(file_name, table)
         if self._folder is not None:
@@ -185,7 +181,7 @@ class Release:
         folder = self._address.folder
         if folder is not None and not folder.is_dir():
             raise ReleaseError(
-                f"There is no folder {folder}.", "Set FLUX_RELEASE to the folder or prefix under which the files lie."
+                f"There is no folder {folder}.", "Set FLUX_RELEASE to the folder or prefix that holds the files."
             )
         return None if folder is None else folder.resolve()
 
@@ -200,7 +196,7 @@ class Release:
         )
 
     def _local(self, file: str) -> Path:
-        """Where a file of the folder is. Raises OutsideError when a link leads out of it."""
+        """Return the path of a file in the folder. Raises OutsideError when a link leads out of it."""
         address = self._address.file(file)
         shown, folder = address.folder, self._folder
         try:
@@ -222,7 +218,7 @@ class Release:
         return Download(self._store, address, self._cache, self._limits, promised=entry.bytes, pause=self._pause)
 
     def _check_present(self, entry: FileEntry) -> None:
-        """A glance that costs nothing: a local file is there and has the size that the manifest says."""
+        """Check at no cost that a local file exists and has the size in the manifest."""
         if self._folder is not None:
             self._check_size(entry, self._local(entry.file).stat().st_size)
 
@@ -230,7 +226,7 @@ class Release:
         self._check(entry, sha256, size)
         if sha256 != file.sha256:
             raise ReleaseError(
-                f"{file.address} has changed since it was identified: sha256 was {file.sha256}, is {sha256}.",
+                f"{file.address} has changed since it was identified: sha256 was {file.sha256}, and is now {sha256}.",
                 "Run again.",
             )
 
@@ -248,4 +244,4 @@ class Release:
 
 
 def _unreadable(path: str, error: OSError) -> ReleaseError:
-    return ReleaseError(f"{path} cannot be read: {error.strerror or error}.", "Give this user rights to read it.")
+    return ReleaseError(f"{path} cannot be read: {error.strerror or error}.", "Let the user of this process read it.")

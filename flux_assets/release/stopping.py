@@ -1,14 +1,16 @@
-"""A request to stop, heard by every loop that reads a release, on whichever thread it runs."""
+"""A request to stop, heard by every loop that reads a release, in whichever thread it runs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from queue import Empty, SimpleQueue
-from threading import Thread
+from functools import partial
 from typing import TypeVar
+
+from flux_assets.deadline import started
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -16,14 +18,14 @@ _POLL_SECONDS = 0.2
 
 
 def _nothing() -> None:
-    """Nobody asks to stop."""
+    """Check nothing: no stop can be requested."""
 
 
 _check: ContextVar[Check] = ContextVar("check", default=_nothing)
 
 
 def check_stop() -> None:
-    """Raise what the caller of `stoppable` raises once it wants the work to end."""
+    """Raise what the caller of `stoppable` raises to end the work."""
     _check.get()()
 
 
@@ -44,7 +46,7 @@ def stoppable(check: Check) -> Iterator[None]:
 
 
 def pause(seconds: float) -> None:
-    """Sleep, and wake up for a request to stop."""
+    """Sleep, and wake for a request to stop."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         check_stop()
@@ -53,36 +55,21 @@ def pause(seconds: float) -> None:
 
 
 def within(seconds: float, call: Callable[[], T], cancel: Check = _nothing) -> T:
-    """Return what `call` returns, or raise what it raises; it runs on a thread of its own.
+    """Return what `call` returns, or raise what it raises; it runs in another thread.
 
-    Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is left
-    to itself, since a call into the network cannot be ended from outside.
+    Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is
+    abandoned, since a call into the network cannot be ended from outside.
     """
-    answers: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits
-            answers.put((None, error))
-
-    Thread(target=copy_context().run, args=(answer,), name="network", daemon=True).start()
+    outcome = started(partial(copy_context().run, call))
+    end = time.monotonic() + seconds
     try:
-        result, error = _awaited(answers, seconds)
+        while not outcome.done() and (left := end - time.monotonic()) > 0:
+            check_stop()
+            wait([outcome], min(_POLL_SECONDS, left))
     except BaseException:
         cancel()
         raise
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # there is a result where there is no error
-
-
-def _awaited(answers: SimpleQueue[T], seconds: float) -> T:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        check_stop()
-        try:
-            return answers.get(timeout=min(_POLL_SECONDS, left))
-        except Empty:
-            continue
+    if outcome.done():
+        return outcome.result()
+    cancel()
     raise TimeoutError(f"no answer within {seconds:g} seconds")

@@ -1,7 +1,4 @@
-"""Finding the programs of a PostgreSQL server that has PostGIS.
-
-Here: where servers are installed, their versions, and what to install when there is none. Not here: running them.
-"""
+"""Finding the programs of a PostgreSQL server that has PostGIS."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ class ServerBinaries:
     major: int
 
     def program(self, name: str) -> str:
-        """The path of one program, for example `initdb`."""
+        """Return the path of one program, for example `initdb`."""
         return str(self.folder / name)
 
 
 def find(major: int | None = None) -> ServerBinaries:
-    """The newest installed server from version 15 on that has PostGIS, or the one of `major`.
+    """Return the newest installed server from version 15 on that has PostGIS, or the one of `major`.
 
     Raises EmbeddedError, saying what to install.
     """

@@ -1,8 +1,4 @@
-"""The private PostGIS cluster under FLUX_HOME, started on demand by whoever needs it.
-
-Here: the cluster as its users see it: start, stop, databases, how to connect. Not here: its files (layout.py),
-its processes (server.py), and whether it is the one to use (target.py).
-"""
+"""The private PostGIS cluster under FLUX_HOME, started when it is needed."""
 
 from __future__ import annotations
 
@@ -46,7 +42,7 @@ class Cluster:
 
     @property
     def secrets(self) -> Path:
-        """The file that holds the passwords; only the user who made the cluster can read it."""
+        """The file that holds the passwords; only the user who created the cluster can read it."""
         return self._layout.secrets
 
     @property
@@ -55,11 +51,11 @@ class Cluster:
         return self._layout.data
 
     def running(self) -> bool:
-        """Whether the server takes connections now."""
+        """Return whether the server accepts connections now."""
         return self._layout.data.exists() and Server.of(self._layout).running()
 
     def start(self) -> None:
-        """Make the cluster if there is none, start it if it does not run, and wait until it takes connections.
+        """Create the cluster if there is none, start it if it does not run, and wait until it accepts connections.
 
         Raises EmbeddedError with the server's last words and what to do.
         """
@@ -80,51 +76,53 @@ class Cluster:
             ) from error
 
     def stop(self) -> None:
-        """Stop the server, ending its sessions; data stays. Nothing happens when it does not run."""
+        """Stop the server and its sessions, if it runs; data stays."""
         if not self._layout.data.exists():
             return
         with self._layout.lock():
             Server.of(self._layout).stop()
 
     def remove(self) -> None:
-        """Stop the server and delete the cluster with all its data; the next start makes an empty one."""
+        """Stop the server and delete the cluster with all its data; the next start creates an empty one."""
         if self._layout.data.exists():
             with self._layout.lock():
                 Server.of(self._layout).stop("immediate")
         self._layout.remove()
 
     def ensure_map_database(self, name: str = MAP_DATABASE) -> None:
-        """Start the server, and make a database with PostGIS and the reader role if there is none of that name."""
+        """Start the server, and create a database with PostGIS and the reader role if there is none of that name."""
         self._ensure(name, sqlfiles.script("postgis/roles.sql"))
 
     def ensure_plain_database(self, name: str = DAGSTER_DATABASE) -> None:
-        """Start the server, and make an empty database if there is none of that name."""
+        """Start the server, and create an empty database if there is none of that name."""
         self._ensure(name, None)
 
     def conninfo(self, dbname: str = MAP_DATABASE, *, admin: bool = False) -> str:
-        """A conninfo for psycopg, over the Unix socket, that ignores the libpq environment; it holds a password.
+        """Return a conninfo for psycopg, over the Unix socket, that ignores the libpq environment; it holds a password.
 
         The role is the owner of the databases, which is no superuser, unless `admin`.
         """
         return make_conninfo(**self._parameters(dbname, psycopg.pq.version(), admin))
 
     def url(self, dbname: str = MAP_DATABASE, driver: str | None = None, libpq_version: int = 150000) -> str:
-        """The same as a URL, `postgresql+driver://…` for SQLAlchemy; it holds a password.
+        """Return the same as a URL, `postgresql+driver://…` for SQLAlchemy; it holds a password.
 
         `libpq_version` is that of the program which will read it; the default suits every version from 15 on.
         """
-        said = self._parameters(dbname, libpq_version, admin=False)
-        user, password = said.pop("user"), said.pop("password")
+        parameters = self._parameters(dbname, libpq_version, admin=False)
+        user, password = parameters.pop("user"), parameters.pop("password")
         scheme = "postgresql" if driver is None else f"postgresql+{driver}"
-        return f"{scheme}://{user}:{password}@/{quote(said.pop('dbname'))}?{urlencode(said, quote_via=quote)}"
+        return (
+            f"{scheme}://{user}:{password}@/{quote(parameters.pop('dbname'))}?{urlencode(parameters, quote_via=quote)}"
+        )
 
     def tcp_url(self, dbname: str = MAP_DATABASE) -> str:
-        """The URL to type into a map program: over TCP on this machine; it holds a password."""
+        """Return the URL for a map program: over TCP on this machine; it holds a password."""
         return f"postgresql://{OWNER}:{self._secrets()['owner']}@127.0.0.1:{self._address().port}/{quote(dbname)}"
 
     @contextmanager
     def admin_session(self, dbname: str = "postgres") -> Iterator[psycopg.Connection]:
-        """An autocommit session of the cluster's superuser. Raises EmbeddedError when the server refuses."""
+        """Open an autocommit session of the cluster's superuser. Raises EmbeddedError when the server refuses."""
         try:
             with without_service():
                 connection = psycopg.connect(

@@ -1,7 +1,4 @@
-"""Where the files of the embedded cluster lie.
-
-Here: paths, and the choice of a data folder and a socket folder that the server's user can use. Not here: processes.
-"""
+"""Where the files of the embedded cluster lie."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """All of the cluster that is ours to write: log, secrets, address, and mostly the data."""
+        """What this user writes of the cluster: log, secrets, address, and usually the data."""
         return self.home / "postgres"
 
     @property
@@ -57,7 +54,7 @@ class Layout:
 
     @property
     def pointer(self) -> Path:
-        """Names the data folder when the server's user cannot reach FLUX_HOME."""
+        """The file that names the data folder where the server's user cannot reach FLUX_HOME."""
         return self.folder / "data-is-elsewhere"
 
     @property
@@ -81,7 +78,7 @@ class Layout:
             self.data.parent.mkdir(parents=True, exist_ok=True)
 
     def socket_folder(self, account: OsUser) -> str:
-        """The folder for the Unix socket, made if need be: beside the data, or a short temporary one."""
+        """Return the folder of the Unix socket, created if necessary: beside the data, or a short temporary one."""
         beside = self.data.parent / "socket"
         if len(os.fsencode(beside)) <= _LONGEST_SOCKET_FOLDER:
             beside.mkdir(exist_ok=True, mode=0o700)
@@ -96,7 +93,7 @@ class Layout:
         return str(short)
 
     def read_address(self) -> Address | None:
-        """The address of the last start; None before the first."""
+        """Return the address of the last start; None before the first."""
         try:
             return Address(**json.loads((self.folder / "address.json").read_text()))
         except FileNotFoundError:
@@ -114,7 +111,7 @@ class Layout:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held by whoever makes, starts or stops the cluster; it goes with the process that held it."""
+        """Keep other processes from creating, starting or stopping the cluster; the lock ends with its process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             flock(file, LOCK_EX)
@@ -122,7 +119,7 @@ class Layout:
 
 
 def replace_text(path: Path, text: str, *, mode: int, account: OsUser | None = None) -> None:
-    """Write a file whole or not at all, with the mode and owner that it shall have from its first byte on."""
+    """Write a file completely or not at all, with its mode and owner from the first byte on."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:

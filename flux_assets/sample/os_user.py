@@ -1,7 +1,4 @@
-"""The operating system's user that runs the embedded server: another one when we are root, which PostgreSQL refuses.
-
-Here: who it is, what it can reach, and starting programs as it. Not here: what is started.
-"""
+"""The operating system's user that runs the embedded server: another one for root, which PostgreSQL refuses."""
 
 from __future__ import annotations
 
@@ -26,12 +23,19 @@ class OsUser:
     other: bool
 
     def run(self, command: list[str], output: IO[bytes]) -> int:
-        """Run a program to its end as this user, in a session of its own that no Ctrl-C reaches; its exit code."""
+        """Run a program as this user, in a separate session that Ctrl-C does not reach; return its exit code."""
         as_other = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.other else {}
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=_environment(),
-            start_new_session=True, check=False, **as_other,  # type: ignore[call-overload]
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=_environment(),
+            start_new_session=True,
+            check=False,
+            **as_other,  # type: ignore[call-overload]
+        )
         return int(done.returncode)
 
     def own(self, path: Path) -> None:
@@ -40,7 +44,7 @@ class OsUser:
             os.chown(path, self.uid, self.gid)
 
     def can_reach(self, folder: Path) -> bool:
-        """Whether this user may traverse the folder and all above it."""
+        """Return whether this user may traverse the folder and all its parents."""
         if not self.other:
             return True
         with Path(os.devnull).open("wb") as nowhere:
@@ -48,7 +52,7 @@ class OsUser:
 
 
 def server_account(data: Path) -> OsUser:
-    """The owner of an existing cluster, else this process's user, else (for root) `postgres` or `nobody`.
+    """Return the owner of an existing cluster, else this process's user, else (for root) `postgres` or `nobody`.
 
     Raises EmbeddedError when the cluster belongs to somebody else.
     """
@@ -84,6 +88,6 @@ def _stand_in_for_root() -> OsUser:
 
 
 def _environment() -> dict[str, str]:
-    """A plain English environment without any PG* variable: PGDATA, PGPORT and the like steer server programs too."""
+    """Return an English environment without PG* variables: PGDATA, PGPORT and the like affect server programs too."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return kept | {"LC_ALL": "C"}

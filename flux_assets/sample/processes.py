@@ -1,4 +1,4 @@
-"""What the embedded servers share: telling whose process a number is, a free port, and one starter at a time."""
+"""What the embedded servers share: commands of processes, ports, and a lock between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def command_line(process: int) -> str:
-    """The command of a running process, its words joined by spaces; empty for one that has ended."""
+    """Return the command of a running process, its words joined by spaces; empty for one that has ended."""
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         if Path("/proc/self/cmdline").exists():
             return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -21,7 +21,7 @@ def command_line(process: int) -> str:
 
 
 def accepts(port: int) -> bool:
-    """Whether something takes connections at a port of this machine."""
+    """Return whether something accepts connections at a port of this machine."""
     with socket.socket() as client:
         client.settimeout(5)
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -29,7 +29,7 @@ def accepts(port: int) -> bool:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Held by one process at a time; it goes with the process that held it."""
+    """Hold a lock that one process at a time can hold; it ends with the process."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         flock(file, LOCK_EX)

@@ -1,4 +1,4 @@
-"""The release of the sample city, made once for each FLUX_HOME."""
+"""The release of the sample city, written once for each FLUX_HOME."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCALE, SEED = 0.05, 7
 
 
 def sample_release(home: Path, log: Callable[[str], None]) -> Path:
-    """The folder of the sample release under `home`, made when it is not there; two at once make it once."""
+    """Return the folder of the sample release under `home`; concurrent callers write it once."""
     folder = home / "release" / f"sample-city-{SCALE:g}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.parent / ".lock"):

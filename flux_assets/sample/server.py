@@ -1,7 +1,4 @@
-"""The processes of the embedded cluster: initdb, start, stop, and whether the server is there.
-
-Here: what is run, with which settings, and what its failures mean. Not here: databases, roles, connections.
-"""
+"""The processes of the embedded cluster: initdb, start, stop, and whether the server runs."""
 
 from __future__ import annotations
 
@@ -58,13 +55,13 @@ class Server:
 
     @classmethod
     def of(cls, layout: Layout) -> Server:
-        """The server with the account that must run it, its data folder chosen."""
+        """Return the server with the account that must run it, its data folder chosen."""
         account = server_account(layout.data)
         layout.choose_data_folder(account)
         return cls(layout=layout, account=account)
 
     def initialise(self, password: str) -> None:
-        """Make the cluster, with one superuser; whole or not at all. Raises EmbeddedError."""
+        """Create the cluster with one superuser, completely or not at all. Raises EmbeddedError."""
         data = self.layout.data
         fresh = data.with_name("data.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -76,9 +73,21 @@ class Server:
         ctype = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
         start = self._log_size()
         code = self._run(
-            [initdb, "-D", str(fresh), "-U", ADMIN, "-A", "scram-sha-256", f"--pwfile={passwords}",
-             "-E", "UTF8", "--locale=C", f"--lc-ctype={ctype}"]
-        )  # fmt: skip
+            [
+                initdb,
+                "-D",
+                str(fresh),
+                "-U",
+                ADMIN,
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={passwords}",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                f"--lc-ctype={ctype}",
+            ]
+        )
         passwords.unlink()
         if code != 0:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -86,7 +95,7 @@ class Server:
         fresh.rename(data)
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises EmbeddedError with the log's last lines."""
+        """Start the server and wait until it answers. Raises EmbeddedError with the last lines of the log."""
         programs = binaries.find(int((self.layout.data / "PG_VERSION").read_text()))
         self._rotate_log()
         deadline = time.monotonic() + _WAIT_SECONDS
@@ -103,7 +112,7 @@ class Server:
             time.sleep(0.2)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server, ending its sessions; nothing happens when it does not run. Raises EmbeddedError.
+        """Stop the server and its sessions, if it runs. Raises EmbeddedError.
 
         `mode` is pg_ctl's: `fast` leaves everything in order, `immediate` leaves it to the next start.
         """
@@ -115,7 +124,7 @@ class Server:
             raise self._failure("The embedded PostGIS does not stop", start)
 
     def running(self) -> bool:
-        """Whether the server takes connections; well under a millisecond, whatever the libpq environment says."""
+        """Return whether the server accepts connections, in well under a millisecond, whatever PG* variables say."""
         address = self.layout.read_address()
         return address is not None and self._status() == "ready" and _accepts(address)
 
@@ -128,7 +137,7 @@ class Server:
             return self.account.run(command, log)
 
     def _settled(self, deadline: float) -> bool:
-        """Wait for a server that is just starting or stopping; True when it then takes connections."""
+        """Wait for a server that is starting or stopping; return whether it then accepts connections."""
         while self._alive() and time.monotonic() < deadline:
             if self.running():
                 return True
@@ -138,7 +147,7 @@ class Server:
         return False
 
     def _reachable_later(self) -> bool:
-        """False when the socket is gone for good: something cleaned the temporary folder away."""
+        """Return False when the socket is gone for good: something cleaned up the temporary folder."""
         address = self.layout.read_address()
         return address is not None and address.socket.exists()
 
@@ -158,10 +167,10 @@ class Server:
         return Address(port=port, socket_folder=self.layout.socket_folder(self.account))
 
     def _worth_another_try(self, log_start: int) -> bool:
-        """A port taken since we looked, or backends of a killed server that have not noticed its death yet."""
-        said = self._log_since(log_start)
+        """Return whether another try may succeed: the port was just taken, or backends of a killed server still run."""
+        log = self._log_since(log_start)
         return any(
-            reason in said for reason in ("Address already in use", "shared memory block", "another server might")
+            reason in log for reason in ("Address already in use", "shared memory block", "another server might")
         )
 
     def _status(self) -> str:
@@ -206,9 +215,9 @@ class Server:
             return log.read().decode(errors="replace")
 
     def _failure(self, problem: str, log_start: int) -> EmbeddedError:
-        said = self._log_since(log_start).strip()
-        lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
-        if "No space left on device" in said or "File too large" in said:
+        log = self._log_since(log_start).strip()
+        lines = "\n".join(f"  {line}" for line in log.splitlines()[-12:])
+        if "No space left on device" in log or "File too large" in log:
             remedy = f"Free disk space under {self.layout.data.parent} and try again."
         else:
             remedy = f"The whole log is {self.layout.log}. Correct what it names and try again."
@@ -216,7 +225,7 @@ class Server:
 
 
 def new_password() -> str:
-    """A password that needs no quoting anywhere."""
+    """Return a password that needs no quoting anywhere."""
     return secrets.token_hex(20)
 
 
@@ -240,7 +249,7 @@ def _port_is_free(port: int) -> bool:
 
 
 def _free_port() -> int:
-    """The first free port from 15432 on, which lies below the range of outgoing connections."""
+    """Return the first free port from 15432 on, which is below the range of outgoing connections."""
     for port in range(FIRST_PORT, FIRST_PORT + 1000):
         if _port_is_free(port):
             return port

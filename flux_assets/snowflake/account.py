@@ -1,20 +1,16 @@
-"""Where the source is and who signs in, as arguments for the connector.
-
-Here: the Account, its time-outs and its session parameters. Not here: reading settings (embedded/source.py) and
-opening a session (connect.py).
-"""
+"""The account to sign in to, as arguments for the connector, and the parameters that every session sets."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from flux_assets.errors import SettingError
-from flux_assets.snowflake.parameters import SHAPING
+from flux_assets.errors import SettingError, WarehouseError
 
 APPLICATION = "flux_assets"
 
@@ -23,11 +19,10 @@ APPLICATION = "flux_assets"
 class Account:
     """A Snowflake account, or a stand-in for one, and who signs in to it.
 
-    `database` and `schema` are where sources are that do not say otherwise. Times are in seconds. A request is tried
-    again by the connector for `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run
-    `statement_timeout`. Those are up to the other side or count silence alone; whatever it does, a sign-in is given up
-    after `sign_in_deadline`, a statement or the next piece of its result after `answer_deadline`, closing a session
-    after `close_deadline`.
+    `database` and `schema` are the default place of sources. Times are in seconds. The connector retries a request for
+    `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run `statement_timeout`. Those
+    depend on the other side or count silence alone; in any case a sign-in is abandoned after `sign_in_deadline`, a
+    statement or the next piece of its result after `answer_deadline`, closing a session after `close_deadline`.
     """
 
     account: str
@@ -54,9 +49,9 @@ class Account:
     close_deadline: float = field(default=10.0, repr=False)
 
     def arguments(self, *, run_id: str | None = None, layer: str | None = None) -> dict[str, Any]:
-        """Everything for `snowflake.connector.connect`; `run_id` and `layer` go into the query tag.
+        """Return the arguments of `snowflake.connector.connect`; `run_id` and `layer` go into the query tag.
 
-        Raises SettingError when nobody can sign in with what is set.
+        Raises SettingError when the settings hold nothing to sign in with.
         """
         chosen = {
             "role": self.role,
@@ -78,7 +73,7 @@ class Account:
             "socket_timeout": self.socket_timeout,
             # Otherwise every sign-in asks the metadata services of three clouds where it runs.
             "platform_detection_timeout_seconds": 0.0,
-            # Nobody has to know what else is installed here, and looking it up takes a millisecond.
+            # What else is installed here is private, and looking it up takes a millisecond.
             "log_imported_packages_in_telemetry": False,
             "session_parameters": self._session_parameters(run_id, layer),
         }
@@ -94,7 +89,7 @@ class Account:
             }
         if self.password is None:
             raise SettingError(
-                f"Nothing is set that user {self.user} could sign in to Snowflake with.",
+                f"User {self.user} has neither a private key nor a password to sign in to Snowflake with.",
                 "Set SNOWFLAKE_PRIVATE_KEY_PATH (key pair, for a service), or SNOWFLAKE_PASSWORD.",
             )
         return {"password": self.password.get_secret_value()}
@@ -119,5 +114,71 @@ class Account:
             "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,
             "ABORT_DETACHED_QUERY": True,
         }
-        # The stand-in has nobody who would read telemetry.
+        # Nobody reads the stand-in's telemetry.
         return parameters | ({"CLIENT_TELEMETRY_ENABLED": False} if self.stand_in else {})
+
+
+_Value = str | int | bool
+SHAPING: dict[str, _Value] = {
+    # Rows. 0 is no limit.
+    "ROWS_PER_RESULTSET": 0,
+    "MULTI_STATEMENT_COUNT": 1,
+    "AUTOCOMMIT": True,
+    # How results come. The connector reads JSON too, and this program does not.
+    "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
+    # Names: a column in quotes is the column of that name.
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    # Times: what TIMESTAMP means, and how texts are read, those of our own statements among them.
+    "TIMEZONE": "UTC",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "TIMESTAMP_DAY_IS_ALWAYS_24H": False,
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "DATE_INPUT_FORMAT": "AUTO",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TWO_DIGIT_CENTURY_START": 1970,
+    "WEEK_START": 0,
+    "WEEK_OF_YEAR_POLICY": 0,
+    # Values as texts, in expressions of FLUX_CONFIG.
+    "TIMESTAMP_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM",
+    "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3",
+    "TIMESTAMP_LTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM",
+    "TIMESTAMP_TZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM",
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
+    "TIME_OUTPUT_FORMAT": "HH24:MI:SS",
+    "BINARY_INPUT_FORMAT": "HEX",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "GEOGRAPHY_OUTPUT_FORMAT": "GeoJSON",
+    "GEOMETRY_OUTPUT_FORMAT": "GeoJSON",
+    "JSON_INDENT": 2,
+    "STRICT_JSON_OUTPUT": False,
+}
+# Other values of these would change rows, names or times.
+_INDISPENSABLE = (
+    "ROWS_PER_RESULTSET",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE",
+    "TIMEZONE",
+    "TIMESTAMP_TYPE_MAPPING",
+    "TIMESTAMP_INPUT_FORMAT",
+    "DATE_INPUT_FORMAT",
+)
+_SAME = {"etc/utc": "utc"}
+
+
+def refuse_others(reported: Mapping[str, object], user: str) -> None:
+    """Raise WarehouseError where the server reports another value of the opened session."""
+    for name in _INDISPENSABLE:
+        if name in reported and _plain(reported[name]) != _plain(SHAPING[name]):
+            raise WarehouseError(
+                f"Snowflake opened the session with {name} = {reported[name]}, although {SHAPING[name]} was requested.",
+                f"ALTER USER {user} SET {name} = {_written(SHAPING[name])}; or let an administrator of the account"
+                f" allow the user to set {name}.",
+            )
+
+
+def _plain(value: object) -> str:
+    text = str(value).strip().lower()
+    return _SAME.get(text, text)
+
+
+def _written(value: _Value) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).upper()

@@ -1,18 +1,18 @@
-"""What a source object's columns are, and how each kind of column is read as a declared type.
-
-Here: kinds of Snowflake types, kinds of targets, and the SQL that turns one into the other. Not here: which column
-feeds which target (mapping.py) and judging values (values.py).
-"""
+"""Kinds of source columns, the SQL that reads each as a declared type, and the cast of what arrives."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from flux_assets.errors import SourceError, abbreviated
 from flux_assets.snowflake.quoting import text_literal
+from flux_assets.spec import type_ddl
 
 Target = Literal["text", "integer", "double", "numeric", "timestamp", "date"]
 _TIMES = ("TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATE")
@@ -26,7 +26,7 @@ _FITTING: dict[Target, tuple[str, ...]] = {
     "timestamp": _TIMES,
     "date": _TIMES,
 }
-_CURES: dict[Target, str] = {
+_CONVERSIONS: dict[Target, str] = {
     "text": "TO_VARCHAR({})",
     "integer": "TRY_TO_NUMBER({}::VARCHAR)",
     "double": "TRY_TO_DOUBLE({}::VARCHAR)",
@@ -45,14 +45,14 @@ class FoundColumn:
     scale: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} ({_SHOWN.get(self.kind, self.kind)})"
+        return f"{self.name} ({_TYPE_NAMES.get(self.kind, self.kind)})"
 
 
-_SHOWN = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
+_TYPE_NAMES = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
 
 
 def target_kind(column: sa.Column[object]) -> Target:
-    """The kind of a declared column."""
+    """Return the kind of a declared column."""
     kinds: tuple[tuple[type[object], Target], ...] = (
         (sa.String, "text"),
         (sa.Integer, "integer"),
@@ -65,7 +65,7 @@ def target_kind(column: sa.Column[object]) -> Target:
 
 
 def arrow_type(column: sa.Column[object]) -> pa.DataType:
-    """The Arrow type that a declared column's values have once they are read."""
+    """Return the Arrow type that a declared column's values have once they are read."""
     declared = column.type
     if isinstance(declared, sa.BigInteger):
         return pa.int64()
@@ -82,22 +82,22 @@ def arrow_type(column: sa.Column[object]) -> pa.DataType:
 
 
 def fits(kind: str, target: Target) -> bool:
-    """Whether a column of this kind can feed such a target without anybody's help."""
+    """Return whether a column of this kind can feed such a target unaided."""
     return kind in _FITTING[target]
 
 
 def as_expected(kind: str, target: Target) -> bool:
-    """The same for an expression that a user wrote: text may hold numbers, and is judged when it arrives."""
+    """Return the same for a user's expression: text may hold numbers, and is judged when it arrives."""
     return fits(kind, target) or (kind == "TEXT" and target in {"integer", "double", "numeric"})
 
 
-def cure(target: Target, sql: str) -> str:
-    """An expression that would make the target of whatever `sql` is."""
-    return _CURES[target].format(sql)
+def conversion(target: Target, sql: str) -> str:
+    """Return an expression that makes the target of whatever `sql` is."""
+    return _CONVERSIONS[target].format(sql)
 
 
 def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> str:
-    """`sql`, of the found kind, as the target's kind: times in UTC without a zone. Still good for pruning if UTC."""
+    """Return `sql`, of the found kind, as the target's: times in UTC without a zone. Prunes if the source is in UTC."""
     if target == "text":
         return sql if found.kind == "TEXT" else f"{sql}::VARCHAR"
     if target not in {"timestamp", "date"}:
@@ -112,8 +112,95 @@ def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> 
 
 
 def selected(sql: str, target: Target) -> str:
-    """A comparable expression as it is selected: times cut to microseconds, which is all that PostgreSQL keeps."""
+    """Return a comparable expression as it is selected: times cut to microseconds, as PostgreSQL keeps them."""
     if target == "timestamp":
         # The connector refuses nanoseconds in years that a 64-bit count of them does not reach, such as 9999.
         return f"DATE_TRUNC('MICROSECOND', {sql})"
     return f"{sql}::DATE" if target == "date" else sql
+
+
+_SHOWN = 5
+Keys = Callable[[Sequence[int]], list[str]]
+
+
+def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: Keys) -> pa.Array[Any]:
+    """Return the values in the declared type. Raises SourceError naming table, column, value, up to five keys.
+
+    `keys` returns the keys of rows by their numbers, as text.
+    """
+    wanted = arrow_type(column)
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_decode()
+    try:
+        arrived = _converted(values, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise _refused(column, values, _not_convertible(values, wanted), table, keys) from None
+    if pa.types.is_string(wanted) and (offenders := _unstorable(column, arrived)):
+        raise _refused(column, arrived, offenders, table, keys)
+    return arrived
+
+
+def _converted(values: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
+    if pa.types.is_timestamp(wanted):
+        return in_microseconds(values)
+    if pa.types.is_floating(wanted) and pa.types.is_integer(values.type):
+        # Counts above 2^53 lose digits, as they do in double precision anywhere.
+        return values.cast(wanted, safe=False)
+    if pa.types.is_decimal(wanted) and not pa.types.is_decimal(values.type):
+        return values.cast(pa.string()).cast(wanted)
+    return values.cast(wanted)
+
+
+def in_microseconds(values: pa.Array[Any]) -> pa.Array[Any]:
+    """Return times in microseconds, rounded down; times with a zone stay in UTC without it."""
+    if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+        nanoseconds = values.cast(pa.int64())
+        below = pc.divide(nanoseconds, 1000)
+        # Arrow divides towards zero.
+        early = pc.less(nanoseconds, pc.multiply(below, 1000))
+        floored: pa.Array[Any] = pc.if_else(early, pc.subtract(below, 1), below)
+        return floored.cast(pa.timestamp("us"))
+    return values.cast(pa.timestamp("us"))
+
+
+def _not_convertible(values: pa.Array[Any], wanted: pa.DataType) -> list[int]:
+    """Return the numbers of the first rows whose value does not convert; called only when some value does not."""
+    offenders: list[int] = []
+    for row, value in enumerate(values):
+        try:
+            _converted(pa.array([value.as_py()], values.type), wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            offenders.append(row)
+            if len(offenders) == _SHOWN:
+                break
+    return offenders
+
+
+def _unstorable(column: sa.Column[object], values: Any) -> list[int]:  # noqa: ANN401 - any array of text
+    """Return the numbers of the first rows whose text is too long, or holds a NUL character."""
+    longest = getattr(column.type, "length", None)
+    wrong = pc.match_substring(values, "\x00")
+    if longest is not None:
+        wrong = pc.or_(wrong, pc.greater(pc.utf8_length(values), longest))
+    return [row for row in pc.indices_nonzero(wrong)[:_SHOWN].to_pylist() if row is not None]
+
+
+def _refused(
+    column: sa.Column[object], values: pa.Array[Any], rows: Sequence[int], table: str, keys: Keys
+) -> SourceError:
+    value = values[rows[0]].as_py() if rows else None
+    shown = abbreviated(value) if isinstance(value, str) else str(value)
+    return SourceError(
+        f"{table}.{column.name}: {shown} {_why(column, value)} (key {', '.join(keys(rows))}"
+        f"{', among others' if len(rows) == _SHOWN else ''}).",
+        "Correct the rows in the source, or set in FLUX_CONFIG how to read the column (columns."
+        f"{column.name} = {{ expression = … }}).",
+    )
+
+
+def _why(column: sa.Column[object], value: object) -> str:
+    if isinstance(column.type, sa.String) and isinstance(value, str):
+        if "\x00" in value:
+            return "holds a NUL character, which PostgreSQL cannot store"
+        return f"has {len(value)} characters, {type_ddl(column)} takes {column.type.length}"
+    return f"is not a value of {type_ddl(column)}"

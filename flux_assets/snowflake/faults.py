@@ -1,8 +1,4 @@
-"""What the connector and Snowflake report, and what follows from it: try again, tell the user, or a bug of ours.
-
-Here: the table of codes, each with a sentence and a remedy. Not here: the translation into errors of ours, which knows
-what was asked (translating.py), and trying again (retrying.py).
-"""
+"""What the connector and Snowflake report, as a table of codes, each with a sentence and a remedy."""
 
 from __future__ import annotations
 
@@ -12,11 +8,11 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What can be done about a fault."""
+    """What to do about a fault."""
 
-    RETRY = "the same may work when it is tried again, on a new session"
+    RETRY = "the same may work on another attempt, in a new session"
     MISTAKE = "the user has to correct a setting, a right, or the source"
-    BUG = "a statement of ours is wrong, or the source is not what we take it for"
+    BUG = "a statement of this program is wrong, or its assumption about the source"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +30,7 @@ class Fault:
 
 
 _GRANTS = "sql/snowflake/grants.sql holds the grants: snow sql -f sql/snowflake/grants.sql -D …"
-_AGAIN = "It was tried several times; the next tick tries again. `flux-assets doctor` tests the connection."
+_AGAIN = "It was retried; the next tick tries again. `flux-assets doctor` tests the connection."
 
 
 def _retry(problem: str) -> Fault:
@@ -63,7 +59,7 @@ PRIVATE_KEY = _mistake(
     "SNOWFLAKE_PRIVATE_KEY_PATH must name an unencrypted PKCS #8 key, or SNOWFLAKE_PRIVATE_KEY_PASSPHRASE must fit it.",
 )
 _LOCKED = _mistake(
-    "Snowflake does not let user {user} in",
+    "Snowflake has locked or disabled user {user}",
     "Ask an administrator: ALTER USER {user} SET DISABLED = FALSE; or, where it is locked, SET MINS_TO_UNLOCK = 0;",
 )
 _KEY_PAIR = (
@@ -71,21 +67,21 @@ _KEY_PAIR = (
     " SNOWFLAKE_PRIVATE_KEY_PATH and unset SNOWFLAKE_PASSWORD."
 )
 _SECOND_FACTOR = _mistake(
-    "Snowflake lets user {user} in only with multi-factor authentication, which no program can give", _KEY_PAIR
+    "Snowflake requires multi-factor authentication of user {user}, which no program can provide", _KEY_PAIR
 )
 PASSWORD = _mistake(
-    "The password of Snowflake user {user} is to be replaced",
+    "The password of Snowflake user {user} must be changed",
     _KEY_PAIR + " Or set a new one: ALTER USER {user} SET PASSWORD = '…', MUST_CHANGE_PASSWORD = FALSE;",
 )
 _TOKEN = _mistake(
-    "Snowflake does not take the token that user {user} signs in with", "Make a new token for the user. " + _KEY_PAIR
+    "Snowflake refuses the token that user {user} signs in with", "Make a new token for the user. " + _KEY_PAIR
 )
 _METHOD = _mistake(
     "An authentication policy of Snowflake does not let user {user} sign in this way",
     _KEY_PAIR + " The policy has to allow KEYPAIR, and DRIVERS as client.",
 )
 _CLOSED = _mistake(
-    "Snowflake account {account} lets nobody in",
+    "Snowflake account {account} refuses every sign-in",
     "Ask an administrator of the account, or Snowflake's support, to open it again.",
 )
 _PARAMETER = _mistake(
@@ -94,13 +90,13 @@ _PARAMETER = _mistake(
 )
 CERTIFICATE = _mistake(
     "What answers at {host} is not trusted as Snowflake",
-    "Correct SNOWFLAKE_HOST, SNOWFLAKE_PORT or SNOWFLAKE_PROTOCOL; where a proxy of yours stands between, let"
+    "Correct SNOWFLAKE_HOST, SNOWFLAKE_PORT or SNOWFLAKE_PROTOCOL; behind a proxy that inspects TLS, let"
     " REQUESTS_CA_BUNDLE name its certificate authority.",
 )
 REFUSED = _mistake(
     "Snowflake refuses the sign-in of user {user} at account {account}",
-    "Do what it says; no second attempt was made, for repetition may lock the user. A service signs in with a key pair"
-    " and a user of TYPE = SERVICE (SNOWFLAKE_PRIVATE_KEY_PATH).",
+    "Follow its message; there was no second attempt, since repetition may lock the user. A service signs in with a key"
+    " pair and a user of TYPE = SERVICE (SNOWFLAKE_PRIVATE_KEY_PATH).",
 )
 _ROLE = _mistake(
     "User {user} may not take {the_role}, or it does not exist",
@@ -133,7 +129,7 @@ _TOO_LONG = _mistake(
     "A larger SNOWFLAKE_WAREHOUSE or a smaller window in FLUX_CONFIG makes it quicker.",
 )
 _NETWORK_POLICY = _mistake(
-    "Snowflake's network policy does not let this machine in", "Ask an administrator to allow this machine's address."
+    "Snowflake's network policy refuses this machine", "Ask an administrator to allow this machine's address."
 )
 _PLACE = _mistake(
     "Database, schema, warehouse or role of the sign-in does not exist, or user {user} may not use it",
@@ -189,7 +185,7 @@ FAULTS: dict[int, Fault] = {
     # Statements.
     603: _retry("Snowflake met an internal error"),
     604: _retry("The query was cancelled in Snowflake"),
-    605: _retry("Snowflake gave up the query of a session that it took for gone"),
+    605: _retry("Snowflake ended the query of a session that it took for abandoned"),
     606: _WAREHOUSE,
     610: BUSY,
     625: BUSY,
@@ -199,7 +195,7 @@ FAULTS: dict[int, Fault] = {
     ),
     904: _EXPRESSION,
     1003: Fault(kind=Kind.BUG, problem="Snowflake does not understand the query of {object}", of_table=True),
-    2002: Fault(kind=Kind.BUG, problem="Snowflake will not make what exists already"),
+    2002: Fault(kind=Kind.BUG, problem="Snowflake will not create what exists already"),
     2003: _MISSING,
     2037: _MISSING,
     2043: _MISSING,
@@ -222,10 +218,10 @@ FAULTS: dict[int, Fault] = {
     300005: _retry("Snowflake met an internal error"),
 }
 # Where a code alone does not tell: the connector gives 250001 to much that goes wrong while it signs in.
-UNTOLD = {250001, 290404, 390201}
-# What a sign-in may be refused for without being to blame: these alone are tried again.
+AMBIGUOUS = {250001, 290404, 390201}
+# A sign-in that is refused for one of these passing reasons is retried; no other is.
 PASSING = (603, 604, 605, 610, 625, 300002, 300005)
-# Patterns of what is said in small letters, without what stands in quotes. The first that is found counts.
+# Patterns of messages in lower case, without what is in quotes. The first that is found counts.
 SAID = tuple(
     (re.compile(pattern), fault)
     for pattern, fault in (
@@ -256,19 +252,19 @@ OF_KEY_FILES = (
     "password was not given but private key is encrypted",
     "password was given but private key is not encrypted",
 )
-UNKNOWN = Fault(kind=Kind.BUG, problem="Snowflake reports what this program does not know")
+UNKNOWN = Fault(kind=Kind.BUG, problem="Snowflake reports an unknown error")
 BY_STATE = {"08": UNREACHABLE, "28": _CREDENTIALS, "42": _EXPRESSION, "22": _EXPRESSION, "57": BUSY}
-# What the same codes mean where a table's rows are read whose columns were told a moment before.
+# What the same codes mean where rows are read of a table whose columns were described a moment before.
 _MOVED = _mistake(
     "{object} or a column of it was dropped, renamed or replaced, or the right to it was taken away, since its columns"
-    " were looked at",
-    "Nothing has to be done if that was meant: the next tick looks at the columns anew and says what it misses.",
+    " were read",
+    "Nothing has to be done if that was intended: the next tick reads the columns again and reports what is missing.",
     of_table=True,
 )
 OF_ROWS: dict[int, Fault] = dict.fromkeys((904, 2003, 2037, 2043, 3001), _MOVED)
-# And where an expression of FLUX_CONFIG is compiled over an object that was told to be there a moment before.
+# And where an expression of FLUX_CONFIG is compiled over an object that existed a moment before.
 _UNKNOWN_NAME = _mistake(
-    "The expression speaks of a column, function or object that does not exist, or that {the_role} may not use",
+    "The expression names a column, function or object that does not exist, or that {the_role} may not use",
     "Correct the expression: {expression} (or, where it is right, grant {the_role} what it uses).",
     of_table=True,
 )

@@ -1,8 +1,4 @@
-"""Which source column feeds which target, for one declared table and the source object as it was found.
-
-Here: the Mapping and how it is resolved from the declaration, the overrides and the found columns. Not here: asking
-the source (source.py) and the text of the query (query.py).
-"""
+"""Which source column feeds which target, for one declared table and the source object as it was found."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from functools import cached_property
 
 from flux_assets.errors import SourceError
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.columns import FoundColumn, as_expected, comparable, cure, fits, selected, target_kind
+from flux_assets.snowflake.columns import FoundColumn, as_expected, comparable, conversion, fits, selected, target_kind
 from flux_assets.snowflake.overrides import SourceOverride
 from flux_assets.snowflake.quoting import identifier, literal, parts, quoted, template, text_literal
 from flux_assets.spec import DynamicTable, RowFilter, SourceColumn, type_ddl
@@ -21,7 +17,7 @@ from flux_assets.spec import DynamicTable, RowFilter, SourceColumn, type_ddl
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectName:
-    """Where a source lies; `database` and `schema` None are those of the account."""
+    """The name of a source; `database` and `schema` None are those of the account."""
 
     name: str
     database: str | None = None
@@ -29,7 +25,7 @@ class ObjectName:
 
     @classmethod
     def of(cls, table: DynamicTable, override: SourceOverride) -> ObjectName:
-        """The declared source, or the object that takes its place."""
+        """Return the name of the declared source, or of the object that replaces it."""
         if override.object is None:
             return cls(name=table.source)
         *outer, name = parts(override.object) or (override.object,)
@@ -37,11 +33,11 @@ class ObjectName:
         return cls(name=name, schema=schema, database=database)
 
     def sql(self, account: Account) -> str:
-        """The full name as SQL."""
+        """Return the full name as SQL."""
         return f"{self.schema_sql(account)}.{quoted(self.name)}"
 
     def schema_sql(self, account: Account) -> str:
-        """The name of the schema that it is in, as SQL."""
+        """Return the name of its schema as SQL."""
         database = quoted(self.database) if self.database else identifier(account.database)
         schema = quoted(self.schema) if self.schema else identifier(account.schema)
         return f"{database}.{schema}"
@@ -63,7 +59,7 @@ class ObjectName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappedColumn:
+class _MappedColumn:
     """A target with the SQL that is selected for it, the same before cutting (to compare with), and its sources.
 
     `found` is what was found for it, with types: another type may mean other values of the same SQL. One that is
@@ -88,25 +84,25 @@ class Mapping:
     table: DynamicTable
     object: str
     object_template: str
-    columns: tuple[MappedColumn, ...]
+    columns: tuple[_MappedColumn, ...]
     missing: tuple[str, ...]
-    change_column: MappedColumn | None
+    change_column: _MappedColumn | None
     time_zone: str
 
     @property
     def row_filter(self) -> RowFilter | None:
-        """Which rows are taken, as configured."""
+        """The filter of the rows that are read, as configured."""
         return self.table.row_filter
 
     @cached_property
-    def by_target(self) -> dict[str, MappedColumn]:
+    def by_target(self) -> dict[str, _MappedColumn]:
         return {column.target: column for column in self.columns}
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of all that decides which rows and values are read."""
-        said = (self.object, self.columns, self.missing, self.row_filter, self.time_zone)
-        return hashlib.sha256(repr(said).encode()).hexdigest()
+        """The SHA-256 (hex) of all that decides which rows and values are read."""
+        content = (self.object, self.columns, self.missing, self.row_filter, self.time_zone)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +121,7 @@ class Resolver:
     config: str = "FLUX_CONFIG"
 
     def mapping(self, object_template: str) -> Mapping:
-        """Raises SourceError naming the column that is missing or of the wrong type, and what was found."""
+        """Return the mapping. Raises SourceError naming a column missing or of the wrong type, and what was found."""
         resolved = {column.target: self._column(column) for column in self.table.source_columns}
         return Mapping(
             table=self.table,
@@ -139,7 +135,7 @@ class Resolver:
             time_zone=self.override.time_zone,
         )
 
-    def _column(self, declared: SourceColumn) -> MappedColumn | None:
+    def _column(self, declared: SourceColumn) -> _MappedColumn | None:
         target = target_kind(self.table.table.columns[declared.target])
         if (expression := self.expressions.get(declared.target)) is not None:
             sql = f"({self.override.columns[declared.target].expression})"
@@ -157,19 +153,19 @@ class Resolver:
 
     def _mapped(
         self, declared: SourceColumn, pieces: Sequence[tuple[str, FoundColumn]], sources: tuple[str, ...]
-    ) -> MappedColumn:
+    ) -> _MappedColumn:
         target = target_kind(self.table.table.columns[declared.target])
         alternatives = [comparable(sql, found, target, self.override.time_zone) for sql, found in pieces]
         if declared.otherwise is not None:
             alternatives.append(literal(declared.otherwise))
         sql = alternatives[0] if len(alternatives) == 1 else f"COALESCE({', '.join(alternatives)})"
         kinds = tuple(str(found) for _, found in pieces)
-        return MappedColumn(
+        return _MappedColumn(
             target=declared.target, comparable=sql, expression=selected(sql, target), sources=sources, found=kinds
         )
 
     def _sources(self, declared: SourceColumn) -> list[FoundColumn]:
-        """The columns that exist, in order of preference; a configured name takes the place of the declared ones."""
+        """Return the columns that exist, in order of preference; a configured name replaces the declared ones."""
         configured = self.override.columns.get(declared.target)
         if configured is not None and configured.column is not None:
             found = self._named(configured.column)
@@ -183,13 +179,13 @@ class Resolver:
         return list(dict.fromkeys(filter(None, map(self._named, declared.names))))
 
     def _named(self, name: str) -> FoundColumn | None:
-        """The column of exactly this name, or else the only one whose name differs in case alone."""
+        """Return the column of exactly this name, or else the only one whose name differs in case alone."""
         exact = [column for column in self.found if column.name == name]
         alike = exact or [column for column in self.found if column.name.upper() == name.upper()]
         return alike[0] if len(alike) == 1 else None
 
-    def _absent(self, declared: SourceColumn) -> MappedColumn | None:
-        """A column without a source: as declared for NULL and reported, or the end of this table's sync if required."""
+    def _absent(self, declared: SourceColumn) -> _MappedColumn | None:
+        """Return what replaces a column without a source. Raises SourceError when it is required."""
         if declared.required:
             raise SourceError(
                 f"{self.table.name}.{declared.target} is required, and {self.object} has none of the columns "
@@ -199,25 +195,25 @@ class Resolver:
         if declared.otherwise is None:
             return None
         sql = literal(declared.otherwise)
-        return MappedColumn(target=declared.target, comparable=sql, expression=sql, sources=(), absent=True)
+        return _MappedColumn(target=declared.target, comparable=sql, expression=sql, sources=(), absent=True)
 
     def _unfit(self, declared: SourceColumn, found: FoundColumn, sql: str) -> SourceError:
         column = self.table.table.columns[declared.target]
-        mended = cure(target_kind(column), sql).replace("'", "\\'")
+        converted = conversion(target_kind(column), sql).replace("'", "\\'")
         return SourceError(
             f"{self.table.name}.{declared.target} is {type_ddl(column)}, and what {self.object} has for it is not: "
             f"{found}.",
-            f"Say in {self.config} how to read it: [{self.table.source}.columns] "
-            f"{declared.target} = {{ expression = '{mended}' }}.",
+            f"Set in {self.config} how to read it: [{self.table.source}.columns] "
+            f"{declared.target} = {{ expression = '{converted}' }}.",
         )
 
-    def _change_column(self) -> MappedColumn | None:
-        """The column that dates a row's last change, where the source has one that is a time."""
+    def _change_column(self) -> _MappedColumn | None:
+        """Return the column that dates a row's last change, where the source has one that is a time."""
         for found in filter(None, map(self._named, self.table.change_names)):
             if fits(found.kind, "timestamp"):
                 sql = comparable(quoted(found.name), found, "timestamp", self.override.time_zone)
                 expression = selected(sql, "timestamp")
-                return MappedColumn(target="", comparable=sql, expression=expression, sources=(found.name,))
+                return _MappedColumn(target="", comparable=sql, expression=expression, sources=(found.name,))
         return None
 
     def _shown(self) -> str:

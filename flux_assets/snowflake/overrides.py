@@ -1,7 +1,4 @@
-"""FLUX_CONFIG: one optional TOML file that says, per Snowflake source, what differs from the declaration.
-
-Here: reading and validating it, and applying it to a declaration. Not here: finding columns (mapping.py).
-"""
+"""FLUX_CONFIG: one optional TOML file with what differs, per Snowflake source, from the declaration."""
 
 from __future__ import annotations
 
@@ -29,16 +26,16 @@ Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _column(value: object) -> object:
-    """A plain string is the name of a column."""
+    """Take a plain string for the name of a column."""
     if isinstance(value, str):
         return {"column": value}
     if not isinstance(value, dict):
-        raise ValueError(_A_COLUMN)  # noqa: TRY004 - pydantic makes a finding of this one alone
+        raise ValueError(_A_COLUMN)  # noqa: TRY004 - pydantic reports ValueError alone
     return value
 
 
 def _span(value: object) -> object:
-    """A bare number would be seconds, and a table emptied of all but those."""
+    """Refuse a bare number: taken for seconds, it would empty a table."""
     if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal()):
         raise ValueError("must have a unit, such as '14d' or '36h'")
     return value
@@ -50,7 +47,7 @@ def _believed(value: object) -> object:
     return None if value == "auto" else value
 
 
-class ColumnOverride(BaseModel):
+class _ColumnOverride(BaseModel):
     """Where a target column comes from: a source column's name, or an expression over the source object."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -59,19 +56,19 @@ class ColumnOverride(BaseModel):
     expression: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
-    def _one(self) -> ColumnOverride:
+    def _one(self) -> _ColumnOverride:
         if (self.column is None) == (self.expression is None):
             raise ValueError(_A_COLUMN)
         return self
 
 
 class SourceOverride(BaseModel):
-    """What differs for one source. Every field is optional."""
+    """The differences of one source. Every field is optional."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     object: str | None = None
-    columns: dict[str, Annotated[ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
+    columns: dict[str, Annotated[_ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
     open_statuses: Statuses | None = None
     counted_statuses: Statuses | None = None
     window: Annotated[Duration | None, BeforeValidator(_span)] = None
@@ -110,25 +107,25 @@ class SourceOverride(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What FLUX_CONFIG says; without a file, nothing. `path` is for messages."""
+    """The contents of FLUX_CONFIG; empty without a file. `path` is for messages."""
 
     path: Path | None = None
     sources: Mapping[str, SourceOverride] = field(default_factory=dict)
 
     @property
     def shown(self) -> str:
-        """How messages name the file."""
+        """The name of the file in messages."""
         return f"FLUX_CONFIG ({self.path})" if self.path else "a file that FLUX_CONFIG names"
 
     def of(self, table: DynamicTable) -> SourceOverride:
-        """What the file says of the table's source."""
+        """Return the overrides of the table's source."""
         return self.sources.get(table.source, SourceOverride())
 
     def applied_to(self, table: DynamicTable, tables: Sequence[DynamicTable]) -> DynamicTable:
-        """The declaration with rows taken, guard and counted statuses as configured.
+        """Return the declaration with row filter, guard and counted statuses as configured.
 
-        `tables` are all declared ones: what the file says of a source counts in tables derived from it too.
-        Raises SettingError when the file names a source or a column that nobody declares.
+        `tables` are all declared ones: overrides of a source apply to tables derived from it too. Raises SettingError
+        when the file names a source or a column that is not declared.
         """
         self._refuse_unknown(tables)
         own = self.of(table)
@@ -136,16 +133,19 @@ class Overrides:
             raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
         derived = tuple(self._derived(column, tables) for column in table.derived)
         return replace(
-            table, row_filter=self._rows_taken(table, own), vanished=_vanished(table, own), derived=derived,
+            table,
+            row_filter=self._rows_taken(table, own),
+            vanished=_vanished(table, own),
+            derived=derived,
             tokens=_tokens(table, own),
-        )  # fmt: skip
+        )
 
     def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowFilter | None:
         taken = table.row_filter
         if taken is None:
             for key in ("open_statuses", "window"):
                 if getattr(own, key) is not None:
-                    raise self._refused(f"{table.source}.{key}", "every row of this source is taken")
+                    raise self._refused(f"{table.source}.{key}", "this source has no row filter: every row is read")
             return None
         return replace(taken, open_statuses=own.open_statuses or taken.open_statuses, window=own.window or taken.window)
 
@@ -165,7 +165,7 @@ class Overrides:
                     raise self._refused(f"{source}.columns.{target}", f"no such target column; there are {allowed}")
 
     def _refused(self, key: str, problem: str) -> SettingError:
-        return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and try again.")
+        return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and run again.")
 
 
 def _counts(other: DynamicTable, table: DynamicTable) -> bool:
@@ -173,16 +173,16 @@ def _counts(other: DynamicTable, table: DynamicTable) -> bool:
 
 
 def load_overrides(path: Path | None) -> Overrides:
-    """Read FLUX_CONFIG; None is no file. Raises SettingError naming file, key, value and what is allowed."""
+    """Read FLUX_CONFIG, or no file for None. Raises SettingError naming file, key, value and what is allowed."""
     if path is None:
         return Overrides()
     sources: dict[str, SourceOverride] = {}
-    for source, said in _read(path).items():
+    for source, given in _read(path).items():
         try:
-            sources[source] = SourceOverride.model_validate(said)
+            sources[source] = SourceOverride.model_validate(given)
         except ValidationError as error:
-            told = "; ".join(_told(source, problem) for problem in error.errors())
-            raise SettingError(f"FLUX_CONFIG ({path}): {told}.", "Correct the file and try again.") from None
+            faults = "; ".join(_described(source, problem) for problem in error.errors())
+            raise SettingError(f"FLUX_CONFIG ({path}): {faults}.", "Correct the file and run again.") from None
     return Overrides(path=path, sources=sources)
 
 
@@ -196,10 +196,10 @@ def _read(path: Path) -> dict[str, Any]:
     raise SettingError(problem, "Name a TOML file with a table per Snowflake source, or unset FLUX_CONFIG.")
 
 
-def _told(source: str, problem: ErrorDetails) -> str:
+def _described(source: str, problem: ErrorDetails) -> str:
     key = ".".join([source, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        keys = ColumnOverride.model_fields if len(problem["loc"]) > 1 else SourceOverride.model_fields
+        keys = _ColumnOverride.model_fields if len(problem["loc"]) > 1 else SourceOverride.model_fields
         return f"{key}: no such key; there are {', '.join(keys)}"
     value = problem["input"]
     # As TOML has it.

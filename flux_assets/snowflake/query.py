@@ -1,8 +1,4 @@
-"""The statements that the sync sends, as Snow CLI templates and rendered.
-
-Here: SELECT lists, row filters, snapshots, change tokens. Not here: running them (source.py), and the templates that
-lie in sql/snowflake/ (texts.py writes the declared ones there; the hand-written ones are only for people).
-"""
+"""The statements that the sync sends, as Snow CLI templates and rendered."""
 
 from __future__ import annotations
 
@@ -11,22 +7,30 @@ from datetime import UTC, datetime
 
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.quoting import identifier, literal, literals, quoted, template, text_literal
-from flux_assets.snowflake.rendering import compiled, render
+from flux_assets.snowflake.quoting import (
+    compiled,
+    identifier,
+    literal,
+    literals,
+    quoted,
+    render,
+    template,
+    text_literal,
+)
 from flux_assets.spec import DynamicTable, RowFilter
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.
-CHANGED = "flux:changed"
+_CHANGED = "flux:changed"
 # The alias of the last column: how many rows the query found, whatever limit cuts its result.
-FOUND = "flux:found"
+_FOUND = "flux:found"
 
 
 def rows_template(mapping: Mapping) -> str:
-    """The SELECT of all rows taken. Variables: `database`, and with defaults `schema`, `snapshot`, `cutoff`."""
+    """Return the SELECT of the rows to read. Variables: `database`, with defaults `schema`, `snapshot`, `cutoff`."""
     selected = [f"{column.expression} AS {quoted(column.target)}" for column in mapping.columns]
     if mapping.change_column is not None:
-        selected.append(f"{mapping.change_column.expression} AS {quoted(CHANGED)}")
-    selected.append(f"COUNT(*) OVER () AS {quoted(FOUND)}")
+        selected.append(f"{mapping.change_column.expression} AS {quoted(_CHANGED)}")
+    selected.append(f"COUNT(*) OVER () AS {quoted(_FOUND)}")
     lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), _from(mapping)]
     if mapping.row_filter is not None:
         lines.append(f"WHERE {_taken(mapping, mapping.row_filter)}")
@@ -37,12 +41,12 @@ def rows_template(mapping: Mapping) -> str:
 
 
 def prepare_rows(mapping: Mapping) -> None:
-    """What of rows_query can be done before the instant is known."""
+    """Do the part of `rows_query` that does not need the instant."""
     compiled(rows_template(mapping))
 
 
 def rows_query(mapping: Mapping, account: Account, instant: datetime, *, travel: bool) -> str:
-    """The SELECT of all rows taken, as of `instant` where the source can travel there."""
+    """Return the SELECT of the rows to read, as of `instant` where the source supports time travel."""
     place = _place(account) | _snapshot(instant, travel=travel) | _cutoff(mapping, instant)
     return render(rows_template(mapping), **place)
 
@@ -56,7 +60,7 @@ def existing_query(
     travel: bool,
     only_taken: bool = False,
 ) -> str:
-    """The keys, of those given, of rows that the source object holds; or, `only_taken`, that are also to be taken."""
+    """Return the SELECT of those of the keys that the source object has; with `only_taken`, of rows to read alone."""
     own = [mapping.by_target[name] for name in mapping.table.key]
     selected = ", ".join(f"{column.expression} AS {quoted(column.target)}" for column in own)
     if len(own) == 1:
@@ -71,28 +75,28 @@ def existing_query(
 
 
 def tokens_template(objects: Sequence[tuple[DynamicTable, str]]) -> str:
-    """One SELECT of the change tokens of objects, each given as the template of a literal with its name."""
+    """Return one SELECT of the change tokens of objects, each given as the template of a literal with its name."""
     asked = (f"    SYSTEM$LAST_CHANGE_COMMIT_TIME({name}) AS {quoted(table.name)}" for table, name in objects)
     return "SELECT\n" + ",\n".join(asked) + "\n"
 
 
 def tokens_query(objects: Sequence[tuple[DynamicTable, str]], account: Account) -> str:
-    """The same, rendered."""
+    """Return the same, rendered."""
     return render(tokens_template(objects), **_place(account))
 
 
 def everything(object_sql: str) -> str:
-    """Tells, when it is described, the columns of an object, whatever kind of object it is."""
+    """Return a statement whose description lists the columns of an object of any kind."""
     return f"SELECT * FROM {object_sql}"  # noqa: S608 - a quoted name
 
 
 def expression_probe(expression: str, object_sql: str) -> str:
-    """Tells, when it is described, the type of a configured expression."""
+    """Return a statement whose description tells the type of a configured expression."""
     return f"SELECT ({expression}) AS A FROM {object_sql}"  # noqa: S608 - SQL on purpose, of the user's own file
 
 
 def travel_probe(object_sql: str) -> str:
-    """Tells, when it is described, whether the object can be read as of an instant."""
+    """Return a statement that can be described if the object can be read as of an instant."""
     return f"SELECT 1 AS A FROM {object_sql} AT(TIMESTAMP => CURRENT_TIMESTAMP())"  # noqa: S608 - a quoted name
 
 
@@ -110,7 +114,7 @@ def _taken(mapping: Mapping, taken: RowFilter) -> str:
 
 
 def _cutoff(mapping: Mapping, instant: datetime) -> dict[str, str]:
-    """A literal, so that the result cache can answer."""
+    """Return the cutoff as a literal, so that the result cache can answer."""
     taken = mapping.row_filter
     return {} if taken is None else {"cutoff": literal(_naive(instant - taken.window))}
 

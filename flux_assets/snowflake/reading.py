@@ -1,21 +1,20 @@
-"""Reading one session's source as of one instant, by whichever way the source knows.
-
-Here: capabilities, time travel with its fallback, the snapshot that a transaction is. Not here: what is read, and what
-it means (source.py).
-"""
+"""Reading one session's source as of one instant, in whichever way the source supports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.errors import FluxError, SourceError
+from flux_assets.retry import is_retryable
 from flux_assets.snowflake import query
-from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.mapping import Mapping, ObjectName
+from flux_assets.snowflake.quoting import text_literal
 from flux_assets.snowflake.session import Session
 from flux_assets.snowflake.translating import NOTHING, Subject
 
@@ -26,18 +25,18 @@ Log = Callable[[str], None]
 
 
 class Text(Protocol):
-    """The text of a query, as of the instant or as it is now."""
+    """Returns the text of a query, as of the instant or of now."""
 
     def __call__(self, *, travel: bool) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a source can do; something counts as possible until the source, asked once a connection, refuses it.
+    """What a source can do; a capability is assumed until the source, probed once a connection, refuses it.
 
-    `time_travel`: objects can be read as of an instant. `change_token`: it tells without a warehouse whether an
-    object changed. `snapshot_transaction`: all that one transaction reads is as of its beginning. The stand-in can do
-    that alone, and is not asked: a refused statement would end its transaction.
+    `time_travel`: objects can be read as of an instant. `change_token`: whether an object changed is known without a
+    warehouse. `snapshot_transaction`: all that one transaction reads is as of its beginning. The stand-in has that
+    alone, and is not probed: a refused statement would end its transaction.
     """
 
     time_travel: bool = True
@@ -61,7 +60,7 @@ class Reading:
         self._snapshot_in: int | None = None
 
     def begin(self) -> None:
-        """A new snapshot in a transaction, where one is that; an earlier one ends."""
+        """Begin a transaction as the snapshot; an earlier one ends."""
         self.session.connection()
         if self._snapshot_in == self.session.generation:
             with suppress(FluxError), self.session.cursor("ROLLBACK"):
@@ -71,7 +70,7 @@ class Reading:
 
     @contextmanager
     def statement(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
-        """The cursor of a statement; see Session.cursor."""
+        """Yield the cursor of a statement; see Session.cursor."""
         with ExitStack() as stack:
             with self.whole():
                 cursor = stack.enter_context(self.session.cursor(statement, subject))
@@ -79,40 +78,40 @@ class Reading:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """A refused statement ends the stand-in's transaction: begin another, so that other tables can be read.
+        """Begin another transaction after a refused statement, which ends the stand-in's.
 
-        What is read from here on is some milliseconds younger then; only a source that is refused brings it about.
+        Other tables can then be read, as of some milliseconds later.
         """
         try:
             yield
         except FluxError as refusal:
-            if self._snapshot_in == self.session.generation and not retryable(refusal):
+            if self._snapshot_in == self.session.generation and not is_retryable(refusal):
                 self.begin()
             raise
 
     def ask_travel(self, object_: str) -> None:
-        """Ask until one object can be read as of an instant; without any, the source as a whole cannot."""
+        """Probe objects until one can be read as of an instant; without any, the source as a whole cannot."""
         if self.session.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
             return
         try:
             self.session.described(query.travel_probe(object_), Subject(object=object_))
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
             self._travelling[object_] = False
-            self._log(f"{object_} cannot be read as of an instant, so it is read as it is. {refusal.problem}")
+            self._log(f"{object_} cannot be read as of an instant, so it is read as of now. {refusal.problem}")
         else:
             self._travelling[object_] = True
         self.capabilities = replace(self.capabilities, time_travel=any(self._travelling.values()))
 
     def without_token(self, refusal: FluxError) -> None:
-        """The source was asked for change tokens and has none."""
+        """Note that the source refused change tokens."""
         self.capabilities = replace(self.capabilities, change_token=False)
-        self._log(f"Without change tokens the sources are read to see whether they changed. {refusal.problem}")
+        self._log(f"Change tokens are unavailable, so all sources are read for changes. {refusal.problem}")
 
     @contextmanager
     def pieces(self, mapping: Mapping, text: Text) -> Iterator[Iterable[pa.Table]]:
-        """The result of a query as Arrow tables, as of the instant where the object can be read so."""
+        """Yield the result of a query as Arrow tables, as of the instant where the object supports it."""
         self._keep_snapshot()
         self.ask_travel(mapping.object)
         with ExitStack() as stack:
@@ -125,11 +124,11 @@ class Reading:
             yield self.session.tables(cursor)
 
     def was_as_of(self, mapping: Mapping) -> bool:
-        """Whether the object was last read as of the instant asked for, and not as it was at that moment."""
+        """Return whether the object was last read as of the requested instant, not as of that moment."""
         return self._as_of.get(mapping.object, False)
 
     def _travelled(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor | None:
-        """The cursor of a query as of an instant, or None when this object cannot be read so."""
+        """Return the cursor of a query as of an instant, or None when this object cannot be read so."""
         try:
             return self._cursor(mapping, statement, stack)
         except SourceError as refusal:
@@ -141,12 +140,47 @@ class Reading:
         return stack.enter_context(self.statement(statement, subject))
 
     def _keep_snapshot(self) -> None:
-        """A snapshot in this session too, when one was asked for and its session is gone."""
+        """Begin a snapshot in this session, when one was requested and its session is gone."""
         self.session.connection()
         if self._snapshot_in is not None and self._snapshot_in != self.session.generation:
             self.begin()
 
 
-def retryable(error: FluxError) -> bool:
-    """Whether the same may work when it is tried again."""
-    return isinstance(error, WarehouseError) and error.retryable
+_TABLES = frozenset({"TABLE", "TRANSIENT"})
+_FLAGS = ("is_dynamic", "is_iceberg", "is_hybrid", "is_external", "is_event")
+
+
+def why_not_believed(reading: Reading, name: ObjectName, account: Account) -> str | None:
+    """Return why the change token of an object is not believed; None for an ordinary table. Wakes no warehouse.
+
+    Only an ordinary table's token covers all that can change its rows. That of a view is of the tables below it, while
+    time, the role that reads or a function may change its rows. Those of external, Iceberg, hybrid, dynamic and shared
+    objects, and of tables under a policy, are no better.
+    """
+    shown = _shown(reading, name, account)
+    if shown is None:
+        return "SHOW OBJECTS does not list it"
+    kind = str(shown.get("kind", "")).upper()
+    if kind not in _TABLES:
+        return f"it is of kind {kind or 'unknown'}"
+    if flags := [flag for flag in _FLAGS if str(shown.get(flag, "")).upper() in {"Y", "TRUE"}]:
+        return f"it is a table of another kind ({', '.join(flags)})"
+    if not shown.get("owner"):
+        return "it is shared by another account"
+    described = _rows(reading, f"DESCRIBE TABLE {name.sql(account)}")
+    if policies := sorted({str(row["policy name"]) for row in described if row.get("policy name")}):
+        return f"it is under policy {', '.join(policies)}"
+    return None
+
+
+def _shown(reading: Reading, name: ObjectName, account: Account) -> dict[str, Any] | None:
+    schema = name.schema_sql(account)
+    # The pattern ignores case, and takes an underscore for any character.
+    rows = _rows(reading, f"SHOW OBJECTS LIKE {text_literal(name.name)} IN SCHEMA {schema}")
+    return next((row for row in rows if row.get("name") == name.name), None)
+
+
+def _rows(reading: Reading, statement: str) -> Sequence[dict[str, Any]]:
+    with reading.statement(statement) as cursor:
+        names = [column.name.lower() for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall() if isinstance(row, tuple)]

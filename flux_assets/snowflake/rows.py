@@ -1,7 +1,4 @@
-"""The rows of one source, streamed once as Arrow batches in the declared types.
-
-Here: Rows. Not here: the query (query.py) and single values (values.py).
-"""
+"""The rows of one source, streamed once as Arrow batches in the declared types."""
 
 from __future__ import annotations
 
@@ -13,27 +10,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flux_assets.errors import plainly
-from flux_assets.snowflake.columns import arrow_type
-from flux_assets.snowflake.completeness import require_found
+from flux_assets.errors import SourceError, plainly
+from flux_assets.snowflake.columns import arrow_type, cast, in_microseconds
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.values import cast, in_microseconds
 
 # A result of the stand-in is one piece; in pieces of this size a million rows take as little memory as a thousand.
 BATCH_ROWS = 65_536
-Opened = Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]]]
+_Opened = Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]]]
 
 
 class Rows:
     """Batches in the declared target types and in the order of `table.source_filled`; to be iterated once.
 
-    `only` are the columns to read, when not all. Where the last column says how many rows the query found, the rows
-    are `counted`: reading them raises SourceError at the end when not all of those came. `rows`, `bytes` (as they
-    arrived) and `newest_change` (UTC, of the source's change column) grow as it is iterated.
+    `only` are the columns to read, when not all. Rows are `counted` where the last column has the number of rows that
+    the query found: reading them raises SourceError at the end when fewer came. `rows`, `bytes` (as they arrived) and
+    `newest_change` (UTC, of the source's change column) grow as it is iterated.
     """
 
     def __init__(
-        self, mapping: Mapping, opened: Opened, only: Sequence[str] | None = None, *, counted: bool = False
+        self, mapping: Mapping, opened: _Opened, only: Sequence[str] | None = None, *, counted: bool = False
     ) -> None:
         columns = [mapping.table.table.columns[name] for name in only or mapping.table.source_filled]
         self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
@@ -53,7 +48,7 @@ class Rows:
                 for batch in _in_batches(piece):
                     yield self._taken(batch)
         if self._counted:
-            require_found(self._mapping.table.name, self._mapping.object, self.rows, self._found)
+            _require_found(self._mapping.table.name, self._mapping.object, self.rows, self._found)
 
     def _taken(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.rows += batch.num_rows
@@ -89,3 +84,15 @@ def _in_batches(piece: pa.Table | pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         return
     for start in range(0, piece.num_rows, BATCH_ROWS):
         yield piece.slice(start, BATCH_ROWS)
+
+
+def _require_found(table: str, object_: str, received: int, found: int) -> None:
+    """Raise SourceError unless as many rows came as the query itself counted: a limit cut off the others."""
+    if received != found:
+        raise SourceError(
+            f"{table}: the query found {found:,} rows in {object_}, and Snowflake gave {received:,} of them: a limit"
+            " cuts results.",
+            "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
+            " ROWS_PER_RESULTSET; or remove it from the account, or from a program between here and Snowflake. The"
+            " table is as it was.",
+        )

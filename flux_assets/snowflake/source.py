@@ -1,7 +1,4 @@
-"""The source of the sync: its change tokens, its mapping, its rows as of one instant.
-
-Here: open_source and the Source, which every module of this package serves. Not here: what is done with the rows.
-"""
+"""The source of the sync: its change tokens, its mapping, its rows as of one instant."""
 
 from __future__ import annotations
 
@@ -15,17 +12,15 @@ from functools import partial
 from typing import TypeVar
 
 from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.retry import RetryPolicy, is_retryable
 from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn
-from flux_assets.snowflake.connect import Connect, connect_directly
-from flux_assets.snowflake.kinds import why_not_believed
 from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.reading import Capabilities, Log, Reading, retryable
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.snowflake.reading import Capabilities, Log, Reading, why_not_believed
 from flux_assets.snowflake.rows import Rows
-from flux_assets.snowflake.session import Session
+from flux_assets.snowflake.session import Connect, Session, connect_directly
 from flux_assets.snowflake.translating import Subject
 from flux_assets.spec import DynamicTable
 
@@ -37,8 +32,8 @@ _LOGGER = logging.getLogger(__name__)
 class Source:
     """One session with the source. Errors are WarehouseError, or SourceError when one table's source is at fault.
 
-    A fault that can be cured ends the statement with a retryable WarehouseError: put what belongs together (the instant
-    and all that is read as of it) into one `retrying`, which makes a new session and does all of it again.
+    A passing fault ends the statement with a retryable WarehouseError: put what belongs together (the instant and all
+    that is read as of it) into one `retrying`, which opens a new session and does all of it again.
     """
 
     def __init__(self, session: Session, overrides: Overrides, patience: RetryPolicy, log: Log) -> None:
@@ -51,39 +46,39 @@ class Source:
 
     @property
     def account(self) -> Account:
-        """Where the source is."""
+        """The account that the source is in."""
         return self._session.account
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the source can do, as far as it was asked."""
+        """What the source can do, as far as it was probed."""
         return self._reading.capabilities
 
     @property
     def has_warehouse(self) -> bool:
-        """Whether the session has a warehouse to run queries with: the one that is set, or the user's default."""
+        """Whether the session has a warehouse to run queries with: the configured one, or the user's default."""
         return self.capabilities.snapshot_transaction or self._session.has_warehouse
 
     def instant(self, statements: int = 2) -> datetime:
-        """The instant (UTC) that a snapshot is read as of, by the source's clock; the snapshot begins here.
+        """Begin a snapshot, and return the instant (UTC) that it is read as of, by the source's clock.
 
-        With one statement to read it, that statement is a snapshot by itself, younger by some milliseconds.
+        A single statement is a snapshot by itself, younger by some milliseconds.
         """
         if self.capabilities.snapshot_transaction:
             if statements > 1:
                 self._reading.begin()
-            # The stand-in runs on this machine: its clock is ours.
+            # The stand-in runs on this machine and has its clock.
             return datetime.now(UTC)
         with self._reading.statement("SELECT SYSDATE()") as cursor:
             (now,) = cursor.fetchone() or (None,)
         if not isinstance(now, datetime):
-            raise WarehouseError("The source does not tell its time.", "Try again.", retryable=True)
+            raise WarehouseError("Snowflake did not return its current time.", "Try again.", retryable=True)
         return now.replace(tzinfo=UTC)
 
     def tokens(self, tables: Sequence[DynamicTable]) -> dict[str, str] | None:
-        """By table, a token of its source's content: another one means another content. None where there is none.
+        """Return by table a token of its source's content, which changes with it; None where there are no tokens.
 
-        One statement for all, which needs no warehouse. An object that is missing gives None for all: reading names it.
+        One statement asks for all, and needs no warehouse. A missing object gives None for all: reading names it.
         """
         if not self.capabilities.change_token:
             return None
@@ -93,7 +88,7 @@ class Source:
             with self._reading.statement(query.tokens_query(objects, self.account)) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
             self._reading.without_token(refusal)
             return None
@@ -102,7 +97,7 @@ class Source:
         return {table.name: str(token) for table, token in zip(tables, row, strict=True)}
 
     def believed(self, tables: Sequence[DynamicTable], tokens: MappingOf[str, str]) -> dict[str, str]:
-        """The tokens without those of `tables` whose objects may change while their tokens stand still."""
+        """Return the tokens without those of `tables` whose objects may change while their tokens do not."""
         return {
             name: token
             for name, token in tokens.items()
@@ -110,44 +105,44 @@ class Source:
         }
 
     def doubt(self, table: DynamicTable) -> str | None:
-        """Why the table's change token is not believed; None where it is. Wakes no warehouse."""
+        """Return why the table's change token is not believed; None where it is. Wakes no warehouse."""
         if table.tokens.change_token is not None:
             return None if table.tokens.change_token else "change_token = false"
         name = ObjectName.of(table, self._overrides.of(table))
         try:
             doubt = why_not_believed(self._reading, name, self.account)
         except FluxError as refusal:
-            if retryable(refusal):
+            if is_retryable(refusal):
                 raise
-            doubt = f"what kind of object it is cannot be asked: {refusal.problem}"
+            doubt = f"its kind of object is unknown: {refusal.problem}"
         if doubt is not None:
-            self._log(f"{name.sql(self.account)} is read whatever its change token says: {doubt}")
+            self._log(f"{name.sql(self.account)} is read even if its change token is the same: {doubt}")
         return doubt
 
     def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
-        """Look at the columns while nobody waits for it, and prepare reading what will be read for want of tokens.
+        """Resolve the mappings while the sync waits for something else, and prepare queries where tokens are missing.
 
-        No warehouse wakes up. What goes wrong is left to `mapping`, which then asks again.
+        No warehouse wakes up. Errors are left to `mapping`, which then asks again.
         """
         for table in tables:
             try:
                 self._ahead[table.name] = self.mapping(table)
             except FluxError as refusal:
-                if retryable(refusal):
+                if is_retryable(refusal):
                     return
             else:
                 if not self.capabilities.change_token:
                     query.prepare_rows(self._ahead[table.name])
 
     def mappings(self, tables: Sequence[DynamicTable]) -> dict[str, str]:
-        """Digests of the mappings, by table, as looked at ahead: a change of columns alone moves no token.
+        """Return digests of the mappings resolved ahead, by table: a change of columns alone changes no token.
 
-        A table is not among them when it could not be looked at, or its mapping has been used already.
+        A table is absent when its mapping could not be resolved, or has been used already.
         """
         return {table.name: self._ahead[table.name].digest for table in tables if table.name in self._ahead}
 
     def mapping(self, table: DynamicTable) -> Mapping:
-        """How the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
+        """Return how the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
         if ahead := self._ahead.pop(table.name, None):
             return ahead
         override = self._overrides.of(table)
@@ -167,22 +162,22 @@ class Source:
         return resolver.mapping(name.template)
 
     def ask_travel(self, mapping: Mapping) -> None:
-        """Find out whether the source can be read as of an instant, as reading it does by itself."""
+        """Probe whether the source can be read as of an instant, as reading it does by itself."""
         self._reading.ask_travel(mapping.object)
 
     def rows(self, mapping: Mapping, instant: datetime) -> Rows:
-        """The rows taken, as of `instant`. Nothing is asked of the source before they are iterated."""
+        """Return the rows to read, as of `instant`. The source is not queried before they are iterated."""
         text = partial(query.rows_query, mapping, self.account, instant)
         return Rows(mapping, partial(self._reading.pieces, mapping, text), counted=True)
 
     def was_as_of(self, mapping: Mapping) -> bool:
-        """Whether the rows last read of an object are those as of their instant; else they are as it was by then."""
+        """Return whether an object's rows were last read as of their instant, not as of that moment."""
         return self._reading.was_as_of(mapping)
 
     def existing(
         self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False
     ) -> set[tuple[object, ...]]:
-        """Those of the keys that the source object holds, also in rows that are not taken unless `only_taken`."""
+        """Return those of the keys that the source object has; with `only_taken`, in rows to read alone."""
         found: set[tuple[object, ...]] = set()
         own = replace(mapping, columns=tuple(mapping.by_target[name] for name in mapping.table.key), change_column=None)
         for start in range(0, len(keys), _KEYS_AT_ONCE):
@@ -193,16 +188,16 @@ class Source:
         return found
 
     def retrying(self, work: Callable[[], T]) -> T:
-        """What `work` gives; done again, on a new session, when it ends with a fault that this can cure."""
+        """Return the result of `work`, done again on a new session after a retryable error."""
 
         def again(error: BaseException) -> None:
-            self._log(f"Trying again on a new session: {error.problem if isinstance(error, FluxError) else error}")
+            self._log(f"Retrying on a new session: {error.problem if isinstance(error, FluxError) else error}")
             self._session.renew()
 
         return self._patience.spend(work, again)
 
     def _expressions(self, table: DynamicTable, object_: str) -> dict[str, FoundColumn]:
-        """What each configured expression yields. Each is asked alone, so that the error names the one that fails."""
+        """Return the kind of each configured expression. Each is compiled alone, so that an error names it."""
         configured = self._overrides.of(table).columns
         found = {}
         for target, column in configured.items():
@@ -226,9 +221,9 @@ def open_source(  # noqa: PLR0913 - all but the first two by name
     log: Log = _LOGGER.info,
     patience: RetryPolicy | None = None,
 ) -> Iterator[Source]:
-    """The source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
+    """Yield the source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
 
-    `find` says where the account is now, and is asked before a new session takes the place of one that broke.
+    `find` returns where the account is now, and is called before a new session replaces a broken one.
     """
     session = Session(account, partial(Account.arguments, run_id=run_id, layer=layer), connect, find)
     source = Source(session, overrides, patience or RetryPolicy(), log)

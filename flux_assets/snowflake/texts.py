@@ -1,8 +1,4 @@
-"""The files of sql/snowflake/ that follow from declarations: the very texts that the sync runs, for people to run.
-
-Here: the text of each file, for a source in the declared shape. Not here: writing them, which
-scripts/write_source_queries.py does, and the hand-written files beside them. A table works without its file.
-"""
+"""The files of sql/snowflake/ that follow from declarations: the statements of the sync, for people to run."""
 
 from __future__ import annotations
 
@@ -32,13 +28,12 @@ _HEAD = """\
 
 
 def texts(tables: Sequence[DynamicTable]) -> dict[str, str]:
-    """The generated files by name."""
-    said = {f"{table.name}.sql": _rows(table) for table in tables}
-    return said | {TOKENS: _tokens(tables)}
+    """Return the generated files by name."""
+    return {f"{table.name}.sql": _rows(table) for table in tables} | {TOKENS: _tokens(tables)}
 
 
 def declared_mapping(table: DynamicTable) -> Mapping:
-    """The mapping of a source that has the first name of each declared source column, in the declared type."""
+    """Return the mapping of a source that has each declared column's first name, in the declared type."""
     found = [
         FoundColumn(name=column.names[0], kind=_DECLARED[target_kind(table.table.columns[column.target])])
         for column in table.source_columns

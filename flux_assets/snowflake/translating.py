@@ -1,17 +1,15 @@
-"""Exceptions of the connector as errors of ours, by what they are and by what was asked when they were met.
-
-Here: Subject, and the translation. Not here: the codes, sentences and remedies (faults.py).
-"""
+"""Exceptions of the connector as errors of this package, by what they are and what was asked when they occurred."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from flux_assets.deadline import GivenUpError
 from flux_assets.errors import FluxError, SourceError, WarehouseError, bounded, reported
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.deadline import GivenUpError
 from flux_assets.snowflake.faults import (
+    AMBIGUOUS,
     BUSY,
     BY_STATE,
     CERTIFICATE,
@@ -26,7 +24,6 @@ from flux_assets.snowflake.faults import (
     SAID,
     UNKNOWN,
     UNREACHABLE,
-    UNTOLD,
     Fault,
     Kind,
 )
@@ -34,8 +31,10 @@ from flux_assets.snowflake.faults import (
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a statement was about: its table, the source object, the configured expression that it compiles, or that it
-    reads rows of an object whose columns were told a moment before. Or that it was none, but the sign-in."""
+    """What a statement was about: its table, the source object, and the configured expression that it compiles.
+
+    It `reads_rows` of an object whose columns were described a moment before, or it is no statement but `signs_in`.
+    """
 
     table: str = ""
     object: str = ""
@@ -51,16 +50,16 @@ _NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=connect to db: )\S+")
 
 
 def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
-    """What kind of fault an exception of the connector is, or of the network below it."""
+    """Return the fault that an exception of the connector, or of the network below it, reports."""
     code = _code(error)
     special = OF_EXPRESSIONS if subject.expression else OF_ROWS if subject.reads_rows else {}
-    said = bounded(str(error)).lower()
-    if code in special or any(words in said for words in OF_KEY_FILES):
+    message = bounded(str(error)).lower()
+    if code in special or any(words in message for words in OF_KEY_FILES):
         return special.get(code, PRIVATE_KEY)
     if subject.signs_in and not _passes(error, code):
-        return _refusal(error, code, said)
-    told = _told(said) if code in UNTOLD else None
-    known = told or FAULTS.get(code)
+        return _refusal(error, code, message)
+    worded = _by_words(message) if code in AMBIGUOUS else None
+    known = worded or FAULTS.get(code)
     if known is not None:
         return known
     if 290500 <= code < 290600 or _of_network(error):
@@ -70,13 +69,13 @@ def fault_of(error: BaseException, subject: Subject = NOTHING) -> Fault:
 
 
 def _passes(error: BaseException, code: int) -> bool:
-    """Whether a sign-in failed for a reason that another attempt may cure: all others may lock the user out."""
+    """Return whether a sign-in failed for a passing reason: retrying after any other may lock the user out."""
     status = code - 290000
     return code in PASSING or status in {408, 429} or 500 <= status < 600 or _of_network(error) or _unanswered(error)
 
 
 def _unanswered(error: BaseException) -> bool:
-    """Whether the connector gave up to reach the server; what the server answers is another kind of error."""
+    """Return whether the connector could not reach the server; the server's answers are another kind of error."""
     return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__) and not _untrusted(error)
 
 
@@ -84,39 +83,39 @@ def _untrusted(error: BaseException) -> bool:
     return any(kind.__name__ == "NonRetryableTlsError" for kind in type(error).__mro__)
 
 
-def _refusal(error: BaseException, code: int, said: str) -> Fault:
-    """Why the server does not let the user in: by its code, or by its words where that is not known."""
+def _refusal(error: BaseException, code: int, message: str) -> Fault:
+    """Return why the server refuses the user: by its code, or by its words where that is unknown."""
     if _untrusted(error):
         return CERTIFICATE
     known = FAULTS.get(code)
-    if known is not None and known.kind is Kind.MISTAKE and code not in UNTOLD:
+    if known is not None and known.kind is Kind.MISTAKE and code not in AMBIGUOUS:
         return known
-    return _told(said) or (known if known is not None and known.kind is Kind.MISTAKE else REFUSED)
+    return _by_words(message) or (known if known is not None and known.kind is Kind.MISTAKE else REFUSED)
 
 
-def _told(said: str) -> Fault | None:
-    """By words, but not by names: what stands in quotes, and the host after "connect to db"."""
-    words = _NAMES.sub("", said)
+def _by_words(message: str) -> Fault | None:
+    """Return the fault that the words report, names apart: those in quotes, and the host after "connect to db"."""
+    words = _NAMES.sub("", message)
     return next((fault for pattern, fault in SAID if pattern.search(words)), None)
 
 
 def translated(error: BaseException, account: Account, subject: Subject = NOTHING) -> FluxError:
-    """The error of ours: SourceError when one table's source is at fault, WarehouseError otherwise."""
-    # The connector wraps what it would have a person sign in again for.
+    """Return SourceError when one table's source is at fault, WarehouseError otherwise."""
+    # The connector wraps errors after which a person would sign in again.
     wrapped = getattr(error, "cause", None)
     error = wrapped if isinstance(wrapped, BaseException) else error
     fault = BUSY if isinstance(error, GivenUpError) else fault_of(error, subject)
-    # An answer without code or message, or of another shape, is met by the connector as a fault of its own.
-    unsaid = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
-    return _as_ours(fault, "it does not say why" if unsaid else reported(error, _LONGEST), account, subject)
+    # The connector fails by itself at an answer without code or message, or of another shape.
+    unexplained = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
+    return _error(fault, "it does not say why" if unexplained else reported(error, _LONGEST), account, subject)
 
 
 def unfinished(account: Account) -> FluxError:
-    """The error where the server signs a user in only once something is done that a person does."""
-    return _as_ours(PASSWORD, "it signs the user in only after that, and gave no session", account, SIGN_IN)
+    """Return the error of a sign-in that needs something that only a person can do."""
+    return _error(PASSWORD, "it signs the user in only after that, and gave no session", account, SIGN_IN)
 
 
-def _as_ours(fault: Fault, said: str, account: Account, subject: Subject) -> FluxError:
+def _error(fault: Fault, message: str, account: Account, subject: Subject) -> FluxError:
     places = {
         "user": account.user,
         "role": account.role or "<role>",
@@ -127,11 +126,11 @@ def _as_ours(fault: Fault, said: str, account: Account, subject: Subject) -> Flu
         "object": subject.object or f"{account.database}.{account.schema}",
         "expression": subject.expression,
     }
-    problem = f"{fault.problem.format(**places)}: {said}."
-    cure = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
+    problem = f"{fault.problem.format(**places)}: {message}."
+    remedy = fault.remedy.format(**places) or "Please report it with the lines of the log around it."
     if fault.kind is not Kind.RETRY and fault.of_table and subject.table:
-        return SourceError(f"{subject.table}: {problem}", cure)
-    return WarehouseError(problem, cure, retryable=fault.kind is Kind.RETRY)
+        return SourceError(f"{subject.table}: {problem}", remedy)
+    return WarehouseError(problem, remedy, retryable=fault.kind is Kind.RETRY)
 
 
 def _code(error: BaseException) -> int:
@@ -141,7 +140,7 @@ def _code(error: BaseException) -> int:
 
 
 def _of_network(error: BaseException) -> bool:
-    """Connections that break while a result is read surface as what the libraries below the connector raise."""
+    """Return whether the network is at fault: libraries below the connector raise what breaks during a result."""
     above = type(error).__mro__
     return isinstance(error, (OSError, EOFError)) or any(
         kind.__module__.split(".")[0] in {"requests", "urllib3", "http"}

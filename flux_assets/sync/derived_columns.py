@@ -1,7 +1,4 @@
-"""Computed columns as SQL: points from positions, and what is derived from the rows of other tables.
-
-Here: expressions and joins made from a declaration. Not here: finding and writing differences (merge.py).
-"""
+"""Computed columns as SQL, made from a declaration: points from positions, and values derived from other tables."""
 
 from __future__ import annotations
 
@@ -11,9 +8,7 @@ from itertools import groupby
 from psycopg import sql
 
 from flux_assets.postgis import ddl
-from flux_assets.postgis.by_value import by_value, text_by_value
-from flux_assets.postgis.names import LiveTable
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import LiveTable, by_value, own_rows_by_kind, text_by_value
 from flux_assets.spec import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
@@ -23,12 +18,12 @@ NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
 
 
 def incoming(live: LiveTable) -> sql.Identifier:
-    """The temporary table that holds the source's rows."""
+    """Name the temporary table that holds the source's rows."""
     return sql.Identifier("pg_temp", f"incoming_{live.name}"[:63])
 
 
 def wanted_rows(live: LiveTable, rows: sql.Composable, present: Mapping[str, str]) -> sql.Composed:
-    """A query for what the table should hold, bookkeeping times apart, from the source's `rows` (fed columns).
+    """Make a query for what the table should hold, bookkeeping times apart, from the source's `rows` (fed columns).
 
     `present` names the tables that exist here, with their kinds (pg_class.relkind); what is derived from another
     one is NULL.
@@ -42,7 +37,7 @@ def wanted_rows(live: LiveTable, rows: sql.Composable, present: Mapping[str, str
 
 
 def refreshed_rows(live: LiveTable, origins: Mapping[str, str]) -> tuple[tuple[str, ...], sql.Composed]:
-    """Names of the columns derived from `origins` alone, and a query for each row's key with their present values.
+    """Return the columns derived from `origins` alone, and a query for each row's key with their present values.
 
     `origins` come with their kinds (pg_class.relkind).
     """
@@ -57,17 +52,17 @@ def refreshed_rows(live: LiveTable, origins: Mapping[str, str]) -> tuple[tuple[s
 
 
 def in_place(live: LiveTable) -> tuple[str, ...]:
-    """Columns whose change is a change of the row: all but the bookkeeping times."""
+    """Return the columns whose change is a change of the row: all but the bookkeeping times."""
     return tuple(name for name in live.table.column_names if name not in bookkeeping(live))
 
 
 def bookkeeping(live: LiveTable) -> tuple[str, ...]:
-    """Columns that say when a row came and when it last changed here, where there are any."""
+    """Return the columns that say when a row came and when it last changed here, where there are any."""
     return tuple(filter(None, (live.table.arrived_column, live.table.changed_column)))
 
 
 def _point(position: Position) -> sql.Composed:
-    """A point; NULL where the position is missing, outside the world, 0, 0 or NaN, which is above any number."""
+    """Make a point; NULL where the position is missing, outside the world, 0/0 or NaN, which is above any number."""
     return sql.SQL(
         "CASE WHEN i.{x} BETWEEN -180 AND 180 AND i.{y} BETWEEN -90 AND 90 AND (i.{x} <> 0 OR i.{y} <> 0)"
         " THEN ST_SetSRID(ST_MakePoint(i.{x}, i.{y}), 4326) END"
@@ -77,7 +72,7 @@ def _point(position: Position) -> sql.Composed:
 def _derivations(
     live: LiveTable, which: Sequence[Derived], present: Mapping[str, str]
 ) -> tuple[list[sql.Composed], dict[str, sql.Composed]]:
-    """Joins of one grouped query for each table and pair of columns, and an expression for each derived column."""
+    """Make joins, a grouped query for each table and pair of columns, and an expression for each derived column."""
     joins: list[sql.Composed] = []
     made: dict[str, sql.Composed] = {}
     for source, group in groupby(sorted(which, key=_source), key=_source):
@@ -107,14 +102,18 @@ def _grouped(
         "LEFT JOIN (SELECT {there} AS k, {values} FROM {origin} AS o WHERE o.{column} IS NOT NULL{only}"
         " GROUP BY 1) AS {alias} ON {alias}.k = {here}"
     ).format(
-        there=_of_origin(live, here, there), column=sql.Identifier(there), values=values, alias=alias,
-        here=_here(live, here), origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
+        there=_of_origin(live, here, there),
+        column=sql.Identifier(there),
+        values=values,
+        alias=alias,
+        here=_here(live, here),
+        origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
         only=sql.SQL(" AND ").join([sql.SQL(""), *_only(live, columns)]),
-    )  # fmt: skip
+    )
 
 
 def _only(live: LiveTable, columns: Sequence[Derived]) -> Iterator[sql.Composed]:
-    """Where a query only fills NULLs, it need not look at rows that nobody asks about."""
+    """Leave out rows that nobody asks about, where a query only fills NULLs."""
     if all(column.fills for column in columns):
         asked = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(c.target)) for c in columns)
         here, there = columns[0].here, columns[0].there
@@ -128,7 +127,7 @@ def _here(live: LiveTable, here: str) -> sql.Composable:
 
 
 def _of_origin(live: LiveTable, here: str, there: str) -> sql.Composable:
-    """The column of an origin that ours is looked up in, whatever its collation: others own many an origin."""
+    """Return the column of an origin that ours is looked up in, whatever its collation: others own many an origin."""
     return by_value(sql.Identifier("o", there), live.table.table.columns[here])
 
 
@@ -143,7 +142,7 @@ def _aggregate(live: LiveTable, derived: Derived) -> sql.Composed:
 
 
 def _placed(derived: Derived, of_column: str) -> sql.Composable:
-    """The column; of a position both of its halves or none, for 0, 0 says that nobody knows where it is."""
+    """Return the column; of a position both of its halves or none, for 0/0 says that nobody knows where it is."""
     column = sql.Identifier("o", of_column)
     if derived.other_axis is None:
         return column

@@ -1,8 +1,8 @@
-"""Bringing one dynamic table into step with its source: stage, audit the keys, find and write the differences.
+"""One table brought into step with its source, each step in one round trip: stage, audit the keys, find and write the
+differences.
 
-Here: the statements, run within the sync's transaction, each step in one round trip. Diff first: rows that are equal
-are not written, so WAL follows what changed; other writers wait from the comparison on, readers never. Not here: the
-order of tables and what to do about failures (syncing/write.py), the expressions of computed columns (derive.py).
+Diff first: rows that are equal are not written, so WAL follows what changed; other writers wait from the comparison
+on, readers never.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import affected, run
-from flux_assets.postgis.by_value import same_by_value, values
-from flux_assets.postgis.names import LiveTable
-from flux_assets.postgis.own_rows import own_rows_by_kind
+from flux_assets.postgis.names import LiveTable, own_rows_by_kind, same_by_value, values_of
+from flux_assets.sqlfiles import query
 from flux_assets.sync import parking
 from flux_assets.sync.derived_columns import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
 
@@ -46,8 +45,11 @@ class Difference:
         return self.inserts + self.updates + self.deletes
 
 
+NO_DIFFERENCE = Difference(inserts=0, updates=0, deletes=0)
+
+
 def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, chunks: Iterable[bytes]) -> None:
-    """COPY the source's rows, a binary COPY stream of the fed columns, into a temporary table.
+    """COPY the source's rows, a binary stream of the columns that the source fills, into a temporary table.
 
     `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session: dropping
     them with the transaction would put off its commit.
@@ -80,7 +82,7 @@ def compare(
 
 
 def locking(live: LiveTable) -> sql.Composed:
-    """A statement that keeps others from writing the table until the transaction's end; readers are not concerned.
+    """Make a statement that keeps others from writing the table until the transaction ends; readers may go on.
 
     What they committed before is compared and put right; what they would write meanwhile would pass for ours.
     """
@@ -88,11 +90,9 @@ def locking(live: LiveTable) -> sql.Composed:
 
 
 def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
-    """Keys of the rows that the source did not give any more."""
-    query = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'").format(
-        ddl.names(live.table.key), _differences(live)
-    )
-    return session.execute(query).fetchall()
+    """Return the keys of the rows that the source gives no longer."""
+    deleted = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'")
+    return session.execute(deleted.format(ddl.names(live.table.key), _differences(live))).fetchall()
 
 
 def write(
@@ -103,11 +103,14 @@ def write(
     After a `collision` of rows under a unique index of others, those that change are taken out and put back.
     """
     parts: dict[str, sql.Composable] = {
-        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
+        "table": live.public,
+        "own": live.own_rows,
+        "rows": _differences(live),
+        "same": _same(live, "t", "d"),
         "columns": ddl.names((*in_place(live), *bookkeeping(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
         "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
-    }  # fmt: skip
+    }
     delete, update, insert = (
         sql.SQL(statement).format(**parts)
         for statement in (
@@ -128,23 +131,24 @@ def write(
 
 
 def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
-    """Statements that bring the columns derived from `origins` up to date where they differ.
+    """Make statements that bring the columns derived from `origins` up to date where they differ.
 
     The last that returns rows returns one for each row that it changed; those before are refused where rows are hidden.
     """
-    columns, query = refreshed_rows(live, origins)
+    columns, present = refreshed_rows(live, origins)
     if not columns:
         return None
     seen = [
         sql.SQL("SELECT FROM {} WHERE false").format(own_rows_by_kind(sql.Identifier(live.schema, name), kind))
         for name, kind in origins.items()
     ]
-    update = sql.SQL(
-        "UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
-    ).format(
-        table=live.own_rows, set=_assignments(live, columns), query=query, same=_same(live, "t", "d"),
+    update = sql.SQL("UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1").format(
+        table=live.own_rows,
+        set=_assignments(live, columns),
+        query=present,
+        same=_same(live, "t", "d"),
         differ=_differ(live, columns, "t", "d"),
-    )  # fmt: skip
+    )
     return sql.SQL("; ").join([*seen, _POLICIES_ON, update, _POLICIES_OFF])
 
 
@@ -152,11 +156,16 @@ def refresh_in_two_steps(
     session: psycopg.Connection, live: LiveTable, origins: Mapping[str, str], collision: parking.Collision
 ) -> int:
     """Do what `refresh` does after a `collision` of rows under a unique index of others; returns how many changed."""
-    columns, query = refreshed_rows(live, origins)
+    columns, present = refreshed_rows(live, origins)
     parts: dict[str, sql.Composable] = {
-        "table": live.public, "own": live.own_rows, "rows": _differences(live), "same": _same(live, "t", "d"),
-        "set": _assignments(live, columns), "query": query, "differ": _differ(live, columns, "t", "d"),
-    }  # fmt: skip
+        "table": live.public,
+        "own": live.own_rows,
+        "rows": _differences(live),
+        "same": _same(live, "t", "d"),
+        "set": _assignments(live, columns),
+        "query": present,
+        "differ": _differ(live, columns, "t", "d"),
+    }
     note = "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
     noting = sql.SQL(note + " WHERE {same} AND {differ}").format(**parts)
     exchange = parking.exchanging(session, live, parts, collision)
@@ -168,46 +177,40 @@ def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
     keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]
     others = [sql.Identifier("w", name) for name in columns if name not in key]
     first = sql.Identifier(key[0])
-    return sql.SQL(
-        "CREATE TEMP TABLE {rows} AS SELECT CASE WHEN t.{first} IS NULL THEN 'insert'"
-        " WHEN w.{first} IS NULL THEN 'delete' ELSE 'update' END AS flux_action, {columns}"
-        " FROM ({wanted}) AS w FULL JOIN {table} AS t ON {same}"
-        " WHERE t.{first} IS NULL OR w.{first} IS NULL OR {differ}{untimed}"
-    ).format(
-        rows=_differences(live), first=first, columns=sql.SQL(", ").join([*keys, *others]), table=live.own_rows,
-        wanted=wanted_rows(live, incoming(live), present), same=_same(live, "t", "w"),
-        differ=_differ(live, tuple(name for name in columns if name not in key), "t", "w"), untimed=_untimed(live),
-    )  # fmt: skip
-
-
-def _counts(live: LiveTable) -> sql.Composed:
-    return sql.SQL(
-        "SELECT count(*) FILTER (WHERE flux_action = 'insert'), count(*) FILTER (WHERE flux_action = 'update'),"
-        " count(*) FILTER (WHERE flux_action = 'delete') FROM {}"
-    ).format(_differences(live))
-
-
-def _faulty_keys(live: LiveTable) -> sql.Composed:
-    """A query for whether any key is not whole, or is there more than once: which, is asked when there is one."""
-    return sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
-        incoming(live), ddl.names(live.table.key), _not_whole(live.table.key)
+    return query("sync", "difference").format(
+        rows=_differences(live),
+        first=first,
+        columns=sql.SQL(", ").join([*keys, *others]),
+        table=live.own_rows,
+        wanted=wanted_rows(live, incoming(live), present),
+        same=_same(live, "t", "w"),
+        differ=_differ(live, tuple(name for name in columns if name not in key), "t", "w"),
+        untimed=_untimed(live),
     )
 
 
-def _not_whole(key: tuple[str, ...]) -> sql.Composed:
+def _counts(live: LiveTable) -> sql.Composed:
+    return query("sync", "difference_counts").format(rows=_differences(live))
+
+
+def _faulty_keys(live: LiveTable) -> sql.Composed:
+    """Make a query for whether any key is incomplete or there more than once; which, is asked when there is one."""
+    return sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
+        incoming(live), ddl.names(live.table.key), _is_incomplete(live.table.key)
+    )
+
+
+def _is_incomplete(key: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in key)
 
 
 def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
-    """Queries for rows without a whole key, as text, and for keys that are there more than once."""
+    """Make queries for rows without a complete key, as text, and for keys that are there more than once."""
     key, limit = ddl.names(live.table.key), sql.Literal(SAMPLE_KEYS)
-    null = _not_whole(live.table.key)
+    null = _is_incomplete(live.table.key)
     missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
-    doubled = sql.SQL(
-        "SELECT concat_ws(' ', {key}), count(*), count(*) OVER () FROM {rows} GROUP BY {key} HAVING count(*) > 1"
-        " ORDER BY {key} LIMIT {n}"
-    )
-    return missing.format(incoming(live), null, limit), doubled.format(key=key, rows=incoming(live), n=limit)
+    doubled = query("sync", "doubled_keys").format(key=key, rows=incoming(live), limit=limit)
+    return missing.format(incoming(live), null, limit), doubled
 
 
 def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[tuple[Any, ...]]) -> None:
@@ -243,7 +246,7 @@ def _differences(live: LiveTable) -> sql.Identifier:
 
 
 def _untimed(live: LiveTable) -> sql.Composed:
-    """Rows whose bookkeeping times others emptied, or that are older than the columns, get them now."""
+    """Take rows too whose bookkeeping times others emptied, or that are older than the columns."""
     return sql.Composed([sql.SQL(" OR t.{} IS NULL").format(sql.Identifier(name)) for name in bookkeeping(live)])
 
 
@@ -265,6 +268,6 @@ def _same(live: LiveTable, left: str, right: str) -> sql.Composed:
 
 
 def _differ(live: LiveTable, columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
-    """Row by row, NULL equal to NULL; the row's fields are compared one after another until two differ."""
-    sides = (values(live.table.table, columns, side) for side in (left, right))
+    """Compare row by row, NULL equal to NULL; the fields one after another until two differ."""
+    sides = (values_of(live.table.table, columns, side) for side in (left, right))
     return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)

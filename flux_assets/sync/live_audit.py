@@ -1,13 +1,8 @@
-"""Looking at dynamic tables as readers see them, and at their sources' columns and tokens, without syncing.
-
-Here: the session and the cases. Not here: the audits (postgis/sync_audits.py), and static layers
-(loading/live_audit.py).
-"""
+"""Audits of dynamic tables as readers see them, and of their sources' columns and tokens, without syncing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -23,15 +18,15 @@ from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.names import LiveTable
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
+from flux_assets.sqlfiles import query
 from flux_assets.sync import setup
+from flux_assets.sync.reader import OpenSource
 
-OpenSource = Callable[[], AbstractContextManager[Source]]
 # Whoever locks a table for long must not keep the next sync from beginning.
 _LIMITS = "SET lock_timeout = '10s'; SET statement_timeout = '60s'"
 _OF_THE_SOURCE = frozenset({"columns", "lag"})
 # Judged by the ledger or the source, whatever stands under the table's name.
 _BESIDE_THE_ROWS = ALWAYS_JUDGED | {"columns"}
-_LAST = "SELECT layer_name, rows, mark FROM postgres_sync.sync_state WHERE schema_name = %s AND layer_name = ANY (%s)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +79,7 @@ class _Last:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Desk:
+class _Context:
     session: psycopg.Connection
     schema: str
     stop: Stop
@@ -94,10 +89,10 @@ class _Desk:
 def audit_tables(
     questions: Sequence[AuditRequest], target: Target, open_source: OpenSource, stop: Stop
 ) -> dict[str, LiveAudit]:
-    """Look at each table in one session, and run the audits asked for; what is wrong with one hides no other.
+    """Run the audits asked for, in one session; what is wrong with one table hides no other.
 
     A version is the row count and a hash over where each row lies and which transaction wrote it. Raises TargetError
-    or SyncError when none can be looked at.
+    or SyncError when none can be read.
     """
     answers = _asked(questions, open_source)
     names = [question.table.name for question in questions]
@@ -106,14 +101,16 @@ def audit_tables(
             session.execute(_LIMITS)
             prepare(session, target.schema)
             last = _last(session, target.schema, names)
-            desk = _Desk(session=session, schema=target.schema, stop=stop, answers=answers)
-            return {question.table.name: _look(desk, question, last[question.table.name]) for question in questions}
+            context = _Context(session=session, schema=target.schema, stop=stop, answers=answers)
+            return {
+                question.table.name: _audited(context, question, last[question.table.name]) for question in questions
+            }
     except psycopg.Error as error:
         raise translate_error(", ".join(names), error, stop, SyncError) from error
 
 
 def _asked(questions: Sequence[AuditRequest], open_source: OpenSource) -> _Answers:
-    """No warehouse wakes up. A source that cannot be reached must not hide what can be seen here."""
+    """Ask the sources, which wakes no warehouse; one that cannot be reached must not hide what can be seen here."""
     asking = [question for question in questions if question.of_the_source]
     if not asking:
         return _Answers()
@@ -135,28 +132,36 @@ def _missing(table: DynamicTable, source: Source) -> tuple[str, ...] | FluxError
 
 def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, _Last]:
     clocks = read_sync_times(session, schema, names)
-    states = {name: (rows, mark) for name, rows, mark in session.execute(_LAST, [schema, names])}
+    states = {name: (rows, mark) for name, rows, mark in session.execute(query("sync", "last_marks"), [schema, names])}
     return {
         name: _Last(rows=states[name][0], mark=states[name][1], clocks=clocks.get(name)) if name in states else _Last()
         for name in names
     }
 
 
-def _look(desk: _Desk, question: AuditRequest, last: _Last) -> LiveAudit:
-    live = LiveTable(desk.schema, question.table)
+def _audited(context: _Context, question: AuditRequest, last: _Last) -> LiveAudit:
+    live = LiveTable(context.schema, question.table)
     wanted = [audit for audit in sync_audits(question.table) if audit.name in question.names]
     beside = [audit for audit in wanted if audit.name in _BESIDE_THE_ROWS]
     rows, error = last.rows or 0, None
     if wanted != beside:
-        found = _counted(desk, live, synced=last.mark is not None)
+        found = _counted(context, live, synced=last.mark is not None)
         rows, error = (rows, found) if isinstance(found, FluxError) else (found, None)
-    missing = desk.answers.missing.get(live.name, question.missing or ())
+    missing = context.answers.missing.get(live.name, question.missing or ())
     case = SyncCase(
-        connection=desk.session, layer=live, table=question.table, relation=live.public, alone=True, rows=rows,
-        promised_rows=last.rows, vanished=question.vanished, allowed=question.allowed,
-        missing=() if isinstance(missing, FluxError) else missing, token=desk.answers.tokens.get(live.name),
+        connection=context.session,
+        layer=live,
+        table=question.table,
+        relation=live.public,
+        alone=True,
+        rows=rows,
+        promised_rows=last.rows,
+        vanished=question.vanished,
+        allowed=question.allowed,
+        missing=() if isinstance(missing, FluxError) else missing,
+        token=context.answers.tokens.get(live.name),
         clocks=last.clocks,
-    )  # fmt: skip
+    )
     judged: list[AuditResult] = []
     for audit in beside if error else wanted:
         if audit.name == "columns" and isinstance(missing, FluxError):
@@ -165,20 +170,24 @@ def _look(desk: _Desk, question: AuditRequest, last: _Last) -> LiveAudit:
         try:
             judged.append(audit.run(case))
         except psycopg.Error as refused:
-            error = error or _told(desk, live, refused)
+            error = error or _described(context, live, refused)
     return LiveAudit(version=last.mark, audits=tuple(judged), error=error)
 
 
-def _counted(desk: _Desk, live: LiveTable, *, synced: bool) -> int | FluxError:
-    """The table's rows, or why there is nothing to count."""
+def _counted(context: _Context, live: LiveTable, *, synced: bool) -> int | FluxError:
+    """Return the table's number of rows, or why there is nothing to count."""
     try:
-        return setup.obstacle(desk.session, live, synced=synced) or catalog.count_rows(desk.session, live.own_rows)
+        return setup.obstacle(context.session, live, synced=synced) or catalog.count_rows(
+            context.session, live.own_rows
+        )
     except psycopg.Error as refused:
-        return _told(desk, live, refused)
+        return _described(context, live, refused)
 
 
-def _told(desk: _Desk, live: LiveTable, refused: psycopg.Error) -> FluxError:
-    """Why a statement about one table was refused; raises what concerns all of them."""
-    if desk.stop.asked or desk.session.closed or desk.session.broken:
+def _described(context: _Context, live: LiveTable, refused: psycopg.Error) -> FluxError:
+    """Return why a statement about one table was refused; raise what concerns all of them."""
+    if context.stop.asked or context.session.closed or context.session.broken:
         raise refused
-    return setup.explanation(desk.session, live, refused) or translate_error(live.title, refused, desk.stop, SyncError)
+    return setup.explanation(context.session, live, refused) or translate_error(
+        live.title, refused, context.stop, SyncError
+    )

@@ -1,8 +1,7 @@
-"""Rows that exchange values under a unique index: taken out and put back, where an UPDATE would meet the other's value.
+"""Rows that exchange values under a unique index are taken out and put back, where an UPDATE would meet a double.
 
 PostgreSQL looks for a double row by row, unless the constraint is deferrable, so that of two rows that swap values the
-first is refused. Here: statements that write such changes in two steps, and what stands against that. Not here:
-noticing that it is needed (syncing/write.py), and the differences (merge.py).
+first is refused.
 """
 
 from __future__ import annotations
@@ -15,29 +14,20 @@ from psycopg import errors, sql
 from flux_assets.errors import SyncError, reported
 from flux_assets.postgis import catalog
 from flux_assets.postgis.names import LiveTable
+from flux_assets.sqlfiles import query
 
 Collision = errors.UniqueViolation | errors.ExclusionViolation
-# Triggers of an UPDATE, and others of each row or with the rows at hand; and rules. Bits of tgtype: 1 for each row, 4
-# INSERT, 8 DELETE, 16 UPDATE.
-_WATCHING = """
-SELECT 'the trigger ' || tgname FROM pg_trigger
-WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled NOT IN ('D', 'R') AND (tgtype & 16 <> 0
-   OR tgtype & 12 <> 0 AND (tgtype & 1 <> 0 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL))
-UNION ALL
-SELECT 'the rule ' || rulename FROM pg_rewrite
-WHERE ev_class = %(oid)s AND ev_type IN ('2', '3', '4') AND ev_enabled NOT IN ('D', 'R') ORDER BY 1
-"""
 
 
 def is_of(live: LiveTable, error: Collision) -> bool:
-    """Whether rows of this very table collided, and not those of one that a trigger writes to."""
+    """Tell whether rows of this very table collided, and not those of one that a trigger writes to."""
     return (error.diag.schema_name, error.diag.table_name) == (live.schema, live.name)
 
 
 def exchanging(
     session: psycopg.Connection, live: LiveTable, parts: dict[str, sql.Composable], collision: Collision
 ) -> list[sql.Composed]:
-    """Statements instead of the UPDATE: note the changed rows whole, change the notes, take out, put back.
+    """Make statements that replace the UPDATE: note the changed rows whole, change the notes, take out, put back.
 
     The last two write the table. Raises SyncError where others would take that for rows that are gone.
     """
@@ -65,7 +55,7 @@ def exchanging(
 
 
 def describe_collision(live: LiveTable, collision: Collision) -> SyncError:
-    """What to say of rows that collide however they are written."""
+    """Return the error of rows that collide however they are written."""
     return SyncError(
         f"{live.title}: rows of {live.table.source} collide under {collision.diag.constraint_name}, which is not of the"
         f" declaration.{_detail(collision)}",
@@ -76,7 +66,7 @@ def describe_collision(live: LiveTable, collision: Collision) -> SyncError:
 def _obstacles(session: psycopg.Connection, oid: int) -> Iterator[str]:
     for key in catalog.inbound_keys(session, oid):
         yield f"the foreign key of {key}"
-    for (who,) in session.execute(_WATCHING, {"oid": oid}).fetchall():
+    for (who,) in session.execute(query("sync", "watchers"), {"oid": oid}).fetchall():
         yield who
 
 

@@ -1,8 +1,4 @@
-"""The source's side of a sync, on a thread of its own: signing in and reading go on while PostgreSQL is asked.
-
-Here: the thread, what it read, and its end. Not here: which tables have to be read (work.py), how they are read
-(warehouse/) and what is done with them (sync.py).
-"""
+"""The source's side of a sync, on a second thread: it signs in and reads while PostgreSQL is asked."""
 
 from __future__ import annotations
 
@@ -24,17 +20,16 @@ from flux_assets.sync.spool import Snapshot, take
 
 OpenSource = Callable[[], AbstractContextManager[Source]]
 # Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
-Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
+_Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
 # How long reading may take in all, a little less than a sync: what comes slowly for ever is given up by this process.
 LONGEST_SECONDS = 540.0
 # How soon a request to stop is seen while the source lets us wait.
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
 class TableRead:
-    """A table's rows as read, by which mapping (a digest), and which columns its source does not have; or why it could
-    not be read."""
+    """A table's rows as read, the mapping's digest, the columns that its source lacks; or why it could not be read."""
 
     snapshot: Snapshot | None = None
     mapping: str | None = None
@@ -45,8 +40,7 @@ class TableRead:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRead:
-    """The tables that had to be read, as of one instant, and what was asked of all before it: change tokens, and the
-    digests of mappings.
+    """The tables that had to be read, as of one instant; and of all tables, change tokens and the digests of mappings.
 
     The instant is by the source's clock; by the target's, and of before the tokens, where no table had to be read.
     """
@@ -66,7 +60,7 @@ class HeldRead:
 
 
 class SourceSide:
-    """Signs in and looks ahead when it is entered, and reads once it is `admitted`, trying again what can be cured.
+    """Signs in and looks ahead when it is entered, and reads once it is `admitted`, retrying what is retryable.
 
     Leaving the block ends the thread and gives back what was read. Nobody waits for it: signing out need not hold up
     what is committed, nor a sign-in that hangs a sync that has failed.
@@ -78,7 +72,7 @@ class SourceSide:
         self._stop = stop
         self._clock = clock
         self._admitted: Future[datetime] = Future()
-        self._choose: Future[Choose] = Future()
+        self._choose: Future[_Choose] = Future()
         self._found: Future[tuple[Source, SourceRead]] = Future()
         self._over = Event()
 
@@ -94,11 +88,11 @@ class SourceSide:
         self._choose.cancel()
 
     def admit(self, at: datetime) -> None:
-        """The sync's lock is ours, since `at` by the target's clock: what is read from now on is no older."""
+        """Let reading begin: the sync holds the lease since `at`, by the target's clock; what is read is no older."""
         self._admitted.set_result(at)
 
-    def choose(self, choose: Choose) -> None:
-        """It is known what the target holds: whether a table has to be read can be told by its token."""
+    def choose(self, choose: _Choose) -> None:
+        """Let `choose` say which tables are read: what the target holds is known now."""
         self._choose.set_result(choose)
 
     @property
@@ -107,9 +101,9 @@ class SourceSide:
         return self._found.done()
 
     def found(self) -> SourceRead:
-        """What was read; waits for it, and raises what went wrong for all tables, or that a stop was asked for."""
+        """Wait for what was read and return it; raise what went wrong for all tables, or that a stop was asked for."""
         deadline = monotonic() + LONGEST_SECONDS
-        while not wait([self._found], timeout=_LOOK_SECONDS).done:
+        while not wait([self._found], timeout=_POLL_SECONDS).done:
             self._stop.check()
             if monotonic() > deadline:
                 raise WarehouseError(
@@ -120,7 +114,7 @@ class SourceSide:
         return self._found.result()[1]
 
     def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> HeldRead:
-        """Which of these keys the source still holds, and which of those in rows that the rule takes."""
+        """Return which of these keys the source still holds, and which of those in rows that the rule takes."""
         source, found = self._found.result()
 
         def asked() -> HeldRead:
@@ -171,7 +165,7 @@ class SourceSide:
 
 
 def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
-    """Read one table. A source that cannot be read fails it alone; a fault that passes is raised."""
+    """Read one table. A source that cannot be read fails it alone; a retryable fault is raised."""
     clock = StepTimer()
     missing: tuple[str, ...] = ()
     try:
@@ -187,7 +181,7 @@ def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
 
 
 def _free(taken: Mapping[str, TableRead]) -> None:
-    """Give the memory and files of what was read back."""
+    """Free the memory and files of what was read."""
     for each in taken.values():
         if each.snapshot is not None:
             each.snapshot.spool.close()

@@ -1,7 +1,4 @@
-"""What may be asked of a sync, and what it says it did.
-
-Here: the two ends of sync.py. Not here: how either shows in Dagster.
-"""
+"""What may be asked of a sync, and what it reports."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A dynamic table made, or an existing one made fit: what a sync needs before it can write.
-
-Here: creating the table, adding columns and indexes that are missing, refusing what only its users can decide. Not
-here: rows (merge.py), and static layers, whose public tables are partitioned (shape.py).
-"""
+"""The tables' set-up: create what is missing, add missing columns and indexes, refuse what only users can decide."""
 
 from __future__ import annotations
 
@@ -13,25 +9,64 @@ import sqlalchemy as sa
 from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
+from flux_assets.ledger.leases import held
+from flux_assets.ledger.registry import register_declarations
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.by_value import refuse_folding_keys
+from flux_assets.postgis.batch import run
 from flux_assets.postgis.catalog import LiveColumn, Relation
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.names import LiveTable
 from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
+from flux_assets.spec import DynamicTable
+from flux_assets.sync import gate
+from flux_assets.sync.busy import who_syncs
 from flux_assets.sync.derived_columns import NOW, bookkeeping
+from flux_assets.sync.result import SyncOptions
 
 # Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
 _FILL_PERCENT = 85
+_LOCK_PATIENCE_SECONDS = 30
 
 
-def set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) -> bool:
-    """Create the table where it is missing, add declared columns and indexes that it lacks; True when it did anything.
+def set_up_tables(
+    tables: Sequence[DynamicTable], target: Target, options: SyncOptions, log: Callable[[str], None]
+) -> dict[str, FluxError | bool]:
+    """Make every table, or make it fit; by name True where anything was done, or why it cannot be.
 
-    Raises SyncError for a relation that is no plain table, hides rows from us or has another key, SchemaChangeError for
-    columns of another type and for columns of others that a sync cannot fill. Nothing that others made is changed.
+    Raises SyncError while a sync is running, TargetError when there is no database.
     """
+    with gate.sync_session(target, options) as session:
+        lease = gate.open_gate(session, target.schema, tables).lease
+        if lease is None:
+            raise SyncError(who_syncs(session, target.schema), "Wait for it to end and try again.")
+        with held(session, target, lease):
+            run(session, register_declarations(target.schema, target.declared, tables))
+            return {table.name: set_up(session, LiveTable(target.schema, table), options, log) for table in tables}
+
+
+def set_up(
+    session: psycopg.Connection, live: LiveTable, options: SyncOptions, log: Callable[[str], None]
+) -> FluxError | bool:
+    """Make a table fit, where it can be; return whether anything was done, or why it cannot be.
+
+    Refused are a relation that is not an ordinary table, hides rows from us or has another key, columns of another
+    type, and columns of others that a sync cannot fill. Nothing that others made is changed.
+    """
+    patience = LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
+    try:
+        return _set_up(session, live, patience)
+    except FluxError as error:
+        return error
+    except psycopg.Error as error:
+        if session.closed or session.broken:
+            raise
+        return translate_error(live.title, error, options.stop, SyncError)
+
+
+def _set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) -> bool:
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         if old := catalog.find(session, live.schema, live.old_name):
@@ -47,7 +82,7 @@ def set_up(session: psycopg.Connection, live: LiveTable, patience: LockRetries) 
 
 
 def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
-    """Why the table as it stands cannot be synced into; None when it can, or is still to be made. Changes nothing."""
+    """Return why the table cannot be synced into; None when it can, or is still to be made. Changes nothing."""
     relation = catalog.find(session, live.schema, live.name)
     try:
         if relation is not None:
@@ -58,7 +93,7 @@ def fault(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
 
 
 def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> SyncError | None:
-    """Why there is nothing to read under the table's name; `synced` says whether a sync has ever left it there."""
+    """Return why there is nothing to read under the table's name; `synced`: a sync has left it there before."""
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         return absent(live, synced=synced)
@@ -70,13 +105,13 @@ def obstacle(session: psycopg.Connection, live: LiveTable, *, synced: bool) -> S
 
 
 def hidden_rows(session: psycopg.Connection, live: LiveTable) -> FluxError | None:
-    """Why rows of the table are not for us to see, where row-level security has it so."""
+    """Return why row-level security hides rows of the table from us, where it does."""
     relation = catalog.find(session, live.schema, live.name)
     return _hidden(session, live, relation) if relation else None
 
 
 def absent(live: LiveTable, *, synced: bool) -> SyncError:
-    """What to say of a table that is not there."""
+    """Return the error of a table that is not there."""
     if synced:
         return SyncError(
             f"{live.title} was synced and is gone: somebody dropped or renamed it.",
@@ -86,7 +121,7 @@ def absent(live: LiveTable, *, synced: bool) -> SyncError:
 
 
 def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.Error) -> FluxError | None:
-    """What of the table is not as declared, where that may be why a statement about it was refused."""
+    """Return what of the table is not as declared, where that may be why a statement about it was refused."""
     if not isinstance(refused, psycopg.ProgrammingError) or isinstance(refused, errors.InsufficientPrivilege):
         return None
     if (error := fault(session, live)) or not (names := lacking(session, live)):
@@ -95,26 +130,26 @@ def explanation(session: psycopg.Connection, live: LiveTable, refused: psycopg.E
 
 
 def incomplete(live: LiveTable, names: Sequence[str]) -> SyncError:
-    """What to say of a table that lacks declared columns."""
+    """Return the error of a table that lacks declared columns."""
     return SyncError(f"{live.title} lacks {', '.join(names)}.", "Sync it: what is missing is added and filled.")
 
 
 def lacking(session: psycopg.Connection, live: LiveTable) -> list[str]:
-    """Declared columns that the table as it stands does not have."""
+    """Return the declared columns that the table does not have."""
     relation = catalog.find(session, live.schema, live.name)
     there = {column.name for column in catalog.columns(session, relation.oid)} if relation else set()
     return [column.name for column in live.table.columns if relation and column.name not in there]
 
 
 def lacking_indexes(session: psycopg.Connection, live: LiveTable) -> bool:
-    """Whether the table as it stands lacks a declared index."""
+    """Tell whether the table lacks a declared index."""
     relation = catalog.find(session, live.schema, live.name)
     return relation is not None and bool(_missing_indexes(session, live, relation.oid))
 
 
 def _missing_indexes(session: psycopg.Connection, live: LiveTable, oid: int) -> list[sa.Index]:
-    standing = catalog.indexes(session, oid)
-    return [index for index in live.table.indexes if not any(ddl.same_index(live_, index) for live_ in standing)]
+    existing = catalog.indexes(session, oid)
+    return [index for index in live.table.indexes if not any(ddl.same_index(each, index) for each in existing)]
 
 
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
@@ -124,7 +159,7 @@ def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relati
     _refuse_other_keys(session, live, relation)
     columns = {column.name: column for column in catalog.columns(session, relation.oid)}
     _refuse_other_columns(live, columns)
-    refuse_folding_keys(SyncError, live.title, live.table.key, columns.values())
+    catalog.refuse_folding_keys(SyncError, live.title, live.table.key, columns.values())
     return columns
 
 
@@ -186,7 +221,6 @@ def _add_columns(
     missing: list[sa.Column[object]] = [column for column in live.table.columns if column.name not in columns]
     if not missing:
         return False
-
     script = [_add_column(live, column) for column in missing]
     briefly(session, lambda: script, patience, waiting_for=[oid], doing=f"adding columns to {live.title}")
     patience.log(f"{live.title}: added {', '.join(column.name for column in missing)}")
@@ -194,7 +228,7 @@ def _add_columns(
 
 
 def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
-    """When rows came or changed before there was a column for it nobody knows: it was by now. No row is written."""
+    """Add a column without writing a row; bookkeeping times of rows older than their column are now: nobody knows."""
     add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column))
     if column.name not in bookkeeping(live):
         return add
@@ -203,7 +237,7 @@ def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
 
 
 def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Callable[[str], None]) -> bool:
-    """Readers are not blocked while an index is built, and the sync is the only writer."""
+    """Add missing indexes: readers are not blocked meanwhile, and the sync is the only writer."""
     missing = _missing_indexes(session, live, oid)
     for index in missing:
         session.execute(ddl.create_index(live.public, index))

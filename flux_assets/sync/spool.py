@@ -1,8 +1,7 @@
-"""The source's rows of one table, read once, kept on this side until it is known whether they are news.
+"""The source's rows of one table, read once and kept until it is known whether they changed.
 
-Here: encoding batches as a binary COPY stream, its fingerprint, and where it waits: in memory, what is beyond 32 MB in
-a temporary file. The source is read to its end before the target's transaction begins, so that a source that stalls
-half-way costs the target nothing. Not here: reading (warehouse/) and writing (postgis/).
+The source is read to its end before the target's transaction begins, so that a source that stalls half-way costs the
+target nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from flux_assets.errors import SyncError
 from flux_assets.snowflake.rows import Rows
 
-Chunk = bytes
+_Chunk = bytes
 _IN_MEMORY_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 18
 # Encoding holds Python's lock; the thread that asks PostgreSQL meanwhile shall not wait for a whole batch.
@@ -30,11 +29,11 @@ class Spool:
     """Chunks in the order given. The first of them stay as they came: a copy takes as long as encoding did."""
 
     def __init__(self) -> None:
-        self._kept: list[Chunk] = []
+        self._kept: list[_Chunk] = []
         self._room = _IN_MEMORY_BYTES
         self._file: IO[bytes] | None = None
 
-    def write(self, chunk: Chunk) -> None:
+    def write(self, chunk: _Chunk) -> None:
         if self._file is None and len(chunk) <= self._room:
             self._kept.append(chunk)
             self._room -= len(chunk)
@@ -49,8 +48,8 @@ class Spool:
                 "Make room there, or let TMPDIR name another folder.",
             ) from error
 
-    def chunks(self) -> Iterator[Chunk]:
-        """All of them, from the first."""
+    def chunks(self) -> Iterator[_Chunk]:
+        """Yield all of them, from the first."""
         yield from self._kept
         if self._file is not None:
             self._file.seek(0)
@@ -58,7 +57,7 @@ class Spool:
                 yield chunk
 
     def close(self) -> None:
-        """Give memory and file back."""
+        """Free memory and file."""
         self._kept.clear()
         if self._file is not None:
             self._file.close()
@@ -74,8 +73,8 @@ class Snapshot:
     newest_change: datetime | None
     spool: Spool
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The rows as a binary COPY stream, from its start."""
+    def chunks(self) -> Iterator[_Chunk]:
+        """Yield the rows as a binary COPY stream, from its start."""
         return self.spool.chunks()
 
 
@@ -97,7 +96,7 @@ def take(rows: Rows) -> Snapshot:
     )
 
 
-def _encoded(encoder: ArrowToPostgresBinaryEncoder, rows: Rows) -> Iterator[Chunk]:
+def _encoded(encoder: ArrowToPostgresBinaryEncoder, rows: Rows) -> Iterator[_Chunk]:
     yield encoder.write_header()
     for batch in rows:
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):

@@ -1,13 +1,8 @@
-"""The dynamic tables, from Snowflake into PostGIS: gate, read, stage, write the differences, record.
-
-Here: the order of the steps. Not here: how a step is done (syncing/write.py, warehouse/, postgis/), the gate's
-judgement (syncing/work.py), Dagster, or the name of any table.
-"""
+"""The dynamic tables, from Snowflake into PostGIS: gate, read, stage and judge, write the differences, record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,28 +10,22 @@ import psycopg
 
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.failpoints import reach
-from flux_assets.ledger.entries import Entry, fail
-from flux_assets.ledger.leases import Lease, held
+from flux_assets.ledger.leases import held
 from flux_assets.ledger.registry import register_declarations
-from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import AGAINST_READING, GONE, LockRetries, holders
+from flux_assets.postgis.locking import AGAINST_READING, GONE, holders
 from flux_assets.postgis.names import LiveTable
-from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.spec import DynamicTable
 from flux_assets.step_timer import StepTimer
-from flux_assets.sync import gate, setup, target_state
-from flux_assets.sync.busy import busy, describe_busy
-from flux_assets.sync.gate import TableMark
-from flux_assets.sync.reader import HeldRead, OpenSource, SourceSide
-from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
-from flux_assets.sync.table import TableSync
-from flux_assets.sync.target_state import TargetState
+from flux_assets.sync import gate, record, setup
+from flux_assets.sync.busy import describe_busy
+from flux_assets.sync.gate import GateResult, TableMark, TargetState
+from flux_assets.sync.reader import OpenSource, SourceSide
+from flux_assets.sync.result import SyncOptions, SyncResult
+from flux_assets.sync.table import TableState, TableSync
 from flux_assets.sync.write import SyncContext, write
-
-_LOCK_PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,37 +51,21 @@ def sync_tables(
     """
     clock = StepTimer()
     asked = [table for table in family.tables if table.name in wanted]
-    with SourceSide(open_source, asked, options.stop, clock) as source, _session(target, options) as session:
+    with SourceSide(open_source, asked, options.stop, clock) as source, gate.sync_session(target, options) as session:
         reach("sync.opened")
         with clock.timed("gate"):
-            opening = gate.open_gate(session, target.schema, family.tables)
-            if opening.lease is None:
+            opened = gate.open_gate(session, target.schema, family.tables)
+            if opened.lease is None:
                 return SyncResult(busy=describe_busy(session, target.schema, wanted, options))
             reach("sync.gated")
-            source.admit(opening.at)
-        sync = _Sync(
-            wanted=wanted, family=family, source=source, target=target, session=session, lease=opening.lease,
-            options=options, log=log, clock=clock, before=opening.before, at=opening.at,
-        )  # fmt: skip
-        with held(session, target, opening.lease):
-            return sync.run()
-
-
-def set_up_tables(
-    family: Family, target: Target, options: SyncOptions, log: Callable[[str], None]
-) -> dict[str, FluxError | bool]:
-    """Make every table of the family, or make it fit; by name True where anything was done, or why it cannot be.
-
-    Raises SyncError while a sync is running, TargetError when there is no database.
-    """
-    lives = [LiveTable(target.schema, table) for table in family.tables]
-    with _session(target, options) as session:
-        lease = gate.open_gate(session, target.schema, family.tables).lease
-        if lease is None:
-            raise SyncError(busy(session, target.schema), "Wait for it to end and try again.")
-        with held(session, target, lease):
-            run(session, register_declarations(target.schema, target.declared, family.tables))
-            return {live.name: _set_up(session, live, options, log) for live in lives}
+            source.admit(opened.at)
+        with held(session, target, opened.lease):
+            context = SyncContext(
+                target=target, session=session, lease=opened.lease, options=options, log=log, clock=clock
+            )
+            with clock.timed("gate"):
+                tables = _begin(context, wanted, family, opened)
+            return _sync(context, tables, source)
 
 
 def refuse(
@@ -102,211 +75,133 @@ def refuse(
     try:
         with target.session("ledger") as session:
             prepare(session, target.schema)
-            entries = gate.begin(session, [LiveTable(target.schema, table) for table in tables], run_id)
-            _record(session, {entry.sync_id: error for entry in entries.values()})
+            entries = record.begin(session, [LiveTable(target.schema, table) for table in tables], run_id)
+            record.fail(session, dict.fromkeys(entries.values(), error))
     except (FluxError, psycopg.Error) as other:
         log(f"The ledger could not be reached, and does not know of this failure: {other}")
 
 
-@contextmanager
-def _session(target: Target, options: SyncOptions) -> Iterator[WatchedConnection]:
-    try:
-        with target.session("sync", options.stop, is_set=False) as session:
-            yield session
-    except psycopg.Error as error:
-        raise translate_error(f"sync into {target.schema}", error, options.stop, SyncError) from error
+def _begin(context: SyncContext, wanted: Collection[str], family: Family, opened: GateResult) -> list[TableSync]:
+    """Make every table fit that can be, and open a row of the ledger for each of the `wanted` ones."""
+    schema = context.target.schema
+    lives = [LiveTable(schema, table) for table in family.tables]
+    target, unfit = _make_fit(context, lives, opened.target)
+    declared = register_declarations(schema, context.target.declared, family.tables, target.known)
+    asked = [live for live in lives if live.name in wanted]
+    entries = record.begin(context.session, asked, context.options.run_id, declared, under_way=target.under_way)
+    tables = [TableSync(state=_state(live, family, target, opened.at), entry=entries.get(live.name)) for live in lives]
+    for table in tables:
+        if error := unfit.get(table.name):
+            table.found_unfit(error)
+    return tables
 
 
-def _set_up(
-    session: psycopg.Connection, live: LiveTable, options: SyncOptions, log: Callable[[str], None]
-) -> FluxError | bool:
-    patience = LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
+def _sync(context: SyncContext, tables: Sequence[TableSync], source: SourceSide) -> SyncResult:
+    """Take the tables through the steps; what stops one, or all of them, is in their results and in the ledger."""
+    instant = visible = None
     try:
-        return setup.set_up(session, live, patience)
-    except FluxError as error:
-        return error
-    except psycopg.Error as error:
-        if session.closed or session.broken:
+        reach("sync.begun")
+        _read_marks(context, tables)
+        reach("sync.looked")
+        instant = _read_source(context, tables, source)
+        visible = write(context, tables, instant, source.held)
+    except BaseException as error:
+        # Nothing was written for any table.
+        for table in tables:
+            if table.state.is_fit:
+                table.fail(_described(error, table, context.options))
+        if not isinstance(error, FluxError | psycopg.Error):
             raise
-        return translate_error(live.title, error, options.stop, SyncError)
+    finally:
+        failed = {each.entry: each.outcome.error for each in tables if each.entry and each.outcome.error}
+        record.close_failed(context.session, context.target, context.lease, failed, context.log)
+    reported = [each for each in tables if each.entry or (each.state.is_fit and each.outcome.refreshed)]
+    reported.sort(key=lambda each: each.state.is_fit)
+    return SyncResult(tables=tuple(each.result(instant, visible, context.clock) for each in reported))
 
 
-class _Sync:
-    """One sync under way."""
-
-    def __init__(  # noqa: PLR0913 - what sync_tables was given, and what it made of it
-        self,
-        *,
-        wanted: Collection[str],
-        family: Family,
-        source: SourceSide,
-        target: Target,
-        session: psycopg.Connection,
-        lease: Lease,
-        options: SyncOptions,
-        log: Callable[[str], None],
-        clock: StepTimer,
-        before: TargetState,
-        at: datetime,
-    ) -> None:
-        self._lives = [LiveTable(target.schema, table) for table in family.tables]
-        self._wanted = [live for live in self._lives if live.name in wanted]
-        self._configuration = family.configuration
-        self._source = source
-        self._target = target
-        self._session = session
-        self._lease = lease
-        self._options = options
-        self._log = log
-        self._clock = clock
-        self._before = before
-        self._at = at
-        self._works: list[TableSync] = []
-        self._instant: datetime | None = None
-        self._visible: datetime | None = None
-
-    def run(self) -> SyncResult:
-        with self._clock.timed("gate"):
-            before, unfit = self._fit()
-            there = [live for live in self._lives if live.name in before.shapes]
-            existing = [live for live in there if live.name not in unfit]
-            tables = [live.table for live in self._lives]
-            known = register_declarations(self._target.schema, self._target.declared, tables, before.known)
-            entries = gate.begin(self._session, self._wanted, self._options.run_id, known, under_way=before.under_way)
-        try:
-            reach("sync.begun")
-            with self._clock.timed("gate"):
-                seen = gate.read_marks(self._session, existing)
-            reach("sync.looked")
-            standing = {name: each for name, each in seen.items() if isinstance(each, TableMark)}
-            unfit |= {
-                live.name: self._unreadable(live, error)
-                for live in existing
-                if isinstance(error := seen[live.name], psycopg.Error)
-            }
-            self._works = [
-                TableSync(
-                    live=live, shape=_shape(live, before), last=before.last.get(live.name),
-                    origins=before.origins(live.table, [live.name for live in self._lives]),
-                    heirs=before.heirs.get(live.name, ()),
-                    standing=standing.get(live.name), entry=None if live.name in unfit else entries.get(live.name),
-                    is_fit=live.name not in unfit, configuration=self._configuration, at=self._at,
-                )
-                for live in there
-            ]  # fmt: skip
-            self._sync(before.kinds)
-        except BaseException as error:
-            unfit |= self._fail_all(error, unfit)
-            if not isinstance(error, FluxError | psycopg.Error):
-                raise
-        finally:
-            failed = {name: error for name, error in unfit.items() if name in entries}
-            failed |= {work.name: work.error for work in self._works if work.entry and work.error}
-            self._close_failed({entries[name].sync_id: error for name, error in failed.items()})
-        return SyncResult(tables=tuple(self._results(unfit)))
-
-    def _fit(self) -> tuple[TargetState, dict[str, FluxError]]:
-        """The target as it stands once every table is there in its declared shape, and why some cannot be."""
-        tables = [live.table for live in self._lives]
-        before = self._before
-        checked = [live for live in self._lives if not _is_fit(live, before)]
-        found = {live.name: _set_up(self._session, live, self._options, self._log) for live in checked}
-        if any(done is True for done in found.values()):
-            before = target_state.before(self._session, self._target.schema, tables)
-        gone = {live.name: setup.absent(live, synced=True) for live in self._lives if live.name not in before.shapes}
-        return before, gone | {name: done for name, done in found.items() if isinstance(done, FluxError)}
-
-    def _unreadable(self, live: LiveTable, error: psycopg.Error) -> FluxError:
-        if not isinstance(error, psycopg.errors.LockNotAvailable):
-            if fault := setup.hidden_rows(self._session, live):
-                return fault
-            return translate_error(live.title, error, self._options.stop, SyncError)
-        who = holders(self._session, live.schema, live.name, AGAINST_READING) or GONE
-        return SyncError(
-            f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
-        )
-
-    def _sync(self, present: Mapping[str, str]) -> None:
-        wanted = [work for work in self._works if work.entry]
-        self._source.choose(lambda *said: [work.name for work in wanted if self._reason(work, *said)])
-        if not self._source.is_done:
-            # Whatever is written needs it, and there is nothing else to do.
-            gate.load_postgis(self._session)
-        found = self._source.found()
-        reach("sync.read")
-        self._instant = found.instant
-        for work in wanted:
-            if taken := found.taken.get(work.name):
-                reason = self._reason(work, found.tokens, found.mappings) or "the source changed"
-                work.receive(reason, found.tokens.get(work.name), taken)
-            else:
-                work.leave()
-        desk = SyncContext(
-            session=self._session, lease=self._lease, options=self._options, log=self._log, present=present,
-            has_failures=len(wanted) < len(self._wanted), clock=self._clock,
-        )  # fmt: skip
-        self._visible = write(desk, self._works, found.instant, self._held)
-
-    def _reason(self, work: TableSync, tokens: Mapping[str, str], mappings: Mapping[str, str]) -> str | None:
-        """The gate: why a table has to be read, when it has to."""
-        return work.reason(tokens.get(work.name), mappings.get(work.name), force=self._options.force)
-
-    def _held(self, work: TableSync, keys: Sequence[tuple[object, ...]]) -> HeldRead:
-        return self._source.held(work.live.table, keys)
-
-    def _fail_all(self, error: BaseException, unfit: Collection[str]) -> dict[str, FluxError]:
-        """Nothing was written for any table; what to say of those that it had not come to."""
-        for work in self._works:
-            work.fail(self._told(work.live, error))
-        come_to = {*unfit, *(work.name for work in self._works)}
-        return {live.name: self._told(live, error) for live in self._wanted if live.name not in come_to}
-
-    def _told(self, live: LiveTable, error: BaseException) -> FluxError:
-        if isinstance(error, psycopg.Error):
-            return translate_error(live.title, error, self._options.stop, SyncError)
-        if not isinstance(error, Exception):
-            # Ctrl-C, or Dagster ending the run.
-            return SyncError("Stopped on request; what was there before stays.")
-        return error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__)
-
-    def _close_failed(self, failed: Mapping[int, FluxError]) -> None:
-        """Close the ledger's rows of what failed, through a session of its own where the sync's is broken.
-
-        Rows that a commit closed whose answer was lost are SUCCESS already, and stay so.
-        """
-        if not failed:
-            return
-        try:
-            if self._session.closed or self._session.broken:
-                with self._target.session("ledger") as session:
-                    # The lost session may still commit what it was sent, but not after this.
-                    session.execute(self._lease.ending_session())
-                    session.execute(self._lease.revoking())
-                    _record(session, failed)
-            else:
-                _record(self._session, failed)
-        except (FluxError, psycopg.Error) as error:
-            self._log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
-
-    def _results(self, unfit: Mapping[str, FluxError]) -> Iterator[TableResult]:
-        for live in self._wanted:
-            if live.name in unfit:
-                yield TableResult(table=live.name, outcome="failed", gate="", error=unfit[live.name])
-        for work in self._works:
-            if work.is_fit and (work.entry or work.refreshed):
-                yield work.result(self._instant, self._visible, self._clock)
+def _make_fit(
+    context: SyncContext, lives: Sequence[LiveTable], target: TargetState
+) -> tuple[TargetState, dict[str, FluxError]]:
+    """Make every table as it is declared; return the target as it is then, and why some tables cannot be."""
+    changed = [live for live in lives if not _is_fit(live, target)]
+    found = {live.name: setup.set_up(context.session, live, context.options, context.log) for live in changed}
+    if any(done is True for done in found.values()):
+        target = gate.read_target(context.session, context.target.schema, [live.table for live in lives])
+    gone = {live.name: setup.absent(live, synced=True) for live in lives if live.name not in target.shapes}
+    return target, gone | {name: done for name, done in found.items() if isinstance(done, FluxError)}
 
 
-def _is_fit(live: LiveTable, before: TargetState) -> bool:
-    """Whether the table is as it was when it was last found fit, for this very declaration."""
-    last = before.last.get(live.name)
-    return last is not None and last.shape == _shape(live, before)
+def _is_fit(live: LiveTable, target: TargetState) -> bool:
+    """Tell whether the table is as it was when it was last found fit, for this very declaration."""
+    last = target.last.get(live.name)
+    return last is not None and last.shape == target.shape(live)
 
 
-def _shape(live: LiveTable, before: TargetState) -> str:
-    return f"{before.shapes.get(live.name, '')} {live.table.digest}"
+def _state(live: LiveTable, family: Family, target: TargetState, at: datetime) -> TableState:
+    return TableState(
+        live=live,
+        shape=target.shape(live),
+        origins=target.origins(live.table, [table.name for table in family.tables]),
+        last=target.last.get(live.name),
+        present=target.kinds,
+        configuration=family.configuration,
+        heirs=target.heirs.get(live.name, ()),
+        at=at,
+    )
 
 
-def _record(session: psycopg.Connection, failed: Mapping[int, FluxError]) -> None:
-    for number, error in failed.items():
-        fail(session, Entry(number, "DELTA"), str(error))
+def _read_marks(context: SyncContext, tables: Sequence[TableSync]) -> None:
+    with context.clock.timed("gate"):
+        fit = [table for table in tables if table.state.is_fit]
+        marks = gate.read_marks(context.session, [table.live for table in fit])
+    for table in fit:
+        mark = marks[table.name]
+        if isinstance(mark, TableMark):
+            table.found(mark)
+        else:
+            table.found_unfit(_unreadable(context, table.live, mark))
+
+
+def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> FluxError:
+    if not isinstance(error, psycopg.errors.LockNotAvailable):
+        hidden = setup.hidden_rows(context.session, live)
+        return hidden or translate_error(live.title, error, context.options.stop, SyncError)
+    who = holders(context.session, live.schema, live.name, AGAINST_READING) or GONE
+    return SyncError(
+        f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
+    )
+
+
+def _read_source(context: SyncContext, tables: Sequence[TableSync], source: SourceSide) -> datetime:
+    """Let the source be read where the gate is open, and hand each table what was read; return as of when that is."""
+    force = context.options.force
+    waiting = [table for table in tables if table.entry and table.step == "waiting"]
+    source.choose(
+        lambda tokens, mappings: [
+            table.name
+            for table in waiting
+            if table.state.reason(tokens.get(table.name), mappings.get(table.name), force=force)
+        ]
+    )
+    if not source.is_done:
+        # Whatever is written needs it, and there is nothing else to do.
+        gate.load_postgis(context.session)
+    found = source.found()
+    reach("sync.read")
+    for table in waiting:
+        token, mapping = found.tokens.get(table.name), found.mappings.get(table.name)
+        if read := found.taken.get(table.name):
+            table.receive(table.state.reason(token, mapping, force=force) or "the source changed", token, read)
+        else:
+            table.leave()
+    return found.instant
+
+
+def _described(error: BaseException, table: TableSync, options: SyncOptions) -> FluxError:
+    if isinstance(error, psycopg.Error):
+        return translate_error(table.live.title, error, options.stop, SyncError)
+    if not isinstance(error, Exception):
+        # Ctrl-C, or Dagster ending the run.
+        return SyncError("Stopped on request; what was there before stays.")
+    return error if isinstance(error, FluxError) else SyncError(str(error) or type(error).__name__)

@@ -1,77 +1,62 @@
-"""One table's way through a sync: what is known of it, and whether it has to be read.
-
-Here: the gate's judgement and what each step leaves behind. Not here: the steps (sync.py, write.py).
-"""
+"""One table in a sync: what stood in the target before, what came out, and the owner of the steps in between."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from flux_assets.errors import FluxError
-from flux_assets.ledger.entries import Entry, Synced
+from flux_assets.ledger.entries import Entry
 from flux_assets.postgis.names import LiveTable
 from flux_assets.step_timer import StepTimer
-from flux_assets.sync.diff import Difference
-from flux_assets.sync.gate import TableMark
-from flux_assets.sync.marks import SyncState
+from flux_assets.sync.diff import NO_DIFFERENCE, Difference
+from flux_assets.sync.gate import LastSync, TableMark
 from flux_assets.sync.reader import TableRead
 from flux_assets.sync.result import TableResult
 from flux_assets.sync.spool import Snapshot
-from flux_assets.sync.target_state import LastSync
 
-SAME_ROWS = "the source's rows are the same"
-NOTHING_CHANGED = "nothing changed"
+_ASKED_FOR = "asked for"
+_SAME_ROWS = "the source's rows are the same"
+_NOTHING_CHANGED = "nothing changed"
 # The same of a table that was written all the same, because it has columns computed from others.
 _BUT_COMPUTED = {
-    SAME_ROWS: "the source's rows are the same; what is computed from other tables changed",
-    NOTHING_CHANGED: "nothing changed but what is computed from other tables",
+    _SAME_ROWS: "the source's rows are the same; what is computed from other tables changed",
+    _NOTHING_CHANGED: "nothing changed but what is computed from other tables",
 }
-UNREAD = frozenset({NOTHING_CHANGED, _BUT_COMPUTED[NOTHING_CHANGED]})
+UNREAD = frozenset({_NOTHING_CHANGED, _BUT_COMPUTED[_NOTHING_CHANGED]})
 # Of `read_every`, how much sooner a tick may come.
 _EARLY = 0.1
-Step = Literal["waiting", "unchanged", "read", "written", "failed"]
+# Above this share of rows inserted and deleted, the planner's statistics no longer fit.
+_STALE_SHARE = 0.1
+_Step = Literal["waiting", "unchanged", "read", "written", "failed"]
 
 
-@dataclass(kw_only=True)
-class TableSync:
-    """A table in one sync. Without an `entry` nobody asked for it: only columns derived from the others may change.
+@dataclass(frozen=True, kw_only=True)
+class TableState:
+    """What stood in the target before a sync: a table's shape and mark, and what its last sync left.
 
-    One that is not `is_fit` is there, but not as declared; it has failed before this. `heirs` inherit from it. The sync
-    began `at`, by the target's clock.
+    `present` names the tables that exist there, with their kinds; `heirs` inherit from this one. One that is not
+    `is_fit` is missing, not as declared, or cannot be read. The sync began `at`, by the target's clock.
     """
 
     live: LiveTable
     shape: str
     origins: Mapping[str, str | None]
     last: LastSync | None
-    standing: TableMark | None
-    entry: Entry | None
-    is_fit: bool = True
+    present: Mapping[str, str]
+    configuration: str
+    mark: TableMark | None = None
     heirs: tuple[str, ...] = ()
-    configuration: str = ""
     at: datetime | None = None
-    step: Step = "waiting"
-    gate: str = ""
-    token: str | None = None
-    mapping: str | None = None
-    missing: tuple[str, ...] = ()
-    snapshot: Snapshot | None = None
-    difference: Difference = field(default_factory=lambda: Difference(inserts=0, updates=0, deletes=0))
-    refreshed: int = 0
-    locked_mark: str = ""
-    vanished: int = 0
-    rows: int = 0
-    error: FluxError | None = None
-    clock: StepTimer = field(default_factory=StepTimer)
+    is_fit: bool = True
 
     @property
-    def name(self) -> str:
-        return self.live.name
+    def exists(self) -> bool:
+        return self.live.name in self.present
 
     @cached_property
     def declared(self) -> str:
@@ -81,72 +66,38 @@ class TableSync:
         return hashlib.sha256("\n".join([table.digest, self.configuration, *map(repr, parts)]).encode()).hexdigest()
 
     @property
-    def before(self) -> int:
-        """Rows of the table before this sync."""
-        return int(self.standing.mark.partition(":")[0]) if self.standing else 0
+    def rows(self) -> int:
+        """How many rows the table held."""
+        return int(self.mark.mark.partition(":")[0]) if self.mark else 0
 
     @property
-    def is_adrift(self) -> bool:
-        """Whether others wrote it since the last sync, or may have, and this one does not put it right."""
-        if not self.is_fit:
-            return True
-        written = self.last is not None and self.standing is not None and self.last.mark != self.standing.mark
-        return written and self.step != "written"
+    def is_written_by_others(self) -> bool:
+        return self.last is not None and self.mark is not None and self.last.mark != self.mark.mark
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether it held what the last sync left until this one began to write it, which nobody can since."""
-        marks = {self.last and self.last.mark, self.standing and self.standing.mark, self.locked_mark}
-        return len(marks) == 1 and self.last is not None
-
-    @property
-    def changed(self) -> bool:
-        """Whether any row of the table was written."""
-        return bool(self.difference.rows or self.refreshed)
-
-    def leave(self) -> None:
-        """The gate stays closed: all that the last sync left still holds."""
-        if self.last is not None:
-            self.token, self.mapping = self.last.token, self.last.mapping
-        self.gate, self.rows, self.step = NOTHING_CHANGED, self.before, "unchanged"
-
-    def receive(self, reason: str, token: str | None, taken: TableRead) -> None:
-        """The gate was open for this reason, and the table was read, or could not be."""
-        self.token, self.gate, self.rows = token, reason, self.before
-        self.snapshot, self.mapping, self.missing = taken.snapshot, taken.mapping, taken.missing
-        self.clock = taken.clock
-        if taken.error is not None:
-            self.fail(taken.error)
-        elif taken.snapshot is not None and self.is_same(taken.snapshot):
-            self.step, self.gate = "unchanged", SAME_ROWS
-        else:
-            self.step = "read"
-
-    def fail(self, error: FluxError) -> None:
-        """The table stays as it was."""
-        self.step, self.error = "failed", error
-        self.difference = Difference(inserts=0, updates=0, deletes=0)
+    def moved(self) -> list[str]:
+        """Names of the tables outside the family that have changed since the last sync derived columns from them."""
+        return [name for name, version in self.origins.items() if self.last and self.last.origins.get(name) != version]
 
     def reason(self, token: str | None, mapping: str | None, *, force: bool) -> str | None:
-        """Why the table has to be read; None when all that the last sync left still holds."""
+        """Return why the table has to be read; None when all that the last sync left still holds."""
         last = self.last
-        if last is None or self.standing is None:
+        if last is None or self.mark is None:
             return "first sync"
-        moved = [name for name, version in self.origins.items() if last.origins.get(name) != version]
         reasons = {
-            "asked for": force,
+            _ASKED_FOR: force,
             "its declaration or configuration changed": last.declaration != self.declared,
-            "rows here were written by others": self.standing.mark != last.mark,
+            "rows here were written by others": self.is_written_by_others,
             "the table's columns or indexes changed": last.shape != self.shape,
-            "rows have left their time window": self.standing.expired,
-            f"{', '.join(moved)} changed": bool(moved),
-            **self._unread(last, token),
+            "rows have left their time window": self.mark.expired,
+            f"{', '.join(self.moved)} changed": bool(self.moved),
+            **self._reasons_of_source(last, token),
             "the source's columns changed": mapping is None or mapping != last.mapping,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 
-    def _unread(self, last: LastSync, token: str | None) -> dict[str, bool]:
-        """Why what the source said, or how long ago it was read, opens the gate.
+    def _reasons_of_source(self, last: LastSync, token: str | None) -> dict[str, bool]:
+        """Return why the source's token, or how long ago it was read, opens the gate.
 
         The last sync noted a token only where that is believed.
         """
@@ -159,79 +110,184 @@ class TableSync:
         waits = rule.read_every is not None and age is not None and age < rule.read_every - _EARLY * rule.read_every
         return {"the source has no change token": not waits}
 
-    @property
-    def is_reading_noted(self) -> bool:
-        """Whether the next sync has to know when the source was read, which it was by this one."""
-        return self.snapshot is not None and (self.token is not None or self.live.table.tokens.read_every is not None)
-
-    def is_same(self, snapshot: Snapshot) -> bool:
-        """Whether what was read is what the table was last brought into step with, and is still what it holds."""
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Tell whether what was read is what the table was last brought into step with, and what it still holds."""
         return (
             self.last is not None
-            and self.standing is not None
-            and self.gate != "asked for"
+            and self.mark is not None
             and self.last.fingerprint == snapshot.fingerprint
             and self.last.declaration == self.declared
             and self.last.origins == self.origins
-            and self.last.mark == self.standing.mark
+            and not self.is_written_by_others
             # A column that was dropped and made again is empty, and no row's mark tells.
             and self.last.shape == self.shape
         )
 
-    def seen(self, instant: datetime) -> SyncState:
-        """What the next sync is to compare with."""
-        fingerprint = self.snapshot.fingerprint if self.snapshot else ""
-        return SyncState(
-            declaration=self.declared, token=self.token, mapping=self.mapping, fingerprint=fingerprint,
-            origins=self.origins, shape=self.shape, source_instant=instant, read_at=self.at,
-            source_changed_at=self.source_changed_at(instant),
-        )  # fmt: skip
+
+@dataclass(frozen=True, kw_only=True)
+class TableOutcome:
+    """What came out of the steps that a table has gone through so far.
+
+    `gate` is why it was read, or was not; `missing` are columns that its source lacks. `locked_mark` is its mark once
+    nobody else could write it, `refreshed` how many rows follow other tables, `vanished` how many the source lost.
+    """
+
+    step: _Step = "waiting"
+    gate: str = ""
+    token: str | None = None
+    mapping: str | None = None
+    missing: tuple[str, ...] = ()
+    snapshot: Snapshot | None = None
+    difference: Difference = NO_DIFFERENCE
+    locked_mark: str = ""
+    refreshed: int = 0
+    vanished: int = 0
+    rows: int = 0
+    error: FluxError | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class TableSync:
+    """A table in one sync. Its steps are taken here, and nowhere else.
+
+    Without an `entry` nobody asked for it: only columns derived from the others may change.
+    """
+
+    state: TableState
+    entry: Entry | None
+    outcome: TableOutcome = field(default_factory=TableOutcome)
+    clock: StepTimer = field(default_factory=StepTimer)
+
+    @property
+    def live(self) -> LiveTable:
+        return self.state.live
+
+    @property
+    def name(self) -> str:
+        return self.state.live.name
+
+    @property
+    def step(self) -> _Step:
+        return self.outcome.step
+
+    @property
+    def difference(self) -> Difference:
+        return self.outcome.difference
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether any row of the table was written."""
+        return bool(self.difference.rows or self.outcome.refreshed)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether so many rows came and went that the planner's statistics no longer fit."""
+        return self.difference.inserts + self.difference.deletes > _STALE_SHARE * self.state.rows
+
+    @property
+    def is_adrift(self) -> bool:
+        """Whether others wrote it since the last sync, or may have, and this one does not put it right."""
+        return not self.state.is_fit or (self.state.is_written_by_others and self.step != "written")
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it held what the last sync left until this one began to write it, which nobody can since."""
+        last, mark = self.state.last, self.state.mark
+        return last is not None and mark is not None and last.mark == mark.mark == self.outcome.locked_mark
+
+    def found(self, mark: TableMark) -> None:
+        """Take the table's mark, which completes what stood in the target."""
+        self.state = replace(self.state, mark=mark)
+
+    def found_unfit(self, error: FluxError) -> None:
+        """Fail before anything was read: the table is missing, not as declared, or cannot be read."""
+        self.state = replace(self.state, is_fit=False)
+        self.fail(error)
+
+    def leave(self) -> None:
+        """Stay unchanged: the gate is closed, for all that the last sync left still holds."""
+        if last := self.state.last:
+            self._become(token=last.token, mapping=last.mapping)
+        self._become(step="unchanged", gate=_NOTHING_CHANGED, rows=self.state.rows)
+
+    def receive(self, reason: str, token: str | None, read: TableRead) -> None:
+        """Take what was read, for this reason, or why it could not be."""
+        self.clock = read.clock
+        self._become(gate=reason, token=token, rows=self.state.rows)
+        self._become(snapshot=read.snapshot, mapping=read.mapping, missing=read.missing)
+        if read.error is not None:
+            self.fail(read.error)
+        elif read.snapshot is not None and reason != _ASKED_FOR and self.state.holds(read.snapshot):
+            self._become(step="unchanged", gate=_SAME_ROWS)
+        else:
+            self._become(step="read")
+
+    def compared(self, difference: Difference) -> None:
+        """Take what differs between the source and the table."""
+        self._become(difference=difference)
+
+    def lost(self, vanished: int) -> None:
+        """Take how many rows the source lost."""
+        self._become(vanished=vanished)
+
+    def written(self) -> None:
+        """Take the last step: the differences are written."""
+        self._become(step="written")
+
+    def refreshed(self, rows: int, locked_mark: str = "") -> None:
+        """Take how many rows follow other tables, and the mark once nobody else could write."""
+        self._become(refreshed=rows, locked_mark=locked_mark)
+
+    def counted(self, rows: int) -> None:
+        """Take how many rows the table holds now."""
+        self._become(rows=rows)
+
+    def fail(self, error: FluxError) -> None:
+        """Leave the table as it was."""
+        self._become(step="failed", error=error, difference=NO_DIFFERENCE)
+
+    def _become(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of a TableOutcome
+        self.outcome = replace(self.outcome, **changes)
 
     def source_changed_at(self, instant: datetime) -> datetime:
-        """When the source last changed: as its rows say, else the instant at which the change was first seen."""
-        fingerprint = self.snapshot.fingerprint if self.snapshot else None
-        if self.last is not None and fingerprint in {None, self.last.fingerprint}:
-            return self.last.source_changed_at
-        said = self.snapshot.newest_change if self.snapshot else None
-        newest = min(said, instant) if said else instant
-        return max(newest, self.last.source_changed_at) if self.last else newest
-
-    def synced(self, instant: datetime) -> Synced:
-        """For the ledger."""
-        found = self.difference
-        return Synced(
-            inserted=found.inserts, updated=found.updates + self.refreshed, deleted=found.deletes,
-            source_instant=instant, source_changed_at=self.source_changed_at(instant),
-        )  # fmt: skip
+        """Return when the source last changed: as its rows say, else the instant at which that was first seen."""
+        last, snapshot = self.state.last, self.outcome.snapshot
+        if last is not None and (snapshot is None or snapshot.fingerprint == last.fingerprint):
+            return last.source_changed_at
+        by_its_rows = snapshot.newest_change if snapshot else None
+        newest = min(by_its_rows, instant) if by_its_rows else instant
+        return max(newest, last.source_changed_at) if last else newest
 
     def result(self, instant: datetime | None, visible: datetime | None, whole: StepTimer) -> TableResult:
-        """What the sync says of this table; `visible` is when readers could see what was written."""
-        failed, snapshot = self.step == "failed", self.snapshot
+        """Return what the sync reports of the table; `visible` is when readers could see what was written."""
+        outcome, failed, snapshot, last = self.outcome, self.step == "failed", self.outcome.snapshot, self.state.last
+        if not self.state.is_fit:
+            return TableResult(table=self.name, outcome="failed", gate="", error=outcome.error)
         changed_at = self.source_changed_at(instant) if instant and not failed else None
-        before = self.last.source_changed_at if self.last else None
+        is_new = self.difference.rows and changed_at != (last and last.source_changed_at)
         return TableResult(
             table=self.name,
-            outcome="failed" if failed else "changed" if self.changed else "unchanged",
-            gate=_BUT_COMPUTED.get(self.gate, self.gate) if self.refreshed else self.gate,
-            rows=self.rows,
+            outcome="failed" if failed else "changed" if self.is_changed else "unchanged",
+            gate=_BUT_COMPUTED.get(outcome.gate, outcome.gate) if outcome.refreshed else outcome.gate,
+            rows=outcome.rows,
             rows_read=snapshot.rows if snapshot else 0,
             inserted=self.difference.inserts,
-            updated=self.difference.updates + self.refreshed,
+            updated=self.difference.updates + outcome.refreshed,
             deleted=self.difference.deletes,
             bytes=snapshot.bytes if snapshot else 0,
-            vanished=self.vanished,
+            vanished=outcome.vanished,
             source_instant=None if failed else instant,
             source_changed_at=changed_at,
-            published_at=visible if self.changed or self.last is None else self.last.changed_at,
-            lag_seconds=_lag(changed_at, visible) if self.difference.rows and changed_at != before else None,
+            published_at=visible if self.is_changed or last is None else last.changed_at,
+            lag_seconds=_lag(changed_at, visible) if is_new else None,
             seconds={**whole.seconds, **self.clock.seconds},
             total_seconds=whole.total,
-            missing=self.missing,
-            heirs=self.heirs,
-            error=self.error,
+            missing=outcome.missing,
+            heirs=self.state.heirs,
+            error=outcome.error,
         )
 
 
 def _lag(changed_at: datetime | None, visible: datetime | None) -> float | None:
-    """Never negative: the source has a clock of its own."""
+    """Return the seconds between, never negative: the source has its own clock."""
     return max(0.0, (visible - changed_at).total_seconds()) if visible and changed_at else None

@@ -1,7 +1,4 @@
-"""psql on the target database: which program, and the environment that connects it.
-
-Here: what stands between a target and a psql process. Not here: which database that is (target.py).
-"""
+"""psql on the target database: which program, and the environment that connects it."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from flux_assets.wiring.target import postgis_target
 
 
 def psql_program() -> str:
-    """The psql on the PATH, else the one beside the server's programs. Raises TargetError when there is none."""
+    """Return the psql on the PATH, else the one of the server's programs. Raises TargetError when there is none."""
     if found := shutil.which("psql"):
         return found
     try:
@@ -35,13 +32,13 @@ def psql_program() -> str:
 
 
 def psql_environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with the target's address and password in libpq's variables.
+    """Return this process's environment with the target's address and password in libpq's variables.
 
-    Nothing of them stands on the command line, where every user of the machine could read it. The embedded one is
-    started when no other is configured. Raises what finding a target raises.
+    They are not on the command line, where every user of the machine could read them. The embedded database is started
+    when no other is configured. Raises what `postgis_target` raises.
     """
     conninfo = postgis_target(settings).conninfo
-    # A service named there would win over the variables, so nothing of libpq's is left in it.
+    # A service would take precedence over the variables, so all of libpq's variables are dropped.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     if settings.target_is_set:
         return plain | _configured(conninfo)
@@ -50,13 +47,13 @@ def psql_environment(settings: Settings) -> dict[str, str]:
 
 
 def _configured(conninfo: str) -> dict[str, str]:
-    """All that libpq knows of the configured target, services resolved, and the state that is wanted of its server."""
+    """Return all parameters of the configured target, services resolved, and the wanted state of its server."""
     safe = protected(conninfo)
     known = completed(safe) | {"service": "", "target_session_attrs": ""}
     wanted = conninfo_to_dict(safe).get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
     return _variables(known | {"target_session_attrs": wanted or "any"})
 
 
-def _variables(said: Mapping[str, object]) -> dict[str, str]:
+def _variables(parameters: Mapping[str, object]) -> dict[str, str]:
     names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
-    return {names[keyword]: str(value) for keyword, value in said.items() if keyword in names and value}
+    return {names[keyword]: str(value) for keyword, value in parameters.items() if keyword in names and value}

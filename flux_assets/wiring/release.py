@@ -15,10 +15,10 @@ __all__ = ["SAMPLE_SCALE", "layer_release"]
 
 
 def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Release:
-    """The release that layers are loaded from; the sample city is made when none is configured.
+    """Return the release that layers are loaded from; the sample city is written when none is configured.
 
-    Raises SettingError where a configured release is demanded: in profile production, and for a database that
-    the user named, into which sample rows go only when FLUX_RELEASE=sample asks for them.
+    Raises SettingError where a release must be configured: in profile production, and for a target that the user set,
+    which gets sample rows only with FLUX_RELEASE=sample.
     """
     address = settings.flux_release
     if address is not None and address != SAMPLE:
@@ -26,11 +26,11 @@ def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: Non
     if settings.flux_profile == "production":
         raise SettingError(
             "FLUX_RELEASE names no release, and profile production provides none.",
-            "Set FLUX_RELEASE to a folder or to an https://, s3://, gs:// or abfs:// prefix with the layers' files.",
+            "Set FLUX_RELEASE to a folder or to an https://, s3://, gs:// or abfs:// prefix with the layer files.",
         )
     if address is None and settings.target_is_set:
         raise SettingError(
-            "FLUX_RELEASE is not set, and the sample city does not go into a database of yours unasked.",
+            "FLUX_RELEASE is not set, and the sample city is loaded into your database only on request.",
             "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
         )
     return _opened(settings, str(sample_release(settings.flux_home, log)))

@@ -1,8 +1,4 @@
-"""Which Snowflake to read: the configured account, or the stand-in where none is configured and that is allowed.
-
-Here: the decision, and what is missing for it. Not here: how the stand-in comes to life (stand_in/), and signing in
-(warehouse/).
-"""
+"""Which Snowflake to read: the configured account, or the stand-in where none is configured and that is allowed."""
 
 from __future__ import annotations
 
@@ -21,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def snowflake_account(settings: Settings) -> Account:
-    """Where the dynamic tables come from; the stand-in is started and filled when no account is configured.
+    """Return where the dynamic tables come from; the stand-in is started and filled when no account is configured.
 
-    Raises SettingError naming what is missing: in profile production, where an account is configured by halves, and
-    for a database that the user named, into which simulated outages go only when SNOWFLAKE_ACCOUNT=stand-in asks
-    for them. Raises EmbeddedError when the stand-in cannot start.
+    Raises SettingError, which names what is missing, in profile production, for an incomplete account, and for a target
+    that the user set, which gets simulated outages only with SNOWFLAKE_ACCOUNT=stand-in. Raises EmbeddedError when the
+    stand-in cannot start.
     """
     if settings.source_is_stand_in:
         return _stand_in(settings)
@@ -37,7 +33,7 @@ def snowflake_account(settings: Settings) -> Account:
     if settings.flux_profile == "production" or settings.source_is_set:
         return _configured(settings)
     raise SettingError(
-        "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked.",
+        "SNOWFLAKE_ACCOUNT is not set, and simulated outages are synced into your database only on request.",
         "Set SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER and SNOWFLAKE_PRIVATE_KEY_PATH, or "
         f"SNOWFLAKE_ACCOUNT={NAME} for the stand-in.",
     )
@@ -53,8 +49,8 @@ def simulation_of(settings: Settings, seed: int | None = None) -> Simulation:
     account = snowflake_account(settings)
     if not account.stand_in:
         raise SettingError(
-            f"SNOWFLAKE_ACCOUNT = {account.account!r} is not the stand-in, and simulated outages go nowhere else.",
-            f"Unset the SNOWFLAKE_* settings, or set SNOWFLAKE_ACCOUNT={NAME} alone.",
+            f"SNOWFLAKE_ACCOUNT = {account.account!r} is not the stand-in, and only the stand-in can be simulated.",
+            f"Unset the SNOWFLAKE_* settings, or set SNOWFLAKE_ACCOUNT={NAME} only.",
         )
     return Simulation(
         settings=settings, stand_in=StandIn(settings.flux_home), release=lambda: layer_release(settings), seed=seed
@@ -83,7 +79,7 @@ def _configured(settings: Settings) -> Account:
     if missing:
         names = ", ".join(missing)
         verb = "is" if len(missing) == 1 else "are"
-        raise SettingError(f"{names} {verb} not set, and Snowflake cannot be read without.", _remedy(settings))
+        raise SettingError(f"{names} {verb} not set, which reading Snowflake requires.", _remedy(settings))
     if settings.snowflake_private_key_path is not None:
         _check_key_file(settings.snowflake_private_key_path)
     return Account(
@@ -125,5 +121,5 @@ def _check_key_file(path: Path) -> None:
     except OSError as error:
         raise SettingError(
             f"SNOWFLAKE_PRIVATE_KEY_PATH = {str(path)!r} cannot be read: {error.strerror}.",
-            "Name the private key's file (PKCS #8, PEM), readable by this user.",
+            "Set it to a private key file (PKCS #8, PEM) that this user can read.",
         ) from None

@@ -27,13 +27,13 @@ def dagster_conninfo(settings: Settings) -> str:
 
 
 def require_running_cluster(settings: Settings) -> None:
-    """Raise EmbeddedError when the embedded cluster does not run, where looking must not start it."""
+    """Raise EmbeddedError when the embedded cluster does not run, where it must not be started."""
     if not embedded_cluster(settings).running():
         raise EmbeddedError("The embedded PostGIS is not running.", "Start it with `flux-assets up`, or `make ui`.")
 
 
 def postgis_target(settings: Settings) -> Target:
-    """The database of the layers; the embedded one is started and made when no other is configured.
+    """Return the database of the layers; the embedded one is created and started when no other is configured.
 
     Raises SettingError in profile production without a target and when the configured one would be reached
     unencrypted, EmbeddedError when the embedded one cannot start.
@@ -52,17 +52,17 @@ def postgis_target(settings: Settings) -> Target:
 
 
 def dagster_storage_url(settings: Settings) -> str:
-    """The SQLAlchemy URL, for psycopg2, of Dagster's own database; the embedded one is made when none is configured.
+    """Return the SQLAlchemy URL (psycopg2) of Dagster's database; the embedded one is created when none is configured.
 
-    Raises SettingError in profile production without DAGSTER_POSTGRES_URL, and otherwise as above.
+    Raises SettingError in profile production without DAGSTER_POSTGRES_URL, and as `postgis_target` does.
     """
     drop_session_variables()
     if settings.dagster_postgres_url is not None:
-        return sqlalchemy_url(_judged("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
+        return sqlalchemy_url(_protected("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
     if settings.flux_profile == "production":
         raise SettingError(
             "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
-            "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database of Dagster's own.",
+            "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database for Dagster alone.",
         )
     cluster = embedded_cluster(settings)
     cluster.ensure_plain_database()
@@ -70,18 +70,18 @@ def dagster_storage_url(settings: Settings) -> str:
 
 
 def sqlalchemy_url(conninfo: str) -> str:
-    """The conninfo for psycopg2 through SQLAlchemy, which reads lists and repeated parameters in its own way.
+    """Return a conninfo as a URL for psycopg2, because SQLAlchemy reads lists and repeated parameters differently.
 
-    With SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not speak.
+    In SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not support.
     """
-    said = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
-    user, password, dbname = (quote(said.pop(name, ""), safe="") for name in ("user", "password", "dbname"))
-    signed = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    return f"postgresql+psycopg2://{signed}/{dbname}?{urlencode(said, quote_via=quote)}"
+    parameters = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    user, password, dbname = (quote(parameters.pop(name, ""), safe="") for name in ("user", "password", "dbname"))
+    credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return f"postgresql+psycopg2://{credentials}/{dbname}?{urlencode(parameters, quote_via=quote)}"
 
 
 def _configured(settings: Settings) -> str:
-    """The configured target; the libpq variables that name a server may stand in `.env`, where libpq does not look.
+    """Return the configured target. The libpq variables may be set in `.env`, which libpq does not read.
 
     Raises SettingError when it would be reached unencrypted.
     """
@@ -90,11 +90,11 @@ def _configured(settings: Settings) -> str:
     else:
         named = {"service": settings.pgservice, "host": settings.pghost, "hostaddr": settings.pghostaddr}
         conninfo = make_conninfo(**{key: value for key, value in named.items() if value})
-    _judged(settings.libpq_end or "FLUX_POSTGRES_URL", conninfo)
+    _protected(settings.libpq_end or "FLUX_POSTGRES_URL", conninfo)
     return conninfo
 
 
-def _judged(name: str, conninfo: str) -> str:
+def _protected(name: str, conninfo: str) -> str:
     try:
         return protected(conninfo)
     except TargetError as error:

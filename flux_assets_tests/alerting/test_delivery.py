@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from flux_assets.alerting import muting, store
-from flux_assets.alerting.delivery import Delivery, IncidentStore, round_of
+from flux_assets.alerting.delivery import Delivery, IncidentStore, run_round
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.muting import Mute, Mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
@@ -44,7 +44,7 @@ class Teller:
 
     def told(self, *observed: Observation, later: timedelta = MINUTE) -> Delivery:
         self.now += later
-        return round_of(self.store, observed, WATCHED, lambda: self.mutes, self.policy, self._take, self.now)
+        return run_round(self.store, observed, WATCHED, lambda: self.mutes, self.policy, self._take, self.now)
 
     def _take(self, event: str, incident: Incident) -> None:
         if self.away:

@@ -27,7 +27,7 @@ def test_a_message_says_what_since_when_which_tables_and_where():
         "2 tables cannot be synced",
         "Snowflake at acme cannot be reached.",
         "To do: It is tried again.",
-        "About: the last attempt; what readers see is as it was",
+        "About: the last attempt; published data is unchanged",
         "Tables: a, b (schema public)",
         "Since: 2026-03-01 12:00 UTC, for 11 min, 3 failures in a row",
         "Run: https://dagster.example.com/runs/run-1",
@@ -109,8 +109,8 @@ def test_every_kind_has_a_title(kind: Kind, expected: str):
 @pytest.mark.parametrize(
     ("kind", "about", "line"),
     [
-        ("load", "attempt", "About: the last attempt; what readers see is as it was"),
-        ("check", "published", "About: what readers see"),
+        ("load", "attempt", "About: the last attempt; published data is unchanged"),
+        ("check", "published", "About: published data"),
         ("target", "service", None),
     ],
 )

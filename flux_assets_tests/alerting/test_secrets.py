@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flux_assets.alerting.secrets import cleaning
+from flux_assets.alerting.secrets import secret_remover
 from flux_assets.settings import load_settings
 
 PLANTED = "s3cr3t-W0rd!"
@@ -24,7 +24,7 @@ def clean(monkeypatch):
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     load_settings.cache_clear()
-    return cleaning(load_settings())
+    return secret_remover(load_settings())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_set_is_hidden_wherever_it_turns_up(clean, text):
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text):
-    cleaned = cleaning(load_settings(), {})(text)
+    cleaned = secret_remover(load_settings(), {})(text)
     assert "***" in cleaned
     assert PLANTED.rstrip("!") not in cleaned
 
@@ -84,11 +84,11 @@ def test_what_looks_like_a_secret_is_hidden(text):
     ],
 )
 def test_what_is_no_secret_is_told(text):
-    assert cleaning(load_settings(), {})(text) == text
+    assert secret_remover(load_settings(), {})(text) == text
 
 
 def test_a_short_password_does_not_tear_words_apart(monkeypatch):
     """`snow` hidden in `Snowflake` would tell what the password is."""
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", "flake")
     load_settings.cache_clear()
-    assert cleaning(load_settings())("snowflake says flake.") == "snowflake says ***."
+    assert secret_remover(load_settings())("snowflake says flake.") == "snowflake says ***."

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flux_assets.alerting import watching
-from flux_assets.alerting.observation import Observation, Policy, joined
+from flux_assets.alerting.observation import Observation, Policy, join_causes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
 from flux_assets.ledger import status as overview
@@ -28,7 +28,7 @@ def seen(target: Target, *tables, policy: Policy | None = None) -> dict[str, Obs
     )  # fmt: skip
     with target.session("test") as session:
         statuses = overview.statuses(session, target.schema)
-        found = joined(watching.observed(session, statuses, watch, watching.clock(session)))
+        found = join_causes(watching.observed(session, statuses, watch, watching.server_time(session)))
     assert len({each.kind for each in found}) == len(found)
     return {each.kind: each for each in found}
 
@@ -177,7 +177,7 @@ def test_a_picture_that_is_too_old(utility, target, sql):
         " WHERE layer_name = 'feeders'")  # fmt: skip
     one = seen(target)["late"]
     assert (one.tables, one.symptom) == (("feeders",), True)
-    assert one.problem == "What it shows of the source is 25 min old; 16 min are allowed."
+    assert one.problem == "Its data is 25 min old; 16 min are allowed."
 
 
 def test_runs_of_which_the_ledger_knows_the_failure(utility, target, sql):

@@ -11,7 +11,8 @@ from flux_assets.checks import audit
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
+from flux_assets.postgis import catalog
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, point, rows
@@ -202,3 +203,12 @@ def test_the_main_extent_is_judged_by_the_middle_of_a_shape(loader: Loader, west
     ground[8]["geom"] = square(0.001, west + 20)
     found = named(loader.load(made_up("grounds", parts, references=(), positions=()), ground).audits)["main_extent"]
     assert found.sample == (f"000008: {west + 20:.5f} 50.00000",)
+
+
+def test_the_columns_are_asked_once_for_all_audits(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader.load(made_up(), rows(40))
+    asked, columns_of = [], catalog.columns
+    monkeypatch.setattr(catalog, "columns", lambda *given: asked.append(given) or columns_of(*given))
+    names = ("columns", "not_null", "geometry_type", "valid_geometry", "same_position")
+    assert [each.name for each in audit_live(made_up(), loader.target, names) if each.passed] == list(names)
+    assert len(asked) == 1

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 from flux_assets.errors import RecordError
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Target
 from flux_assets.release.decode.columns import KINDS
 from flux_assets.sample.cluster import Cluster
@@ -149,7 +149,7 @@ def test_a_declaration_that_becomes_stricter_is_judged_anew(
 
 
 def test_a_declaration_of_nonsense_is_refused() -> None:
-    with pytest.raises(DeclarationError, match="kinds of geometry that there are not: CIRCLE"):
+    with pytest.raises(DeclarationError, match="unknown kinds of geometry are drawn: CIRCLE"):
         lakes(drawable=Drawable(kinds=("POINT", "CIRCLE")))
     with pytest.raises(DeclarationError, match="column geom holds CURVEPOLYGON, which is not among"):
         narrow(shape("CURVEPOLYGON"))

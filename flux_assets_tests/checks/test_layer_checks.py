@@ -14,7 +14,7 @@ from geoalchemy2 import Geometry
 
 from flux_assets.checks import map_ready
 from flux_assets.checks.audit import AuditResult
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import AcceptedValues, Assignment, Volume

@@ -256,8 +256,8 @@ def with_quarantine(configured, target, tmp_path) -> str:
 def test_replay_publishes_corrected_records_and_tells_dagster(with_quarantine, configured, sql, tmp_path):
     assert "2 records of its file in quarantine" in run("status").stdout
     nothing = run("replay", "substations")
-    assert (nothing.exit_code, "0 of 2 records" in nothing.stdout) == (1, True)
-    assert "stays: substations.csv.gz, line 3, column" in nothing.stdout
+    assert (nothing.exit_code, "published 0 of 2 records" in nothing.stdout) == (1, True)
+    assert "still refused: substations.csv.gz, line 3, column" in nothing.stdout
     path = tmp_path / "wrong.csv"
     assert run("replay", "substations", "--out", str(path)).exit_code == 0
     path.write_text(path.read_text().replace("zz", "0101000020"))
@@ -267,7 +267,7 @@ def test_replay_publishes_corrected_records_and_tells_dagster(with_quarantine, c
         result = run("replay", "substations", "--from", str(path))
         assert result.exit_code == 0, result.stderr
         told = instance.get_latest_materialization_event(dg.AssetKey("substations")).asset_materialization
-    assert "1 of 2 records from quarantine published now" in result.stdout
+    assert "published 1 of 2 records from quarantine" in result.stdout
     ((version,),) = sql("SELECT version FROM postgres_sync.layer_versions WHERE current")
     assert told.tags == told.tags | {"dagster/data_version": version, "dagster/code_version": "made with it"}
     shown = [told.metadata[name].value for name in ("outcome", "quarantined", "dagster/row_count")]
@@ -304,7 +304,7 @@ def test_a_rollback_of_which_dagster_cannot_be_told_is_a_warning(two_versions, m
     (tmp_path / "dagster" / "dagster.yaml").write_text("no_such_setting: 1\n")
     result = run("rollback", "substations")
     assert result.exit_code == 0
-    assert "Dagster was not told" in result.stderr
+    assert "Dagster was not informed" in result.stderr
 
 
 def test_an_unreachable_database_is_two_lines(monkeypatch):

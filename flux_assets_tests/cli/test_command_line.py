@@ -13,7 +13,7 @@ import pytest
 
 from flux_assets.settings import REPOSITORY
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import dynamic_tables, static_tables
 from flux_assets_tests import sample_cities
 from flux_assets_tests.made_up import write_one_row
@@ -125,7 +125,7 @@ def test_an_interrupted_command_ends_and_leaves_what_was_published(stop, environ
 )
 def test_an_interrupted_sync_ends_and_leaves_what_was_there(how, environment, sql, admin_sql, target):
     """A transaction of ours holds the table up, as above."""
-    set_up_tables(Family(tables=dynamic_tables()), target, SyncOptions(), lambda _: None)
+    set_up_tables(dynamic_tables(), target, SyncOptions(), lambda _: None)
     sql("BEGIN")
     sql("LOCK TABLE work_orders IN SHARE MODE")
     source = {"SNOWFLAKE_ACCOUNT": "stand-in", "FLUX_RELEASE": str(sample_cities.folder())}
@@ -144,7 +144,7 @@ def interrupted(environment, arguments, held: Callable[[], int], stop: Callable[
         stop(process.pid)
         printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "Interrupted. What readers see is whole" in printed
+    assert "Interrupted. Published data is intact" in printed
     assert "Traceback" not in printed
     assert "Stack Trace" not in printed
     return printed

@@ -16,7 +16,7 @@ from flux_assets.compare.release import match_release
 from flux_assets.errors import FluxError, LayerError, ReleaseError
 from flux_assets.layers import staging as stage
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin
+from flux_assets.layers.rollback import pin
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables

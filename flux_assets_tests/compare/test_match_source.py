@@ -280,13 +280,13 @@ def test_nothing_is_written_and_no_sync_is_held_up(running: Utility, sql: Sql, m
     running.tell("DELETE FROM FAULTS WHERE FAULT_ID = 'F1'")
     outcomes(running)
     assert [sql(rows.format(name)) for name in tables] == before
-    matched: Callable[..., object] = module.matching.match
+    matched: Callable[..., object] = module.match.match
 
     def synced_before_it(*arguments: object) -> object:
         assert not running.sync().busy
         return matched(*arguments)
 
-    monkeypatch.setattr(module.matching, "match", synced_before_it)
+    monkeypatch.setattr(module.match, "match", synced_before_it)
     assert judged(running).sample == ("extra F1",), "as of the snapshot"
     monkeypatch.undo()
     assert verdict(judged(running)) == "passed"

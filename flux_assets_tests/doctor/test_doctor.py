@@ -72,8 +72,8 @@ def failed(found: list[Finding]) -> list[Finding]:
 
 
 def saying(found: list[Finding], words: str) -> Finding:
-    fitting = [finding for finding in found if words in finding.said]
-    assert len(fitting) == 1, [finding.said for finding in found]
+    fitting = [finding for finding in found if words in finding.message]
+    assert len(fitting) == 1, [finding.message for finding in found]
     return fitting[0]
 
 
@@ -102,25 +102,25 @@ def test_a_fresh_database_is_fine_and_stays_as_it_is(doctor, sql):
     assert sql("SELECT oid, relname FROM pg_class ORDER BY 1") == before
     assert saying(found, "PostGIS: configured by FLUX_POSTGRES_URL").outcome == "ok"
     assert saying(found, "with PostGIS").outcome == "ok"
-    assert saying(found, "the first load can make the schemas").outcome == "ok"
-    assert saying(found, "1 of 1 layers' files are there").outcome == "ok"
+    assert saying(found, "the first load can create the schemas").outcome == "ok"
+    assert saying(found, "the files of 1 of 1 layers exist").outcome == "ok"
 
 
 def test_a_loaded_database_is_fine(doctor, loader):
     loader.load(POLES)
     found = doctor()
     assert failed(found) == []
-    assert saying(found, "a table was made and dropped in schema flux_versions").outcome == "ok"
-    assert saying(found, "nothing stands in the way of publishing").outcome == "ok"
-    assert saying(found, "nothing stands in the way of syncing").outcome == "ok"
+    assert saying(found, "a table was created and dropped in schema flux_versions").outcome == "ok"
+    assert saying(found, "nothing prevents publishing").outcome == "ok"
+    assert saying(found, "nothing prevents syncing").outcome == "ok"
     assert saying(found, "Snowflake: SNOWFLAKE_ACCOUNT is not set").outcome == "warning"
 
 
 def test_an_illegal_setting_is_shown_and_does_not_end_the_examination(doctor):
     found = doctor(FLUX_PUBLISH_WAIT="soon", FLUX_POSTGRES_URL="mysql://me:pass-word@host/db")
     (finding,) = failed(found)
-    assert "FLUX_PUBLISH_WAIT = 'soon'" in finding.said
-    assert "FLUX_POSTGRES_URL" in finding.said
+    assert "FLUX_PUBLISH_WAIT = 'soon'" in finding.message
+    assert "FLUX_POSTGRES_URL" in finding.message
     assert "pass-word" not in str(found)
 
 
@@ -133,7 +133,7 @@ def test_a_misspelt_setting_in_a_dot_env(doctor, tmp_path):
     found = doctor(FLUX_ENV_FILE=str(tmp_path / "mine.env"))
     assert saying(found, "FLUX_KEEP_VERSION ").outcome == "warning"
     assert saying(found, "mine.env is read").outcome == "ok"
-    assert not [finding for finding in found if "FLUX_COMMENT" in finding.said]
+    assert not [finding for finding in found if "FLUX_COMMENT" in finding.message]
 
 
 def test_a_dot_env_that_does_not_exist(doctor):
@@ -151,8 +151,8 @@ def test_the_embedded_ends_when_nothing_is_set(doctor, new_home):
     found = doctor(FLUX_POSTGRES_URL=None, FLUX_RELEASE=None, FLUX_HOME=str(new_home))
     assert failed(found) == []
     assert saying(found, "PostGIS: the embedded one").outcome == "ok"
-    assert saying(found, "the sample city of scale").outcome == "ok"
-    assert saying(found, "the stand-in is made").outcome == "note"
+    assert saying(found, "the sample city at scale").outcome == "ok"
+    assert saying(found, "the first sync starts the stand-in").outcome == "note"
     assert not (new_home / "release").exists()
     assert not (new_home / "snowflake").exists()
 
@@ -164,25 +164,25 @@ def test_a_release_is_asked_for_where_a_database_is_set(doctor):
 
 def test_a_name_without_an_address(doctor):
     found = doctor(FLUX_POSTGRES_URL="postgresql://me:pass-word@no-such-host.invalid/maps?connect_timeout=5")
-    assert "leads to no address" in failed(found)[0].said
+    assert "has no address" in failed(found)[0].message
     assert "pass-word" not in str(found)
 
 
 def test_a_port_where_nobody_listens(doctor):
     port = closed_port()
     found = doctor(FLUX_POSTGRES_URL=f"postgresql://me@127.0.0.1:{port}/maps")
-    assert f"does not answer on port {port}" in failed(found)[0].said
-    assert saying(found, "1 of 1 layers' files").outcome == "ok"
+    assert f"does not answer on port {port}" in failed(found)[0].message
+    assert saying(found, "the files of 1 of 1 layers").outcome == "ok"
 
 
 def test_a_socket_that_is_not_there(doctor, tmp_path):
     found = doctor(FLUX_POSTGRES_URL=f"postgresql://me@/maps?host={tmp_path}")
-    assert f"no Unix socket {tmp_path}/.s.PGSQL.5432" in failed(found)[0].said
+    assert f"no Unix socket {tmp_path}/.s.PGSQL.5432" in failed(found)[0].message
 
 
 def test_a_wrong_password(doctor, cluster, database, stranger):
     found = doctor(FLUX_POSTGRES_URL=as_user(cluster, database, stranger).replace("secret-word", "wrong-word"))
-    assert "refuses the password or the user" in failed(found)[0].said
+    assert "refuses the password or the user" in failed(found)[0].message
     assert saying(found, "answers on port").outcome == "ok"
     assert "wrong-word" not in str(found)
 
@@ -194,15 +194,15 @@ def test_a_missing_database(doctor, cluster):
 
 def test_a_server_without_tls(doctor, cluster, database):
     (finding,) = failed(doctor(FLUX_POSTGRES_URL=cluster.tcp_url(database) + "?sslmode=require"))
-    assert "offers no TLS" in finding.said
+    assert "offers no TLS" in finding.message
     assert "ssl = on" in finding.remedy
 
 
 def test_a_server_that_would_be_spoken_to_unencrypted(doctor):
     url = "postgresql://me:pass-word@/maps?host=/none,10.0.0.1&sslmode=require&sslmode=disable"
     finding, storage = failed(doctor(FLUX_POSTGRES_URL=url, DAGSTER_POSTGRES_URL=url))
-    assert "FLUX_POSTGRES_URL: 10.0.0.1 is another machine, and sslmode=disable" in finding.said
-    assert "DAGSTER_POSTGRES_URL: 10.0.0.1" in storage.said
+    assert "FLUX_POSTGRES_URL: 10.0.0.1 is another machine, and sslmode=disable" in finding.message
+    assert "DAGSTER_POSTGRES_URL: 10.0.0.1" in storage.message
     assert "verify-full" in finding.remedy
     assert "pass-word" not in f"{finding} {storage}"
 
@@ -215,16 +215,16 @@ def test_no_postgis(doctor, cluster):
     finally:
         with cluster.admin_session() as admin:
             admin.execute(f"DROP DATABASE {name} (FORCE)")
-    assert "PostGIS is not installed" in finding.said
+    assert "PostGIS is not installed" in finding.message
     assert "CREATE EXTENSION postgis" in finding.remedy
 
 
 def test_read_only_sessions(doctor, cluster, database, stranger, admin_sql):
     admin_sql(f"ALTER ROLE {stranger} SET default_transaction_read_only = on")
     (finding,) = failed(doctor(FLUX_POSTGRES_URL=as_user(cluster, database, stranger)))
-    assert "read-only" in finding.said
+    assert "read-only" in finding.message
     admin_sql(remedy(finding))
-    assert not [f for f in doctor(FLUX_POSTGRES_URL=as_user(cluster, database, stranger)) if "read-only" in f.said]
+    assert not [f for f in doctor(FLUX_POSTGRES_URL=as_user(cluster, database, stranger)) if "read-only" in f.message]
 
 
 def test_a_missing_schema(doctor, sql):
@@ -240,12 +240,12 @@ def test_every_right_that_a_load_lacks_is_named_and_given_by_its_remedy(
     admin_sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
     found = doctor(FLUX_POSTGRES_URL=url)
     assert len(failed(found)) == 3
-    assert saying(failed(found), f'user "{stranger}" may not make temporary tables')
-    unseen = saying(found, "cannot name who it waits for")
+    assert saying(failed(found), f'user "{stranger}" may not create temporary tables')
+    unseen = saying(found, "cannot name what it waits for")
     for finding in [*failed(found), unseen]:
         admin_sql(remedy(finding))
     found = doctor(FLUX_POSTGRES_URL=url)
-    wrong = [finding.said for finding in found if finding.outcome in {"failed", "warning"}]
+    wrong = [finding.message for finding in found if finding.outcome in {"failed", "warning"}]
     assert [said for said in wrong if not said.startswith("Snowflake: ")] == []
     assert Loader(Target(conninfo=url), loader.source).load(POLES).outcome == "published"
 
@@ -254,8 +254,8 @@ def test_tables_that_belong_to_somebody_else(doctor, loader, cluster, database, 
     """What another loader made cannot be published into."""
     loader.load(POLES)
     url = as_user(cluster, database, stranger)
-    found = [finding for finding in failed(doctor(FLUX_POSTGRES_URL=url)) if "belongs to" in finding.said]
-    names = [finding.said.partition(" ")[0] for finding in found]
+    found = [finding for finding in failed(doctor(FLUX_POSTGRES_URL=url)) if "belongs to" in finding.message]
+    names = [finding.message.partition(" ")[0] for finding in found]
     assert names[-1] == "public.poles"
     assert any(name.startswith("flux_versions.public__poles") for name in names)
     assert "postgres_sync.sync_status" in names
@@ -269,7 +269,7 @@ def test_a_role_that_sees_the_versions(doctor, loader, stranger, admin_sql):
     loader.load(POLES)
     admin_sql(f"GRANT USAGE ON SCHEMA flux_versions TO {stranger}")
     finding = saying(doctor(), "map tools will list layers twice")
-    assert (finding.outcome, stranger in finding.said) == ("warning", True)
+    assert (finding.outcome, stranger in finding.message) == ("warning", True)
     admin_sql(remedy(finding))
     assert saying(doctor(), "map tools list each layer once").outcome == "ok"
 
@@ -285,7 +285,7 @@ def test_everybody_sees_the_versions(doctor, loader, sql):
 def test_a_plain_table_in_the_way(doctor, loader, sql):
     sql("CREATE TABLE poles (id text)")
     (finding,) = failed(doctor())
-    assert "a plain table" in finding.said
+    assert "a plain table" in finding.message
     assert "take_over: true" in finding.remedy
     loader.load(POLES, take_over=True)
     assert failed(doctor()) == []
@@ -295,7 +295,7 @@ def test_an_inbound_foreign_key(doctor, loader, sql):
     loader.load(POLES)
     sql("CREATE TABLE lamps (pole text REFERENCES poles)")
     (finding,) = failed(doctor())
-    assert "lamps_pole_fkey" in finding.said
+    assert "lamps_pole_fkey" in finding.message
     sql(remedy(finding))
     assert failed(doctor()) == []
 
@@ -304,7 +304,7 @@ def test_a_strange_partition(doctor, loader, sql):
     loader.load(POLES)
     sql("CREATE TABLE mine PARTITION OF poles FOR VALUES IN ('mine')")
     (finding,) = failed(doctor())
-    assert "mine" in finding.said
+    assert "mine" in finding.message
 
 
 def test_a_gist_index_on_the_public_table(doctor, loader, sql):
@@ -325,15 +325,17 @@ def test_a_transaction_left_open_that_has_read_a_layer(doctor, loader, cluster, 
         session.execute("SELECT count(*) FROM poles")
         finding = saying(doctor(), "a publish waits until that transaction ends")
         assert finding.outcome == "warning"
-        assert f"process {session.info.backend_pid} " in finding.said
-        assert "forgotten map" in finding.said
-    assert not [f for f in doctor() if "a publish waits until" in f.said]
+        assert f"process {session.info.backend_pid} " in finding.message
+        assert "forgotten map" in finding.message
+    assert not [f for f in doctor() if "a publish waits until" in f.message]
 
 
 def test_what_a_partitioned_table_changes_is_told_once_and_each_way_round_works(doctor, loader, sql, tmp_path, cluster):
     loader.load(POLES)
     notes = {
-        finding.said: finding.remedy for finding in doctor() if finding.group == "Layers" and finding.outcome == "note"
+        finding.message: finding.remedy
+        for finding in doctor()
+        if finding.group == "Layers" and finding.outcome == "note"
     }
     assert len(notes) == 4
     with pytest.raises(psycopg.errors.WrongObjectType):
@@ -376,19 +378,19 @@ def dumped(cluster, database, *what: str) -> str:
 def test_a_release_that_lacks_a_file(doctor, loader):
     (loader.source.folder / POLES.file_name).unlink()
     (finding,) = failed(doctor())
-    assert POLES.file_name in finding.said
+    assert POLES.file_name in finding.message
 
 
 def test_a_release_that_is_not_there(doctor):
     (finding,) = failed(doctor(FLUX_RELEASE="/nowhere/at/all"))
-    assert "/nowhere/at/all" in finding.said
+    assert "/nowhere/at/all" in finding.message
 
 
 def test_a_damaged_manifest_and_one_that_promises_another_size(doctor, loader):
     (loader.source.folder / "manifest.json").write_text("{")
-    assert "manifest.json" in failed(doctor())[0].said
+    assert "manifest.json" in failed(doctor())[0].message
     loader.source.promise(POLES, bytes=1)
-    assert "the manifest says 1" in failed(doctor())[0].said
+    assert "the manifest says 1" in failed(doctor())[0].message
     loader.source.promise(POLES)
     assert failed(doctor()) == []
 
@@ -401,40 +403,40 @@ def test_secrets_of_a_release_address_are_not_shown(doctor, loader):
         there, elsewhere = doctor(FLUX_RELEASE=address.format("")), doctor(FLUX_RELEASE=address.format("v9"))
         server.shutdown()
     assert failed(there) == []
-    assert POLES.file_name in failed(elsewhere)[0].said
+    assert POLES.file_name in failed(elsewhere)[0].message
     assert "pass-word" not in str((there, elsewhere))
     assert "sign-word" not in str((there, elsewhere))
 
 
 def test_a_disk_limit_that_is_too_small(doctor):
     (finding,) = failed(doctor(FLUX_DISK_LIMIT="1kB"))
-    assert "poles" in finding.said
+    assert "poles" in finding.message
     assert "FLUX_DISK_LIMIT" in finding.remedy
     assert failed(doctor(FLUX_DISK_LIMIT="1GB")) == []
 
 
 def test_dagsters_storage_that_does_not_answer(doctor):
     found = doctor(DAGSTER_POSTGRES_URL=f"postgresql://me:pass-word@127.0.0.1:{closed_port()}/dagster")
-    assert "Dagster's storage cannot be reached" in failed(found)[0].said
+    assert "Dagster's storage cannot be reached" in failed(found)[0].message
     assert "pass-word" not in str(found)
 
 
 def test_dagsters_storage_in_the_layers_database(doctor, cluster, database):
     found = doctor(DAGSTER_POSTGRES_URL=cluster.tcp_url(database))
     assert saying(found, "Dagster's storage is the database of the layers").outcome == "warning"
-    assert not [f for f in doctor(DAGSTER_POSTGRES_URL=None) if "the database of the layers" in f.said]
+    assert not [f for f in doctor(DAGSTER_POSTGRES_URL=None) if "the database of the layers" in f.message]
 
 
 def test_where_dagsters_settings_are_read_from(doctor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "leave no history" in saying(doctor(), "DAGSTER_HOME is not set").said
-    assert saying(doctor(DAGSTER_HOME=str(tmp_path)), "holds no dagster.yaml").outcome == "warning"
+    assert "leave no history" in saying(doctor(), "DAGSTER_HOME is not set").message
+    assert saying(doctor(DAGSTER_HOME=str(tmp_path)), "has no dagster.yaml").outcome == "warning"
     assert saying(doctor(DAGSTER_HOME=str(REPOSITORY)), "dagster.yaml is read from").outcome == "ok"
 
 
 def test_no_psql_anywhere(doctor, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert doctor()[-1].said == f"psql is {binaries.find().program('psql')}"
+    assert doctor()[-1].message == f"psql is {binaries.find().program('psql')}"
     monkeypatch.setattr(binaries, "_PATTERNS", ())
     assert (doctor()[-1].group, doctor()[-1].outcome) == ("Programs", "warning")
 
@@ -457,18 +459,20 @@ def test_the_mapping_of_every_source_is_shown_as_resolved(doctor, configured):
     found = doctor(**configured)
     outages = saying(found, "outage_restoration_tracker is fed by")
     assert "customers_affected from AFFECTED_CUSTOMERS" in outages.remedy.splitlines()
-    assert "of the same name there: outage_id, circuit_id, status" in outages.remedy.splitlines()
-    assert "substation_id is NULL, " in saying(found, 'OUTAGE_RESTORATION_TRACKER" has no column for some').said
+    assert "same name in the source: outage_id, circuit_id, status" in outages.remedy.splitlines()
+    assert (
+        "substation_id is NULL, " in saying(found, 'OUTAGE_RESTORATION_TRACKER" has no source for some columns').message
+    )
     assert "scheduled_start from" in saying(found, "work_orders is fed by").remedy
     (missing,) = failed(found)
-    assert "CIRCUIT_METADATA" in missing.said
+    assert "CIRCUIT_METADATA" in missing.message
     assert missing.group == "Snowflake"
 
 
 def test_what_stands_in_for_missing_columns_is_told(doctor, configured, tmp_path):
     config = tmp_path / "flux.toml"
     config.write_text("[CIRCUIT_METADATA]\nobject = 'CIRCUITS'\n")
-    said = saying(doctor(**configured, FLUX_CONFIG=str(config)), 'CIRCUITS" has no column for some').said
+    said = saying(doctor(**configured, FLUX_CONFIG=str(config)), 'CIRCUITS" has no source for some columns').message
     assert "status is ENERGIZED" in said
     assert "customers_served is filled from meter_locations_enhanced" in said
 
@@ -479,18 +483,18 @@ def test_open_statuses_that_nothing_counts_are_named(doctor, configured, tmp_pat
     config.write_text(opened)
     found = saying(doctor(**configured, FLUX_CONFIG=str(config)), "outage_count does not count rows")
     assert found.outcome == "warning"
-    assert "DISPATCHED" in found.said
-    assert "ACTIVE" not in found.said
+    assert "DISPATCHED" in found.message
+    assert "ACTIVE" not in found.message
     assert "counted_statuses under [OUTAGE_RESTORATION_TRACKER]" in found.remedy
     config.write_text(f"{opened}counted_statuses = ['ACTIVE']\n")
-    assert not [each for each in doctor(**configured, FLUX_CONFIG=str(config)) if "does not count" in each.said]
+    assert not [each for each in doctor(**configured, FLUX_CONFIG=str(config)) if "does not count" in each.message]
 
 
 def test_nothing_is_said_of_what_a_source_can_do_where_none_of_its_tables_can_be_read(doctor, configured, tmp_path):
     config = tmp_path / "flux.toml"
     sources = ("OUTAGE_RESTORATION_TRACKER", "WORK_ORDERS", "CIRCUIT_METADATA")
     config.write_text("".join(f"[{name}]\nobject = 'GONE'\n" for name in sources))
-    found = [each.said for each in doctor(**configured, FLUX_CONFIG=str(config)) if each.group == "Snowflake"]
+    found = [each.message for each in doctor(**configured, FLUX_CONFIG=str(config)) if each.group == "Snowflake"]
     assert sum("GONE" in said for said in found) == 3
     assert not [said for said in found if "instant" in said or "token" in said]
 
@@ -510,15 +514,15 @@ def test_a_config_that_is_none_is_named(doctor, configured, tmp_path):
     config = tmp_path / "flux.toml"
     config.write_text("[OUTAGE_RESTORATION_TRACKER]\nwindows = '3d'\n")
     (wrong,) = failed(doctor(**configured, FLUX_CONFIG=str(config)))
-    assert "windows" in wrong.said
-    assert str(config) in wrong.said
+    assert "windows" in wrong.message
+    assert str(config) in wrong.message
 
 
 def test_a_synced_table_that_cannot_be_written_is_named_with_its_remedy(doctor, sql):
     sql("CREATE TABLE work_orders (work_order_id varchar(50))")
     (wrong,) = failed(doctor())
     assert wrong.group == "Synced tables"
-    assert "public.work_orders has no primary key" in wrong.said
+    assert "public.work_orders has no primary key" in wrong.message
 
 
 def test_a_synced_table_that_is_gone_or_lacks_a_column_is_mended_by_the_next_sync(doctor, utility, sql):
@@ -526,15 +530,15 @@ def test_a_synced_table_that_is_gone_or_lacks_a_column_is_mended_by_the_next_syn
         return [finding for finding in examine(utility.tables) if finding.group == "Synced tables"]
 
     doctor()
-    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "made by the next sync: faults, feeders")]
+    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "created by the next sync: faults, feeders")]
     utility.synced()
-    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "there: faults, feeders")]
+    assert [(each.outcome, each.remedy) for each in examined()] == [("ok", "exist: faults, feeders")]
     sql("DROP TABLE faults")
     sql("ALTER TABLE feeders DROP COLUMN title")
     gone, lacking, way = examined()
     assert (gone.outcome, lacking.outcome, way.outcome) == ("warning", "warning", "ok")
-    assert "public.faults was synced and is gone" in gone.said
-    assert "public.feeders lacks title" in lacking.said
-    assert way.remedy == "there: feeders; made by the next sync: faults"
+    assert "public.faults was synced and is gone" in gone.message
+    assert "public.feeders lacks title" in lacking.message
+    assert way.remedy == "exist: feeders; created by the next sync: faults"
     utility.synced()
     assert [each.outcome for each in examined()] == ["ok"]

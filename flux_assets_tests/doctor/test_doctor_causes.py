@@ -57,15 +57,15 @@ CAUSES = {
     "no making in the schema": Cause(
         f"ALTER DATABASE {{database}} OWNER TO {BOSS}; ALTER SCHEMA public OWNER TO {BOSS};"
         f" REVOKE CREATE ON SCHEMA public FROM {OWNER}, PUBLIC; DROP TABLE poles",
-        "load", "may not make tables in schema public",
+        "load", "may not create tables in schema public",
     ),
     "no making of versions": Cause(
         f"ALTER SCHEMA flux_versions OWNER TO {BOSS}; GRANT USAGE ON SCHEMA flux_versions TO {OWNER}",
-        "load", "a table could not be made and dropped in schema flux_versions",
+        "load", "a table could not be created and dropped in schema flux_versions",
     ),
     "no use of versions": Cause(
         f"ALTER SCHEMA flux_versions OWNER TO {BOSS}", "load",
-        "a table could not be made and dropped in schema flux_versions",
+        "a table could not be created and dropped in schema flux_versions",
     ),
     "no use of the ledger": Cause(
         f"ALTER SCHEMA postgres_sync OWNER TO {BOSS}; REVOKE ALL ON SCHEMA postgres_sync FROM flux_reader",
@@ -101,12 +101,12 @@ CAUSES = {
         "COMMENT ON SCHEMA postgres_sync IS NULL",
     ),
     "versions that are gone": Cause(
-        "DROP SCHEMA flux_versions CASCADE", "load", "schema flux_versions is gone",
+        "DROP SCHEMA flux_versions CASCADE", "load", "schema flux_versions is missing",
         "COMMENT ON SCHEMA postgres_sync IS NULL",
     ),
     "no temporary tables": Cause(
         f"ALTER DATABASE {{database}} OWNER TO {BOSS}; REVOKE TEMPORARY ON DATABASE {{database}} FROM {OWNER}, PUBLIC",
-        "sync", "may not make temporary tables",
+        "sync", "may not create temporary tables",
     ),
     "a read-only role": Cause(
         f"ALTER ROLE {OWNER} IN DATABASE {{database}} SET default_transaction_read_only = on", "load",
@@ -154,7 +154,7 @@ CAUSES = {
     "no reading of what columns are computed from": Cause(
         f"CREATE TABLE assets (feeder text, load float8); ALTER TABLE assets OWNER TO {BOSS};"
         f" REVOKE ALL ON assets FROM {OWNER}, flux_reader", "sync",
-        f"may not read public.assets of {BOSS}, from which columns of feeders are computed",
+        f"may not read public.assets of {BOSS}, which columns of feeders are computed from",
     ),
     "hidden rows in what columns are computed from": Cause(
         f"CREATE TABLE assets (feeder text, load float8); ALTER TABLE assets OWNER TO {OWNER};"
@@ -179,11 +179,11 @@ CAUSES = {
     ),
     "a synced table of another that lacks a column": Cause(
         f"ALTER TABLE faults DROP COLUMN homes; ALTER TABLE faults OWNER TO {BOSS}; GRANT ALL ON faults TO {OWNER}",
-        "sync", f"public.faults belongs to {BOSS}, and only an owner can add the columns",
+        "sync", f"public.faults belongs to {BOSS}, and only its owner can add the missing columns",
     ),
     "a synced table of another that lacks an index": Cause(
         f"DROP INDEX faults_geom_idx; ALTER TABLE faults OWNER TO {BOSS}; GRANT ALL ON faults TO {OWNER}",
-        "sync", f"public.faults belongs to {BOSS}, and only an owner can add the columns and indexes",
+        "sync", f"public.faults belongs to {BOSS}, and only its owner can add the missing columns and indexes",
     ),
     "a ledger whose rows are hidden": Cause(
         "ALTER TABLE postgres_sync.layer_versions ENABLE ROW LEVEL SECURITY;"
@@ -245,11 +245,11 @@ def test_doctor_finds_the_cause_and_its_cure_helps(
     admin_sql(cause.made.replace("{database}", database))
     error = met(cause, loader, reached)
     assert error or cause.meets == "none"
-    found = [finding for finding in failed() if cause.said in finding.said]
-    assert found, (error, [finding.said for finding in failed()])
+    found = [finding for finding in failed() if cause.said in finding.message]
+    assert found, (error, [finding.message for finding in failed()])
     cure = cause.cure or re.search(r"Run ((?:GRANT|ALTER).*?)(?: as |, or |; |\.$)", found[0].remedy)[1]
     admin_sql(cure)
-    assert not [finding for finding in failed() if cause.said in finding.said]
+    assert not [finding for finding in failed() if cause.said in finding.message]
 
 
 @pytest.mark.usefixtures("loader")

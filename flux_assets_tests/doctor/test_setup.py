@@ -9,6 +9,7 @@ import pytest
 
 from flux_assets.settings import REPOSITORY
 
+RUN, ALL = "requirements.lock", "requirements-test.lock"
 TOOLS = (
     "bash",
     "cat",
@@ -20,6 +21,10 @@ TOOLS = (
     "grep",
     "dirname",
     "rm",
+    "touch",
+    "sed",
+    "find",
+    "mktemp",
     "mkdir",
     "basename",
     "env",
@@ -35,6 +40,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "scripts", folder / "scripts")
     (folder / "requirements.lock").write_text("locked==1\n")
+    (folder / "requirements-test.lock").write_text("locked==1\ntool==1\n")
     (folder / "snow-cli.lock").write_text("locked==2\n")
     (folder / "pyproject.toml").write_text("[project]\n")
     return folder
@@ -74,26 +80,115 @@ def make_environment(checkout: Path, made_from: str) -> Path:
 
 
 def digest(checkout: Path, *names: str) -> str:
-    whole = b"".join((checkout / name).read_bytes() for name in names or ("requirements.lock", "pyproject.toml"))
+    whole = b"".join((checkout / name).read_bytes() for name in names or (ALL, "pyproject.toml"))
     return subprocess.run(["cksum"], input=whole, capture_output=True, check=True).stdout.decode()
 
 
-def test_nothing_is_installed_when_nothing_is_missing(checkout: Path, commands: Path) -> None:
-    notes = make_environment(checkout, digest(checkout))
-    done = run(checkout, "setup.sh", commands)
+@pytest.mark.parametrize(("arguments", "lock"), [([], ALL), (["run"], RUN), (["run"], ALL), (["demo"], RUN)], ids=str)
+def test_nothing_is_installed_when_nothing_is_missing(arguments, lock, checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, digest(checkout, lock, "pyproject.toml"))
+    (checkout / ".flux" / "release" / "sample-city-0.05").mkdir(parents=True)
+    done = run(checkout, "setup.sh", commands, *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     asked = notes.read_text()
     assert "pip" not in asked
     assert "binaries.find()" in asked
 
 
-def test_a_changed_lock_is_installed_into_the_environment_that_is_there(checkout: Path, commands: Path) -> None:
-    notes = make_environment(checkout, digest(checkout))
-    (checkout / "requirements.lock").write_text("locked==2\n")
+def test_an_environment_of_the_demo_alone_does_not_do_for_tests(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, digest(checkout, RUN, "pyproject.toml"))
+    assert run(checkout, "setup.sh", commands).returncode == 0
+    assert f"--require-hashes -r {ALL}" in notes.read_text()
+
+
+@pytest.mark.parametrize(("arguments", "lock"), [([], ALL), (["run"], RUN)], ids=["all", "run"])
+def test_a_changed_lock_is_installed_into_the_environment_that_is_there(
+    arguments, lock, checkout: Path, commands: Path
+) -> None:
+    notes = make_environment(checkout, digest(checkout, lock, "pyproject.toml"))
+    (checkout / lock).write_text("locked==2\n")
+    done = run(checkout, "setup.sh", commands, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"--require-hashes -r {lock}" in notes.read_text()
+    assert (checkout / ".venv" / "made_from").read_text() == digest(checkout, lock, "pyproject.toml")
+
+
+def test_uv_installs_where_it_is_there(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, "an older lock")
+    program(commands / "uv", f'echo "uv $@" >>"{notes}"')
+    assert run(checkout, "setup.sh", commands).returncode == 0
+    asked = notes.read_text()
+    assert f"uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes -r {ALL}" in asked
+    assert "-m pip" not in asked
+
+
+def test_uv_is_fetched_by_its_hash_and_looks_where_pip_was_told_to(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, "an older lock")
+    program(checkout / "uv", f'echo "uv $@ from $UV_DEFAULT_INDEX" >>"{notes}"')
+    program(
+        checkout / ".venv" / "bin" / "python",
+        f'echo "$@" >>"{notes}"',
+        'case "$*" in *"--target .venv/uv"*) mkdir -p .venv/uv/bin; '
+        f'{shutil.which("cp")} uv .venv/uv/bin/uv;; *"config list"*) echo "global.index-url=\'https://mirror\'";; esac',
+    )
+    done = run(checkout, "setup.sh", commands)
+    assert (done.returncode, done.stderr) == (0, "")
+    asked = notes.read_text()
+    assert "--require-hashes --target .venv/uv -r uv-installer.lock" in asked
+    assert f"-r {ALL} --compile from https://mirror" in asked
+    assert not (checkout / ".venv" / "uv").exists()
+
+
+def test_pip_installs_where_uv_is_unavailable(checkout: Path, commands: Path) -> None:
+    notes = make_environment(checkout, "an older lock")
+    program(commands / "uv", "exit 2")
+    done = run(checkout, "setup.sh", commands)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "uv is unavailable; pip installs them" in done.stdout
+    assert (
+        f"-m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r {ALL}" in notes.read_text()
+    )
+
+
+def test_tests_get_an_environment_whose_packages_are_whole(checkout: Path, commands: Path) -> None:
+    make_environment(checkout, digest(checkout, RUN, "pyproject.toml"))
+    (checkout / ".venv" / "slim").touch()
+    copy = f'mkdir -p "$4/bin"; {shutil.which("cp")} "$0" "$4/bin/python"'
+    program(commands / "base", f'case "$*" in "-m venv"*) {copy};; esac')
+    program(checkout / ".venv" / "bin" / "python", f'case "$*" in *_base_executable*) echo {commands}/base;; esac')
     done = run(checkout, "setup.sh", commands)
     assert done.returncode == 0, done.stderr
-    assert "--require-hashes -r requirements.lock" in notes.read_text()
-    assert (checkout / ".venv" / "made_from").read_text() == digest(checkout)
+    assert "making .venv" in done.stdout
+    assert not (checkout / ".venv" / "slim").exists()
+
+
+def test_what_no_program_reads_is_removed_and_nothing_else(checkout: Path, commands: Path) -> None:
+    packages = checkout / "packages"
+    program(checkout / ".venv" / "bin" / "python", f'echo "{packages}"')
+    removed = ("pandas/tests/test_a.py", "pyarrow/include/a.hpp", "pyarrow/libarrow_flight.so.1", "a/b.pyi",
+               "dagster_webserver/webapp/a.js.map")  # fmt: skip
+    kept = (
+        "pandas/a.py",
+        "pyarrow/libarrow.so.1",
+        "a/tests/b.py",
+        "a/b.so",
+        "a/b.map",
+        "dagster_webserver/webapp/a.js",
+    )
+    for name in (*removed, *kept, "numpy/a.py", "matplotlib/a.py", "shapely/a.py"):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    done = run(checkout, "slim_environment.sh", commands)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [name for name in removed if (packages / name).exists()] == []
+    assert [name for name in kept if not (packages / name).exists()] == []
+
+
+def test_a_set_up_that_is_none_is_refused(checkout: Path, commands: Path) -> None:
+    done = run(checkout, "setup.sh", commands, "tests")
+    assert (done.returncode, done.stderr) == (
+        2, "setup: tests is not a set-up; give run or demo, or nothing for all of it.\n",
+    )  # fmt: skip
 
 
 def test_a_failed_installation_is_tried_again(checkout: Path, commands: Path) -> None:
@@ -108,7 +203,7 @@ def test_a_failed_installation_is_tried_again(checkout: Path, commands: Path) ->
 def test_an_environment_that_was_copied_from_elsewhere_is_made_anew(checkout: Path, commands: Path) -> None:
     make_environment(checkout, digest(checkout))
     (checkout / ".venv" / "bin" / "activate").write_text('VIRTUAL_ENV="/elsewhere/.venv"\n')
-    copy = f'mkdir -p "$3/bin"; {shutil.which("cp")} "$0" "$3/bin/python"'
+    copy = f'mkdir -p "$4/bin"; {shutil.which("cp")} "$0" "$4/bin/python"'
     program(commands / "python3", f'case "$*" in --version) echo Python 3.12.0;; "-m venv"*) {copy};; esac')
     done = run(checkout, "setup.sh", commands)
     assert done.returncode == 0, done.stderr
@@ -128,7 +223,7 @@ def test_no_python_that_is_new_enough(checkout: Path, commands: Path) -> None:
 
 
 def test_a_python_without_its_venv_module(checkout: Path, commands: Path) -> None:
-    program(commands / "python3", 'case "$*" in *venv*version_info*) echo python3.11-venv;; "-m venv"*) exit 1;; esac')
+    program(commands / "python3", 'case "$*" in *venv*version_info*) echo python3.11-venv;; *ensurepip*) exit 1;; esac')
     program(commands / "id", "echo 1000")
     done = run(checkout, "setup.sh", commands)
     assert done.returncode == 1

@@ -1,13 +1,15 @@
-"""A TCP proxy on 127.0.0.1 before PostgreSQL: cuts connections, or keeps them open and lets nothing through."""
+"""A TCP proxy on 127.0.0.1 before PostgreSQL: cuts connections, silences them, delays them, counts round trips."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Literal
 
 _PIECE = 1 << 18
@@ -21,14 +23,20 @@ class _Link:
     client: socket.socket
     server: socket.socket
     silent: set[Direction] = field(default_factory=set)
+    unanswered: bool = False
 
 
 @dataclass
 class Wire:
-    """A proxy that runs. `upstream` is the server's port, asked anew by each connection."""
+    """A proxy that runs. `upstream` is the server's port, asked anew by each connection.
+
+    All bytes arrive `each_way` seconds later. `trips` counts how often a client sent something and had to wait.
+    """
 
     upstream: int
+    each_way: float = 0.0
     port: int = 0
+    trips: int = 0
     _links: list[_Link] = field(default_factory=list)
     _new_ones: frozenset[Direction] = frozenset()
     _watched: tuple[bytes, Callable[[], None]] | None = None
@@ -76,16 +84,22 @@ class Wire:
 
     def _pump(self, link: _Link, direction: Direction) -> None:
         source, sink = (link.client, link.server) if direction == "up" else (link.server, link.client)
-        with suppress(OSError):
+        with _late(sink, self.each_way) as send, suppress(OSError):
             while piece := source.recv(_PIECE):
                 if direction == "up":
                     self._act_on(piece)
+                self._count(link, direction)
                 if direction not in link.silent:
-                    sink.sendall(piece)
+                    send(piece)
         if not link.silent:
             # A network that is silent does not tell either side that the other has gone.
             with suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
+
+    def _count(self, link: _Link, direction: Direction) -> None:
+        with self._lock:
+            self.trips += direction == "up" and not link.unanswered
+            link.unanswered = direction == "up"
 
     def _act_on(self, piece: bytes) -> None:
         with self._lock:
@@ -97,9 +111,9 @@ class Wire:
 
 
 @contextmanager
-def wire_to(upstream: int) -> Iterator[Wire]:
+def wire_to(upstream: int, each_way: float = 0.0) -> Iterator[Wire]:
     """A wire to the server at this port, for as long as the block lasts; all its connections end with it."""
-    wire = Wire(upstream=upstream)
+    wire = Wire(upstream=upstream, each_way=each_way)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire.port = listener.getsockname()[1]
 
@@ -116,6 +130,29 @@ def wire_to(upstream: int) -> Iterator[Wire]:
             # Closing alone does not wake the thread that waits for a connection.
             listener.shutdown(socket.SHUT_RDWR)
             wire.cut()
+
+
+@contextmanager
+def _late(sink: socket.socket, seconds: float) -> Iterator[Callable[[bytes], None]]:
+    """What sends pieces so much later, in order. They wait side by side, so that throughput is what it was."""
+    if not seconds:
+        yield sink.sendall
+        return
+    waiting: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+
+    def deliver() -> None:
+        with suppress(OSError):
+            while (item := waiting.get())[1]:
+                time.sleep(max(0.0, item[0] - time.monotonic()))
+                sink.sendall(item[1])
+
+    delivery = threading.Thread(target=deliver, daemon=True)
+    delivery.start()
+    try:
+        yield lambda piece: waiting.put((time.monotonic() + seconds, piece))
+    finally:
+        waiting.put((0.0, b""))
+        delivery.join()
 
 
 def _reset(connection: socket.socket) -> None:

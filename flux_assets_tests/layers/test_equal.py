@@ -46,10 +46,10 @@ def test_what_attaching_would_still_have_to_do_is_named(
     with psycopg.connect(target.conninfo, autocommit=True) as connection:
         layer = Layer("public", made_up())
         public = catalog.find(connection, "public", "poles")
-        refuse_unequal(connection, layer, kept, public.oid)
+        refuse_unequal(connection, [(layer, kept, public.oid)])
         sql(statement)
         with pytest.raises(PublishError, match=f"lacks {missing}"):
-            refuse_unequal(connection, layer, kept, public.oid)
+            refuse_unequal(connection, [(layer, kept, public.oid)])
 
 
 def test_an_index_that_came_while_a_publish_waited_is_not_built_under_its_lock(

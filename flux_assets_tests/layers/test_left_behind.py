@@ -65,18 +65,18 @@ def asked(target: Target) -> Asked:
 
 
 def saying(found: list[Finding], words: str) -> Finding:
-    fitting = [finding for finding in found if words in finding.said]
-    assert len(fitting) == 1, [finding.said for finding in found]
+    fitting = [finding for finding in found if words in finding.message]
+    assert len(fitting) == 1, [finding.message for finding in found]
     return fitting[0]
 
 
 def test_whatever_stays_with_a_table_that_is_taken_over_is_told(loader: Loader, sql: Sql, asked: Asked) -> None:
     sql(OF_OTHERS)
-    before = saying(asked(), "what stays with the plain table public.poles").said
+    before = saying(asked(), "what stays with the ordinary table public.poles").message
     loader.load(POLES, take_over=True)
-    after = saying(asked(), "public.poles_before_flux, which public.poles took the place of").said
+    after = saying(asked(), "public.poles_before_flux, which public.poles replaced").message
     log = "\n".join(loader.log)
-    assert "these views go on reading it: copied, counted, everything" in log
+    assert "these views keep reading it: copied, counted, everything" in log
     assert "column secret" in log
     for said in STAYING:
         assert said in before
@@ -91,20 +91,20 @@ def test_what_was_made_again_on_the_layer_is_told_no_more(loader: Loader, sql: S
     sql("CREATE INDEX upper ON poles (upper(name)); CREATE VIEW counted AS SELECT count(*) FROM poles")
     loader.load(POLES, take_over=True)
     sql("CREATE INDEX ON poles (upper(name::text)); CREATE OR REPLACE VIEW counted AS SELECT count(*) FROM poles")
-    still = saying(asked(), "poles_before_flux").said
+    still = saying(asked(), "poles_before_flux").message
     assert "counted" not in still
     sql("DROP TABLE poles_before_flux")
-    assert not [each for each in asked() if "poles_before_flux" in each.said]
+    assert not [each for each in asked() if "poles_before_flux" in each.message]
 
 
 def test_policies_that_came_to_the_old_table_later_are_told(loader: Loader, sql: Sql, asked: Asked) -> None:
     sql("CREATE TABLE poles (id text)")
     loader.load(POLES, take_over=True)
     sql("ALTER TABLE poles_before_flux ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON poles_before_flux USING (false)")
-    found = saying(asked(), "poles_before_flux has row-level security and the policy p, and public.poles has nothing")
+    found = saying(asked(), "poles_before_flux has row-level security and the policy p, and public.poles has not")
     assert found.outcome == "warning"
     sql("ALTER TABLE poles ENABLE ROW LEVEL SECURITY")
-    assert not [each for each in asked() if "poles_before_flux has" in each.said]
+    assert not [each for each in asked() if "poles_before_flux has" in each.message]
 
 
 def test_a_table_that_cannot_be_taken_over_for_its_policies_is_told(sql: Sql, asked: Asked) -> None:
@@ -112,21 +112,21 @@ def test_a_table_that_cannot_be_taken_over_for_its_policies_is_told(sql: Sql, as
     sql("CREATE POLICY p ON poles USING (false)")
     assert saying(asked(), "cannot be taken over: it has the policy p").outcome == "failed"
     sql("ALTER TABLE poles RENAME TO poles_before_flux")
-    assert saying(asked(), "public.poles is not made while public.poles_before_flux has the policy p")
+    assert saying(asked(), "public.poles is not created while public.poles_before_flux has the policy p")
 
 
 def test_what_stands_on_a_version_is_told_to_go_with_it(loader: Loader, sql: Sql, asked: Asked) -> None:
     loader.load(POLES)
-    assert not [each for each in asked() if "goes with it" in each.said]
+    assert not [each for each in asked() if "drops what depends on its version" in each.message]
     [(version,)] = sql("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'poles'::regclass")
     sql(f"CREATE VIEW direct AS SELECT count(*) FROM {version}; CREATE INDEX by_score ON {version} (score)")
     sql(f"CREATE STATISTICS of_version ON code, name FROM {version}; CREATE PUBLICATION one FOR TABLE {version}")
     sql(f"ALTER TABLE {version} ENABLE ROW LEVEL SECURITY; CREATE INDEX ON poles (upper(name))")
-    said = saying(asked(), "what stands on the version of public.poles goes with it at the next publish").said
+    said = saying(asked(), "the next publish of public.poles drops what depends on its version").message
     for name in ("view direct", "by_score", "of_version", "publication one"):
         assert name in said
     assert "upper" not in said
-    assert saying(asked(), "the version of public.poles has row-level security, which hold for nobody")
+    assert saying(asked(), "the version of public.poles has row-level security, which do not apply to readers")
 
 
 def test_what_a_publish_does_not_reach_is_told(loader: Loader, sql: Sql, asked: Asked) -> None:
@@ -135,7 +135,7 @@ def test_what_a_publish_does_not_reach_is_told(loader: Loader, sql: Sql, asked: 
     sql("CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
     sql("CREATE TRIGGER noted AFTER INSERT ON poles FOR EACH ROW EXECUTE FUNCTION note()")
     note = saying(asked(), "a load of public.poles swaps whole versions")
-    assert ("materialized view copied" in note.said, "trigger noted" in note.said) == (True, True)
+    assert ("materialized view copied" in note.message, "trigger noted" in note.message) == (True, True)
     assert saying(asked(), "has policies, and row-level security is off").outcome == "warning"
     sql("ALTER TABLE poles ENABLE ROW LEVEL SECURITY; ALTER TABLE poles FORCE ROW LEVEL SECURITY")
     assert saying(asked(), "public.poles has row-level security that holds for user").outcome == "failed"

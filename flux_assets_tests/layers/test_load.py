@@ -13,8 +13,8 @@ from geoalchemy2 import Geometry
 from flux_assets import failpoints
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.live_audit import audit_live
 from flux_assets.layers.rollback import rollback
+from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else

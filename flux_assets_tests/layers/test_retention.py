@@ -4,10 +4,9 @@ import pytest
 
 from flux_assets.errors import SettingError
 from flux_assets.layers import pins
-from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.context import LoadOptions, Retention
 from flux_assets.layers.publish import clean_up
-from flux_assets.layers.retention import Retention
+from flux_assets.layers.rollback import pin, unpin
 from flux_assets.ledger.leases import leased
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer

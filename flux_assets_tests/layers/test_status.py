@@ -13,14 +13,14 @@ import pytest
 
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import unpin
-from flux_assets.layers.rollback import rollback
-from flux_assets.layers.status import in_words, layer_versions, table_statuses
+from flux_assets.layers.rollback import rollback, unpin
+from flux_assets.layers.status import layer_versions, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import Freshness
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import dynamic_tables
+from flux_assets.words import in_words
 from flux_assets_tests.cases import CASE_FILES
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
@@ -30,14 +30,14 @@ POLES = made_up()
 # A load as the engine begins it, in a process of its own that can be killed.
 RUNNING = """
 import sys, time
-from flux_assets.postgis import ledger
+from flux_assets.ledger import entries
+from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.layer import Layer
-from flux_assets.postgis.prerequisites import prepare
+from flux_assets.postgis.names import Layer
 from flux_assets_tests.made_layers import made_up
 with Target(conninfo=sys.argv[1]).session("load poles") as session:
     prepare(session, "public")
-    ledger.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
+    entries.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
     print(session.info.backend_pid, flush=True)
     time.sleep(600)
 """
@@ -267,8 +267,8 @@ def test_a_publish_between_two_glances_is_no_damage(loader, target, sql):
 
 SWAPPING = """
 import sys
-from flux_assets.rollback import rollback
 from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.connect import Target
 from flux_assets_tests.made_layers import made_up
 for _ in range(15):
@@ -416,7 +416,7 @@ def test_every_declared_table_is_known_once_any_was_loaded_or_synced(how, loader
         Loader(target, loader.source).load(POLES, rows(3))
     else:
         utility.target = target
-        done = utility.sync() if how == "a sync" else set_up_tables(utility.family, target, SyncOptions(), print)
+        done = utility.sync() if how == "a sync" else set_up_tables(utility.family.tables, target, SyncOptions(), print)
         assert done
     found = dict(sql("SELECT layer_name, state FROM postgres_sync.v_table_status"))
     assert list(found) == ["masts", "poles", "feeders", "faults"]

@@ -71,7 +71,7 @@ def test_no_version_is_for_others_whatever_default_privileges_say(
     rollback(POLES, target, LoadOptions(), loader.log.append)
     assert seen("SELECT count(*) FROM poles") == [(40,)]
     assert sql(GRANTED) == []
-    assert not [each for each in asked(target) if "map tools list" in each.said and each.outcome != "ok"]
+    assert not [each for each in asked(target) if "map tools list" in each.message and each.outcome != "ok"]
 
 
 def test_ledger_and_quarantine_are_for_others_only_as_far_as_we_grant_them(loader: Loader, seen: Sql) -> None:
@@ -87,11 +87,11 @@ def test_what_a_version_of_before_was_granted_is_found_and_taken_back(
     loader.load(POLES, rows(40))
     [(version,)] = sql("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'poles'::regclass")
     sql(f"GRANT SELECT ON {version} TO PUBLIC; GRANT SELECT (id) ON {version} TO {web}")
-    found = [each for each in asked(target) if "has rights on 1 version in flux_versions" in each.said]
-    assert [each.said.split(" has")[0] for each in found] == sorted([web, "PUBLIC"])
+    found = [each for each in asked(target) if "has rights on 1 version in flux_versions" in each.message]
+    assert [each.message.split(" has")[0] for each in found] == sorted([web, "PUBLIC"])
     for each in found:
         sql(each.remedy.split("Run ")[1].split(";")[0])
-    assert not [each for each in asked(target) if "has rights on" in each.said]
+    assert not [each for each in asked(target) if "has rights on" in each.message]
     sql(f"GRANT SELECT ON {version} TO {web}")
     loader.load(POLES, rows(41))
     rollback(POLES, target, LoadOptions(), loader.log.append)
@@ -104,6 +104,6 @@ def test_a_grant_on_the_quarantine_and_a_right_to_read_everything_are_told(
     loader.load(POLES, rows(40))
     sql(f"GRANT SELECT ON postgres_sync.quarantine TO {web}")
     admin_sql(f"GRANT pg_read_all_data TO {web}")
-    said = " ".join(each.said for each in asked(target))
+    said = " ".join(each.message for each in asked(target))
     assert f"{web} has rights on postgres_sync.quarantine" in said
     assert f"{web} may read every table (pg_read_all_data)" in said

@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
-from flux_assets.layers.status import in_words
 from flux_assets.postgis.bootstrap import REVISION, prepare
 from flux_assets.sqlfiles import script
+from flux_assets.words import in_words
 from flux_assets_tests.cases import CASE_FILES
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

@@ -23,12 +23,12 @@ from dagster._daemon.types import DaemonHeartbeat
 from flux_assets.alerting.observation import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.alerts import events
-from flux_assets.orchestration.alerts.events import Known
+from flux_assets.orchestration.alerts.events import LedgerState
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
 from flux_assets_tests.running import instance_in, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
-NOTHING = Known(failed=frozenset(), succeeded={})
+NOTHING = LedgerState(failed=frozenset(), succeeded={})
 WATCH = Watch(
     schema="public", tables=(FAULTS, FEEDERS), policy=Policy(after=3), clean=lambda text: text.replace("hush", "***")
 )
@@ -116,7 +116,7 @@ def materialize(world: World, instance: dg.DagsterInstance, *names: str) -> dg.D
 
 
 def seen(
-    instance: dg.DagsterInstance, world: World, known: Known = NOTHING, now: datetime | None = None
+    instance: dg.DagsterInstance, world: World, known: LedgerState = NOTHING, now: datetime | None = None
 ) -> dict[str, list[Observation]]:
     """What is wrong, by kind."""
     now = now or datetime.now(UTC)
@@ -128,8 +128,8 @@ def seen(
     return found
 
 
-def succeeded(**ago: timedelta) -> Known:
-    return Known(failed=frozenset(), succeeded={name: datetime.now(UTC) - span for name, span in ago.items()})
+def succeeded(**ago: timedelta) -> LedgerState:
+    return LedgerState(failed=frozenset(), succeeded={name: datetime.now(UTC) - span for name, span in ago.items()})
 
 
 def test_where_all_is_well_nothing_is_wrong(instance, world):
@@ -142,7 +142,7 @@ def test_failing_checks_of_a_table_are_one_thing(instance, world):
     run = materialize(world, instance, "faults")
     (one,) = seen(instance, world)["check"]
     assert (one.tables, one.cause, one.run_id) == (("faults",), "lag, unique", run.run_id)
-    assert one.problem == "lag, unique: it does not hold that: 2 keys are double, says ***."
+    assert one.problem == "lag, unique: this does not hold: 2 keys are double, says ***."
     assert not one.symptom
     world.broken = set()
     materialize(world, instance, "faults")
@@ -241,7 +241,7 @@ def test_a_table_that_dagster_finds_stale(instance, world):
     assert (one.tables, one.symptom) == (("feeders",), True)
     assert "16 min" in one.problem
     assert "late" in seen(instance, world, succeeded(feeders=timedelta(minutes=30)))
-    later = Known(failed=frozenset(), succeeded={"feeders": datetime.now(UTC) + timedelta(minutes=1)})
+    later = LedgerState(failed=frozenset(), succeeded={"feeders": datetime.now(UTC) + timedelta(minutes=1)})
     assert "late" not in seen(instance, world, later), "synced since"
 
 
@@ -286,13 +286,13 @@ def test_a_daemon_that_died(instance, world):
     alive(instance, timedelta(minutes=6))
     (one,) = seen(instance, world, succeeded(faults=timedelta(hours=1)))["daemon"]
     assert one.tables == ("faults",)
-    assert one.problem.startswith("No sign of life of Dagster's daemon for 6 min")
+    assert one.problem.startswith("Dagster's daemon has been silent for 6 min")
 
 
 def test_a_part_of_the_daemon_that_died(instance, world):
     alive(instance, {"SCHEDULER": timedelta(hours=1)})
     (one,) = seen(instance, world)["daemon"]
-    assert "daemon (SCHEDULER) for 1 h" in one.problem
+    assert "daemon (SCHEDULER) has been silent for 1 h" in one.problem
 
 
 def test_a_daemon_that_was_never_started(instance, world):

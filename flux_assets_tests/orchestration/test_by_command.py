@@ -14,7 +14,7 @@ from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import dynamic_tables, static_tables
 from flux_assets_tests import sample_cities
 from flux_assets_tests.conftest import Sql
@@ -73,10 +73,10 @@ def test_a_layer_that_cannot_be_loaded_is_exit_code_1_and_one_that_another_loads
     with someone_else(target.conninfo, name="substations"):
         result = call("load", "substations")
     assert result.exit_code == 3, result.output
-    assert "another process is at it" in result.output
+    assert "another process is loading it" in result.output
     failed = call("load", "osm_water")
     assert failed.exit_code == 1
-    assert "failed; what it says above" in failed.output
+    assert "failed; the messages above" in failed.output
 
 
 def test_a_sync_is_a_run_of_the_job_and_exit_code_3_while_another_is_under_way(
@@ -85,7 +85,7 @@ def test_a_sync_is_a_run_of_the_job_and_exit_code_3_while_another_is_under_way(
     monkeypatch.setenv("SNOWFLAKE_ACCOUNT", "stand-in")
     monkeypatch.setenv("FLUX_RELEASE", str(sample_cities.folder()))
     load_settings.cache_clear()
-    set_up_tables(Family(tables=dynamic_tables()), target, SyncOptions(), lambda _: None)
+    set_up_tables(dynamic_tables(), target, SyncOptions(), lambda _: None)
     with someone_else(target.conninfo):
         result = call("sync", "work_orders")
     assert result.exit_code == 3, result.output

@@ -8,8 +8,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from flux_assets.checks.audits import all_audits_of
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin, unpin
-from flux_assets.layers.rollback import rollback
+from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.history import report_pins
 from flux_assets.orchestration.layers.assets import layer_asset
@@ -36,9 +35,11 @@ def counted() -> None:
     """Something that is computed from the layer."""
 
 
-@dg.observable_source_asset(key=["release", "trees"])
-def file() -> dg.DataVersion:
-    return dg.DataVersion("asked by nobody")
+with pytest.warns(dg.BetaWarning):
+
+    @dg.multi_observable_source_asset(specs=[dg.AssetSpec(["release", "trees"])])
+    def file() -> dg.ObserveResult:
+        return dg.ObserveResult(data_version=dg.DataVersion("asked by nobody"))
 
 
 DEFINITIONS = dg.Definitions(

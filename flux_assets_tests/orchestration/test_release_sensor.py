@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
@@ -25,8 +27,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin, unpin
-from flux_assets.layers.rollback import rollback
+from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers import release_sensor as module
 from flux_assets.orchestration.layers.assets import layer_asset
@@ -72,9 +73,10 @@ class Daemon:
 
     def tick(self) -> InstigatorTick:
         """The next tick, done."""
-        self._clock += timedelta(seconds=module.SECONDS_BETWEEN_LOOKS)
+        self._clock += timedelta(seconds=module.SECONDS_BETWEEN_CHECKS)
         pool = SingleThreadPoolExecutor()
-        with pool, freeze_time(self._clock):
+        clock = SimpleNamespace(time=self._clock.timestamp)
+        with pool, freeze_time(self._clock), patch.object(module, "time", clock):
             list(execute_sensor_iteration(self._workspace, logging.getLogger("daemon"), None, pool))
         return self.ticks[0]
 
@@ -179,7 +181,7 @@ def test_where_the_pins_cannot_be_read_nothing_is_asked_for(daemon, monkeypatch)
     load_settings.cache_clear()
     down = daemon.tick()
     assert down.status is TickStatus.SKIPPED
-    assert down.skip_reason.startswith("Which layers are pinned cannot be read: The target database cannot be reached")
+    assert down.skip_reason.startswith("Cannot read which layers are pinned: The target database cannot be reached")
     monkeypatch.setenv("FLUX_POSTGRES_URL", reachable)
     load_settings.cache_clear()
     assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
@@ -223,7 +225,7 @@ def test_while_a_run_loads_the_layer_no_other_is_asked_for(daemon):
     )
     for job, selection in (("load_trees", None), ("__ASSET_JOB", {dg.AssetKey("oaks")})):
         run = create_run_for_test(daemon.instance, job_name=job, asset_selection=selection, **started)
-        assert f"asked for when run {run.run_id} is done" in daemon.tick().skip_reason
+        assert f"requested once run {run.run_id} has finished" in daemon.tick().skip_reason
         daemon.instance.report_run_canceled(run)
     assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
 
@@ -238,7 +240,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
         for _ in range(2):
             down = daemon.tick()
             assert down.status is TickStatus.SKIPPED
-            assert down.skip_reason.startswith("The release cannot be looked at")
+            assert down.skip_reason.startswith("The release cannot be read")
             assert "denies access" in down.skip_reason
         web.password = None
         assert daemon.loaded(daemon.tick()) == {"oaks", "elms"}
@@ -246,18 +248,18 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), threading.Semaphore(0)
-    monkeypatch.setattr(module, "SECONDS_FOR_A_LOOK", 0.05)
+    monkeypatch.setattr(module, "SECONDS_FOR_A_CHECK", 0.05)
     monkeypatch.setattr(
         "flux_assets.layers.whole_release.watch.check_release", lambda *_, **__: asked.release() or answer.wait(60)
     )
     try:
         assert "has not answered for" in daemon.tick().skip_reason
         assert "still waiting for an answer" in daemon.tick().skip_reason
-        assert asked.acquire(timeout=60), "the one look has begun, however long its way there took"
+        assert asked.acquire(timeout=60), "the one request has begun, however long that took"
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
-        module._looking[0].join()
+        module._running[0].join()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_the_setup_makes_the_tables_and_again_does_no_harm(instance, cluster, da
     assert {name for name, _ in made} == NAMES
     again = run_job(job, instance)
     assert again.succeeded
-    assert "work_orders: was fit already" in again.lines()
+    assert "work_orders: matches its declaration" in again.lines()
     assert sql("SELECT relname, oid FROM pg_class WHERE relname = ANY (%s) ORDER BY 1", sorted(NAMES)) == made
 
 

@@ -367,4 +367,4 @@ def test_what_several_tables_failed_of_is_told_once(running, defs, instance, mon
     assert not run.succeeded
     assert "SNOWFLAKE_USER is not set" in run.failure(STEP)
     assert [line for line in run.lines() if "SNOWFLAKE_USER" in line] == []
-    assert "faults, feeders were left as they were; the failure of the step says why" in run.lines()
+    assert "faults, feeders are unchanged; the step's failure says why" in run.lines()

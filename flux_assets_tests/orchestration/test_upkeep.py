@@ -31,9 +31,8 @@ from dagster._core.test_utils import create_run_for_test
 
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.orchestration.upkeep import runs, tables
-from flux_assets.orchestration.upkeep.files import remove_files
 from flux_assets.orchestration.upkeep.jobs import prune_dagster, prune_history, prune_history_schedule
-from flux_assets.orchestration.upkeep.runs import Keep, outdated_runs
+from flux_assets.orchestration.upkeep.runs import Keep, outdated_runs, remove_files
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.settings import load_settings
 from flux_assets_tests.running import QUIET, Run, run_job

@@ -109,9 +109,9 @@ def test_a_line_for_each_problem_and_exit_code_1(call, ledger, receiver):
 def test_it_tells_what_nobody_has_told_yet(call, ledger, receiver):
     ledger("substations", "FAILED", "substations: line 3 is damaged.")
     result = call("watchdog", "--send")
-    assert "told: substations could not be loaded" in result.output
+    assert "sent: substations could not be loaded" in result.output
     assert receiver.texts() == ["opened: substations could not be loaded"]
-    assert "told" not in call("watchdog", "--send").output
+    assert "sent" not in call("watchdog", "--send").output
     ledger("substations", "SUCCESS")
     result = call("watchdog", "--send", "--json")
     assert result.exit_code == 0

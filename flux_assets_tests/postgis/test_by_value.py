@@ -112,7 +112,7 @@ def test_a_key_that_folds_is_refused_by_name(folding: Utility, sql: Sql, target:
     assert sql("SELECT fault_id FROM faults ORDER BY 1") == [("F1",), ("F2",)]
     with psycopg.connect(target.conninfo, autocommit=True) as session:
         found = [each for each in live_tables.findings(session, "public", folding.tables) if each.outcome == "failed"]
-    assert "nondeterministic collation folding" in found[0].said
+    assert "nondeterministic collation folding" in found[0].message
     remedy = found[0].remedy.partition("Run ")[2].partition(";")[0]
     sql(remedy)
     folding.synced()
@@ -168,5 +168,5 @@ def test_a_layer_whose_key_folds_is_refused_by_name(loader: Loader, sql: Sql) ->
     with pytest.raises(LayerError, match="the key's column id has the nondeterministic collation folding"):
         loader.load(made_up(), rows(41))
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
-        found = [each.said for each in layers.findings(session, "public", [made_up()]) if each.outcome == "failed"]
+        found = [each.message for each in layers.findings(session, "public", [made_up()]) if each.outcome == "failed"]
     assert any("nondeterministic collation folding" in said for said in found)

@@ -91,7 +91,7 @@ def test_a_database_in_another_encoding_is_refused_before_anything_is_made(
     finding = doctor.refused(encoded)
     assert finding is not None
     assert finding.outcome == "failed"
-    for said in (str(of_load.value), str(of_sync.value), f"{finding.said} {finding.remedy}"):
+    for said in (str(of_load.value), str(of_sync.value), f"{finding.message} {finding.remedy}"):
         assert "encoding" in said
         assert "cannot hold every text; flux_assets needs UTF8" in said
         assert "ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0" in said

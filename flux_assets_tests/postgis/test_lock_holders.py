@@ -91,7 +91,7 @@ def test_a_prepared_transaction_and_an_autovacuum_are_named_and_the_latter_gives
             caught.value
         )
         with target.session("doctor") as session:
-            said = [f"{each.said} {each.remedy}" for each in doctor.findings(session, "public", [made_up()])]
+            said = [f"{each.message} {each.remedy}" for each in doctor.findings(session, "public", [made_up()])]
         assert any("prepared transaction" in each and "or run ROLLBACK PREPARED 'xa-''1'" in each for each in said)
         user.execute("ROLLBACK PREPARED 'xa-''1'")
     assert loader.load(made_up()).outcome == "published"
@@ -173,7 +173,7 @@ def test_a_session_that_may_not_be_seen_is_named_by_its_number_and_user(
         session.execute("SET ROLE flux_reader")
         (holder,) = lock_holders(session, [oid])
         assert holder.description.startswith(f"process {reader.info.backend_pid} (user {reader.info.user}, ")
-        assert "its state is not shown to this user" in holder.description
+        assert "its state is hidden from this user" in holder.description
 
 
 def test_workers_of_a_parallel_query_stand_for_their_leader(loader: Loader, target: Target, sql: Sql) -> None:

@@ -12,11 +12,11 @@ from flux_assets.doctor import layers as layers_doctor
 from flux_assets.doctor import live_tables
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
-from flux_assets.layers.live_audit import audit_live
+from flux_assets.layers.status import audit_live
 from flux_assets.orchestration.sync.metadata import synced_metadata
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.names import LiveTable
-from flux_assets.previews.points import points
+from flux_assets.previews.features import points
 from flux_assets.spec import Picture
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.conftest import Sql
@@ -178,7 +178,7 @@ def test_what_inherits_is_told(running: Utility, target: Target) -> None:
     with psycopg.connect(target.conninfo, autocommit=True) as session:
         warned = [each for each in live_tables.findings(session, "public", running.tables) if each.outcome == "warning"]
     (heirs,) = warned
-    assert heirs.said.startswith("archive inherits from public.faults: ")
+    assert heirs.message.startswith("archive inherits from public.faults: ")
     assert "ALTER TABLE archive NO INHERIT public.faults" in heirs.remedy
 
 
@@ -231,8 +231,8 @@ def test_a_plain_table_with_kin_is_not_taken_over(plain: Loader, sql: Sql, make:
     assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)], "before anything is staged"
     assert sql("SELECT id FROM ONLY poles") == [("old",)]
     (found,) = examined(plain.target)
-    assert "cannot be taken over" in found.said
-    assert "kin" in found.said
+    assert "cannot be taken over" in found.message
+    assert "kin" in found.message
 
 
 def test_a_plain_table_without_its_kin_is_taken_over(plain: Loader, sql: Sql) -> None:

@@ -59,8 +59,13 @@ def test_a_pooler_that_shares_sessions_out_is_refused_before_anything_is_done(
             table_statuses(target, [made_up()])
         finding = doctor.refused(target)
         assert finding is not None
-        for said in (str(of_load.value), str(of_sync.value), str(of_status.value), f"{finding.said} {finding.remedy}"):
-            assert "A pooler stands before the target database" in said
+        for said in (
+            str(of_load.value),
+            str(of_sync.value),
+            str(of_status.value),
+            f"{finding.message} {finding.remedy}",
+        ):
+            assert "The target database is behind a pooler" in said
             assert REMEDY in said
         assert left_behind(target) == []
     assert "error ignored" not in caplog.text  # as psycopg says of a session that it cannot end in order
@@ -88,7 +93,7 @@ def test_sessions_that_are_whole_work_and_leave_nothing(
     assert table_statuses(session_pool, [made_up()])[0].rows == 6
     assert left_behind(session_pool) == []
     with session_pool.session("doctor") as session:
-        said = [each.said for each in doctor.server(session)]
+        said = [each.message for each in doctor.server(session)]
     assert any("a pooler in session mode" in each for each in said)
 
 

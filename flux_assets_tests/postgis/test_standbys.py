@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.doctor import standbys as doctor
+from flux_assets.doctor import replication
 from flux_assets.layers import publish
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis import standbys
+from flux_assets.postgis import locking
 from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.os_user import server_account
@@ -96,9 +96,9 @@ def test_a_slow_synchronous_standby_holds_up_no_reader_of_the_primary(
     waits: list[float] = []
     with following(primary) as conninfo:
         with target.session("doctor") as session:
-            (finding,) = doctor.findings(session)
+            (finding,) = replication.standbys(session)
         assert finding.outcome == "note"
-        assert "synchronous_standby_names = 'sb1', synchronous_commit = remote_apply" in finding.said
+        assert "synchronous_standby_names = 'sb1', synchronous_commit = remote_apply" in finding.message
         with reading(target.conninfo, waits):
             with psycopg.connect(conninfo) as map_of_standby:
                 assert map_of_standby.execute("SELECT count(*) FROM poles").fetchone() == (5,)
@@ -110,14 +110,14 @@ def test_a_slow_synchronous_standby_holds_up_no_reader_of_the_primary(
                     map_of_standby.execute("SELECT count(*) FROM poles")
             with psycopg.connect(conninfo) as map_of_standby:
                 assert map_of_standby.execute("SELECT count(*) FROM poles").fetchone() == (6,)
-                monkeypatch.setattr(standbys, "_PATIENCE_SECONDS", 0.5)
+                monkeypatch.setattr(locking, "_STANDBY_SECONDS", 0.5)
                 rollback(made_up(), target, LoadOptions(), loader.log.append)
         assert any("did not confirm it within" in line for line in loader.log)
     assert max(waits) < DELAY_SECONDS / 3
     with target.session("doctor") as session:
-        (finding,) = doctor.findings(session)
+        (finding,) = replication.standbys(session)
     assert finding.outcome == "failed"
-    assert "none is connected" in finding.said
+    assert "none is connected" in finding.message
 
 
 def test_a_lock_that_outlasts_the_promise_is_told(

@@ -52,7 +52,7 @@ def test_targets_stay_as_they_were_when_it_does_not_come_to_an_end(
 ) -> None:
     version = version_of(sql)
     before = sql(TARGETS, f"flux_versions.{version}")
-    monkeypatch.setattr(statistics, "PATIENCE", "20ms")
+    monkeypatch.setattr(statistics, "LOCK_TIMEOUT", "20ms")
     with (
         psycopg.connect(loader.target.conninfo) as other,
         psycopg.connect(loader.target.conninfo, autocommit=True) as session,

@@ -126,9 +126,9 @@ def test_what_a_subscriber_gets(publisher: Cluster, elsewhere: psycopg.Connectio
     eventually(counted("poles"), (42,))
 
     with target.session("doctor") as session:
-        found = {each.said.split()[1]: each for each in replication.findings(session, [Layer("public", POLES)])}
+        found = {each.message.split()[1]: each for each in replication.publications(session, [Layer("public", POLES)])}
     assert {name: each.outcome for name, each in found.items()} == {
         "by_root": "warning", "by_leaf": "warning", "by_schema": "warning", "everything": "warning", "versions": "note",
     }  # fmt: skip
-    assert "keeps the rows that it had" in found["by_root"].said
+    assert "keeps the rows that it had" in found["by_root"].message
     assert "FOR TABLES IN SCHEMA flux_versions" in found["by_root"].remedy

@@ -217,9 +217,9 @@ ACCOUNT = {"SNOWFLAKE_ACCOUNT": "xy12345", "SNOWFLAKE_USER": "SYNC", "SNOWFLAKE_
         ({**ACCOUNT, "FLUX_CONFIG": "flux.toml"},
          "It is read from FLUX_DB.OPS.ORDERS of the Snowflake account xy12345.", "xy12345"),
         ({"FLUX_PROFILE": "production"},
-         "It is FLUX_DB.PRODUCTION.WORK_ORDERS, of no account yet: SNOWFLAKE_ACCOUNT is to be set.", None),
+         "It is FLUX_DB.PRODUCTION.WORK_ORDERS, of no account yet: set SNOWFLAKE_ACCOUNT.", None),
         ({"SNOWFLAKE_PORT": "many"},
-         "Where it is read from is not known: a setting is wrong. `flux-assets doctor` names it.", None),
+         "Its origin is unknown: a setting is illegal. `flux-assets doctor` names it.", None),
     ],
     ids=["stand-in", "account", "configured object", "nothing", "wrong"],
 )  # fmt: skip

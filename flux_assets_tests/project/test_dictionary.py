@@ -2,12 +2,12 @@
 
 import pytest
 
-from flux_assets.dictionary import dictionary
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration
 from flux_assets.tables import declarations
 from flux_assets_tests.made_up import trees
 from flux_assets_tests.synced import FAULTS, FEEDERS
+from scripts.write_data_dictionary import dictionary
 
 
 def test_the_page_in_the_docs_is_the_declarations():

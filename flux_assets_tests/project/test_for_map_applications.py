@@ -16,7 +16,7 @@ from flux_assets.postgis.names import PublicTable
 from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 from flux_assets_tests.made_up import write_one_row
 
@@ -35,7 +35,7 @@ def everything(target, tmp_path):
         write_one_row(tmp_path / "tiny", table)
         release = Release(str(tmp_path / "tiny"), "v1", tmp_path / "cache")
         load_layer(table, release, target, LoadOptions(), lambda _: None)
-    set_up_tables(Family(tables=dynamic_tables()), target, SyncOptions(), lambda _: None)
+    set_up_tables(dynamic_tables(), target, SyncOptions(), lambda _: None)
     return target
 
 

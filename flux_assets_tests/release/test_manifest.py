@@ -32,14 +32,16 @@ def test_what_is_not_said_is_unknown():
     ids=lambda c: repr(c[:9]),
 )
 def test_refuses_what_is_no_manifest(content):
-    with pytest.raises(ManifestError, match=r"https://host/v1/manifest.json: (this is not JSON|it is no object with)"):
+    with pytest.raises(
+        ManifestError, match=r"https://host/v1/manifest.json: (this is not JSON|it is not an object with)"
+    ):
         parse_manifest(content, WHERE)
 
 
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (7, "files[1] is no object"),
+        (7, "files[1] is not an object"),
         ({"file": "t.csv.gz"}, "files[1].table is None"),
         ({"table": "t"}, "files[1].file is None"),
         ({"table": "", "file": "t"}, "files[1].table is ''"),

@@ -23,10 +23,10 @@ def test_a_published_file_of_which_the_manifest_says_another_count(loader: Loade
     """Names the file and both counts; what is published stays, and a right manifest is all that it takes."""
     loader.load(made_up(), rows(40))
     loader.source.promise(made_up(), rows=41)
-    said = "poles.csv.gz: the manifest says 41 rows, and the register says 40: the file has the very bytes"
+    said = "poles.csv.gz: the manifest says 41 rows, and the register says 40: the file has the same bytes"
     with pytest.raises(ManifestError, match=said) as refused:
         loader.load(made_up())
-    assert "Write the manifest anew" in refused.value.remedy
+    assert "Regenerate the manifest" in refused.value.remedy
     assert latest(sql)[1] != "SUCCESS"
     assert sql("SELECT count(*) FROM poles") == [(40,)]
     loader.source.promise(made_up())

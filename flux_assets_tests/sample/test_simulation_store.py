@@ -200,7 +200,7 @@ def test_the_command_takes_steps_and_begins_anew(small_city: Path) -> None:
     with snowflake.connector.connect(**StandIn(small_city).account().arguments()) as connection:
         store = SourceTables(connection)
         assert store.clock().ticks == 2
-        assert run("--reset", "--seed", "3").stdout.startswith("Filled the stand-in's tables anew.\n")
+        assert run("--reset", "--seed", "3").stdout.startswith("Refilled the tables of the stand-in.\n")
         assert (store.clock().ticks, store.clock().seed) == (0, 3)
         first = store.clock().now
         assert "outages:" in run("--reset", "--tick").stdout.splitlines()[-1]

@@ -125,7 +125,7 @@ def test_a_name_is_read_as_snowflake_reads_it(stand_in: StandIn) -> None:
 
 def test_a_word_of_sql_is_refused_and_a_file_that_cannot_be_opened_keeps_nobody_out(new_home: Path) -> None:
     stand_in = StandIn(new_home)
-    with pytest.raises(EmbeddedError, match='cannot make "SELECT"'):
+    with pytest.raises(EmbeddedError, match='cannot create "SELECT"'):
         stand_in.ensure(lambda: Release(str(sample_cities.folder()), None, new_home), database="SELECT")
     stand_in.stop()
     for file in ("a;b.db", "SELECT.db"):
@@ -152,7 +152,7 @@ def test_what_was_committed_survives_a_kill(new_home: Path) -> None:
 
 def test_two_processes_at_once_make_one_server_and_fill_it_once(new_home: Path) -> None:
     code = """
-        from flux_assets.release.source import Release
+        from flux_assets.release.release import Release
         stand_in = StandIn(Path(sys.argv[1]))
         account = stand_in.ensure(lambda: print("filling") or Release(sys.argv[2], None, stand_in.home))
         print(stand_in.layout.process_file.read_text())
@@ -221,7 +221,7 @@ def test_a_sync_goes_on_when_it_was_killed_and_started_again_elsewhere(
         assert source.retrying(source.instant) > before
         assert source.account == stand_in.account()
         assert source.mapping(WORK_ORDERS).table is WORK_ORDERS
-    assert [line.partition(":")[0] for line in log] == ["Trying again on a new session"]
+    assert [line.partition(":")[0] for line in log] == ["Retrying on a new session"]
 
 
 def test_says_from_its_log_why_it_does_not_start(new_home: Path) -> None:
@@ -451,7 +451,7 @@ def test_a_configured_account_is_used_and_nothing_is_started(new_home: Path, mon
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (ELSEWHERE, "SNOWFLAKE_ACCOUNT is not set, and simulated outages do not go into a database of yours unasked"),
+        (ELSEWHERE, "SNOWFLAKE_ACCOUNT is not set, and simulated outages are synced into your database only"),
         ({"FLUX_PROFILE": "production"},
          r"SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER, SNOWFLAKE_PRIVATE_KEY_PATH \(or SNOWFLAKE_PASSWORD\) are not set"),
         ({"FLUX_PROFILE": "production", "SNOWFLAKE_ACCOUNT": "stand-in"}, "profile production does not provide"),

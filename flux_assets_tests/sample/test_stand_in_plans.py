@@ -10,8 +10,8 @@ from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import ProgrammingError
 
-from flux_assets.sample.stand_in import plans
-from flux_assets.sample.stand_in.plans import Newest, Shape
+from flux_assets.sample.stand_in.patches import plans
+from flux_assets.sample.stand_in.patches.plans import Newest, Shape
 from flux_assets_tests.conftest import shared_stand_in
 
 EARLY, LATE = "2026-01-01 00:00:00", "2026-06-01 00:00:00"
@@ -133,7 +133,7 @@ def test_a_statement_is_rewritten_once_for_all_times(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         FakeSnowflakeCursor, "_transform", lambda self, tree, params: rewritten.append(1) or plain(self, tree, params)
     )
-    plans.mend()
+    plans.patch()
     cursor, mine = FakeSnow().connect("D", "S").cursor(), uuid4().hex
     for time in (EARLY, LATE, EARLY):
         (found,) = cursor.execute(f"SELECT '{time}'::TIMESTAMP_NTZ::VARCHAR || '{mine}'").fetchall()[0]

@@ -6,7 +6,7 @@ import pytest
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import ProgrammingError
 
-from flux_assets.sample.stand_in.results import RecentResults
+from flux_assets.sample.stand_in.patches.results import RecentResults
 
 KILOBYTES_8 = "SELECT SEQ4()::FLOAT AS N FROM TABLE(GENERATOR(ROWCOUNT => 1000))"
 Remembered = Callable[[str], bool]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from flux_assets.sample.stand_in.times import times_as_structs
+from flux_assets.sample.stand_in.patches.times import times_as_structs
 
 EARLY = datetime(1969, 12, 31, 23, 59, 58, 500_000)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from flux_assets.snowflake.parameters import SHAPING
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.retry import RetryPolicy
+from flux_assets.snowflake.account import SHAPING
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
@@ -116,7 +116,7 @@ def test_another_number_of_rows_than_the_server_says_is_an_incomplete_result(
     filled.synced()
     with through(filled, Fault(kind, rows=rows, holding=READS, times=None)) as (seen, proxy):
         told = seen.failed("faults")["faults"]
-        assert f"arrived incomplete: 60 rows came, and the server said that it has {ROWS + rows}" in told
+        assert f"arrived incomplete: 60 rows came, and the server announced {ROWS + rows}" in told
         assert proxy.count(LOGIN) == 2, "another attempt may cure it"
     assert sql(KEYS) == ALL
     with through(filled, Fault(kind, rows=rows, holding=READS, times=1)) as (seen, _):
@@ -146,7 +146,7 @@ def test_a_result_in_another_format_is_told_by_the_parameter(filled: Utility, sq
 def test_a_session_that_did_not_take_a_parameter_is_refused(filled: Utility, name: str, value: object) -> None:
     with through(filled, Fault("with parameters", path=LOGIN, said={name: value}, times=None)) as (seen, proxy):
         told = seen.failed("faults")["faults"]
-        assert f"opened the session with {name} = {value}, although {SHAPING[name]} was asked for" in told
+        assert f"opened the session with {name} = {value}, although {SHAPING[name]} was requested" in told
         assert f"ALTER USER fake SET {name} = " in told
         assert proxy.count(LOGIN) == 1
 

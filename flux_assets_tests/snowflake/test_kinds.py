@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from flux_assets.errors import WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
-from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import open_source
 from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.snowflake_answers import answered, refused
@@ -58,7 +58,7 @@ def test_an_ordinary_table_is_believed(utility: Utility) -> None:
 )
 def test_nothing_else_is_believed(utility: Utility, said: dict[str, str], why: str) -> None:
     assert why in str(doubt(utility, shown(answered(PLAIN | said, type="text", precision=None, scale=None))))
-    assert [line for line in utility.log if "is read whatever its change token says" in line and why in line]
+    assert [line for line in utility.log if "is read even if its change token is the same" in line and why in line]
 
 
 def test_a_table_under_a_policy_is_not_believed(utility: Utility) -> None:
@@ -67,7 +67,7 @@ def test_a_table_under_a_policy_is_not_believed(utility: Utility) -> None:
 
 
 def test_what_cannot_be_asked_is_not_believed(utility: Utility) -> None:
-    assert "cannot be asked" in str(doubt(utility, shown(refused("003001", "Insufficient privileges."))))
+    assert "its kind of object is unknown" in str(doubt(utility, shown(refused("003001", "Insufficient privileges."))))
 
 
 def test_a_connection_that_breaks_says_nothing_of_the_object(utility: Utility) -> None:

@@ -196,7 +196,7 @@ def test_a_mismatch_names_both_values_and_keeps_nothing(placed, tmp_path, change
     with pytest.raises(ManifestError) as caught:
         fetched(some)
     assert f"{NAME}: {said}" in str(caught.value)
-    assert "or write the manifest anew" in caught.value.remedy
+    assert "if the file is right, rewrite the manifest" in caught.value.remedy
     assert [name for name in kept(tmp_path) if name.startswith(NAME) and not name.endswith(".lock")] in (
         [],
         [NAME, f"{NAME}.json"],
@@ -441,7 +441,7 @@ def test_processes_that_want_the_same_file_fetch_it_once(web, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_named(web, tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
-    with pytest.raises(ReleaseError, match=r"fetched files cannot be kept there.*FLUX_HOME"):
+    with pytest.raises(ReleaseError, match=r"cannot keep fetched files.*FLUX_HOME"):
         behind(web, tmp_path).resolve(NAME, "sites")
 
 
@@ -553,5 +553,5 @@ def test_a_plug_in_that_is_missing_is_named(monkeypatch, tmp_path, scheme, modul
 
 
 def test_an_unknown_scheme_is_named(tmp_path):
-    with pytest.raises(ReleaseError, match="nothing here reads gopher:// addresses"):
+    with pytest.raises(ReleaseError, match="gopher:// addresses are not supported"):
         release("gopher://host/v1", tmp_path).resolve(NAME, "sites")

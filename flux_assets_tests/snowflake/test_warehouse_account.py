@@ -9,8 +9,7 @@ from pydantic import SecretStr
 
 from flux_assets.errors import SettingError
 from flux_assets.settings import REPOSITORY
-from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.parameters import SHAPING
+from flux_assets.snowflake.account import SHAPING, Account
 
 
 def account(**changes: object) -> Account:
@@ -86,7 +85,7 @@ def test_no_secret_is_shown():
 
 
 def test_nothing_to_sign_in_with():
-    with pytest.raises(SettingError, match=r"user FLUX.*SNOWFLAKE_PRIVATE_KEY_PATH.*SNOWFLAKE_PASSWORD"):
+    with pytest.raises(SettingError, match=r"User FLUX has neither .*SNOWFLAKE_PRIVATE_KEY_PATH.*SNOWFLAKE_PASSWORD"):
         account(password=None).arguments()
 
 

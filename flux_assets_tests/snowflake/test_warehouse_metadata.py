@@ -11,7 +11,7 @@ from snowflake.connector import platform_detection
 
 from flux_assets.orchestration.resources import connect as connect_by_dagster
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.connect import Connect, connect_directly
+from flux_assets.snowflake.session import Connect, connect_directly
 
 METADATA = {"169.254.169.254", "metadata.google.internal"}
 

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import NoEncryption
 from pydantic import SecretStr
 
 from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.connect import connect_directly
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.snowflake.session import connect_directly
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
@@ -131,7 +131,7 @@ def test_what_does_not_end_is_given_up_with_a_clear_error(behind, fault, said):
             source.retrying(partial(read, source))
         assert given_up.value.retryable
         assert "next tick" in given_up.value.remedy
-        assert [line for line in log if line.startswith("Trying again on a new session")]
+        assert [line for line in log if line.startswith("Retrying on a new session")]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ REFUSALS = [
     (None, "Your user account has been temporarily locked. Contact your account administrator.", "MINS_TO_UNLOCK"),
     ("390913", "Your account is suspended due to lack of payment method.", "administrator of the account"),
     ("390914", "Your account has been locked. Contact support.", "administrator of the account"),
-    ("390317", "The OAuth client integration is disabled.", "no second attempt was made"),
+    ("390317", "The OAuth client integration is disabled.", "there was no second attempt"),
     ("390900", "Your free trial has ended.", "administrator of the account"),
     ("394400", "Programmatic access token is invalid.", "Make a new token"),
     ("390114", "Authentication token has expired. The user must authenticate again.", "Make a new token"),
@@ -246,10 +246,10 @@ REFUSALS = [
     ("391234", "IP 10.1.2.3 is not allowed to connect.", "address"),
     ("390189", "Role 'MFA_TOKEN' specified in the connect string does not exist or not authorized.", "SNOWFLAKE_ROLE"),
     ("001008", "Insufficient privileges to set session parameter 'ROWS_PER_RESULTSET'.", "source-contract.md"),
-    ("399999", "Something that nobody has heard of.", "no second attempt was made"),
-    (None, "Something that nobody has heard of.", "no second attempt was made"),
-    ("390104", "Something that nobody has heard of.", "no second attempt was made"),
-    ("390111", "Something that nobody has heard of.", "no second attempt was made"),
+    ("399999", "Something that nobody has heard of.", "there was no second attempt"),
+    (None, "Something that nobody has heard of.", "there was no second attempt"),
+    ("390104", "Something that nobody has heard of.", "there was no second attempt"),
+    ("390111", "Something that nobody has heard of.", "there was no second attempt"),
 ]  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def test_time_zones_that_every_machine_knows_are_taken(overrides):
             "FAULTS.columns.home: no such target column; there are fault_id, feeder, state",
         ),
         ("[FAULTS.columns]\nmoved = 'A'", "FAULTS.columns.moved: no such target column"),
-        ("[FEEDERS]\nwindow = '7d'", "FEEDERS.window: every row of this source is taken"),
+        ("[FEEDERS]\nwindow = '7d'", "FEEDERS.window: this source has no row filter: every row is read"),
     ],
 )
 def test_names_that_nobody_declares(overrides, text, said):

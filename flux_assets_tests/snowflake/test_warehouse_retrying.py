@@ -7,7 +7,7 @@ import tenacity
 import tenacity.nap
 
 from flux_assets.errors import WarehouseError
-from flux_assets.snowflake.retrying import RetryPolicy
+from flux_assets.retry import RetryPolicy
 
 
 @dataclass

@@ -17,12 +17,12 @@ from threading import Event
 import pytest
 from snowflake.connector import SnowflakeConnection
 
+from flux_assets.deadline import GivenUpError, awaited, started
 from flux_assets.errors import WarehouseError
+from flux_assets.retry import RetryPolicy
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.deadline import GivenUpError, awaited, started
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.sync import reader as source_side
 from flux_assets_tests import sourced

@@ -229,7 +229,7 @@ def test_what_the_source_refuses_is_asked_once_and_done_without(tell, source):
         assert not opened_source.capabilities.time_travel
         assert opened_source.tokens([FAULTS]) is None
     assert len(said) == 2
-    assert "read to see whether they changed" in said[0]
+    assert "all sources are read for changes" in said[0]
     assert "cannot be read as of an instant" in said[1]
 
 

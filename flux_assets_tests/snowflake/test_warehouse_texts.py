@@ -15,8 +15,7 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn
 from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
 from flux_assets.snowflake.overrides import SourceOverride
-from flux_assets.snowflake.quoting import identifier, literal, parts, template
-from flux_assets.snowflake.rendering import render
+from flux_assets.snowflake.quoting import identifier, literal, parts, render, template
 from flux_assets.snowflake.texts import TOKENS, declared_mapping, texts
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import script

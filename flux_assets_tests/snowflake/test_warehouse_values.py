@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, Numeric, String, Text
 
 from flux_assets.errors import SourceError
-from flux_assets.snowflake.values import cast
+from flux_assets.snowflake.columns import cast
 
 NANOSECONDS = pa.timestamp("ns")
 

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from flux_assets.ledger.registry import register_declarations
-from flux_assets.sync import gate, target_state
+from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, set_up_tables
+from flux_assets.sync.setup import set_up_tables
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.synced import Utility
@@ -291,12 +291,11 @@ def test_rows_of_syncs_that_died_are_closed(running: Utility, sql: Sql) -> None:
 
 
 def test_set_up_makes_what_is_missing_and_can_be_repeated(utility: Utility, sql: Sql) -> None:
-    family = Family(tables=utility.tables)
-    assert set_up_tables(family, utility.target, SyncOptions(), print) == {"faults": True, "feeders": True}
-    assert set_up_tables(family, utility.target, SyncOptions(), print) == {"faults": False, "feeders": False}
+    assert set_up_tables(utility.tables, utility.target, SyncOptions(), print) == {"faults": True, "feeders": True}
+    assert set_up_tables(utility.tables, utility.target, SyncOptions(), print) == {"faults": False, "feeders": False}
     sql("ALTER TABLE faults DROP COLUMN homes, ADD COLUMN note text; DROP INDEX faults_geom_idx")
     sql("INSERT INTO faults (fault_id, note) VALUES ('F0', 'mine')")
-    assert set_up_tables(family, utility.target, SyncOptions(), print) == {"faults": True, "feeders": False}
+    assert set_up_tables(utility.tables, utility.target, SyncOptions(), print) == {"faults": True, "feeders": False}
     assert sql("SELECT fault_id, homes, note FROM faults") == [("F0", None, "mine")]
     assert sql("SELECT count(*) FROM pg_indexes WHERE tablename = 'faults' AND indexdef LIKE '%%gist%%'") == [(1,)]
 
@@ -305,7 +304,7 @@ def test_times_of_rows_that_are_older_than_the_columns_are_those_of_the_adding(r
     rows = "SELECT fault_id, xmin::text FROM faults ORDER BY 1"
     before, begun = sql(rows), sql("SELECT timezone('UTC', clock_timestamp())")
     sql("ALTER TABLE faults DROP COLUMN came, DROP COLUMN moved")
-    set_up_tables(Family(tables=running.tables), running.target, SyncOptions(), print)
+    set_up_tables(running.tables, running.target, SyncOptions(), print)
     assert sql("SELECT count(DISTINCT (came, moved)), count(*) FILTER (WHERE came = moved) = 3 FROM faults") == [
         (1, True)
     ]
@@ -415,7 +414,7 @@ def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alo
     utility.synced()
     assert sql(known) == first
     with utility.target.session("test") as session:
-        found = target_state.before(session, "public", utility.tables).known
+        found = gate.read_target(session, "public", utility.tables).known
     assert register_declarations("public", (), utility.tables, found) == [], "nothing is sent"
     assert register_declarations("public", utility.tables[:1], (), found) != []
     for damage in (

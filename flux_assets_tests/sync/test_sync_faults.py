@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from flux_assets.postgis.connect import Stop
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.retrying import RetryPolicy
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync import diff, sync
+from flux_assets.sync import diff, setup
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from flux_assets_tests.snowflake.test_warehouse_network import LONG, SHORT, without_pauses
@@ -203,8 +203,8 @@ def test_what_changes_between_the_look_at_the_columns_and_the_rows_is_told_as_th
         patched.setattr(Source, "look_ahead", looked)
         failed = running.failed()
     assert failed.keys() == {"faults"}
-    assert "since its columns were looked at" in failed["faults"]
-    assert "the next tick looks at the columns anew" in failed["faults"]
+    assert "since its columns were read" in failed["faults"]
+    assert "the next tick reads the columns again" in failed["faults"]
     assert "GRANT" not in failed["faults"]
     assert (sql(HELD), sql("SELECT title FROM feeders")) == (before, [("y",)])
     assert then in running.failed()["faults"]
@@ -214,7 +214,7 @@ def test_an_idle_reader_holds_up_a_new_column_and_is_named(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows can be written beside a reader; the table itself cannot be changed."""
-    monkeypatch.setattr(sync, "_LOCK_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(setup, "_LOCK_PATIENCE_SECONDS", 0.5)
     sql("ALTER TABLE faults DROP COLUMN homes")
     running.tell("UPDATE FEEDERS SET TITLE = 'y'")
     with psycopg.connect(running.target.conninfo, application_name="a map") as reader:

@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 from psycopg.sql import Composable
 
-from flux_assets.sync import diff, gate, target_state, write
+from flux_assets.sync import diff, gate, record
 from flux_assets.sync.gate import GateResult
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import Utility
@@ -91,14 +91,14 @@ def test_what_ends_while_the_tables_are_looked_at_is_in_the_ledger(
 def test_a_table_that_is_dropped_between_two_looks_has_failed(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = target_state.before
+    plain = gate.read_target
 
     def later(session: psycopg.Connection, *given: Any) -> Any:
         sql("DROP TABLE IF EXISTS feeders")
         return plain(session, *given)
 
     sql("DROP INDEX faults_geom_idx")
-    monkeypatch.setattr(target_state, "before", later)
+    monkeypatch.setattr(gate, "read_target", later)
     assert told(running, sql) == {"faults": ("unchanged", "SUCCESS"), "feeders": ("failed", "FAILED")}
     monkeypatch.undo()
     running.synced()
@@ -110,13 +110,13 @@ def test_nothing_is_asked_of_the_server_after_the_commit_in_its_round_trip(
 ) -> None:
     """What is refused there, by a cancel that comes late, would pass for a refused commit."""
     sent: list[str] = []
-    plain = write.run
+    plain = record.run
 
     def run(session: psycopg.Connection, statements: Sequence[Composable]) -> Any:
         sent.append(statements[-1].as_string(session))
         return plain(session, statements)
 
-    monkeypatch.setattr(write, "run", run)
+    monkeypatch.setattr(record, "run", run)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     assert running.synced()["faults"].published_at is not None
     assert sent[-1] == "COMMIT"

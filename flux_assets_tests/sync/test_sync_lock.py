@@ -112,7 +112,7 @@ def test_a_ledger_that_is_not_ready_is_made_so_and_the_session_is_set_up(
     with running.target.session("sync", is_set=False) as session:
         opening = gate.open_gate(session, "public", running.tables)
         assert opening.lease
-        assert opening.before.last.keys() == ({"faults", "feeders"} if "ALTER" in older else set())
+        assert opening.target.last.keys() == ({"faults", "feeders"} if "ALTER" in older else set())
         shown = [session.execute(f"SHOW {name}").fetchone()[0] for name in ("jit", "lock_timeout", "search_path")]
         assert shown == ["off", "10s", "pg_catalog, public, pg_temp, public"]
         assert running.sync().busy is not None

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis.connect import Stop, Target
-from flux_assets.sync import diff, marks
+from flux_assets.sync import diff, record
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.cutting_proxy import Cut, cutting_proxy
 from flux_assets_tests.synced import Utility
@@ -103,7 +103,7 @@ def _after_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = marks.remember
+    remember = record.remember
 
     def remembered(*given: object, **named: object) -> object:
         with psycopg.connect(running.target.conninfo, autocommit=True) as other:
@@ -113,7 +113,7 @@ def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
             )
         return remember(*given, **named)
 
-    monkeypatch.setattr(marks, "remember", remembered)
+    monkeypatch.setattr(record, "remember", remembered)
 
 
 @pytest.mark.parametrize("breaks", [_at_staging, _after_staging, _before_commit])

@@ -65,6 +65,8 @@ def test_production_is_given_nothing(resolve, named: str, new_home: Path, monkey
     ("given", "used"),
     [
         ("postgresql://u:p@localhost/runs", {"sslmode": "prefer"}),
+        ("postgresql+psycopg2://u:p@localhost/runs", {"sslmode": "prefer"}),
+        ("postgresql+psycopg://u:p@localhost/runs", {"sslmode": "prefer"}),
         ("postgres://u:p@db.example/runs", {"host": "db.example", "sslmode": "verify-full"}),
         ("postgresql://u:p@db.example/runs?sslmode=require", {"host": "db.example", "sslmode": "require"}),
         (

@@ -1,8 +1,7 @@
-"""A file of quarantined records for a person to correct: written, and read back.
+"""A CSV file of quarantined records for a person to correct: written, and read back.
 
-Here: the CSV file. Before the layer's columns it has `flux_record` (which record of the release file it is) and
-`flux_reason`, behind them `flux_surplus` (what stands behind the last column) where a record has too many values. Not
-here: the quarantine (postgis/quarantine.py) and what follows (replay.py).
+Before the layer's columns it has `flux_record` (which record of the release file it is) and `flux_reason`, behind them
+`flux_surplus` (what stands behind the last column) where a record has too many values.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Correction:
     surplus: bytes | None = None
 
     def values(self) -> dict[str, bytes | None]:
-        """The record's values by column."""
+        """Return the record's values by column."""
         found = fields(self.raw.encode(), len(self.header))
         return dict(zip(self.header, [each.value for each in found], strict=True))
 
@@ -40,7 +39,7 @@ class Correction:
 def write_corrections(path: Path, table: StaticTable, records: Sequence[QuarantinedRecord]) -> None:
     """Write the records, values as far as they are readable, for the columns of the declaration.
 
-    Raises ReleaseError when the file is there already, or cannot be written.
+    Raises ReleaseError when the file exists already, or cannot be written.
     """
     surplus = {held.record: surplus_of(held) for held in records}
     last = (SURPLUS,) if any(surplus.values()) else ()
@@ -52,7 +51,7 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Quaranti
     try:
         _write_new(path, b"\n".join(lines) + b"\n")
     except FileExistsError as error:
-        raise ReleaseError(f"{path} is there already.", "Name another file, or remove it.") from error
+        raise ReleaseError(f"{path} already exists.", "Name another file, or remove it.") from error
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be written: {error.strerror or error}.", "Name another file.") from error
 
@@ -71,20 +70,20 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def written(table: StaticTable, held: QuarantinedRecord) -> dict[str, bytes | None]:
-    """The values by column that the file has of a record before anybody corrects it."""
+    """Return the values by column that the file has of a record before anybody corrects it."""
     values = dict(zip(held.header, _values(held), strict=False))
     return {name: values.get(name) for name in table.column_names}
 
 
 def surplus_of(held: QuarantinedRecord) -> bytes | None:
-    """Values of a record that stand behind the last column, as CSV; None when there are none."""
+    """Return values of a record that stand behind the last column, as CSV; None when there are none."""
     beyond = _values(held)[len(held.header) :]
     # Quoted also where there is nothing: a comma too many has to be seen to be removed.
     return as_csv(value or b"" for value in beyond) if beyond else None
 
 
 def _values(held: QuarantinedRecord) -> list[bytes | None]:
-    """All values; where those behind the last column cannot be told apart, those before them."""
+    """Return all values; where those behind the last column cannot be told apart, those before them."""
     raw = held.raw_record.encode()
     for most in (len(raw) + 1, len(held.header)):
         with suppress(MalformedError):
@@ -93,7 +92,7 @@ def _values(held: QuarantinedRecord) -> list[bytes | None]:
 
 
 def read_corrections(path: Path) -> Iterator[Correction]:
-    """The corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
+    """Yield the corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
     try:
         pieces = iter([path.read_bytes()])
     except OSError as error:

@@ -1,8 +1,4 @@
-"""Trying rows where nobody sees them, before they go where one refusal undoes everything.
-
-Here: an empty copy of a version's table, and which rows of a batch the server refuses there: constraints and columns
-of the users' own, above all. Not here: what becomes of such rows (release/sieve.py).
-"""
+"""Trying rows on an empty copy of a version's table, before they go where one refusal undoes everything."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ def create_probe(session: psycopg.Connection, layer: Layer, public: Public) -> N
 
 
 def refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator[tuple[int, str | None, str]]:
-    """Index, column and reason of each row that the server refuses; those before and after it are tried as well."""
+    """Yield index, column and reason of each row that the server refuses; all others are tried as well."""
     begin = 0
     while begin < batch.num_rows:
         found = _first_refused(session, batch.slice(begin))

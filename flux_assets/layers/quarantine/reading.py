@@ -1,7 +1,4 @@
-"""Records from quarantine, read again: one at a time, by the declaration as it is now.
-
-Here: from kept text to rows. Not here: what becomes of the rows (replay.py), and a first reading (release/).
-"""
+"""Records from quarantine, read again: one at a time, by the declaration as it is now."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def read_again(table: StaticTable, records: Sequence[QuarantinedRecord], ask: As
 def without(
     table: StaticTable, found: ReadAgain, refused: Sequence[tuple[int, str | None, str]], ask: AskServer
 ) -> ReadAgain:
-    """The same without rows that somebody else refuses: index, column and reason of each."""
+    """Return the same without rows that somebody else refuses: index, column and reason of each."""
     if not refused:
         return found
     out = {index: (column, reason) for index, column, reason in refused}
@@ -81,7 +78,7 @@ def _read(
         raise explained(text, 0, len(text.data), parser, str(error)) from None
 
 
-_IN_PART = " The record is not kept whole: correct it."
+_IN_PART = " The record is kept in part only: correct it."
 
 
 def _error(held: QuarantinedRecord, reason: str) -> RecordError:

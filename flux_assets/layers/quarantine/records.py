@@ -1,8 +1,4 @@
-"""Records that a load refused and went on without, kept with their version in postgres_sync.quarantine.
-
-Here: writing, counting, reading and pruning them. Not here: deciding which they are (release/sieve.py), and making
-rows of them after all (replay.py).
-"""
+"""Records that a load refused and went on without, kept with their version in postgres_sync.quarantine."""
 
 from __future__ import annotations
 
@@ -11,22 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis.names import Layer
+from flux_assets.sqlfiles import query
 
 LONGEST_RAW = 64 << 10
-# Of loads that failed: what they refused is looked at by somebody who mends the file.
+# Of loads that failed: whoever fixes the file needs what they refused.
 _KEPT_OF_FAILED = timedelta(days=7)
-_DELETE_GONE = """
-DELETE FROM postgres_sync.quarantine WHERE schema_name = %(schema)s AND NOT EXISTS (
-    SELECT FROM postgres_sync.layer_versions AS version
-    WHERE version.schema_name = quarantine.schema_name AND version.layer_name = quarantine.layer_name
-      AND version.lease = quarantine.lease AND version.state <> 'dropped')
-    AND layer_name = coalesce(%(name)s, layer_name) AND quarantined_at < statement_timestamp() - %(kept)s
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +37,7 @@ class QuarantinedRecord:
 
 
 def held_as(raw: bytes) -> tuple[str, int, bool]:
-    """A record's bytes as they are kept: text of bounded length, the length of all, and whether the text is less."""
+    """Return a record's bytes as they are kept: bounded text, the length of all, whether the text is less."""
     text = raw[:LONGEST_RAW].decode(errors="ignore" if len(raw) > LONGEST_RAW else "backslashreplace")
     return text, len(raw), text.encode() != raw
 
@@ -60,12 +51,26 @@ def hold(connection: psycopg.Connection, layer: Layer, version: Version, records
             " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
             " CASE WHEN %s THEN clock_timestamp() END)",
             [
-                [layer.schema, layer.name, version.lease, version.version, version.run_id, held.record, held.file,
-                 held.line, held.column_name, held.reason, held.header, held.raw_record, held.raw_bytes, held.raw_cut,
-                 held.replayed]
+                [
+                    layer.schema,
+                    layer.name,
+                    version.lease,
+                    version.version,
+                    version.run_id,
+                    held.record,
+                    held.file,
+                    held.line,
+                    held.column_name,
+                    held.reason,
+                    held.header,
+                    held.raw_record,
+                    held.raw_bytes,
+                    held.raw_cut,
+                    held.replayed,
+                ]
                 for held in records
             ],
-        )  # fmt: skip
+        )
 
 
 def correct(connection: psycopg.Connection, layer: Layer, lease: int, record: int, header: list[str], raw: str) -> bool:
@@ -90,7 +95,7 @@ def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iter
 
 
 def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[QuarantinedRecord]:
-    """Everything that the quarantine has of a version, in the order of the file."""
+    """Return everything that the quarantine has of a version, in the order of the file."""
     with connection.cursor(row_factory=class_row(QuarantinedRecord)) as cursor:
         return cursor.execute(
             "SELECT record, file, line, column_name, reason, header, raw_record, raw_bytes, raw_cut,"
@@ -101,7 +106,7 @@ def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[Qu
 
 
 def waiting(connection: psycopg.Connection, layer: Layer, lease: int) -> int:
-    """How many records a version lacks."""
+    """Return how many records a version lacks."""
     row = connection.execute(
         "SELECT count(*) FROM postgres_sync.quarantine"
         " WHERE schema_name = %s AND layer_name = %s AND lease = %s AND replayed_at IS NULL",
@@ -112,11 +117,18 @@ def waiting(connection: psycopg.Connection, layer: Layer, lease: int) -> int:
 
 def note(connection: psycopg.Connection, layer: Layer, entry: Entry, version: Version) -> int:
     """Have the ledger's row of a run say how many records the version that it publishes lacks; returns that."""
-    count = waiting(connection, layer, version.lease)
-    connection.execute(
-        "UPDATE postgres_sync.sync_status SET rows_quarantined = %s WHERE sync_id = %s", [count, entry.sync_id]
+    row = connection.execute(noting(layer, entry, version)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def noting(layer: Layer, entry: Entry, version: Version) -> sql.Composed:
+    """Make the statement of `note`, which returns the number."""
+    return query("quarantine", "note").format(
+        schema=sql.Literal(layer.schema),
+        name=sql.Literal(layer.name),
+        lease=sql.Literal(version.lease),
+        sync_id=sql.Literal(entry.sync_id),
     )
-    return count
 
 
 def note_base(connection: psycopg.Connection, layer: Layer, version: Version, base: str, replayed: int) -> None:
@@ -138,9 +150,19 @@ def forget(connection: psycopg.Connection, layer: Layer, lease: int) -> None:
 
 def prune(connection: psycopg.Connection, layer: Layer) -> None:
     """Delete the records of the layer's versions that are gone."""
-    connection.execute(_DELETE_GONE, {"schema": layer.schema, "name": layer.name, "kept": timedelta()})
+    connection.execute(pruning(layer))
+
+
+def pruning(layer: Layer) -> sql.Composed:
+    """Make the statement of `prune`."""
+    return _delete_gone(layer.schema, layer.name, timedelta())
 
 
 def prune_old(connection: psycopg.Connection, schema: str) -> int:
     """Delete the records of all versions that are gone, unless they are new; returns how many."""
-    return connection.execute(_DELETE_GONE, {"schema": schema, "name": None, "kept": _KEPT_OF_FAILED}).rowcount
+    return connection.execute(_delete_gone(schema, None, _KEPT_OF_FAILED)).rowcount
+
+
+def _delete_gone(schema: str, name: str | None, kept: timedelta) -> sql.Composed:
+    values = {"schema": schema, "name": name, "kept": kept}
+    return query("quarantine", "delete_gone").format(**{key: sql.Literal(value) for key, value in values.items()})

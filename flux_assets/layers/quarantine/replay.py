@@ -1,8 +1,4 @@
-"""Quarantined records that are acceptable by now, added to the published version as a new version.
-
-Here: the order of the steps. Not here: reading the records (loading/decoding_again.py), and what all versions have in
-common before they are published (loading/finishing.py).
-"""
+"""Quarantined records that are acceptable by now, added to the published version as a new version."""
 
 from __future__ import annotations
 
@@ -15,9 +11,10 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import copying, disk_estimate, indexes, pins, publish, schema_diff, staging, versions
-from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import Extent, VersionContext, finish
+from flux_assets.layers import indexes, pins, publish, schema_diff, staging, versions
+from flux_assets.layers.context import LoadOptions, VersionContext
+from flux_assets.layers.finishing import Extent, finish
+from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.quarantine.corrections import SURPLUS, Correction, surplus_of, written
@@ -49,7 +46,7 @@ class ReplayResult:
 
 
 def waiting_records(table: StaticTable, target: Target) -> list[QuarantinedRecord]:
-    """The records that the published version lacks. Raises LayerError when there is no such version."""
+    """Return the records that the published version lacks. Raises LayerError when there is no such version."""
     layer = Layer(target.schema, table)
     with target.session(f"look {layer.name}") as session:
         prepare(session, target.schema)
@@ -75,14 +72,14 @@ def replay(
         recorded(layer, target, options, "REPLAY") as (control, entry),
         leases.leased(control, target, layer, options.patience(log)) as lease,
     ):
-        bench = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
+        context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
         current = _current(control, layer)
         _correct(control, layer, current, given)
-        return _replay(bench, entry, current, lease)
+        return _replay(context, entry, current, lease)
 
 
 def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> ReplayResult | None:
-    """An empty quarantine is a question answered, and no run for the ledger."""
+    """Return the result where the quarantine is empty, which is no run for the ledger."""
     with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         current = _current(session, layer)
@@ -93,7 +90,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
 
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
-    """Before anything is read or stored: what a replay makes is another version."""
+    """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
     if pin := pins.pin_of(session, layer):
         raise PinnedError(
             f"{layer.title} is {pin}, and a replay would publish another version.",
@@ -101,26 +98,29 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
         )
 
 
-def _replay(bench: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
-    control, layer = bench.control, bench.layer
-    patience = bench.options.patience(bench.log)
-    public = schema_diff.reconcile(control, layer, lease, patience, accept_change=bench.options.accept_schema_change)
+def _replay(context: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
+    control, layer = context.control, context.layer
+    patience = context.options.patience(context.log)
+    state, accept_change = ask_state(control, layer), context.options.accept_schema_change
+    public = schema_diff.reconcile(control, layer, state, lease, patience, accept_change=accept_change)
     _refuse_retyped(control, layer, current)
-    found = _read(bench, public, _waiting(control, layer, current))
+    found = _read(context, public, _waiting(control, layer, current))
     records.explain(control, layer, current.lease, found.refused)
     if not found.passed:
         records.note(control, layer, entry, current)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
-    version = _made(bench, current, public, found, lease)
+    dropped = publish.clean_up(control, layer, lease, context.options.retention, context.log, state=state)
+    need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
+    staging.refuse_above(layer, need, context.options.disk_limit)
+    version = _made(context, current, public, found, lease)
     records.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
-    publish.publish(control, bench.target, [Publication(layer, public, swap)], patience)
-    bench.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
-    schema_diff.refresh_comments(control, layer)
+    publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
+    context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
+    schema_diff.refresh_comments(control, layer, state)
     statistics.analyze_public(control, layer.public, version.relation)
-    publish.clean_up(control, layer, lease, bench.options.retention, bench.log)
+    publish.clean_up(control, layer, lease, context.options.retention, context.log)
     published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),
@@ -183,7 +183,7 @@ def _is_changed(table: StaticTable, one: Correction, before: QuarantinedRecord) 
 
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:
-    """Rows are copied as they are, which is right for texts of another length and for nothing else."""
+    """Raise LayerError for a retyped column: rows are copied, which fits texts of another length alone."""
     relation = catalog.find(connection, VERSIONS, current.relation)
     standing = {
         column.name: column.bare_type for column in catalog.columns(connection, relation.oid if relation else 0)
@@ -202,43 +202,49 @@ def _is_text(type_name: str) -> bool:
     return type_name == "text" or type_name.startswith("character varying")
 
 
-def _read(bench: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
-    """What passes by the declaration, and then in an empty table that is as the version's will be."""
+def _read(context: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
+    """Return what passes by the declaration, and then in an empty table that is as the version's will be."""
     with (
-        texts_of(bench.target, bench.layer.name, bench.options.stop) as ask,
-        bench.target.session(f"probe {bench.layer.name}", bench.options.stop) as session,
+        texts_of(context.target, context.layer.name, context.options.stop) as ask,
+        context.target.session(f"probe {context.layer.name}", context.options.stop) as session,
     ):
-        found = read_again(bench.layer.table, waiting, ask)
-        create_probe(session, bench.layer, public)
-        return without(bench.layer.table, found, [*refused_rows(session, found.batch)], ask)
+        found = read_again(context.layer.table, waiting, ask)
+        create_probe(session, context.layer, public)
+        return without(context.layer.table, found, [*refused_rows(session, found.batch)], ask)
 
 
-def _made(bench: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
-    control, layer = bench.control, bench.layer
-    need = disk_estimate.need_of_copy(control, layer, current.bytes or 0)
-    disk_estimate.refuse_above(layer, need, bench.options.disk_limit)
+def _made(context: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
+    control, layer = context.control, context.layer
     name = _version_id(layer.table, current, found.passed)
     version = Version(
-        lease=lease.number, version=name, sha256=current.sha256, release_tag=current.release_tag,
-        relation=layer.relation(name, lease.number), run_id=bench.options.run_id,
+        lease=lease.number,
+        version=name,
+        sha256=current.sha256,
+        release_tag=current.release_tag,
+        relation=layer.relation(name, lease.number),
+        run_id=context.options.run_id,
         base_version=current.base_version or current.version,
-    )  # fmt: skip
-    versions.add_staging(control, layer, version)
+    )
+    control.execute(versions.adding_staging(layer, version))
     try:
-        with bench.clock.timed("stage"):
-            _fill(bench, current, version, public, found)
+        with context.clock.timed("stage"):
+            _fill(context, current, version, public, found)
     except BaseException:
         if not control.closed and not control.broken:
-            versions.mark_dropped(control, layer, version)
+            control.execute(versions.dropping(layer, version))
         raise
     _hold(control, layer, current, version, found)
     rows = catalog.count_rows(control, version_table(version.relation))
     case = Case(
-        connection=control, layer=layer, relation=version_table(version.relation), rows=rows,
-        promised_rows=(current.rows or 0) + len(found.passed), published_rows=current.rows,
-    )  # fmt: skip
+        connection=control,
+        layer=layer,
+        relation=version_table(version.relation),
+        rows=rows,
+        promised_rows=(current.rows or 0) + len(found.passed),
+        published_rows=current.rows,
+    )
     extent = _joined(current.extent, found.facts.extent)
-    return finish(bench, case, version, public, extent=extent, source="the version with the replayed records")
+    return finish(context, case, version, public, extent=extent, source="the version with the replayed records")
 
 
 def _version_id(table: StaticTable, current: Version, passed: Sequence[QuarantinedRecord]) -> str:
@@ -246,23 +252,29 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fill(bench: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
-    layer, stop = bench.layer, bench.options.stop
+def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
+    layer, stop = context.layer, context.options.stop
     create = [ddl.create_version(layer, version.relation, like_template=True)]
     create += [change(version_table(version.relation)) for change in public.changes]
     with (
-        bench.target.session(f"stage {layer.name}", stop) as session,
-        bench.target.session(f"copy {layer.name}", stop) as reading,
+        context.target.session(f"stage {layer.name}", stop) as session,
+        context.target.session(f"copy {layer.name}", stop) as reading,
     ):
-        session.execute(ddl.create_template(layer))
-        chunks = copying.continued(reading, current.relation, found.batch)
+        chunks = staging.continued(reading, current.relation, found.batch)
         staging.fill_from(
-            session, version.relation, create, chunks, layer.table.column_names, limit_bytes=None, stop=stop
+            session,
+            version.relation,
+            create,
+            chunks,
+            layer.table.column_names,
+            before=[ddl.create_template(layer)],
+            limit_bytes=None,
+            stop=stop,
         )
 
 
 def _hold(connection: psycopg.Connection, layer: Layer, current: Version, version: Version, found: ReadAgain) -> None:
-    """The new version's quarantine: what was replayed, now and before, and what it still lacks."""
+    """Write the new version's quarantine: what was replayed, now and before, and what it still lacks."""
     before = [held for held in records.records(connection, layer, current.lease) if held.replayed]
     now = [replace(held, replayed=True) for held in found.passed]
     with connection.transaction():

@@ -12,7 +12,7 @@ from flux_assets.errors import FluxError, reported
 from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
-from flux_assets.layers.release_tags import note_release
+from flux_assets.layers.versions import note_release
 from flux_assets.layers.whole_release.together import Together
 from flux_assets.ledger import leases
 from flux_assets.postgis.bootstrap import prepare
@@ -100,7 +100,7 @@ def _loaded(
 def _note_unchanged(
     session: psycopg.Connection, target: Target, tag: str, found: Mapping[StaticTable, LoadResult | FluxError]
 ) -> None:
-    """Versions that were live before belong to this release too, once all of it is published."""
+    """Note that versions that were live before belong to this release too, once all of it is published."""
     if any(isinstance(result, FluxError) or result.outcome == "pinned" for result in found.values()):
         return
     unchanged = {

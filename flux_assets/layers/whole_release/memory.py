@@ -1,7 +1,4 @@
-"""What a watcher of a release remembers from one look to the next, and its form as text.
-
-Here: the memory. Not here: looking, and what follows from it (release_watch.py).
-"""
+"""What a watcher of a release remembers from one check to the next, and its form as text."""
 
 from __future__ import annotations
 
@@ -45,12 +42,12 @@ class Memory:
         return f"{self.began:.3f}-{self.runs}"
 
     def text(self) -> str:
-        """The memory as JSON."""
+        """Return the memory as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @staticmethod
     def read(text: str | None, address: str, now: float) -> Memory:
-        """What `text` says of this address; nothing when it is of another address, or not in this form."""
+        """Return what `text` says of this address; nothing when it is of another address, or not in this form."""
         try:
             stored = json.loads(text or "")
             files = {table: Seen(**seen) for table, seen in stored.pop("files").items()}

@@ -1,8 +1,4 @@
-"""Going back to a release: all layers at once, or none.
-
-Here: the steps until the versions are published together. Not here: which version of each layer belongs to the release
-(loading/release_versions.py), one layer alone (rollback.py), the transaction (postgis/publish.py).
-"""
+"""Going back to a release: all layers at once, or none."""
 
 from __future__ import annotations
 
@@ -16,8 +12,9 @@ from flux_assets.errors import LayerError
 from flux_assets.layers import pins, publish, schema_diff, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
+from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.run_records import recorded_together
+from flux_assets.layers.run import recorded_together
 from flux_assets.layers.versions import Version
 from flux_assets.layers.whole_release.versions import ReleaseVersions, versions_of
 from flux_assets.ledger import leases
@@ -78,7 +75,9 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
         publications = []
         for layer, version in planned.moving.items():
             with translated(layer, options.stop):
-                public = schema_diff.reconcile(control, layer, taken[layer], options.patience(log))
+                public = schema_diff.reconcile(
+                    control, layer, ask_state(control, layer), taken[layer], options.patience(log)
+                )
                 make_equal(control, layer, target, options, version.relation, public)
             swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
             publications.append(Publication(layer, public, swap))

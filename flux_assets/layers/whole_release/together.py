@@ -50,7 +50,7 @@ class Together:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """One layer's load, from its first step to its last."""
+        """Enclose one layer's load, from its first step to its last."""
         self._slots.acquire()
         try:
             yield
@@ -93,9 +93,9 @@ class Together:
             raise self._refused[name]
         if name not in self._published:
             raise LayerError(
-                f"{publication.layer.title} was not published, for the release is published whole and"
+                f"{publication.layer.title} was not published, because the release is published as a whole and"
                 f" {', '.join(self._failures.values())}.",
-                "Load it again when that is put right; its version is staged and audited.",
+                "Load it again when that is fixed; its version is staged and audited.",
             )
         return self._published[name]
 
@@ -120,14 +120,17 @@ class Together:
     def _judged(
         self, connection: psycopg.Connection, found: Sequence[Publication], patience: LockRetries
     ) -> list[Publication]:
-        """The publications with their references judged again, now that it is known what they will point at."""
+        """Return the publications with their references judged again, now that it is known what they will point at."""
         staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
         judged = []
         for each in found:
             case = Case(
-                connection=connection, layer=each.layer, relation=staged[each.layer.name],
-                rows=each.swap.version.rows or 0, staged=staged,
-            )  # fmt: skip
+                connection=connection,
+                layer=each.layer,
+                relation=staged[each.layer.name],
+                rows=each.swap.version.rows or 0,
+                staged=staged,
+            )
             result = audits.run_audit(case, REFERENCES)
             if result is not None and not result.passed:
                 patience.log(describe_audit(each.layer, result))
@@ -145,7 +148,12 @@ def _with(connection: psycopg.Connection, publication: Publication, result: Audi
     version = publication.swap.version
     stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
     judged = versions.judged(
-        connection, publication.layer, version, state=version.state, rows=version.rows or 0, size=version.bytes or 0,
-        extent=version.extent, audits=stored,
-    )  # fmt: skip
+        connection,
+        publication.layer,
+        version,
+        state=version.state,
+        rows=version.rows or 0,
+        extent=version.extent,
+        audits=stored,
+    )
     return replace(publication, swap=replace(publication.swap, version=judged))

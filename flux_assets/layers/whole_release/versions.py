@@ -1,7 +1,4 @@
-"""Which version of each layer belongs to a release.
-
-Here: the choice, and its refusal by name. Not here: publishing them (release_rollback.py).
-"""
+"""Which version of each layer belongs to a release."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import psycopg
 
 from flux_assets.errors import LayerError
 from flux_assets.layers import indexes, versions
-from flux_assets.layers.release_tags import is_of
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Version, is_of
 from flux_assets.postgis.names import Layer
 
 
@@ -26,7 +22,7 @@ class ReleaseVersions:
 
 
 def versions_of(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) -> ReleaseVersions:
-    """The versions of release `tag`; layers that were never published are left out.
+    """Return the versions of release `tag`; layers that were never published are left out.
 
     Raises LayerError naming every layer of which no version of the release is kept, and what there is of it.
     """

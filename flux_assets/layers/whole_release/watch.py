@@ -1,10 +1,7 @@
 """Which layers a release has news for: what is there now, compared with what was seen before and with what is loaded.
 
-Here: the decision. Not here: what is remembered (release_memory.py), asking for a run
-(orchestration/release_sensor.py), and how a release is read (release/).
-
-A look at an unchanged release costs a few bytes a file. A state of a file is asked for at most once, whatever became of
-it: what failed is not tried again until the file is another one.
+A check of an unchanged release costs a few bytes a file. A state of a file is asked for at most once, whatever became
+of it: what failed is not tried again until the file is another one.
 """
 
 from __future__ import annotations
@@ -134,7 +131,7 @@ class _Look:
         return replace(now, asked=self._now)
 
     def _digest(self, table: StaticTable) -> str | None:
-        """Digest of a local file that is new here: its bytes are read, once. Raises ManifestError as it must be."""
+        """Return the digest of a local file that is new here; its bytes are read, once. May raise ManifestError."""
         if not self._release.is_local:
             return None
         file = self._release.resolve(table.file_name, table.name)

@@ -1,1 +1,1 @@
-"""Alerts in Dagster: what is observed, the sensor, and the watchdog that needs no daemon."""
+"""Alerts in Dagster: what Dagster knows to be wrong, the sensor, and the watchdog that needs no daemon."""

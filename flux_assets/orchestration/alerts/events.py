@@ -1,7 +1,6 @@
 """What is wrong, as Dagster knows it: failing checks, tables that are not fresh, failed runs, no daemon or schedule.
 
-Here: the reading of an instance, without changing anything. Not here: what PostgreSQL knows better
-(alerting/watching.py); what both know is taken from there.
+What PostgreSQL knows better comes from alerting/watching.py.
 """
 
 from __future__ import annotations
@@ -11,34 +10,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 
 from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
 from flux_assets.alerting.message import length
 from flux_assets.alerting.observation import Kind, Observation
 from flux_assets.alerting.watching import Watch, late
+from flux_assets.orchestration.automation import AD_HOC_JOB
+from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
 SCHEDULE = "dynamic_sync_schedule"
 # A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
-SIGN_OF_LIFE = timedelta(minutes=5)
-_DONE = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+_SIGN_OF_LIFE = timedelta(minutes=5)
 # What these say of a table follows from its not being synced, where it is not.
 _STATE_CHECKS = {"lag", "recent_failures"}
-_AD_HOC = "__ASSET_JOB"
 _MOST_RUNS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class LedgerState:
     """What the ledger says beside: (run, table) that it has as failed, and when each table was last made current."""
 
     failed: frozenset[tuple[str, str]]
@@ -46,7 +38,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class FailedRuns:
+class _FailedRuns:
     """Runs of the same job and the same assets that failed one after another, the newest first."""
 
     runs: list[dg.RunRecord]
@@ -65,27 +57,26 @@ class FailedRuns:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the assets, where the run names any."""
+        """Return the names of the assets, where the run names any."""
         return tuple(sorted({name.partition(":")[0] for name in _selected(self.newest) or ()}))
 
 
 def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
-    """The last finished evaluations of these checks that failed with severity ERROR."""
-    storage = instance.event_log_storage
-    found = storage.get_latest_asset_check_execution_by_key(list(keys))
+    """Return the last finished evaluations of these checks that failed with severity ERROR."""
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     records: list[AssetCheckExecutionRecord] = []
     for key, record in found.items():
-        if record.status is AssetCheckExecutionRecordStatus.PLANNED:  # a run is under way, or died
-            history = storage.get_asset_check_execution_history(key, limit=1, status=_DONE)
-            records += history
-        else:
-            records.append(record)
-    return [each for each in records if (judged := each.evaluation) and not judged.passed
-            and judged.severity is dg.AssetCheckSeverity.ERROR]  # fmt: skip
+        # One that is only planned: a run is under way, or died.
+        records += [record] if is_finished(record) else finished_evaluations(instance, key)
+    return [
+        each
+        for each in records
+        if (judged := each.evaluation) and not judged.passed and judged.severity is dg.AssetCheckSeverity.ERROR
+    ]
 
 
-def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[FailedRuns]:
-    """Those of the last days that no later success of the same job and assets has made good."""
+def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
+    """Return the failed runs of the last days that no later success of the same job and assets follows."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
     for record in instance.get_run_records(filters, limit=_MOST_RUNS):
@@ -97,19 +88,19 @@ def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[FailedRuns]
         made_good = (_ended(each) for each in good[job] if _covers(_selected(each.dagster_run), selected))
         last = max(made_good, default=datetime.min.replace(tzinfo=UTC))
         if left := [record for record in records if _ended(record) > last]:
-            found.append(FailedRuns(left))
+            found.append(_FailedRuns(left))
     return found
 
 
 def observed(
     instance: dg.DagsterInstance,
     checks: Sequence[AssetCheckExecutionRecord],
-    runs: Sequence[FailedRuns],
-    known: Known,
+    runs: Sequence[_FailedRuns],
+    known: LedgerState,
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
-    """All that is wrong and is not in the ledger in better words."""
+    """Yield all that is wrong and that the ledger does not describe better."""
     yield from _of_checks(checks, known, watch)
     for failed in runs:
         if not _in_ledger(failed, known):
@@ -118,10 +109,10 @@ def observed(
     yield from _nobody_starts_syncs(instance, known, watch, now)
 
 
-def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch: Watch) -> Iterator[Observation]:
-    """One a table: what makes its checks fail is mostly one thing. What a failed run found is its failure's matter.
+def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState, watch: Watch) -> Iterator[Observation]:
+    """Yield one observation per table, because what makes its checks fail is mostly one thing.
 
-    What such a run repeats is of what readers see.
+    What a failed run found belongs to its failure; an outcome that such a run repeats is of the published rows.
     """
     tables: dict[str, list[AssetCheckExecutionRecord]] = {}
     for record in records:
@@ -136,36 +127,47 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: Known, watch
         evaluation = failing[0].evaluation
         words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
-            kind="check", cause=", ".join(names), apart=table, tables=(table,),
-            problem=f"{', '.join(names)}: it does not hold that: {cause_of(words, watch.names).problem}",
+            kind="check",
+            cause=", ".join(names),
+            apart=table,
+            tables=(table,),
+            problem=f"{', '.join(names)}: this does not hold: {cause_of(words, watch.names).problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
-            run_id=failing[0].run_id, symptom=set(names) <= _STATE_CHECKS,
-        )  # fmt: skip
+            run_id=failing[0].run_id,
+            symptom=set(names) <= _STATE_CHECKS,
+        )
 
 
-def _in_ledger(failed: FailedRuns, known: Known) -> bool:
-    """Whether the ledger speaks for the run: it has its failure, or all of its tables were made current since."""
+def _in_ledger(failed: _FailedRuns, known: LedgerState) -> bool:
+    """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
     if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
         return True
     since = [known.succeeded.get(table) for table in failed.tables]
     return bool(since) and all(succeeded and succeeded > failed.ended_at for succeeded in since)
 
 
-def _of_runs(instance: dg.DagsterInstance, failed: FailedRuns, watch: Watch, now: datetime) -> Observation:
+def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, now: datetime) -> Observation:
     run, ticks = failed.newest, len(failed.runs)
     words = cause_of(watch.clean(_words(instance, run.run_id)), watch.names)
-    name = ", ".join(failed.tables) or "assets" if run.job_name == _AD_HOC else run.job_name
+    name = ", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name
     scheduled = "dagster/schedule_name" in run.tags
     return Observation(
-        kind="run", cause=name, apart=", ".join(sorted(_selected(run) or ())), tables=failed.tables,
-        problem=words.problem, remedy=words.remedy, since=failed.since, ticks=ticks, run_id=run.run_id,
+        kind="run",
+        cause=name,
+        apart=", ".join(sorted(_selected(run) or ())),
+        tables=failed.tables,
+        problem=words.problem,
+        remedy=words.remedy,
+        since=failed.since,
+        ticks=ticks,
+        run_id=run.run_id,
         ready=not scheduled or watch.policy.reached(ticks, failed.since, now),
-    )  # fmt: skip
+    )
 
 
 def _words(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What the first failed step says, else what the run says."""
+    """Return the message of the first failed step, else that of the run."""
     for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         data = log.dagster_event.step_failure_data if log.dagster_event else None
         error = data.error if data else None
@@ -179,45 +181,51 @@ def _words(instance: dg.DagsterInstance, run_id: str) -> str:
     return ""
 
 
-def _stale(instance: dg.DagsterInstance, known: Known, watch: Watch) -> Iterator[Observation]:
-    """By Dagster's freshness policy; a table that was made current since is only not judged again yet."""
+def _stale(instance: dg.DagsterInstance, known: LedgerState, watch: Watch) -> Iterator[Observation]:
+    """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
     budgets = {dg.AssetKey(table.name): table.freshness.fail for table in watch.dynamic}
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
         table = key.to_user_string()
         succeeded = known.succeeded.get(table)
-        if record.freshness_state is FreshnessState.FAIL and not (succeeded and succeeded > record.updated_at):
+        if record.freshness_state.value == "FAIL" and not (succeeded and succeeded > record.updated_at):
             yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
 
 
 def _nobody_starts_syncs(
-    instance: dg.DagsterInstance, known: Known, watch: Watch, now: datetime
+    instance: dg.DagsterInstance, known: LedgerState, watch: Watch, now: datetime
 ) -> Iterator[Observation]:
-    """Tables that were synced before are meant to be live."""
+    """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
     live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    running = any(state.name == SCHEDULE and state.status is InstigatorStatus.RUNNING for state in states)
+    states = instance.all_instigator_state()
+    running = any(state.name == SCHEDULE and state.status.value == "RUNNING" for state in states)
     if dead := _silent_daemons(instance, now, expected=running):
         names, since = dead
         yield Observation(
-            kind="daemon", cause="daemon", tables=tuple(live), since=since,
-            problem=f"No sign of life of {names} for {length(now - since)}: it starts no runs and sends no alerts.",
-            remedy="Start dagster-daemon again (`dagster dev` has one), and see in its log why it ended.",
-        )  # fmt: skip
+            kind="daemon",
+            cause="daemon",
+            tables=tuple(live),
+            since=since,
+            problem=f"{names} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
+            remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
+        )
     elif live and not running and now - min(live.values()) > watch.policy.patience:
         yield Observation(
-            kind="schedule", cause="schedule", tables=tuple(live), since=min(live.values()),
+            kind="schedule",
+            cause="schedule",
+            tables=tuple(live),
+            since=min(live.values()),
             problem=f"{SCHEDULE} is stopped, and nothing else has synced for {length(now - min(live.values()))}.",
             remedy=f"dagster schedule start -w workspace.yaml {SCHEDULE}, or the switch in Dagster's UI.",
-        )  # fmt: skip
+        )
 
 
 def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
-    """Which of the daemons that once lived show no life, and since when; one that never lived only where expected."""
+    """Return which daemons have gone silent, and since when; one that never ran only where it is expected."""
     heartbeats = instance.get_daemon_heartbeats()
     lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
     if not lived:
         return ("Dagster's daemon", now) if expected else None
-    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > SIGN_OF_LIFE.total_seconds()}
+    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > _SIGN_OF_LIFE.total_seconds()}
     if not silent:
         return None
     names = "Dagster's daemon" if silent.keys() == lived.keys() else f"Dagster's daemon ({', '.join(sorted(silent))})"
@@ -225,13 +233,16 @@ def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bo
 
 
 def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
-    """The assets and checks that a run names; None is all of its job."""
+    """Return the assets and checks that a run names; None is all of its job."""
     if run.asset_selection is None and run.asset_check_selection is None:
         return None
     assets = {key.to_user_string() for key in run.asset_selection or ()}
     # Materialising an asset takes its checks along; they are named apart only where they run alone.
-    checks = {f"{key.asset_key.to_user_string()}:{key.name}" for key in run.asset_check_selection or ()
-              if key.asset_key.to_user_string() not in assets}  # fmt: skip
+    checks = {
+        f"{key.asset_key.to_user_string()}:{key.name}"
+        for key in run.asset_check_selection or ()
+        if key.asset_key.to_user_string() not in assets
+    }
     return frozenset(assets | checks)
 
 

@@ -1,8 +1,4 @@
-"""One look at everything, and telling what is to be told: what the sensor and the watchdog have in common.
-
-Here: putting together what PostgreSQL and Dagster say, and a round on the table of incidents, or on the file while
-there is no PostgreSQL. Not here: deciding and wording (alerting/), and who looks when (alert_sensor.py, watchdog.py).
-"""
+"""One round of alerts: what PostgreSQL and Dagster observe, decided and sent; shared by the sensor and the watchdog."""
 
 from __future__ import annotations
 
@@ -15,12 +11,12 @@ import psycopg
 
 from flux_assets.alerting import watching
 from flux_assets.alerting.cause import cause_of
-from flux_assets.alerting.delivery import Delivery, Event, Send, round_of
+from flux_assets.alerting.delivery import Delivery, Event, Send, run_round
 from flux_assets.alerting.incident import Incident
 from flux_assets.alerting.message import Letterhead, payload
 from flux_assets.alerting.muting import mutes
 from flux_assets.alerting.observation import Kind, Observation, Policy
-from flux_assets.alerting.secrets import cleaning
+from flux_assets.alerting.secrets import secret_remover
 from flux_assets.alerting.store import IncidentTable, make_ready
 from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.watching import Watch
@@ -37,33 +33,31 @@ Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 
 
 @dataclass(frozen=True)
-class ObservedAlerts:
-    """What is wrong now, of the kinds that could be looked for."""
+class _Observed:
+    """What is wrong now, of the kinds that could be observed."""
 
     observed: list[Observation]
     watched: frozenset[Kind]
     now: datetime
 
 
-def watch_of(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
-    """What the settings say of how to look."""
+def make_watch(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
+    """Return what to watch and how patiently, by the settings."""
     policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
-    return Watch(
-        schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=cleaning(settings)
-    )  # fmt: skip
+    return Watch(schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=secret_remover(settings))
 
 
-def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> ObservedAlerts:
-    """Everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
-    now, statuses = watching.clock(session), overview.statuses(session, watch.schema)
+def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
+    """Return everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
+    now, statuses = watching.server_time(session), overview.statuses(session, watch.schema)
     observed = list(watching.observed(session, statuses, watch, now))
     checked = {name: status.checked_at for name, status in statuses.items() if status.checked_at}
     try:
         observed += _of_dagster(session, watch, dagster, checked, now)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        observed.append(dagster_fault(error, watch, now))
-        return ObservedAlerts(observed, watching.WATCHED - {"late"}, now)
-    return ObservedAlerts(observed, watching.WATCHED | events.WATCHED, now)
+        observed.append(_dagster_fault(error, watch, now))
+        return _Observed(observed, watching.WATCHED - {"late"}, now)
+    return _Observed(observed, watching.WATCHED | events.WATCHED, now)
 
 
 def send_alerts(
@@ -73,11 +67,11 @@ def send_alerts(
     hook: Webhook,
     find: Callable[[Settings], Target] = postgis_target,
 ) -> list[Delivery]:
-    """A round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
+    """Run a round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
 
-    Raises AlertError, and nothing else, when it cannot be noted what was told.
+    Raises AlertError, and nothing else, when it cannot be recorded what was sent.
     """
-    watch, file = watch_of(settings, tables), IncidentFile(settings.flux_home)
+    watch, file = make_watch(settings, tables), IncidentFile(settings.flux_home)
     send = _sending(hook, settings)
     try:
         with find(settings).session("alerts") as session:
@@ -85,8 +79,9 @@ def send_alerts(
             file.note_mutes(mutes(session, watch.schema))
             seen = observe_alerts(session, watch, dagster)
             kept = IncidentTable(session, watch.schema)
-            muted = lambda: mutes(session, watch.schema)  # noqa: E731
-            rest = round_of(kept, seen.observed, seen.watched, muted, watch.policy, send, seen.now)
+            rest = run_round(
+                kept, seen.observed, seen.watched, lambda: mutes(session, watch.schema), watch.policy, send, seen.now
+            )
     except AlertError:
         raise
     except (FluxError, psycopg.Error) as error:
@@ -95,28 +90,35 @@ def send_alerts(
 
 
 def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) -> Observation:
-    """That PostgreSQL cannot be used; told when it lasts as long as it takes syncs to be told of."""
+    """Return that PostgreSQL is unavailable; sent when it lasts as long as failing syncs may."""
     words = cause_of(watch.clean(str(error)), watch.names)
     return Observation(
-        kind="target", cause="target", problem=words.problem, remedy=words.remedy,
-        since=now, not_before=now + watch.policy.patience,
-    )  # fmt: skip
+        kind="target",
+        cause="target",
+        problem=words.problem,
+        remedy=words.remedy,
+        since=now,
+        not_before=now + watch.policy.patience,
+    )
 
 
-def dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
-    """That Dagster's storage, or our definitions, cannot be had."""
+def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
+    """Return that Dagster's storage, or our definitions, are unavailable."""
     words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
     return Observation(
-        kind="dagster", cause="dagster", problem=words.problem, since=now,
+        kind="dagster",
+        cause="dagster",
+        problem=words.problem,
+        since=now,
         remedy=words.remedy or "`flux-assets doctor` tests Dagster's storage.",
-    )  # fmt: skip
+    )
 
 
 def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Delivery:
-    """A round on the file: that PostgreSQL cannot be used, or that it is back."""
+    """Run a round on the file: that PostgreSQL is unavailable, or that it is back."""
     now = datetime.now(UTC)
     observed = [target_fault(away, watch, now)] if away else []
-    return round_of(file, observed, {"target"}, file.mutes, watch.policy, send, now)
+    return run_round(file, observed, {"target"}, file.mutes, watch.policy, send, now)
 
 
 def _sending(hook: Webhook, settings: Settings) -> Send:
@@ -135,8 +137,5 @@ def _of_dagster(
     checks = events.failing_checks(instance, keys)
     runs = events.failed_runs(instance, now)
     run_ids = {record.run_id for record in checks} | {failed.newest.run_id for failed in runs}
-    known = events.Known(
-        failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)),
-        succeeded=checked,
-    )
+    known = events.LedgerState(failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)), succeeded=checked)
     return list(events.observed(instance, checks, runs, known, watch, now))

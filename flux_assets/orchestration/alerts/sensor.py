@@ -1,8 +1,4 @@
-"""The sensor that looks every minute and tells somebody when something is wrong.
-
-Here: when it looks and what a tick says of it. Not here: looking and telling (alert_round.py). What it cannot notice is
-that the daemon that runs it is dead; the watchdog can (watchdog.py).
-"""
+"""The sensor that observes every minute and sends alerts. That its daemon is dead, the watchdog alone can notice."""
 
 from __future__ import annotations
 
@@ -17,23 +13,23 @@ from flux_assets.tables import declarations
 if TYPE_CHECKING:
     from flux_assets.alerting.delivery import Delivery
 
-SECONDS_BETWEEN_LOOKS = 60
+_SECONDS_BETWEEN_ROUNDS = 60
 
 
 @dg.sensor(
     name="alert_sensor",
-    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+    minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
+    description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
 )
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Look, tell, and say what was told. It starts no run."""
+    """Observe, send what is due, and report what was sent. It starts no run."""
     from flux_assets.alerting.webhook import Webhook
     from flux_assets.orchestration.alerts.round import send_alerts
 
     settings = load_settings()
     if settings.flux_alert_url is None:
-        return dg.SkipReason("FLUX_ALERT_URL is not set, so there is nobody to tell.")
+        return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
     repository = context.repository_def
     keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
     try:
@@ -42,15 +38,15 @@ def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         )
     except AlertError as error:
         context.log.warning(str(error))
-        return dg.SkipReason(f"Nobody could be told. {error}")
+        return dg.SkipReason(f"No alert could be sent. {error}")
     for undelivered in filter(None, (each.undelivered for each in rounds)):
         context.log.warning(str(undelivered))
-    return dg.SkipReason(" ".join(_said(each) for each in rounds if each.incidents or each.busy) or "All is well.")
+    return dg.SkipReason(" ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well.")
 
 
-def _said(told: Delivery) -> str:
-    if told.busy:
-        return "Another process is telling right now."
-    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in told.sent]
-    waiting = "" if told.undelivered is None else f" Not delivered: {told.undelivered}"
-    return f"{counted(len(told.incidents), 'incident')}; told: {', '.join(sent) or 'nothing new'}.{waiting}"
+def _describe(delivery: Delivery) -> str:
+    if delivery.busy:
+        return "Another process is sending alerts right now."
+    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in delivery.sent]
+    waiting = "" if delivery.undelivered is None else f" Not delivered: {delivery.undelivered}"
+    return f"{counted(len(delivery.incidents), 'incident')}; sent: {', '.join(sent) or 'nothing new'}.{waiting}"

@@ -1,8 +1,4 @@
-"""The look that needs no daemon: for cron, and for a terminal.
-
-Here: finding PostgreSQL, Dagster's instance and our definitions without starting anything, and what is wrong as a list.
-Not here: looking and telling (orchestration/alert_round.py), and how it is printed (console/alerts.py).
-"""
+"""Alerts without a daemon, for cron and for a terminal; nothing is started to find out what is wrong."""
 
 from __future__ import annotations
 
@@ -17,12 +13,12 @@ from click import ClickException
 
 from flux_assets.alerting import store
 from flux_assets.alerting.delivery import Delivery
-from flux_assets.alerting.incident import Incident, decided
+from flux_assets.alerting.incident import Incident, decide
 from flux_assets.alerting.muting import Mutes, mutes
 from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.webhook import Webhook
 from flux_assets.errors import EmbeddedError, FluxError, SettingError
-from flux_assets.orchestration.alerts.round import Dagster, observe_alerts, send_alerts, target_fault, watch_of
+from flux_assets.orchestration.alerts.round import Dagster, make_watch, observe_alerts, send_alerts, target_fault
 from flux_assets.orchestration.history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
@@ -34,38 +30,40 @@ Definitions = dg.Definitions
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong now, and whether somebody said that nothing is to be told of it."""
+    """Something that is wrong now, and whether it is muted."""
 
     incident: Incident
     muted: bool
 
 
 def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Problem]:
-    """What is wrong, worst first. Nothing is changed, and nothing is started to find out."""
-    watch = watch_of(settings, tables)
+    """Return what is wrong, worst first. Nothing is changed, and nothing is started to find out."""
+    watch = make_watch(settings, tables)
     try:
-        with running_target(settings).session("watchdog") as session:
+        with _running_target(settings).session("watchdog") as session:
             store.hurry(session)
             seen = observe_alerts(session, watch, dagster)
             muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
     except (FluxError, psycopg.Error) as error:
         now, file = datetime.now(UTC), IncidentFile(settings.flux_home)
-        away = decided(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
+        away = decide(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
         return [Problem(incident, muted=file.mutes().cover(())) for incident in away if not incident.resolved_at]
-    found = decided([], seen.observed, seen.watched, seen.now)
+    found = decide([], seen.observed, seen.watched, seen.now)
     listed = [Problem(incident, muted=muted.cover(incident.failing)) for incident in found]
     return sorted(listed, key=lambda problem: (problem.muted, problem.incident.since))
 
 
 def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Delivery]:
-    """Tell what the sensor would tell; what either has told the other does not tell again."""
+    """Send what the sensor would send; neither repeats what the other has sent."""
     if settings.flux_alert_url is None:
-        raise SettingError("FLUX_ALERT_URL is not set, so there is nobody to tell.", "Set it to a webhook's address.")
-    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), running_target)
+        raise SettingError(
+            "FLUX_ALERT_URL is not set, so alerts have no destination.", "Set it to a webhook's address."
+        )
+    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), _running_target)
 
 
-def running_target(settings: Settings) -> Target:
-    """The database of the tables, where it runs: looking must not start the embedded one."""
+def _running_target(settings: Settings) -> Target:
+    """Return the database of the tables; the embedded one is not started for this."""
     if not settings.target_is_set and settings.flux_profile == "embedded":
         require_running_cluster(settings)
     return postgis_target(settings)
@@ -73,7 +71,7 @@ def running_target(settings: Settings) -> Target:
 
 @contextmanager
 def dagster_of(settings: Settings, definitions: Callable[[], Definitions]) -> Iterator[Dagster]:
-    """What opens Dagster's instance and loads the definitions when it is called; closed with the block."""
+    """Yield what opens Dagster's instance and loads the definitions when it is called; closed with the block."""
     with ExitStack() as opened:
 
         def found() -> tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]:

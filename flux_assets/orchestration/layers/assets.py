@@ -1,7 +1,4 @@
-"""How a declared table becomes an asset.
-
-Here: one factory for all layers, and the translation of errors into a failed step. Not here: how a layer is
-loaded (load.py), what the UI shows of it (asset_metadata.py), its checks (asset_checks.py).
+"""How a declared layer becomes an asset, and how its errors become a failed step.
 
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
@@ -10,21 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.data_version import get_input_data_version_tag
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster_shared.error import SerializableErrorInfo
 
 from flux_assets.compare.match import MATCHES_RELEASE
 from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
-from flux_assets.orchestration.layers.checks import check_results, check_specs, tell
+from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
+from flux_assets.orchestration.history import input_version_tag, origin_tags
+from flux_assets.orchestration.layers.checks import check_results, check_specs, log_outcomes
 from flux_assets.orchestration.layers.config import LayerConfig
 from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
-from flux_assets.orchestration.layers.release_sources import observed, source_key
+from flux_assets.orchestration.layers.release_sources import record_file, source_key
 from flux_assets.orchestration.layers.whole_release import whole_release
 from flux_assets.orchestration.pictures import layer_pictures
-from flux_assets.orchestration.recorded import origin_tags
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -36,34 +31,27 @@ GROUP = "static_layers"
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
 
 
-class LayerFailure(DagsterUserCodeProcessError, dg.Failure):  # noqa: N818 - Dagster's own word
-    """A failed step shown as the sentence and remedy of its error.
-
-    The first base is how Dagster is told the text to show; otherwise it shows the frames of its own code, which
-    say nothing about a damaged file.
-    """
+class LayerFailure(SentenceError, dg.Failure):  # noqa: N818 - Dagster's own word
+    """A failed step shown as the sentence and remedy of its error."""
 
     def __init__(self, error: FluxError) -> None:
-        shown = SerializableErrorInfo(message=f"{error}\n", stack=[], cls_name=type(error).__name__)
-        super().__init__(  # type: ignore[no-untyped-call]
-            description=str(error), allow_retries=False, user_code_process_error_infos=[shown]
-        )
+        super().__init__(str(error), type(error).__name__, description=str(error), allow_retries=False)
 
 
 def layer_assets() -> list[dg.AssetsDefinition]:
-    """An asset for every declared layer."""
+    """Return an asset for every declared layer."""
     return [layer_asset(table, static_tables()) for table in static_tables()]
 
 
 def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
-    """The asset of one layer with its checks; either can be selected without the other.
+    """Return the asset of one layer with its checks; either can be selected without the other.
 
-    Where a release is published whole, those of its layers that are `among` these go with this one.
+    Where a release is published whole, its layers that are `among` these are published together.
     """
 
     @dg.multi_asset(
         name=table.name,
-        specs=[layer_spec(table)],
+        specs=[_layer_spec(table)],
         check_specs=check_specs(table),
         can_subset=True,
         op_tags={"dagster/priority": str(_priority(table))},
@@ -83,12 +71,12 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
 
 
 def _priority(table: StaticTable) -> int:
-    """The largest first, after the small ones that lie behind the pictures of all others."""
+    """Return the largest as the first, after the small ones that lie behind the pictures of all others."""
     return table.release_rows + (10**9 if table.ground else 0)
 
 
-def layer_spec(table: StaticTable) -> dg.AssetSpec:
-    """What the asset graph knows of a layer."""
+def _layer_spec(table: StaticTable) -> dg.AssetSpec:
+    """Return what the asset graph knows of a layer."""
     return dg.AssetSpec(
         table.name,
         description=table.description,
@@ -122,7 +110,7 @@ def _loaded(
     except FluxError as error:
         yield from _after_failure(context, table, postgis, error, selected)
         raise
-    yield from observed(context, table, result.held.sha256 if result.held else result.sha256)
+    yield from record_file(context, table, result.held.sha256 if result.held else result.sha256)
     if result.rows_changed:
         log(_pace(table, result))
     yield dg.MaterializeResult(
@@ -146,19 +134,19 @@ def _after_failure(
     error: FluxError,
     selected: frozenset[str],
 ) -> Events:
-    """What the attempt found, and the checks of what readers go on seeing."""
-    yield attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
+    """Yield what the attempt found, and the checks of the published rows."""
+    yield failed_attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
     judged: set[str] = set()
     if not isinstance(error, TargetError):
         for result in _live_checks(context, table, postgis, selected & {"recent_failures", "map_ready", "quarantined"}):
             judged.add(str(result.check_name))
             yield result
-    yield from still_said(context, table.name, selected - judged, _when_staged(table, postgis, error))
-    yield from still_compared(context, table.name, MATCHES_RELEASE)
+    yield from repeat_outcomes(context, table.name, selected - judged, _when_staged(table, postgis, error))
+    yield from repeat_comparison(context, table.name, MATCHES_RELEASE)
 
 
 def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError) -> Iterator[dg.AssetCheckResult]:
-    """What the published version was judged before it was published; nothing while there is no database to ask."""
+    """Yield how the published version was judged when it was staged; nothing without a database to ask."""
     import psycopg
 
     from flux_assets.layers.status import live_audits
@@ -173,31 +161,31 @@ def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError)
 
 
 def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:
-    file = {get_input_data_version_tag(source_key(table)): result.sha256}
+    file = {input_version_tag(source_key(table)): result.sha256}
     return {**origin_tags(context.instance, table.name, result.version), **file}
 
 
 def _live_checks(
     context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: frozenset[str]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Checks of the public table after a load, however it ended; what goes wrong with them is only told."""
-    from flux_assets.layers.live_audit import audit_live
+    """Yield checks of the public table after a load, however it ended; an error in them is logged only."""
+    from flux_assets.layers.status import audit_live
 
     try:
         found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id)) if names else ()
     except FluxError as error:
-        context.log.info(f"{table.name}: not judged now: {', '.join(sorted(names))}; {error}")
+        context.log.info(f"{table.name}: checks not run: {', '.join(sorted(names))}; {error}")
         return
     yield from check_results(table, found, names)
 
 
 def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
-    """The selected checks alone, on what is published."""
-    from flux_assets.layers.live_audit import audit_live
+    """Yield the selected checks alone, on the published rows."""
+    from flux_assets.layers.status import audit_live
 
     names = _selected_checks(context)
     found = audit_live(table, postgis.target(), names, stop_of(context.run.run_id))
-    tell(table.name, found, context.log)
+    log_outcomes(table.name, found, context.log)
     yield from check_results(table, found, names)
 
 
@@ -206,7 +194,7 @@ def _selected_checks(context: dg.AssetExecutionContext) -> frozenset[str]:
 
 
 def _pace(table: StaticTable, result: "LoadResult") -> str:
-    """Where the time of a load went."""
+    """Return where the time of a load went."""
     total = sum(result.seconds.values())
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items() if seconds >= 0.05)
     shown = f" ({steps})" if steps else ""

@@ -1,8 +1,6 @@
-"""A layer's audits as asset checks.
+"""A layer's audits as asset checks: run with the asset they judge the staged version, alone the published table.
 
-Here: the checks an asset declares, and what each of their outcomes shows. The same checks judge the staged
-version when they run with the asset, and the published table when they run alone; some make sense of the published
-table only. Not here: the judging (postgis/audits.py).
+Some make sense for the published table only.
 """
 
 from __future__ import annotations
@@ -18,13 +16,13 @@ from flux_assets.spec import Declaration, StaticTable
 _CONSEQUENCE = {
     "ERROR": "ERROR: do not trust the table. A load itself refuses a version that fails it, so Dagster has nothing to"
     " block.",
-    "WARN": "WARN: look at it; a version that fails it is published, with the rows named.",
+    "WARN": "WARN: investigate; a version that fails it is published, with the rows named.",
 }
-_LIVE = "WARN: look at it. Judged of what is published."
+_LIVE = "WARN: investigate. Judged on the published rows."
 
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
-    """One check for each audit of the table; the load refuses a version that fails one of severity ERROR."""
+    """Return one check for each audit of the table; the load refuses a version that fails one of severity ERROR."""
     live = {audit.name for audit in live_audits_of(table)}
     return [
         dg.AssetCheckSpec(
@@ -39,9 +37,9 @@ def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
 def check_results(
     table: Declaration, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
-    """The outcomes of the checks that were asked for, with figures, offending keys and the query that finds them.
+    """Yield the outcomes of the selected checks, with figures, offending keys and the query that finds them.
 
-    `judged` says what they are about, where that is not what readers see.
+    `judged` names what they are about, where that is not the published table.
     """
     for audit in audits:
         if audit.name in selected:
@@ -55,8 +53,8 @@ def check_results(
             )
 
 
-def tell(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
-    """What checks that ran without their asset found, for whoever reads the run's log: one line, or one a failure."""
+def log_outcomes(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
+    """Log what checks that ran without their asset found: one line, or one a failure."""
     failed = [audit for audit in audits if not audit.passed]
     log.info(f"{name}: {len(audits) - len(failed)} of {len(audits)} checks passed")
     for audit in failed:
@@ -65,7 +63,7 @@ def tell(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) 
 
 
 def without_outcome(job: dg.JobDefinition, keys: Iterable[dg.AssetCheckKey]) -> Iterator[dg.Output[None]]:
-    """What says that selected checks have no outcome, on purpose: else Dagster notes in the log that it missed them."""
+    """Yield that checks have no outcome on purpose; Dagster would log them as missing otherwise."""
     for key in keys:
         if output_name := job.asset_layer.get_op_output_name(key):
             yield dg.Output(None, output_name)

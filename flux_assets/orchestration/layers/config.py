@@ -24,7 +24,7 @@ class LayerConfig(dg.Config):
     )
     take_over: bool = Field(
         default=False,
-        description="Rename a plain table of the layer's name, left by another loader, when the new one is ready.",
+        description="Rename an ordinary table of the layer's name, left by another loader, when the new one is ready.",
     )
     quarantine: int | None = Field(
         default=None,
@@ -33,7 +33,7 @@ class LayerConfig(dg.Config):
     )
 
     def options(self, run_id: str, layer: str) -> LoadOptions:
-        """What the run and the settings ask of a load; raises SettingError, with the `layer`, for what cannot be."""
+        """Return what run and settings ask of a load; raises SettingError naming the `layer` for an illegal value."""
         settings = load_settings()
         if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
             raise SettingError(

@@ -1,8 +1,4 @@
-"""What Dagster's UI shows about a layer: its columns, and the figures of one load.
-
-Here: the translation of a declaration and of a load's result into Dagster metadata. Not here: loading,
-and what a check reports (asset_checks.py).
-"""
+"""What Dagster's UI shows about a layer: its columns, and the figures of one load."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ Metadata = dict[str, Any]
 
 
 def declared_metadata(table: StaticTable) -> Metadata:
-    """Metadata of the asset itself, the same whatever is loaded."""
+    """Return the metadata of the asset itself, the same whatever is loaded."""
     references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
     return {
         "dagster/column_schema": column_schema(table),
@@ -37,7 +33,7 @@ def declared_metadata(table: StaticTable) -> Metadata:
 
 
 def column_schema(table: Declaration) -> dg.TableSchema:
-    """The table's columns with types, comments and constraints."""
+    """Return the table's columns with types, comments and constraints."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -62,7 +58,7 @@ def _constraints(table: Declaration, column: sa.Column[object]) -> dg.TableColum
 
 
 def loaded_metadata(result: LoadResult) -> Metadata:
-    """Metadata of one materialisation."""
+    """Return the metadata of one materialisation."""
     figures: Metadata = {
         "outcome": result.outcome,
         "dagster/row_count": result.rows,
@@ -90,17 +86,17 @@ def loaded_metadata(result: LoadResult) -> Metadata:
 
 
 def pin_metadata(pin: Pin | None) -> Metadata:
-    """Since when a layer is pinned, by whom, and why; nothing where it is not."""
+    """Return since when a layer is pinned, by whom, and why; nothing where it is not."""
     return {} if pin is None else {"pinned": str(pin)}
 
 
 def clock_metadata(**clocks: datetime | None) -> Metadata:
-    """A table's clocks (source_changed_at, checked_at, published_at) as far as they are known."""
+    """Return a table's times (source_changed_at, checked_at, published_at) as far as they are known."""
     return {name: dg.MetadataValue.timestamp(moment) for name, moment in clocks.items() if moment is not None}
 
 
 def _effort(result: LoadResult) -> Metadata:
-    """What the load of these rows took."""
+    """Return what the load of these rows took."""
     return {
         "csv_bytes": result.csv_bytes,
         "rows_per_second": round(result.rows / max(0.001, sum(result.seconds.values()))),

@@ -1,24 +1,21 @@
 """The sensor that asks for the layers that a new or changed release file changes, all of them in one run.
 
-Here: what it takes from Dagster and gives to it, and how long it waits for an answer. Not here: the decision
-(loading/release_watch.py).
+The decision is made in layers/whole_release/watch.py.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._time import get_current_timestamp
 
 from flux_assets.errors import FluxError, TargetError
-from flux_assets.orchestration.automation import load_static_layers
+from flux_assets.orchestration.automation import AD_HOC_JOB, UNFINISHED, load_static_layers
+from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from flux_assets.orchestration.layers.checks import check_specs
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
@@ -27,31 +24,31 @@ from flux_assets.tables import static_tables
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
 
-SECONDS_BETWEEN_LOOKS = 300
+SECONDS_BETWEEN_CHECKS = 300
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
-SECONDS_FOR_A_LOOK = 45
+SECONDS_FOR_A_CHECK = 45
 _RUNS_END = 14_400  # seconds, as run monitoring has it in dagster.yaml: what is older is a ghost
-_looking: list[Thread] = []
+_running: list[Thread] = []
 
 
 def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor for these layers and the job that loads them."""
+    """Return the sensor for these layers and the job that loads them."""
 
     @dg.sensor(
         name="release_sensor",
         job=job,
-        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        minimum_interval_seconds=SECONDS_BETWEEN_CHECKS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for the layers whose release file is new or changed, once for each version, in one run."
-        " Started, it publishes a new release without anybody's consent: that is why it is created stopped.",
+        " Started, it publishes a new release without asking: that is why it is created stopped.",
     )
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            news = _looked(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
         except TargetError as error:
-            return dg.SkipReason(f"Which layers are pinned cannot be read: {error}")
+            return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
         except (FluxError, OSError) as error:
-            return dg.SkipReason(f"The release cannot be looked at: {error}")
+            return dg.SkipReason(f"The release cannot be read: {error}")
         if isinstance(news, str):
             return dg.SkipReason(news)
         return _answer(context.instance, job.name, tables, news)
@@ -62,12 +59,12 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
 def _answer(
     instance: dg.DagsterInstance, job: str, tables: Sequence[StaticTable], news: News
 ) -> dg.SensorResult | dg.SkipReason:
-    told = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
+    reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
     if not news.wanted:
-        return dg.SensorResult(skip_reason=told, cursor=news.memory.text())
-    if run_id := _under_way(instance, {job, IMPLICIT_ASSET_JOB_NAME}, frozenset(map(dg.AssetKey, news.wanted))):
+        return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
+    if run_id := _under_way(instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
         # Two loads of a layer would wait for one another, and the later one might give up.
-        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; asked for when run {run_id} is done.")
+        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
     request = dg.RunRequest(
         run_key=news.memory.run_key,
         asset_selection=[dg.AssetKey(name) for name in news.wanted],
@@ -78,10 +75,10 @@ def _answer(
     return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
 
 
-def _looked(
+def _news(
     settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, Loaded]
 ) -> News | str:
-    """What a look at the release finds, or why there is none."""
+    """Return what the release holds that is new, or why that is unknown."""
     from flux_assets.layers.status import layer_pins
     from flux_assets.layers.whole_release.memory import Memory
     from flux_assets.layers.whole_release.watch import check_release
@@ -91,27 +88,27 @@ def _looked(
 
     is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set
     if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
-        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix that is to be watched."
+        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
 
     def work() -> News:
-        release, now = layer_release(settings), get_current_timestamp()
+        release, now = layer_release(settings), time.time()
         memory = Memory.read(cursor, release.address, now)
         return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
-    return _patiently(work)
+    return _with_time_limit(work)
 
 
-def _patiently(work: Callable[[], News]) -> News | str:
-    """Do it on a thread, for a host that does not answer is given up only after minutes; one look at a time."""
-    if _looking and _looking[0].is_alive():
-        return "The last look at the release is still waiting for an answer."
+def _with_time_limit(work: Callable[[], News]) -> News | str:
+    """Do the work on a thread, because a silent host is given up only after minutes; one request at a time."""
+    if _running and _running[0].is_alive():
+        return "The last request to the release is still waiting for an answer."
     answers: SimpleQueue[News | Exception] = SimpleQueue()
-    _looking[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
-    _looking[0].start()
+    _running[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
+    _running[0].start()
     try:
-        answer = answers.get(timeout=SECONDS_FOR_A_LOOK)
+        answer = answers.get(timeout=SECONDS_FOR_A_CHECK)
     except Empty:
-        return f"The release has not answered for {SECONDS_FOR_A_LOOK} s; looked at again at the next tick."
+        return f"The release has not answered for {SECONDS_FOR_A_CHECK} s; the next tick tries again."
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -125,7 +122,7 @@ def _outcome(work: Callable[[], News]) -> News | Exception:
 
 
 def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, Loaded]:
-    """What Dagster was last told of each layer, by a run or by a rollback."""
+    """Return what Dagster last recorded of each layer, from a run or a rollback."""
     from flux_assets.layers.whole_release.watch import Loaded
 
     keys = [dg.AssetKey(table.name) for table in tables]
@@ -138,9 +135,9 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
 
 
 def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
-    """A run that is not done and loads one of these layers, unless it is a ghost."""
-    oldest = get_current_timestamp() - _RUNS_END
-    for record in instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+    """Return an unfinished run that loads one of these layers, unless it is too old to be alive."""
+    oldest = time.time() - _RUNS_END
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
         if loads and (record.start_time or record.create_timestamp.timestamp()) > oldest:

@@ -1,8 +1,6 @@
 """The files of the release as observable source assets, one upstream of each layer.
 
-Here: their keys, the observation of all of them in one step, and the note of which file a load has read.
-A file's data version is its SHA-256, so a layer shows as out of date as soon as an observation meets another
-file. Not here: reading a release (release/).
+A file's data version is its SHA-256, so a layer shows as out of date as soon as an observation finds another file.
 
 Annotations are evaluated here: Dagster reads resources from them.
 """
@@ -25,12 +23,12 @@ GROUP = "release"
 
 
 def source_key(table: StaticTable) -> dg.AssetKey:
-    """Key of the asset that stands for the layer's file."""
+    """Return the key of the asset that stands for the layer's file."""
     return dg.AssetKey([GROUP, table.name])
 
 
 def release_sources() -> dg.AssetsDefinition:
-    """The file of every declared layer; observing them reads digests, never rows."""
+    """Return the files of all declared layers; observing them reads digests, never rows."""
     tables = {source_key(table): table for table in static_tables()}
 
     def observe_release(context: dg.AssetExecutionContext, release: ReleaseResource) -> Iterator[dg.ObserveResult]:
@@ -52,10 +50,10 @@ def release_sources() -> dg.AssetsDefinition:
     return observed_sources
 
 
-def observed(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
-    """Notes within a step which file it has read, so that the materialisation that follows points at it.
+def record_file(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
+    """Record within a step which file it has read, so that the materialisation that follows points at it.
 
-    Dagster reads the versions of a step's inputs before the step begins; the second reading makes it forget that one.
+    Dagster reads the versions of a step's inputs before the step begins; reading again replaces them.
     """
     key, step = source_key(table), context.get_step_execution_context()
     known = step.maybe_fetch_and_get_input_asset_version_info(key)
@@ -79,7 +77,5 @@ def _spec(table: StaticTable) -> dg.AssetSpec:
 def _observation(context: dg.AssetExecutionContext, table: StaticTable, release: ReleaseResource) -> dg.ObserveResult:
     file = release.release(context.log.info).resolve(table.file_name, table.name)
     return dg.ObserveResult(
-        asset_key=source_key(table),
-        data_version=dg.DataVersion(file.sha256),
-        metadata={"sha256": file.sha256},
+        asset_key=source_key(table), data_version=dg.DataVersion(file.sha256), metadata={"sha256": file.sha256}
     )

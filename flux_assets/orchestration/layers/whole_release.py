@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.2
 _first = Lock()
-_loads: dict[str, WholeRelease] = {}
+_loads: dict[str, _WholeRelease] = {}
 
 
-class WholeRelease:
-    """What became of each layer of a run."""
+class _WholeRelease:
+    """The outcome of each layer of a run."""
 
     def __init__(self) -> None:
         self._found: Future[dict[str, LoadResult | FluxError]] = Future()
 
     def of(self, table: StaticTable, stop: Stop) -> LoadResult:
-        """The result of one layer; raises the error that it, or all of them, ended with."""
+        """Return the result of one layer; raises the error that it, or all of them, ended with."""
         while not wait([self._found], timeout=_LOOK_SECONDS).done:
             stop.check()
         result = self._found.result()[table.name]
@@ -68,23 +68,20 @@ class WholeRelease:
 
 
 def whole_release(
-    context: dg.AssetExecutionContext,
-    among: Sequence[StaticTable],
-    release: ReleaseResource,
-    postgis: PostgisResource,
-) -> WholeRelease:
-    """Load the layers of this run that are `among` these, or give what the step that came first has made of it."""
+    context: dg.AssetExecutionContext, among: Sequence[StaticTable], release: ReleaseResource, postgis: PostgisResource
+) -> _WholeRelease:
+    """Load the layers of this run that are `among` these, or return what the first step to ask has loaded."""
     run_id = context.run.run_id
     with _first:
         if known := _loads.get(run_id):
             return known
         _loads.clear()  # of runs that this process had before
-        found = _loads[run_id] = WholeRelease()
+        found = _loads[run_id] = _WholeRelease()
     found.load(context, among, release, postgis)
     return found
 
 
 def _config(context: dg.AssetExecutionContext, table: StaticTable) -> LayerConfig:
-    """Of its own op, as Dagster has resolved it: values may come from the environment."""
+    """Return the config of the layer's own op, as Dagster has resolved it: values may come from the environment."""
     resolved = context.get_step_execution_context().resolved_run_config.ops
     return LayerConfig(**(resolved[table.name].config or {}))

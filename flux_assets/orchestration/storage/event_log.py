@@ -1,30 +1,26 @@
 """Dagster's event log in PostgreSQL, in fewer statements than Dagster's own storage takes.
 
 What a run plans is written at once: ten layers plan a hundred and forty checks before the first step. Dagster hands
-them over as a batch, but its PostgreSQL storage batches materialisations and observations only. And what Dagster's
-schema has is asked once, not at every event. Not here: which events there are, and pruning them
-(orchestration/upkeep/).
-
-It leans on the same internals as Dagster's own storage (`dagster_postgres/event_log/event_log.py`), which is why
-pyproject.toml holds Dagster to one minor version.
+them over as a batch, but its PostgreSQL storage batches materialisations and observations only. It uses the same
+internals as that storage (`dagster_postgres/event_log/event_log.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dagster._core.events import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Connection
+
+from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecordStatus
+from flux_assets.orchestration.storage.dagster_internals import AssetCheckExecutionsTable, SqlEventLogStorageTable
 
 
 class EventLog(PostgresEventLogStorage):
     """Dagster's own, but planned checks of a batch are stored in one transaction of two statements.
 
-    What is in the schema is remembered, what is missing asked again: `dagster instance migrate` may add it meanwhile.
+    What the schema has is remembered; what it lacks is asked again, because `dagster instance migrate` may add it.
     """
 
     def __init__(self, postgres_url: str) -> None:
@@ -73,6 +69,6 @@ class EventLog(PostgresEventLogStorage):
 
 
 def _is_planned_check(event: EventLogEntry) -> bool:
-    """No table of ours is partitioned; a check of a partition is left to Dagster."""
+    """Return whether the event plans a check; checks of partitions, which no table of ours has, are left to Dagster."""
     planned = event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
     return planned and event.get_dagster_event().asset_check_planned_data.partitions_subset is None

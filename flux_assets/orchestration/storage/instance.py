@@ -1,7 +1,6 @@
-"""Dagster's own storage, as dagster.yaml names it: the configured PostgreSQL, or a database of the embedded cluster.
+"""Classes that dagster.yaml names: Dagster's storage in PostgreSQL, configured or embedded, and files in FLUX_HOME.
 
-Here: classes that Dagster makes from dagster.yaml before any of our definitions is loaded. They exist because
-dagster.yaml itself can only demand a variable, never do without it. Not here: assets and resources.
+They exist because dagster.yaml itself can only demand a variable, never do without it.
 """
 
 from __future__ import annotations
@@ -16,21 +15,23 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from click import ClickException
-from dagster._core.storage.compute_log_manager import CapturedLogContext
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.errors import FluxError, reported
+from flux_assets.orchestration.storage.dagster_internals import (
+    ConfigurableClassData,
+    DagsterPostgresException,
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+)
 from flux_assets.orchestration.storage.event_log import EventLog
 from flux_assets.orchestration.storage.watch import SERVER_SIDE, with_parameters
 from flux_assets.settings import load_settings
@@ -44,8 +45,8 @@ _ERROR_SIZE = "DAGSTER_EVENT_ERROR_FIELD_SIZE_LIMIT"
 
 
 @atexit.register
-def end_without_collecting() -> None:
-    """What a process holds goes with it; Python would look through all of it for cycles first.
+def _end_without_collecting() -> None:
+    """Leave memory to the end of the process; Python would search all of it for cycles first.
 
     That takes a third of a second of every command. Bindings made with nanobind (DuckDB's, which the stand-in needs)
     take what is not collected for a leak and say so on the terminal.
@@ -74,10 +75,10 @@ class InstanceStorage(DagsterPostgresStorage):
         except FluxError as error:
             raise ClickException(str(error)) from error
         except (DagsterPostgresException, DBAPIError) as error:
-            raise ClickException(_said_of_storage(error)) from error
+            raise ClickException(_root_message(error)) from error
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        """Keeps connections open between events: a new one for each costs ten times what storing the event does."""
+        """Keep connections open between events: a new one for each costs ten times what storing the event does."""
         postgres_url = with_parameters(postgres_url)
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = EventLog(postgres_url)
@@ -97,8 +98,8 @@ def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEnt
     connection.commit()
 
 
-def _said_of_storage(error: BaseException) -> str:
-    """The sentence that the connection itself gave, below what Dagster and SQLAlchemy make of it."""
+def _root_message(error: BaseException) -> str:
+    """Return the message of the connection itself, from below what Dagster and SQLAlchemy make of it."""
     while isinstance(error, DagsterPostgresException | DBAPIError):
         below = error.__cause__ if isinstance(error, DagsterPostgresException) else error.orig
         if below is None:
@@ -154,8 +155,8 @@ class HomeComputeLogs(LocalComputeLogManager):
         return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
 
     @contextmanager
-    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext]:
-        """As Dagster does, with helper processes that end with this one and not at a terminal's Ctrl-C, complaining."""
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[Any]:
+        """Capture as Dagster does, with helper processes that ignore a terminal's Ctrl-C and end with this one."""
         with ExitStack() as stack:
             # Processes inherit which signals are blocked.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,15 +1,14 @@
 """Connections of Dagster's storage that end when the server is silent: psycopg2 waits in C, for ever, deaf to signals.
 
-Here: the parameters of such a connection, a thread that shuts the socket of one that waits too long, and the sentence
-that is told of it. Not here: the storage (instance.py). It is told by its application name which engines are meant,
-because Dagster makes several by itself.
+A thread shuts the socket of one that waits too long. Our engines are recognised by their application name, because
+Dagster makes several by itself.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 from threading import Condition, Thread
@@ -46,15 +45,15 @@ _REMEDY = "See whether the server that DAGSTER_POSTGRES_URL names is up; `flux-a
 
 
 def with_parameters(url: str) -> str:
-    """The URL with what ends a connection to a server that is gone; what it says itself stays, but for its name."""
+    """Return the URL with parameters that end a connection to a dead server; those it has stay, but for its name."""
     given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     query = urlencode(_PARAMETERS | given | {"application_name": APPLICATION}, quote_via=quote)
     return f"{url.partition('?')[0]}?{query}"
 
 
 @event.listens_for(Engine, "do_connect")
-def _connect(_dialect: object, _record: object, arguments: Any, parameters: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Open a connection of the storage, watched, and encrypted or to this machine; others are left to SQLAlchemy."""
+def _connect(_dialect: object, _record: object, arguments: Sequence[str], parameters: dict[str, Any]) -> object:
+    """Open a watched connection of the storage, encrypted or local; others are left to SQLAlchemy."""
     if parameters.get("application_name") != APPLICATION:
         return None
     try:
@@ -82,7 +81,7 @@ class _Watch:
 
     @contextmanager
     def over(self, connection: _Connection, seconds: float) -> Iterator[None]:
-        """While the block runs, the connection may wait so long; then it is shut, and psycopg2 raises."""
+        """Limit the time that the connection may wait while the block runs; then it is shut, and psycopg2 raises."""
         number = self._enter(connection, seconds)
         try:
             yield
@@ -130,7 +129,7 @@ _watch = _Watch()
 class _Connection(psycopg2.extensions.connection):  # type: ignore[misc]
     """A connection of which each statement is watched."""
 
-    def cursor(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as psycopg2 has it
+    def cursor(self, *arguments: object, **named: object) -> object:
         return super().cursor(*arguments, **{"cursor_factory": _Cursor, **named})
 
     def commit(self) -> None:
@@ -143,11 +142,11 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc]
 
 
 class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
-    def execute(self, query: Any, values: Any = None) -> None:  # noqa: ANN401 - as psycopg2 has it
+    def execute(self, query: object, values: object = None) -> None:
         with _watch.over(self.connection, _patience(query)):
             super().execute(query, values)
 
-    def executemany(self, query: Any, values: Any) -> None:  # noqa: ANN401 - as psycopg2 has it
+    def executemany(self, query: object, values: object) -> None:
         with _watch.over(self.connection, _patience(query)):
             super().executemany(query, values)
 

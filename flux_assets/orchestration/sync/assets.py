@@ -1,7 +1,4 @@
-"""The dynamic tables as assets: one step that syncs any of them together.
-
-Here: what the asset graph knows of them, and what a run may be asked. Not here: the step (sync_step.py), what the
-UI shows (sync_metadata.py), their checks (sync_checks.py), when it runs (automation.py).
+"""The dynamic tables as assets: one step that syncs any of them together, and the op that creates them.
 
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
@@ -11,46 +8,45 @@ from collections.abc import Sequence
 import dagster as dg
 from pydantic import Field
 
-from flux_assets.errors import FluxError
-from flux_assets.orchestration.executor import Interrupted
+from flux_assets.errors import FluxError, SyncError
+from flux_assets.orchestration.executor import Interrupted, stop_of
 from flux_assets.orchestration.layers.assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync.checks import check_specs
 from flux_assets.orchestration.sync.metadata import declared_metadata
 from flux_assets.orchestration.sync.snowflake_sources import source_key
-from flux_assets.orchestration.sync.step import Asked, Events, SyncStep
+from flux_assets.orchestration.sync.step import Events, SyncRequest, SyncStep
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
+from flux_assets.sync.result import SyncOptions
+from flux_assets.tables import dynamic_tables
 
 GROUP = "dynamic_operations"
 STEP = "sync_dynamic_tables"
 
 
-class SyncConfig(dg.Config):
-    """What one run may ask of a sync beyond "bring the tables into step"."""
+class _SyncConfig(dg.Config):
+    """What one run may ask of a sync beyond syncing what has changed."""
 
     force: bool = Field(
-        default=False, description="Read the sources and compare also when nothing seems to have changed."
+        default=False, description="Read and compare the sources even when nothing seems to have changed."
     )
     accept_vanished: bool = Field(
-        default=False, description="Believe the sources, this once, also when many of their rows have vanished."
+        default=False, description="Accept, this once, that many rows of the sources have vanished."
     )
 
 
 def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
-    """All dynamic tables with their checks; any of either can be selected. What is selected is synced in one go."""
+    """Return all dynamic tables with their checks; any of either can be selected, and is synced together."""
 
     @dg.multi_asset(
-        name=STEP,
-        specs=[dynamic_spec(table) for table in tables],
-        check_specs=check_specs(tables),
-        can_subset=True,
+        name=STEP, specs=[_dynamic_spec(table) for table in tables], check_specs=check_specs(tables), can_subset=True
     )
     def sync_dynamic_tables(
-        context: dg.AssetExecutionContext, config: SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
+        context: dg.AssetExecutionContext, config: _SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
     ) -> Events:
         try:
-            asked = Asked(force=config.force, accept_vanished=config.accept_vanished)
+            asked = SyncRequest(force=config.force, accept_vanished=config.accept_vanished)
             yield from _step(context, asked, snowflake, postgis.target(), tables).run()
         except FluxError as error:
             raise LayerFailure(error) from None
@@ -62,12 +58,12 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
 
 def _step(
     context: dg.AssetExecutionContext,
-    asked: Asked,
+    asked: SyncRequest,
     snowflake: WarehouseResource,
     target: Target,
     tables: Sequence[DynamicTable],
 ) -> SyncStep:
-    """The step; a configuration with which none can begin is a failed sync of what was asked for."""
+    """Return the step; a configuration that forbids to begin is recorded as a failed sync of the selected tables."""
     try:
         return SyncStep(context, asked, snowflake, target, tables)
     except FluxError as error:
@@ -79,8 +75,8 @@ def _step(
         raise
 
 
-def dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
-    """What the asset graph knows of a dynamic table."""
+def _dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
+    """Return what the asset graph knows of a dynamic table."""
     return dg.AssetSpec(
         table.name,
         description=table.description,
@@ -95,3 +91,21 @@ def dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
         metadata=declared_metadata(table),
         skippable=True,
     )
+
+
+@dg.op
+def make_dynamic_tables(context: dg.OpExecutionContext, postgis: PostgisResource, snowflake: WarehouseResource) -> None:
+    """Create tables that are missing, add columns and indexes that are missing, refuse a table that is another one."""
+    from flux_assets.sync.setup import set_up_tables
+
+    options = SyncOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id))
+    try:
+        found = set_up_tables(snowflake.family(dynamic_tables()).tables, postgis.target(), options, context.log.info)
+    except FluxError as error:
+        raise LayerFailure(error) from None
+    for name, done in found.items():
+        if not isinstance(done, FluxError):
+            context.log.info(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
+    refused = [done for done in found.values() if isinstance(done, FluxError)]
+    if refused:
+        raise LayerFailure(refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused))))

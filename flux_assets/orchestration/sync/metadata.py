@@ -1,7 +1,6 @@
 """What Dagster's UI shows about a dynamic table, and about what one sync did to it.
 
-Here: the translation of a declaration and of a sync's result into Dagster metadata. There are 288 ticks a day: figures
-are short, and what did not happen is left out. Not here: syncing, and what a check reports (sync_checks.py).
+There are 288 ticks a day: figures are short, and what did not happen is left out.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ Metadata = dict[str, Any]
 
 
 def declared_metadata(table: DynamicTable) -> Metadata:
-    """Metadata of the asset itself, the same whatever is synced."""
+    """Return the metadata of the asset itself, the same whatever is synced."""
     references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
     return {
         "dagster/column_schema": column_schema(table),
         "snowflake_table": table.source,
-        "row_filter": table.row_filter.said if table.row_filter else "every row",
+        "row_filter": table.row_filter.description if table.row_filter else "every row",
         **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
         **({"references": "; ".join(references)} if references else {}),
         **table_links(table),
@@ -32,7 +31,7 @@ def declared_metadata(table: DynamicTable) -> Metadata:
 
 
 def synced_metadata(done: TableResult) -> Metadata:
-    """Metadata of one materialisation."""
+    """Return the metadata of one materialisation."""
     return {
         "outcome": done.outcome,
         "gate": done.gate,
@@ -52,16 +51,16 @@ def synced_metadata(done: TableResult) -> Metadata:
 
 
 def describe_result(done: TableResult) -> str:
-    """The sync of one table in a line."""
+    """Return the sync of one table in a line."""
     if done.outcome == "unchanged":
-        return f"{done.table}: {done.rows:,} rows as they were ({done.gate})"
+        return f"{done.table}: {done.rows:,} rows unchanged ({done.gate})"
     lag = "" if done.lag_seconds is None else f", {done.lag_seconds:.0f} s behind the source"
     written = f"{done.inserted:,} inserted, {done.updated:,} updated, {done.deleted:,} deleted"
-    return f"{done.table}: {written}, {done.unchanged:,} as they were{lag} ({done.gate})"
+    return f"{done.table}: {written}, {done.unchanged:,} unchanged{lag} ({done.gate})"
 
 
 def _clocks(done: TableResult) -> Metadata:
-    """The source was looked at, for this table, as of one instant: that is when it was checked."""
+    """Return the table's times; it was checked at the instant as of which its source was read."""
     clocks = clock_metadata(
         source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
     )
@@ -71,15 +70,15 @@ def _clocks(done: TableResult) -> Metadata:
 
 
 def _computed(table: DynamicTable) -> dict[str, str]:
-    """By column, what it is computed from."""
+    """Return what each column is computed from."""
     shown = {}
     for column in table.derived:
         rows = f"rows of {column.from_table} with the same {column.there}"
         only = f", {column.where_column} one of {', '.join(column.where_values)}" if column.where_column else ""
-        said = (
+        text = (
             f"count of {rows}{only}"
             if column.of_column is None
             else f"{column.function} of {column.of_column} of {rows}"
         )
-        shown[column.target] = f"{said}, where the source has none" if column.fills else said
+        shown[column.target] = f"{text}, where the source has none" if column.fills else text
     return shown

@@ -1,8 +1,4 @@
-"""The Snowflake tables that dynamic tables come from, as external assets upstream of them.
-
-Here: their keys and what the asset graph knows of them. Not here: reading them (warehouse/), and the mapping of columns
-as it is resolved (`flux-assets doctor` prints it).
-"""
+"""The Snowflake tables that dynamic tables come from, as external assets upstream of them."""
 
 from __future__ import annotations
 
@@ -19,12 +15,12 @@ GROUP = "snowflake"
 
 
 def source_key(table: DynamicTable) -> dg.AssetKey:
-    """Key of the asset that stands for the table's source."""
+    """Return the key of the asset that stands for the table's source."""
     return dg.AssetKey([GROUP, table.source.lower()])
 
 
 def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
-    """The source of every declared dynamic table; nobody here materialises it."""
+    """Return the source of every declared dynamic table; no run materialises it."""
     return [_spec(table) for table in tables]
 
 
@@ -41,7 +37,7 @@ def _spec(table: DynamicTable) -> dg.AssetSpec:
 
 
 def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
-    """Which object of which account it is, by the settings that definitions are loaded with; nobody connects."""
+    """Return which object of which account the settings name; nothing connects."""
     from flux_assets.snowflake.overrides import load_overrides
     from flux_assets.snowflake.quoting import parts
 
@@ -49,7 +45,7 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
         settings = load_settings()
         own = load_overrides(settings.flux_config).of(table).object or table.source
     except SettingError:
-        return "Where it is read from is not known: a setting is wrong. `flux-assets doctor` names it.", {}
+        return "Its origin is unknown: a setting is illegal. `flux-assets doctor` names it.", {}
     names = parts(own) or (own,)
     full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
     if settings.source_is_stand_in:
@@ -57,23 +53,29 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     elif settings.snowflake_account not in {None, STAND_IN}:
         account, of = str(settings.snowflake_account), f"the Snowflake account {settings.snowflake_account}"
     else:
-        return f"It is {full}, of no account yet: SNOWFLAKE_ACCOUNT is to be set.", {"dagster/table_name": full}
+        return f"It is {full}, of no account yet: set SNOWFLAKE_ACCOUNT.", {"dagster/table_name": full}
     return f"It is read from {full} of {of}.", {"dagster/table_name": full, "account": account}
 
 
 def _columns(table: DynamicTable) -> dg.TableSchema:
-    """The columns that are read, with what each feeds. Their types are those that they become: the source's own may be
-    any that can be read as such."""
+    """Return the columns that are read, with what each feeds.
+
+    Their types are those that they become: the source's own may be any that can be read as such.
+    """
     types = {column.name: type_ddl(column) for column in table.columns}
-    return dg.TableSchema([
-        dg.TableColumn(
-            column.names[0], types[column.target], description=_said(column),
-            constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
-        )
-        for column in table.source_columns
-    ])  # fmt: skip
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.names[0],
+                types[column.target],
+                description=_description(column),
+                constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
+            )
+            for column in table.source_columns
+        ]
+    )
 
 
-def _said(column: SourceColumn) -> str:
+def _description(column: SourceColumn) -> str:
     others = " or ".join(column.names[1:])
     return f"Feeds {column.target}" + (f"; where there is none of this name, {others} does." if others else ".")

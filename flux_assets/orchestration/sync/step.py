@@ -1,8 +1,4 @@
-"""One run of the step that syncs dynamic tables: sync, look, record.
-
-Here: the order of it, what is recorded of each table, and how failed tables show. Not here: the sync (sync.py), the
-judging (syncing/live_audit.py), which checks are worth recording (sync_checks.py).
-"""
+"""One run of the step that syncs dynamic tables: sync, audit, record."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ from flux_assets.checks.unmatched import ALL_ASSIGNED
 from flux_assets.compare.match import MATCHES_SOURCE
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import attempt, still_compared, still_said
-from flux_assets.orchestration.layers.checks import tell, without_outcome
+from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
+from flux_assets.orchestration.layers.checks import log_outcomes, without_outcome
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.orchestration.resources import WarehouseResource
 from flux_assets.orchestration.sync.checks import Reported, Reports, names_of, refused
@@ -36,7 +32,7 @@ Events = Iterator[Event]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SyncRequest:
     """What the run's config asks for."""
 
     force: bool = False
@@ -49,7 +45,7 @@ class SyncStep:
     def __init__(
         self,
         context: dg.AssetExecutionContext,
-        asked: Asked,
+        asked: SyncRequest,
         snowflake: WarehouseResource,
         target: Target,
         declared: Sequence[DynamicTable],
@@ -66,20 +62,22 @@ class SyncStep:
         self._reports = Reports.of(context, self._family.tables)
 
     def run(self) -> Events:
-        """What there is to record; raises FluxError at the end when a table failed."""
+        """Yield what is recorded; raises FluxError at the end when a table failed."""
         failed = (yield from self._synced(self._wanted)) if self._wanted else {}
         if alone := sorted(self._checked - self._wanted):
             failed |= yield from self._audited([self._tables[name] for name in alone])
         if failed:
-            raise joined(failed)
+            raise join_errors(failed)
 
     def _synced(self, wanted: set[str]) -> Generator[Event, None, dict[str, FluxError]]:
         from flux_assets.sync.sync import sync_tables
 
         options = SyncOptions(
-            force=self._asked.force, accept_vanished=self._asked.accept_vanished,
-            run_id=self._context.run.run_id, stop=self._stop,
-        )  # fmt: skip
+            force=self._asked.force,
+            accept_vanished=self._asked.accept_vanished,
+            run_id=self._context.run.run_id,
+            stop=self._stop,
+        )
         result = sync_tables(wanted, self._family, self._opening, self._target, options, self._context.log.info)
         if result.busy:
             (self._context.log.warning if options.once else self._context.log.info)(result.busy)
@@ -88,20 +86,20 @@ class SyncStep:
             return {}
         done = [each for each in self._in_order(result.tables) if each.table in wanted]
         self._tell(result.tables, wanted)
-        looks = self._look_at(done)
+        audited = self._audit_changed(done)
         for each in done:
-            yield from self._recorded(each, looks.get(each.table))
+            yield from self._recorded(each, audited.get(each.table))
         return {each.table: each.error for each in done if each.error is not None}
 
     def _in_order(self, results: Sequence[TableResult]) -> list[TableResult]:
-        """Tables that others are computed from come first: Dagster insists."""
+        """Return the results with the tables that others are computed from first: Dagster insists."""
         return sorted(results, key=lambda each: bool(self._tables.keys() & self._tables[each.table].origins))
 
     def _tell(self, results: Sequence[TableResult], wanted: set[str]) -> None:
         for cause, names in _by_cause({each.table: each.error for each in results if each.error is not None}).items():
             # What several share, the failure of the step says, once.
-            why = f"{names[0]} was left as it was: {cause}"
-            several = f"{', '.join(names)} were left as they were; the failure of the step says why"
+            why = f"{names[0]} is unchanged: {cause}"
+            several = f"{', '.join(names)} are unchanged; the step's failure says why"
             self._context.log.error(why if len(names) == 1 else several)
         for each in results:
             if each.error is not None:
@@ -114,14 +112,14 @@ class SyncStep:
                     " not selected, so nothing is recorded of it"
                 )
 
-    def _recorded(self, done: TableResult, look: LiveAudit | None) -> Events:
-        table, audits = self._tables[done.table], look.audits if look else ()
+    def _recorded(self, done: TableResult, audit: LiveAudit | None) -> Events:
+        table, audits = self._tables[done.table], audit.audits if audit else ()
         if done.error is not None:
             yield from self._after_failure(table, done, done.error, audits)
             return
         yield dg.MaterializeResult(
             asset_key=table.name,
-            data_version=dg.DataVersion(look.version) if look and look.version else None,
+            data_version=dg.DataVersion(audit.version) if audit and audit.version else None,
             metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
         )
         yield from self._reports.results(table, audits)
@@ -130,37 +128,37 @@ class SyncStep:
     def _after_failure(
         self, table: DynamicTable, done: TableResult, error: FluxError, audits: Sequence[AuditResult]
     ) -> Events:
-        """What the attempt found; the source's columns are as they are, of the rows readers see those of before."""
+        """Yield what the attempt found of the source, and the earlier outcomes for the published rows."""
         found = refused(table, done)
-        yield attempt("sync", table.name, error, found)
+        yield failed_attempt("sync", table.name, error, found)
         judged = [*(audit for audit in found if audit.name == "columns"), *audits]
         yield from self._reports.results(table, judged)
         left = self._reports.selected_of(table) - {audit.name for audit in judged}
-        yield from still_said(self._context, table.name, left)
-        yield from still_compared(self._context, table.name, MATCHES_SOURCE)
+        yield from repeat_outcomes(self._context, table.name, left)
+        yield from repeat_comparison(self._context, table.name, MATCHES_SOURCE)
 
-    def _look_at(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
-        """The tables after the sync. It has ended, so what goes wrong here is only told."""
+    def _audit_changed(self, done: Sequence[TableResult]) -> Mapping[str, LiveAudit]:
+        """Audit the tables after the sync. It has ended, so an error here is logged only."""
         from flux_assets.sync.live_audit import audit_tables
 
         try:
             changed = {each.table for each in done if each.outcome == "changed"}
             questions = [self._question(each, changed) for each in done]
-            looks = audit_tables(questions, self._target, self._opening, self._stop)
+            audited = audit_tables(questions, self._target, self._opening, self._stop)
         except FluxError as error:
-            self._context.log.warning(f"The sync has ended; only its checks could not be run: {error}")
+            self._context.log.warning(f"The sync is done, but its checks could not run: {error}")
             return {}
-        for look in looks.values():
-            if look.error is not None:
-                self._context.log.warning(f"The sync has ended; only checks of its rows could not be run: {look.error}")
-        return looks
+        for audit in audited.values():
+            if audit.error is not None:
+                self._context.log.warning(f"The sync is done, but checks of its rows could not run: {audit.error}")
+        return audited
 
     def _question(self, done: TableResult, changed: Collection[str]) -> AuditRequest:
-        """All audits of a table that changed, of others those that are due, and always how old its rows are.
+        """Return the audits to run: all of a table that changed, else those that are due, and always its lag.
 
-        Rows that nobody wrote may belong to none all the same, when what they belong to is among the `changed`.
+        Rows that nobody wrote may lose what they belong to, when that is among the `changed`.
 
-        Reading the source has told its columns, and the picture is as young as this sync: the source need not be asked.
+        Reading the source has shown its columns, as of this sync: the source need not be asked again.
         """
         from flux_assets.sync.live_audit import AuditRequest
         from flux_assets.sync.table import UNREAD
@@ -177,33 +175,35 @@ class SyncStep:
             names -= {"columns"}
         before = done.rows - done.inserted + done.deleted
         return AuditRequest(
-            table=table, names=names, vanished=done.vanished,
+            table=table,
+            names=names,
+            vanished=done.vanished,
             missing=done.missing if is_read or "columns" not in names else None,
             allowed=table.vanished.allowed(before),
-        )  # fmt: skip
+        )
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:
-        """The selected checks alone, on what readers see; why some of a table's could not be judged."""
+        """Run the selected checks alone, on the published rows; returns why those of a table could not be run."""
         from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
         questions = [AuditRequest(table=table, names=self._reports.selected_of(table)) for table in tables]
-        looks = audit_tables(questions, self._target, self._opening, self._stop)
+        audited = audit_tables(questions, self._target, self._opening, self._stop)
         for table in tables:
-            tell(table.name, looks[table.name].audits, self._context.log)
-            yield from self._reports.results(table, looks[table.name].audits)
-        return {name: look.error for name, look in looks.items() if look.error is not None}
+            log_outcomes(table.name, audited[table.name].audits, self._context.log)
+            yield from self._reports.results(table, audited[table.name].audits)
+        return {name: audit.error for name, audit in audited.items() if audit.error is not None}
 
 
-def joined(failed: Mapping[str, FluxError]) -> FluxError:
-    """One error for all tables that failed; a cause that several share is told once."""
+def join_errors(failed: Mapping[str, FluxError]) -> FluxError:
+    """Return one error for all tables that failed; a cause that several share is reported once."""
     tables = _by_cause(failed)
     if len(tables) == 1:
         return next(iter(failed.values()))
-    return SyncError("\n".join(f"{', '.join(names)}: {said}" for said, names in tables.items()))
+    return SyncError("\n".join(f"{', '.join(names)}: {message}" for message, names in tables.items()))
 
 
 def _by_cause(failed: Mapping[str, FluxError]) -> dict[str, list[str]]:
-    """The tables that failed, by what is said of it."""
+    """Return the tables that failed, by their error's message."""
     tables: dict[str, list[str]] = {}
     for name, error in failed.items():
         tables.setdefault(str(error), []).append(name)

@@ -1,6 +1,4 @@
-"""The upkeep of what is written at every tick: a job, once a night, that removes history nobody needs any more.
-
-Here: the job, its schedule, and the order of its work. Not here: what is removed (upkeep/, postgis/pruning.py).
+"""The job that removes history nobody needs any more, once a night.
 
 Annotations are evaluated here: Dagster reads resources from them.
 """
@@ -14,6 +12,7 @@ from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layers.assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.settings import Settings, load_settings
+from flux_assets.words import megabytes
 
 TIME_LIMIT = timedelta(hours=2)
 _RULE = (
@@ -25,7 +24,7 @@ _RULE = (
 
 @dg.op(description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
 def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
-    """Dagster's own history first: it needs nothing but Dagster's storage."""
+    """Prune Dagster's own history first: it needs nothing but Dagster's storage."""
     prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
     try:
         _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
@@ -34,7 +33,7 @@ def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
 
 
 @dg.job(
-    description=f"Removes what nobody needs any more of runs, ticks, check evaluations, files and the ledger. {_RULE}",
+    description=f"Removes runs, ticks, check evaluations, files and ledger rows that nobody needs any more. {_RULE}",
     executor_def=dg.in_process_executor,
     tags={dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "upkeep"},
 )
@@ -54,11 +53,16 @@ prune_history_schedule = dg.ScheduleDefinition(
 
 
 def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetime, log: dg.DagsterLogManager) -> None:
-    """Runs with their events, then what they leave behind. Interrupted, it goes on where it was the next time."""
+    """Remove runs with their events, then what they leave behind. Interrupted, it continues the next time."""
     from flux_assets.orchestration.upkeep import tables
-    from flux_assets.orchestration.upkeep.files import remove_files
-    from flux_assets.orchestration.upkeep.runs import Keep, delete_runs, outdated_runs, runs_of_latest_events
-    from flux_assets.orchestration.upkeep.ticks import purge_ticks
+    from flux_assets.orchestration.upkeep.runs import (
+        Keep,
+        delete_runs,
+        outdated_runs,
+        purge_ticks,
+        remove_files,
+        runs_of_latest_events,
+    )
 
     keep = Keep(
         runs=settings.flux_keep_runs, runs_for=settings.flux_keep_runs_for, failures_for=settings.flux_keep_failures_for
@@ -76,8 +80,8 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     before = tables.size(instance)
     gone = tables.remove_leftovers(instance, now - keep.runs_for)
     tables.vacuum(instance)
-    told = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
-    log.info(f"Removed: {told}. Dagster's database has {before / 1e6:.1f} MB, of which what is free is used again")
+    counts = ", ".join(f"{rows:,} {kind}" for kind, rows in gone.items())
+    log.info(f"Removed: {counts}. Dagster's database has {megabytes(before, 1)}; free space in it is reused")
 
 
 def _unknown(revision: str | None) -> str:
@@ -91,7 +95,7 @@ def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep
     from flux_assets.layers.quarantine.records import prune_old
     from flux_assets.ledger.pruning import prune_ledger, prune_register
     from flux_assets.postgis.bootstrap import prepare
-    from flux_assets.postgis.writable import require_writable
+    from flux_assets.postgis.connect import require_writable
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
     with target.session("prune the ledger", stop) as session:

@@ -1,8 +1,6 @@
 """What Dagster's API does not remove from its PostgreSQL storage, removed by SQL: no other module knows its tables.
 
-Here: check evaluations and events of runs that are gone, events of no run, ticks of what is no longer there, and the
-vacuum after it all. Each deletes what is left over at the time, so that an interrupted upkeep is made good by the
-next. Not here: deleting runs (runs.py).
+Each statement deletes what is left over at the time, so that the next upkeep continues one that was interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from typing import cast
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.sql import AlembicVersion
 from dagster_postgres import PostgresEventLogStorage
 
 # Revisions of Dagster's schema that these statements were written for.
@@ -34,29 +31,30 @@ _LEFTOVERS = {
     "events of deleted runs": ("event_logs", f"{_RUN_IS_GONE} AND timestamp < :before"),
     "events of no run": ("event_logs", f"run_id = '' AND timestamp < :before AND id NOT IN ({_NEWEST_RUNLESS})"),
     "tags of events": (
-        "asset_event_tags", "NOT EXISTS (SELECT FROM event_logs WHERE event_logs.id = leftover.event_id)"
+        "asset_event_tags",
+        "NOT EXISTS (SELECT FROM event_logs WHERE event_logs.id = leftover.event_id)",
     ),
     "ticks": (
         "job_ticks",
         "timestamp < :before AND NOT EXISTS"
         " (SELECT FROM instigators WHERE instigators.selector_id = leftover.selector_id)",
     ),
-}  # fmt: skip
+}
 
 
 def is_known(instance: dg.DagsterInstance) -> bool:
-    """Whether the instance keeps its history in PostgreSQL, in tables of a form that this module knows."""
+    """Return whether the instance keeps its history in PostgreSQL, in tables of a form that this module knows."""
     return isinstance(instance.event_log_storage, PostgresEventLogStorage) and revision(instance) in REVISIONS
 
 
 def revision(instance: dg.DagsterInstance) -> str | None:
-    """Revision of the storage's schema; None where it has none."""
-    found: AlembicVersion = instance.event_log_storage.alembic_version() or (None, None)
-    return found[0]
+    """Return the revision of the storage's schema; None where it has none."""
+    found, _heads = instance.event_log_storage.alembic_version() or (None, None)
+    return found
 
 
 def runs_of_latest_checks(instance: dg.DagsterInstance) -> frozenset[str]:
-    """Runs with the latest evaluation of a check: the UI leads from the check to its run."""
+    """Return the runs with the latest evaluation of a check: the UI leads from the check to its run."""
     with _connected(instance) as connection:
         query = f"SELECT DISTINCT run_id FROM asset_check_executions WHERE id IN ({_NEWEST_CHECKS})"  # noqa: S608
         return frozenset(connection.execute(sa.text(query)).scalars())
@@ -70,27 +68,27 @@ def remove_leftovers(instance: dg.DagsterInstance, before: datetime) -> Mapping[
 
 
 def vacuum(instance: dg.DagsterInstance) -> None:
-    """Make the room of deleted rows free for new ones; nobody waits for it, and files keep their size."""
+    """Free the space of deleted rows for new ones; it blocks nothing, and files keep their size."""
     with _connected(instance) as connection:
         for table in TABLES:
             connection.execute(sa.text(f"VACUUM (ANALYZE) {table}"))
 
 
 def size(instance: dg.DagsterInstance) -> int:
-    """Bytes of the storage's database."""
+    """Return the bytes of the storage's database."""
     with _connected(instance) as connection:
         return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
 
 
 @contextmanager
 def _connected(instance: dg.DagsterInstance) -> Iterator[sa.Connection]:
-    """A session in which each statement is a transaction of its own, as the storage opens them."""
+    """Open a session in which each statement is a transaction of its own, as the storage opens them."""
     with cast("PostgresEventLogStorage", instance.event_log_storage).index_connection() as connection:
         yield connection
 
 
 def _deleted(connection: sa.Connection, table: str, condition: str, before: datetime) -> Iterator[int]:
-    """Row counts of batch after batch, until one is not full."""
+    """Yield row counts of batch after batch, until one is not full."""
     statement = sa.text(
         f"DELETE FROM {table} WHERE id IN"  # noqa: S608 - constants of this module
         f" (SELECT id FROM {table} AS leftover WHERE {condition} LIMIT {_BATCH})"

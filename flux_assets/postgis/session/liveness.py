@@ -1,4 +1,4 @@
-"""Connections that cannot hang: a wait that lasts is looked into from outside, and ended when nothing will come of it.
+"""Connections that cannot hang: a long wait is inspected from outside, and ended when nothing will come of it.
 
 TCP's own keepalives do not see a connection whose other end is gone behind a middlebox that answers them. So the server
 is asked, through another connection, what it makes of a session that we have been waiting for.
@@ -25,9 +25,9 @@ _TICK_SECONDS = 0.25
 class Limits:
     """How long to wait for the server, in seconds.
 
-    The first answer of a session has to come within `first`. A later wait beyond `silence` is looked into every
-    `probe`; a server that does not answer that for `unreachable` is given up, and so is a statement beyond `statement`,
-    or one that does not end within `cancel` of being cancelled. Signs of life of leases are `beat` apart.
+    The first answer of a session has to come within `first`. A later wait beyond `silence` is inspected every `probe`;
+    a server that does not answer that for `unreachable` is given up, and so is a statement beyond `statement`, or one
+    that does not end within `cancel` of being cancelled. Signs of life of leases are `beat` apart.
     """
 
     first: float = 60
@@ -43,7 +43,7 @@ LIMITS = Limits()
 
 
 def connect(conninfo: str, application: str) -> WatchedConnection:
-    """Open a watched autocommit connection, which has to say soon what its server process is (`identify`).
+    """Open a watched autocommit connection, whose server process has to be known soon (`identify`).
 
     Raises psycopg.OperationalError, or TargetError where it would not be encrypted.
     """
@@ -60,7 +60,7 @@ def forget(connection: WatchedConnection) -> None:
 
 @contextmanager
 def beating(conninfo: str, statement: str) -> Iterator[None]:
-    """While the block runs, execute `statement` now and then through a connection of its own."""
+    """Execute `statement` now and then, through another connection, while the block runs."""
     beat = Beat(conninfo, statement)
     _WATCH.add_beat(beat)
     try:
@@ -111,13 +111,13 @@ class _Watch:
                 while not self._watched and not self._beats and not self._probers:
                     self._changed.wait()
                 watched, beats = dict(self._watched), list(self._beats)
-            # Of a machine that is short of threads or memory the next look may find more.
+            # A machine that is short of threads or memory may have some at the next round.
             with suppress(RuntimeError, OSError, MemoryError):
-                self._look(watched, beats, monotonic())
+                self._inspect(watched, beats, monotonic())
             with self._changed:
                 self._changed.wait(_TICK_SECONDS)
 
-    def _look(self, watched: dict[WatchedConnection, str], beats: list[Beat], now: float) -> None:
+    def _inspect(self, watched: dict[WatchedConnection, str], beats: list[Beat], now: float) -> None:
         silent: dict[str, list[WatchedConnection]] = {}
         for connection, conninfo in watched.items():
             if _is_silent(connection, now):
@@ -142,7 +142,7 @@ class _Watch:
             prober.start(silent, due)
 
     def _opened(self, conninfo: str) -> WatchedConnection:
-        """A connection for probes, each of which has to be answered soon."""
+        """Open a connection for probes, each of which has to be answered soon."""
         connection = open_watched(conninfo, "flux_assets liveness")
         connection.answer_within = LIMITS.probe
         with self._changed:
@@ -156,7 +156,7 @@ class _Watch:
 
 
 def _is_silent(connection: WatchedConnection, now: float) -> bool:
-    """Tell whether a wait has to be looked into; end it where that is of no use."""
+    """Tell whether a wait has to be inspected; end it where that is of no use."""
     since = connection.waiting_since
     if since is None:
         return False
@@ -178,7 +178,7 @@ _WATCH = _Watch()
 
 
 def _forget_parents() -> None:
-    """In a forked process: its parent's connections are its parent's."""
+    """Forget the connections of the parent in a forked process."""
     global _WATCH  # noqa: PLW0603 - one for a process
     _WATCH = _Watch()
 

@@ -1,6 +1,6 @@
 """A pooler between us and the server, and whether a session keeps its server process through it.
 
-Whatever stands between makes up the number of the server process that is told at sign-in. What it shares is found by
+The number of the server process that is reported at sign-in may be the pooler's own. What it shares is found by
 behaviour: a transaction of another session must not get the server process of ours, and ours must not move.
 """
 
@@ -13,46 +13,25 @@ from time import monotonic
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from flux_assets.errors import TargetError, reported
 from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.session.watched import SERVER_PROCESS, WatchedConnection
 
-_MARK = "flux_assets.another_server_process"
-_PROCESS = "pg_catalog.pg_backend_pid()"
-_ASK = f"SELECT {_PROCESS}"
+_ASK = f"SELECT {SERVER_PROCESS}"
 _REMEDY = (
     "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler; or give this database pool_mode = session"
     " in the pooler."
 )
 _ROUNDS = 3
-# How long a session may wait for the pooler to have a server process for it; what ours says meanwhile decides.
+# How long a session may wait for the pooler to give it a server process; what ours answers meanwhile decides.
 _WAIT_SECONDS = 2
 # A process opens many sessions, and a pooler's mode is changed by hand.
 _BELIEVED_SECONDS = 60
-# A pool from which nothing can be had for this long is too small.
+# A pool that gives nothing for this long is too small.
 _FULL_SECONDS, _TICK_SECONDS = 30, 0.05
 _keeps_sessions: dict[str, float] = {}
-
-
-def own_process(session: WatchedConnection) -> sql.Composed:
-    """Make an expression for the number of the server process, which fails where a pooler has told another.
-
-    Where it stands in the first statements of a session, nothing that goes with it is done through an unknown pooler.
-    """
-    if session.is_pooled:
-        return sql.SQL(_PROCESS).format()
-    told = sql.Literal(session.info.backend_pid)
-    return sql.SQL(
-        f"CASE WHEN {_PROCESS} = {{}} THEN {_PROCESS} ELSE pg_catalog.current_setting('{_MARK}')::pg_catalog.int4 END"
-    ).format(told)
-
-
-def stands_between(error: psycopg.Error) -> bool:
-    """Tell whether it is `own_process` that failed."""
-    return error.sqlstate == "42704" and _MARK in str(error)
 
 
 def require_whole_sessions(session: WatchedConnection) -> None:
@@ -69,7 +48,7 @@ def require_whole_sessions(session: WatchedConnection) -> None:
 
 
 def leave_clean(session: WatchedConnection) -> None:
-    """Take back all that was set in a session that the pooler hands on to others."""
+    """Reset all that was set in a session that the pooler hands on to others."""
     with suppress(psycopg.Error):
         if session.info.transaction_status != TransactionStatus.IDLE:
             session.execute("ROLLBACK")
@@ -91,8 +70,9 @@ def _judge(session: WatchedConnection, conninfo: str) -> None:
             is_alone = _received(other) != ours and _has_answered(session, _WAIT_SECONDS)
             if not is_alone or _received(session) != ours:
                 raise TargetError(
-                    "A pooler stands before the target database and gives each transaction another server connection"
-                    " (pool_mode = transaction or statement): locks, settings and temporary tables would be anybody's.",
+                    "The target database is behind a pooler that gives each transaction another server connection"
+                    " (pool_mode = transaction or statement): locks, settings and temporary tables would be shared with"
+                    " others.",
                     _REMEDY,
                 )
 
@@ -110,7 +90,7 @@ def _is_served_before(session: WatchedConnection, other: WatchedConnection) -> b
 
 @contextmanager
 def _other(conninfo: str) -> Iterator[WatchedConnection]:
-    """Another session, whose waits are bounded."""
+    """Open another session, whose waits are bounded."""
     try:
         other = liveness.connect(conninfo, "flux_assets pooler")
     except psycopg.OperationalError as error:
@@ -144,11 +124,11 @@ def _has_answered(session: WatchedConnection, seconds: float) -> bool:
             if not select([session], [], [], max(0, deadline - monotonic()))[0]:
                 return False
     except psycopg.OperationalError:
-        return True  # by the end of the connection, which `_received` tells
+        return True  # by the end of the connection, which `_received` raises
 
 
 def _received(session: WatchedConnection) -> int:
-    """The server process that what was sent came to."""
+    """Return the server process that answered what was sent."""
     found = 0
     try:
         while result := session.pgconn.get_result():
@@ -163,7 +143,7 @@ def _received(session: WatchedConnection) -> int:
 
 def _unknown(error: psycopg.Error) -> TargetError:
     return TargetError(
-        "A pooler stands before the target database, and whether a session keeps its server connection cannot be told:"
+        "The target database is behind a pooler, and it is unknown whether a session keeps its server connection:"
         f" {reported(error)}.",
         _REMEDY,
     )

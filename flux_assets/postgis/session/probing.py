@@ -1,14 +1,14 @@
 """Asking a server, through another connection, what it makes of sessions that keep us waiting.
 
 A wait is hopeless when two looks in a row find the same: the server has no such session, or has answered, or waits for
-us, and nothing has moved in between. The same connection carries the signs of life of leases.
+us, and nothing has moved in between. The same connection executes the signs of life of leases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Thread
 from time import monotonic
@@ -18,30 +18,24 @@ import psycopg
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.sqlfiles import query
 
+_SESSIONS = query("probing", "sessions")
 _SETTINGS = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; SET synchronous_commit = off; SET TimeZone = 'UTC'"
-_ASK = """
-SELECT pg_postmaster_start_time(), session.pid, session.application_name, session.state, session.wait_event_type,
-       session.state_change::text,
-       copied.bytes_processed
-FROM (VALUES (1)) AS always
-LEFT JOIN pg_stat_activity AS session ON session.pid = ANY (%s)
-LEFT JOIN pg_stat_progress_copy AS copied ON copied.pid = session.pid
-"""
 
 
+@dataclass(eq=False)
 class Beat:
     """A statement that is executed now and then while it is registered: a sign of life."""
 
-    def __init__(self, conninfo: str, statement: str) -> None:
-        self.conninfo = conninfo
-        self.statement = statement
-        self.last = monotonic()
+    conninfo: str
+    statement: str
+    last: float = field(default_factory=monotonic)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What a look found of one wait: equal to the next one when nothing has moved."""
+    """What was found of one wait: equal to the next when nothing has moved."""
 
     since: float | None
     row: tuple[Any, ...] | None
@@ -49,7 +43,7 @@ class _Look:
 
 
 class Prober:
-    """Looks at the sessions of one address, one look at a time, on a thread of its own."""
+    """Inspects the sessions of one address, one round at a time, on a thread."""
 
     def __init__(
         self, open_connection: Callable[[], WatchedConnection], close: Callable[[WatchedConnection], None]
@@ -63,11 +57,11 @@ class Prober:
         self._unanswered_since: float | None = None
 
     def unanswered_for(self, now: float) -> float:
-        """Tell for how many seconds the server has answered nothing."""
+        """Return for how many seconds the server has answered nothing."""
         return 0 if self._unanswered_since is None else now - self._unanswered_since
 
     def start(self, silent: Sequence[WatchedConnection], due: Sequence[Beat]) -> None:
-        """Look, on a thread."""
+        """Start one look on a thread."""
         self.begun, self.busy = monotonic(), True
         if self._unanswered_since is None:
             self._unanswered_since = self.begun
@@ -94,7 +88,7 @@ class Prober:
         if self._connection is None:
             self._connection = self._open()
             self._connection.execute(_SETTINGS)
-        answers = self._connection.execute(_ASK, [[_pid(each) for each in silent]]).fetchall()
+        answers = self._connection.execute(_SESSIONS, [[_pid(each) for each in silent]]).fetchall()
         self._unanswered_since = None
         self._send(self._connection, due)
         started = answers[0][0]
@@ -110,7 +104,7 @@ class Prober:
 
     def _send(self, connection: WatchedConnection, due: Sequence[Beat]) -> None:
         for beat in due:
-            # One that cannot be given now is given at the next look; what keeps it is no sign of the server's.
+            # One that fails now is executed at the next look.
             with suppress(psycopg.Error):
                 connection.execute(beat.statement.encode())
                 beat.last = monotonic()

@@ -1,7 +1,4 @@
-"""Working ahead: an iterator runs in a thread of its own, a few items before its reader.
-
-Here: the bounded hand-over between two threads, errors included, and its end. Not here: what is handed over.
-"""
+"""Working ahead: an iterator runs in another thread, a few items before its reader."""
 
 from __future__ import annotations
 
@@ -19,17 +16,17 @@ T = TypeVar("T")
 _POLL_SECONDS = 0.2
 
 
-class ClosedError(Exception):
-    """Ends a source whose reader has left."""
+class _ClosedError(Exception):
+    """Ends a source whose reader is closed."""
 
 
 class Ahead(Generic[T]):
-    """Iterates `source` in a thread, at most `depth` items ahead, which together are at most `weight` by `weigh`.
+    """Iterates `source` in a thread, at most `depth` items ahead, which together weigh at most `weight` by `weigh`.
 
-    An error of the source is raised where the items are read. `close` ends the thread, and the source with it, whether
-    or not all has been read; leaving a `with` block does that too. The thread closes the source itself, so a
-    generator's `finally` runs in the thread that ran its body. A source that goes on for long without an item calls
-    `check_stop`, which ends it once it is closed. A single item may have any weight.
+    An error of the source is raised where the items are read. `close`, or leaving a `with` block, ends the thread and
+    the source. The thread closes the source itself, so a generator's `finally` runs in the thread that ran its body. A
+    source that works for long without an item calls `check_stop`, which ends it once this is closed. A single item may
+    have any weight.
     """
 
     def __init__(
@@ -74,7 +71,7 @@ class Ahead(Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """End the thread and wait for it; nothing can be read afterwards. May be called twice, from any thread."""
+        """End the thread and wait for it; nothing can be read afterwards. May be called again, from any thread."""
         with self._changed:
             self._closed = True
             self._items.clear()
@@ -96,7 +93,7 @@ class Ahead(Generic[T]):
 
     def _check_closed(self) -> None:
         if self._closed:
-            raise ClosedError
+            raise _ClosedError
 
     def _put(self, item: T) -> bool:
         with self._changed:

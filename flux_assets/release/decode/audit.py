@@ -1,8 +1,4 @@
-"""The stream's blocking audits, in bulk: every value of every batch, at a cost that a load does not notice.
-
-Here: NULLs, lengths, positions and geometries of a batch, and the facts gathered on the way. Not here: which value
-it is and what to say about it (locate.py), uniqueness and whatever else needs all rows (postgis/ audits the stage).
-"""
+"""The blocking audits of a stream, in bulk: every value of every batch, at a cost that a load does not notice."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from flux_assets.release.decode.geometry import Shapes, SuspectError, examine, u
 
 @dataclass(slots=True, kw_only=True)
 class LayerFacts:
-    """What a layer's file holds, complete once the stream has been read to its end.
+    """The contents of a layer's file, complete once the stream has been read to its end.
 
     `nulls` counts them by column; `shapes` has types, empties and extent (EPSG:4326) by spatial column.
     """
@@ -33,7 +29,7 @@ class LayerFacts:
 
     @property
     def extent(self) -> tuple[float, float, float, float] | None:
-        """(min x, min y, max x, max y) of all spatial columns together, in degrees; None without any coordinate."""
+        """(min x, min y, max x, max y) of all spatial columns, in degrees; None without any coordinate."""
         whole = Shapes()
         for shapes in self.shapes.values():
             whole.add(shapes)
@@ -52,7 +48,7 @@ class LayerFacts:
 
 
 def audited(raw: pa.RecordBatch, columns: tuple[ReadColumn, ...]) -> tuple[pa.RecordBatch, LayerFacts]:
-    """The batch as it is delivered, geometry as EWKB instead of hex, and what it holds.
+    """Return the batch as it is delivered, geometry as EWKB instead of hex, and its facts.
 
     Raises SuspectError, naming the column, when a value is not acceptable.
     """
@@ -67,7 +63,7 @@ def audited(raw: pa.RecordBatch, columns: tuple[ReadColumn, ...]) -> tuple[pa.Re
 
 
 def delivered_schema(columns: tuple[ReadColumn, ...]) -> pa.Schema:
-    """The schema of the batches a layer's stream delivers."""
+    """Return the schema of the batches that a layer's stream delivers."""
     return pa.schema([pa.field(column.name, column.arrow, column.nullable) for column in columns])
 
 
@@ -81,14 +77,14 @@ def _judged(column: ReadColumn, values: pa.Array[Any], facts: LayerFacts) -> pa.
     elif column.longest is not None:
         values = _fitted(values, column.longest)
     elif column.axis is not None:
-        _not_astray(column, values)
+        _check_degrees(column, values)
     return values
 
 
 def _fitted(values: pa.Array[Any], longest: int) -> pa.Array[Any]:
-    """Bytes first, which cost nothing; characters only when some value has more bytes than the limit.
+    """Return values within the limit; blanks beyond it are cut off, as varchar does.
 
-    Blanks beyond the limit are cut off, as varchar does.
+    Characters are counted only when some value has more bytes than the limit, since bytes cost nothing to count.
     """
     if np.diff(value_offsets(values)).max(initial=0) <= longest:
         return values
@@ -100,8 +96,8 @@ def _fitted(values: pa.Array[Any], longest: int) -> pa.Array[Any]:
     return cast("pa.Array[Any]", pc.utf8_slice_codeunits(texts, 0, longest))
 
 
-def _not_astray(column: ReadColumn, values: pa.Array[Any]) -> None:
-    """Degrees must be finite and in range. Asked of Arrow: handing numbers over to numpy imports pandas on the way."""
+def _check_degrees(column: ReadColumn, values: pa.Array[Any]) -> None:
+    """Raise SuspectError for degrees not finite or out of range. By Arrow, whose conversion to numpy imports pandas."""
     limit = 180 if column.axis == "longitude" else 90
     numbers = cast("pa.DoubleArray", values)
     finite = pc.all(pc.is_finite(numbers)).as_py()

@@ -1,8 +1,4 @@
-"""Plain bytes cut into blocks of whole CSV records, with the line and record at which each begins.
-
-Here: where a record ends (a newline outside quotes), the header, and text that readers of CSV would take differently.
-Not here: types and values (parse.py and audit.py judge them).
-"""
+"""Plain bytes cut into blocks of whole CSV records, with the line and record at which each begins."""
 
 from __future__ import annotations
 
@@ -89,9 +85,7 @@ def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """The newlines of a piece: how many, how many of them end a record, where the first and last of those are, and how
-    many follow it.
-    """
+    """The newlines of a piece: how many there are, how many end a record, the first and last such, how many follow."""
 
     newlines: int
     ends: int
@@ -101,7 +95,7 @@ class _Scan:
 
 
 class _Cutter:
-    """Where the cutting stands: `held` is what follows the last cut, `grown` pieces in which no record has ended.
+    """The state of the cutting: `held` follows the last cut, `grown` are pieces in which no record has ended.
 
     `line` and `record` are those of the first byte of `held`; `lines` counts the newlines in `held` and `grown`.
     """
@@ -114,7 +108,7 @@ class _Cutter:
         self._before = _NEWLINE
 
     def cut(self, piece: bytes, following: int) -> Block | None:
-        """The block that ends in `piece`; `following` is the byte after the piece."""
+        """Return the block that ends in `piece`; `following` is the byte after the piece."""
         scan = self._scanned(piece, following)
         if not scan.ends:
             self._lines += scan.newlines
@@ -130,7 +124,7 @@ class _Cutter:
         return block
 
     def finish(self, piece: bytes) -> Block:
-        """The last block: all that is left, its last record ended or not."""
+        """Return the last block: all that is left, whether or not its last record has ended."""
         scan = self._scanned(piece, _NEWLINE)
         self._limit(scan.first if scan.ends else len(piece))
         left = len(piece) - scan.cut if scan.ends else len(self._held) + len(self._grown) + len(piece)
@@ -153,7 +147,7 @@ class _Cutter:
         return scan
 
     def _limit(self, more: int) -> None:
-        """Refuse the record that is held when it is too long together with `more` bytes of the newest piece."""
+        """Raise RecordError when the held record is too long with `more` bytes of the newest piece."""
         if len(self._held) + len(self._grown) + more <= LONGEST_RECORD:
             return
         block = self._block(b"", 0, 1)
@@ -161,8 +155,8 @@ class _Cutter:
             raise self._never_closed(block)
         raise block.text.error_at(
             0,
-            f"the record goes on for more than {LONGEST_RECORD >> 20} MB.",
-            "Check where its line should end; simplify or divide a geometry that is really so large.",
+            f"the record is longer than {LONGEST_RECORD >> 20} MB.",
+            "Check where its line should end; simplify or divide a geometry that really is that large.",
         )
 
     def _block(self, piece: bytes, cut: int, records: int) -> Block:
@@ -200,15 +194,15 @@ def _scan(piece: bytes, quotes: _Offsets, quoted: bool) -> _Scan:
 
 
 def _ambiguity(piece: bytes, quotes: _Offsets, quoted: bool, before: int, following: int) -> tuple[int, str, str]:
-    """Where, and what, PostgreSQL would refuse or other readers of CSV take otherwise; no problem is an empty one."""
+    """Return where, and what, PostgreSQL would refuse or CSV readers disagree about; an empty problem for none."""
     faults = [
         (_where(piece, b"\0"), "it holds a NUL byte, which PostgreSQL cannot store.", "Remove it."),
         (
             _odd_quotes(piece, quotes, quoted, before, following),
-            "a quote stands where neither a value begins nor ends.",
+            "a quote is neither at the start nor at the end of a value.",
             _AS_COPY,
         ),
-        (_odd_returns(piece, quotes, quoted, following), "a carriage return stands alone, outside quotes.", _LINE_ENDS),
+        (_odd_returns(piece, quotes, quoted, following), "a lone carriage return is outside quotes.", _LINE_ENDS),
     ]
     return min(
         ((int(where[0]), problem, remedy) for where, problem, remedy in faults if where.size), default=(0, "", "")
@@ -216,7 +210,7 @@ def _ambiguity(piece: bytes, quotes: _Offsets, quoted: bool, before: int, follow
 
 
 def _odd_quotes(piece: bytes, quotes: _Offsets, quoted: bool, before: int, following: int) -> _Offsets:
-    """Quotes that open elsewhere than at the start of a value, or close elsewhere than at its end."""
+    """Return the quotes that open elsewhere than at the start of a value, or close elsewhere than at its end."""
     if not quotes.size:
         return quotes
     view = np.frombuffer(piece, np.uint8)
@@ -251,7 +245,7 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
     record = bytes(start[: end or None]).removeprefix(BOM)
     _refuse_returns(file, record)
     if len(record) > _LONGEST_HEADER:
-        raise _bad_header(file, start, f"the header goes on for more than {_LONGEST_HEADER >> 20} MB.")
+        raise _bad_header(file, start, f"the header is longer than {_LONGEST_HEADER >> 20} MB.")
     if not record.strip(b"\r\n"):
         raise _bad_header(
             file, b"", "the file has no header." if start else "the file holds nothing, not even a header."
@@ -261,12 +255,12 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Header, bytes]:
 
 
 def _refuse_returns(file: str, record: bytes) -> None:
-    """A file whose lines end in carriage returns alone is all header, up to a newline inside some later value."""
+    """Raise RecordError where lines end in carriage returns alone: all is header, up to a newline in some value."""
     alone = _odd_returns(record, _where(record, b'"'), False, _NEWLINE)
     if alone.size and (first := record[: int(alone[0])]):
         raise RecordError(
             Place(file=file, line=1, value=first[:1000].decode(errors="replace")),
-            "its lines end in a lone carriage return (CR), as programs of old wrote them.",
+            "its lines end in a lone carriage return (CR).",
             "End every line in a newline (LF) or in both (CRLF), for example with: tr '\\r' '\\n'.",
         )
 

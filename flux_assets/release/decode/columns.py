@@ -1,7 +1,4 @@
-"""What the reader must know of each declared column: its Arrow type, its limits, its place among the positions.
-
-Here: from SQLAlchemy's types to Arrow's. Not here: judging a value (audit.py in bulk, values.py one at a time).
-"""
+"""Declared columns as the reader needs them: Arrow type, limits, and part in a position."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from flux_assets.spec import StaticTable, is_spatial, type_ddl
 class Spatial:
     """What a geometry column takes: `kind` of WKB (None: any), SRID, and whether points carry Z and M.
 
-    `drawn` are the kinds of WKB that it and its parts may have where that is narrower than its type.
+    `drawn` are the kinds of WKB allowed for it and its parts, where these are narrower than its type.
     """
 
     kind: int | None
@@ -44,16 +41,14 @@ class ReadColumn:
     spatial: Spatial | None = None
 
 
-KINDS = {
-    "POINT": 1, "LINESTRING": 2, "POLYGON": 3, "MULTIPOINT": 4, "MULTILINESTRING": 5, "MULTIPOLYGON": 6,
-    "GEOMETRYCOLLECTION": 7, "CIRCULARSTRING": 8, "COMPOUNDCURVE": 9, "CURVEPOLYGON": 10, "MULTICURVE": 11,
-    "MULTISURFACE": 12, "POLYHEDRALSURFACE": 15, "TIN": 16, "TRIANGLE": 17,
-}  # fmt: skip
-KIND_NAMES = {number: name for name, number in KINDS.items()}
+_SIMPLE = "POINT LINESTRING POLYGON MULTIPOINT MULTILINESTRING MULTIPOLYGON GEOMETRYCOLLECTION"
+_CURVED = "CIRCULARSTRING COMPOUNDCURVE CURVEPOLYGON MULTICURVE MULTISURFACE"
+KIND_NAMES = dict(enumerate(f"{_SIMPLE} {_CURVED}".split(), 1)) | {15: "POLYHEDRALSURFACE", 16: "TIN", 17: "TRIANGLE"}
+KINDS = {name: number for number, name in KIND_NAMES.items()}
 
 
 def read_columns(table: StaticTable) -> tuple[ReadColumn, ...]:
-    """The columns of a declaration, in its order."""
+    """Return the columns of a declaration, in its order."""
     axes: dict[str, Literal["longitude", "latitude"]] = {}
     for position in table.positions:
         axes |= {position.longitude: "longitude", position.latitude: "latitude"}
@@ -99,5 +94,5 @@ def _spatial(table: StaticTable, column: sa.Column[object]) -> Spatial:
 
 
 def _drawn(table: StaticTable) -> frozenset[int] | None:
-    """What is only reported is judged once it is staged."""
+    """Return the kinds that must be drawable; those that are only reported are judged once staged."""
     return frozenset(KINDS[kind] for kind in table.drawable.kinds) if table.drawable.others == "refuse" else None

@@ -1,7 +1,7 @@
-"""The structure of one EWKB geometry, walked exactly: type, SRID, parts, and where its coordinates lie.
+"""The structure of one EWKB geometry, walked exactly: of those in uncommon forms, and what is wrong with one.
 
-Here: geometries that are not in the common form, and the sentence that says what is wrong with a bad one.
-Not here: the bulk of a layer (geometry.py reads it in whole columns) and hex (values.py, geometry.py).
+shapely does not judge it: it accepts rings of three points, bytes after the end and any byte order mark, and reads
+neither curves nor surfaces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEEPEST = 32
 
 
 class GeometryError(ValueError):
-    """What is wrong with a geometry, as a sentence."""
+    """States what is wrong with a geometry."""
 
 
 Run = tuple[int, int, bool]
@@ -29,8 +29,8 @@ Run = tuple[int, int, bool]
 
 
 @dataclass(slots=True)
-class Walked:
-    """What a walk found: the outer type and where the coordinates lie, by byte order."""
+class _Walked:
+    """The outcome of a walk: the outer type and where the coordinates are, by byte order."""
 
     kind: int = 0
     little_endian: list[Run] = field(default_factory=list)
@@ -41,10 +41,10 @@ class Walked:
         return not self.little_endian and not self.big_endian
 
 
-def walk(data: bytes, column: Spatial) -> Walked:
-    """The structure of `data`. Raises GeometryError when it is not what `column` takes, or not whole.
+def walk(data: bytes, column: Spatial) -> _Walked:
+    """Return the structure of `data`. Raises GeometryError when it is incomplete or not what `column` takes.
 
-    What the coordinates are is left to the caller.
+    Coordinates are left to the caller.
     """
     walker = _Walker(data, column)
     walker.geometry(depth=0)
@@ -54,7 +54,7 @@ def walk(data: bytes, column: Spatial) -> Walked:
 
 
 def judge(data: bytes, column: Spatial) -> str | None:
-    """What is wrong with one geometry, coordinates included; None when nothing is."""
+    """Return what is wrong with one geometry, coordinates included; None when nothing is."""
     try:
         found = walk(data, column)
     except GeometryError as fault:
@@ -66,12 +66,12 @@ def judge(data: bytes, column: Spatial) -> str | None:
         with np.errstate(invalid="ignore"):
             sound = (np.abs(points[:, 0]) <= 180) & (np.abs(points[:, 1]) <= 90)
         if not sound.all():
-            return coordinate_problem(*points[int(np.argmin(sound)), :2])
+            return _coordinate_problem(*points[int(np.argmin(sound)), :2])
     return None
 
 
-def coordinate_problem(x: float, y: float) -> str | None:
-    """Why (x, y) cannot be degrees of longitude and latitude; None when it can."""
+def _coordinate_problem(x: float, y: float) -> str | None:
+    """Return why (x, y) cannot be degrees of longitude and latitude; None when it can."""
     shown = f"({x:.10g} {y:.10g})"
     if np.isnan(x) and np.isnan(y):
         return f"it has a coordinate that is NaN, {shown}, which is also how an empty point is written"
@@ -90,7 +90,7 @@ class _Walker:
     def __init__(self, data: bytes, column: Spatial) -> None:
         self.data, self.column = data, column
         self.position = 0
-        self.found = Walked()
+        self.found = _Walked()
 
     def geometry(self, depth: int, within: int = 0) -> None:
         """Walk one geometry; `within` is the kind of what it is a part of."""
@@ -114,7 +114,7 @@ class _Walker:
 
     def _drawn(self, kind: int, within: int) -> None:
         drawn = self.column.drawn
-        # The parts of a simple collection are what its name says.
+        # A simple collection's name implies the kind of its parts.
         if drawn is None or kind in drawn or within in _SIMPLE_COLLECTIONS:
             return
         how = f"it has a part that is a {KIND_NAMES[kind]}" if within else f"it is a {KIND_NAMES[kind]}"
@@ -164,7 +164,7 @@ class _Walker:
     def _ring(self, order: str) -> None:
         count = self._number(order, 0)
         if count < 4:
-            raise GeometryError(f"it has a ring of {count} points, where 4 are the least")
+            raise GeometryError(f"it has a ring of {count} points, and needs at least 4")
         start = self.position
         self._run(order, count, ring=True)
         width = 8 * (2 + self.column.has_z + self.column.has_m)
@@ -181,7 +181,7 @@ class _Walker:
             runs.append((start, count, ring))
 
     def _number(self, order: str, least: int) -> int:
-        """A count, refused at once when even the smallest parts of that number would not fit."""
+        """Return a count; raise GeometryError at once when even the smallest parts of that number would not fit."""
         number: int = struct.unpack(order + "I", self._take(4))[0]
         if number * least > len(self.data) - self.position:
             raise GeometryError(

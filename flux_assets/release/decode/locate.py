@@ -1,8 +1,4 @@
-"""Where in a release file a fault is, and the error that says so: the slow, exact pass that only bad files need.
-
-Here: from a block, a record number or a value to file, line, column and value. Not here: the sentences about a value
-(values.py) and the fast detection (audit.py).
-"""
+"""Where in a release file a fault is, and the error that says so: the slow, exact pass that only bad files need."""
 
 from __future__ import annotations
 
@@ -26,11 +22,11 @@ from flux_assets.release.decode.values import judge
 from flux_assets.release.stopping import check_stop
 from flux_assets.spec import StaticTable
 
-_SHOWN = 300  # characters of what Arrow says, which may hold the value
+_SHOWN = 300  # characters of Arrow's message, which may hold the value
 
 
 def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
-    """The error of the first record of `block` that `parser` does not accept; `reason` is what it said of the block."""
+    """Return the error of the first record of `block` that `parser` refuses; `reason` is its message on the block."""
     text = block.text
     ends = [*record_starts(text.data)[1:].tolist(), len(text.data)]
     low, high = 0, len(ends) - 1
@@ -38,7 +34,7 @@ def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
     while low < high:
         check_stop()
         middle = (low + high) // 2
-        # What comes before `low` is sound already: the passes together read the block about twice.
+        # What precedes `low` is known to be sound, so that the passes together read the block about twice.
         if parser.refusal(replace(text, data=data[ends[low - 1] if low else 0 : ends[middle]])) is None:
             low = middle + 1
         else:
@@ -49,7 +45,7 @@ def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
 
 
 def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> RecordError:
-    """The error of the refused record that is `text.data[start:end]`; `reason` is what the parser said of it."""
+    """Return the error of the refused record `text.data[start:end]`; `reason` is the parser's message on it."""
     record = text.data[start:end]
     if not record.strip(b"\r\n") and len(text.names) > 1:
         return _without_column(text.error_at(start, "the line is empty.", "Remove it."), value=None)
@@ -72,10 +68,10 @@ def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> 
     )
 
 
-def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
+def describe_record(  # noqa: PLR0913, PLR0917 - the parts of a place
     path: Path, name: str, table: StaticTable, record: int, column: str | None, problem: str, remedy: str
 ) -> RecordError:
-    """The error of a record that somebody else, for example COPY, found by its number (1 follows the header).
+    """Return the error of a record that another reader, for example COPY, found by its number (1 follows the header).
 
     Reads the file up to there. With `column`, its value is shown; without such a record, neither line nor value.
     """
@@ -88,7 +84,7 @@ def describe_record(  # noqa: PLR0913, PLR0917 - so many parts a place has
 
 
 def described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
-    """The error of the record `index` of `text`, at the value of `column` where there is one."""
+    """Return the error of the record `index` of `text`, at the value of `column` where there is one."""
     start = int(record_starts(text.data)[index])
     found = fields(text.data[start:], len(text.names))
     if column in text.names[: len(found)]:
@@ -97,16 +93,16 @@ def described(text: Text, index: int, column: str | None, problem: str, remedy: 
 
 
 def _without_column(error: RecordError, value: str | None) -> RecordError:
-    said = error.problem.removeprefix(f"{error.place}: ")
-    return RecordError(replace(error.place, column=None, value=value), said, error.remedy)
+    problem = error.problem.removeprefix(f"{error.place}: ")
+    return RecordError(replace(error.place, column=None, value=value), problem, error.remedy)
 
 
 def find_values(
     path: Path, name: str, table: StaticTable, values: Mapping[str, object], limit: int = 5
 ) -> list[tuple[int, str]]:
-    """Lines of the records whose columns have these values (column to value), the first `limit`, for duplicate keys.
+    """Return the lines of the first `limit` records whose columns have these values, for duplicate keys.
 
-    A value is given as the column's type or as text. Each line comes with the values as the file has them.
+    `values` are by column, of its type or as text. Each line comes with the values as the file has them.
     """
     wanted = [column for column in read_columns(table) if column.name in values]
     literals = [_literal(values[column.name], column.arrow) for column in wanted]

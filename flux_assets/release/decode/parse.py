@@ -1,27 +1,25 @@
-"""CSV text to Arrow, by the declaration alone: types are never guessed, ids keep their leading zeros.
-
-Here: the settings of Arrow's CSV reader, and the header against the declaration. Not here: threads (decode.py),
-judging values (audit.py).
-"""
+"""CSV text to Arrow by the declaration alone: types are never guessed, and identifiers keep their leading zeros."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import IO, Any, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from flux_assets.errors import Place, RecordError, abbreviated
 from flux_assets.release.decode.audit import LayerFacts, audited
 from flux_assets.release.decode.blocks import BOM, LONGEST_RECORD, Header
 from flux_assets.release.decode.columns import ReadColumn
-from flux_assets.release.decode.doubts import refuse_doubtful
 from flux_assets.release.decode.geometry import SuspectError
-from flux_assets.release.decode.numerals import without_server
 from flux_assets.release.decode.records import Text, has_blank_record, record_starts
-from flux_assets.release.decode.texts import AskServer, read_texts, read_times
+from flux_assets.release.decode.texts import AskServer, read_texts, read_times, without_server
 
 _SHOWN = 10  # names of each fault of a header
 
@@ -29,7 +27,7 @@ _SHOWN = 10  # names of each fault of a header
 class Parser:
     """Reads records whose columns stand in the order of `header`; delivers them in the order of the declaration.
 
-    `ask` is put the texts that Arrow and COPY may read otherwise; without it, all but numbers are refused.
+    `ask` is asked about texts that Arrow and COPY may read differently; without it, all but numbers are refused.
     Raises RecordError, naming every column concerned, when the header is not the declaration's.
     """
 
@@ -42,7 +40,7 @@ class Parser:
         }
 
     def open(self, source: pa.NativeFile, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
-        """Batches, not yet audited, of records that a file-like `source` gives; one batch for each read of it.
+        """Return a reader of batches, not yet audited: one for each read of the file-like `source`.
 
         Dates, times and columns of `as_text` come as strings.
         """
@@ -59,13 +57,13 @@ class Parser:
         )
 
     def read(self, data: bytes, as_text: Sequence[str] = ()) -> pv.CSVStreamingReader:
-        """As `open`, of whole records in memory."""
-        return self.open(pa.BufferReader(with_mark(data)), as_text)
+        """Return what `open` does, of whole records in memory."""
+        return self.open(pa.BufferReader(_with_mark(data)), as_text)
 
     def judged(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`audited`, once nothing is left that Arrow reads otherwise than COPY. `source` is what `raw` was read from.
+        """Return `audited` of what Arrow and COPY read alike. `source` is what `raw` was read from.
 
-        Raises SuspectError where something may be; `decoded` of the same text is exact.
+        Raises SuspectError where they may differ; `decoded` of the same text is exact.
         """
         times = {
             column.name: read_times(column, raw[column.name])
@@ -73,11 +71,11 @@ class Parser:
             if pa.types.is_temporal(column.arrow)
         }
         batch, facts = self._sound(_with_columns(raw, times), source)
-        refuse_doubtful(batch, self.columns, source.data)
+        _refuse_doubtful(batch, self.columns, source.data)
         return batch, facts
 
     def decoded(self, text: Text, records: int) -> tuple[pa.RecordBatch, LayerFacts]:
-        """The rows of whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
+        """Return whole records, each value as COPY reads it. Raises ArrowInvalid or SuspectError for a bad one."""
         try:
             return self.judged(self._only_batch(text, records), text)
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -94,7 +92,7 @@ class Parser:
             raise first from None
 
     def refusal(self, text: Text) -> str | None:
-        """Why these whole records are not acceptable, in Arrow's words if they are its; None when they are."""
+        """Return why these whole records are not acceptable, in Arrow's words where it refuses; None when they are."""
         try:
             self.decoded(text, len(record_starts(text.data)))
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -108,7 +106,7 @@ class Parser:
         return batches[0]
 
     def _sound(self, raw: pa.RecordBatch, source: _HasData) -> tuple[pa.RecordBatch, LayerFacts]:
-        """`audited`, and no blank lines: Arrow takes one for a row of NULLs."""
+        """Return `audited`. Raises SuspectError for blank lines too, which Arrow takes for rows of NULLs."""
         batch, facts = audited(raw, self.columns)
         if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and has_blank_record(source.data):
             raise SuspectError
@@ -120,8 +118,8 @@ def _with_columns(raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> p
     return pa.RecordBatch.from_arrays([values.get(name, raw[name]) for name in names], names)
 
 
-def with_mark(data: bytes) -> bytes:
-    """Data that Arrow reads as they are: it drops a byte order mark, which behind the header belongs to a value."""
+def _with_mark(data: bytes) -> bytes:
+    """Return data that Arrow reads unchanged: it drops a byte order mark, which after the header belongs to a value."""
     return BOM + data if data.startswith(BOM) else data
 
 
@@ -138,11 +136,11 @@ def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
         ("unknown", [name for name in given if name not in known]),
         ("given twice", sorted(name for name, times in given.items() if times > 1)),
     )
-    said = [f"{what}: {_listed(names)}" for what, names in faults if names]
-    if said:
+    found = [f"{what}: {_listed(names)}" for what, names in faults if names]
+    if found:
         raise RecordError(
             Place(file=header.file, line=1),
-            f"the header does not name the table's columns ({'; '.join(said)}).",
+            f"the header does not name the table's columns ({'; '.join(found)}).",
             f"It needs {', '.join(wanted)}, in any order.",
         )
 
@@ -150,3 +148,76 @@ def _check(header: Header, columns: tuple[ReadColumn, ...]) -> None:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(map(abbreviated, names[:_SHOWN])) + more
+
+
+# Zeros that a number below the smallest double, 5e-324, has before its digits where its exponent has not three.
+_MANY_ZEROS = b"0" * 200
+
+
+def _refuse_doubtful(batch: pa.RecordBatch, columns: tuple[ReadColumn, ...], data: bytes) -> None:
+    """Raise SuspectError, naming the column, when a number may not be what COPY makes of its text in `data`."""
+    text = _Text(data)
+    for column in columns:
+        values, kind = batch[column.name], column.arrow
+        if (
+            (pa.types.is_integer(kind) and text.may_have_hexadecimal)
+            or (pa.types.is_floating(kind) and _odd_double(values, text))
+            or (isinstance(kind, pa.Decimal128Type) and (_too_large(values, kind) or text.may_have_two_signs))
+        ):
+            raise SuspectError(column.name)
+
+
+class _Text:
+    """The text of a batch, searched once for all columns, and only for what one of them may contain."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def may_have_hexadecimal(self) -> bool:
+        """Arrow takes 0x1F for an integer, and 0xFFFFFFFF for -1; PostgreSQL does not, or takes it otherwise."""
+        # A single letter is looked for at no cost that shows, and a pair of signs is not: geometry is full of zeros.
+        if b"x" not in self._data and b"X" not in self._data:
+            return False
+        view = np.frombuffer(self._data, np.uint8)
+        letters = np.flatnonzero(view[1:] | 0x20 == ord("x"))
+        return bool((view[letters] == ord("0")).any())
+
+    @cached_property
+    def may_have_small(self) -> bool:
+        """Whether there is a number of very many zeros, or of an exponent like e-100; tree-100 has a letter before."""
+        if _MANY_ZEROS in self._data:
+            return True
+        view = np.frombuffer(self._data, np.uint8)
+        minus = np.flatnonzero(view == ord("-"))
+        minus = minus[(minus >= 2) & (minus < len(view) - 3)]
+        minus = minus[view[minus - 1] | 0x20 == ord("e")]
+        before, after = view[minus - 2], [view[minus + place] for place in (1, 2, 3)]
+        exponent = _is_digit(before) | (before == ord("."))
+        for digit in after:
+            exponent &= _is_digit(digit)
+        return bool(exponent.any())
+
+    @cached_property
+    def may_have_two_signs(self) -> bool:
+        """Arrow takes 5e+-1 for a decimal number, and PostgreSQL does not."""
+        return b"+" in self._data and (b"e+-" in self._data or b"E+-" in self._data)
+
+
+def _odd_double(values: pa.Array[Any], text: _Text) -> bool:
+    """Arrow makes infinity of a number that is too large and 0 of one too small, and has its own ways of NaN."""
+    numbers = cast("pa.DoubleArray", values)
+    if pc.all(pc.is_finite(numbers)).as_py() is False:
+        return True
+    return pc.any(pc.equal(numbers, pa.scalar(0.0))).as_py() is True and text.may_have_small
+
+
+def _is_digit(signs: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return (signs >= ord("0")) & (signs <= ord("9"))
+
+
+def _too_large(values: pa.Array[Any], kind: pa.Decimal128Type[int, int]) -> bool:
+    """Arrow takes more digits before the point than the type has."""
+    bound = 10 ** (kind.precision - kind.scale)
+    least, most = pc.min(values).as_py(), pc.max(values).as_py()
+    return most is not None and (most >= bound or least <= -bound)

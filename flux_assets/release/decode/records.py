@@ -1,8 +1,4 @@
-"""One CSV record at a time, exactly: its fields, NULL apart from the empty string, and the place of a fault.
-
-Here: the slow pass over text that has already been found to be wrong, in PostgreSQL's reading of CSV.
-Not here: finding out that something is wrong (blocks.py and audit.py do, in bulk).
-"""
+"""One CSV record at a time, exactly as PostgreSQL reads it: its fields, NULL apart from the empty string."""
 
 from __future__ import annotations
 
@@ -32,7 +28,7 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value as text, None when it is NULL (nothing between the commas, not even quotes)."""
+    """One value as text, None for NULL (nothing between the commas, not even quotes)."""
 
     value: bytes | None
     start: int
@@ -40,7 +36,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """Whole records of a file, and where they stand in it: line and record number of the first byte."""
+    """Whole records of a file, and their place in it: line and record number of the first byte."""
 
     file: str
     names: tuple[str, ...]
@@ -49,7 +45,7 @@ class Text:
     record: int
 
     def error_at(self, position: int, problem: str, remedy: str) -> RecordError:
-        """The error of the field that holds the byte at `position`, with line, record, column and value."""
+        """Return the error of the field that holds the byte at `position`, with line, record, column and value."""
         starts = record_starts(self.data)
         index = int(np.searchsorted(starts, position, side="right")) - 1
         start = int(starts[index])
@@ -68,9 +64,9 @@ class Text:
 
 
 def fields(record: bytes, most: int) -> list[Field]:
-    """The first `most` fields of the record that `record` begins with; what follows its line end is ignored.
+    """Return the first `most` fields of the record that `record` begins with; what follows its line end is ignored.
 
-    Raises MalformedError for quotes that different readers of CSV would take differently.
+    Raises MalformedError for quotes that CSV readers would take differently.
     """
     return list(islice(_walked(record), most))
 
@@ -96,37 +92,37 @@ def _walked(record: bytes) -> Iterator[Field]:
 
 
 _ODD_TEXT = {
-    (False, False): "a quote stands inside an unquoted value",
+    (False, False): "a quote is inside an unquoted value",
     (True, False): "text follows the closing quote",
-    (False, True): "a carriage return stands inside an unquoted value",
+    (False, True): "a carriage return is inside an unquoted value",
     (True, True): "a carriage return follows the closing quote",
 }
 
 
 def as_csv(values: Iterable[bytes | None]) -> bytes:
-    """A record of these values, without its line end; None is NULL."""
+    """Write these values as a record, without its line end; None is NULL."""
     return b",".join(b"" if value is None else b'"' + value.replace(b'"', b'""') + b'"' for value in values)
 
 
 def record_starts(data: bytes) -> npt.NDArray[np.int64]:
-    """Offsets at which the records of `data` begin: after every newline that is outside quotes."""
+    """Return the offsets at which the records of `data` begin: after every newline outside quotes."""
     ends = boundaries(data) + 1
     inner = ends[ends < len(data)]
     return np.concatenate([np.zeros(1, np.int64), inner])
 
 
 def boundaries(data: bytes, *, quoted: bool = False) -> npt.NDArray[np.int64]:
-    """Offsets of the newlines of `data` that are outside quotes; `quoted` says that it begins inside of them."""
+    """Return the offsets of the newlines of `data` outside quotes; `quoted` says that it begins inside them."""
     return np.concatenate([np.zeros(0, np.int64), *_outside(data, b"\n", quoted=quoted)])
 
 
 def count_fields(record: bytes) -> int:
-    """How many fields a whole record has, however many those are."""
+    """Return the number of fields of a whole record."""
     return 1 + sum(commas.size for commas in _outside(record, b","))
 
 
 def _outside(data: bytes, sign: bytes, *, quoted: bool = False) -> Iterator[npt.NDArray[np.int64]]:
-    """Offsets of a byte outside quotes, found slice by slice: a list of all quotes has eight times their size."""
+    """Yield offsets of a byte outside quotes, slice by slice, since a list of all quotes is eight times as large."""
     view = np.frombuffer(data, np.uint8)
     for start in range(0, len(data), _SLICE):
         part = view[start : start + _SLICE]
@@ -136,15 +132,15 @@ def _outside(data: bytes, sign: bytes, *, quoted: bool = False) -> Iterator[npt.
 
 
 def has_blank_record(data: bytes) -> bool:
-    """Whether one of the records is an empty line."""
+    """Return whether one of the records is an empty line."""
     first = np.frombuffer(data, np.uint8)[record_starts(data)]
     return bool(((first == 10) | (first == 13)).any())
 
 
 def _field_at(record: bytes, position: int, most: int) -> tuple[int, int, str | None]:
-    """Index, start and text of the field of `record` that holds the byte at `position`.
+    """Return index, start and text of the field of `record` that holds the byte at `position`.
 
-    Beyond `most` fields none is told from the others: what is there counts as part of the one that follows those.
+    All beyond `most` fields counts as part of the one that follows them.
     """
     found: list[Field] = []
     try:

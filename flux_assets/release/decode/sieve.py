@@ -1,8 +1,4 @@
-"""What becomes of single records that are not acceptable: put into quarantine up to a limit, or left out as told.
-
-Here: finding them exactly and reading on without them. Not here: what is acceptable (audit.py, parse.py), the sentence
-that says why not (locate.py), and where refused records are kept (postgis/quarantine.py).
-"""
+"""What happens to single records that are not acceptable: an error, quarantine up to a limit, or left out by number."""
 
 from __future__ import annotations
 
@@ -22,24 +18,24 @@ from flux_assets.release.decode.locate import described, explained, fault_in
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.decode.records import Text, record_starts
 
-Judged = tuple[pa.RecordBatch, LayerFacts]
+_Judged = tuple[pa.RecordBatch, LayerFacts]
 Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]
-"""Tries a batch where it will go; gives index, column and reason of each row that is refused there."""
+"""Tries a batch on its target; returns index, column and reason of each row that is refused there."""
 
 
 class Sieve(Protocol):
-    """Decides about blocks of records."""
+    """Decides which records of a block are accepted."""
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
-        """The acceptable rows of a block that Arrow has read as `raw`."""
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
+        """Return the acceptable rows of a block that Arrow has read as `raw`."""
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
-        """The acceptable rows of any block, Arrow having refused it or not."""
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
+        """Return the acceptable rows of any block, whether or not Arrow refused it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """A record that was not accepted, where it stands in its file, and why. `names` are the header's."""
+    """A record that was not accepted, its place in the file, and why. `names` are the header's."""
 
     file: str
     line: int
@@ -55,15 +51,15 @@ class Refused:
 
 
 class Strict:
-    """Takes every record; the first that is not acceptable raises RecordError."""
+    """Accepts every record; the first that is not acceptable raises RecordError."""
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         try:
             return parser.judged(raw, block)
         except SuspectError:
             return self.sifted(parser, block)
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         try:
             return parser.decoded(block.text, block.records)
         except (pa.ArrowInvalid, SuspectError) as error:
@@ -73,7 +69,7 @@ class Strict:
 class Quarantine:
     """Takes refused records out, at most `limit` of them; more raise QuarantineError.
 
-    `taken` hands them over; `count` is how many there were so far. With a `probe`, what it refuses is taken out too.
+    `taken` hands them over; `count` is their number so far. With a `probe`, what it refuses is taken out too.
     """
 
     def __init__(self, limit: int, probe: Probe | None = None) -> None:
@@ -82,14 +78,14 @@ class Quarantine:
         self._columns: Counter[str] = Counter()
         self.count = 0
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         try:
             found = parser.judged(raw, block)
         except SuspectError:
             return self.sifted(parser, block)
         return self.sifted(parser, block) if self._probe and self._probe(found[0]) else found
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         records = Records(block.text)
         faults = dict(refused(records, parser))
         while True:
@@ -107,11 +103,11 @@ class Quarantine:
         return batch, facts
 
     def taken(self) -> list[Refused]:
-        """What was taken out since the last call."""
+        """Return what was taken out since the last call."""
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
     def _take(self, text: Text, error: RecordError) -> None:
-        found = as_refused(text, error)
+        found = _as_refused(text, error)
         self._columns[found.column or "the record as a whole"] += 1
         self.count += 1
         if self.count > self._limit:
@@ -131,7 +127,7 @@ class LeftOut:
     def __init__(self, records: Collection[int]) -> None:
         self._records = np.array(sorted(records), np.int64)
 
-    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> Judged:
+    def judged(self, parser: Parser, raw: pa.RecordBatch, block: Block) -> _Judged:
         if not self._within(block):
             try:
                 return parser.judged(raw, block)
@@ -139,7 +135,7 @@ class LeftOut:
                 pass
         return self.sifted(parser, block)
 
-    def sifted(self, parser: Parser, block: Block) -> Judged:
+    def sifted(self, parser: Parser, block: Block) -> _Judged:
         records, left_out = Records(block.text), self._within(block)
         try:
             return _decoded(records, parser, left_out)
@@ -164,20 +160,20 @@ class Records:
         return len(self._bounds) - 1
 
     def part(self, low: int, high: int) -> Text:
-        """The records from `low` to before `high`."""
+        """Return the records from `low` to before `high`."""
         start = self._bounds[low]
         line = self._text.line + int(np.searchsorted(self._newlines, start))
         data = self._text.data[start : self._bounds[high]]
         return replace(self._text, data=data, line=line, record=self._text.record + low)
 
     def without(self, left_out: Collection[int]) -> tuple[Text, int]:
-        """All but those records, and how many these are; lines are those of the first record alone."""
+        """Return all other records and their number; the line is that of the first record."""
         kept = [index for index in range(len(self)) if index not in left_out]
         data = b"".join(self._text.data[self._bounds[index] : self._bounds[index + 1]] for index in kept)
         return replace(self._text, data=data), len(kept)
 
     def error(self, index: int, column: str | None, reason: str) -> RecordError:
-        """The error of one record that somebody else refuses, for a column where they named one."""
+        """Return the error of one record that another reader refuses, at a column where it named one."""
         text = self.part(index, index + 1)
         return described(text, 0, column, reason, "")
 
@@ -185,7 +181,7 @@ class Records:
 def refused(
     records: Records, parser: Parser, low: int = 0, high: int | None = None
 ) -> Iterator[tuple[int, RecordError]]:
-    """Index and error of every record that `parser` does not accept, found by halving what is refused together."""
+    """Yield index and error of every record that `parser` refuses, found by halving what is refused together."""
     high = len(records) if high is None else high
     part = records.part(low, high)
     try:
@@ -202,8 +198,8 @@ def refused(
     yield from refused(records, parser, middle, high)
 
 
-def as_refused(text: Text, error: RecordError) -> Refused:
-    """What is kept of the refused record that is the whole of `text`."""
+def _as_refused(text: Text, error: RecordError) -> Refused:
+    """Return what is kept of a refused record, which is all of `text`."""
     return Refused(
         file=text.file,
         line=text.line if error.place.line is None else error.place.line,
@@ -215,7 +211,7 @@ def as_refused(text: Text, error: RecordError) -> Refused:
     )
 
 
-def _decoded(records: Records, parser: Parser, left_out: Collection[int]) -> Judged:
+def _decoded(records: Records, parser: Parser, left_out: Collection[int]) -> _Judged:
     text, count = records.without(left_out)
     if count:
         return parser.decoded(text, count)

@@ -1,13 +1,12 @@
-"""A layer's file as a stream of audited Arrow batches: gunzip, cut, parse, judge, in threads of their own.
-
-Here: the pipeline and its end. Not here: what each stage does (gunzip.py, blocks.py, parse.py, audit.py), and the
-place and sentence of a fault (locate.py).
-"""
+"""A release file as a stream of audited Arrow batches: gunzipped, cut, parsed and judged, each in a thread."""
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from functools import cache
 from io import IOBase
 from itertools import chain
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import cast
 import pyarrow as pa
 
 from flux_assets.release.decode.ahead import Ahead
-from flux_assets.release.decode.allocator import return_large_memory
 from flux_assets.release.decode.audit import LayerFacts, delivered_schema
 from flux_assets.release.decode.blocks import Block, blocks
 from flux_assets.release.decode.columns import read_columns
@@ -35,14 +33,14 @@ _WEIGHT = 8 << 20  # bytes ahead: four blocks as they usually are, or one that h
 class LayerStream:
     """The rows of one release file, once.
 
-    Iterating gives record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
+    Iterating yields record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
     stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were
-    read must have it. `ask` is put the texts that only a server can read as COPY does; without it they are refused.
+    read must have it. `ask` is asked about texts that only a server reads as COPY does; without it they are refused.
 
     Raises, while iterated, RecordError for the first record that is not acceptable (with line, column and value) and
-    ReleaseError for a file that is not whole gzip; the batches before it have been given by then. With a `sieve`, it
-    decides about such records. Leaving the loop early, or closing the iterator, ends the threads. `facts` is complete
-    once the loop has ended by itself.
+    ReleaseError for a file that is not whole gzip, after the batches before it. With a `sieve`, it decides about such
+    records. Leaving the loop early, or closing the iterator, ends the threads. `facts` is complete once the loop has
+    ended by itself.
     """
 
     def __init__(  # noqa: PLR0913 - a file, and the bounds and helpers of reading it
@@ -69,7 +67,7 @@ class LayerStream:
         return delivered_schema(self._columns)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return_large_memory()
+        _return_large_memory()
         with Ahead(
             self._batches(), f"parse {self._name}", _AHEAD, weigh=lambda batch: batch.nbytes, weight=_WEIGHT
         ) as batches:
@@ -96,7 +94,7 @@ class LayerStream:
             raise feed.error
 
     def _streamed(self, feed: _Feed, parser: Parser) -> Generator[pa.RecordBatch, None, bool]:
-        """What Arrow reads; returns whether it came to the end, or to a block that has to be read exactly."""
+        """Yield what Arrow reads; return whether it reached the end, and not a block that has to be read exactly."""
         try:
             reader = parser.open(pa.PythonFile(cast("IOBase", feed), mode="r"))
             reader.read_next_batch()  # the greeting
@@ -109,7 +107,7 @@ class LayerStream:
             return False
         finally:
             if not feed.detached:
-                feed.close()  # before `reader` goes, which would wait for a read that nobody answers
+                feed.close()  # before `reader` is freed, which would wait for a read that never returns
         return True
 
     def _counted(self, judged: tuple[pa.RecordBatch, LayerFacts]) -> Iterator[pa.RecordBatch]:
@@ -120,13 +118,13 @@ class LayerStream:
 
 
 class _Feed:
-    """A file for Arrow's reader: every read gives the piece of one block, and one batch comes of it.
+    """A file for Arrow's reader: every read returns the piece of one block, which becomes one batch.
 
-    Arrow reads in a thread of its own and ahead, here by a few blocks at most. An error of the cutting must not travel
-    through Arrow: it is kept, and Arrow told that the file ends.
+    Arrow reads ahead in another thread, here by a few blocks at most. An error of the cutting must not pass through
+    Arrow: it is kept, and the file ends for Arrow.
 
-    The first read gives a greeting, a record of NULLs: Arrow makes a batch of what it reads first while it opens, and
-    if that failed, it would wait in there for its thread, which waits here for room.
+    The first read returns a greeting, a record of NULLs: Arrow makes a batch of the first read while it opens, and if
+    that failed, it would wait for its thread, which waits here for room.
     """
 
     def __init__(self, first: Block, cuts: Ahead[Block]) -> None:
@@ -158,7 +156,7 @@ class _Feed:
             return block.piece
 
     def block_of(self, raw: pa.RecordBatch) -> Block:
-        """The block that `raw` was read from. Raises SuspectError when Arrow found another number of records in it."""
+        """Return the block that `raw` was read from. Raises SuspectError when Arrow counted other records in it."""
         if error := self.error_before():
             raise error
         block = self._given[0]
@@ -167,26 +165,26 @@ class _Feed:
         return block
 
     def done(self) -> None:
-        """The oldest block's batch is sound; Arrow may read another one."""
+        """Note that the oldest block's batch is sound, so that Arrow may read another."""
         self._given.popleft()
         self._room.release()
 
     def error_before(self) -> BaseException | None:
-        """The error of the cutting, once only the last block before it is left.
+        """Return the error of the cutting, once only the last block before it is left.
 
         Arrow has then taken the beginning of the next record for a record, so that block cannot be judged.
         """
         return self.error if len(self._given) <= 1 else None
 
     def detach(self) -> None:
-        """Arrow gets nothing more; what it was reading at this moment is kept."""
+        """Give Arrow nothing more; what it is reading at this moment is kept."""
         self.closed = self.detached = True
         self._room.release()
         with self._reading:
             pass
 
     def rest(self) -> Iterator[Block]:
-        """After `detach`: the blocks of which no batch was sound yet, and those that are still to come."""
+        """Yield, after `detach`, the blocks without a sound batch and those still to come."""
         yield from self._given
         if self.error is None:
             yield from self._coming
@@ -201,3 +199,18 @@ class _Feed:
         self.closed = True
         self._cuts.close()
         self._room.release()
+
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BYTES = 4 << 20  # above the blocks of a usual file, whose memory is used again at once
+
+
+@cache
+def _return_large_memory() -> None:
+    """Have this process return freed pieces of more than 4 MB to the system; does nothing without glibc.
+
+    glibc gives the first freed large piece back, and from then on keeps pieces of that size in the heaps of threads:
+    reading a record of 15 MB took up to 513 MB.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -1,8 +1,6 @@
 """Texts of a column to its values, exactly as PostgreSQL's COPY reads them.
 
-Here: which texts are plain, that is, read alike by Arrow and by COPY on every server; Arrow reads these. Each other one
-is put to the server where there is one to ask. Not here: asking it (postgis/texts.py), what becomes of a text without
-a server (numerals.py), and judging values (audit.py, values.py).
+Arrow reads plain texts, which it and every server read alike; any other is put to the server, or refused without one.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, cast
 
@@ -37,7 +35,7 @@ Answer = tuple[bytes | None, str]
 """A value as the send function of its type gives it, EWKB of a geometry, the text of a numeric; or None, and why."""
 
 AskServer = Callable[[str, Sequence[str]], Sequence[Answer]]
-"""What the server makes of texts of a type, given by its DDL."""
+"""Asks the server how it reads texts of a type, given by its DDL."""
 
 _YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"  # COPY knows no year 0, which Arrow takes for 1 BC
 _DATE = rf"{_YEAR}-\d\d-\d\d"
@@ -63,14 +61,14 @@ _INFINITE = {4: (-(2**31), 2**31 - 1), 8: (-(2**63), 2**63 - 1)}
 
 
 def read_times(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
-    """The dates or timestamps of plain texts. Raises SuspectError when one is not plain, or there is no such time."""
+    """Return the dates or times of plain texts. Raises SuspectError when one is not plain, or there is no such time."""
     if not _are_usual(column, texts) and pc.all(_are_plain(column, texts)).as_py() is False:
         raise SuspectError(column.name)
     return _cast(column, texts)
 
 
 def read_texts(column: ReadColumn, texts: pa.Array[Any], ask: AskServer) -> pa.Array[Any]:
-    """The values of any texts. Raises SuspectError when one of them is refused."""
+    """Return the values of any texts. Raises SuspectError when one of them is refused."""
     if column.spatial is None and np.diff(value_offsets(texts)).max(initial=0) > _LONGEST:
         raise SuspectError(column.name)  # each step would copy it
     coded = texts.dictionary_encode()
@@ -88,23 +86,23 @@ def read_texts(column: ReadColumn, texts: pa.Array[Any], ask: AskServer) -> pa.A
 
 
 def odd_values(column: ReadColumn, texts: Sequence[str], ask: AskServer) -> list[Value | Refusal]:
-    """What texts that need not be plain are to the server: values, or why not."""
+    """Return how the server reads texts that need not be plain: values, or why it refuses them."""
     moving = {text for text in texts if pa.types.is_temporal(column.arrow) and MOVING.search(text)}
     asked = [text for text in texts if text not in moving]
     answers = iter(ask(column.ddl, asked) if asked else ())
     return [
-        Refusal("it means another time at every load") if text in moving else _value(column, next(answers))
+        Refusal("it means a different time at every load") if text in moving else _value(column, next(answers))
         for text in texts
     ]
 
 
 def is_plain(column: ReadColumn, text: str) -> bool:
-    """Whether Arrow and COPY read a text alike, if they take it."""
+    """Return whether Arrow and COPY read a text alike, if they accept it."""
     return re.fullmatch(_plain(column), text.strip(_BLANK), re.ASCII) is not None
 
 
 def _are_usual(column: ReadColumn, texts: pa.Array[Any]) -> bool:
-    """Whether all are plain and written as most are, which costs a third of what the pattern does."""
+    """Return whether all are plain and written as most are, at a third of the cost of the pattern."""
     given = texts.drop_null()
     ends = value_offsets(given)
     size = int(ends[-1] - ends[0]) // max(1, len(given))
@@ -139,7 +137,7 @@ def _plain(column: ReadColumn) -> str:
 
 
 def _cast(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
-    """Arrow's reading of plain texts. Raises SuspectError where there is no such time."""
+    """Return plain texts as Arrow reads them. Raises SuspectError where there is no such time."""
     if column.spatial is not None:
         return texts.cast(pa.binary())
     bare = pc.utf8_trim(cast("pa.StringArray", texts), _BLANK)
@@ -159,19 +157,19 @@ def _array(column: ReadColumn, values: list[Value]) -> pa.Array[Any]:
     return pa.array(values, column.arrow)
 
 
-def _value(column: ReadColumn, told: Answer) -> Value | Refusal:
-    answer, reason = told
-    if answer is None:
+def _value(column: ReadColumn, answer: Answer) -> Value | Refusal:
+    value, reason = answer
+    if value is None:
         return Refusal(reason)
     if column.spatial is not None:
-        return answer.hex()
+        return value.hex()
     if pa.types.is_floating(column.arrow):
-        return float(struct.unpack(">d", answer)[0])
+        return float(struct.unpack(">d", value)[0])
     if pa.types.is_decimal(column.arrow):
-        amount = Decimal(answer.decode())
-        return amount if amount.is_finite() else Refusal(f"{amount} is no amount that a layer can hold")
-    number = int.from_bytes(answer, "big", signed=True)
-    return _since_1970(column, number, len(answer)) if pa.types.is_temporal(column.arrow) else number
+        amount = Decimal(value.decode())
+        return amount if amount.is_finite() else Refusal(f"{amount} is not an amount that a layer can hold")
+    number = int.from_bytes(value, "big", signed=True)
+    return _since_1970(column, number, len(value)) if pa.types.is_temporal(column.arrow) else number
 
 
 def _since_1970(column: ReadColumn, number: int, size: int) -> int | Refusal:
@@ -180,3 +178,52 @@ def _since_1970(column: ReadColumn, number: int, size: int) -> int | Refusal:
         return Refusal("it is infinite, which no map draws")
     moved = number + (_FROM_2000_DAYS if pa.types.is_date(column.arrow) else _FROM_2000_US)
     return moved if moved <= most else Refusal("it is later than the latest time that a layer can hold")
+
+
+_SPACE = r"[ \t\n\v\f\r]*+"
+_WHOLE = re.compile(rf"{_SPACE}([+-]?\d{{1,30}}){_SPACE}", re.ASCII)
+_ANY_NUMBER = re.compile(
+    rf"{_SPACE}([+-]?(?=\.?\d)\d{{0,400}}(?:\.\d{{0,400}})?(?:[eE][+-]?\d{{1,5}})?){_SPACE}", re.ASCII
+)
+_NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
+
+
+def without_server(ddl: str, texts: Sequence[str]) -> list[Answer]:
+    """Answer as a server would for numbers that COPY certainly reads so, and refuse all others."""
+    return [(_answer(ddl, text), "") for text in texts]
+
+
+def _answer(ddl: str, text: str) -> bytes | None:
+    if ddl in {"integer", "bigint"}:
+        return _whole(text, 4 if ddl == "integer" else 8)
+    if (found := _ANY_NUMBER.fullmatch(text)) is None:
+        return None
+    if ddl == "double precision":
+        return _double(found[1])
+    return _numeric(found[1], int(kept[1]), int(kept[2])) if (kept := _NUMERIC.fullmatch(ddl)) else None
+
+
+def _whole(text: str, size: int) -> bytes | None:
+    found = _WHOLE.fullmatch(text)
+    fits = found and -(2 ** (8 * size - 1)) <= int(found[1]) < 2 ** (8 * size - 1)
+    return int(found[1]).to_bytes(size, "big", signed=True) if found and fits else None
+
+
+def _double(text: str) -> bytes | None:
+    """Refuse what is too large or too small, as PostgreSQL does: it makes neither infinity nor zero of a number."""
+    number = float(text)
+    lost = number in {float("inf"), float("-inf")} or (
+        number == 0 and any(sign in text.lower().split("e")[0] for sign in "123456789")
+    )
+    return None if lost else struct.pack(">d", number)
+
+
+def _numeric(text: str, precision: int, scale: int) -> bytes | None:
+    """Return a number that need not be rounded."""
+    try:
+        number = Decimal(text)
+        kept = number.quantize(Decimal(1).scaleb(-scale))
+    except InvalidOperation:
+        return None
+    fits = kept == number and abs(kept) < Decimal(10) ** (precision - scale)
+    return str(kept).encode() if fits else None

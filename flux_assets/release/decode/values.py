@@ -1,7 +1,4 @@
-"""One value of a file, judged by the declaration of its column: what is wrong with it, and what to do.
-
-Here: the sentences. Not here: finding the value (locate.py), or judging the columns of a good file (audit.py).
-"""
+"""One value of a file, judged by the declaration of its column: what is wrong with it, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from flux_assets.release.decode import ewkb
 from flux_assets.release.decode.columns import ReadColumn
 from flux_assets.release.decode.texts import MOVING, AskServer, Refusal, is_plain, odd_values
 
-Judgement = tuple[str, str]
+_Judgement = tuple[str, str]
 """A problem, and its remedy."""
 
 _DEGREES = "Positions are degrees of longitude and latitude (EPSG:4326)."
-_CURES = (
+_REMEDIES = (
     (
         "cannot draw",
         "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and triangles with"
@@ -31,7 +28,7 @@ _CURES = (
     ("SRID is", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
     ("metres", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
     ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
-    ("NaN", "Leave nothing between the commas, NULL, where there is no position."),
+    ("NaN", "Leave nothing between the commas (NULL) where there is no position."),
 )
 # Possessive, so that a value of megabytes takes one pass; and of ASCII, as Arrow and PostgreSQL read numbers.
 _WHOLE = re.compile(r"\s*+(-?)0*+(\d*+)(?<=\d)\s*+", re.ASCII)
@@ -47,10 +44,10 @@ _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 _ONLY_POSTGRESQL = {"infinity", "-infinity", "+infinity"}
 
 
-def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> Judgement | None:
-    """What is wrong with `value`, None standing for NULL; None when nothing is. Whether it is a value, `ask` knows."""
+def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> _Judgement | None:
+    """Return what is wrong with `value` (None: NULL), None when nothing is. `ask` tells whether it is a value."""
     if value is None:
-        return None if column.nullable else ("it is NULL, which the column does not take.", "Give every row a value.")
+        return None if column.nullable else ("it is NULL, which the column does not allow.", "Give every row a value.")
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -64,7 +61,7 @@ def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> Judgement 
     return _shape(column, text, ask) if column.spatial is not None else _plain_value(column, text, ask)
 
 
-def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
     (found,) = odd_values(column, [text], ask)
     if isinstance(found, Refusal):
         judged = next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
@@ -72,7 +69,7 @@ def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> Judgement | N
     return None if column.axis is None else _degrees(column, float(found))
 
 
-def _shape(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
+def _shape(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
     if _HEXADECIMAL.fullmatch(text):
         return _geometry(column, unhexlify(text))
     (found,) = odd_values(column, [text], ask)
@@ -85,24 +82,24 @@ def _shape(column: ReadColumn, text: str, ask: AskServer) -> Judgement | None:
 
 
 def _refused(reason: str) -> str:
-    return f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "it is not read by every server alike."
+    return f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "servers read it differently."
 
 
-def _no_geometry(column: ReadColumn, text: str, reason: str) -> Judgement:
+def _no_geometry(column: ReadColumn, text: str, reason: str) -> _Judgement:
     if not text:
         return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
     odd = re.search(r"[^0-9A-Fa-f]", text)
     where = f"character {odd.start() + 1} is {odd[0]!r}" if odd else f"it has {len(text)} digits, an odd number"
-    said = f" {_refused(reason)}" if reason else ""
-    return f"it is not hexadecimal: {where}.{said}", _remedy(column)
+    refused = f" {_refused(reason)}" if reason else ""
+    return f"it is not hexadecimal: {where}.{refused}", _remedy(column)
 
 
-def _geometry(column: ReadColumn, data: bytes) -> Judgement | None:
+def _geometry(column: ReadColumn, data: bytes) -> _Judgement | None:
     assert column.spatial is not None  # noqa: S101 - the caller asked
     problem = ewkb.judge(data, column.spatial)
     if problem is None:
         return None
-    return f"{problem}.", next((cure for sign, cure in _CURES if sign in problem), _remedy(column))
+    return f"{problem}.", next((remedy for sign, remedy in _REMEDIES if sign in problem), _remedy(column))
 
 
 def _remedy(column: ReadColumn) -> str:
@@ -114,7 +111,7 @@ def _remedy(column: ReadColumn) -> str:
     return f"Write {wanted}, or leave the value empty for NULL."
 
 
-def _text(column: ReadColumn, text: str) -> Judgement | None:
+def _text(column: ReadColumn, text: str) -> _Judgement | None:
     if column.longest is None or len(text.rstrip(" ")) <= column.longest:
         return None
     return (
@@ -123,7 +120,7 @@ def _text(column: ReadColumn, text: str) -> Judgement | None:
     )
 
 
-def _integer(column: ReadColumn, text: str) -> Judgement | None:
+def _integer(column: ReadColumn, text: str) -> _Judgement | None:
     bits = 63 if column.arrow == pa.int64() else 31
     found = _WHOLE.fullmatch(text)
     if found is None:
@@ -136,7 +133,7 @@ def _integer(column: ReadColumn, text: str) -> Judgement | None:
     )
 
 
-def _double(column: ReadColumn, text: str) -> Judgement | None:
+def _double(column: ReadColumn, text: str) -> _Judgement | None:
     if not (_NUMBER.fullmatch(text) or _NOT_A_NUMBER.fullmatch(text)):
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     number = float(text)
@@ -146,14 +143,14 @@ def _double(column: ReadColumn, text: str) -> Judgement | None:
     return f"it is out of range for double precision: too {too}.", "Correct the value."
 
 
-def _degrees(column: ReadColumn, number: float) -> Judgement | None:
+def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
     limit = 180 if column.axis == "longitude" else 90
     if -limit <= number <= limit:
         return None
-    return f"{_astray(number, limit)} for a {column.axis} (±{limit} degrees).", _DEGREES
+    return f"{_out_of_range(number, limit)} for a {column.axis} (±{limit} degrees).", _DEGREES
 
 
-def _astray(number: float, limit: int) -> str:
+def _out_of_range(number: float, limit: int) -> str:
     if not isfinite(number):
         return "it is not a finite number, as is needed"
     if limit == 90 and abs(number) <= 180:
@@ -161,7 +158,7 @@ def _astray(number: float, limit: int) -> str:
     return "it looks like metres of a projection: it is out of range" if abs(number) > 1000 else "it is out of range"
 
 
-def _numeric(column: ReadColumn, text: str) -> Judgement | None:
+def _numeric(column: ReadColumn, text: str) -> _Judgement | None:
     found = _NUMBER.fullmatch(text)
     if not found:
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
@@ -178,7 +175,7 @@ def _numeric(column: ReadColumn, text: str) -> Judgement | None:
 
 
 def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
-    """How many digits a number needs before and after the point. Counted: Arrow's own casts crash on very long ones."""
+    """Return how many digits a number needs before and after the point; Arrow's own casts crash on very long ones."""
     sign, digits = exponent[:1].strip("+0123456789"), exponent.lstrip("+-").lstrip("0") or "0"
     shift = int(sign + (digits if len(digits) < _LONGEST_WHOLE else "9" * _LONGEST_WHOLE))
     significant = (whole + part).lstrip("0")
@@ -189,10 +186,13 @@ def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
     return len(shortest) + end, -end
 
 
-def _time(column: ReadColumn, text: str) -> Judgement | None:
+def _time(column: ReadColumn, text: str) -> _Judgement | None:
     is_date, remedy = pa.types.is_date(column.arrow), _remedy(column)
     if MOVING.search(text):
-        return f"only PostgreSQL knows what {text.strip()!r} means, and it means another time at every load.", remedy
+        return (
+            f"only PostgreSQL knows what {text.strip()!r} means, and it means a different time at every load.",
+            remedy,
+        )
     if text.strip().lower() in _ONLY_POSTGRESQL:
         return f"only PostgreSQL knows what {text.strip()!r} means, and no map draws an infinite time.", remedy
     if (_DATE if is_date else _TIMESTAMP).fullmatch(text):
@@ -206,7 +206,7 @@ def _time(column: ReadColumn, text: str) -> Judgement | None:
 
 
 _EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
-_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], Judgement | None]], ...] = (
+_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], _Judgement | None]], ...] = (
     (pa.types.is_string, _text),
     (pa.types.is_integer, _integer),
     (pa.types.is_floating, _double),

@@ -1,7 +1,4 @@
-"""Where a release lies: a folder or a URL prefix, and how it is written in messages, which is without its secrets.
-
-Here: taking an address apart and putting a file's address together. Not here: reading anything from it.
-"""
+"""Where a release is: a folder or a URL prefix, shown in messages without its secrets."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class Address:
 
     @property
     def folder(self) -> Path | None:
-        """The folder, when the release lies in one."""
+        """The folder, when the release is in one."""
         if self.scheme != "file":
             return None
         return Path(unquote(self._parts.path) if "://" in self.text else self.text).expanduser()
@@ -62,14 +59,14 @@ class Address:
         return named[-1] if named else self._parts.netloc.rpartition("@")[2]
 
     def file(self, name: str) -> Address:
-        """The address of a file below this one; a query, which may hold a signature, stays at the end."""
+        """Return the address of a file below this one; a query, which may hold a signature, stays at the end."""
         if self.folder is not None:
             return Address(str(self.folder / name))
         below = quote(name) if self.is_http else name
         return Address(self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{below}", fragment="").geturl())
 
-    def scrubbed(self, text: str) -> str:
-        """`text` (of another library's error) without this address's secrets."""
+    def _scrubbed(self, text: str) -> str:
+        """Return `text` (of another library's error) without this address's secrets."""
         user, at, _ = self._parts.netloc.rpartition("@")
         secrets = [self._parts.query, unquote(self._parts.query)]
         if at:
@@ -77,6 +74,11 @@ class Address:
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
+
+    def describe(self, error: BaseException) -> str:
+        """Return kind and first line of another library's error, bounded and without this address's secrets."""
+        lines = self._scrubbed(str(error)).strip().splitlines()
+        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
     def check(self) -> None:
         """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""

@@ -1,14 +1,11 @@
-"""Files of a remote release, kept in a cache: fetched once, gone on with after a break, whole or not there.
-
-Here: the cache's files, resuming, retrying, and two processes that want the same file. Not here: how a store is read
-(stores.py, http.py), and whether a file is the one that the manifest promises (source.py).
-"""
+"""Files of a remote release in a cache: fetched once, resumed after an interruption, whole or absent."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
-
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.fetch.address import Address
 from flux_assets.release.fetch.files import opened as opened_file
@@ -26,18 +21,20 @@ from flux_assets.release.fetch.limits import KEPT, Limits, TooLargeError, Watch
 from flux_assets.release.fetch.stores import FileStore, Opened, Stamp, TemporaryError
 from flux_assets.release.manifest import mismatch
 from flux_assets.release.stopping import check_stop, pause
+from flux_assets.retry import RetryPolicy
 
 Progress = Callable[[int, int | None], object]
-"""Called with the bytes that are there and the bytes there will be, None when nobody knows."""
+"""Called with the bytes that have come and those there will be, None where unknown."""
 
 _FRUITLESS = 5  # attempts in a row that bring no byte
+_LONGEST_PAUSE = 20.0
 _QUEUE_SECONDS = 0.1
 _READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A whole file in the cache, with the stamp it had where it came from, and its digest."""
+class _Kept:
+    """A whole file in the cache, with its stamp at the source and its digest."""
 
     path: Path
     stamp: Stamp
@@ -51,7 +48,7 @@ class Kept:
 class Download:
     """One remote file and its place in the cache. `pause` is the first wait between attempts, in seconds.
 
-    Of a file whose size is `promised`, not one byte more is fetched.
+    No more bytes are fetched than are `promised`.
     """
 
     def __init__(
@@ -72,17 +69,17 @@ class Download:
         self._notes = self._path.with_name(f"{self._path.name}.json")
         self._lock = self._path.with_name(f"{self._path.name}.lock")
 
-    def kept(self) -> Kept | None:
-        """The file as it lies in the cache, whatever the store has by now."""
+    def kept(self) -> _Kept | None:
+        """Return the file as it is in the cache, whatever the store has by now."""
         try:
             notes = json.loads(self._notes.read_text())
-            kept = Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
+            kept = _Kept(self._path, Stamp(**notes["stamp"]), notes["sha256"])
             return kept if kept.bytes == notes["bytes"] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def current(self, progress: Progress | None = None) -> Kept:
-        """The file as the store has it now, from the cache when that is the same.
+    def current(self, progress: Progress | None = None) -> _Kept:
+        """Return the file as the store has it now, from the cache when that is the same.
 
         Raises ReleaseError when it is unavailable, or above a limit.
         """
@@ -92,8 +89,8 @@ class Download:
                 return kept
             return self._fetched(progress)
 
-    def having(self, sha256: str, progress: Progress | None = None) -> Kept:
-        """The file, from the cache when that has the digest `sha256`, else fetched, whatever digest it then has."""
+    def having(self, sha256: str, progress: Progress | None = None) -> _Kept:
+        """Return the file from the cache when it has the digest `sha256`, else fetched, whatever its digest then is."""
         with self._alone():
             kept = self.kept()
             if kept is not None and kept.sha256 == sha256 and digest(kept.path) == sha256:
@@ -101,18 +98,18 @@ class Download:
             return self._fetched(progress)
 
     def drop(self) -> None:
-        """Keep nothing of the file."""
+        """Delete all that is kept of the file."""
         for path in (self._notes, self._path, self._part):
             path.unlink(missing_ok=True)
 
     def _stamp(self) -> Stamp:
         return self._store.stamp(self._address)
 
-    def _fetched(self, progress: Progress | None) -> Kept:
+    def _fetched(self, progress: Progress | None) -> _Kept:
         self._notes.unlink(missing_ok=True)
         watch = Watch(self._limits, self._address.shown, self._part.parent)
         stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
-        kept = Kept(self._path, stamp, digest(self._part))
+        kept = _Kept(self._path, stamp, digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
         self._part.replace(self._path)
         self._notes.write_text(json.dumps(notes | {"sha256": kept.sha256}))
@@ -121,11 +118,11 @@ class Download:
 
     @property
     def _marker(self) -> Path:
-        """Holds the mark of the file that the part is a part of."""
+        """The path that holds the mark of the file that the part belongs to."""
         return self._part.with_name(f"{self._part.name}.mark")
 
     def _attempt(self, watch: Watch, progress: Progress | None) -> Stamp:
-        """Fetch what is still missing, from the first byte on when the file is another one by now."""
+        """Fetch what is missing, from the first byte on when the file has changed."""
         have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
         opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
         if not opened.start:
@@ -143,9 +140,9 @@ class Download:
         return opened.stamp
 
     def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
-        """Append what is `opened` to the part; its size then."""
+        """Append what is `opened` to the part, and return its size."""
         if opened.stamp.size is not None:
-            self._check_size(opened.stamp.size, watch, said=str(opened.stamp.size))
+            self._check_size(opened.stamp.size, watch, found=str(opened.stamp.size))
             watch.needs(opened.stamp.size - opened.start)
         with self._part.open("r+b" if opened.start else "wb") as file, closing(opened.chunks):
             file.seek(opened.start)
@@ -153,7 +150,7 @@ class Download:
                 self._marker.write_text(opened.stamp.mark)
             for chunk in opened.chunks:
                 check_stop()
-                self._check_size(file.tell() + len(chunk), watch, said=f"more than {self._promised}")
+                self._check_size(file.tell() + len(chunk), watch, found=f"more than {self._promised}")
                 file.write(chunk)
                 watch.came(len(chunk))
                 if progress is not None:
@@ -161,27 +158,25 @@ class Download:
             file.truncate()
             return file.tell()
 
-    def _check_size(self, size: int, watch: Watch, said: str) -> None:
+    def _check_size(self, size: int, watch: Watch, found: str) -> None:
         if self._promised is not None and size > self._promised:
-            raise mismatch(self._address.shown, "bytes", self._promised, said)
+            raise mismatch(self._address.shown, "bytes", self._promised, found)
         watch.reached(size)
 
     def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:
-        """Try again what another attempt may cure, for as long as every few attempts bring some bytes."""
-        patience = _Patience(self._part, self._pause, watch)
-        attempts = Retrying(
-            retry=retry_if_exception_type(TemporaryError),
-            after=patience.count,
-            wait=patience.wait,
-            stop=patience.is_over,
-            sleep=pause,
-            reraise=True,
-        )
-        return attempts(work)
+        """Return what `work` returns, tried again for as long as every few attempts bring some bytes."""
+
+        def fetched() -> int:
+            if watch is not None:
+                watch.came(0)
+            return self._part.stat().st_size if self._part.exists() else 0
+
+        policy = RetryPolicy(attempts=_FRUITLESS, pause=self._pause, longest_pause=_LONGEST_PAUSE, total=math.inf)
+        return policy.spend(work, progress=fetched, sleep=pause)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time; the second one then finds what the first one fetched."""
+        """Let one process in at a time; the second one finds what the first one fetched."""
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with self._lock.open("w") as file:
@@ -189,8 +184,8 @@ class Download:
                 yield
         except OSError as error:
             raise ReleaseError(
-                f"{self._path.parent}: fetched files cannot be kept there: {error.strerror or error}.",
-                "Make room or give rights to the folder, or set FLUX_HOME to another one.",
+                f"{self._path.parent}: cannot keep fetched files: {error.strerror or error}.",
+                "Free space, let this user write to the folder, or set FLUX_HOME to another one.",
             ) from error
 
     def _wait_for(self, lock: IO[str]) -> None:
@@ -206,30 +201,8 @@ class Download:
         )
 
 
-class _Patience:
-    """How long to wait, and when to give up: both go by the attempts in a row in which the part has not grown."""
-
-    def __init__(self, part: Path, pause: float, watch: Watch | None) -> None:
-        self._part, self._pause, self._watch = part, pause, watch
-        self._size, self._fruitless = 0, 0
-
-    def count(self, _state: RetryCallState) -> None:
-        if self._watch is not None:
-            self._watch.came(0)
-        size = self._part.stat().st_size if self._part.exists() else 0
-        self._fruitless = 1 if size > self._size else self._fruitless + 1
-        self._size = size
-
-    def wait(self, state: RetryCallState) -> float:
-        longer: float = self._pause * 2 ** (self._fruitless - 1)
-        return min(20.0, longer) + wait_random(0, self._pause)(state)
-
-    def is_over(self, _state: RetryCallState) -> bool:
-        return self._fruitless >= _FRUITLESS
-
-
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a regular file. Raises ReleaseError for anything else, OSError when it cannot be read."""
+    """Return the SHA-256 (hex) of a regular file. Raises ReleaseError for another, OSError for an unreadable one."""
     found = hashlib.sha256()
     with opened_file(path, str(path)) as file:
         while data := file.read(_READ):
@@ -239,9 +212,9 @@ def digest(path: Path) -> str:
 
 
 def remembered_digest(path: Path, cache: Path) -> str:
-    """`digest`, looked up in `cache` while the file's size, times and inode are what they were.
+    """Return `digest`, from `cache` while the file's size, times and inode are the same.
 
-    A file that was written in the last seconds is not remembered: its next change might not show in its times.
+    The digest of a file that was written in the last seconds is not kept: its next change might not show in its times.
     """
     state = path.stat()
     shape = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, state.st_dev]
@@ -259,7 +232,7 @@ def remembered_digest(path: Path, cache: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a note that the next process reads whole or not at all; without rights there, it is not remembered."""
+    """Write a note that other processes read whole or not at all; without rights to do so, write none."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

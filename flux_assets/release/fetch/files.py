@@ -21,10 +21,10 @@ class OutsideError(ReleaseError):
 
 
 def canonical(folder: Path, path: Path, shown: str) -> Path | None:
-    """The file at `path` below `folder` without any link in its path; None when there is nothing.
+    """Return the file at `path` below `folder` without any link in its path; None when it does not exist.
 
-    Raises OutsideError, which does not say where to, when a link leads out of `folder`; ReleaseError for what is no
-    regular file; OSError when the path cannot be looked at.
+    Raises OutsideError, which does not name the target, when a link leads out of `folder`; ReleaseError for what is not
+    a regular file; OSError when the path is inaccessible.
     """
     found = Path(os.path.realpath(path))
     if not found.is_relative_to(os.path.realpath(folder)):
@@ -43,11 +43,11 @@ def canonical(folder: Path, path: Path, shown: str) -> Path | None:
 
 
 def opened(path: Path, shown: str) -> BinaryIO:
-    """A regular file for reading, unbuffered. `path` has no link in it; one that was put there since is not followed.
+    """Open a regular file for reading, unbuffered. `path` has no link in it; one put there since is not followed.
 
     Raises OutsideError when there is one, OSError when the file cannot be opened.
     """
-    # Not waiting for the other end of a pipe that was put in the file's place.
+    # Non-blocking, so as not to wait for the other end of a pipe that was put in the file's place.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_same(descriptor, path, shown)
@@ -62,7 +62,7 @@ def _irregular(shown: str) -> ReleaseError:
 
 
 def _check_same(descriptor: int, path: Path, shown: str) -> None:
-    """Compare what was opened with what the path leads to without links: the two differ when a folder was replaced."""
+    """Raise ReleaseError unless the path leads, without links, to what was opened: a folder may have been replaced."""
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
         raise _irregular(shown)

@@ -1,8 +1,7 @@
 """Reading a file over HTTPS, from the middle if need be.
 
-Here: the standard library's client, since going on with a file safely takes the status of the answer: fsspec's HTTP
-file system tells neither an ignored Range from an honoured one, nor one version of a file from the next.
-Not here: retries and the cache (download.py).
+By urllib3, which tells the status of an answer: fsspec's HTTP file system tells neither an ignored Range from an
+honoured one, nor one version of a file from the next.
 """
 
 from __future__ import annotations
@@ -13,8 +12,17 @@ import ssl
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 
 from flux_assets.errors import ReleaseError
 from flux_assets.release.fetch.address import Address
@@ -27,7 +35,9 @@ _CHUNK = 1 << 20
 _CHUNK_SECONDS = 0.5
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _NO_HEAD = {400, 403, 405, 501}
+_RANGE_BEYOND_END = 416
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "flux_assets"}
+_UNREACHED = (NewConnectionError, ConnectTimeoutError, ProxyError, SSLError)
 
 
 class HttpStore:
@@ -50,7 +60,7 @@ class HttpStore:
         return Opened(_stamp(answer), begin, self._chunks(address, answer, exchange.cancel))
 
     def _chunks(
-        self, address: Address, answer: HTTPResponse, cancel: Callable[[], None]
+        self, address: Address, answer: BaseHTTPResponse, cancel: Callable[[], None]
     ) -> Generator[bytes, None, None]:
         with _explained(address):
             try:
@@ -62,51 +72,55 @@ class HttpStore:
 
 
 def _asked_stamp(exchange: Exchange, address: Address) -> Stamp:
+    answer = _ask(exchange, address, "HEAD")
+    if answer.status in _NO_HEAD:  # signed addresses often allow GET alone
+        answer.close()
+        answer = _ask(exchange, address, "GET", {"Range": "bytes=0-0"})
     try:
-        answer = _ask(exchange, address, "HEAD")
-    except HTTPError as error:
-        if error.code not in _NO_HEAD:
-            raise
-        answer = _ask(exchange, address, "GET", {"Range": "bytes=0-0"})  # signed addresses often allow GET alone
-    with answer:
-        return _stamp(answer)
+        return _stamp(_accepted(address, answer))
+    finally:
+        answer.close()
 
 
-def _opened(exchange: Exchange, address: Address, start: int, mark: str | None) -> tuple[HTTPResponse, int]:
-    """An answer, and the byte of the file that it begins with: `start`, where the file still has `mark`, or 0."""
-    try:
-        answer = _ask(
-            exchange, address, "GET", {"Range": f"bytes={start}-", "If-Range": mark} if start and mark else {}
-        )
-    except HTTPError as error:
-        if error.code != 416:
-            raise
-        answer = _ask(exchange, address, "GET")  # the file has become shorter
-    begin = _begin(answer)
+def _opened(exchange: Exchange, address: Address, start: int, mark: str | None) -> tuple[BaseHTTPResponse, int]:
+    """Return an answer, and the byte that it begins with: `start` where the file still has `mark`, else 0."""
+    headers = {"Range": f"bytes={start}-", "If-Range": mark} if start and mark else {}
+    answer = _ask(exchange, address, "GET", headers)
+    if answer.status == _RANGE_BEYOND_END and headers:  # the file has become shorter
+        answer.close()
+        answer = _ask(exchange, address, "GET")
+    begin = _begin(_accepted(address, answer))
     if begin not in (0, start) or (begin and _stamp(answer).mark != mark):
         answer.close()
-        return _ask(exchange, address, "GET"), 0
+        return _accepted(address, _ask(exchange, address, "GET")), 0
     return answer, begin
 
 
-def _ask(exchange: Exchange, address: Address, method: str, headers: dict[str, str] | None = None) -> HTTPResponse:
+def _ask(exchange: Exchange, address: Address, method: str, headers: dict[str, str] | None = None) -> BaseHTTPResponse:
     return exchange.ask(address.text, method, _HEADERS | (headers or {}))
 
 
-def _chunk(answer: HTTPResponse) -> bytes:
-    """What comes within half a second, up to a megabyte; empty at the end. An error is raised behind what came."""
+def _accepted(address: Address, answer: BaseHTTPResponse) -> BaseHTTPResponse:
+    if 200 <= answer.status < 300:
+        return answer
+    answer.close()
+    raise _of_status(address, answer)
+
+
+def _chunk(answer: BaseHTTPResponse) -> bytes:
+    """Return what comes within half a second, up to a megabyte; empty at the end. Raises an error after what came."""
     chunk, end = bytearray(), time.monotonic() + _CHUNK_SECONDS
     try:
         while len(chunk) < _CHUNK and time.monotonic() < end and (more := answer.read1(_CHUNK - len(chunk))):
             chunk += more
-    except (OSError, HTTPException):
+    except (OSError, HTTPException, HTTPError):
         if not chunk:
             raise
     return bytes(chunk)
 
 
-def _stamp(answer: HTTPResponse) -> Stamp:
-    """Size and mark of the whole file, also from the answer to a part. A weak ETag is no mark: bytes may differ."""
+def _stamp(answer: BaseHTTPResponse) -> Stamp:
+    """Return size and mark of the whole file, also of a partial answer. A weak ETag is no mark: bytes may differ."""
     whole = re.fullmatch(r"bytes [\d*-]+/(\d+)", answer.headers.get("Content-Range", ""))
     length = whole[1] if whole else answer.headers.get("Content-Length") if answer.status == 200 else None
     etag = answer.headers.get("ETag", "")
@@ -114,8 +128,8 @@ def _stamp(answer: HTTPResponse) -> Stamp:
     return Stamp(int(length) if length and length.isdigit() else None, mark)
 
 
-def _begin(answer: HTTPResponse) -> int:
-    """The first byte that an answer gives: 0 unless it is a part and says which."""
+def _begin(answer: BaseHTTPResponse) -> int:
+    """Return the first byte that an answer gives: 0 unless it is a part and tells which."""
     part = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
     return int(part[1]) if answer.status == 206 and part else 0
 
@@ -124,49 +138,50 @@ def _begin(answer: HTTPResponse) -> int:
 def _explained(address: Address) -> Iterator[None]:
     try:
         yield
-    except HTTPError as error:
-        with error:
-            raise _of_status(address, error) from error
-    except URLError as error:
-        raise _of_reason(address, error.reason) from error
-    except (OSError, HTTPException) as error:
-        raise TemporaryError(f"{address.shown}: the connection broke off ({_said(address, error)}).", KEPT) from error
+    except LocationValueError as error:
+        raise _malformed(address, error) from error
+    except (OSError, HTTPException, HTTPError) as error:
+        raise _of_network(address, error) from error
     except ValueError as error:
-        raise ReleaseError(
-            f"{address.shown} is not an address ({_said(address, error)}).", "Check FLUX_RELEASE."
-        ) from error
+        raise _malformed(address, error) from error
 
 
-def _of_status(address: Address, error: HTTPError) -> ReleaseError:
-    said = f"HTTP {error.code} {error.reason or ''}".strip()
-    if error.code in {404, 410}:
+def _malformed(address: Address, error: ValueError) -> ReleaseError:
+    return ReleaseError(f"{address.shown} is not an address ({address.describe(error)}).", "Check FLUX_RELEASE.")
+
+
+def _of_status(address: Address, answer: BaseHTTPResponse) -> ReleaseError:
+    status = f"HTTP {answer.status} {answer.reason or ''}".strip()
+    if answer.status in {404, 410}:
         return missing(address)
-    if error.code in {401, 403, 407}:
+    if answer.status in {401, 403, 407}:
         return ReleaseError(
-            f"{address.shown}: the server denies access ({said}).",
-            "Check the user, password or signature in FLUX_RELEASE, and that it has not expired; stores that hide "
-            "what they have also answer so for a file that is not there.",
+            f"{address.shown}: the server denies access ({status}).",
+            "Check the user, password or signature in FLUX_RELEASE, and that it has not expired; stores that hide"
+            " what they have also answer so for a file that does not exist.",
         )
-    if error.code in _BUSY:
-        return TemporaryError(f"{address.shown}: the server cannot answer now ({said}).", KEPT)
-    return ReleaseError(f"{address.shown}: the server refuses ({said}).", "Check FLUX_RELEASE.")
+    if answer.status in _BUSY:
+        return TemporaryError(f"{address.shown}: the server cannot answer now ({status}).", KEPT)
+    return ReleaseError(f"{address.shown}: the server refuses ({status}).", "Check FLUX_RELEASE.")
 
 
-def _of_reason(address: Address, reason: object) -> ReleaseError:
-    if isinstance(reason, ssl.SSLCertVerificationError):
+def _of_network(address: Address, error: Exception) -> ReleaseError:
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
         return ReleaseError(
-            f"{address.shown}: the server's certificate is not trusted ({reason.verify_message}).",
+            f"{address.shown}: the server's certificate is not trusted ({cause.verify_message}).",
             "Install its authority's certificate, or name it in SSL_CERT_FILE.",
         )
-    if isinstance(reason, socket.gaierror):
-        return TemporaryError(
-            f"{address.shown}: the host's name is not known ({reason.strerror}).", "Check FLUX_RELEASE and the network."
-        )
-    said = _said(address, reason) if isinstance(reason, Exception) else str(reason)
-    return TemporaryError(
-        f"{address.shown}: the host cannot be reached ({said}).", "Check FLUX_RELEASE and the network."
-    )
+    remedy = "Check FLUX_RELEASE and the network."
+    if isinstance(cause, socket.gaierror):
+        return TemporaryError(f"{address.shown}: the host's name is unknown ({cause.strerror}).", remedy)
+    reason = address.describe(cause)
+    if isinstance(error, _UNREACHED):
+        return TemporaryError(f"{address.shown}: the host cannot be reached ({reason}).", remedy)
+    return TemporaryError(f"{address.shown}: the connection broke off ({reason}).", KEPT)
 
 
-def _said(address: Address, error: Exception) -> str:
-    return f"{type(error).__name__}: {address.scrubbed(str(error))}"[:200].rstrip(": ")
+def _cause(error: BaseException) -> BaseException:
+    """Return the first of a chain of errors: the client wraps those of sockets and of TLS."""
+    inner = error.__cause__ or next((given for given in error.args if isinstance(given, Exception)), None)
+    return error if inner is None else _cause(inner)

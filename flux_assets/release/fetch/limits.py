@@ -1,4 +1,4 @@
-"""What a download may cost: bytes, disk, time; and the watch over one while it goes on."""
+"""What a download may cost in bytes, disk and time, and the watch over one that is under way."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flux_assets.errors import ReleaseError
+from flux_assets.words import megabytes
 
-KEPT = "Try again later; what has been fetched is kept, and the next attempt goes on from there."
+KEPT = "Try again later; what has been fetched is kept, and the next attempt resumes there."
 
 
 class TooLargeError(ReleaseError):
-    """A file is larger than any that is fetched; nothing of it is kept."""
+    """A file exceeds the download limit; nothing of it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Bounds of one download, in bytes and seconds.
 
-    `largest` holds for any file; one whose size a manifest promises stops at that. `spare` is left free on the disk.
-    `silence` ends a connection, and a request for a file's state; `total` ends a download with all its attempts, and
-    so does a `window` in which fewer than `least_speed` bytes a second came. `queue` is for another process that
-    fetches the same file.
+    `largest` holds for any file, and `spare` stays free on the disk. `silence` ends a connection, and a request for a
+    file's state; `total` ends a download with all its attempts, and so does a `window` in which fewer than
+    `least_speed` bytes a second came. `queue` is the longest wait for another process that fetches the same file.
     """
 
     largest: int = 20 * 10**9
@@ -37,7 +37,7 @@ class Limits:
 
 
 class Watch:
-    """One download while it goes on. Every method raises ReleaseError when it goes on no longer."""
+    """One download under way. Every method raises ReleaseError when a limit is passed."""
 
     def __init__(self, limits: Limits, shown: str, folder: Path) -> None:
         self._limits, self._shown, self._folder = limits, shown, folder
@@ -45,25 +45,25 @@ class Watch:
         self._came = 0
 
     def needs(self, count: int) -> None:
-        """`count` more bytes are to come."""
+        """Require room for `count` more bytes."""
         free = shutil.disk_usage(self._folder).free
         if free - count < self._limits.spare:
             raise ReleaseError(
-                f"{self._shown}: {_size(free)} are free under {self._folder}, and {_size(count + self._limits.spare)}"
-                " are needed to fetch it and leave some.",
+                f"{self._shown}: {megabytes(free, 1)} are free under {self._folder}, and"
+                f" {megabytes(count + self._limits.spare, 1)} are needed to fetch it and keep some free.",
                 "Make room, or set FLUX_HOME to another disk.",
             )
 
     def reached(self, size: int) -> None:
-        """The file has at least `size` bytes."""
+        """Note that the file has at least `size` bytes."""
         if size > self._limits.largest:
             raise TooLargeError(
-                f"{self._shown} is larger than {_size(self._limits.largest)}, the most that is fetched.",
-                "Check the file; raise FLUX_DOWNLOAD_LIMIT when it is really so large.",
+                f"{self._shown} is larger than {megabytes(self._limits.largest, 1)}, the most that is fetched.",
+                "Check the file; raise FLUX_DOWNLOAD_LIMIT if it really is that large.",
             )
 
     def came(self, count: int) -> None:
-        """`count` more bytes came; none is a word that the download is still waiting."""
+        """Note that `count` more bytes came; 0 means that the download is still waiting."""
         self._came += count
         if count:
             self.needs(0)
@@ -80,7 +80,3 @@ class Watch:
                 KEPT,
             )
         self._since, self._came = now, 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

@@ -1,4 +1,4 @@
-"""How far a request may be led by redirections: from this machine nowhere else, from elsewhere never closer to it."""
+"""How far redirects may lead: from this machine nowhere else, from elsewhere never closer to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reach(IntEnum):
 
 
 def reach_of(address: str) -> Reach:
-    """The reach of a numeric address."""
+    """Return the reach of a numeric address."""
     parsed = ip_address(address.partition("%")[0])
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     plain = mapped or parsed
@@ -27,7 +27,7 @@ def reach_of(address: str) -> Reach:
 
 
 def named_reach(host: str) -> Reach:
-    """The reach of a host, by its name where only a proxy knows its address."""
+    """Return the reach of a host, judged by its name where only a proxy knows its address."""
     try:
         return reach_of(host)
     except ValueError:
@@ -35,7 +35,7 @@ def named_reach(host: str) -> Reach:
 
 
 def refusal(first: Reach, then: Reach) -> str | None:
-    """Why a request to `first` is not to be led on to `then`; None when it may be."""
+    """Return why a request to `first` may not be redirected to `then`; None when it may."""
     if first is Reach.MACHINE:
         return None if then is Reach.MACHINE else "it redirects from this machine to another one"
     if then < first:

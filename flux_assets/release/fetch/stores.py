@@ -1,8 +1,4 @@
-"""What can be read over a network: a file's stamp, its bytes from somewhere on, and what went wrong in plain words.
-
-Here: what all kinds of store have in common, and the stores that fsspec knows (s3, gs, abfs and others). Not here:
-http.py, retries and the cache (download.py), folders (source.py reads them in place).
-"""
+"""Stores that are read over a network: what they have in common, and those that fsspec knows (s3, gs, abfs, …)."""
 
 from __future__ import annotations
 
@@ -30,12 +26,14 @@ class MissingError(ReleaseError):
 
 
 class TemporaryError(ReleaseError):
-    """Something that another attempt may cure: a dropped connection, a server that is busy."""
+    """Something that another attempt may fix: a dropped connection, a server that is busy."""
+
+    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one state of a file from another: its size, and a mark such as an ETag; None is not known."""
+    """What distinguishes states of a file: its size, and a mark such as an ETag; None is unknown."""
 
     size: int | None
     mark: str | None
@@ -43,7 +41,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file being read: its state, the byte at which `chunks` begin, and those."""
+    """A file being read: its state, the byte at which `chunks` begin, and the chunks."""
 
     stamp: Stamp
     start: int
@@ -54,7 +52,7 @@ class FileStore(Protocol):
     """A place to read files from. Everything raises MissingError, TemporaryError, or else a plain ReleaseError."""
 
     def stamp(self, address: Address) -> Stamp:
-        """The file's state, without reading it."""
+        """Return the file's state, without reading it."""
         ...
 
     def open(self, address: Address, start: int, mark: str | None) -> Opened:
@@ -88,18 +86,18 @@ class FsspecStore:
         start: int,
         stamp: Stamp,
     ) -> Generator[bytes, None, None]:
-        """Part after part, until the size is reached or, where the store does not say it, nothing more comes."""
+        """Yield part after part until the size is reached or, where the store does not tell it, nothing more comes."""
         with _explained(address):
             begin = start
             while stamp.size is None or begin < stamp.size:
                 end = begin + _PART if stamp.size is None else min(begin + _PART, stamp.size)
-                # A whole part has to come within the time that a slow download is given.
+                # A whole part has to arrive within the window of a slow download.
                 part = within(self._limits.window, partial(_part, system, path, begin, end))
                 if stamp.size is None and not part:
                     break
                 if len(part) > end - begin or (stamp.size is not None and len(part) < end - begin):
                     raise TemporaryError(
-                        f"{address.shown}: {len(part)} bytes came where {end - begin} were asked for.", KEPT
+                        f"{address.shown}: {len(part)} bytes came, {end - begin} were requested.", KEPT
                     )
                 yield part
                 begin += len(part)
@@ -127,7 +125,7 @@ def _part(system: Any, path: str, begin: int, end: int) -> bytes:  # noqa: ANN40
 
 @contextmanager
 def _explained(address: Address) -> Iterator[None]:
-    """Turn what fsspec and the clients under it raise into what the user can do something about."""
+    """Turn what fsspec and its clients raise into errors that the user can act on."""
     try:
         yield
     except FluxError:
@@ -136,37 +134,36 @@ def _explained(address: Address) -> Iterator[None]:
         raise missing(address) from error
     except ImportError as error:
         extra = _EXTRAS.get(address.scheme)
-        install = f"`pip install 'flux_assets[{extra}]'`" if extra else "Install the fsspec plug-in it names"
+        install = (
+            f"Run `make setup`, or `pip install 'flux_assets[{extra}]'`"
+            if extra
+            else "Install the fsspec plug-in it names"
+        )
         raise ReleaseError(f"{address.scheme}:// cannot be read here: {error}.", f"{install}.") from error
     except PermissionError as error:
-        raise ReleaseError(f"{address.shown}: access is denied ({_said(address, error)}).", _SIGN_IN) from error
+        raise ReleaseError(f"{address.shown}: access is denied ({address.describe(error)}).", _SIGN_IN) from error
     except Exception as error:
         raise _of_client(address, error) from error
 
 
 def missing(address: Address) -> MissingError:
-    """The error of a file that is not there."""
+    """Return the error of a file that does not exist."""
     return MissingError(
-        f"There is no {address.shown}.", "Check FLUX_RELEASE: it is the folder or prefix under which the files lie."
+        f"There is no {address.shown}.", "Check FLUX_RELEASE: it is the folder or prefix that holds the files."
     )
 
 
 def _of_client(address: Address, error: Exception) -> ReleaseError:
     names = " ".join(kind.__name__ for kind in type(error).__mro__)
     if "Credential" in names or "Auth" in names or "credential" in str(error).lower():
-        return ReleaseError(f"{address.shown}: cannot sign in ({_said(address, error)}).", _SIGN_IN)
+        return ReleaseError(f"{address.shown}: cannot sign in ({address.describe(error)}).", _SIGN_IN)
     if isinstance(error, ValueError) and "rotocol" in str(error):
         return ReleaseError(
-            f"{address.shown}: nothing here reads {address.scheme}:// addresses.",
-            "FLUX_RELEASE is a folder, or an https://, s3://, gs:// or abfs:// prefix.",
+            f"{address.shown}: {address.scheme}:// addresses are not supported.",
+            "Set FLUX_RELEASE to a folder, or an https://, s3://, gs:// or abfs:// prefix.",
         )
     if isinstance(error, OSError) or any(
         sign in names for sign in ("Timeout", "Connection", "Client", "Server", "Http")
     ):
-        return TemporaryError(f"{address.shown} cannot be read ({_said(address, error)}).", KEPT)
-    return ReleaseError(f"{address.shown} cannot be read ({_said(address, error)}).", "Check FLUX_RELEASE.")
-
-
-def _said(address: Address, error: Exception) -> str:
-    said = address.scrubbed(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
+        return TemporaryError(f"{address.shown} cannot be read ({address.describe(error)}).", KEPT)
+    return ReleaseError(f"{address.shown} cannot be read ({address.describe(error)}).", "Check FLUX_RELEASE.")

@@ -1,7 +1,4 @@
-"""Rows of grid_assets_cache: every substation, transformer, meter and pole, agreeing with the tables it caches.
-
-Here: what the cache's columns say for each kind of asset. Not here: the layers that are cached.
-"""
+"""Rows of grid_assets_cache: every substation, transformer, meter and pole, agreeing with the tables it caches."""
 
 from __future__ import annotations
 
@@ -46,18 +43,24 @@ def _substations(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
     for start, end in blocks_of_rows(len(network.substations)):
         random = random_stream(network.city.seed, _STREAM, 0, start // BLOCK)
         part = slice(start, end)
-        yield _chunk(network, random, network.substations, part, {
-            "asset_id": substation_ids(np.arange(start, end)),
-            "asset_name": feeding[part],
-            "asset_type": ["substation"] * (end - start),
-            "load_percent": csv_text.floats(np.round(load[part], 1)),
-            "health_score": csv_text.floats(np.round(random.uniform(62, 100, end - start), 1)),
-            "voltage": substation_voltages(network)[part],
-            "connected_customers": csv_text.integers(customers[part]),
-            "circuits_served": csv_text.integers(circuits[part]),
-            "capacity_mva": csv_text.floats(capacities(network, equipment)[part]),
-            "substation_name": feeding[part],
-        })  # fmt: skip
+        yield _chunk(
+            network,
+            random,
+            network.substations,
+            part,
+            {
+                "asset_id": substation_ids(np.arange(start, end)),
+                "asset_name": feeding[part],
+                "asset_type": ["substation"] * (end - start),
+                "load_percent": csv_text.floats(np.round(load[part], 1)),
+                "health_score": csv_text.floats(np.round(random.uniform(62, 100, end - start), 1)),
+                "voltage": substation_voltages(network)[part],
+                "connected_customers": csv_text.integers(customers[part]),
+                "circuits_served": csv_text.integers(circuits[part]),
+                "capacity_mva": csv_text.floats(capacities(network, equipment)[part]),
+                "substation_name": feeding[part],
+            },
+        )
 
 
 def _transformers(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
@@ -65,15 +68,21 @@ def _transformers(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
     for start, end in blocks_of_rows(len(network.transformers)):
         random = random_stream(network.city.seed, _STREAM, 1, start // BLOCK)
         part = slice(start, end)
-        yield _chunk(network, random, network.transformers, part, {
-            **_on_circuit(network, network.transformer_circuit[part], feeding),
-            "asset_id": transformer_ids(np.arange(start, end)),
-            "asset_name": csv_text.identifiers("Transformer ", range(start + 1, end + 1), 1),
-            "asset_type": ["transformer"] * (end - start),
-            "load_percent": csv_text.floats(equipment.load[part]),
-            "health_score": csv_text.floats(equipment.health[part]),
-            "connected_customers": csv_text.integers(network.meters_of_transformer[part]),
-        })  # fmt: skip
+        yield _chunk(
+            network,
+            random,
+            network.transformers,
+            part,
+            {
+                **_on_circuit(network, network.transformer_circuit[part], feeding),
+                "asset_id": transformer_ids(np.arange(start, end)),
+                "asset_name": csv_text.identifiers("Transformer ", range(start + 1, end + 1), 1),
+                "asset_type": ["transformer"] * (end - start),
+                "load_percent": csv_text.floats(equipment.load[part]),
+                "health_score": csv_text.floats(equipment.health[part]),
+                "connected_customers": csv_text.integers(network.meters_of_transformer[part]),
+            },
+        )
 
 
 def _meters(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
@@ -81,18 +90,24 @@ def _meters(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
         random = random_stream(network.city.seed, _STREAM, 2, start // BLOCK)
         part = slice(start, end)
         postal = postal_details(network, start, end)
-        yield _chunk(network, random, network.meters, part, {
-            **_on_circuit(network, network.meter_circuit[part], feeding),
-            "asset_id": meter_ids(np.arange(start, end)),
-            "asset_name": csv_text.identifiers("Meter ", range(start + 1, end + 1), 1),
-            "asset_type": ["meter"] * (end - start),
-            "health_score": csv_text.floats(_scores(100 - random.gamma(1.5, 4.0, end - start))),
-            "voltage": ["240V"] * (end - start),
-            "connected_customers": ["1"] * (end - start),
-            "service_address": postal.address,
-            "customer_name": postal.customer,
-            "customer_segment": postal.segment,
-        })  # fmt: skip
+        yield _chunk(
+            network,
+            random,
+            network.meters,
+            part,
+            {
+                **_on_circuit(network, network.meter_circuit[part], feeding),
+                "asset_id": meter_ids(np.arange(start, end)),
+                "asset_name": csv_text.identifiers("Meter ", range(start + 1, end + 1), 1),
+                "asset_type": ["meter"] * (end - start),
+                "health_score": csv_text.floats(_scores(100 - random.gamma(1.5, 4.0, end - start))),
+                "voltage": ["240V"] * (end - start),
+                "connected_customers": ["1"] * (end - start),
+                "service_address": postal.address,
+                "customer_name": postal.customer,
+                "customer_segment": postal.segment,
+            },
+        )
 
 
 def _poles(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
@@ -100,13 +115,19 @@ def _poles(network: Network, feeding: Sequence[str]) -> Iterator[Chunk]:
         random = random_stream(network.city.seed, _STREAM, 3, start // BLOCK)
         part = slice(start, end)
         age = random.gamma(2.2, 9.0, end - start)
-        yield _chunk(network, random, network.poles, part, {
-            **_on_circuit(network, network.lines.circuit[network.poles.on[part]], feeding),
-            "asset_id": pole_ids(np.arange(start, end)),
-            "asset_name": csv_text.identifiers("Pole ", range(start + 1, end + 1), 1),
-            "asset_type": ["pole"] * (end - start),
-            "health_score": csv_text.floats(_scores(100 - age)),
-        })  # fmt: skip
+        yield _chunk(
+            network,
+            random,
+            network.poles,
+            part,
+            {
+                **_on_circuit(network, network.lines.circuit[network.poles.on[part]], feeding),
+                "asset_id": pole_ids(np.arange(start, end)),
+                "asset_name": csv_text.identifiers("Pole ", range(start + 1, end + 1), 1),
+                "asset_type": ["pole"] * (end - start),
+                "health_score": csv_text.floats(_scores(100 - age)),
+            },
+        )
 
 
 def _on_circuit(network: Network, circuit: Ints, feeding: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -120,7 +141,7 @@ def _on_circuit(network: Network, circuit: Ints, feeding: Sequence[str]) -> dict
 def _chunk(
     network: Network, random: np.random.Generator, points: Points, part: slice, columns: dict[str, Sequence[str]]
 ) -> Chunk:
-    """A chunk of one kind of asset with what every asset has; columns that a kind has not are NULL."""
+    """Return a chunk of one kind of asset with what every asset has; columns that a kind has not are NULL."""
     longitude, latitude = points.longitude[part], points.latitude[part]
     count = len(longitude)
     state = np.searchsorted([0.97, 0.992], random.random(count)).astype(np.int64)

@@ -1,6 +1,5 @@
 """Running water: bayous that cross the city from west to east, and creeks that feed them.
 
-Here: their courses on the plan, and which points they cover. Not here: lakes, the bay, rows.
 A course is a function of x (bayous) or of the way up (creeks), so that its banks never cross.
 """
 
@@ -96,22 +95,30 @@ def bayous_of(frame: Frame, most: int, seed: int) -> tuple[Bayou, ...]:
     sway_phase = float(random.uniform(0, 2 * np.pi))
     drawn = [
         Bayou(
-            frame=frame, base=float(bases[number]), sway_phase=sway_phase,
-            phases=random.uniform(0, 2 * np.pi, 3), end=frame.width / 2, main=number == main,
+            frame=frame,
+            base=float(bases[number]),
+            sway_phase=sway_phase,
+            phases=random.uniform(0, 2 * np.pi, 3),
+            end=frame.width / 2,
+            main=number == main,
         )
         for number in range(count)
-    ]  # fmt: skip
+    ]
     return tuple(_past_downtown(bayou) if bayou.main else bayou for bayou in drawn)
 
 
 def _past_downtown(bayou: Bayou) -> Bayou:
-    """The same course, moved so that it runs by the centre at a respectful distance."""
+    """Return the same course, moved so that it runs by the centre at a respectful distance."""
     here = float(bayou.course(np.zeros(1))[0])
     wanted = min(620.0, 0.14 * bayou.frame.height)
     return Bayou(
-        frame=bayou.frame, base=bayou.base + wanted - here, sway_phase=bayou.sway_phase,
-        phases=bayou.phases, end=bayou.end, main=True,
-    )  # fmt: skip
+        frame=bayou.frame,
+        base=bayou.base + wanted - here,
+        sway_phase=bayou.sway_phase,
+        phases=bayou.phases,
+        end=bayou.end,
+        main=True,
+    )
 
 
 def creeks_of(bayous: tuple[Bayou, ...], count: int, seed: int) -> tuple[Creek, ...]:
@@ -130,8 +137,12 @@ def creeks_of(bayous: tuple[Bayou, ...], count: int, seed: int) -> tuple[Creek, 
         longest = 0.28 * bayou.frame.height / len(bayous)
         found.append(
             Creek(
-                x=float(x), y=y, direction=direction, phase=float(random.uniform(0, 2 * np.pi)),
-                length=float(random.uniform(0.3, 1.0) * min(2600.0, longest)), sway=float(min(110.0, spacing / 6)),
+                x=float(x),
+                y=y,
+                direction=direction,
+                phase=float(random.uniform(0, 2 * np.pi)),
+                length=float(random.uniform(0.3, 1.0) * min(2600.0, longest)),
+                sway=float(min(110.0, spacing / 6)),
             )
-        )  # fmt: skip
+        )
     return tuple(found)

@@ -1,7 +1,7 @@
 """The bend of the land: what turns the straight grid that the city is planned on into streets that curve.
 
-Here: one smooth map from plan metres to ground metres. Not here: what is planned. Planning is done on the
-straight grid and everything passes through the same bend, so that streets, lots, lines and water still fit.
+Planning is done on the straight grid and everything passes through the same bend, so that streets, lots, lines and
+water still fit.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ class Bend:
         west, east = self.ground(x - 1, y), self.ground(x + 1, y)
         south, north = self.ground(x, y - 1), self.ground(x, y + 1)
         return (
-            (east[0] - west[0]) / 2, (east[1] - west[1]) / 2,
-            (north[0] - south[0]) / 2, (north[1] - south[1]) / 2,
-        )  # fmt: skip
+            (east[0] - west[0]) / 2,
+            (east[1] - west[1]) / 2,
+            (north[0] - south[0]) / 2,
+            (north[1] - south[1]) / 2,
+        )
 
     def _bulged(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         column = np.clip(np.searchsorted(self.edges_x, x, "right") - 1, 0, len(self.edges_x) - 2)
@@ -61,7 +63,7 @@ class Bend:
 
 
 def bend_of(frame: Frame, edges_x: Floats, edges_y: Floats, seed: int) -> Bend:
-    """The bend of a seed; local streets bulge little near the centre, where the grid is old and straight."""
+    """Return the bend of a seed; local streets bulge little near the centre, where the grid is old and straight."""
     random = random_stream(seed, _STREAM)
     middle_x, middle_y = (edges_x[1:] + edges_x[:-1]) / 2, (edges_y[1:] + edges_y[:-1]) / 2
     distance = np.hypot(*np.meshgrid(middle_x, middle_y)) / frame.radius

@@ -1,7 +1,4 @@
-"""Rounded shapes: the outlines of lakes, ponds and islands.
-
-Here: star-shaped outlines by a few harmonics, drawn and asked about. Not here: where lakes lie.
-"""
+"""Rounded shapes: the outlines of lakes, ponds and islands."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ class Blob:
         return np.asarray(self.size * (1 + waves.sum(axis=-1)))
 
     def covers(self, x: Floats, y: Floats, margin: float) -> Flags:
-        """Which points are inside or within `margin` of the outline."""
+        """Return which points are inside or within `margin` of the outline."""
         away_x, away_y = x - self.x, y - self.y
         within = (np.abs(away_x) < self.reach + margin) & (np.abs(away_y) < self.reach + margin)
         if within.any():
@@ -55,7 +52,7 @@ class Blob:
         return np.asarray(within)
 
     def ring(self, step: float) -> Floats:
-        """The closed outline (points, 2), counterclockwise, with points about `step` metres apart."""
+        """Return the closed outline (points, 2), counterclockwise, with points about `step` metres apart."""
         count = int(np.clip(2 * np.pi * self.size / step, 10, 160))
         angle = np.linspace(0, 2 * np.pi, count + 1)
         angle[-1] = 0.0
@@ -64,6 +61,6 @@ class Blob:
 
 
 def blob(random: np.random.Generator, x: float, y: float, size: float) -> Blob:
-    """A blob of random shape."""
+    """Return a blob of random shape."""
     heights = _HEIGHTS * random.uniform(0.4, 1.0, len(_WAVES))
     return Blob(x=x, y=y, size=size, heights=heights, phases=random.uniform(0, 2 * np.pi, len(_WAVES)))

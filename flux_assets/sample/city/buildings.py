@@ -1,7 +1,4 @@
-"""Rows of building_footprints, cell by cell.
-
-Here: uses, heights, floors and names of what stands on the lots. Not here: outlines (footprints.py).
-"""
+"""Rows of building_footprints, cell by cell."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ _TALLEST = 75
 
 
 def building_chunks(city: City) -> Iterator[Chunk]:
-    """All buildings, a chunk for every cell that has any."""
+    """Yield all buildings, a chunk for every cell that has any."""
     number = 1
     for cell, blocks in city.cells():
         if cell.buildings:
@@ -100,7 +97,7 @@ def _types(random: np.random.Generator, use: Ints) -> list[str]:
 
 
 def _names(random: np.random.Generator, use: Ints) -> list[str]:
-    """Names as fields: NULL for most, and for a few the empty text that surveyors type."""
+    """Return names as fields: NULL for most, and for a few the empty text that surveyors type."""
     drawn = random.random(len(use))
     fields = [csv_text.NULL] * len(use)
     named = np.flatnonzero(drawn < _NAMED[use])

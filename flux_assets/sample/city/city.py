@@ -1,7 +1,4 @@
-"""The plan of the sample city: everything that more than one layer must agree on.
-
-Here: cells with what stands in them, and the bend that takes plan metres to the ground. Not here: rows.
-"""
+"""The sample city: everything that more than one of its layers has to agree on."""
 
 from __future__ import annotations
 
@@ -12,13 +9,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from flux_assets.sample.city.bend import Bend, bend_of
+from flux_assets.sample.city.bend import bend_of
 from flux_assets.sample.city.counts import shared_out
 from flux_assets.sample.city.districts import FULL_DISTRICTS, District, districts_of
-from flux_assets.sample.city.frame import Flags, Floats, Frame, Ints, frame_of, random_stream, to_degrees
-from flux_assets.sample.city.freeways import Freeways, freeways_of
+from flux_assets.sample.city.frame import Flags, Floats, Frame, Ints, frame_of, random_stream
+from flux_assets.sample.city.freeways import freeways_of
+from flux_assets.sample.city.plan import Plan
 from flux_assets.sample.city.sites import Sites, sites_of
-from flux_assets.sample.city.streets import Blocks, Cell, blocks_of
+from flux_assets.sample.city.streets import Blocks, Cell
 from flux_assets.sample.city.waters import Waters, waters_of
 
 _STREAM = 8
@@ -27,19 +25,8 @@ _SMALLEST_PITCH = 700.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class City:
-    """A planned city. Cells are numbered row by row from the south-west; arrays are by cell number."""
-
-    seed: int
-    counts: Mapping[str, int]
-    frame: Frame
-    bend: Bend
-    waters: Waters
-    freeways: Freeways
-    columns: int
-    district: Ints
-    density: Floats
-    land: Floats
+class City(Plan):
+    """A planned city with what is built in its cells."""
 
     @cached_property
     def sites(self) -> Sites:
@@ -64,38 +51,6 @@ class City:
         count = max(0, self.counts.get("osm_water", 0) - self.waters.bodies)
         return shared_out(count, weights if weights.any() else self.land + 1)
 
-    @property
-    def areas(self) -> Floats:
-        """Areas of the cells in km²."""
-        return np.outer(np.diff(self.bend.edges_y), np.diff(self.bend.edges_x)).ravel() / 1e6
-
-    @property
-    def middle_x(self) -> Floats:
-        return np.tile((self.bend.edges_x[1:] + self.bend.edges_x[:-1]) / 2, self.cell_count // self.columns)
-
-    @property
-    def middle_y(self) -> Floats:
-        return np.repeat((self.bend.edges_y[1:] + self.bend.edges_y[:-1]) / 2, self.columns)
-
-    @property
-    def cell_count(self) -> int:
-        return len(self.district)
-
-    def bare_cell(self, number: int) -> Cell:
-        """A cell before anything but streets is planned in it."""
-        row, column = divmod(number, self.columns)
-        return Cell(
-            number=number,
-            west=float(self.bend.edges_x[column]),
-            east=float(self.bend.edges_x[column + 1]),
-            south=float(self.bend.edges_y[row]),
-            north=float(self.bend.edges_y[row + 1]),
-            district=District(self.district[number]),
-            buildings=0,
-            ponds=0,
-            clearings=np.empty((0, 3)),
-        )
-
     def cell(self, number: int) -> Cell:
         return replace(
             self.bare_cell(number),
@@ -109,16 +64,9 @@ class City:
             cell = self.cell(number)
             yield cell, self.blocks(cell)
 
-    def blocks(self, cell: Cell) -> Blocks:
-        return blocks_of(cell, self.waters, self.freeways, self.seed)
-
-    def degrees(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Longitude and latitude of plan metres, rounded as stored."""
-        return to_degrees(*self.bend.ground(x, y))
-
 
 def planned_city(counts: Mapping[str, int], *, scale: float, seed: int) -> City:
-    """The plan for a scale and seed. `counts` says how many rows each layer has."""
+    """Return the city of a scale and seed; `counts` holds the rows of each layer."""
     frame = frame_of(scale)
     edges_x, edges_y = _edges(frame, counts.get("grid_power_lines", 1 << 40), seed)
     waters = waters_of(frame, counts.get("osm_water", 1), seed)
@@ -140,7 +88,7 @@ def planned_city(counts: Mapping[str, int], *, scale: float, seed: int) -> City:
 
 
 def _edges(frame: Frame, lines: int, seed: int) -> tuple[Floats, Floats]:
-    """Where the arterials run: about a mile apart, but never more cells than there are lines to feed them."""
+    """Return where the arterials run: about a mile apart, but never more cells than there are lines to feed them."""
     random = random_stream(seed, _STREAM)
     pitch = float(np.clip(frame.width / 5, _SMALLEST_PITCH, _PITCH))
     columns, rows = max(1, round(frame.width / pitch)), max(1, round(frame.height / pitch))
@@ -156,7 +104,7 @@ def _spaced(random: np.random.Generator, length: float, count: int) -> Floats:
 
 
 def _land_shares(waters: Waters, edges_x: Floats, edges_y: Floats) -> Floats:
-    """The share of each cell that is dry, from a grid of 8 by 8 points."""
+    """Return the share of each cell that is dry, from a grid of 8 by 8 points."""
     steps = (np.arange(8) + 0.5) / 8
     shares = []
     for south, north in pairwise(edges_y.tolist()):

@@ -1,7 +1,4 @@
-"""How many rows each layer of the sample city has.
-
-Here: scaling of the declared row counts, and sharing a total out exactly. Not here: what the rows hold.
-"""
+"""How many rows each layer of the sample city has."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ MAXIMUM_SCALE = 10.0
 
 
 def checked_scale(scale: float) -> float:
-    """The scale, if a city of it can be made; SettingError otherwise."""
+    """Return the scale, if a city of it can be made; SettingError otherwise."""
     if not math.isfinite(scale) or not 0 < scale <= MAXIMUM_SCALE:
         raise SettingError(
             f"A sample city of scale {scale!r} cannot be made.",
@@ -28,7 +25,7 @@ def checked_scale(scale: float) -> float:
 
 
 def row_counts(tables: Sequence[StaticTable], scale: float) -> dict[str, int]:
-    """Rows of each layer at a scale: the published count times the scale, rounded, at least 1."""
+    """Return rows of each layer at a scale: the published count times the scale, rounded, at least 1."""
     checked_scale(scale)
     counts = {table.name: max(1, round(table.release_rows * scale)) for table in tables}
     if "grid_assets_cache" in counts:

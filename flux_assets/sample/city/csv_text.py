@@ -1,7 +1,6 @@
 """Values as the fields of a release file, written the way PostgreSQL's COPY writes CSV.
 
-Here: whole columns to lists of fields, and fields to lines. Not here: what the values are. NULL is an empty
-field; the empty string is "".
+NULL is an empty field; the empty string is "".
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def texts(values: Iterable[str | None]) -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """One text as a field."""
+    """Return one text as a field."""
     if not value or any(mark in value for mark in ',"\n\r'):
         return '"' + value.replace('"', '""') + '"'
     return value

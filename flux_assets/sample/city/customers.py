@@ -1,7 +1,4 @@
-"""Who is supplied through a meter: name, segment, address; the same for every layer that shows it.
-
-Here: details of a block of meters. Not here: rows (meter_rows.py, asset_rows.py).
-"""
+"""Who is supplied through a meter: name, segment, address; the same for every layer that shows it."""
 
 from __future__ import annotations
 

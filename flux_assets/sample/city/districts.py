@@ -1,7 +1,4 @@
-"""Districts: what kind of place each cell of the plan is, and how densely it is built.
-
-Here: the kinds and their figures. Not here: streets and lots within a cell (streets.py, lots.py).
-"""
+"""Districts: what kind of place each cell of the plan is, and how densely it is built."""
 
 from __future__ import annotations
 
@@ -53,15 +50,13 @@ CHARACTERS = {
     District.DOWNTOWN: Character(
         density=300, block=(84, 80), uses=(0, 0.04, 0.14, 0, 0.07, 0.75), frontage_uses=(0, 0.04, 0.2, 0, 0.06, 0.7)
     ),
-    District.INNER: Character(
-        density=1300, block=(150, 74), uses=(0.72, 0.18, 0.06, 0, 0.04, 0), frontage_uses=_STRIP
-    ),
-    District.SUBURB: Character(
-        density=920, block=(205, 74), uses=(0.92, 0.04, 0.01, 0, 0.03, 0), frontage_uses=_STRIP
-    ),
+    District.INNER: Character(density=1300, block=(150, 74), uses=(0.72, 0.18, 0.06, 0, 0.04, 0), frontage_uses=_STRIP),
+    District.SUBURB: Character(density=920, block=(205, 74), uses=(0.92, 0.04, 0.01, 0, 0.03, 0), frontage_uses=_STRIP),
     District.EXURB: Character(
-        density=190, block=(230, 92), uses=(0.95, 0.01, 0.01, 0.01, 0.02, 0),
-        frontage_uses=(0.8, 0.02, 0.15, 0.01, 0.02, 0)
+        density=190,
+        block=(230, 92),
+        uses=(0.95, 0.01, 0.01, 0.01, 0.02, 0),
+        frontage_uses=(0.8, 0.02, 0.15, 0.01, 0.02, 0),
     ),
     District.INDUSTRY: Character(
         density=88, block=(250, 150), uses=(0.04, 0, 0.06, 0.88, 0.02, 0), frontage_uses=(0, 0, 0.4, 0.6, 0, 0)
@@ -69,10 +64,8 @@ CHARACTERS = {
     District.CENTRE: Character(
         density=280, block=(180, 110), uses=(0.15, 0.4, 0.2, 0, 0.05, 0.2), frontage_uses=(0, 0.2, 0.4, 0, 0.05, 0.35)
     ),
-    District.PARK: Character(
-        density=14, block=(230, 92), uses=(0.7, 0, 0.1, 0, 0.2, 0), frontage_uses=_STRIP
-    ),
-}  # fmt: skip
+    District.PARK: Character(density=14, block=(230, 92), uses=(0.7, 0, 0.1, 0, 0.2, 0), frontage_uses=_STRIP),
+}
 
 
 # Where lots are large their number is what fits; the rest of a city's buildings is shared out among the other kinds.
@@ -109,7 +102,7 @@ class Settling:
 
 
 def settling_of(seed: int) -> Settling:
-    """The field of a seed, with features of one to four kilometres, so that towns ignore the arterials."""
+    """Return the field of a seed, with features of one to four kilometres, so that towns ignore the arterials."""
     random = random_stream(seed, _STREAM, 1)
     return Settling(
         directions=random.uniform(0, 2 * np.pi, 8),
@@ -119,7 +112,7 @@ def settling_of(seed: int) -> Settling:
 
 
 def _rolling(random: np.random.Generator, frame: Frame, x: Floats, y: Floats) -> Floats:
-    """A smooth field of about -1..1 with features of a quarter of the city."""
+    """Return a smooth field of about -1..1 with features of a quarter of the city."""
     field = np.zeros(len(x))
     for _ in range(6):
         angle, phase = random.uniform(0, 2 * np.pi, 2)

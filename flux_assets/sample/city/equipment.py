@@ -1,7 +1,4 @@
-"""The state of the equipment: ratings, ages, condition and load of transformers.
-
-Here: figures that more than one layer shows. Not here: where the equipment stands (network.py).
-"""
+"""The state of the equipment: ratings, ages, condition and load of transformers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Geometry as the release files carry it: upper-case hexadecimal EWKB with SRID 4326.
-
-Here: many geometries of one shape at once, through packed NumPy records. Not here: where the points come from.
-"""
+"""Geometry as the release files carry it: upper-case hexadecimal EWKB with SRID 4326."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ Rings = Sequence[Floats]
 
 
 def points(longitude: Floats, latitude: Floats) -> list[str]:
-    """Points of two arrays of degrees."""
+    """Return points of two arrays of degrees."""
     records = np.zeros(len(longitude), np.dtype([*_HEAD, ("srid", "<u4"), ("x", "<f8"), ("y", "<f8")]))
     _head(records, _POINT)
     records["x"], records["y"] = longitude, latitude
@@ -42,17 +39,17 @@ def polygons(rings: Sequence[Floats]) -> list[str]:
 
 
 def line(path: Floats) -> str:
-    """A line string of an array (points, 2) of degrees."""
+    """Return a line string of an array (points, 2) of degrees."""
     return (_lead(_LINE) + _counted(path)).hex().upper()
 
 
 def polygon(rings: Rings) -> str:
-    """A polygon of closed rings (points, 2), the shell first."""
+    """Return a polygon of closed rings (points, 2), the shell first."""
     return (_lead(_POLYGON) + _ring_list(rings)).hex().upper()
 
 
 def multipolygon(parts: Sequence[Rings]) -> str:
-    """A multipolygon; its members carry no SRID of their own."""
+    """Return a multipolygon; its members carry no SRID of their own."""
     body = b"".join(b"\x01" + _number(_POLYGON) + _ring_list(rings) for rings in parts)
     return (_lead(_MULTIPOLYGON) + _number(len(parts)) + body).hex().upper()
 

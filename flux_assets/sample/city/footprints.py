@@ -1,7 +1,4 @@
-"""Footprints: which outline stands on a lot, how large, and where its corners are.
-
-Here: rectangles, L and U shapes, courtyards, as arrays of corners. Not here: heights, names, rows.
-"""
+"""Footprints: which outline stands on a lot, how large, and where its corners are."""
 
 from __future__ import annotations
 
@@ -27,14 +24,16 @@ class Outline(IntEnum):
 
 
 # Shares of the outlines for each use, in Use's order.
-_SHARES = np.array([
-    (0.60, 0.35, 0.05, 0.00),
-    (0.40, 0.22, 0.22, 0.16),
-    (0.72, 0.21, 0.07, 0.00),
-    (0.84, 0.13, 0.03, 0.00),
-    (0.22, 0.28, 0.30, 0.20),
-    (0.66, 0.14, 0.09, 0.11),
-])  # fmt: skip
+_SHARES = np.array(
+    [
+        (0.60, 0.35, 0.05, 0.00),
+        (0.40, 0.22, 0.22, 0.16),
+        (0.72, 0.21, 0.07, 0.00),
+        (0.84, 0.13, 0.03, 0.00),
+        (0.22, 0.28, 0.30, 0.20),
+        (0.66, 0.14, 0.09, 0.11),
+    ]
+)
 # Smallest and largest share of the lot's width and depth that the building takes.
 _WIDE = np.array([(0.58, 0.80), (0.68, 0.88), (0.55, 0.86), (0.55, 0.86), (0.45, 0.75), (0.74, 0.92)])
 _DEEP = np.array([(0.30, 0.50), (0.58, 0.80), (0.42, 0.72), (0.45, 0.80), (0.42, 0.70), (0.72, 0.90)])
@@ -63,13 +62,16 @@ class _Placed:
 
     def taken(self, which: Ints) -> _Placed:
         return _Placed(
-            wide=self.wide[which], deep=self.deep[which], middle=self.middle[which],
-            street=self.street[which], away=self.away[which],
-        )  # fmt: skip
+            wide=self.wide[which],
+            deep=self.deep[which],
+            middle=self.middle[which],
+            street=self.street[which],
+            away=self.away[which],
+        )
 
 
 def footprints(random: np.random.Generator, lots: Lots, bend: Bend) -> Iterator[Shaped]:
-    """The building of every lot, grouped by outline. Corners are square on the ground, whatever the bend."""
+    """Yield the building of every lot, grouped by outline. Corners are square on the ground, whatever the bend."""
     outline = _outlines(random, lots)
     placed = _placed(random, lots, bend)
     for shape in Outline:
@@ -131,9 +133,15 @@ def _corners(random: np.random.Generator, shape: Outline, count: int) -> tuple[t
     elif shape is Outline.U_SHAPE:
         p, q = random.uniform(0.24, 0.36, count), random.uniform(0.28, 0.5, count)
         shell = [
-            (-half, -half), (half, -half), (half, half), (0.5 - p, half),
-            (0.5 - p, q - 0.5), (p - 0.5, q - 0.5), (p - 0.5, half), (-half, half),
-        ]  # fmt: skip
+            (-half, -half),
+            (half, -half),
+            (half, half),
+            (0.5 - p, half),
+            (0.5 - p, q - 0.5),
+            (p - 0.5, q - 0.5),
+            (p - 0.5, half),
+            (-half, half),
+        ]
         share = q + 2 * p * (1 - q)
     else:
         shell, share = [(-half, -half), (half, -half), (half, half), (-half, half)], full

@@ -1,8 +1,4 @@
-"""Where the sample city lies: metres around its centre, degrees on the Earth, distances and areas in truth.
-
-Here: the extent for a scale, both directions of the projection, lengths and areas on the WGS 84 ellipsoid,
-random streams. Not here: anything built in the city.
-"""
+"""Where the sample city lies: metres around its centre, degrees on the Earth, distances and areas in truth."""
 
 from __future__ import annotations
 
@@ -39,7 +35,7 @@ class Frame:
 
 
 def frame_of(scale: float) -> Frame:
-    """The extent of a scale: the area grows with the scale, so that the density does not."""
+    """Return the extent of a scale: the area grows with the scale, so that the density does not."""
     return Frame(width=_WIDTH_AT_ONE * scale**0.5, height=_HEIGHT_AT_ONE * scale**0.5)
 
 
@@ -60,7 +56,7 @@ def to_degrees(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def to_metres(longitude: Floats, latitude: Floats) -> tuple[Floats, Floats]:
-    """The inverse of to_degrees."""
+    """Return the inverse of to_degrees."""
     return (longitude - CENTRE_LONGITUDE) * _EAST, (latitude - CENTRE_LATITUDE) * _NORTH
 
 
@@ -71,7 +67,7 @@ def true_lengths(longitude_steps: Floats, latitude_steps: Floats, latitude: Floa
 
 
 def true_distances(x_steps: Floats, y_steps: Floats, latitude: Floats) -> Floats:
-    """The same for steps in the city's metres, which are true on the centre's latitude only."""
+    """Return the same for steps in the city's metres, which are true on the centre's latitude only."""
     return true_lengths(x_steps / _EAST, y_steps / _NORTH, latitude)
 
 
@@ -83,7 +79,7 @@ def ring_area(longitude: Floats, latitude: Floats) -> float:
 
 
 def _authalic(phi: Floats) -> Floats:
-    """The northing whose product with a step of longitude (radians) is the area of the strip between, in m²."""
+    """Return the northing whose product with a step of longitude (radians) is the area of the strip between, in m²."""
     sine = np.sin(phi)
     e = _ECCENTRICITY
     return _SEMI_MAJOR**2 * (1 - e**2) / 2 * (sine / (1 - e**2 * sine**2) + np.arctanh(e * sine) / e)

@@ -23,7 +23,7 @@ class Freeways:
     wave: float
 
     def covers(self, x: Floats, y: Floats, margin: float) -> Flags:
-        """Which points lie on a freeway or within `margin` metres of one."""
+        """Return which points lie on a freeway or within `margin` metres of one."""
         distance, angle = np.hypot(x, y), np.arctan2(y, x)
         wide = _HALF_WIDTH + margin
         taken = np.zeros(x.shape, bool)
@@ -38,7 +38,7 @@ class Freeways:
 
 
 def freeways_of(frame: Frame, seed: int) -> Freeways:
-    """The freeways of a seed; a city too small for one has none."""
+    """Return the freeways of a seed; a city too small for one has none."""
     random = random_stream(seed, _STREAM)
     rings = tuple(share * frame.radius for share in _RINGS if share * frame.radius > 700)
     spokes = int(random.integers(5, 8)) if frame.radius > 3000 else 0

@@ -1,7 +1,4 @@
-"""Which part of the sample city makes which layer. The one place here that knows the layers by name.
-
-Here: the list, and the plan that all makers share. Not here: files (release_writer.py).
-"""
+"""Which part of the sample city makes which layer. The one place here that knows the layers by name."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ class Layers:
         return network_of(self.city)
 
     def chunks(self, layer: str) -> Iterator[Chunk]:
-        """The rows of a known layer, in chunks."""
+        """Return the rows of a known layer, in chunks."""
         if layer in _OF_THE_LAND:
             return _OF_THE_LAND[layer](self.city)
         return _OF_THE_GRID[layer](self.network)

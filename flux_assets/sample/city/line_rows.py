@@ -1,7 +1,4 @@
-"""Rows of grid_power_lines and substations.
-
-Here: what the columns say about lines and the substations that feed them. Not here: where they are (network.py).
-"""
+"""Rows of grid_power_lines and substations."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ def line_chunks(network: Network) -> Iterator[Chunk]:
 
 
 def substation_chunks(network: Network) -> Iterator[Chunk]:
-    """All substations at once; there are few."""
+    """Yield all substations at once; there are few."""
     places = network.substations
     which = np.arange(len(places))
     random = random_stream(network.city.seed, _STREAM, 0)
@@ -84,7 +81,7 @@ def substation_ids(numbers: Ints) -> list[str]:
 
 
 def substation_names(network: Network) -> list[str]:
-    """A name for each substation, told apart by a number where street names run out."""
+    """Return a name for each substation, told apart by a number where street names run out."""
     count = len(network.substations)
     order = random_stream(network.city.seed, _STREAM, 1).permutation(len(names.STREETS))
     found = []

@@ -1,7 +1,4 @@
-"""Lots: the blocks of a cell parted along their streets, and the ones that are built on.
-
-Here: choosing exactly as many dry lots as the plan has buildings. Not here: the buildings themselves.
-"""
+"""Lots: the blocks of a cell parted along their streets, and the ones that are built on."""
 
 from __future__ import annotations
 
@@ -43,9 +40,14 @@ class Lots:
 
     def taken(self, which: Ints) -> Lots:
         return Lots(
-            x=self.x[which], y=self.y[which], width=self.width[which], depth=self.depth[which],
-            side=self.side[which], use=self.use[which], turned=self.turned,
-        )  # fmt: skip
+            x=self.x[which],
+            y=self.y[which],
+            width=self.width[which],
+            depth=self.depth[which],
+            side=self.side[which],
+            use=self.use[which],
+            turned=self.turned,
+        )
 
 
 def built_lots(cell: Cell, blocks: Blocks, waters: Waters, freeways: Freeways, seed: int) -> Lots:
@@ -81,7 +83,7 @@ def _liking(cell: Cell, blocks: Blocks, random: np.random.Generator, seed: int) 
 
 
 def _parted(blocks: Blocks, house_width: float) -> tuple[Lots, Ints]:
-    """All lots of the blocks that are no ponds, with each one's block number."""
+    """Return all lots of the blocks that are no ponds, with each one's block number."""
     keep = np.flatnonzero(~blocks.pond)
     use = blocks.use[keep]
     south, north, west, east = blocks.south[keep], blocks.north[keep], blocks.west[keep], blocks.east[keep]
@@ -101,7 +103,7 @@ def _parted(blocks: Blocks, house_width: float) -> tuple[Lots, Ints]:
 
 
 def _free(cell: Cell, lots: Lots, waters: Waters, freeways: Freeways) -> Flags:
-    """Which lots are dry, off the freeways and off the grounds of substations."""
+    """Return which lots are dry, off the freeways and off the grounds of substations."""
     large = lots.width > 50
     taken = waters.covers(lots.x, lots.y, _SMALL) | freeways.covers(lots.x, lots.y, 16.0)
     if large.any():

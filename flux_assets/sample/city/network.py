@@ -1,7 +1,4 @@
-"""The grid as built: lines on the ground, poles along them, transformers on poles, meters on transformers.
-
-Here: positions and who hangs on whom, as arrays. Not here: routes (routes.py) and what rows say.
-"""
+"""The grid as built: lines on the ground, poles along them, transformers on poles, meters on transformers."""
 
 from __future__ import annotations
 
@@ -108,13 +105,15 @@ class Network:
 
 
 def network_of(city: City) -> Network:
-    """The grid of a city, with exactly the counts of its plan."""
+    """Return the grid of a city, with exactly the counts of its plan."""
     random = random_stream(city.seed, _STREAM, 0)
     lines, circuit_substation = _lines(city)
     counts = city.counts
     substations, transformers, meters = (
-        counts["substations"], counts["transformers"], counts["meter_locations_enhanced"]
-    )  # fmt: skip
+        counts["substations"],
+        counts["transformers"],
+        counts["meter_locations_enhanced"],
+    )
     poles = _poles(lines, counts["grid_assets_cache"] - substations - transformers - meters)
     hung = _transformers(lines, poles, transformers)
     numbers = np.zeros(substations, np.int64)
@@ -147,14 +146,19 @@ def _lines(city: City) -> tuple[Lines, Ints]:
     steps[first[1:-1] - 1] = 0.0
     reached = np.concatenate([[0.0], np.cumsum(steps)])
     lines = Lines(
-        first=first, longitude=longitude, latitude=latitude, x=x, y=y,
-        length=reached[first[1:] - 1] - reached[first[:-1]], reached=reached,
+        first=first,
+        longitude=longitude,
+        latitude=latitude,
+        x=x,
+        y=y,
+        length=reached[first[1:] - 1] - reached[first[:-1]],
+        reached=reached,
         role=np.array([route.role for route in routes.lines], np.int64),
         circuit=np.array([route.circuit for route in routes.lines], np.int64),
         parent=np.array([route.parent for route in routes.lines], np.int64),
         at=np.array([route.at for route in routes.lines]),
         street=np.array([route.street for route in routes.lines], np.int64),
-    )  # fmt: skip
+    )
     return lines, np.array(routes.circuit_substation, np.int64)
 
 
@@ -163,9 +167,12 @@ def _substations(city: City) -> Points:
     longitude, latitude = city.degrees(sites.x, sites.y)
     count = len(sites.x)
     return Points(
-        longitude=longitude, latitude=latitude, direction=np.zeros(count),
-        on=np.arange(count), share=np.zeros(count),
-    )  # fmt: skip
+        longitude=longitude,
+        latitude=latitude,
+        direction=np.zeros(count),
+        on=np.arange(count),
+        share=np.zeros(count),
+    )
 
 
 def _poles(lines: Lines, count: int) -> Points:

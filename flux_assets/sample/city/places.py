@@ -1,7 +1,4 @@
-"""Postal facts of a place: town, county, postal code.
-
-Here: what lies where. Not here: streets and house numbers (customers.py).
-"""
+"""Postal facts of a place: town, county, postal code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The sample city as release files: gzip CSV a layer, and a manifest, as a published release has them.
-
-Here: files, digests, and the order in which they appear. Not here: what the rows hold (layers.py).
-"""
+"""The sample city as release files: gzip CSV a layer, and a manifest, as a published release has them."""
 
 from __future__ import annotations
 

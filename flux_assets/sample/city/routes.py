@@ -1,6 +1,5 @@
 """Routes of the power lines along the streets of the plan, cell by cell.
 
-Here: which streets lines follow, and which line hangs on which. Not here: poles and what hangs on them (network.py).
 A cell is fed by a trunk that comes from the cell before it and ends at its hub; mains run from the hub along the
 cell's middle street, laterals leave the mains along the cross streets.
 """
@@ -47,7 +46,7 @@ class Route:
     street: int
 
     def points(self) -> Floats:
-        """The corners with points between them, close enough that the bend shows."""
+        """Return the corners with points between them, close enough that the bend shows."""
         legs = []
         for (from_x, from_y), (to_x, to_y) in zip(self.corners[:-1], self.corners[1:], strict=True):
             steps = max(1, int(np.hypot(to_x - from_x, to_y - from_y) / _STEP))
@@ -105,8 +104,14 @@ def _cell_lines(city: City, cell: Cell, count: int, circuit: int, fed: dict[int,
         corners, side = _trunk(city, cell, city.bare_cell(through), fed[through].hub, middle)
         if fed[through].trunk < 0:
             corners = [_substation(city, cell), *corners]
-        at = Route(corners=corners, role=Role.TRUNK, circuit=circuit, parent=fed[through].trunk, at=1.0,
-                   street=cell.number * 64 + 63)  # fmt: skip
+        at = Route(
+            corners=corners,
+            role=Role.TRUNK,
+            circuit=circuit,
+            parent=fed[through].trunk,
+            at=1.0,
+            street=cell.number * 64 + 63,
+        )
         lines.append(at)
         fed[cell.number] = _Fed(hub=middle, circuit=circuit, trunk=first, side=side, trunk_length=_length(corners))
     else:
@@ -140,7 +145,7 @@ def _trunk(city: City, cell: Cell, before: Cell, start: Place, end: Place) -> tu
 
 
 def _mains(city: City, cell: Cell, fed: _Fed, first: int) -> dict[str, tuple[Route, int]]:
-    """The lines along the middle street that the trunk does not serve already, with their numbers."""
+    """Return the lines along the middle street that the trunk does not serve already, with their numbers."""
     found: dict[str, tuple[Route, int]] = {}
     for side, end in (("N", cell.north - _VERGE), ("S", cell.south + _VERGE)):
         if side == fed.side:
@@ -149,9 +154,13 @@ def _mains(city: City, cell: Cell, fed: _Fed, first: int) -> dict[str, tuple[Rou
         if fed.trunk < 0:
             corners = [_substation(city, cell), *corners]
         route = Route(
-            corners=corners, role=Role.MAIN, circuit=fed.circuit, parent=fed.trunk, at=1.0,
+            corners=corners,
+            role=Role.MAIN,
+            circuit=fed.circuit,
+            parent=fed.trunk,
+            at=1.0,
             street=cell.number * 64 + 62,
-        )  # fmt: skip
+        )
         found[side] = route, first + len(found)
     return found
 
@@ -171,13 +180,19 @@ def _laterals(
             y = float(blocks.streets_y[row]) + KERB + beside
             parent, at = _hanging(fed, mains, y)
             corners = _lateral_corners(random, cell, blocks, fed.hub[0], y, side)
-            yield Route(corners=corners, role=Role.LATERAL, circuit=fed.circuit, parent=parent, at=at,
-                        street=cell.number * 64 + row % 61)  # fmt: skip
+            yield Route(
+                corners=corners,
+                role=Role.LATERAL,
+                circuit=fed.circuit,
+                parent=parent,
+                at=at,
+                street=cell.number * 64 + row % 61,
+            )
         beside += 2.5
 
 
 def _hanging(fed: _Fed, mains: dict[str, tuple[Route, int]], y: float) -> tuple[int, float]:
-    """The line along the middle street that passes height y, and the share of its length at which it does."""
+    """Return the line along the middle street that passes height y, and the share of its length at which it does."""
     away = abs(y - fed.hub[1])
     side = "N" if y >= fed.hub[1] else "S"
     if side not in mains:

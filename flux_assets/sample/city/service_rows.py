@@ -1,7 +1,4 @@
-"""Rows of transformers, meter_locations_enhanced and customers_spatial: the way from a circuit to a customer.
-
-Here: what their columns say. Not here: positions (network.py), names and addresses (customers.py).
-"""
+"""Rows of transformers, meter_locations_enhanced and customers_spatial: the way from a circuit to a customer."""
 
 from __future__ import annotations
 

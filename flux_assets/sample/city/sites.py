@@ -1,22 +1,16 @@
-"""Where substations stand, and which cells each of them feeds.
-
-Here: the choice of sites and the tree of cells around each. Not here: the lines that run along that tree.
-"""
+"""Where substations are, and which cells each of them feeds."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flux_assets.sample.city.frame import Floats, Ints, random_stream
+from flux_assets.sample.city.plan import Plan
 from flux_assets.sample.city.streets import Blocks
 from flux_assets.sample.city.waters import Waters
-
-if TYPE_CHECKING:
-    from flux_assets.sample.city.city import City
 
 # Poles stand at the kerb, not in the middle of the street.
 KERB = 6.5
@@ -39,13 +33,13 @@ class Sites:
     order: Ints
 
     def clearings(self, cell: int) -> Floats:
-        """Rows (x, y, radius) of the grounds kept free in a cell."""
+        """Return rows (x, y, radius) of the grounds kept free in a cell."""
         here = np.flatnonzero(self.cell == cell)
         return np.column_stack([self.x[here], self.y[here], np.full(len(here), _GROUNDS)])
 
 
-def sites_of(city: City) -> Sites:
-    """The sites of a city: more where it is dense, apart from each other, each feeding the cells nearest to it."""
+def sites_of(city: Plan) -> Sites:
+    """Return the sites of a plan: more where it is dense, apart from each other, each feeding the nearest cells."""
     cells = _chosen_cells(city, city.counts.get("substations", 1))
     substation, through, order = _fed_cells(city, cells)
     hubs = np.array([hub(city.blocks(city.bare_cell(cell)), city.waters) for cell in cells.tolist()])
@@ -53,20 +47,24 @@ def sites_of(city: City) -> Sites:
     repeats = np.array([list(cells[:number]).count(cell) for number, cell in enumerate(cells)])
     grounds = np.array([_dry_ground(place, city.waters) for place in hubs.tolist()])
     return Sites(
-        x=grounds[:, 0] + 90.0 * repeats, y=grounds[:, 1], cell=cells,
-        substation=substation, through=through, order=order,
-    )  # fmt: skip
+        x=grounds[:, 0] + 90.0 * repeats,
+        y=grounds[:, 1],
+        cell=cells,
+        substation=substation,
+        through=through,
+        order=order,
+    )
 
 
 def hub(blocks: Blocks, waters: Waters) -> tuple[float, float]:
-    """The crossing of a cell's two main streets: those nearest to the middle that are dry."""
+    """Return the crossing of a cell's two main streets: those nearest to the middle that are dry."""
     x = _dry_street(blocks.streets_x, blocks.streets_y, waters, northwards=True)
     y = _dry_street(blocks.streets_y, blocks.streets_x, waters, northwards=False)
     return x + KERB, y + KERB
 
 
 def _dry_ground(hub: list[float], waters: Waters) -> tuple[float, float]:
-    """A place for a substation beside the crossing, or a little way off where that is wet."""
+    """Return a place for a substation beside the crossing, or a little way off where that is wet."""
     corners = [(34, 30), (-47, 30), (34, -43), (-47, -43)]
     places = [(hub[0] + reach * x, hub[1] + reach * y) for reach in (1, 2.4, 4, 6) for x, y in corners]
     x, y = np.array(places).T
@@ -88,7 +86,7 @@ def _dry_street(streets: Floats, ends: Floats, waters: Waters, *, northwards: bo
     return float(streets[int(np.argmin(from_middle + 3 * np.where(wet > 0.2, wet, 0)))])
 
 
-def _chosen_cells(city: City, count: int) -> Ints:
+def _chosen_cells(city: Plan, count: int) -> Ints:
     random = random_stream(city.seed, _STREAM)
     weight = np.sqrt(city.density + 40) * city.land * (city.land > 0.55) + 1e-9
     ranking = np.argsort(-np.log(1 - random.random(city.cell_count)) / weight, kind="stable")
@@ -109,8 +107,8 @@ def _chosen_cells(city: City, count: int) -> Ints:
     return np.array(chosen, np.int64)
 
 
-def _around(city: City, cell: int, apart: int) -> Ints:
-    """The cells less than `apart` away from one, itself included; none for 0 but itself."""
+def _around(city: Plan, cell: int, apart: int) -> Ints:
+    """Return the cells less than `apart` away from one, itself included; none for 0 but itself."""
     row, column = divmod(cell, city.columns)
     rows, reach = city.cell_count // city.columns, max(0, apart - 1)
     near_rows = np.arange(max(0, row - reach), min(rows, row + reach + 1))
@@ -118,7 +116,7 @@ def _around(city: City, cell: int, apart: int) -> Ints:
     return np.asarray((near_rows[:, None] * city.columns + near_columns).ravel())
 
 
-def _fed_cells(city: City, sites: Ints) -> tuple[Ints, Ints, Ints]:
+def _fed_cells(city: Plan, sites: Ints) -> tuple[Ints, Ints, Ints]:
     """Substation and feeding neighbour of each cell, spreading from all sites at once over dry cells."""
     substation, through = np.full(city.cell_count, -1), np.full(city.cell_count, -1)
     waiting: deque[int] = deque()
@@ -137,7 +135,7 @@ def _fed_cells(city: City, sites: Ints) -> tuple[Ints, Ints, Ints]:
     return substation, through, np.array(order, np.int64)
 
 
-def _neighbours(city: City, cell: int) -> list[int]:
+def _neighbours(city: Plan, cell: int) -> list[int]:
     row, column = divmod(cell, city.columns)
     sides = []
     if column > 0:

@@ -1,7 +1,4 @@
-"""Streets and blocks within a cell: arterials around it, a grid of local streets inside, ponds on some blocks.
-
-Here: the geometry of the grid on the plan. Not here: lots and what stands on them (lots.py), lines along streets.
-"""
+"""Streets and blocks within a cell: arterials around it, a grid of local streets inside, ponds on some blocks."""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ class Blocks:
 
 
 def blocks_of(cell: Cell, waters: Waters, freeways: Freeways, seed: int) -> Blocks:
-    """The blocks of a cell; the same for whoever asks."""
+    """Return the blocks of a cell; the same for whoever asks."""
     random = random_stream(seed, _STREAM, cell.number)
     character = CHARACTERS[cell.district]
     turned = bool(random.random() < 0.45)
@@ -101,7 +98,7 @@ def _uses(random: np.random.Generator, district: District, frontage: Flags) -> I
 def _pond_blocks(
     random: np.random.Generator, cell: Cell, bounds: dict[str, Floats], waters: Waters, freeways: Freeways
 ) -> Flags:
-    """The blocks given up to ponds: as many as the plan wants, dry ones first."""
+    """Return the blocks given up to ponds: as many as the plan wants, dry ones first."""
     order = random.random(len(bounds["west"]))
     chosen = np.zeros(len(order), bool)
     if cell.ponds:

@@ -1,7 +1,4 @@
-"""Rows of topology_connections_cache: a tree for every circuit, from its substation to its meters.
-
-Here: which asset feeds which. Not here: the assets (network.py).
-"""
+"""Rows of topology_connections_cache: a tree for every circuit, from its substation to its meters."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _DERIVED = "2025-01-15 03:45:00"
 
 
 def topology_chunks(network: Network) -> Iterator[Chunk]:
-    """The edge that feeds each transformer, then those of as many meters as the plan has edges left for."""
+    """Yield the edge that feeds each transformer, then those of as many meters as the plan has edges left for."""
     total = network.city.counts["topology_connections_cache"]
     parents = feeding_transformers(network)[:total]
     meters = _metered(network, total - len(parents))
@@ -36,7 +33,7 @@ def topology_chunks(network: Network) -> Iterator[Chunk]:
 
 
 def feeding_transformers(network: Network) -> Ints:
-    """The transformer upstream of each transformer, -1 where the substation feeds it itself."""
+    """Return the transformer upstream of each transformer, -1 where the substation feeds it itself."""
     on, share = network.transformers.on, network.transformers.share
     bounds = np.searchsorted(on, np.arange(len(network.lines) + 1))
     feeding = np.arange(-1, len(on) - 1)
@@ -46,7 +43,7 @@ def feeding_transformers(network: Network) -> Ints:
 
 
 def _upstream(network: Network, line: int, bounds: Ints, share: Floats) -> int:
-    """The last transformer before the place where a line hangs, on its parent or farther up."""
+    """Return the last transformer before the place where a line hangs, on its parent or farther up."""
     lines = network.lines
     while (parent := int(lines.parent[line])) >= 0:
         start, end = int(bounds[parent]), int(bounds[parent + 1])
@@ -58,7 +55,7 @@ def _upstream(network: Network, line: int, bounds: Ints, share: Floats) -> int:
 
 
 def _metered(network: Network, count: int) -> Ints:
-    """Which meters have an edge, in order."""
+    """Return which meters have an edge, in order."""
     order = random_stream(network.city.seed, _STREAM).permutation(len(network.meters))
     return np.sort(order[:count])
 

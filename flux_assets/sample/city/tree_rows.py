@@ -1,7 +1,4 @@
-"""Rows of vegetation_risk: trees along the lines, with distances and risks that follow from geometry.
-
-Here: planting, measuring and judging. Not here: the lines (network.py).
-"""
+"""Rows of vegetation_risk: trees along the lines, with distances and risks that follow from geometry."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ _SPECIES = (
     ("deciduous", "Bald cypress", 16.0, 0.2, 0.5, 0.05),
     ("palm", "Sabal palm", 8.0, 0.18, 0.2, 0.05),
     ("deciduous", "Crape myrtle", 5.0, 0.36, 0.4, 0.08),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ def tree_chunks(network: Network) -> Iterator[Chunk]:
 
 
 def measured(tree: shapely.STRtree, longitude: Floats, latitude: Floats) -> Measured:
-    """The nearest line of each place and the true distance to it."""
+    """Return the nearest line of each place and the true distance to it."""
     x, y = to_metres(longitude, latitude)
     spots = shapely.points(x, y)
     found = tree.query_nearest(spots, all_matches=False)[1].astype(np.int64)

@@ -1,7 +1,4 @@
-"""Rows of osm_water: reaches of bayous, creeks, lakes, the bay, and ponds.
-
-Here: outlines on the ground, names, kinds and acres. Not here: where water is (waters.py, streets.py).
-"""
+"""Rows of osm_water: reaches of bayous, creeks, lakes, the bay, and ponds."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class Body:
 
 
 def water_chunks(city: City) -> Iterator[Chunk]:
-    """All waters, numbered from 1; OpenStreetMap's identifiers are beyond 32 bits, as many real ones are."""
+    """Yield all waters, numbered from 1; OpenStreetMap's identifiers are beyond 32 bits, as many real ones are."""
     random = random_stream(city.seed, _STREAM, 0)
     total = city.counts["osm_water"]
     osm_ids = 3_000_000_000 + np.cumsum(random.integers(1, 90_000, total))
@@ -101,7 +98,7 @@ def _reaches(bayou: Bayou, count: int, name: str) -> Iterator[Body]:
 
 
 def _banks(x: Floats, y: Floats, half: Floats) -> Floats:
-    """The ring along one bank and back along the other."""
+    """Return the ring along one bank and back along the other."""
     south, north = np.column_stack([x, y - half]), np.column_stack([x, y + half])
     return np.vstack([south, north[::-1], south[:1]])
 
@@ -154,10 +151,17 @@ def _ponds(city: City, cell: Cell, blocks: Blocks) -> Iterator[Body]:
 
 
 def _basin(x: float, y: float, wide: float, high: float) -> Floats:
-    """A dug basin: a rectangle (half sides given) with its corners cut."""
+    """Return a dug basin: a rectangle (half sides given) with its corners cut."""
     cut = 0.3 * min(wide, high)
     corners = [
-        (-wide + cut, -high), (wide - cut, -high), (wide, -high + cut), (wide, high - cut),
-        (wide - cut, high), (-wide + cut, high), (-wide, high - cut), (-wide, -high + cut), (-wide + cut, -high),
-    ]  # fmt: skip
+        (-wide + cut, -high),
+        (wide - cut, -high),
+        (wide, -high + cut),
+        (wide, high - cut),
+        (wide - cut, high),
+        (-wide + cut, high),
+        (-wide, high - cut),
+        (-wide, -high + cut),
+        (-wide + cut, -high),
+    ]
     return np.asarray(np.array([x, y]) + np.array(corners))

@@ -1,8 +1,4 @@
-"""All water but the ponds within blocks: bayous, creeks, lakes and the bay, on the plan.
-
-Here: placing lakes and the bay clear of the rest, and the one question everything built asks: is this place wet?
-Not here: ponds (streets.py gives them whole blocks), rows (water_rows.py).
-"""
+"""All water but the ponds within blocks: bayous, creeks, lakes and the bay, on the plan."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ class Bay:
         return -np.inf, np.inf, -np.inf, np.inf
 
     def coast(self, along: Floats) -> Floats:
-        """How far out the coast is, `along` metres to the left of the direction."""
+        """Return how far out the coast is, `along` metres to the left of the direction."""
         d = self.distance
         return np.asarray(
             d
@@ -74,7 +70,7 @@ class Waters:
         return sum(self.reaches) + len(self.creeks) + len(self.lakes) + (self.bay is not None)
 
     def covers(self, x: Floats, y: Floats, margin: float) -> Flags:
-        """Which points are in water or within `margin` metres of it. Quick when the points lie close together."""
+        """Return which points are in water or within `margin` metres of it; quick for points close together."""
         wet = np.zeros(x.shape, bool)
         if not x.size:
             return wet
@@ -128,7 +124,7 @@ def _bay(frame: Frame, seed: int) -> Bay:
 
 
 def _ended(bayou: Bayou, bay: Bay | None) -> Bayou:
-    """The bayou, ending where it meets the bay."""
+    """Return the bayou, ending where it meets the bay."""
     if bay is None:
         return bayou
     x = np.linspace(-bayou.frame.width / 2, bayou.frame.width / 2, 4000)
@@ -137,7 +133,7 @@ def _ended(bayou: Bayou, bay: Bay | None) -> Bayou:
 
 
 def _clear_of(others: Sequence[Bay | Bayou], creek: Creek) -> Creek:
-    """The creek, shorter where it would run into other water than the bayou that it leaves."""
+    """Return the creek, shorter where it would run into other water than the bayou that it leaves."""
     while creek.length > 80:
         way = np.linspace(60, creek.length, 24)
         x, y = creek.course(way), creek.y + creek.direction * way
@@ -170,7 +166,7 @@ def _lakes(frame: Frame, others: Waters, count: int, seed: int) -> tuple[Lake, .
 
 
 def _lake(random: np.random.Generator, x: float, y: float, size: float, *, grand: bool) -> Lake:
-    """A lake around a place; a grand one has two basins and an island."""
+    """Return a lake around a place; a grand one has two basins and an island."""
     first = blob(random, x, y, size)
     basins, islands = [first], []
     if grand or random.random() < 0.3:

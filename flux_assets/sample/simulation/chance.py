@@ -1,4 +1,4 @@
-"""How often and for how long: rates by the hour, causes, durations, crews. Not here: what follows (day.py)."""
+"""How often and for how long: rates by the hour, causes, durations, crews."""
 
 from __future__ import annotations
 
@@ -69,35 +69,35 @@ def customers_affected(device: Device, room: int, random: np.random.Generator) -
 
 
 def customers_of_storm(device: Device, room: int, random: np.random.Generator) -> int:
-    """A storm breaks many small things; were each of the usual size, a few would take the whole circuit."""
+    """Return the customers of one of a storm's many small outages; a few of the usual size would take the circuit."""
     part = round(device.circuit_customers * (0.01 + 0.09 * random.random()))
     return max(1, min(part, room))
 
 
 def duration(random: np.random.Generator, *, storm: bool = False) -> timedelta:
-    """How long it takes: 80 minutes in the middle, seven hours after a storm."""
+    """Return how long it takes: 80 minutes in the middle, seven hours after a storm."""
     middle, spread = (420, 0.6) if storm else (80, 0.65)
     return timedelta(minutes=round(float(np.clip(random.lognormal(math.log(middle), spread), 10, 2880))))
 
 
 def priority(affected: int, circuit_customers: int) -> str:
-    """The larger the part of the circuit, the more urgent."""
+    """Return the priority: the larger the share of the circuit, the more urgent."""
     share = affected / max(1, circuit_customers)
     return "CRITICAL" if share > 0.6 else "HIGH" if share > 0.25 else "MEDIUM" if affected > 3 else "LOW"
 
 
 def crews(grid: Grid, kind: str) -> list[str]:
-    """The names of all crews of a kind: one for about six circuits."""
+    """Return the names of all crews of a kind: one for about six circuits."""
     return [f"{kind} Crew {number:02d}" for number in range(1, 3 + grid.size // 6)]
 
 
 def likely(random: np.random.Generator, minutes: float, mean: float) -> bool:
-    """Whether something that takes `mean` minutes on the average happens within `minutes`."""
+    """Return whether something that takes `mean` minutes on the average happens within `minutes`."""
     return bool(random.random() < 1 - math.exp(-minutes / mean))
 
 
 def picked(choices: Sequence[T], random: np.random.Generator, weights: Sequence[float] | None = None) -> T:
-    """One of the choices."""
+    """Return one of the choices."""
     if weights is None:
         return choices[int(random.integers(len(choices)))]
     bounds = np.cumsum(weights)

@@ -1,8 +1,4 @@
-"""One step of a utility's day: a pure function of what is, of chance and of the time.
-
-Here: what a tick changes in all. Not here: the life of one outage (outages.py) or order (orders.py), reading and
-writing (store.py).
-"""
+"""One step of a utility's day: a pure function of what is, of chance and of the time."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ _LONGEST_STEP = timedelta(hours=6)
 def advance(
     state: State, random: np.random.Generator, now: datetime, *, storm: bool = False, calm: bool = False
 ) -> Changes:
-    """What happens between the state's time and `now` (UTC, without a zone).
+    """Return what happens between the state's time and `now` (UTC, without a zone).
 
     With `storm` a storm begins, unless one is on; it goes on through later steps until `calm` or for 12 hours.
     With `calm` it ends, and all that it broke is restored at once. A gap of more than six hours counts as six.

@@ -1,8 +1,4 @@
-"""What `flux-assets simulate` does: ticks on the stand-in, and on nothing else.
-
-Here: which source it is, the refusal of any other, and the time of a tick. Not here: the step (tick.py), the
-terminal (cli.py).
-"""
+"""What `flux-assets simulate` does: ticks on the stand-in, and never on another source."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from flux_assets.errors import EmbeddedError
 from flux_assets.release.release import Release
 from flux_assets.sample.city.frame import random_stream
-from flux_assets.sample.simulation.seeding import SEED, seed_anew
+from flux_assets.sample.simulation.seeding import SEED, refill
 from flux_assets.sample.simulation.store import SourceTables
 from flux_assets.sample.simulation.tick import Ticked, tick
 from flux_assets.sample.stand_in.server import StandIn
@@ -25,7 +21,7 @@ _STREAM = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """The stand-in that these settings read from. `seed` draws the ticks; without one, that of the tables does."""
+    """The simulation on the stand-in of these settings. `seed` defaults to the seed of the tables."""
 
     settings: Settings
     stand_in: StandIn
@@ -33,20 +29,20 @@ class Simulation:
     seed: int | None = None
 
     def reset(self) -> None:
-        """Fill the tables anew from the release."""
-        seed_anew(self.stand_in, self.release, self._account(), self.seed or SEED)
+        """Fill the tables from the release again."""
+        refill(self.stand_in.layout, self.release, self._account(), self.seed or SEED)
 
     def tick(self, length: timedelta, *, storm: bool = False, calm: bool = False) -> Ticked:
         """Take a step: to the present, or `length` past the last step where that is later.
 
-        Raises EmbeddedError when the stand-in has stopped meanwhile: whoever stopped it did not want it back.
+        Raises EmbeddedError when the stand-in was stopped meanwhile; it is not started again.
         """
         import snowflake.connector
 
         if not self.stand_in.running:
             raise EmbeddedError("The Snowflake stand-in has been stopped.", "Run `flux-assets up` to start it again.")
         with (
-            self.stand_in.writing(),
+            self.stand_in.layout.writing(),
             snowflake.connector.connect(**self._account().arguments(layer="simulate")) as connection,
         ):
             clock = SourceTables(connection).clock()

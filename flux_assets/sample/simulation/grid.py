@@ -1,7 +1,4 @@
-"""What there is to fail and to be worked on: circuits, and places on them, as a release shows them.
-
-Here: reading both from a release's files. Not here: what happens there.
-"""
+"""What there is to fail and to be worked on: circuits, and places on them, as a release shows them."""
 
 from __future__ import annotations
 
@@ -65,9 +62,9 @@ class Grid:
 
 
 def grid_of(release: Release) -> Grid:
-    """The grid of a release: circuits from its lines, customers from its meters, places from its transformers.
+    """Return the grid of a release: circuits from its lines, customers from its meters, places from its transformers.
 
-    Raises ReleaseError when a file cannot be had, or when no transformer can be put on a circuit.
+    Raises ReleaseError when a file is unavailable, or when no transformer can be put on a circuit.
     """
     names = {row["substation_id"]: row["substation_name"] for row in _rows(release, "substations", "substation_name")}
     meters = _rows(release, "meter_locations_enhanced", "transformer_id", "circuit_id")
@@ -130,7 +127,7 @@ def _spread(devices: list[Device]) -> list[Device]:
 
 
 def _rows(release: Release, table: str, *columns: str) -> list[dict[str, str]]:
-    """The table's key and some columns as text; NULL is the empty text or None."""
+    """Return the table's key and some columns as text; NULL is the empty text or None."""
     import pyarrow as pa
     from pyarrow import csv
 

@@ -1,7 +1,4 @@
-"""The past that a new source has: a week of outages, a month of work orders, and what is open now.
-
-Here: records alone. Not here: the tables that they go into (seeding.py).
-"""
+"""The past that a new source has: a week of outages, a month of work orders, and what is open now."""
 
 from __future__ import annotations
 
@@ -35,8 +32,13 @@ def past_outages(grid: Grid, random: np.random.Generator, now: datetime) -> list
         if outage.is_open:
             # An open one that would put more customers out than there are is none.
             if room <= 0:
-                outage = replace(outage, status="CANCELLED", actual_restoration=now, crew_assigned=None,
-                                 customers_restored=outage.customers_affected)  # fmt: skip
+                outage = replace(
+                    outage,
+                    status="CANCELLED",
+                    actual_restoration=now,
+                    crew_assigned=None,
+                    customers_restored=outage.customers_affected,
+                )
             out[device.circuit_id] = out.get(device.circuit_id, 0) + outage.customers_out
         found.append(outage)
     return found
@@ -49,14 +51,16 @@ def past_orders(grid: Grid, random: np.random.Generator, now: datetime) -> list[
     return [
         _worked(
             orders.new_order(number, chance.picked(grid.devices, random), random, now + timedelta(days=days)),
-            grid, random, now,
+            grid,
+            random,
+            now,
         )
         for number, days in enumerate(written, 1)
-    ]  # fmt: skip
+    ]
 
 
 def _since(outage: Outage, grid: Grid, random: np.random.Generator, now: datetime) -> Outage:
-    """What became of an outage until now."""
+    """Return what became of an outage until now."""
     age = now - outage.start_time
     took = max(chance.duration(random), timedelta(minutes=10))
     crew = chance.picked(chance.crews(grid, "Line"), random)
@@ -82,7 +86,7 @@ def _since(outage: Outage, grid: Grid, random: np.random.Generator, now: datetim
 
 
 def _worked(order: WorkOrder, grid: Grid, random: np.random.Generator, now: datetime) -> WorkOrder:
-    """What became of an order until now."""
+    """Return what became of an order until now."""
     crew = chance.picked(chance.crews(grid, "Field"), random)
     if random.random() < 0.04:
         return replace(order, status="CANCELLED")

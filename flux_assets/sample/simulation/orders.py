@@ -1,7 +1,4 @@
-"""The life of a work order: OPEN, SCHEDULED, ASSIGNED to a crew, IN_PROGRESS, COMPLETED; or CANCELLED.
-
-Here: beginnings and next steps. Not here: rates (chance.py), outages (outages.py).
-"""
+"""The life of a work order: OPEN, SCHEDULED, ASSIGNED to a crew, IN_PROGRESS, COMPLETED; or CANCELLED."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ Crew = str | None
 
 
 def begin(state: State, random: np.random.Generator, now: datetime, minutes: float) -> tuple[WorkOrder, ...]:
-    """The orders that planners wrote in the last minutes."""
+    """Return the orders that planners wrote in the last minutes."""
     rate = chance.ORDERS_PER_CIRCUIT_AND_DAY * state.grid.size / 1440
     first = state.clock.orders + 1
     return tuple(
@@ -32,7 +29,7 @@ def begin(state: State, random: np.random.Generator, now: datetime, minutes: flo
 
 
 def new_order(number: int, device: Device, random: np.random.Generator, now: datetime) -> WorkOrder:
-    """An order as it is first written: emergencies begin within the hour, the rest in the days to come."""
+    """Return an order as it is first written: emergencies begin within the hour, the rest in the days to come."""
     kind = chance.picked(tuple(chance.WORK), random, chance.WORK_SHARES)
     urgent = kind == "EMERGENCY_REPAIR"
     start = chance.quarter_hour(now + timedelta(minutes=30)) if urgent else _working_hour(device, random, now)
@@ -53,7 +50,7 @@ def new_order(number: int, device: Device, random: np.random.Generator, now: dat
 
 
 def proceed(state: State, random: np.random.Generator, now: datetime, minutes: float) -> tuple[WorkOrder, ...]:
-    """The next step of each open order that takes one, the earliest first."""
+    """Return the next step of each open order that takes one, the earliest first."""
     busy: set[Crew] = {order.assigned_crew for order in state.orders if order.status == "IN_PROGRESS"}
     crews = chance.crews(state.grid, "Field")
     worked: list[WorkOrder] = []
@@ -92,7 +89,7 @@ def _ended(order: WorkOrder, random: np.random.Generator, now: datetime, minutes
 
 
 def _put_off(order: WorkOrder, now: datetime) -> WorkOrder:
-    """What was not begun on its day is tried again on the next."""
+    """Return the order moved to the next day where it was not begun on its day."""
     if now - order.scheduled_start < _DAY:
         return order
     days = (now - order.scheduled_start).days * _DAY

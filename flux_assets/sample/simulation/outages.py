@@ -1,7 +1,4 @@
-"""The life of an outage: PENDING or ACTIVE, ASSIGNED to a crew, IN_PROGRESS, RESTORED; or CANCELLED, a false alarm.
-
-Here: beginnings and next steps. Not here: rates and durations (chance.py), the storm's track (storm.py).
-"""
+"""The life of an outage: PENDING or ACTIVE, ASSIGNED to a crew, IN_PROGRESS, RESTORED; or CANCELLED, a false alarm."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _STRAGGLERS = 0.08
 def begin(
     state: State, random: np.random.Generator, now: datetime, minutes: float, storm_began: datetime | None
 ) -> tuple[Outage, ...]:
-    """The outages of the last minutes, none on a circuit that is out already as a whole."""
+    """Return the outages of the last minutes, none on a circuit that is out already as a whole."""
     usual = int(random.poisson(chance.outage_rate(state.grid, now) * minutes / 60))
     places = [(chance.picked(state.grid.devices, random), False) for _ in range(usual)]
     if storm_began is not None:
@@ -47,7 +44,7 @@ def begin(
 def new_outage(
     number: int, device: Device, random: np.random.Generator, start: datetime, room: int, storm: bool = False
 ) -> Outage:
-    """An outage at a place, as it is first told; `room` is how many customers can be out."""
+    """Return an outage at a place, as first reported; `room` is how many customers can be out."""
     cause = WEATHER if storm else chance.cause(device, start, random)
     planned = cause == "PLANNED_MAINTENANCE"
     count = chance.customers_of_storm if storm else chance.customers_affected
@@ -72,7 +69,7 @@ def new_outage(
 def proceed(
     state: State, random: np.random.Generator, now: datetime, minutes: float, *, calm_since: datetime | None = None
 ) -> tuple[Outage, ...]:
-    """The next step of each open outage that takes one, the most urgent first. Those of a storm that calms end."""
+    """Return the next step of each open outage that takes one, the most urgent first; a calmed storm's end."""
     free = _free_crews(state, random)
     after: list[Outage] = []
     for outage in sorted(state.outages, key=_urgency):
@@ -107,7 +104,7 @@ def _next(outage: Outage, random: np.random.Generator, now: datetime, minutes: f
 
 
 def _confirmed(outage: Outage, random: np.random.Generator, now: datetime, minutes: float) -> Outage:
-    """What customers reported turns out to be an outage, or a false alarm."""
+    """Return a reported outage as confirmed, or as a false alarm."""
     if not chance.likely(random, minutes, 8):
         return outage
     if random.random() < 0.06:
@@ -129,7 +126,7 @@ def _repaired(outage: Outage, random: np.random.Generator, now: datetime, minute
 
 
 def _late(outage: Outage, random: np.random.Generator, now: datetime) -> Outage:
-    """An estimate that has passed is put off."""
+    """Return the outage with a new estimate where its estimate has passed."""
     if outage.estimated_restoration is not None and outage.estimated_restoration > now:
         return outage
     later = now + timedelta(minutes=int(random.integers(30, 120)))
@@ -148,7 +145,7 @@ def _urgency(outage: Outage) -> tuple[int, datetime, str]:
 
 
 def _is_of_storm(outage: Outage, since: datetime | None) -> bool:
-    """A little before its beginning too: the first tick tells of the minutes before it."""
+    """Return whether an outage belongs to the storm, also shortly before it: the first tick covers those minutes."""
     if since is None:
         return False
     return outage.cause_category == WEATHER and outage.start_time >= since - timedelta(hours=6)

@@ -1,4 +1,4 @@
-"""An outage and a work order, as both shapes of the source tell of them. Not here: how they come and go (day.py)."""
+"""An outage and a work order, as both shapes of the source tell of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Filling the source tables for the first time, or anew: circuits, the past, and what the simulation remembers.
-
-Here: when and from what. Not here: what the past looks like (history.py).
-"""
+"""Filling the source tables, once or again: circuits, the past, and the state of the simulation."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from flux_assets.sample.simulation.grid import Grid, grid_of
 from flux_assets.sample.simulation.history import past_orders, past_outages
 from flux_assets.sample.simulation.state import Clock
 from flux_assets.sample.simulation.store import SourceTables
-from flux_assets.sample.simulation.tables import (  # fmt: skip
+from flux_assets.sample.simulation.tables import (
     CIRCUITS,
     DEVICES,
     ORDERS,
@@ -27,6 +24,7 @@ from flux_assets.sample.simulation.tables import (  # fmt: skip
     order_row,
     outage_row,
 )
+from flux_assets.sample.stand_in.layout import Layout
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.quoting import quoted
 
@@ -34,28 +32,27 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
     from flux_assets.release.release import Release
-    from flux_assets.sample.stand_in.server import StandIn
 
 SEED = 7
 _STREAM = 30
 
 
-def ensure_seeded(stand_in: StandIn, release: Callable[[], Release], account: Account) -> None:
-    """Fill the account's schema from the release if it never was; several callers at once fill it once.
+def ensure_seeded(layout: Layout, release: Callable[[], Release], account: Account) -> None:
+    """Fill the account's schema from the release if that was never done; concurrent callers fill it once.
 
-    A file beside the data says that it is filled, so that nothing is asked of the server.
+    A file beside the data marks a filled schema, so that the server is not asked.
     """
-    if not _done(stand_in, account).exists():
-        with stand_in.writing():
-            if not _done(stand_in, account).exists():
-                _fill(stand_in, release, account, SEED)
+    if not _done(layout, account).exists():
+        with layout.writing():
+            if not _done(layout, account).exists():
+                _fill(layout, release, account, SEED)
 
 
-def seed_anew(stand_in: StandIn, release: Callable[[], Release], account: Account, seed_number: int = SEED) -> None:
-    """Fill the account's schema from the release, whatever it holds."""
-    with stand_in.writing():
-        _done(stand_in, account).unlink(missing_ok=True)
-        _fill(stand_in, release, account, seed_number)
+def refill(layout: Layout, release: Callable[[], Release], account: Account, seed_number: int = SEED) -> None:
+    """Fill the account's schema from the release again, whatever it holds."""
+    with layout.writing():
+        _done(layout, account).unlink(missing_ok=True)
+        _fill(layout, release, account, seed_number)
 
 
 def seed(
@@ -66,7 +63,7 @@ def seed(
     now: datetime | None = None,
     seed_number: int = SEED,
 ) -> None:
-    """Make the three tables in the connection's schema anew and fill them, in the shape that is asked for.
+    """Create the tables in the connection's schema again and fill them, in the given shape.
 
     The same grid, seed and `now` (UTC, without a zone; by default the present) give the same rows.
     """
@@ -84,7 +81,7 @@ def seed(
         store.set_clock(clock, shape)
 
 
-def _fill(stand_in: StandIn, release: Callable[[], Release], account: Account, seed_number: int) -> None:
+def _fill(layout: Layout, release: Callable[[], Release], account: Account, seed_number: int) -> None:
     import snowflake.connector
 
     grid, database = grid_of(release()), quoted(account.database)
@@ -96,12 +93,12 @@ def _fill(stand_in: StandIn, release: Callable[[], Release], account: Account, s
             cursor.execute(f"USE SCHEMA {schema}")
         except snowflake.connector.Error as error:
             raise EmbeddedError(
-                f"The Snowflake stand-in cannot make {schema}: {reported(error)}.",
-                "Set SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA to names that are no words of SQL, such as FLUX_DB.",
+                f"The Snowflake stand-in cannot create {schema}: {reported(error)}.",
+                "Set SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA to names that are not SQL keywords, such as FLUX_DB.",
             ) from error
         seed(connection, grid, seed_number=seed_number)
-    _done(stand_in, account).touch()
+    _done(layout, account).touch()
 
 
-def _done(stand_in: StandIn, account: Account) -> Path:
-    return stand_in.layout.data / f"{account.database}.{account.schema}.filled"
+def _done(layout: Layout, account: Account) -> Path:
+    return layout.data / f"{account.database}.{account.schema}.filled"

@@ -1,4 +1,4 @@
-"""What a tick begins with and what it changes. Not here: how (day.py), and where it is kept (store.py)."""
+"""What a tick begins with and what it changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Changes:
     revived: tuple[str, ...] = ()
 
     def applied_to(self, state: State) -> State:
-        """The state that the next tick begins with."""
+        """Return the state that the next tick begins with."""
         outages = {row.outage_id: row for row in (*state.outages, *self.changed, *self.begun)}
         orders = {row.work_order_id: row for row in (*state.orders, *self.worked, *self.ordered)}
         return State(

@@ -1,7 +1,7 @@
 """Reading and writing the simulation's tables through a connection of the Snowflake connector.
 
-Here: statements, few and each for many rows. Not here: what the columns mean (tables.py). Names in the statements
-are our own; values travel as one bound JSON text, which Snowflake and the stand-in unfold alike.
+Names in the statements are our own; values travel as one bound JSON text, which Snowflake and the stand-in unfold
+alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flux_assets.errors import EmbeddedError, reported
 from flux_assets.sample.simulation.grid import Device, Grid
 from flux_assets.sample.simulation.state import Changes, Clock, State
-from flux_assets.sample.simulation.tables import (  # fmt: skip
+from flux_assets.sample.simulation.tables import (
     CIRCUITS,
     CLOCK,
     DEVICES,
@@ -55,7 +55,7 @@ class SourceTables:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """Commit the block, or roll it back where it raises."""
         self._run("BEGIN")
         try:
             yield
@@ -96,11 +96,11 @@ class SourceTables:
         self.insert(CLOCK, [{"SHAPE": shape} | {name.upper(): value for name, value in asdict(clock).items()}])
 
     def clock(self) -> Clock:
-        """The time of the last tick, and what else the simulation remembers. Raises EmbeddedError as `read` does."""
+        """Return the time of the last tick and the simulation's counters. Raises EmbeddedError as `read` does."""
         return self._clock()[0]
 
     def read(self) -> tuple[State, Shape]:
-        """All that a tick begins with. Raises EmbeddedError when the schema was never filled for a simulation."""
+        """Return the state before a tick. Raises EmbeddedError when the schema was never filled for a simulation."""
         clock, shape = self._clock()
         outages, orders = self._open(OUTAGES[shape]), self._open(ORDERS[shape])
         devices = (Device(**{k.lower(): v for k, v in row.items()}) for row in self._rows(DEVICES))
@@ -178,7 +178,7 @@ class SourceTables:
 
 
 def _unfolded(table: SourceTable) -> str:
-    """A query of the bound JSON text's rows."""
+    """Return a query of the bound JSON text's rows."""
     columns = ", ".join(f"value:{name}::{kind} AS {name}" for name, kind in table.columns.items())
     return f"SELECT {columns} FROM TABLE(FLATTEN(input => PARSE_JSON(%s)))"  # noqa: S608
 

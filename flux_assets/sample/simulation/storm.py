@@ -1,7 +1,6 @@
 """A storm: the track that it takes over the city, and the places that lie in its way.
 
-Here: geometry and chance. A storm is known by the moment it began, which draws its track, so that later ticks find
-it again. Not here: the outages that it brings (day.py).
+A storm is known by the moment it began, which draws its track, so that later ticks find it again.
 """
 
 from __future__ import annotations

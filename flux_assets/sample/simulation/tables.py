@@ -1,7 +1,4 @@
-"""The source tables in both shapes that are in the field: their columns, and records as rows of them and back.
-
-Here: names, types, and which column holds what. Not here: statements (store.py).
-"""
+"""The source tables in both shapes that are in the field: their columns, and records as rows of them and back."""
 
 from __future__ import annotations
 
@@ -35,34 +32,79 @@ class SourceTable:
 CIRCUITS = SourceTable(
     name="CIRCUIT_METADATA",
     columns={
-        "CIRCUIT_ID": _ID, "CIRCUIT_NAME": "VARCHAR(200)", "SUBSTATION_ID": _ID, "VOLTAGE_CLASS": "VARCHAR(20)",
-        "LENGTH_MILES": _FLOAT, "CONDUCTOR_TYPE": "VARCHAR(50)", "STATUS": "VARCHAR(20)", "CUSTOMER_COUNT": _COUNT,
+        "CIRCUIT_ID": _ID,
+        "CIRCUIT_NAME": "VARCHAR(200)",
+        "SUBSTATION_ID": _ID,
+        "VOLTAGE_CLASS": "VARCHAR(20)",
+        "LENGTH_MILES": _FLOAT,
+        "CONDUCTOR_TYPE": "VARCHAR(50)",
+        "STATUS": "VARCHAR(20)",
+        "CUSTOMER_COUNT": _COUNT,
     },
-)  # fmt: skip
+)
 _OUTAGES_A = {
-    "OUTAGE_ID": _ID, "CIRCUIT_ID": _ID, "SUBSTATION_ID": _ID, "OUTAGE_TYPE": "VARCHAR(50)",
-    "CAUSE_CATEGORY": "VARCHAR(100)", "OUTAGE_START_TIME": _TIME, "ESTIMATED_RESTORATION_TIME": _TIME,
-    "ACTUAL_RESTORATION_TIME": _TIME, "CUSTOMERS_AFFECTED": _COUNT, "CUSTOMERS_RESTORED": _COUNT,
-    "STATUS": "VARCHAR(20)", "PRIORITY": "VARCHAR(20)", "CREW_ASSIGNED": "VARCHAR(100)", "LATITUDE": _FLOAT,
+    "OUTAGE_ID": _ID,
+    "CIRCUIT_ID": _ID,
+    "SUBSTATION_ID": _ID,
+    "OUTAGE_TYPE": "VARCHAR(50)",
+    "CAUSE_CATEGORY": "VARCHAR(100)",
+    "OUTAGE_START_TIME": _TIME,
+    "ESTIMATED_RESTORATION_TIME": _TIME,
+    "ACTUAL_RESTORATION_TIME": _TIME,
+    "CUSTOMERS_AFFECTED": _COUNT,
+    "CUSTOMERS_RESTORED": _COUNT,
+    "STATUS": "VARCHAR(20)",
+    "PRIORITY": "VARCHAR(20)",
+    "CREW_ASSIGNED": "VARCHAR(100)",
+    "LATITUDE": _FLOAT,
     "LONGITUDE": _FLOAT,
-}  # fmt: skip
+}
 _OUTAGES_B = {
-    "OUTAGE_ID": _ID, "CIRCUIT_ID": _ID, "SUBSTATION_ID": _ID, "OUTAGE_START_TIME": _TIME, "OUTAGE_END_TIME": _TIME,
-    "STATUS": "VARCHAR(20)", "CAUSE": "VARCHAR(100)", "AFFECTED_CUSTOMERS": _COUNT, "AFFECTED_TRANSFORMERS": _COUNT,
-    "CREW_ASSIGNED": "VARCHAR(100)", "ESTIMATED_RESTORATION": _TIME, "ACTUAL_RESTORATION": _TIME,
-    "OUTAGE_DURATION_MINUTES": _COUNT, "NOTES": _TEXT, "CREATED_AT": _TIME, "UPDATED_AT": _TIME,
-}  # fmt: skip
-_ORDERS_A = {
-    "WORK_ORDER_ID": _ID, "WORK_ORDER_TYPE": "VARCHAR(50)", "PRIORITY": "VARCHAR(20)", "STATUS": "VARCHAR(20)",
-    "ASSIGNED_CREW": "VARCHAR(100)", "CIRCUIT_ID": _ID, "SUBSTATION_ID": _ID, "TRANSFORMER_ID": _ID,
-    "DESCRIPTION": _TEXT, "SCHEDULED_START": _TIME, "SCHEDULED_END": _TIME, "ACTUAL_START": _TIME,
-    "ACTUAL_END": _TIME, "LATITUDE": _FLOAT, "LONGITUDE": _FLOAT,
-}  # fmt: skip
-_ORDERS_B = _ORDERS_A | {
-    "ASSET_TYPE": "VARCHAR(50)", "ASSET_ID": _ID, "WORK_TYPE": "VARCHAR(50)", "SCHEDULED_DATE": _TIME,
-    "COMPLETED_DATE": _TIME, "ESTIMATED_HOURS": _FLOAT, "ACTUAL_HOURS": _FLOAT, "CREATED_AT": _TIME,
+    "OUTAGE_ID": _ID,
+    "CIRCUIT_ID": _ID,
+    "SUBSTATION_ID": _ID,
+    "OUTAGE_START_TIME": _TIME,
+    "OUTAGE_END_TIME": _TIME,
+    "STATUS": "VARCHAR(20)",
+    "CAUSE": "VARCHAR(100)",
+    "AFFECTED_CUSTOMERS": _COUNT,
+    "AFFECTED_TRANSFORMERS": _COUNT,
+    "CREW_ASSIGNED": "VARCHAR(100)",
+    "ESTIMATED_RESTORATION": _TIME,
+    "ACTUAL_RESTORATION": _TIME,
+    "OUTAGE_DURATION_MINUTES": _COUNT,
+    "NOTES": _TEXT,
+    "CREATED_AT": _TIME,
     "UPDATED_AT": _TIME,
-}  # fmt: skip
+}
+_ORDERS_A = {
+    "WORK_ORDER_ID": _ID,
+    "WORK_ORDER_TYPE": "VARCHAR(50)",
+    "PRIORITY": "VARCHAR(20)",
+    "STATUS": "VARCHAR(20)",
+    "ASSIGNED_CREW": "VARCHAR(100)",
+    "CIRCUIT_ID": _ID,
+    "SUBSTATION_ID": _ID,
+    "TRANSFORMER_ID": _ID,
+    "DESCRIPTION": _TEXT,
+    "SCHEDULED_START": _TIME,
+    "SCHEDULED_END": _TIME,
+    "ACTUAL_START": _TIME,
+    "ACTUAL_END": _TIME,
+    "LATITUDE": _FLOAT,
+    "LONGITUDE": _FLOAT,
+}
+_ORDERS_B = _ORDERS_A | {
+    "ASSET_TYPE": "VARCHAR(50)",
+    "ASSET_ID": _ID,
+    "WORK_TYPE": "VARCHAR(50)",
+    "SCHEDULED_DATE": _TIME,
+    "COMPLETED_DATE": _TIME,
+    "ESTIMATED_HOURS": _FLOAT,
+    "ACTUAL_HOURS": _FLOAT,
+    "CREATED_AT": _TIME,
+    "UPDATED_AT": _TIME,
+}
 OUTAGES = {
     "a": SourceTable(name="OUTAGE_RESTORATION_TRACKER", columns=_OUTAGES_A),
     "b": SourceTable(name="OUTAGE_RESTORATION_TRACKER", columns=_OUTAGES_B),
@@ -74,34 +116,52 @@ ORDERS = {
 DEVICES = SourceTable(
     name="DEVICES",
     columns={
-        "TRANSFORMER_ID": _ID, "CIRCUIT_ID": _ID, "SUBSTATION_ID": _ID, "LATITUDE": _FLOAT, "LONGITUDE": _FLOAT,
-        "CUSTOMERS": _COUNT, "CIRCUIT_CUSTOMERS": _COUNT,
+        "TRANSFORMER_ID": _ID,
+        "CIRCUIT_ID": _ID,
+        "SUBSTATION_ID": _ID,
+        "LATITUDE": _FLOAT,
+        "LONGITUDE": _FLOAT,
+        "CUSTOMERS": _COUNT,
+        "CIRCUIT_CUSTOMERS": _COUNT,
     },
-)  # fmt: skip
+)
 CLOCK = SourceTable(
     name="CLOCK",
     columns={
-        "SHAPE": "VARCHAR(1)", "NOW": _TIME, "SEED": _COUNT, "TICKS": _COUNT, "OUTAGES": _COUNT, "ORDERS": _COUNT,
+        "SHAPE": "VARCHAR(1)",
+        "NOW": _TIME,
+        "SEED": _COUNT,
+        "TICKS": _COUNT,
+        "OUTAGES": _COUNT,
+        "ORDERS": _COUNT,
         "STORM_BEGAN": _TIME,
     },
-)  # fmt: skip
+)
 # Fields of an outage by column; whatever else shape b has follows from them.
 _OUTAGE_FIELDS: dict[str, dict[str, str]] = {
-    "a": {column: column.lower() for column in _OUTAGES_A} | {
-        "OUTAGE_START_TIME": "start_time", "ESTIMATED_RESTORATION_TIME": "estimated_restoration",
+    "a": {column: column.lower() for column in _OUTAGES_A}
+    | {
+        "OUTAGE_START_TIME": "start_time",
+        "ESTIMATED_RESTORATION_TIME": "estimated_restoration",
         "ACTUAL_RESTORATION_TIME": "actual_restoration",
     },
     "b": {
-        "OUTAGE_ID": "outage_id", "CIRCUIT_ID": "circuit_id", "SUBSTATION_ID": "substation_id",
-        "OUTAGE_START_TIME": "start_time", "STATUS": "status", "CAUSE": "cause_category",
-        "AFFECTED_CUSTOMERS": "customers_affected", "CREW_ASSIGNED": "crew_assigned",
-        "ESTIMATED_RESTORATION": "estimated_restoration", "ACTUAL_RESTORATION": "actual_restoration",
+        "OUTAGE_ID": "outage_id",
+        "CIRCUIT_ID": "circuit_id",
+        "SUBSTATION_ID": "substation_id",
+        "OUTAGE_START_TIME": "start_time",
+        "STATUS": "status",
+        "CAUSE": "cause_category",
+        "AFFECTED_CUSTOMERS": "customers_affected",
+        "CREW_ASSIGNED": "crew_assigned",
+        "ESTIMATED_RESTORATION": "estimated_restoration",
+        "ACTUAL_RESTORATION": "actual_restoration",
     },
-}  # fmt: skip
+}
 
 
 def outage_row(outage: Outage, shape: Shape, now: datetime) -> Row:
-    """The outage as a row of its table."""
+    """Return the outage as a row of its table."""
     row: Row = {column: getattr(outage, name) for column, name in _OUTAGE_FIELDS[shape].items()}
     if shape == "b":
         minutes = _minutes(outage.start_time, outage.actual_restoration)
@@ -117,14 +177,14 @@ def outage_row(outage: Outage, shape: Shape, now: datetime) -> Row:
 
 
 def outage_of(row: Row, shape: Shape) -> Outage:
-    """The outage that a row of its table tells of."""
+    """Return the outage in a row of its table."""
     found: dict[str, Any] = {name: row[column] for column, name in _OUTAGE_FIELDS[shape].items()}
     found["customers_affected"] = found["customers_affected"] or 0
     return Outage(**found)
 
 
 def order_row(order: WorkOrder, shape: Shape, now: datetime) -> Row:
-    """The order as a row of its table. In shape b every second one tells type and start in the other columns alone."""
+    """Return the order as a row of its table. In shape b every second one has type and start in other columns."""
     row: Row = {column: getattr(order, column.lower()) for column in _ORDERS_A}
     if shape == "b":
         hours = _minutes(order.actual_start, order.actual_end)
@@ -146,7 +206,7 @@ def order_row(order: WorkOrder, shape: Shape, now: datetime) -> Row:
 
 
 def order_of(row: Row, shape: Shape) -> WorkOrder:
-    """The order that a row of its table tells of."""
+    """Return the order in a row of its table."""
     found: dict[str, Any] = {column.lower(): row[column] for column in _ORDERS_A}
     if shape == "b":
         found["work_order_type"] = found["work_order_type"] or row["WORK_TYPE"]
@@ -155,7 +215,7 @@ def order_of(row: Row, shape: Shape) -> WorkOrder:
 
 
 def circuit_row(circuit: Circuit, number: int) -> Row:
-    """Every seventh count is missing, so that meters have to be counted, and every ninth state."""
+    """Return a circuit as a row. Every seventh lacks its customer count, so that meters have to be counted."""
     states = ("ENERGIZED",) * 8 + ("MAINTENANCE",)
     return {
         "CIRCUIT_ID": circuit.circuit_id,

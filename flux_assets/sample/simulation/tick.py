@@ -1,7 +1,4 @@
-"""A tick of the simulation through a real connection: read what is, take a step, write what changed.
-
-Here: what tests and the command line call. Not here: the step itself (day.py).
-"""
+"""A tick of the simulation through a real connection: read what is, take a step, write what changed."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def tick(
 
 
 def ticked(changes: Changes, after: State) -> Ticked:
-    """The summary of a step."""
+    """Return the summary of a step."""
     ended = [outage.status for outage in changes.changed]
     return Ticked(
         now=changes.clock.now,
@@ -66,10 +63,11 @@ def ticked(changes: Changes, after: State) -> Ticked:
         customers_out=sum(outage.customers_out for outage in after.outages),
         orders_written=len(changes.ordered),
         orders_completed=sum(order.status == "COMPLETED" for order in changes.worked),
-        rows_changed=sum(map(len, (changes.begun, changes.changed, changes.ordered, changes.worked,
-                                   changes.died, changes.revived))),
+        rows_changed=sum(
+            map(len, (changes.begun, changes.changed, changes.ordered, changes.worked, changes.died, changes.revived))
+        ),
         storm=changes.clock.storm_began is not None,
-    )  # fmt: skip
+    )
 
 
 def _utc(moment: datetime) -> datetime:

@@ -1,8 +1,7 @@
-"""Who may come in to the stand-in, and how long a session may lie idle.
+"""Sign-in to the stand-in, and the end of idle sessions.
 
-Here: the sign-in with the stand-in's password, the sweep of abandoned sessions, and the answer to "are you there?".
-Not here: queries, which go on to fakesnow. DuckDB reads and writes any file of its user, so that a port without
-a password would hand those files to every user of the machine.
+DuckDB reads and writes any file of its user, so that a port without a password would hand those files to every user
+of the machine.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ USER = "FLUX"
 HELLO = "/flux-assets"
 _LOGIN = "/session/v1/login-request"
 _IDLE_SECONDS, _IDLE_IN_TRANSACTION_SECONDS = 3600.0, 30.0
-# As Snowflake answers, so that the connector says the same as it would there.
+# As Snowflake answers, so that the connector reports the same.
 _WRONG_PASSWORD = ("390100", "Incorrect username or password was specified.")
 _WRONG_KEY = ("390144", "JWT token is invalid.")
 
@@ -39,7 +38,7 @@ class Door:
     password: str
     folder: str
     _seen: dict[str, float] = field(default_factory=dict)
-    # Sessions found outside of a transaction since they were last heard of: they cannot have begun one.
+    # Sessions found outside of a transaction since they were last active: they cannot have begun one.
     _at_rest: set[str] = field(default_factory=set)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -61,18 +60,18 @@ class Door:
         if refused is None:
             await self.inside(scope, _replayed(body), send)
             return
-        code, said = refused
-        await _answer(send, {"data": {}, "code": code, "message": said, "success": False})
+        code, message = refused
+        await _answer(send, {"data": {}, "code": code, "message": message, "success": False})
 
-    def _refusal(self, said: dict[str, Any]) -> tuple[str, str] | None:
-        if said.get("AUTHENTICATOR") == "SNOWFLAKE_JWT":
+    def _refusal(self, given: dict[str, Any]) -> tuple[str, str] | None:
+        if given.get("AUTHENTICATOR") == "SNOWFLAKE_JWT":
             return _WRONG_KEY
-        user, password = str(said.get("LOGIN_NAME", "")), str(said.get("PASSWORD", ""))
+        user, password = str(given.get("LOGIN_NAME", "")), str(given.get("PASSWORD", ""))
         right = hmac.compare_digest(password.encode(), self.password.encode())
         return None if right and user.upper() == USER else _WRONG_PASSWORD
 
     def _note(self, scope: Message, seen: float) -> None:
-        """When a session was last heard of; never, while it has a request that is being answered."""
+        """Note when a session was last active; infinity while a request of it is being answered."""
         for name, value in scope["headers"]:
             if name == b"authorization":
                 # Snowflake Token="…"
@@ -81,7 +80,7 @@ class Door:
                 self._at_rest.discard(token)
 
     def _sweep(self, now: float) -> None:
-        """Drop sessions whose clients are gone; DuckDB undoes the transaction that one was in."""
+        """Drop sessions whose clients are gone; DuckDB rolls their transactions back."""
         for token, session in list(self.sessions.items()):
             idle = now - self._seen.setdefault(token, now)
             if idle > _IDLE_SECONDS or (idle > _IDLE_IN_TRANSACTION_SECONDS and self._holds_a_transaction(token)):
@@ -91,14 +90,14 @@ class Door:
         self._at_rest &= self.sessions.keys()
 
     def _holds_a_transaction(self, token: str) -> bool:
-        """Asked once of each idle session: the connector never signs out, and every sign-in would ask all of them."""
+        """Return whether a session is in a transaction, asked once of each idle one: the connector never signs out."""
         if token not in self._at_rest and not _in_transaction(self.sessions[token]):
             self._at_rest.add(token)
         return token not in self._at_rest
 
 
 def _in_transaction(session: Any) -> bool:  # noqa: ANN401 - fakesnow's connection, imported by the daemon alone
-    """DuckDB does not say; a second BEGIN fails within a transaction and leaves it as it is."""
+    """Return whether a session is in a transaction: there a second BEGIN fails and changes nothing."""
     connection = session._duck_conn
     try:
         connection.begin()

@@ -1,18 +1,21 @@
-"""The files of the stand-in under FLUX_HOME: where it listens, its password, log and data. Not here: processes."""
+"""The files of the stand-in under FLUX_HOME: where it listens, its password, log and data."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flux_assets.sample.layout import replace_text
+from flux_assets.sample.processes import alone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listening:
-    """The process that listens, and its port on 127.0.0.1; pid 0 after one that ended in order."""
+    """The process that listens, and its port on 127.0.0.1; pid 0 after a clean end."""
 
     pid: int
     port: int
@@ -34,33 +37,39 @@ class Layout:
 
     @property
     def data(self) -> Path:
-        """A DuckDB file a database."""
+        """The databases, a DuckDB file each."""
         return self.folder / "data"
 
     @property
     def temporary(self) -> Path:
-        """What the server needs while it runs: files of stages."""
+        """Files of stages, while the server runs."""
         return self.folder / "tmp"
 
     @property
     def secret(self) -> Path:
-        """The password; only the user who made the stand-in can read it."""
+        """The password, which only the user who created the stand-in can read."""
         return self.folder / "password"
 
     @property
     def process_file(self) -> Path:
         return self.folder / "server.json"
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep others from filling or simulating meanwhile, or their transactions would conflict."""
+        with alone(self.folder / "writing"):
+            yield
+
     def password(self) -> str:
         return self.secret.read_text()
 
     def ensure_password(self) -> None:
-        """Make a password if there is none."""
+        """Write a password if there is none."""
         if not self.secret.exists():
             replace_text(self.secret, secrets.token_hex(20), mode=0o600)
 
     def read_listening(self) -> Listening | None:
-        """What the last start wrote; None before the first, and when the file is not whole."""
+        """Return what the last start wrote; None before the first start, and where the file is incomplete."""
         try:
             return Listening(**json.loads(self.process_file.read_text()))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):

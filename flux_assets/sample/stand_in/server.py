@@ -1,8 +1,4 @@
-"""The stand-in of one FLUX_HOME as its users see it: start, stop, how to connect.
-
-Here: starting on demand, whatever state the last life left, and stopping by its own process file alone.
-Not here: the process itself (daemon.py) and what its tables hold (simulation/).
-"""
+"""The stand-in of one FLUX_HOME: start on demand, stop by its own process file, how to connect."""
 
 from __future__ import annotations
 
@@ -16,8 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +36,7 @@ _NEEDED = ("fakesnow", "uvicorn", "starlette")
 _WAIT_SECONDS = 60
 _STOP_SECONDS = 15
 _GREETING_SECONDS = 30
-# The connector's own retries go to the old port for ever; an answer that takes its time is waited for all the same.
+# The connector retries at the old port for ever; a slow answer is waited for all the same.
 _RETRIED_SECONDS = 2
 _LOG_LIMIT_BYTES = 10_000_000
 
@@ -58,14 +54,14 @@ class StandIn:
 
     @property
     def running(self) -> bool:
-        """Whether the server takes connections now."""
+        """Whether the server accepts connections now."""
         listening = self.layout.read_listening()
         return listening is not None and self._is_ours(listening.pid) and accepts(listening.port)
 
     def start(self) -> None:
         """Start the server if it does not run, and wait until it answers.
 
-        Raises EmbeddedError with the log's last lines, or saying what to install.
+        Raises EmbeddedError with the last lines of the log, or naming what to install.
         """
         if self._answers():
             return
@@ -82,43 +78,44 @@ class StandIn:
     def ensure(
         self, release: Callable[[], Release] | None = None, *, database: str = DATABASE, schema: str = SCHEMA
     ) -> Account:
-        """Start the server, fill the schema's three tables if they never were, and say how to connect.
+        """Start the server, fill the tables of the schema if that was never done, and return how to connect.
 
-        They are filled from `release`, by default the sample city under FLUX_HOME; it is asked for only then.
-        Raises EmbeddedError as `start` does, SettingError for names that it cannot have, and ReleaseError when the
-        release cannot be read.
+        They are filled from `release`, called only then; by default from the sample city under FLUX_HOME. Raises
+        EmbeddedError as `start` does, SettingError for illegal names, and ReleaseError when the release is unavailable.
         """
         from flux_assets.sample.simulation.seeding import ensure_seeded
 
         names = {"database": _plain("SNOWFLAKE_DATABASE", database), "schema": _plain("SNOWFLAKE_SCHEMA", schema)}
         self.start()
         account = self.account(**names)
-        ensure_seeded(self, release or self._sample, account)
+        ensure_seeded(self.layout, release or self._sample, account)
         return account
 
     def stop(self) -> None:
-        """Stop the server, ending its sessions; data stays. Nothing happens when it does not run."""
+        """Stop the server and its sessions, if it runs; data stays."""
         if self.layout.folder.is_dir():
             with alone(self.layout.lock):
                 self._stop()
                 shutil.rmtree(self.layout.temporary, ignore_errors=True)
 
     def account(self, *, database: str = DATABASE, schema: str = SCHEMA) -> Account:
-        """How to connect to the server, which has been started. Raises SettingError for names that it cannot have."""
+        """Return how to connect to the started server. Raises SettingError for illegal names."""
         database, schema = _plain("SNOWFLAKE_DATABASE", database), _plain("SNOWFLAKE_SCHEMA", schema)
         listening = self.layout.read_listening()
         if listening is None:
             raise EmbeddedError(f"There is no Snowflake stand-in in {self.home}.", "Run `flux-assets up`.")
         return Account(
-            account=NAME, user=USER, password=SecretStr(self._password()), database=database, schema=schema,
-            host="127.0.0.1", port=listening.port, protocol="http", stand_in=True, network_timeout=_RETRIED_SECONDS,
-        )  # fmt: skip
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Held by whoever fills or simulates: one at a time, or their transactions would collide."""
-        with alone(self.layout.folder / "writing"):
-            yield
+            account=NAME,
+            user=USER,
+            password=SecretStr(self._password()),
+            database=database,
+            schema=schema,
+            host="127.0.0.1",
+            port=listening.port,
+            protocol="http",
+            stand_in=True,
+            network_timeout=_RETRIED_SECONDS,
+        )
 
     def _sample(self) -> Release:
         from flux_assets.sample.release import sample_release
@@ -131,7 +128,7 @@ class StandIn:
         self.layout.ensure_password()
         if self._log_size() > _LOG_LIMIT_BYTES:
             self.layout.log.replace(self.layout.log.with_suffix(".log.1"))
-        # One that hangs or is just ending: two servers on the same files would refuse each other.
+        # One that hangs or is ending: two servers cannot open the same files.
         self._stop()
         start, process = self._log_size(), self._launch()
         deadline = time.monotonic() + _WAIT_SECONDS
@@ -141,12 +138,17 @@ class StandIn:
             time.sleep(0.02)
 
     def _launch(self) -> int:
-        """The number of the new process, which is nobody's child and holds nothing of ours."""
+        """Return the id of the new process, which is detached from this one."""
         command = [sys.executable, "-m", _DAEMON, str(self.layout.folder)]
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=Path(__file__).parents[3],
-            env=_environment(), check=False,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env=_environment(),
+            check=False,
+        )
         if not done.stdout.strip().isdigit():
             raise EmbeddedError(
                 f"The Snowflake stand-in does not start: {done.stderr.strip()}", "Correct what it names."
@@ -157,7 +159,7 @@ class StandIn:
         listening = self.layout.read_listening()
         if listening is None or not self._is_ours(listening.pid):
             return
-        # What is committed is on disk, so that even the last resort loses nothing.
+        # Commits are on disk, so that even SIGKILL loses nothing.
         for order, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
             with suppress(ProcessLookupError):
                 os.kill(listening.pid, order)
@@ -177,11 +179,11 @@ class StandIn:
         return True
 
     def _is_ours(self, process: int) -> bool:
-        """By its command: after a reboot the number may be another program's."""
+        """Return whether a process is this server, by its command: after a reboot its id may be another program's."""
         return process > 0 and command_line(process).rstrip().endswith(f"-m {_DAEMON} {self.layout.folder}")
 
     def _answers(self) -> bool:
-        """More than taking connections: one that has just been killed takes them for a moment longer."""
+        """Return whether the server answers; one that was just killed accepts connections a moment longer."""
         listening = self.layout.read_listening()
         return self.running and listening is not None and _greeting(listening) == str(self.layout.folder)
 
@@ -191,25 +193,25 @@ class StandIn:
         except PermissionError:
             raise EmbeddedError(
                 f"The stand-in's password in {self.layout.secret} belongs to another user.",
-                "Run as that user, or set FLUX_HOME to a folder of your own.",
+                "Run as that user, or set FLUX_HOME to another folder.",
             ) from None
 
     def _log_size(self) -> int:
         return self.layout.log.stat().st_size if self.layout.log.exists() else 0
 
     def _failure(self, problem: str, log_start: int) -> EmbeddedError:
-        said = ""
+        text = ""
         if self.layout.log.exists():
             with self.layout.log.open("rb") as log:
                 log.seek(log_start)
-                said = log.read().decode(errors="replace").strip()
-        lines = "\n".join(f"  {line}" for line in said.splitlines()[-12:])
+                text = log.read().decode(errors="replace").strip()
+        lines = "\n".join(f"  {line}" for line in text.splitlines()[-12:])
         remedy = f"The whole log is {self.layout.log}. Correct what it names and try again."
         return EmbeddedError(f"{problem}. Its log says:\n{lines}\n", remedy)
 
 
 def _plain(setting: str, name: str) -> str:
-    """The name as Snowflake reads it. fakesnow writes names into DuckDB's SQL without quotes, and into file names."""
+    """Return a name as Snowflake reads it. fakesnow uses names unquoted in SQL and as file names."""
     if not _PLAIN.fullmatch(name):
         raise SettingError(
             f"{setting} = {name!r} is not a name that the Snowflake stand-in can have.",
@@ -223,13 +225,13 @@ def _check_installed() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise EmbeddedError(
-            f"The Snowflake stand-in needs {', '.join(missing)}, which this Python has not.",
+            f"The Snowflake stand-in needs {', '.join(missing)}, which this Python lacks.",
             "Run `pip install 'flux_assets[embedded]'`, or set SNOWFLAKE_ACCOUNT and the other SNOWFLAKE_* settings.",
         )
 
 
 def _greeting(listening: Listening) -> str | None:
-    """What the server says who it is; while it packs a large result it may take its time."""
+    """Return the folder that the server names; the answer may take long while it packs a large result."""
     connection = http.client.HTTPConnection("127.0.0.1", listening.port, timeout=_GREETING_SECONDS)
     try:
         connection.request("GET", HELLO)
@@ -241,6 +243,6 @@ def _greeting(listening: Listening) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Without settings of the connector or of fakesnow, which the daemon imports, and with English messages."""
+    """Return the environment without settings of the connector and of fakesnow, and with English messages."""
     dropped = ("SNOWFLAKE_", "FAKESNOW_", "LC_", "LANG")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | {"LC_ALL": "C.UTF-8"}

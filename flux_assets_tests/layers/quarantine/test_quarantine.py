@@ -12,11 +12,9 @@ from sqlalchemy import Column, Date, Integer, Numeric, String
 
 from flux_assets.errors import AuditError, QuarantineError, RecordError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.live_audit import audit_live
-from flux_assets.layers.pinning import unpin
 from flux_assets.layers.quarantine import records
-from flux_assets.layers.rollback import rollback
-from flux_assets.layers.status import table_statuses
+from flux_assets.layers.rollback import rollback, unpin
+from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.connect import Target
 from flux_assets.release.decode.sieve import LeftOut, Quarantine

@@ -12,10 +12,9 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.release import match_release
 from flux_assets.errors import AuditError, LayerError, PinnedError, PublishError, RecordError, ReleaseError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.pinning import pin, unpin
 from flux_assets.layers.quarantine.corrections import read_corrections, write_corrections
 from flux_assets.layers.quarantine.replay import ReplayResult, replay, waiting_records
-from flux_assets.layers.rollback import rollback
+from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
@@ -140,7 +139,7 @@ def test_records_that_still_fail_stay_with_the_new_reason(loader: Loader, sql: S
     [
         ("a\nb", "2 records"),
         ('"a', "never closes"),
-        ('a"b', "quote stands"),
+        ('a"b', "quote is neither"),
         ("", "empty"),
         ("a\rb", "carriage return"),
     ],
@@ -324,7 +323,7 @@ def test_the_file_shows_a_record_as_somebody_changed_it_in_the_table(loader: Loa
 def test_a_file_that_is_there_is_not_written_over(loader: Loader, tmp_path: Path) -> None:
     path = tmp_path / "wrong.csv"
     path.write_text("what somebody corrected")
-    with pytest.raises(ReleaseError, match=r"wrong.csv is there already. Name another file, or remove it."):
+    with pytest.raises(ReleaseError, match=r"wrong.csv already exists. Name another file, or remove it."):
         write_corrections(path, made_up(), [])
     assert path.read_text() == "what somebody corrected"
 
@@ -421,7 +420,7 @@ def test_records_kept_in_part_wait_for_a_correction(loader: Loader, sql: Sql) ->
     loader.load(made_up(), content, quarantine=1)
     for _ in range(2):
         (held,) = again(loader).waiting
-        assert held.reason.count("not kept whole") == 1
+        assert held.reason.count("kept in part only") == 1
 
 
 def test_matches_release_accounts_for_the_quarantine(loader: Loader, sql: Sql) -> None:

@@ -10,7 +10,7 @@ import pytest
 from flux_assets.errors import AuditError, BusyError, FluxError, LayerError, RecordError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult
-from flux_assets.layers.pinning import pin, unpin
+from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.whole_release import load as release_load
 from flux_assets.layers.whole_release.load import load_release
 from flux_assets.layers.whole_release.together import Together
@@ -90,8 +90,8 @@ def test_one_bad_file_keeps_all_from_being_published_and_the_next_load_stages_on
     for name in ("poles", "wires"):
         assert isinstance(found[name], LayerError)
         assert str(found[name]) == (
-            f"public.{name} was not published, for the release is published whole and masts failed."
-            " Load it again when that is put right; its version is staged and audited."
+            f"public.{name} was not published, because the release is published as a whole and masts failed."
+            " Load it again when that is fixed; its version is staged and audited."
         )
     assert sql(COUNTS) == [(3, 4, 5)]
     assert sql("SELECT DISTINCT status FROM postgres_sync.sync_status WHERE sync_id > 3") == [("FAILED",)]
@@ -110,7 +110,7 @@ def test_everything_that_kept_a_release_back_is_said_at_once(city, target, paral
     found = city.load(parallel=parallel)
     assert {"masts failed", "poles is pinned (`flux-assets unpin poles` lets it go)"} == set(
         found["wires"].problem.removeprefix(
-            "public.wires was not published, for the release is published whole and "
+            "public.wires was not published, because the release is published as a whole and "
         ).removesuffix(".").split(", ")
     )  # fmt: skip
 
@@ -146,14 +146,14 @@ def test_a_release_is_published_though_its_own_session_was_lost(city, sql, monke
     """It only waited meanwhile; the next run notes what it could not."""
     city.source.tag = "v2"
     city.write(3, 14, 15)
-    noted = release_load.register.live_version
+    noted = release_load.versions.live_version
 
     def lost(session, layer):
         if session.info.parameter_status("application_name") == "flux_assets release":
             sql("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
         return noted(session, layer)
 
-    monkeypatch.setattr(release_load.register, "live_version", lost)
+    monkeypatch.setattr(release_load.versions, "live_version", lost)
     assert city.loaded()["wires"].outcome == "published"
     assert sql(COUNTS) == [(3, 14, 15)]
     assert [line for line in city.log if "v2 is published; which versions belong to it too" in line]
@@ -196,7 +196,7 @@ def test_a_reference_that_leads_nowhere_keeps_a_strict_release_from_being_publis
     found = city.load(strict=True)
     assert isinstance(found["wires"], AuditError)
     assert "parent_id not in masts: 000099" in str(found["wires"])
-    assert all("published whole and wires failed." in str(found[name]) for name in ("poles", "masts"))
+    assert all("published as a whole and wires failed." in str(found[name]) for name in ("poles", "masts"))
     assert sql(COUNTS) == [(3, 4, 5)]
     city.write(13, 14, 15, pointing_at=14)
     city.loaded(strict=True)

@@ -32,8 +32,8 @@ def moved(x, y):
 
 
 BAD_VALUES = [
-    ("site_id", None, "it is NULL, which the column does not take", "Give every row a value."),
-    ("code", None, "it is NULL, which the column does not take", "Give every row a value."),
+    ("site_id", None, "it is NULL, which the column does not allow", "Give every row a value."),
+    ("code", None, "it is NULL, which the column does not allow", "Give every row a value."),
     ("code", "toolong", "it has 7 characters, varchar(5) takes 5", "Shorten it"),
     ("code", "ééééé\u00e9", "it has 6 characters, varchar(5) takes 5", "Shorten it"),
     ("number", "abc", "it is not a whole number, as integer needs", "for NULL"),
@@ -105,7 +105,7 @@ BAD_VALUES = [
     ("shape", ewkb("MULTIPOINT(1 1,200 1)"), "(200 1), out of range for degrees", EWKB),
     ("shape", ewkb("MULTIPOINT(1 1,200 1)", byte_order=0), "(200 1), out of range for degrees", EWKB),
     ("area", polygon((9, 48), (10, 48), (10, 49), (9.5, 48)), "it has a ring that is not closed", EWKB),
-    ("area", polygon((9, 48), (10, 48), (9, 48)), "it has a ring of 3 points, where 4 are the least", EWKB),
+    ("area", polygon((9, 48), (10, 48), (9, 48)), "it has a ring of 3 points, and needs at least 4", EWKB),
     ("path", "0102000020E610000001000000" + "00" * 16, "it has a line of a single point", EWKB),
     ("shape", ("0107000020E610000001000000" + "010700000001000000" * 40), "nested more than 32 deep", EWKB),
 ]
@@ -133,9 +133,9 @@ BAD_TEXT = [
     ('S4,A,"never closed,,,', 7, "label", '"never closed', "a quote opens here and never closes"),
     ('S4,A,"two\nlines"' + "," * 11, 7, None, "S4,A,", "the record has 14 values"),
     ('S4,A,"two\nlines",x' + "," * 11, 8, "number", "x", "it is not a whole number"),
-    ('S4,A,in"side' + "," * 12, 7, "label", 'in"side', "a quote stands where neither a value begins nor ends"),
-    ('S4,A,"be"hind' + "," * 12, 7, "label", '"be"hind', "a quote stands where neither a value begins nor ends"),
-    ("S4,A,re\rturn" + "," * 12, 7, "label", "re\rturn", "a carriage return stands alone"),
+    ('S4,A,in"side' + "," * 12, 7, "label", 'in"side', "a quote is neither at the start nor at the end of a value"),
+    ('S4,A,"be"hind' + "," * 12, 7, "label", '"be"hind', "a quote is neither at the start nor at the end of a value"),
+    ("S4,A,re\rturn" + "," * 12, 7, "label", "re\rturn", "a lone carriage return"),
     ("S4,A,n\0l" + "," * 12, 7, "label", "n\0l", "it holds a NUL byte"),
     (
         b"S4,A,caf\xe9 au lait" + b"," * 12,

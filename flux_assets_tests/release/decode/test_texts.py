@@ -217,7 +217,7 @@ def declared(text: str, theirs: str | None, ours: str | None, reason: str) -> bo
     if ours is not None or theirs is None:
         return False
     if any(word in text.lower() for word in MOVING):
-        return "another time at every load" in reason
+        return "a different time at every load" in reason
     return "infinity" in theirs or theirs == "NaN" or theirs.startswith("294")
 
 

@@ -1,0 +1,73 @@
+"""The door to what Dagster does not make public: no module but this and storage/dagster_internals.py imports that.
+
+flux_assets_tests/orchestration/test_dagster_internals.py lists each name with its use, and what to do when a newer
+Dagster lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._utils.interrupts import capture_interrupts
+from dagster_shared.error import SerializableErrorInfo
+
+__all__ = [
+    "ActiveExecution",
+    "AssetCheckEvaluationTargetMaterializationData",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
+    "EngineEventData",
+    "ExecuteRunWithPlanIterable",
+    "ExecutionPlan",
+    "InstanceConcurrencyContext",
+    "PlanExecutionContext",
+    "PlanExecutionContextManager",
+    "PlanOrchestrationContext",
+    "ReconstructableRepository",
+    "RetryMode",
+    "SentenceError",
+    "UnresolvedAssetJobDefinition",
+    "capture_interrupts",
+    "dagster_event_sequence_for_step",
+    "finished_evaluations",
+    "is_finished",
+    "trigger_hook",
+]
+trigger_hook = _trigger_hook
+_FINISHED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+
+
+class SentenceError(DagsterUserCodeProcessError):
+    """An error that Dagster shows as one sentence; of others it shows the frames of its own code first."""
+
+    def __init__(self, sentence: str, shown_as: str, **arguments: object) -> None:
+        shown = SerializableErrorInfo(message=f"{sentence}\n", stack=[], cls_name=shown_as)
+        super().__init__(user_code_process_error_infos=[shown], **arguments)  # type: ignore[no-untyped-call]
+
+
+def is_finished(record: AssetCheckExecutionRecord) -> bool:
+    """Return whether the check was evaluated, and not only planned by a run that is under way or died."""
+    return record.status in _FINISHED
+
+
+def finished_evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Sequence[AssetCheckExecutionRecord]:
+    """Return the newest finished evaluation of a check, or nothing."""
+    return instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=_FINISHED)

@@ -1,0 +1,74 @@
+"""Retries of what another attempt may fix: few, with growing, jittered pauses, bounded in number and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import uniform
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
+from tenacity.nap import sleep as sleep_through
+
+from flux_assets.errors import FluxError
+
+T = TypeVar("T")
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether the same may work on another attempt."""
+    return isinstance(error, FluxError) and bool(getattr(error, "retryable", False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and for how long (seconds) to try; no attempt begins after `total`.
+
+    Pauses double from `pause` seconds on. Jitter adds at most `pause` to one, and none exceeds `longest_pause`. Work
+    that reports progress is tried until `attempts` in a row brought none.
+    """
+
+    attempts: int = 4
+    pause: float = 0.5
+    longest_pause: float = 8.0
+    total: float = 90.0
+
+    def spend(
+        self,
+        work: Callable[[], T],
+        before_again: Callable[[BaseException], object] = lambda _: None,
+        *,
+        progress: Callable[[], int] = lambda: 0,
+        sleep: Callable[[float], None] = sleep_through,
+    ) -> T:
+        """Return the result of `work`, tried again on retryable errors after `before_again`; raise the last error.
+
+        `progress` tells how far the work is: whatever makes it grow starts the count of attempts anew.
+        """
+        fruitless = reached = 0
+
+        def count(_state: RetryCallState) -> None:
+            nonlocal fruitless, reached
+            now = progress()
+            fruitless, reached = (1 if now > reached else fruitless + 1), now
+
+        def prepare(state: RetryCallState) -> None:
+            if state.outcome is not None and (error := state.outcome.exception()) is not None:
+                before_again(error)
+
+        def wait(_state: RetryCallState) -> float:
+            # Jitter is added to the pause: a pause that is random as a whole would often be none.
+            longer: float = self.pause * 2 ** min(fruitless - 1, 30)
+            return min(self.longest_pause - self.pause, longer) + uniform(0, self.pause)  # noqa: S311 - jitter
+
+        out_of_time = stop_before_delay(self.total)
+        policy = Retrying(
+            retry=retry_if_exception(is_retryable),
+            after=count,
+            wait=wait,
+            stop=lambda state: fruitless >= self.attempts or out_of_time(state),
+            before_sleep=prepare,
+            reraise=True,
+            sleep=sleep,
+        )
+        return policy(work)

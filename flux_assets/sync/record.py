@@ -1,0 +1,171 @@
+"""What a sync records: rows of the ledger, the state that the next sync compares with, and the commit with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import FluxError, SyncError, TargetError, reported
+from flux_assets.ledger import entries
+from flux_assets.ledger.entries import Entry, Synced
+from flux_assets.ledger.leases import Lease, overtaken
+from flux_assets.ledger.notify import announcing
+from flux_assets.postgis.batch import run
+from flux_assets.postgis.connect import Target
+from flux_assets.postgis.names import LiveTable
+from flux_assets.sqlfiles import query
+from flux_assets.sync.gate import mark_of
+from flux_assets.sync.table import TableSync
+
+
+def begin(
+    session: psycopg.Connection,
+    tables: Sequence[LiveTable],
+    run_id: str | None,
+    known: Sequence[sql.Composed] = (),
+    *,
+    under_way: bool = True,
+) -> dict[str, Entry]:
+    """Open a RUNNING ledger row for each of `tables`.
+
+    Rows of syncs that died are closed first where any are `under_way`, and the statements that make declarations
+    `known` are run.
+    """
+    dead = [entries.closing_dead(tables)] if under_way else []
+    opened, *_ = run(session, [*known, *dead, entries.opening(tables, "DELTA", run_id)])
+    return {name: Entry(sync_id, "DELTA") for sync_id, name in opened}
+
+
+def close(
+    session: psycopg.Connection,
+    lease: Lease,
+    tables: Sequence[TableSync],
+    instant: datetime,
+    ending: Sequence[sql.SQL] = (),
+) -> datetime | None:
+    """Write ledger and state of all tables, and run `ending`, in one round trip; returns the time that `ending` gives.
+
+    Raises TargetError when the connection is lost before the answer is there.
+    """
+    written = [table for table in tables if table.step == "written"]
+    script: list[sql.Composable] = [remember(table, instant) for table in written]
+    script += [statement for table in tables for statement in _notes(table, instant)]
+    if not script and not ending:
+        return None
+    # Failures are recorded after the commit, and statistics collected: the lease stays until then.
+    gives_back = not any((table.entry and table.step == "failed") or table.is_stale for table in tables)
+    # Last, for the lease's own signs of life wait for it.
+    script += [lease.holding(), *([lease.releasing()] if gives_back else []), *ending]
+    try:
+        answers = run(session, script)
+    except psycopg.Error as error:
+        if overtaken(error):
+            raise SyncError(
+                "Another sync has begun since this one was interrupted, so this one writes nothing.",
+                "Nothing to do: the newer sync brings the tables up to date.",
+            ) from error
+        if not session.closed:
+            raise
+        raise TargetError(
+            "The connection to the database was lost during the sync's commit, and it is unknown whether that"
+            f" succeeded: {reported(error)}.",
+            "See the ledger (v_sync_status: SUCCESS where it did). The next sync brings the tables up to date either"
+            " way; run it when the server answers.",
+        ) from error
+    lease.is_given_back = gives_back
+    for table, [(rows,)] in zip(written, answers, strict=False):
+        table.counted(rows)
+    return answers[-1][0][0] if ending else None
+
+
+def close_failed(
+    session: psycopg.Connection,
+    target: Target,
+    lease: Lease,
+    failed: Mapping[Entry, FluxError],
+    log: Callable[[str], None],
+) -> None:
+    """Close the ledger's rows of what failed, through another session where the sync's is broken.
+
+    Rows that a commit closed whose answer was lost are SUCCESS already, and stay so.
+    """
+    if not failed:
+        return
+    try:
+        if session.closed or session.broken:
+            with target.session("ledger") as other:
+                # The lost session may still commit what it was sent, but not after this.
+                other.execute(lease.ending_session())
+                other.execute(lease.revoking())
+                fail(other, failed)
+        else:
+            fail(session, failed)
+    except (FluxError, psycopg.Error) as error:
+        log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
+
+
+def fail(session: psycopg.Connection, failed: Mapping[Entry, FluxError]) -> None:
+    """Close rows of the ledger as FAILED."""
+    for entry, error in failed.items():
+        entries.fail(session, entry, str(error))
+
+
+def remember(table: TableSync, instant: datetime) -> sql.Composed:
+    """Make a statement that notes what was read and what the table now looks like; it returns its number of rows.
+
+    When readers last saw a change moves only where the sync wrote a row.
+    """
+    outcome = table.outcome
+    noted = {
+        "schema": table.live.schema,
+        "name": table.name,
+        "declaration": table.state.declared,
+        "token": outcome.token,
+        "mapping": outcome.mapping,
+        "fingerprint": outcome.snapshot.fingerprint if outcome.snapshot else "",
+        "origins": json.dumps(dict(table.state.origins)),
+        "shape": table.state.shape,
+        "source_instant": instant,
+        "source_changed_at": table.source_changed_at(instant),
+        "read_at": table.state.at,
+        "wrote": table.is_changed,
+    }
+    literals = {name: sql.Literal(value) for name, value in noted.items()}
+    return query("sync", "note_sync").format(mark=mark_of(table.live), **literals)
+
+
+def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
+    """Make statements about one table. Its mark is noted only where it was right before: writes of others must show."""
+    live, outcome, last = table.live, table.outcome, table.state.last
+    name = {"schema": sql.Literal(live.schema), "name": sql.Literal(live.name)}
+    if outcome.refreshed and table.is_trusted:
+        yield query("sync", "note_refresh").format(mark=mark_of(live), **name)
+    has_new_signs = last is not None and (outcome.token, outcome.mapping) != (last.token, last.mapping)
+    if table.step == "unchanged" and (has_new_signs or _is_reading_noted(table)):
+        token, mapping, read_at = map(sql.Literal, (outcome.token, outcome.mapping, table.state.at))
+        yield query("sync", "note_reading").format(token=token, mapping=mapping, read_at=read_at, **name)
+    if table.entry and table.step in {"written", "unchanged"}:
+        yield entries.succeeding(table.entry, "DELTA" if table.is_changed else "UNCHANGED", _synced(table, instant))
+    if table.is_changed:
+        yield announcing(live, "synced", sync_id=table.entry.sync_id if table.entry and table.state.is_fit else None)
+
+
+def _is_reading_noted(table: TableSync) -> bool:
+    """Tell whether the next sync has to know when the source was read, which it was by this one."""
+    is_token_or_age = table.outcome.token is not None or table.live.table.tokens.read_every is not None
+    return table.outcome.snapshot is not None and is_token_or_age
+
+
+def _synced(table: TableSync, instant: datetime) -> Synced:
+    difference = table.difference
+    return Synced(
+        inserted=difference.inserts,
+        updated=difference.updates + table.outcome.refreshed,
+        deleted=difference.deletes,
+        source_instant=instant,
+        source_changed_at=table.source_changed_at(instant),
+    )

@@ -1,0 +1,26 @@
+-- What the quarantine and the ledger say of a table. A rollback or replay that was refused says nothing about it.
+
+-- count_quarantined --
+SELECT count(*) FILTER (WHERE replayed_at IS NULL), count(replayed_at),
+       coalesce((array_agg(format('%s, line %s%s: %s', file, line, ', column ' || column_name, reason)
+                           ORDER BY record) FILTER (WHERE replayed_at IS NULL))[:{limit}], '{{}}')
+FROM postgres_sync.quarantine AS held JOIN postgres_sync.layer_versions AS live USING (schema_name, layer_name, lease)
+WHERE live.current AND schema_name = {schema} AND layer_name = {name};
+
+-- list_quarantined --
+SELECT file, line, column_name, reason, raw_record
+FROM postgres_sync.quarantine AS held JOIN postgres_sync.layer_versions AS live USING (schema_name, layer_name, lease)
+WHERE live.current AND schema_name = {schema} AND layer_name = {name} AND replayed_at IS NULL ORDER BY record;
+
+-- count_runs --
+SELECT count(*), count(*) FILTER (WHERE status = 'FAILED'),
+       coalesce((array_agg(sync_id || ': ' || split_part(coalesce(error_message, 'no message'), E'\n', 1)
+                           ORDER BY started_at DESC) FILTER (WHERE status = 'FAILED'))[:{limit}], '{{}}')
+FROM postgres_sync.sync_status
+WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_timestamp() - {span}
+  AND status IN ('SUCCESS', 'FAILED') AND sync_type NOT IN ('ROLLBACK', 'REPLAY');
+
+-- list_failed_runs --
+SELECT sync_id, started_at, error_message, run_id FROM postgres_sync.sync_status
+WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_timestamp() - {span}
+  AND status = 'FAILED' AND sync_type NOT IN ('ROLLBACK', 'REPLAY') ORDER BY started_at DESC;

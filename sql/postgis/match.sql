@@ -1,0 +1,14 @@
+-- Comparing two sets of rows that differ.
+
+-- difference --
+CREATE TEMP TABLE {into} ON COMMIT DROP AS SELECT {named}, CASE WHEN a.flux_hash IS NULL THEN 'missing'
+    WHEN e.flux_hash IS NULL THEN 'extra' ELSE 'changed' END AS flux_kind
+FROM ({expected}) AS e FULL JOIN ({actual}) AS a ON {same} WHERE e.flux_hash IS DISTINCT FROM a.flux_hash;
+
+-- explanation --
+SELECT concat_ws('; ', {differences}) FROM ({first}) AS d
+JOIN {expected} AS e ON {same_expected} JOIN {actual} AS a ON {same_actual} ORDER BY {order};
+
+-- last_source_instant --
+SELECT max(source_instant) FROM postgres_sync.sync_status
+WHERE schema_name = %s AND layer_name = %s AND status = 'SUCCESS';
