@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from flux_assets.layers.versions import Version
-    from flux_assets.layers.whole_release.together import Together
     from flux_assets.postgis.connect import Target
     from flux_assets.postgis.names import Layer
     from flux_assets.release.release import Release
@@ -43,8 +42,7 @@ class Retention:
 class LoadOptions:
     """What may be asked of a load. `disk_limit` is in bytes, `keep_bytes` bounds all kept earlier versions of a layer.
 
-    `quarantine` is how many records may be refused without refusing the file. With `together`, the version is published
-    with those of other layers or not at all. `run_id` is noted in ledger and register.
+    `quarantine` is how many records may be refused without refusing the file. `run_id` is noted in ledger and register.
     """
 
     force: bool = False
@@ -57,7 +55,6 @@ class LoadOptions:
     disk_limit: int | None = None
     quarantine: int = 0
     index_sessions: int = 2
-    together: Together | None = None
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
 
@@ -73,13 +70,17 @@ class LoadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionContext:
-    """What every step of making a version needs: the layer, where it goes to, and how to report."""
+    """What every step of making a version needs: the layer, where it goes to, and how to report.
+
+    `joined` says that the version is published with those of other layers, or not at all.
+    """
 
     layer: Layer
     target: Target
     control: psycopg.Connection
     options: LoadOptions
     log: Callable[[str], None]
+    joined: bool = False
     clock: StepTimer = field(default_factory=StepTimer)
 
 

@@ -125,7 +125,7 @@ def _judge(
 
 def _refuse(context: VersionContext, version: Version, results: tuple[AuditResult, ...], source: str) -> None:
     for result in results:
-        if not result.passed and not (context.options.together and result.name == REFERENCES):
+        if not result.passed and not (context.joined and result.name == REFERENCES):
             context.log(describe_audit(context.layer, result))
     if refused := audits.refusing(results):
         failures = "; ".join(f"{result.name}: {_describe_findings(result)}" for result in refused)

@@ -24,6 +24,7 @@ from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import records
 from flux_assets.layers.run import recorded
 from flux_assets.layers.versions import Version, VersionTimes, note_release, noting_release, retag
+from flux_assets.layers.whole_release.together import Together
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
@@ -67,17 +68,32 @@ class LoadResult:
 
 
 def load_layer(
-    table: StaticTable, release: Release, target: Target, options: LoadOptions, log: Callable[[str], None]
+    table: StaticTable,
+    release: Release,
+    target: Target,
+    options: LoadOptions,
+    log: Callable[[str], None],
+    together: Together | None = None,
 ) -> LoadResult:
     """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
+
+    With `together`, the version is published with those of other layers or not at all.
 
     Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
     with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
-        context = LoadContext(layer=layer, release=release, target=target, control=control, options=options, log=log)
-        result = _load(context, entry)
+        context = LoadContext(
+            layer=layer,
+            release=release,
+            target=target,
+            control=control,
+            options=options,
+            log=log,
+            joined=together is not None,
+        )
+        result = _load(context, entry, together)
         reach("load.done")
         return result
 
@@ -91,7 +107,7 @@ class _Wanted:
     entry: Entry
 
 
-def _load(context: LoadContext, entry: Entry) -> LoadResult:
+def _load(context: LoadContext, entry: Entry, together: Together | None) -> LoadResult:
     control, layer = context.control, context.layer
     with context.clock.timed("resolve"):
         file = context.release.resolve(layer.table.file_name, layer.name)
@@ -109,7 +125,7 @@ def _load(context: LoadContext, entry: Entry) -> LoadResult:
         if current := _current(context, wanted, state):
             return _unchanged(context, wanted, state, current)
         try:
-            return _publish(context, wanted, state, lease)
+            return _publish(context, wanted, state, lease, together)
         except PinnedError:
             state = ask_state(control, layer)
             if state.pin is None:
@@ -130,7 +146,7 @@ def _unchanged(context: LoadContext, wanted: _Wanted, state: LayerState, current
     refuse_contradiction(context, wanted.file, current, state.waiting)
     schema_diff.refresh_comments(control, layer, state)
     statements = [
-        *(noting_release(layer, current, tag) if context.options.together is None else ()),
+        *(noting_release(layer, current, tag) if not context.joined else ()),
         entries.loaded(wanted.entry, 0, version=current.version, sync_type="UNCHANGED"),
         records.noting(layer, wanted.entry, current),
         versions.asking_times(layer),
@@ -161,7 +177,9 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
     )
 
 
-def _publish(context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease) -> LoadResult:
+def _publish(
+    context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease, together: Together | None
+) -> LoadResult:
     control, layer, options = context.control, context.layer, context.options
     patience = options.patience(context.log)
     public = schema_diff.reconcile(
@@ -187,10 +205,10 @@ def _publish(context: LoadContext, wanted: _Wanted, state: LayerState, lease: Le
     swap = Swap(candidate.version, lease, wanted.entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
     with context.clock.timed("publish"):
-        if options.together is None:
+        if together is None:
             locked_ms = publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
         else:
-            locked_ms, judged = options.together.publish(control, Publication(layer, public, swap), patience)
+            locked_ms, judged = together.publish(control, Publication(layer, public, swap), patience)
             candidate = replace(candidate, version=judged)
     reach("load.swapped")
     version, locked = candidate.version, f", locked for {locked_ms:.1f} ms" if locked_ms else ""

@@ -65,8 +65,8 @@ def _loaded(
     def load(table: StaticTable, options: LoadOptions) -> LoadResult | FluxError:
         try:
             with together.part(table.name):
-                asked = replace(options, together=together, stop=patience.stop)
-                result = load_layer(table, release, target, asked, patience.log)
+                asked = replace(options, stop=patience.stop)
+                result = load_layer(table, release, target, asked, patience.log, together)
                 if result.outcome == "pinned":
                     together.hold(table.name)
                 return result
