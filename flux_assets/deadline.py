@@ -8,16 +8,16 @@ from functools import partial
 from threading import Thread
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class GivenUpError(Exception):
     """The other side did not answer in time. The call is abandoned, and its result discarded."""
 
 
-def started(work: Callable[[], T]) -> Future[T]:
+def started(work: Callable[[], _T]) -> Future[_T]:
     """Begin a call in a daemon thread, so that a call that never ends keeps no process from ending."""
-    outcome: Future[T] = Future()
+    outcome: Future[_T] = Future()
 
     def run() -> None:
         try:
@@ -29,7 +29,7 @@ def started(work: Callable[[], T]) -> Future[T]:
     return outcome
 
 
-def awaited(outcome: Future[T], seconds: float, discard: Callable[[T], object] | None = None) -> T:
+def awaited(outcome: Future[_T], seconds: float, discard: Callable[[_T], object] | None = None) -> _T:
     """Return the result of the call. Raises GivenUpError after `seconds`; `discard` takes a result that comes later."""
     try:
         return outcome.result(timeout=seconds)
@@ -41,7 +41,7 @@ def awaited(outcome: Future[T], seconds: float, discard: Callable[[T], object] |
         raise
 
 
-def _discarded(discard: Callable[[T], object], outcome: Future[T]) -> None:
+def _discarded(discard: Callable[[_T], object], outcome: Future[_T]) -> None:
     """Discard in another thread, since discarding may wait for the same other side."""
     if outcome.exception() is None:
         started(partial(discard, outcome.result()))

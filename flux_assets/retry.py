@@ -12,7 +12,7 @@ from tenacity.nap import sleep as sleep_through
 
 from flux_assets.errors import FluxError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -35,12 +35,12 @@ class RetryPolicy:
 
     def spend(
         self,
-        work: Callable[[], T],
+        work: Callable[[], _T],
         before_again: Callable[[BaseException], object] = lambda _: None,
         *,
         progress: Callable[[], int] = lambda: 0,
         sleep: Callable[[float], None] = sleep_through,
-    ) -> T:
+    ) -> _T:
         """Return the result of `work`, tried again on retryable errors after `before_again`; raise the last error.
 
         `progress` tells how far the work is: whatever makes it grow starts the count of attempts anew.

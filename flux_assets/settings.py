@@ -18,7 +18,7 @@ from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.locality import is_local_host
 
-LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
+_LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 100 * 365 * 86400
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
         """The libpq variable that names the server, where FLUX_POSTGRES_URL is not set."""
         if self.flux_postgres_url is not None:
             return None
-        return next((name for name in LIBPQ_ENDS if getattr(self, name.lower())), None)
+        return next((name for name in _LIBPQ_ENDS if getattr(self, name.lower())), None)
 
     @property
     def target_is_set(self) -> bool:

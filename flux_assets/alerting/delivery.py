@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -113,10 +113,3 @@ def _passes_in_silence(incident: Incident) -> bool:
     over = incident.resolved_at or incident.since
     forgotten = incident.kind == "run" and over - incident.since >= RUNS_LOOKED_BACK - timedelta(hours=1)
     return forgotten or (incident.told_at is None and over < incident.not_before)
-
-
-def wrong(incidents: Iterable[Incident], mutes: Mutes) -> Iterator[Incident]:
-    """Yield the incidents that are neither over nor muted."""
-    for incident in incidents:
-        if incident.resolved_at is None and not mutes.cover(incident.failing):
-            yield incident

@@ -35,18 +35,18 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FluxError as error:
-            print_error(error.problem, error.remedy)
+            _print_error(error.problem, error.remedy)
             raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else WRONG) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
             if not _is_database_error(error):
                 raise
-            print_error(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
+            _print_error(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
             raise click.exceptions.Exit(WRONG) from None
 
 
-def print_error(problem: str, remedy: str = "") -> None:
+def _print_error(problem: str, remedy: str = "") -> None:
     """Print a problem to stderr, in red on a terminal, and the remedy below it."""
     click.secho(f"Error: {problem}", fg="red", err=True)
     if remedy:

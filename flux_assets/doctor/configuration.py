@@ -19,7 +19,7 @@ _KNOWN = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE"}
 def findings(settings: Settings) -> Iterator[Finding]:
     """Yield the findings about legal settings."""
     yield _GROUP.ok(f"every value is legal; profile {settings.flux_profile}, state in {settings.flux_home}")
-    yield from dot_env()
+    yield from _dot_env()
     yield from _misspelt()
     yield from _missing_files(settings)
     yield _postgis(settings)
@@ -31,11 +31,11 @@ def findings(settings: Settings) -> Iterator[Finding]:
 def illegal(problem: str) -> Iterator[Finding]:
     """Yield the findings where a value is illegal."""
     yield _GROUP.failed(problem, "Correct it and run doctor again; nothing else can be tested until then.")
-    yield from dot_env()
+    yield from _dot_env()
     yield from _misspelt()
 
 
-def dot_env() -> Iterator[Finding]:
+def _dot_env() -> Iterator[Finding]:
     """Yield which `.env` is read."""
     path = env_file()
     if path is None:

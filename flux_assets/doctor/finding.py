@@ -7,7 +7,7 @@ from typing import Literal
 
 from flux_assets.errors import FluxError
 
-Outcome = Literal["ok", "note", "warning", "failed"]
+_Outcome = Literal["ok", "note", "warning", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Finding:
     """
 
     group: str
-    outcome: Outcome
+    outcome: _Outcome
     message: str
     remedy: str = ""
 

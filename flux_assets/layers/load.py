@@ -36,7 +36,7 @@ from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
-Outcome = Literal["published", "unchanged", "pinned"]
+_Outcome = Literal["published", "unchanged", "pinned"]
 _AUDITED = frozenset({"staged", "published"})
 
 
@@ -48,7 +48,7 @@ class LoadResult:
     `quarantined` how many records of the file the version lacks because they were refused.
     """
 
-    outcome: Outcome
+    outcome: _Outcome
     rows_changed: bool
     version: str
     sha256: str

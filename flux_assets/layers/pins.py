@@ -106,7 +106,7 @@ def tell_refusal(error: psycopg.Error) -> None:
     ) from error
 
 
-def record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
+def _record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
     """Close a load's row of the ledger as PINNED: version `live` stays, version `held` was not published."""
     connection.execute(
         query("entries", "close_held").format(
@@ -140,7 +140,7 @@ def hold(context: LoadContext, live: Version | None, entry: Entry, pin: Pin, hel
             f"{layer.title} is {pin}, but readers do not see that version any more.",
             f"Run `flux-assets unpin {layer.name}` and load again.",
         )
-    record_held(context.control, entry, live.version, held.version)
+    _record_held(context.control, entry, live.version, held.version)
     forced = "; force: true does not override a pin" if context.options.force else ""
     context.log(
         f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."

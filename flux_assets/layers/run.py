@@ -46,11 +46,11 @@ def recorded(
             with translated(layer, options.stop):
                 yield control, entry
         except BaseException as error:
-            record_failure(target, entry, error)
+            _record_failure(target, entry, error)
             raise
 
 
-def record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
     """Close a row as FAILED, through a session of its own: the load's may be broken."""
     try:
         with target.session("ledger") as session:
@@ -74,5 +74,5 @@ def recorded_together(
             yield control, entries
         except BaseException as error:
             for entry in entries.values():
-                record_failure(target, entry, error)
+                _record_failure(target, entry, error)
             raise

@@ -30,11 +30,11 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
             f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
             "Rename or drop one of the two.",
         )
-    left = [*undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
-    views = [each.name for each in left if each.kind in VIEWS]
+    left = [*_undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
+    views = [each.name for each in left if each.kind in _VIEWS]
     reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
-    if others := [each for each in left if each.kind not in VIEWS]:
+    if others := [each for each in left if each.kind not in _VIEWS]:
         log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed(others)}")
     owner, is_ours = connection.execute(query("takeover", "owner"), [oid]).fetchone() or ("", True)
     if not is_ours:
@@ -86,7 +86,7 @@ def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[s
         )
 
 
-VIEWS = frozenset({"view", "materialized view"})
+_VIEWS = frozenset({"view", "materialized view"})
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: C
     return [*readers(connection, oid), *(each for each in parts(connection, oid) if each.twin not in there)]
 
 
-def undeclared_columns(connection: psycopg.Connection, layer: Layer, oid: int) -> list[Dependent]:
+def _undeclared_columns(connection: psycopg.Connection, layer: Layer, oid: int) -> list[Dependent]:
     """Return the columns that a layer does not have."""
     found = (column.name for column in catalog.columns(connection, oid))
     return [Dependent("column", name, None) for name in found if name not in layer.table.column_names]

@@ -28,7 +28,7 @@ from flux_assets.sqlfiles import query
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.
 SYNC, RELEASE = "(sync)", "(release)"
-OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
+_OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
 STALE_SECONDS = 60
 _POLL_SECONDS = 0.5
 # A sync's lease that a crash of the server forgets is free: the session that held it is gone as well.
@@ -114,7 +114,7 @@ def holder(connection: psycopg.Connection, schema: str, name: str) -> Holder | N
 
 def overtaken(error: psycopg.Error) -> bool:
     """Tell whether a statement was refused because a newer lease exists."""
-    return error.sqlstate == OVERTAKEN
+    return error.sqlstate == _OVERTAKEN
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from flux_assets.sqlfiles import query
 
 # A view of an earlier revision than 7 has loading, failed and interrupted among its states, and no last_attempt.
 State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
-Attempt = Literal["succeeded", "failed", "interrupted", "under way"]
+_Attempt = Literal["succeeded", "failed", "interrupted", "under way"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class TableStatus:
     pin_reason: str | None = None
     held_version: str | None = None
     rows_quarantined: int = 0
-    last_attempt: Attempt | None = None
+    last_attempt: _Attempt | None = None
     last_attempt_at: datetime | None = None
     last_attempt_age_seconds: float | None = None
     last_attempt_detail: str = ""

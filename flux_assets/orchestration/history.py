@@ -67,7 +67,7 @@ def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]], instance_folder:
 def _report(
     instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: _Figures
 ) -> None:
-    loaded = find_materialization(instance, table.name, version.holds)
+    loaded = _find_materialization(instance, table.name, version.holds)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             table.name,
@@ -127,7 +127,7 @@ _ORIGIN_TAGS = ("dagster/code_version", _INPUT_DATA_VERSION_TAG, "dagster/input_
 _LOOKED_BACK = 200
 
 
-def find_materialization(
+def _find_materialization(
     instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
 ) -> dg.AssetMaterialization | None:
     """Return the newest materialisation whose version `fits`; None without a recent one."""
@@ -141,7 +141,7 @@ def find_materialization(
 
 def origin_tags(instance: dg.DagsterInstance, layer_name: str, version: str) -> dict[str, str]:
     """Return the tags that name the file and the declaration of a version; none when it is not in the history."""
-    found = find_materialization(instance, layer_name, lambda known: known == version)
+    found = _find_materialization(instance, layer_name, lambda known: known == version)
     return {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
 
 

@@ -159,20 +159,9 @@ def indexes(connection: psycopg.Connection, oid: int) -> list[LiveIndex]:
         return cursor.execute(query("catalog", "indexes").format(oid=_GIVEN), [oid]).fetchall()
 
 
-def constraints(connection: psycopg.Connection, oid: int) -> list[Constraint]:
-    """Return CHECK constraints and outbound foreign keys."""
-    with connection.cursor(row_factory=class_row(Constraint)) as cursor:
-        return cursor.execute(query("catalog", "constraints").format(oid=_GIVEN), [oid]).fetchall()
-
-
 def inbound_keys(connection: psycopg.Connection, oid: int) -> list[str]:
     """Return the foreign keys of other tables that refer to this one, as `table (constraint)`."""
     return _first_column(connection, "inbound_keys", [oid])
-
-
-def looked_up(connection: psycopg.Connection, oid: int) -> list[Relation]:
-    """Return the tables that this one's own foreign keys refer to; changing the table locks them too."""
-    return [Relation(*row) for row in connection.execute(query("catalog", "referenced_tables"), [oid])]
 
 
 def partitions(connection: psycopg.Connection, oid: int) -> list[str]:
@@ -190,11 +179,6 @@ def parents(connection: psycopg.Connection, oid: int) -> list[str]:
     return _first_column(connection, "parents", [oid])
 
 
-def partition_column(connection: psycopg.Connection, oid: int) -> tuple[str, str] | None:
-    """Return strategy (`l` for LIST) and column of a partitioned table's partition key."""
-    return connection.execute(query("catalog", "partition_column"), [oid]).fetchone()
-
-
 def dependent_views(connection: psycopg.Connection, oid: int, column_names: list[str]) -> list[str]:
     """Return the views that read any of these columns."""
     return _first_column(connection, "dependent_views", [oid, oid, oid, column_names])
@@ -207,19 +191,6 @@ def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:
 
 def _first_column(connection: psycopg.Connection, name: str, parameters: list[object] | dict[str, object]) -> list[str]:
     return [row[0] for row in connection.execute(query("catalog", name), parameters)]
-
-
-def size_bytes(connection: psycopg.Connection, table: sql.Identifier) -> int:
-    """Return the bytes on disk of an ordinary table with its indexes and TOAST."""
-    size = sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(sql.Literal(table.as_string(connection)))
-    row = connection.execute(size).fetchone()
-    return int(row[0]) if row else 0
-
-
-def table_comment(connection: psycopg.Connection, oid: int) -> str | None:
-    """Return the table's comment."""
-    row = connection.execute("SELECT obj_description(%s, 'pg_class')", [oid]).fetchone()
-    return row[0] if row else None
 
 
 def count_rows(session: psycopg.Connection, table: sql.Composable) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from flux_assets.deadline import started
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 Check = Callable[[], None]
 _POLL_SECONDS = 0.2
 
@@ -54,7 +54,7 @@ def pause(seconds: float) -> None:
     check_stop()
 
 
-def within(seconds: float, call: Callable[[], T], cancel: Check = _nothing) -> T:
+def within(seconds: float, call: Callable[[], _T], cancel: Check = _nothing) -> _T:
     """Return what `call` returns, or raise what it raises; it runs in another thread.
 
     Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is

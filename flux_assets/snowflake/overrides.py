@@ -22,7 +22,7 @@ from flux_assets.spec import Derived, DynamicTable, RowFilter, Tokens, Vanished
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
-Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
+_Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _column(value: object) -> object:
@@ -69,8 +69,8 @@ class SourceOverride(BaseModel):
 
     object: str | None = None
     columns: dict[str, Annotated[_ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
-    open_statuses: Statuses | None = None
-    counted_statuses: Statuses | None = None
+    open_statuses: _Statuses | None = None
+    counted_statuses: _Statuses | None = None
     window: Annotated[Duration | None, BeforeValidator(_span)] = None
     time_zone: str = "UTC"
     vanished_share: float | None = Field(default=None, gt=0, le=1, strict=True)

@@ -24,7 +24,7 @@ from flux_assets.snowflake.session import Connect, Session, connect_directly
 from flux_assets.snowflake.translating import Subject
 from flux_assets.spec import DynamicTable
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _KEYS_AT_ONCE = 1000
 _LOGGER = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class Source:
                 found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
         return found
 
-    def retrying(self, work: Callable[[], T]) -> T:
+    def retrying(self, work: Callable[[], _T]) -> _T:
         """Return the result of `work`, done again on a new session after a retryable error."""
 
         def again(error: BaseException) -> None:

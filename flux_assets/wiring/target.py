@@ -58,7 +58,7 @@ def dagster_storage_url(settings: Settings) -> str:
     """
     drop_session_variables()
     if settings.dagster_postgres_url is not None:
-        return sqlalchemy_url(_protected("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
+        return _sqlalchemy_url(_protected("DAGSTER_POSTGRES_URL", settings.dagster_postgres_url.get_secret_value()))
     if settings.flux_profile == "production":
         raise SettingError(
             "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
@@ -69,7 +69,7 @@ def dagster_storage_url(settings: Settings) -> str:
     return cluster.url("dagster", driver="psycopg2", libpq_version=psycopg2.extensions.libpq_version())
 
 
-def sqlalchemy_url(conninfo: str) -> str:
+def _sqlalchemy_url(conninfo: str) -> str:
     """Return a conninfo as a URL for psycopg2, because SQLAlchemy reads lists and repeated parameters differently.
 
     In SQLAlchemy 2.1 a plain `postgresql://` means psycopg 3, which Dagster's storage does not support.

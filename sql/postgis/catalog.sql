@@ -44,19 +44,11 @@ WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
   AND d.refobjsubid IN (SELECT attnum FROM pg_attribute WHERE attrelid = %s AND attname = ANY (%s))
 ORDER BY 1;
 
--- referenced_tables --
-SELECT DISTINCT c.oid, c.relkind::text FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid
-WHERE k.conrelid = %s AND k.contype = 'f';
-
 -- heirs --
 SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s ORDER BY 1;
 
 -- parents --
 SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = %s ORDER BY 1;
-
--- partition_column --
-SELECT partstrat::text, attname FROM pg_partitioned_table
-JOIN pg_attribute ON attrelid = partrelid AND attnum = partattrs[0] WHERE partrelid = %s;
 
 -- primary_key --
 SELECT attname FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS k (num, place)

@@ -17,12 +17,12 @@ from flux_assets.layers.versions import Version
 from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
 from flux_assets.release.decode.stream import LayerStream
 
-StreamOf = Callable[[Quarantine], LayerStream]
+_StreamOf = Callable[[Quarantine], LayerStream]
 Fill = Callable[[LayerStream, Iterable[pa.RecordBatch]], None]
 
 
 def stage_with_quarantine(
-    context: VersionContext, version: Version, public: Public, stream_of: StreamOf, fill: Fill
+    context: VersionContext, version: Version, public: Public, stream_of: _StreamOf, fill: Fill
 ) -> tuple[LayerStream, int]:
     """Fill the version with the acceptable rows of a stream; returns what read them and how many it refused.
 
@@ -43,7 +43,7 @@ def stage_with_quarantine(
 
 
 def _staged(
-    context: VersionContext, version: Version, stream_of: StreamOf, fill: Fill, probe: Probe | None
+    context: VersionContext, version: Version, stream_of: _StreamOf, fill: Fill, probe: Probe | None
 ) -> tuple[LayerStream, int]:
     sieve = Quarantine(context.options.quarantine, probe)
     stream = stream_of(sieve)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
 
 GROUP = "static_layers"
-Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
+_Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
 
 
 class LayerFailure(SentenceError, dg.Failure):  # noqa: N818 - Dagster's own word
@@ -58,7 +58,7 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
     )
     def layer(
         context: dg.AssetExecutionContext, config: LayerConfig, postgis: PostgisResource, release: ReleaseResource
-    ) -> Events:
+    ) -> _Events:
         try:
             if context.selected_asset_keys:
                 yield from _loaded(context, table, among or [table], config, postgis, release)
@@ -97,7 +97,7 @@ def _loaded(
     config: LayerConfig,
     postgis: PostgisResource,
     release: ReleaseResource,
-) -> Events:
+) -> _Events:
     from flux_assets.layers.load import load_layer
 
     log, selected = context.log.info, _selected_checks(context)
@@ -133,7 +133,7 @@ def _after_failure(
     postgis: PostgisResource,
     error: FluxError,
     selected: frozenset[str],
-) -> Events:
+) -> _Events:
     """Yield what the attempt found, and the checks of the published rows."""
     yield failed_attempt("load", table.name, error, error.audits if isinstance(error, AuditError) else ())
     judged: set[str] = set()
@@ -179,7 +179,7 @@ def _live_checks(
     yield from check_results(table, found, names)
 
 
-def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> Events:
+def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> _Events:
     """Yield the selected checks alone, on the published rows."""
     from flux_assets.layers.status import audit_live
 

@@ -19,12 +19,12 @@ from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
-GROUP = "release"
+_GROUP = "release"
 
 
 def source_key(table: StaticTable) -> dg.AssetKey:
     """Return the key of the asset that stands for the layer's file."""
-    return dg.AssetKey([GROUP, table.name])
+    return dg.AssetKey([_GROUP, table.name])
 
 
 def release_sources() -> dg.AssetsDefinition:
@@ -67,7 +67,7 @@ def _spec(table: StaticTable) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(table),
         description=f"The file {table.file_name} of the release: {table.description}",
-        group_name=GROUP,
+        group_name=_GROUP,
         owners=[table.owner],
         kinds={"csv"},
         metadata={"dagster/column_schema": column_schema(table), **file_links(table)},

@@ -11,12 +11,12 @@ from flux_assets.orchestration.links import source_links
 from flux_assets.settings import STAND_IN, load_settings
 from flux_assets.spec import DynamicTable, SourceColumn, type_ddl
 
-GROUP = "snowflake"
+_GROUP = "snowflake"
 
 
 def source_key(table: DynamicTable) -> dg.AssetKey:
     """Return the key of the asset that stands for the table's source."""
-    return dg.AssetKey([GROUP, table.source.lower()])
+    return dg.AssetKey([_GROUP, table.source.lower()])
 
 
 def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
@@ -29,7 +29,7 @@ def _spec(table: DynamicTable) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(table),
         description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
-        group_name=GROUP,
+        group_name=_GROUP,
         owners=[table.owner],
         kinds={"snowflake"},
         metadata={"dagster/column_schema": _columns(table), **place, **source_links(table)},

@@ -67,7 +67,7 @@ class SyncStep:
         if alone := sorted(self._checked - self._wanted):
             failed |= yield from self._audited([self._tables[name] for name in alone])
         if failed:
-            raise join_errors(failed)
+            raise _join_errors(failed)
 
     def _synced(self, wanted: set[str]) -> Generator[Event, None, dict[str, FluxError]]:
         from flux_assets.sync.sync import sync_tables
@@ -194,7 +194,7 @@ class SyncStep:
         return {name: audit.error for name, audit in audited.items() if audit.error is not None}
 
 
-def join_errors(failed: Mapping[str, FluxError]) -> FluxError:
+def _join_errors(failed: Mapping[str, FluxError]) -> FluxError:
     """Return one error for all tables that failed; a cause that several share is reported once."""
     tables = _by_cause(failed)
     if len(tables) == 1:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from flux_assets.release.stopping import check_stop, stoppable
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _POLL_SECONDS = 0.2
 
 
@@ -20,7 +20,7 @@ class _ClosedError(Exception):
     """Ends a source whose reader is closed."""
 
 
-class Ahead(Generic[T]):
+class Ahead(Generic[_T]):
     """Iterates `source` in a thread, at most `depth` items ahead, which together weigh at most `weight` by `weigh`.
 
     An error of the source is raised where the items are read. `close`, or leaving a `with` block, ends the thread and
@@ -31,26 +31,26 @@ class Ahead(Generic[T]):
 
     def __init__(
         self,
-        source: Generator[T, None, None],
+        source: Generator[_T, None, None],
         name: str,
         depth: int = 4,
         *,
-        weigh: Callable[[T], int] = lambda _: 0,
+        weigh: Callable[[_T], int] = lambda _: 0,
         weight: int = 0,
     ) -> None:
         self._source, self._depth = source, depth
         self._weigh, self._weight = weigh, weight
-        self._items: deque[T] = deque()
+        self._items: deque[_T] = deque()
         self._changed = Condition()
         self._done = self._closed = False
         self._error: BaseException | None = None
         self._thread = Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[_T]:
         return self
 
-    def __next__(self) -> T:
+    def __next__(self) -> _T:
         with self._changed:
             while not self._changed.wait_for(lambda: self._items or self._done or self._closed, _POLL_SECONDS):
                 check_stop()
@@ -62,7 +62,7 @@ class Ahead(Generic[T]):
             raise error
         raise StopIteration
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> Ahead[_T]:
         return self
 
     def __exit__(
@@ -95,7 +95,7 @@ class Ahead(Generic[T]):
         if self._closed:
             raise _ClosedError
 
-    def _put(self, item: T) -> bool:
+    def _put(self, item: _T) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._has_room(item) or self._closed)
             if not self._closed:
@@ -103,6 +103,6 @@ class Ahead(Generic[T]):
                 self._changed.notify_all()
             return not self._closed
 
-    def _has_room(self, item: T) -> bool:
+    def _has_room(self, item: _T) -> bool:
         held = sum(map(self._weigh, self._items)) + self._weigh(item)
         return not self._items or (len(self._items) < self._depth and held <= self._weight)

@@ -31,10 +31,10 @@ class Refusal:
 Value = int | float | Decimal | str
 """A number; days or microseconds since 1970 of a date or time; hexadecimal EWKB of a geometry."""
 
-Answer = tuple[bytes | None, str]
+_Answer = tuple[bytes | None, str]
 """A value as the send function of its type gives it, EWKB of a geometry, the text of a numeric; or None, and why."""
 
-AskServer = Callable[[str, Sequence[str]], Sequence[Answer]]
+AskServer = Callable[[str, Sequence[str]], Sequence[_Answer]]
 """Asks the server how it reads texts of a type, given by its DDL."""
 
 _YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"  # COPY knows no year 0, which Arrow takes for 1 BC
@@ -157,7 +157,7 @@ def _array(column: ReadColumn, values: list[Value]) -> pa.Array[Any]:
     return pa.array(values, column.arrow)
 
 
-def _value(column: ReadColumn, answer: Answer) -> Value | Refusal:
+def _value(column: ReadColumn, answer: _Answer) -> Value | Refusal:
     value, reason = answer
     if value is None:
         return Refusal(reason)
@@ -188,7 +188,7 @@ _ANY_NUMBER = re.compile(
 _NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
 
 
-def without_server(ddl: str, texts: Sequence[str]) -> list[Answer]:
+def without_server(ddl: str, texts: Sequence[str]) -> list[_Answer]:
     """Answer as a server would for numbers that COPY certainly reads so, and refuse all others."""
     return [(_answer(ddl, text), "") for text in texts]
 
