@@ -1,7 +1,24 @@
 """flux_assets: a utility's map layers as Dagster assets, published atomically into PostGIS.
 
-Reading order: spec/ (the vocabulary), one module of tables/ (a declaration), load.py with loading/ (how a layer is
-published) and sync.py with syncing/ (how a dynamic table follows Snowflake), postgis/, release/ and warehouse/ (what
-those stand on), orchestration/assets.py and orchestration/sync_assets.py (how tables become assets), definitions.py
-(everything joined).
+Rooms, each importing only those below it:
+
+cli, definitions   the command line; the assembly of what Dagster sees
+orchestration      everything that knows Dagster
+doctor             every setting and permission, and what to do about each that fails
+wiring, sample     what the settings mean; what stands in when nothing is configured
+alerting           who is told of failures
+compare, previews  whole tables against their origin; pictures for asset pages
+layers, sync       the two protocols, whole: read layers/load.py and sync/sync.py first
+checks             what is judged: a staged version, a live table
+ledger             runs, leases and the status of tables, in schema postgres_sync
+release, snowflake reading release files and Snowflake, as Arrow batches
+postgis            primitives that speak SQL and know no protocol
+tables, spec       what exists, and the vocabulary it is declared in
+
+Terms: a *release* is a folder of files, one for each static *layer*. A *version* is one file read by one declaration. It is
+*staged*, *audited* and *published*; *rollback* publishes an earlier one, a *pin* keeps it. A *lease* says who may write
+now, the *ledger* what every run did. A *sync* brings a *dynamic table* into step with Snowflake: its *gate* asks whether
+anything changed, its *guard* stops a source that lost rows, its *diff* is written. *Lag* is how far a table is behind. A
+*quarantine* keeps refused records, a *replay* publishes them later. The *stand-in* and the *sample city* replace Snowflake
+and a release where none is configured.
 """
