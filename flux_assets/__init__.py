@@ -15,10 +15,10 @@ release, snowflake reading release files and Snowflake, as Arrow batches
 postgis            primitives that speak SQL and know no protocol
 tables, spec       what exists, and the vocabulary it is declared in
 
-Terms: a *release* is a folder of files, one for each static *layer*. A *version* is one file read by one declaration. It is
-*staged*, *audited* and *published*; *rollback* publishes an earlier one, a *pin* keeps it. A *lease* says who may write
-now, the *ledger* what every run did. A *sync* brings a *dynamic table* into step with Snowflake: its *gate* asks whether
-anything changed, its *guard* stops a source that lost rows, its *diff* is written. *Lag* is how far a table is behind. A
-*quarantine* keeps refused records, a *replay* publishes them later. The *stand-in* and the *sample city* replace Snowflake
-and a release where none is configured.
+Terms: a *release* is a folder of files, one for each static *layer*. A *version* is one file read by one declaration.
+It is *staged*, *audited* and *published*; *rollback* publishes an earlier one, a *pin* keeps it. A *lease* says who may
+write now, the *ledger* what every run did. A *sync* brings a *dynamic table* into step with Snowflake: its *gate* asks
+whether anything changed, its *guard* stops a source that lost rows, its *diff* is written. *Lag* is how far a table is
+behind. A *quarantine* keeps refused records, a *replay* publishes them later. The *stand-in* and the *sample city*
+replace Snowflake and a release where none is configured.
 """

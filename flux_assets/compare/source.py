@@ -1,8 +1,6 @@
-"""Dynamic tables compared with Snowflake's own rows under the same rule, computed columns included.
+"""Dynamic tables compared with Snowflake's own rows as of the last sync, computed columns included.
 
-A table is what its source was at the last sync. Where the source can be read as of that instant, the two have to be
-the same. Where it cannot (the stand-in, or an object replaced since), it is read as it is now; once the source's rows
-are no longer those of the last sync, a difference proves nothing: it may be what the next sync will write.
+Where the source cannot be read as of that instant, it is read as it is now, and a difference proves less.
 """
 
 from __future__ import annotations

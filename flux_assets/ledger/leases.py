@@ -1,8 +1,7 @@
 """Leases: who may write a layer, or sync a schema, now.
 
-A lease is a row of postgres_sync.layer_leases, which only the loader's role can lock. It is free when its holder's
-session has ended, and may be overtaken when the holder has given no sign of life for a minute; who was overtaken finds
-a newer lease in its own transaction and writes nothing.
+A lease is a row that only the loader's role can lock. It is free when its holder's session has ended, and may be
+overtaken after a minute without a heartbeat.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 """The executor: runs the steps of one Dagster run side by side on threads of one process.
 
-One process, because `import dagster` costs more than most layers take to load, and threads, because a layer's work is
-done by PostgreSQL and by C code that releases the interpreter. Dagster's in-process executor runs one step after
-another; its multiprocess executor starts Python for each. It uses the same internals as those two
-(`dagster/_core/executor/`), which is why pyproject.toml holds Dagster to one minor version. Async assets are not
-supported: the steps of a run share one event loop.
+One process, because `import dagster` costs more than most layers take to load; threads, because the work is done by
+PostgreSQL and by C code that releases the interpreter. Async assets are not supported.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""What a failed load or sync leaves in Dagster: an observation of it, and the earlier outcomes of its checks.
-
-A failed attempt is not a bad table. Dagster shows a check that was planned and not reported as failed, and the newest
-outcome of a check as the table's: so the last outcomes for the published rows are reported again, with the time at
-which they were judged.
-"""
+"""What a failed load or sync leaves in Dagster: an observation, and the earlier outcomes of its checks reported again."""
 
 from __future__ import annotations
 

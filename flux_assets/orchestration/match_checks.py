@@ -1,9 +1,6 @@
-"""Checks that cost: `matches_release` and `matches_source` read every row again where it came from, and compare.
+"""The checks `matches_release` and `matches_source`, which read every row again where it came from, and compare.
 
-Dagster selects every check of an asset with the asset. A materialisation is not the time to read everything twice, so
-these leave out the tables that their own run materialises.
-
-Annotations are evaluated here: Dagster reads config and resources from them.
+They leave out tables that their own run materialises. Dagster reads config and resources from the annotations.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

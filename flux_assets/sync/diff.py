@@ -1,9 +1,4 @@
-"""One table brought into step with its source, each step in one round trip: stage, audit the keys, find and write the
-differences.
-
-Diff first: rows that are equal are not written, so WAL follows what changed; other writers wait from the comparison
-on, readers never.
-"""
+"""One table brought into step with its source, each step in one round trip; rows that are equal are not written."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Layers that are published in one transaction, or none of them: where their loads meet.
-
-Each load stages and audits its version by itself and waits here; the last one to come publishes all of them. One that
-fails, or finds its layer pinned, keeps all others from being published. They are staged all the same: each then says
-everything that kept the release back, and the next load finds them ready.
-"""
+"""Layers that are published in one transaction, or none of them: each load waits here, and the last one publishes all."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The files of the release as observable source assets, one upstream of each layer.
-
-A file's data version is its SHA-256, so a layer shows as out of date as soon as an observation finds another file.
-
-Annotations are evaluated here: Dagster reads resources from them.
-"""
+"""The files of the release as observable source assets, one upstream of each layer; the data version is the SHA-256."""
 
 import warnings
 from collections.abc import Iterator

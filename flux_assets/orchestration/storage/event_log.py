@@ -1,9 +1,4 @@
-"""Dagster's event log in PostgreSQL, in fewer statements than Dagster's own storage takes.
-
-What a run plans is written at once: ten layers plan a hundred and forty checks before the first step. Dagster hands
-them over as a batch, but its PostgreSQL storage batches materialisations and observations only. It uses the same
-internals as that storage (`dagster_postgres/event_log/event_log.py`).
-"""
+"""Dagster's event log in PostgreSQL, in fewer statements: what a run plans is written as one batch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The audits of dynamic tables as asset checks, and which of them a sync reports.
 
-Dagster's pages count an evaluation only when it came with the newest materialisation or after it, so every tick reports
-every check. The job's selection leaves them out all the same, so that nothing is planned for them: twice the records. A
-table that nobody wrote since a check judged it is not judged again within the hour; the last outcome is repeated.
+Dagster counts an evaluation only from the newest materialisation on, so every tick reports every check; outcomes of an
+unchanged table are repeated for an hour.
 """
 
 from __future__ import annotations
