@@ -1,4 +1,4 @@
-"""What a failed load or sync leaves in Dagster: an observation, and the earlier outcomes of its checks reported again."""
+"""What a failed load or sync leaves in Dagster: an observation, and the earlier outcomes of its checks."""
 
 from __future__ import annotations
 

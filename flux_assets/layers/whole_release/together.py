@@ -1,4 +1,4 @@
-"""Layers that are published in one transaction, or none of them: each load waits here, and the last one publishes all."""
+"""Layers published in one transaction, or none of them: each load waits here, and the last one publishes all."""
 
 from __future__ import annotations
 
