@@ -34,9 +34,11 @@ class Relay:
     seen: bytearray = field(default_factory=bytearray)
 
     def carry(self, client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", self.upstream))
-        threading.Thread(target=self._pipe, args=(server, client, bytearray()), daemon=True).start()
-        self._pipe(client, server, self.seen)
+        with client, socket.create_connection(("127.0.0.1", self.upstream)) as server:
+            back = threading.Thread(target=self._pipe, args=(server, client, bytearray()), daemon=True)
+            back.start()
+            self._pipe(client, server, self.seen)
+            back.join()
 
     def _pipe(self, source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
         with suppress(OSError):

@@ -6,7 +6,7 @@ import pytest
 
 from flux_assets.cli.status_table import drawn_attempts, drawn_statuses
 from flux_assets.ledger.status import TableStatus
-from flux_assets.postgis.locking import briefly
+from flux_assets.words import brief_span
 from flux_assets.tables import declarations
 
 LONG = "3 minutes ago: vegetation_risk.csv.gz, line 17, column geom: the value 'xyz' is no geometry (nothing was here)"
@@ -77,7 +77,7 @@ def test_a_state_has_its_colour(state, colour, monkeypatch):
     [(None, None), (-1, "0 s"), (0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (172800, "2 d")],
 )
 def test_spans_in_few_letters(seconds, said):
-    assert briefly(seconds) == said
+    assert brief_span(seconds) == said
 
 
 def test_how_attempts_ended_is_shown_apart_with_the_whole_reason_and_the_run():

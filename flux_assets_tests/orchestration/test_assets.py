@@ -294,7 +294,7 @@ def with_trees(tmp_path, monkeypatch):
     """The project's own definitions after one module was added to tables/, and nothing else changed."""
     folder = tmp_path / "more_tables"
     folder.mkdir()
-    (folder / "trees.py").write_text("from made_up import trees\n\nTABLE = trees()\n")
+    (folder / "trees.py").write_text("from flux_assets_tests.made_up import trees\n\nTABLE = trees()\n")
     monkeypatch.setattr(tables, "__path__", [*tables.__path__, str(folder)])
     tables.declarations.cache_clear()
     yield importlib.reload(flux_assets.definitions).defs

@@ -154,7 +154,7 @@ def test_connections_of_others_are_not_watched(url: str) -> None:
 
 PROGRAM = """
 import sys, threading
-from flux_assets import storage_watch
+from flux_assets.orchestration.storage import watch as storage_watch
 storage_watch.ANSWER_SECONDS = 5.0
 storage_watch._PARAMETERS["connect_timeout"] = "2"
 from dagster._cli import main

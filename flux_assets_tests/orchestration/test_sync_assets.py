@@ -320,7 +320,7 @@ def test_wrong_settings_fail_the_step_and_name_themselves(defs, instance, runnin
     load_settings.cache_clear()
     run = tick(defs, instance)
     assert "SNOWFLAKE_PASSWORD" in run.failure(STEP)
-    assert run.failure(STEP).count("not set, and") == 1, "a cause that both tables share is told once"
+    assert run.failure(STEP).count("is not set, which") == 1, "a cause that both tables share is told once"
     assert run.materialized() == {}
 
 

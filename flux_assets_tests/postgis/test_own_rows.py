@@ -194,7 +194,7 @@ def test_a_table_that_was_partitioned_by_hand_is_refused_in_words(utility: Utili
 
 
 KIN = {
-    "a child": ("CREATE TABLE kin () INHERITS (poles)", "for kin inherits from it", "ALTER TABLE kin NO INHERIT"),
+    "a child": ("CREATE TABLE kin () INHERITS (poles)", "because kin inherits from it", "ALTER TABLE kin NO INHERIT"),
     "a parent": (
         "CREATE TABLE kin (name text); ALTER TABLE poles INHERIT kin",
         "inherits from kin",

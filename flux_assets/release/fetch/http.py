@@ -57,13 +57,16 @@ class HttpStore:
             answer, begin = within(
                 self._limits.silence, lambda: _opened(exchange, address, start, mark), exchange.cancel
             )
-        return Opened(_stamp(answer), begin, self._chunks(address, answer, exchange.cancel))
+        chunks = self._chunks(address, answer, exchange.cancel)
+        next(chunks)
+        return Opened(_stamp(answer), begin, chunks)
 
     def _chunks(
         self, address: Address, answer: BaseHTTPResponse, cancel: Callable[[], None]
     ) -> Generator[bytes, None, None]:
         with _explained(address):
             try:
+                yield b""  # for `open`: only a generator that has begun closes the answer when nobody reads it
                 while chunk := within(self._limits.silence, lambda: _chunk(answer), cancel):
                     yield chunk
             finally:

@@ -316,7 +316,8 @@ def test_the_file_shows_a_record_as_somebody_changed_it_in_the_table(loader: Loa
         sql("UPDATE postgres_sync.quarantine SET raw_record = %s", raw)
         path = tmp_path / f"{number}.csv"
         write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
-        (line,) = csv.DictReader(path.open(newline=""))
+        with path.open(newline="") as file:
+            (line,) = csv.DictReader(file)
         assert [line["id"], line["name"]] == [rows(3)[1]["id"], "Pole 1"]
 
 
