@@ -6,8 +6,8 @@ import pytest
 
 from flux_assets.cli.status_table import drawn_attempts, drawn_statuses
 from flux_assets.ledger.status import TableStatus
-from flux_assets.words import brief_span
 from flux_assets.tables import declarations
+from flux_assets.words import brief_span
 
 LONG = "3 minutes ago: vegetation_risk.csv.gz, line 17, column geom: the value 'xyz' is no geometry (nothing was here)"
 DAY = 86400.0

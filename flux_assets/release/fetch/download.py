@@ -129,7 +129,8 @@ class Download:
             self._part.unlink(missing_ok=True)
             self._marker.unlink(missing_ok=True)
         try:
-            size = self._written(opened, watch, progress)
+            with closing(opened.chunks):
+                size = self._written(opened, watch, progress)
         except (TooLargeError, ManifestError):
             self.drop()
             raise
@@ -144,7 +145,7 @@ class Download:
         if opened.stamp.size is not None:
             self._check_size(opened.stamp.size, watch, found=str(opened.stamp.size))
             watch.needs(opened.stamp.size - opened.start)
-        with self._part.open("r+b" if opened.start else "wb") as file, closing(opened.chunks):
+        with self._part.open("r+b" if opened.start else "wb") as file:
             file.seek(opened.start)
             if opened.stamp.mark is not None:
                 self._marker.write_text(opened.stamp.mark)
