@@ -51,7 +51,7 @@ def event_log(ground: Ground) -> Section:
     return Section(
         title=f"Dagster's database, {syncs:,} syncs, {day} a day, each of a source that has changed, a day's runs kept",
         columns=list(begun),
-        rows=[[f"{value:,.1f}" if name == "MB" else f"{value:,}" for name, value in each.items()] for each in states],
+        rows=[[_shown(value) for value in each.values()] for each in states],
         goals=[
             goal(f"Dagster's database after {syncs:,} syncs", "≤ 150 MB", last["MB"], 1),
             goal("events before the last night's pruning, against the night before", "≤ 1 % more", growth),
@@ -65,6 +65,10 @@ def event_log(ground: Ground) -> Section:
         ],
         values={"states": states},
     )
+
+
+def _shown(value: float) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:,.1f}" if value % 1 else f"{value:,.0f}"
 
 
 @contextmanager

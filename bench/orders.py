@@ -74,10 +74,6 @@ VALUES ({", ".join(["%s"] * len(SCHEMA))},
         CASE WHEN %s IS NOT NULL AND %s IS NOT NULL THEN ST_SetSRID(ST_MakePoint(%s, %s), 4326) END,
         CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)
 """
-_CONTENT = f"""
-SELECT count(*), md5(string_agg(md5(row::text), '' ORDER BY row::text))
-FROM (SELECT ROW({COLUMNS}, ST_AsEWKB(geom)) FROM work_orders) AS all_rows (row)
-"""
 
 
 @dataclass
@@ -267,12 +263,6 @@ def reload(pieces: list[bytes], target: Target) -> None:
     with psycopg.connect(target.conninfo) as session:
         session.execute("TRUNCATE TABLE work_orders")
         ways.copy(session, f"{NAME} ({', '.join(_WHOLE.names)})", pieces)
-
-
-def content(target: Target) -> object:
-    """A digest of what the table holds, times of arrival apart."""
-    with psycopg.connect(target.conninfo) as session:
-        return session.execute(_CONTENT.encode()).fetchone()
 
 
 def dlt_ways(account: Account) -> dict[str, Callable[[Target], None]]:
