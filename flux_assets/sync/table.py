@@ -246,7 +246,7 @@ class TableSync:
         """Leave the table as it was."""
         self._become(step="failed", error=error, difference=NO_DIFFERENCE)
 
-    def _become(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of a TableOutcome
+    def _become(self, **changes: Any) -> None:
         self.outcome = replace(self.outcome, **changes)
 
     def source_changed_at(self, instant: datetime) -> datetime:

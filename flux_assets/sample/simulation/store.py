@@ -87,12 +87,12 @@ class SourceTables:
         if rows:
             name, key = self._name(table), table.key
             values = ", ".join(f"{column} = fresh.{column}" for column in table.columns if column != key)
-            statement = f"UPDATE {name} SET {values} FROM ({_unfolded(table)}) fresh WHERE {name}.{key} = fresh.{key}"  # noqa: S608
+            statement = f"UPDATE {name} SET {values} FROM ({_unfolded(table)}) fresh WHERE {name}.{key} = fresh.{key}"
             self._run(statement, _packed(rows))
 
     def set_clock(self, clock: Clock, shape: Shape) -> None:
         """Remember the simulation's own state."""
-        self._run(f"DELETE FROM {self._name(CLOCK)}")  # noqa: S608
+        self._run(f"DELETE FROM {self._name(CLOCK)}")
         self.insert(CLOCK, [{"SHAPE": shape} | {name.upper(): value for name, value in asdict(clock).items()}])
 
     def clock(self) -> Clock:
@@ -148,7 +148,7 @@ class SourceTables:
         return self._rows(table, f"STATUS IN ({listed})")
 
     def _rows(self, table: SourceTable, where: str = "TRUE") -> list[Row]:
-        statement = f"SELECT {', '.join(table.columns)} FROM {self._name(table)} WHERE {where} ORDER BY {table.key}"  # noqa: S608
+        statement = f"SELECT {', '.join(table.columns)} FROM {self._name(table)} WHERE {where} ORDER BY {table.key}"
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
             return [dict(zip(table.columns, row, strict=True)) for row in cursor.fetchall()]
@@ -180,7 +180,7 @@ class SourceTables:
 def _unfolded(table: SourceTable) -> str:
     """Return a query of the bound JSON text's rows."""
     columns = ", ".join(f"value:{name}::{kind} AS {name}" for name, kind in table.columns.items())
-    return f"SELECT {columns} FROM TABLE(FLATTEN(input => PARSE_JSON(%s)))"  # noqa: S608
+    return f"SELECT {columns} FROM TABLE(FLATTEN(input => PARSE_JSON(%s)))"
 
 
 def _packed(rows: Sequence[Row]) -> str:

@@ -18,13 +18,13 @@ def patch() -> None:
     if getattr(execute, "patched", False):
         return
 
-    def executed(self: Any, transformed: Any, params: Any = None) -> None:  # noqa: ANN401 - fakesnow's signature
+    def executed(self: Any, transformed: Any, params: Any = None) -> None:
         execute(self, transformed, params)
         # A result that is returned again is not what DuckDB has just run.
         again = transformed.args.get("result_scan_sfqid")
         self._columns = None if again else [_as_described(column) for column in self._duck_conn.description]
 
-    def described(self: Any) -> list[Any]:  # noqa: ANN401 - fakesnow's cursor
+    def described(self: Any) -> list[Any]:
         columns: list[Any] | None = self._columns
         return describe(self) if columns is None else columns
 

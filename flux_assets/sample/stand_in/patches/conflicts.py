@@ -20,7 +20,7 @@ def patch() -> None:
     its_class: Any = FakeSnowflakeCursor
     plain = its_class.execute
 
-    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - fakesnow's signature, passed on
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return plain(self, *args, **kwargs)
         except duckdb.TransactionException as error:

@@ -46,10 +46,10 @@ class Rewritten:
     tree: Any
     text: str
 
-    def sql(self, **_: Any) -> str:  # noqa: ANN401 - sqlglot's options: it runs on DuckDB only
+    def sql(self, **_: Any) -> str:
         return self.text
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a tree has
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.tree, name)
 
 
@@ -61,7 +61,7 @@ class Plan:
     pieces: tuple[str | int, ...]
 
     @classmethod
-    def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:  # noqa: ANN401 - sqlglot's
+    def of(cls, tree: Any, times: tuple[str, ...]) -> Plan | None:
         """Return None where a time occurs in the text not at all, or otherwise than between quotes."""
         text = tree.sql(dialect="duckdb")
         parts = re.split(f"'({'|'.join(map(re.escape, times))})'", text) if times else [text]
@@ -108,18 +108,18 @@ def patch() -> None:
     its_module.parse_one = _parsed_once(its_module.parse_one)
 
 
-def _noting(transform: Any) -> Any:  # noqa: ANN401 - fakesnow's method
-    def transformed(self: Any, *args: Any) -> Any:  # noqa: ANN401
+def _noting(transform: Any) -> Any:
+    def transformed(self: Any, *args: Any) -> Any:
         self._rewritten = transform(self, *args)
         return self._rewritten
 
     return transformed
 
 
-def _remembering(execute: Any) -> Any:  # noqa: ANN401 - fakesnow's method
+def _remembering(execute: Any) -> Any:
     plans: Newest[Plan] = Newest()
 
-    def executed(self: Any, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def executed(self: Any, command: str, params: Any = None, *args: Any, **kwargs: Any) -> Any:
         bound = params or kwargs.get("binding_params") or self._conn.nop_regexes
         shape = None if bound else Shape.of(self._inline_variables(command))
         if shape is None:
@@ -139,11 +139,11 @@ def _remembering(execute: Any) -> Any:  # noqa: ANN401 - fakesnow's method
     return executed
 
 
-def _parsed_once(parse_one: Any) -> Any:  # noqa: ANN401 - fakesnow's function
+def _parsed_once(parse_one: Any) -> Any:
     """Return a parse_one that remembers trees: the server only needs the kind of statement, which no time changes."""
     trees: Newest[Any] = Newest()
 
-    def parsed(command: str) -> Any:  # noqa: ANN401 - sqlglot's
+    def parsed(command: str) -> Any:
         shape = Shape.of(command)
         if shape is None:
             return parse_one(command)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def patch(instance: Any) -> None:  # noqa: ANN401 - a FakeSnow that creates no database or schema
+def patch(instance: Any) -> None:
     """Set the schema of the instance's sessions without looking it up."""
     import duckdb
 
     plain = instance.connect
 
-    def connect(database: str | None = None, schema: str | None = None, **kwargs: Any) -> Any:  # noqa: ANN401
+    def connect(database: str | None = None, schema: str | None = None, **kwargs: Any) -> Any:
         if not (database and schema) or schema.upper() == "INFORMATION_SCHEMA":
             return plain(database, schema, **kwargs)
         session = plain(**kwargs)

@@ -20,7 +20,7 @@ def patch() -> None:
     its_module.timestamp_to_sf_struct = times_as_structs
 
 
-def times_as_structs(times: Any) -> Any:  # noqa: ANN401 - fakesnow's signature
+def times_as_structs(times: Any) -> Any:
     """Return Arrow timestamps, without a zone or in UTC, as Snowflake sends them: seconds, nanoseconds, zone."""
     import numpy as np
     import pyarrow as pa
