@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flux_assets.previews.features import Window
 
@@ -109,9 +109,9 @@ def rendered(figure: Figure) -> Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib declares no types of its drawing
+    canvas.draw()
+    pixels = canvas.buffer_rgba()
     return Image.frombuffer("RGBA", canvas.get_width_height(), pixels).convert("RGB")
 
 
