@@ -24,7 +24,7 @@ from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, 
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.synced import FAULTS, FEEDERS, SOURCE, Utility, source_database
 
-MENDED = replace(
+FIXED = replace(
     FAULTS,
     references=(Reference(column="feeder", to_table="feeders", to_column="feeder"),),
     ranges=(Range(column="homes", minimum=0, maximum=1000),),
@@ -68,7 +68,7 @@ SYNC_BREAKS = (
 
 def filled(account: Account, target: Target) -> Utility:
     """A utility with two faults on a feeder in its source."""
-    utility = Utility(account=source_database(account), target=target, tables=(MENDED, FEEDERS))
+    utility = Utility(account=source_database(account), target=target, tables=(FIXED, FEEDERS))
     utility.tell(
         f"{SOURCE}; INSERT INTO FEEDERS SELECT 'A', 'Feeder A', 100;"
         "INSERT INTO FAULTS SELECT 'F1', 'A', 'OPEN', SYSDATE(), 5, -95.1, 29.1;"
@@ -99,12 +99,12 @@ def database(cluster: Cluster, synced: tuple[str, Account]) -> Iterator[str]:
 @pytest.fixture
 def running(synced: tuple[str, Account], target: Target) -> Utility:
     """The utility with a target of the test's own; the source is shared."""
-    return Utility(account=synced[1], target=target, tables=(MENDED, FEEDERS))
+    return Utility(account=synced[1], target=target, tables=(FIXED, FEEDERS))
 
 
 def look(running: Utility, name: str) -> AuditResult:
     """The check's result, of the table that has it."""
-    table = MENDED if any(audit.name == name for audit in sync_audits(MENDED)) and name != "columns" else FEEDERS
+    table = FIXED if any(audit.name == name for audit in sync_audits(FIXED)) and name != "columns" else FEEDERS
     looks = audit_tables([AuditRequest(table=table, names={name})], running.target, running.source, Stop())
     (result,) = looks[table.name].audits
     return result

@@ -1,4 +1,4 @@
-"""The examination: each fault is made for real, found, and mended by what the finding says to do."""
+"""The examination: each fault is made for real, found, and fixed by what the finding says to do."""
 
 import re
 import socket
@@ -525,7 +525,7 @@ def test_a_synced_table_that_cannot_be_written_is_named_with_its_remedy(doctor, 
     assert "public.work_orders has no primary key" in wrong.message
 
 
-def test_a_synced_table_that_is_gone_or_lacks_a_column_is_mended_by_the_next_sync(doctor, utility, sql):
+def test_a_synced_table_that_is_gone_or_lacks_a_column_is_fixed_by_the_next_sync(doctor, utility, sql):
     def examined() -> list[Finding]:
         return [finding for finding in examine(utility.tables) if finding.group == "Synced tables"]
 

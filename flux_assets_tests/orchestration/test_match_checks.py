@@ -194,7 +194,7 @@ def test_dynamic_tables_are_compared_in_one_step_without_a_sync(instance, runnin
     found = run.checks()["feeders", MATCHES_SOURCE]
     assert found.severity == dg.AssetCheckSeverity.ERROR
     assert "changed A: faults is '3', not '1'" in found.metadata["sample"].value
-    assert sql("SELECT faults FROM feeders") == [(3,)], "a check mends nothing"
+    assert sql("SELECT faults FROM feeders") == [(3,)], "a check fixes nothing"
 
 
 def test_later_changes_of_the_source_are_a_warning(instance, running):

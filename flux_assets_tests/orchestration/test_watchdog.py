@@ -91,13 +91,13 @@ def test_looking_changes_nothing(call, sql):
 
 
 def test_a_line_for_each_problem_and_exit_code_1(call, ledger, receiver):
-    ledger("substations", "FAILED", "substations: line 3 is damaged. Mend it.", ago=timedelta(minutes=5))
+    ledger("substations", "FAILED", "substations: line 3 is damaged. Fix it.", ago=timedelta(minutes=5))
     ledger("osm_water", "FAILED", "osm_water: PostgreSQL refused it: x.")
     result = call("watchdog")
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert len(lines) == 2
-    assert "substations could not be loaded, for 5 min: substations: line 3 is damaged. Mend it." in lines
+    assert "substations could not be loaded, for 5 min: substations: line 3 is damaged. Fix it." in lines
     assert receiver.got == [], "nobody asked for that"
     found = json.loads(call("watchdog", "--json").output)
     assert not found["ok"]

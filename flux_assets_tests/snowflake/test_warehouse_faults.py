@@ -20,7 +20,7 @@ RETRIED = (
     603, 604, 605, 610, 625, 300002, 300005,
 )  # fmt: skip
 BUGS = (1003, 2002, 2140, 2141)
-# By code: the setting or the statement that mends it.
+# By code: the setting or the statement that fixes it.
 MISTAKES = {
     250007: "SNOWFLAKE_ACCOUNT", 251001: "SNOWFLAKE_ACCOUNT", 251005: "SNOWFLAKE_USER", 251006: "SNOWFLAKE_PASSWORD",
     251008: "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", 251009: "SNOWFLAKE_ACCOUNT", 251010: "SNOWFLAKE_PRIVATE_KEY_PATH",
@@ -63,7 +63,7 @@ def test_what_a_retry_can_cure(code):
 
 
 @pytest.mark.parametrize("code", MISTAKES)
-def test_what_the_user_has_to_mend(code):
+def test_what_the_user_has_to_fix(code):
     error = raised(code)
     assert isinstance(error, (WarehouseError, SourceError))
     assert not getattr(error, "retryable", False)
@@ -81,7 +81,7 @@ def test_a_file_that_holds_no_key_is_the_user_s_mistake():
 
 
 @pytest.mark.parametrize("code", [*BUGS, 999999])
-def test_what_nobody_can_mend_is_not_tried_again(code):
+def test_what_nobody_can_fix_is_not_tried_again(code):
     error = raised(code)
     assert fault_of(errors.ProgrammingError(msg="x", errno=code)).kind is Kind.BUG
     assert not getattr(error, "retryable", False)

@@ -168,7 +168,7 @@ def test_a_missing_optional_column_is_null_and_reported(tell, source):
         ("FEEDER", "BOOLEAN", "faults.feeder is varchar(10)", "feeder = { expression = 'TO_VARCHAR("),
     ],
 )
-def test_a_column_of_another_type_is_refused_with_the_line_that_mends_it(tell, source, column, type_, said, cure):
+def test_a_column_of_another_type_is_refused_with_the_line_that_fixes_it(tell, source, column, type_, said, cure):
     tell(PLAIN + f"; ALTER TABLE FAULTS DROP COLUMN {column}; ALTER TABLE FAULTS ADD COLUMN {column} {type_}")
     with pytest.raises(SourceError) as refused:
         mapping(source)
@@ -177,7 +177,7 @@ def test_a_column_of_another_type_is_refused_with_the_line_that_mends_it(tell, s
     assert cure in refused.value.remedy
 
 
-def test_the_line_that_mends_it_does(tell, source, config):
+def test_the_line_that_fixes_it_does(tell, source, config):
     """The remedy is a line of FLUX_CONFIG: put it in, and the table is read."""
     tell(PLAIN + "; CREATE VIEW V AS SELECT FAULT_ID, FEEDER, STATE, BEGUN, HOMES::VARCHAR AS HOMES FROM FAULTS")
     moved = "[FAULTS]\nobject = 'V'\n"

@@ -404,7 +404,7 @@ def test_a_source_that_cannot_be_reached_fails_every_table_and_keeps_its_rows(ru
     assert running.synced()["faults"].updated == 3
 
 
-def test_a_sync_mends_what_the_database_knows_of_the_declarations_and_leaves_alone_what_is_right(
+def test_a_sync_fixes_what_the_database_knows_of_the_declarations_and_leaves_alone_what_is_right(
     utility: Utility, sql: Sql
 ) -> None:
     known = "SELECT layer_name, kind, late_after, xmin::text FROM postgres_sync.tables ORDER BY place"

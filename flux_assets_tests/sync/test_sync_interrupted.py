@@ -1,4 +1,4 @@
-"""A sync is cut off, or the ground moves under it: what it says is what is so, and the next one mends it."""
+"""A sync is cut off, or the ground moves under it: what it says is what is so, and the next one fixes it."""
 
 from __future__ import annotations
 

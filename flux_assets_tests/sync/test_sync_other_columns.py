@@ -1,5 +1,5 @@
 """A source whose columns or values are no longer what they were, seen through whole runs: its table stays as it was and
-is in the ledger with what to do, the others go on, and what the message says to do mends it."""
+is in the ledger with what to do, the others go on, and what the message says to do fixes it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ DROP TABLE FAULTS; ALTER TABLE NEW RENAME TO FAULTS
         ),
     ],
 )  # fmt: skip
-def test_it_fails_its_table_alone_and_what_the_message_says_mends_it(
+def test_it_fails_its_table_alone_and_what_the_message_says_fixes_it(
     instance, reached: Utility, sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     broken: str, said: list[str], repaired: str, configured: str,
 ) -> None:  # fmt: skip
@@ -100,8 +100,8 @@ def test_it_fails_its_table_alone_and_what_the_message_says_mends_it(
     assert message in failed.failure(STEP)
     config.write_text(f"[FAULTS.columns]\n{configured}\n")
     running.tell(repaired)
-    mended = tick(defs, instance)
-    assert mended.succeeded
-    assert list(mended.materialized()) == ["faults", "feeders"]
+    fixed = tick(defs, instance)
+    assert fixed.succeeded
+    assert list(fixed.materialized()) == ["faults", "feeders"]
     assert sql("SELECT count(*), count(homes) FROM faults") == [(3, 3)]
     assert len(sql(FAILURE)) == 1

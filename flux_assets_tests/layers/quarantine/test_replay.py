@@ -36,7 +36,7 @@ def again(loader: Loader, table: StaticTable | None = None, given: object = (), 
     return replay(table or made_up(), loader.target, LoadOptions(**options), loader.log.append, given)
 
 
-def mended(sql: Sql, number: int) -> None:
+def fixed(sql: Sql, number: int) -> None:
     sql("UPDATE postgres_sync.quarantine SET raw_record = replace(raw_record, 'x' || %s, %s::text)"
         " WHERE record = %s", str(number), number, number + 1)  # fmt: skip
 
@@ -56,7 +56,7 @@ def compared(loader: Loader, table: StaticTable | None = None) -> AuditResult:
 def test_corrected_records_become_part_of_a_new_version(loader: Loader, sql: Sql) -> None:
     base = loader.load(made_up(), broken(10, 2, 5, 7), quarantine=3)
     for number in (2, 7):
-        mended(sql, number)
+        fixed(sql, number)
     result = again(loader)
     assert (result.replayed, [held.record for held in result.waiting]) == (2, [6])
     assert result.version.version != base.version
@@ -76,7 +76,7 @@ def test_the_version_is_the_equal_of_a_loaded_one(loader: Loader, sql: Sql, targ
     """Indexes, a user's own too; and a reader whose snapshot is older sees it whole (FREEZE)."""
     loader.load(made_up(), broken(30, 4), quarantine=1)
     sql("CREATE INDEX ON poles (score); ALTER TABLE poles ADD CHECK (code >= 0)")
-    mended(sql, 4)
+    fixed(sql, 4)
     bodies = (
         "SELECT regexp_replace(indexdef, '.* USING ', '') FROM pg_indexes WHERE schemaname = 'flux_versions'"
         " AND tablename = (SELECT relation FROM postgres_sync.layer_versions WHERE current) ORDER BY 1"
@@ -92,7 +92,7 @@ def test_the_version_is_the_equal_of_a_loaded_one(loader: Loader, sql: Sql, targ
 
 def test_an_unchanged_release_does_not_undo_a_replay(loader: Loader, sql: Sql, target: Target) -> None:
     base = loader.load(made_up(), broken(10, 2), quarantine=1)
-    mended(sql, 2)
+    fixed(sql, 2)
     made = again(loader).version
     unchanged = loader.load(made_up())
     assert (unchanged.outcome, unchanged.version, unchanged.quarantined) == ("unchanged", made.version, 0)
@@ -107,9 +107,9 @@ def test_an_unchanged_release_does_not_undo_a_replay(loader: Loader, sql: Sql, t
 
 def test_a_second_replay_goes_on_from_the_first(loader: Loader, sql: Sql) -> None:
     base = loader.load(made_up(), broken(10, 2, 5), quarantine=2)
-    mended(sql, 2)
+    fixed(sql, 2)
     first = again(loader).version
-    mended(sql, 5)
+    fixed(sql, 5)
     second = again(loader)
     assert (second.replayed, second.waiting) == (1, ())
     assert second.version.version not in {first.version, base.version}
@@ -198,7 +198,7 @@ def test_a_replay_that_cannot_publish_leaves_its_records_waiting(loader: Loader,
     from datetime import timedelta
 
     loader.load(made_up(), broken(5, 1), quarantine=1)
-    mended(sql, 1)
+    fixed(sql, 1)
     with target.session("reader") as reader, reader.transaction():
         reader.execute("SELECT count(*) FROM poles")
         with pytest.raises(PublishError):
@@ -211,7 +211,7 @@ def test_a_replay_does_not_hide_that_the_last_load_failed(loader: Loader, sql: S
     loader.load(made_up(), broken(5, 1), quarantine=1)
     with pytest.raises(RecordError):
         loader.load(made_up(), broken(6, 1))
-    mended(sql, 1)
+    fixed(sql, 1)
     assert again(loader).replayed == 1
     assert sql("SELECT state, trusted, last_attempt, rows FROM postgres_sync.v_table_status") == [
         ("live", True, "failed", 5)
@@ -332,7 +332,7 @@ def test_a_file_that_is_there_is_not_written_over(loader: Loader, tmp_path: Path
 def test_a_pinned_layer_is_not_replayed_and_nothing_is_read_for_it(loader: Loader, sql: Sql, tmp_path: Path) -> None:
     loader.load(made_up(), broken(10, 2), quarantine=1)
     pin(made_up(), loader.target, LoadOptions(), loader.log.append, reason="audit")
-    mended(sql, 2)
+    fixed(sql, 2)
     whole = "SELECT q::text FROM postgres_sync.quarantine AS q"
     kept = sql(whole)
     with pytest.raises(PinnedError, match=r"public.poles is pinned to version \w{12} since .* \(audit\), and a replay"):
@@ -428,7 +428,7 @@ def test_matches_release_accounts_for_the_quarantine(loader: Loader, sql: Sql) -
     loader.load(made_up(), broken(10, 2, 5), quarantine=2)
     found = compared(loader)
     assert (found.passed, found.numbers["quarantined"], found.numbers["replayed"]) == (True, 2, 0)
-    mended(sql, 2)
+    fixed(sql, 2)
     again(loader)
     found = compared(loader)
     assert (found.passed, found.numbers["quarantined"], found.numbers["replayed"]) == (True, 1, 1)

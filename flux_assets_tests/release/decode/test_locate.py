@@ -210,10 +210,10 @@ def many(tmp_path):
 
 @pytest.mark.parametrize(("record", "line"), [(1, 2), (2, 4), (1500, 3000), (3000, 6000)])
 def test_describes_a_record_that_the_server_refused(many, record, line):
-    error = describe_record(many, FILE, SITES, record, "big", "PostgreSQL refuses it.", "Mend it.")
+    error = describe_record(many, FILE, SITES, record, "big", "PostgreSQL refuses it.", "Fix it.")
     assert (error.place.line, error.place.record, error.place.column) == (line + 1, record, "big")
     assert error.place.value == str(record % 1000)
-    assert str(error).endswith(": PostgreSQL refuses it. Mend it.")
+    assert str(error).endswith(": PostgreSQL refuses it. Fix it.")
 
 
 def test_describes_a_record_without_a_column(many):
