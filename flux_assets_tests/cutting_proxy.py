@@ -54,8 +54,9 @@ class CuttingProxy:
             server.shutdown(socket.SHUT_WR)
 
     def _commit(self, client: socket.socket, server: socket.socket, piece: bytes, dropping: threading.Event) -> None:
+        if self.cut != "late":
+            dropping.set()  # before the server has the commit: it may answer sooner than the client is cut off
         if self.cut == "answered":
-            dropping.set()
             server.sendall(piece)
             return
         if self.cut == "late":
