@@ -14,9 +14,9 @@ from flux_assets.orchestration.automation import (
 from flux_assets.orchestration.check_jobs import CHECK_JOBS, CHECK_SCHEDULES
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers.assets import layer_assets
-from flux_assets.orchestration.layers.release_sensor import release_sensor
 from flux_assets.orchestration.layers.release_sources import release_sources
 from flux_assets.orchestration.match_checks import release_match, source_match
+from flux_assets.orchestration.release_sensor import release_sensor
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync.assets import dynamic_assets
 from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources

@@ -186,7 +186,7 @@ def inform_dagster(settings: Settings, report: Callable[[ModuleType], object]) -
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
         return
     try:
-        from flux_assets.orchestration import history
+        from flux_assets.orchestration.layers import history
 
         report(history)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries

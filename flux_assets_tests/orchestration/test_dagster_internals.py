@@ -125,7 +125,8 @@ def test_names_that_are_stored_are_dagsters_own():
     from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
     from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
-    from flux_assets.orchestration import automation, history
+    from flux_assets.orchestration import automation
+    from flux_assets.orchestration.layers import history
 
     key = dg.AssetKey(["release", "oaks"])
     assert history.DATA_VERSION_TAG == data_version.DATA_VERSION_TAG

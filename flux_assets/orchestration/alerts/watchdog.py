@@ -19,7 +19,7 @@ from flux_assets.alerting.unreachable import IncidentFile
 from flux_assets.alerting.webhook import Webhook
 from flux_assets.errors import EmbeddedError, FluxError, SettingError
 from flux_assets.orchestration.alerts.round import Dagster, make_watch, observe_alerts, send_alerts, target_fault
-from flux_assets.orchestration.history import dagster_folder
+from flux_assets.orchestration.layers.history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
 from flux_assets.spec import DynamicTable, StaticTable

@@ -13,9 +13,9 @@ from flux_assets.errors import AuditError, FluxError, TargetError
 from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
-from flux_assets.orchestration.history import input_version_tag, origin_tags
 from flux_assets.orchestration.layers.checks import check_results, check_specs, log_outcomes
 from flux_assets.orchestration.layers.config import LayerConfig
+from flux_assets.orchestration.layers.history import input_version_tag, origin_tags
 from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.layers.release_sources import record_file, source_key
 from flux_assets.orchestration.layers.whole_release import whole_release
