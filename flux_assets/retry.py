@@ -1,13 +1,15 @@
-"""Retries of what another attempt may fix: few, with growing, jittered pauses, bounded in number and time."""
+"""Attempts at what the other side may refuse or never answer: few, with jittered pauses, each ended in time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from random import uniform
+from functools import partial
+from threading import Thread
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random
 from tenacity.nap import sleep as sleep_through
 
 from flux_assets.errors import FluxError
@@ -56,11 +58,12 @@ class RetryPolicy:
             if state.outcome is not None and (error := state.outcome.exception()) is not None:
                 before_again(error)
 
-        def wait(_state: RetryCallState) -> float:
+        def wait(state: RetryCallState) -> float:
             # Jitter is added to the pause: a pause that is random as a whole would often be none.
             longer: float = self.pause * 2 ** min(fruitless - 1, 30)
-            return min(self.longest_pause - self.pause, longer) + uniform(0, self.pause)  # noqa: S311 - jitter
+            return min(self.longest_pause - self.pause, longer) + jitter(state)
 
+        jitter = wait_random(0, self.pause)
         out_of_time = stop_before_delay(self.total)
         policy = Retrying(
             retry=retry_if_exception(is_retryable),
@@ -72,3 +75,39 @@ class RetryPolicy:
             sleep=sleep,
         )
         return policy(work)
+
+
+class GivenUpError(Exception):
+    """The other side did not answer in time. The call is abandoned, and its result discarded."""
+
+
+def started(work: Callable[[], _T]) -> Future[_T]:
+    """Begin a call in a daemon thread, so that a call that never ends keeps no process from ending."""
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
+            outcome.set_exception(error)
+
+    Thread(target=run, name="flux_assets network", daemon=True).start()
+    return outcome
+
+
+def awaited(outcome: Future[_T], seconds: float, discard: Callable[[_T], object] | None = None) -> _T:
+    """Return the result of the call. Raises GivenUpError after `seconds`; `discard` takes a result that comes later."""
+    try:
+        return outcome.result(timeout=seconds)
+    except BaseException as error:
+        if not outcome.done() and discard is not None:
+            outcome.add_done_callback(partial(_discarded, discard))
+        if isinstance(error, TimeoutError) and not outcome.done():
+            raise GivenUpError(f"no answer within {seconds:g} s; the session was closed") from None
+        raise
+
+
+def _discarded(discard: Callable[[_T], object], outcome: Future[_T]) -> None:
+    """Discard in another thread, since discarding may wait for the same other side."""
+    if outcome.exception() is None:
+        started(partial(discard, outcome.result()))

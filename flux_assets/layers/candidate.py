@@ -13,7 +13,6 @@ from psycopg import errors
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import ManifestError, ReleaseError, counted, reported
-from flux_assets.failpoints import reach
 from flux_assets.layers import staging, versions
 from flux_assets.layers.context import LoadContext
 from flux_assets.layers.finishing import finish
@@ -32,6 +31,7 @@ from flux_assets.release.decode.locate import describe_record
 from flux_assets.release.decode.sieve import Sieve
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import ReleaseFile
+from flux_assets.steps import reach
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.step_timer import StepTimer
+from flux_assets.steps import StepTimer
 
 if TYPE_CHECKING:
     # They bring pyarrow, and definitions import this module.

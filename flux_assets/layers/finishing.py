@@ -11,7 +11,6 @@ from psycopg import errors
 from flux_assets.checks import audits
 from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.errors import AuditError
-from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, versions
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
@@ -21,6 +20,7 @@ from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer, version_table
+from flux_assets.steps import reach
 
 # Judged once more beside the layers that are published with it, where there are any.
 REFERENCES = "relationships"

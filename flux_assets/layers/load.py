@@ -13,7 +13,6 @@ import psycopg
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
-from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, publish, schema_diff, versions
 from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
 from flux_assets.layers.context import LoadContext, LoadOptions
@@ -35,6 +34,7 @@ from flux_assets.postgis.names import Layer, version_table
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
+from flux_assets.steps import reach
 
 _Outcome = Literal["published", "unchanged", "pinned"]
 _AUDITED = frozenset({"staged", "published"})

@@ -9,7 +9,6 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.errors import BusyError, LayerError
-from flux_assets.failpoints import reach
 from flux_assets.layers import indexes, pins, publish, schema_diff, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.finishing import make_equal
@@ -25,6 +24,7 @@ from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translated
 from flux_assets.postgis.names import Layer
 from flux_assets.spec import StaticTable
+from flux_assets.steps import reach
 
 
 def rollback(

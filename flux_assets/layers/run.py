@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import psycopg
 
 from flux_assets.errors import FluxError
-from flux_assets.failpoints import reach
 from flux_assets.layers.context import LoadOptions
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, closing_dead, opening
@@ -18,6 +17,7 @@ from flux_assets.postgis.bootstrap import open_prepared, prepare
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translated
 from flux_assets.postgis.names import Layer
+from flux_assets.steps import reach
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from flux_assets.errors import LayerError
-from flux_assets.failpoints import reach
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.ddl import revoking_all
 from flux_assets.postgis.names import Layer, version_table
+from flux_assets.steps import reach
 from flux_assets.words import megabytes
 
 _BEGIN, _COMMIT = sql.SQL("BEGIN"), sql.SQL("COMMIT")

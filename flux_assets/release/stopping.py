@@ -10,7 +10,7 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import TypeVar
 
-from flux_assets.deadline import started
+from flux_assets.retry import started
 
 _T = TypeVar("_T")
 Check = Callable[[], None]

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flux_assets.deadline import GivenUpError, awaited, started
 from flux_assets.errors import FluxError, WarehouseError
+from flux_assets.retry import GivenUpError, awaited, started
 from flux_assets.snowflake.account import Account, refuse_others
 from flux_assets.snowflake.columns import FoundColumn
 from flux_assets.snowflake.translating import NOTHING, SIGN_IN, Subject, translated, unfinished

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from flux_assets.deadline import GivenUpError
 from flux_assets.errors import FluxError, SourceError, WarehouseError, bounded, reported
+from flux_assets.retry import GivenUpError
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.faults import (
     AMBIGUOUS,

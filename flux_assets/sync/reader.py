@@ -15,7 +15,7 @@ from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.postgis.connect import Stop
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
-from flux_assets.step_timer import StepTimer
+from flux_assets.steps import StepTimer
 from flux_assets.sync.spool import Snapshot, take
 
 OpenSource = Callable[[], AbstractContextManager[Source]]

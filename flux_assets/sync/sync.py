@@ -9,7 +9,6 @@ from datetime import datetime
 import psycopg
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.failpoints import reach
 from flux_assets.ledger.leases import held
 from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.bootstrap import prepare
@@ -18,7 +17,7 @@ from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, GONE, holders
 from flux_assets.postgis.names import LiveTable
 from flux_assets.spec import DynamicTable
-from flux_assets.step_timer import StepTimer
+from flux_assets.steps import StepTimer, reach
 from flux_assets.sync import gate, record, setup
 from flux_assets.sync.busy import describe_busy
 from flux_assets.sync.gate import GateResult, TableMark, TargetState

@@ -11,14 +11,13 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.errors import FluxError, SyncError, reported
-from flux_assets.failpoints import reach
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import statistics
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
-from flux_assets.step_timer import StepTimer
+from flux_assets.steps import StepTimer, reach
 from flux_assets.sync import diff, parking, record
 from flux_assets.sync.gate import mark_of
 from flux_assets.sync.guard import HeldOf, guard

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
-from flux_assets import failpoints
+from flux_assets import steps
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
@@ -168,7 +168,7 @@ def _stop_at(point: str, pipe: Connection) -> None:
             pipe.send("here")
             pipe.recv()
 
-    failpoints.install(hook)
+    steps.hooks.append(hook)
 
 
 def _run(job: Job, stop: Stop) -> tuple[str, str]:

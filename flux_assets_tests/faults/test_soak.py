@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flux_assets import failpoints
+from flux_assets import steps
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
@@ -149,17 +149,17 @@ class Soak:
 
         def hook(reached: str) -> None:
             if reached == point:
-                failpoints.remove(hook)
+                steps.hooks.remove(hook)
                 reached_it.append(True)
                 self.harmed += 1
                 harm(self)
 
-        failpoints.install(hook)
+        steps.hooks.append(hook)
         try:
             yield
         finally:
             if not reached_it:
-                failpoints.remove(hook)
+                steps.hooks.remove(hook)
             self.source.fails = False
 
 

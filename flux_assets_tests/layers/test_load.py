@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets import failpoints
+from flux_assets import steps
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
@@ -388,12 +388,12 @@ def test_a_load_that_fails_amid_its_copy_leaves_no_thread_behind(loader: Loader)
         if reached.count("load.copying") == 2:
             raise LayerError("As a cancelled statement does.")
 
-    failpoints.install(fail)
+    steps.hooks.append(fail)
     try:
         with pytest.raises(LayerError, match="cancelled") as held:
             loader.load(made_up(), content)
     finally:
-        failpoints.remove(fail)
+        steps.hooks.remove(fail)
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("parse", "gunzip"))]
     assert left == [], held.value
 

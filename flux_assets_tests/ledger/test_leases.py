@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from flux_assets import failpoints
+from flux_assets import steps
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers import publish, schema_diff, versions
 from flux_assets.ledger import leases
@@ -163,9 +163,9 @@ def held_at_the_end(sql: Sql) -> Iterator[list[bool]]:
         if point == "sync.committed":
             found.extend(held for (held,) in sql(HELD, leases.SYNC))
 
-    failpoints.install(look)
+    steps.hooks.append(look)
     yield found
-    failpoints.remove(look)
+    steps.hooks.remove(look)
 
 
 def test_a_sync_gives_its_lease_back_in_its_commit_unless_something_is_left_to_do(

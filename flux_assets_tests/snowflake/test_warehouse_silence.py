@@ -17,9 +17,8 @@ from threading import Event
 import pytest
 from snowflake.connector import SnowflakeConnection
 
-from flux_assets.deadline import GivenUpError, awaited, started
 from flux_assets.errors import WarehouseError
-from flux_assets.retry import RetryPolicy
+from flux_assets.retry import GivenUpError, RetryPolicy, awaited, started
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides

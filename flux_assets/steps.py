@@ -1,8 +1,8 @@
-"""How long each step of a load or a sync took."""
+"""The steps of a load, a rollback and a sync: how long each took, and named points at which a test can stop the run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -27,3 +27,13 @@ class StepTimer:
             yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + perf_counter() - begun
+
+
+# Called with the name of each point that the process reaches. Only tests add to it.
+hooks: list[Callable[[str], None]] = []
+
+
+def reach(point: str) -> None:
+    """Call the hooks with the name of the point that the run has reached."""
+    for hook in hooks:
+        hook(point)
