@@ -16,7 +16,7 @@ import xxhash
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from flux_assets.errors import SyncError
-from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.source import Rows
 
 _Chunk = bytes
 _IN_MEMORY_BYTES = 32 << 20

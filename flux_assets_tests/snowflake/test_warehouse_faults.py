@@ -9,8 +9,7 @@ from snowflake.connector.network import get_http_retryable_error
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.faults import FAULTS, OF_EXPRESSIONS, OF_ROWS, Kind
-from flux_assets.snowflake.translating import Subject, fault_of, translated
+from flux_assets.snowflake.faults import FAULTS, OF_EXPRESSIONS, OF_ROWS, Kind, Subject, fault_of, translated
 
 ACCOUNT = Account(account="ab12345", user="FLUX", role="FLUX_SYNC", warehouse="FLUX_WH")
 RETRIED = (

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pyarrow as pa
 import pytest
 
-from flux_assets.snowflake.rows import BATCH_ROWS, Rows
+from flux_assets.snowflake.source import BATCH_ROWS, Rows
 from flux_assets.snowflake.texts import declared_mapping
 from flux_assets_tests.synced import FAULTS
 
@@ -15,7 +15,7 @@ GROWTH = """
 import resource, sys
 from contextlib import nullcontext
 import pyarrow as pa
-from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.source import Rows
 from flux_assets.snowflake.texts import declared_mapping
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS

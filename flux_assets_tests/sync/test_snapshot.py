@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flux_assets.errors import SyncError
-from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.source import Rows
 from flux_assets.snowflake.texts import declared_mapping
 from flux_assets.sync import spool as snapshot
 from flux_assets.sync.spool import Snapshot, take
