@@ -20,7 +20,7 @@ from bench.releases import keys_in_order, layer
 from bench.results import Section, goal, section
 from bench.timing import Side, Spread, alternated
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.layers.status import audit_live
 from flux_assets.orchestration.resources import connect

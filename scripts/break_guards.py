@@ -110,12 +110,12 @@ GUARDS = (
         ("flux_assets_tests/sync/test_sync.py", "-k", "cannot_be_written or locked_by_others"),
     ),
     Guard(
-        "shrink guard of a sync", "flux_assets/sync/guard.py",
+        "shrink guard of a sync", "flux_assets/sync/write.py",
         "    if vanished > allowed:\n", "    if False:\n",
         ("flux_assets_tests/sync/test_sync.py", "flux_assets_tests/sync/test_sync_others.py"),
     ),
     Guard(
-        "shrink guard of a load", "flux_assets/checks/values.py",
+        "shrink guard of a load", "flux_assets/checks/audits.py",
         "if case.rows < case.published_rows * _SHRUNK and not case.accept_fewer_rows:", "if False:",
         ("flux_assets_tests/checks/test_audits.py", "flux_assets_tests/layers/test_load.py"),
     ),

@@ -26,8 +26,7 @@ from flux_assets.sqlfiles import query
 from flux_assets.sync import diff, gate, setup
 from flux_assets.sync.derived_columns import in_place, incoming, wanted_rows
 from flux_assets.sync.gate import LastSync, TableMark
-from flux_assets.sync.reader import OpenSource
-from flux_assets.sync.spool import Snapshot, take
+from flux_assets.sync.reader import OpenSource, Snapshot, take
 from flux_assets.sync.sync import Family
 from flux_assets.sync.table import TableState
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from flux_assets.checks import audits
 from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.checks.audits import audits_of
+from flux_assets.checks.live_audits import run_live_audits
 from flux_assets.errors import LayerError
 from flux_assets.layers import pins, versions
 from flux_assets.layers.pins import Pin
@@ -82,9 +83,9 @@ def audit_live(
             promised_rows=registered,
             alone=relation.kind != PARTITIONED,
         )
-        return audits.run_live_audits(case, names)
+        return run_live_audits(case, names)
 
 
 def _none_counts(table: StaticTable, names: Collection[str] | None) -> bool:
     """Tell whether none of the audits asked for needs the rows counted: that takes a while of a large table."""
-    return names is not None and not {audit.name for audit in audits.audits_of(table)} & set(names)
+    return names is not None and not {audit.name for audit in audits_of(table)} & set(names)

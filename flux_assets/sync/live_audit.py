@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.lag import SyncTimes, read_sync_times
-from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, refusal, sync_audits
+from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, read_sync_times, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog
 from flux_assets.postgis.bootstrap import prepare

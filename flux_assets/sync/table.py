@@ -15,9 +15,8 @@ from flux_assets.postgis.names import LiveTable
 from flux_assets.steps import StepTimer
 from flux_assets.sync.diff import NO_DIFFERENCE, Difference
 from flux_assets.sync.gate import LastSync, TableMark
-from flux_assets.sync.reader import TableRead
+from flux_assets.sync.reader import Snapshot, TableRead
 from flux_assets.sync.result import TableResult
-from flux_assets.sync.spool import Snapshot
 
 _ASKED_FOR = "asked for"
 _SAME_ROWS = "the source's rows are the same"

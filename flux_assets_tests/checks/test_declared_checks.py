@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.sample.simulation.tables import circuit_row, order_row, outage_row
 from flux_assets.spec import DynamicTable, StaticTable

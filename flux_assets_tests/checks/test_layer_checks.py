@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets.checks import map_ready
+from flux_assets.checks import live_audits
 from flux_assets.checks.audit import AuditResult
 from flux_assets.layers.status import audit_live
 from flux_assets.postgis.connect import Target
@@ -116,7 +116,7 @@ def test_statistics_that_are_missing_are_missed(admin_sql: Sql, target: Target) 
 
 def test_a_slow_map_is_a_warning(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(target, "map_ready").numbers["milliseconds"] > 0
-    monkeypatch.setattr(map_ready, "BUDGET_MILLISECONDS", -1)
+    monkeypatch.setattr(live_audits, "BUDGET_MILLISECONDS", -1)
     found = judged(target, "map_ready")
     assert (found.passed, found.severity, found.numbers["problems"]) == (False, "WARN", 2)
     assert all(said.startswith("a bounding-box query took ") for said in found.sample)

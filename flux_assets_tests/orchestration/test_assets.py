@@ -15,7 +15,8 @@ from PIL import Image
 import flux_assets.definitions
 import flux_assets.previews.layer_preview
 from flux_assets import tables
-from flux_assets.checks.audits import all_audits_of, audits_of
+from flux_assets.checks.audits import audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.failed_attempts import JUDGED_AT
 from flux_assets.orchestration.layers.assets import layer_asset

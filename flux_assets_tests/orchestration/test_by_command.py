@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
-from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.cli.main import main
 from flux_assets.postgis.connect import Target
 from flux_assets.sample.cluster import Cluster

@@ -6,7 +6,7 @@ from dagster import DagsterEventType as Event
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.executor import threads_executor

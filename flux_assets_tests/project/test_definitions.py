@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from flux_assets.checks.audits import all_audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.definitions import defs
 from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources

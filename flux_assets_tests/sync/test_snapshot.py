@@ -10,8 +10,8 @@ import pytest
 from flux_assets.errors import SyncError
 from flux_assets.snowflake.source import Rows
 from flux_assets.snowflake.texts import declared_mapping
-from flux_assets.sync import spool as snapshot
-from flux_assets.sync.spool import Snapshot, take
+from flux_assets.sync import reader as snapshot
+from flux_assets.sync.reader import Snapshot, take
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS
 

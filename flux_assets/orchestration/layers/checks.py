@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 import dagster as dg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.audits import all_audits_of, live_audits_of
+from flux_assets.checks.live_audits import all_audits_of, live_audits_of
 from flux_assets.spec import Declaration, StaticTable
 
 _CONSEQUENCE = {

@@ -1,13 +1,10 @@
-"""Whether maps can draw a table as it is now: the check map_ready.
-
-It asks what QGIS and tile servers ask before they draw (geometry columns, key, spatial index, statistics, extent), has
-one row of each kind of geometry turned into a tile, and times a query as maps send it.
-"""
+"""Audits that only make sense of the published table: whether maps can draw it, its last runs, its quarantine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -15,10 +12,10 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography
 from psycopg import sql
 
-from flux_assets.checks.audit import Audit, AuditFinding, Case, key_text
-from flux_assets.checks.geometries import as_geometry, kinds_of
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case, key_text
+from flux_assets.checks.audits import as_geometry, audits_of, kinds_of
 from flux_assets.postgis import catalog, ddl
-from flux_assets.spec import Declaration, geometry_kind
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
 # A map asks for some ten tiles at once; with more than this for each, panning stutters.
@@ -39,7 +36,7 @@ class _Answer:
     index: str | None
 
 
-def audits(table: Declaration) -> Iterator[Audit]:
+def _of_maps(table: Declaration) -> Iterator[Audit]:
     """Yield the audit of a table with geometry."""
     if table.spatial_columns:
         drawn = (
@@ -204,3 +201,69 @@ def _explaining(case: Case, answers: list[_Answer]) -> str:
     """Return the queries as maps send them, explained."""
     queries = [answer.query for answer in answers] or [sql.SQL("SELECT * FROM {} LIMIT 1").format(case.own_rows)]
     return ";\n".join(f"EXPLAIN (ANALYZE) {each.as_string(case.connection)}" for each in queries)
+
+
+_SPAN = timedelta(hours=1)
+# A table that is synced twelve times an hour may fail once: the next run puts that right.
+_FEWEST = 2
+_SHARE = 0.25
+# As many in a row, and nothing but failures, is an outage.
+_FEWEST_OF_ALL = 3
+
+
+def _of_ledger(table: Declaration) -> Iterator[Audit]:
+    """Yield the audits of a table's runs and of its quarantine."""
+    claim = f"Of the last hour's runs not more than {_SHARE:.0%} failed (WARN, from {_FEWEST} failures on)"
+    outage = f"; nor all (ERROR, from {_FEWEST_OF_ALL} on)" if isinstance(table, DynamicTable) else ""
+    yield Audit("recent_failures", "WARN", f"{claim}{outage}.", _recent_failures)
+    if isinstance(table, StaticTable):
+        complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
+        yield Audit("quarantined", "WARN", complete, _quarantined)
+
+
+def _recent_failures(case: Case) -> AuditFinding:
+    runs, failed, errors = case.connection.execute(_query(case, "count_runs")).fetchone() or (0, 0, [])
+    passed = failed < _FEWEST or failed / runs <= _SHARE
+    all_failed = failed == runs >= _FEWEST_OF_ALL and isinstance(case.layer.table, DynamicTable)
+    last = {"last_error": errors[0].partition(": ")[2]} if errors else {}
+    return AuditFinding(
+        passed=passed,
+        severity="ERROR" if all_failed else "WARN",
+        numbers={"runs": runs, "failed": failed, "share_failed": round(failed / max(1, runs), 3), **last},
+        sample=() if passed else tuple(f"ledger row {text}" for text in errors),
+        sql="" if passed else _query(case, "list_failed_runs").as_string(case.connection),
+    )
+
+
+def _quarantined(case: Case) -> AuditFinding:
+    waiting, replayed, sample = case.connection.execute(_query(case, "count_quarantined")).fetchone() or (0, 0, [])
+    return AuditFinding(
+        passed=not waiting,
+        numbers={"quarantined": waiting, "replayed": replayed},
+        sample=tuple(sample),
+        sql=_query(case, "list_quarantined").as_string(case.connection) if waiting else "",
+    )
+
+
+def _query(case: Case, name: str) -> sql.Composed:
+    return query("ledger_audits", name).format(
+        schema=sql.Literal(case.layer.schema),
+        name=sql.Literal(case.layer.name),
+        span=sql.Literal(_SPAN),
+        limit=sql.Literal(SAMPLE_KEYS),
+    )
+
+
+def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """Return the audits that only make sense of the published table."""
+    return (*_of_maps(table), *_of_ledger(table))
+
+
+def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """Return the audits of rows and those of the published table."""
+    return (*audits_of(table), *live_audits_of(table))
+
+
+def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
+    """Run the audits of the published table, or those named."""
+    return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)
