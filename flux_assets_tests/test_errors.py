@@ -7,8 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from flux_assets.alerting.cause import cause_of
-from flux_assets.alerting.secrets import secret_remover
+from flux_assets.alerting.cause import cause_of, secret_remover
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
 from flux_assets.ledger.entries import Entry, fail, open_entry

@@ -1,12 +1,19 @@
-"""The cause in an error's message: the sentence, the remedy, and what stays the same from table to table."""
+"""Messages of errors, for alerts: without secrets, and taken apart into what is wrong, what to do, and the cause."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from flux_assets.errors import bounded
+from flux_assets.settings import Settings
 
 _END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'])")
 _CLAUSE = re.compile(r"[:;(,]\s|\.$")
@@ -46,3 +53,61 @@ def _general(sentence: str, tables: Sequence[str]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+Clean = Callable[[str], str]
+HIDDEN = "***"
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
+_WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)'\"]+)"
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), HIDDEN),
+    (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
+    (re.compile(r"(https://hooks\.slack\.com/)[^\s'\"]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), HIDDEN),
+    (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), HIDDEN),
+)
+
+
+def secret_remover(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
+    """Return what removes the secrets of these settings and this environment, and whatever looks like one."""
+    spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
+    longest_first = sorted(filter(None, spelt), key=len, reverse=True)
+    # A short password may be part of an ordinary word, and hiding it there would tell what it is.
+    known = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest_first) or "(?!)")
+
+    def clean(text: str) -> str:
+        text = known.sub(HIDDEN, bounded(text))
+        for pattern, instead in _PATTERNS:
+            text = pattern.sub(instead, text)
+        return text
+
+    return clean
+
+
+def _known(settings: Settings, environment: Mapping[str, str]) -> Iterable[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield from _of_value(value.get_secret_value())
+    if settings.snowflake_private_key_path:
+        yield str(settings.snowflake_private_key_path)
+        yield str(settings.snowflake_private_key_path.expanduser().absolute())
+    for name, value in environment.items():
+        if _SECRET_NAME.search(name):
+            yield from _of_value(value)
+
+
+def _of_value(value: str) -> Iterable[str]:
+    """Yield the value itself, and the password in it where it is an address."""
+    yield value
+    if "://" not in value:
+        return
+    try:
+        yield urlsplit(value).password or ""
+        yield str(conninfo_to_dict(value).get("password") or "") if value.startswith("postgres") else ""
+    except (ValueError, ProgrammingError):
+        return

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from flux_assets.alerting.incident import Incident, decide
-from flux_assets.alerting.muting import Mutes
-from flux_assets.alerting.observation import Kind, Observation, Policy
+from flux_assets.alerting.incident import Incident, Kind, Observation, Policy, decide
+from flux_assets.alerting.store import Mutes
 from flux_assets.errors import AlertError
 
 Event = Literal["opened", "changed", "reminder", "recovered"]

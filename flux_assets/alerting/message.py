@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flux_assets.alerting.delivery import Event
-from flux_assets.alerting.incident import Incident
-from flux_assets.alerting.observation import ABOUT, About
+from flux_assets.alerting.incident import ABOUT, About, Incident
 
 _Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {

@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg.rows import class_row
 
-from flux_assets.alerting.cause import cause_of
+from flux_assets.alerting.cause import Clean, cause_of
+from flux_assets.alerting.incident import Kind, Observation, Policy
 from flux_assets.alerting.message import length
-from flux_assets.alerting.observation import Kind, Observation, Policy
-from flux_assets.alerting.secrets import Clean
 from flux_assets.ledger.status import TableStatus, is_prepared
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from flux_assets.alerting.secrets import HIDDEN
+from flux_assets.alerting.cause import HIDDEN
 from flux_assets.errors import AlertError
 from flux_assets.locality import is_local_host
 

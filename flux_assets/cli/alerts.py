@@ -15,8 +15,8 @@ from flux_assets.errors import FluxError, LayerError
 
 if TYPE_CHECKING:
     from flux_assets.alerting.delivery import Delivery
-    from flux_assets.alerting.muting import Mutes
-    from flux_assets.orchestration.alerts.watchdog import Definitions, Problem
+    from flux_assets.alerting.store import Mutes
+    from flux_assets.orchestration.alerts.rounds import Definitions, Problem
 
 
 def _time_span(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
@@ -50,7 +50,7 @@ def watchdog(as_json: bool, to_send: bool) -> None:
       flux-assets watchdog --json
       */5 * * * *  cd /srv/flux_assets && .venv/bin/flux-assets watchdog --send >> watchalerts.log 2>&1
     """
-    from flux_assets.orchestration.alerts import watchdog as alerts
+    from flux_assets.orchestration.alerts import rounds as alerts
     from flux_assets.settings import load_settings
     from flux_assets.tables import declarations
 
@@ -99,8 +99,8 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
       flux-assets mute --list
       flux-assets mute --off
     """
-    from flux_assets.alerting import muting, store
-    from flux_assets.alerting.unreachable import IncidentFile
+    from flux_assets.alerting import store
+    from flux_assets.alerting.store import IncidentFile
     from flux_assets.settings import load_settings
     from flux_assets.wiring.target import postgis_target
 
@@ -112,11 +112,11 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
     with target.session("mute") as session:
         store.make_ready(session, target.schema)
         if off:
-            ended = muting.unmute(session, target.schema, tables)
+            ended = store.unmute(session, target.schema, tables)
             click.echo(f"Ended {ended} mute{'' if ended == 1 else 's'}." if ended else "Nothing was muted.")
         elif not listed:
-            muting.mute(session, target.schema, tables or (None,), span)
-        held = muting.mutes(session, target.schema)
+            store.mute(session, target.schema, tables or (None,), span)
+        held = store.mutes(session, target.schema)
     IncidentFile(settings.flux_home).note_mutes(held)
     if not off:
         _show_mutes(held)
@@ -160,8 +160,8 @@ def _show(found: Sequence[Problem], rounds: Sequence[Delivery]) -> None:
 
 
 def _as_json(found: Sequence[Problem], rounds: Sequence[Delivery], undelivered: Sequence[FluxError]) -> dict[str, Any]:
+    from flux_assets.alerting.incident import ABOUT
     from flux_assets.alerting.message import title
-    from flux_assets.alerting.observation import ABOUT
 
     return {
         "ok": not undelivered and all(problem.muted for problem in found),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flux_assets.cli.arguments import the_layer, the_target
-from flux_assets.cli.status_table import show_statuses
+from flux_assets.cli.status import show_statuses
 from flux_assets.cli.terminal import Cell, exit_if, moment, show_table
 from flux_assets.words import size
 
@@ -103,7 +103,7 @@ def status(as_json: bool, every: float | None, attempts: bool) -> None:
 
 
 def _watch(target: Target, every: float, as_json: bool) -> None:
-    from flux_assets.cli.watch import watch, watch_as_json
+    from flux_assets.cli.status import watch, watch_as_json
     from flux_assets.layers.status import table_statuses
     from flux_assets.tables import declarations
 

@@ -7,8 +7,7 @@ import click
 from flux_assets.cli.alerts import mute, watchdog
 from flux_assets.cli.embedded import down, sample, simulate, up
 from flux_assets.cli.inspection import doctor, psql, status, versions
-from flux_assets.cli.replay import replay
-from flux_assets.cli.rollback import pin, roll_back, unpin
+from flux_assets.cli.rollback import pin, replay, roll_back, unpin
 from flux_assets.cli.runs import load, sync
 from flux_assets.cli.terminal import Commands
 

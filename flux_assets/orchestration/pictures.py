@@ -84,15 +84,14 @@ def _last(context: dg.AssetExecutionContext, name: str) -> dict[str, dg.Metadata
 
 
 def _map_of(table: StaticTable, target: Target, rows: int) -> str | None:
-    from flux_assets.previews.layer_preview import as_markdown, draw
+    from flux_assets.previews.maps import as_markdown, draw
 
     picture = draw(table, target, rows, grounds())
     return as_markdown(table, picture) if picture else None
 
 
 def _live_map_of(table: DynamicTable, target: Target) -> str | None:
-    from flux_assets.previews.layer_preview import as_markdown
-    from flux_assets.previews.sync_preview import draw_live
+    from flux_assets.previews.maps import as_markdown, draw_live
 
     picture = draw_live(table, target, grounds())
     return as_markdown(table, picture) if picture else None

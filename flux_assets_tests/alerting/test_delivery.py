@@ -10,12 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flux_assets.alerting import muting, store
+from flux_assets.alerting import store
 from flux_assets.alerting.delivery import Delivery, IncidentStore, run_round
-from flux_assets.alerting.incident import Incident
-from flux_assets.alerting.muting import Mute, Mutes
-from flux_assets.alerting.observation import Kind, Observation, Policy
-from flux_assets.alerting.unreachable import IncidentFile
+from flux_assets.alerting.incident import Incident, Kind, Observation, Policy
+from flux_assets.alerting.store import IncidentFile, Mute, Mutes
 from flux_assets.errors import AlertError
 from flux_assets.postgis.connect import Target
 
@@ -218,26 +216,26 @@ def test_two_processes_do_not_tell_the_same(teller, request):
 def test_mutes_are_kept_for_both_ends(target):
     with target.session("test") as session:
         store.make_ready(session, target.schema)
-        muting.mute(session, target.schema, ["a", "b"], timedelta(hours=1))
-        muting.mute(session, target.schema, ["a"], timedelta(hours=3))
-        muting.mute(session, "another", [None], timedelta(hours=3))
-        held = muting.mutes(session, target.schema)
+        store.mute(session, target.schema, ["a", "b"], timedelta(hours=1))
+        store.mute(session, target.schema, ["a"], timedelta(hours=3))
+        store.mute(session, "another", [None], timedelta(hours=3))
+        held = store.mutes(session, target.schema)
         assert [mute.layer_name for mute in held.all] == ["a", "b"]
         assert held.all[0].ends_at - held.all[0].begun_at >= timedelta(hours=2, minutes=59)
         assert held.cover(["a"])
         assert held.cover(["b", "a"])
         assert not held.cover(["a", "c"])
         assert not held.cover([])
-        assert (muting.unmute(session, target.schema, ["b", "c"]), muting.unmute(session, target.schema)) == (1, 1)
-        assert muting.mutes(session, target.schema).all == ()
-        assert muting.mutes(session, "another").cover([])
+        assert (store.unmute(session, target.schema, ["b", "c"]), store.unmute(session, target.schema)) == (1, 1)
+        assert store.mutes(session, target.schema).all == ()
+        assert store.mutes(session, "another").cover([])
 
 
 def test_a_mute_ends(target):
     with target.session("test") as session:
         store.make_ready(session, target.schema)
-        muting.mute(session, target.schema, [None], timedelta(microseconds=1))
-        assert muting.mutes(session, target.schema) == Mutes()
+        store.mute(session, target.schema, [None], timedelta(microseconds=1))
+        assert store.mutes(session, target.schema) == Mutes()
 
 
 def test_what_is_long_over_is_pruned(target, sql):

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flux_assets.alerting.incident import Incident, decide
-from flux_assets.alerting.observation import Kind, Observation, Policy
+from flux_assets.alerting.incident import Incident, Kind, Observation, Policy, decide
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

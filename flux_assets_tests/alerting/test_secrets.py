@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flux_assets.alerting.secrets import secret_remover
+from flux_assets.alerting.cause import secret_remover
 from flux_assets.settings import load_settings
 
 PLANTED = "s3cr3t-W0rd!"

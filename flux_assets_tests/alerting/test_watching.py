@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flux_assets.alerting import watching
-from flux_assets.alerting.observation import Observation, Policy, join_causes
+from flux_assets.alerting.incident import Observation, Policy, join_causes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
 from flux_assets.ledger import status as overview

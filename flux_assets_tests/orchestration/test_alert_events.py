@@ -20,7 +20,7 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 from dagster._daemon.types import DaemonHeartbeat
 
-from flux_assets.alerting.observation import Observation, Policy
+from flux_assets.alerting.incident import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.alerts.events import LedgerState

@@ -13,7 +13,7 @@ from dagster._core.loader import LoadingContextForTest
 from PIL import Image
 
 import flux_assets.definitions
-import flux_assets.previews.layer_preview
+import flux_assets.previews.maps
 from flux_assets import tables
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
@@ -118,7 +118,7 @@ def test_the_picture_is_a_small_png(instance, release):
 
 def test_a_picture_that_cannot_be_drawn_is_only_told(instance, release, monkeypatch):
     write_trees(release, grove(3))
-    monkeypatch.setattr(flux_assets.previews.layer_preview, "draw", lambda *_: 1 / 0)
+    monkeypatch.setattr(flux_assets.previews.maps, "draw", lambda *_: 1 / 0)
     run = run_assets(definitions(), instance, "trees")
     assert run.succeeded
     assert "preview" not in figures(run)

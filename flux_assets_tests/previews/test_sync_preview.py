@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from PIL import Image
 
+from flux_assets.previews.maps import draw_live
 from flux_assets.previews.panel import MOST_BYTES
-from flux_assets.previews.sync_preview import draw_live
 from flux_assets.spec import Picture
 from flux_assets_tests.synced import FAULTS
 

@@ -13,8 +13,8 @@ import dagster as dg
 
 from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
+from flux_assets.alerting.incident import Kind, Observation
 from flux_assets.alerting.message import length
-from flux_assets.alerting.observation import Kind, Observation
 from flux_assets.alerting.watching import Watch, late
 from flux_assets.orchestration.automation import AD_HOC_JOB
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished

@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_ROUNDS = 60
 def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Observe, send what is due, and report what was sent. It starts no run."""
     from flux_assets.alerting.webhook import Webhook
-    from flux_assets.orchestration.alerts.round import send_alerts
+    from flux_assets.orchestration.alerts.rounds import send_alerts
 
     settings = load_settings()
     if settings.flux_alert_url is None:

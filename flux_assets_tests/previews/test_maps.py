@@ -8,7 +8,7 @@ from geoalchemy2 import Geography, Geometry
 from PIL import Image
 from sqlalchemy import Column, Double, Integer, MetaData, Table
 
-from flux_assets.previews.layer_preview import as_markdown, draw
+from flux_assets.previews.maps import as_markdown, draw
 from flux_assets.previews.panel import MOST_BYTES, compact
 from flux_assets.spec import Position, StaticTable
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flux_assets.cli.status_table import drawn_attempts, drawn_statuses
+from flux_assets.cli.status import drawn_attempts, drawn_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.tables import declarations
 from flux_assets.words import brief_span
