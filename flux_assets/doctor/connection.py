@@ -1,4 +1,4 @@
-"""Reaching the target database step by step, so that the step that fails is named."""
+"""Reaching the target database step by step, and what its server is, allows and waits for."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from flux_assets.postgis.bootstrap import find_postgis
 from flux_assets.postgis.connect import Target, read_only_reason
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.sqlfiles import query
+from flux_assets.words import megabytes
 
-_GROUP = Group("Target database")
+_SERVER = Group("Target database")
 _TIMEOUT_SECONDS = 5
 
 
@@ -43,16 +44,16 @@ def refused(target: Target) -> Finding | None:
         with target.session("doctor"):
             return None
     except TargetError as error:
-        return _GROUP.error(error)
+        return _SERVER.error(error)
 
 
 def server(session: WatchedConnection) -> Iterator[Finding]:
     """Yield the findings about the server of an open session."""
     info = session.info
-    yield _GROUP.ok(f"sign-in: user {info.user}, database {info.dbname}")
+    yield _SERVER.ok(f"sign-in: user {info.user}, database {info.dbname}")
     yield _tls(session)
     if session.is_pooled:
-        yield _GROUP.note(
+        yield _SERVER.note(
             "connections go through a pooler in session mode: the lease of a killed load is released after a"
             " minute, not at"
             " once, and a load needs as many server connections as it has sessions",
@@ -63,11 +64,11 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
         find_postgis(session)
         versions = session.execute(query("doctor", "server_versions")).fetchone()
     except FluxError as error:
-        yield _GROUP.error(error)
+        yield _SERVER.error(error)
         return
     except psycopg.Error as error:
         user = session.info.user
-        yield _GROUP.failed(
+        yield _SERVER.failed(
             f"PostGIS cannot be used by {user}: {reported(error.diag.message_primary or error)}",
             f'Run GRANT USAGE ON SCHEMA {_postgis_schema(session)} TO "{user}", and GRANT EXECUTE ON ALL FUNCTIONS IN'
             f' SCHEMA {_postgis_schema(session)} TO "{user}", as the extension\'s owner; or ALTER EXTENSION postgis'
@@ -75,7 +76,7 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
         )
         return
     if versions:
-        yield _GROUP.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8")
+        yield _SERVER.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8")
 
 
 def _postgis_schema(session: psycopg.Connection) -> str:
@@ -99,15 +100,15 @@ def _places(conninfo: str) -> list[_Place]:
 def _socket(place: _Place) -> Finding:
     path = Path(place.host) / f".s.PGSQL.{place.port}"
     if path.is_socket():
-        return _GROUP.ok(f"Unix socket {path}")
-    return _GROUP.failed(f"there is no Unix socket {path}", "Start the server, or correct host and port.")
+        return _SERVER.ok(f"Unix socket {path}")
+    return _SERVER.failed(f"there is no Unix socket {path}", "Start the server, or correct host and port.")
 
 
 def _port(place: _Place) -> Finding:
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        return _GROUP.failed(
+        return _SERVER.failed(
             f"the host name {place.host} has no address: {error.strerror or error}",
             "Correct the host in FLUX_POSTGRES_URL, or fix the name resolution.",
         )
@@ -115,18 +116,18 @@ def _port(place: _Place) -> Finding:
     try:
         socket.create_connection((place.host, place.port), timeout=_TIMEOUT_SECONDS).close()
     except OSError as error:
-        return _GROUP.failed(
+        return _SERVER.failed(
             f"{place.host} ({address}) does not answer on port {place.port}: {error.strerror or error}",
             "Start the server, correct host and port, or open the firewall.",
         )
-    return _GROUP.ok(f"{place.host} ({address}) answers on port {place.port}")
+    return _SERVER.ok(f"{place.host} ({address}) answers on port {place.port}")
 
 
 def _tls(session: psycopg.Connection) -> Finding:
     if not session.pgconn.ssl_in_use:
-        return _GROUP.ok("TLS: not used, and not needed on this machine")
+        return _SERVER.ok("TLS: not used, and not needed on this machine")
     row = session.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
-    return _GROUP.ok(f"TLS: {(row and row[0]) or 'on'}")
+    return _SERVER.ok(f"TLS: {(row and row[0]) or 'on'}")
 
 
 def _writable(session: psycopg.Connection) -> Iterator[Finding]:
@@ -134,4 +135,74 @@ def _writable(session: psycopg.Connection) -> Iterator[Finding]:
     row = session.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool")
     standby, read_only = row.fetchone() or (False, False)
     if why := read_only_reason(session, standby=standby, read_only=read_only):
-        yield _GROUP.failed(*why)
+        yield _SERVER.failed(*why)
+
+
+_LIMITS = Group("Limits")
+# A session for the layer and two that build indexes; besides them one for a sync and one for alerts.
+_OF_A_LAYER, _OTHERS = 3, 2
+
+
+def limits(session: psycopg.Connection, parallel_layers: int) -> Iterator[Finding]:
+    """Yield how many sessions are allowed, and how large temporary files may be."""
+    row = session.execute(query("doctor", "limits")).fetchone()
+    if row is None:
+        return
+    of_role, of_database, of_server, temporary_bytes = row
+    yield _sessions(session, parallel_layers, of_role, of_database, of_server)
+    if temporary_bytes is not None:
+        yield _LIMITS.note(
+            f"temp_file_limit is {megabytes(temporary_bytes)}: a statement that needs larger temporary files fails",
+            f'If a load fails because of it, run ALTER ROLE "{session.info.user}" SET temp_file_limit = … as a'
+            " superuser.",
+        )
+
+
+def _sessions(
+    session: psycopg.Connection, parallel_layers: int, of_role: int, of_database: int, of_server: int
+) -> Finding:
+    needed = _OF_A_LAYER * parallel_layers + _OTHERS
+    user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
+    limits = (
+        (
+            of_role,
+            f"the connection limit of role {user}",
+            f"Run ALTER ROLE {user} CONNECTION LIMIT {needed} as a superuser",
+        ),
+        (
+            of_database,
+            f"the connection limit of database {database}",
+            f"Run ALTER DATABASE {database} CONNECTION LIMIT {needed} as its owner",
+        ),
+        (of_server, "max_connections, less those reserved for superusers,", "Raise max_connections"),
+    )
+    # A negative limit means no limit.
+    for limit, name, remedy in limits:
+        if 0 <= limit < needed:
+            return _LIMITS.warning(
+                f"{name} is {limit}, and a load of {parallel_layers} layers at once takes up to {needed} sessions",
+                f"{remedy}, or lower FLUX_PARALLEL_LAYERS.",
+            )
+    return _LIMITS.ok(f"{needed} sessions, as many as a load takes, are allowed")
+
+
+def standbys(session: psycopg.Connection) -> Iterator[Finding]:
+    """Yield which synchronous standbys commits wait for."""
+    row = session.execute(query("doctor", "synchronous_standbys")).fetchone()
+    if row is None or not row[0] or row[1] in {"off", "local"}:
+        return
+    names, level, senders = row
+    settings = f"synchronous_standby_names = '{names}', synchronous_commit = {level}"
+    if not senders:
+        yield _SERVER.failed(
+            f"each commit waits for a synchronous standby, and none is connected ({settings})",
+            "Start the standby, or run ALTER SYSTEM SET synchronous_standby_names = '' and SELECT pg_reload_conf() as a"
+            " superuser.",
+        )
+        return
+    yield _SERVER.note(
+        f"each commit waits for synchronous standbys ({settings})",
+        "A publish does not block readers of this server meanwhile; loads and syncs take as long as the standbys"
+        " do. For"
+        " readers of a standby see docs/for-map-applications.md.",
+    )

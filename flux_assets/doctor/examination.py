@@ -6,21 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import psycopg
 
-from flux_assets.doctor import (
-    configuration,
-    connection,
-    layers,
-    ledger,
-    left_behind,
-    limits,
-    live_tables,
-    release_files,
-    replication,
-    rights,
-    snowflake,
-    surroundings,
-    used,
-)
+from flux_assets.doctor import configuration, connection, layers, release_files, rights, synced_tables
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.postgis.connect import Target
@@ -37,7 +23,7 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
     except SettingError as error:
         yield from configuration.illegal(error.problem)
         return
-    yield from configuration.findings(settings)
+    yield from configuration.settings_findings(settings)
     static = [table for table in tables if isinstance(table, StaticTable)]
     dynamic = [table for table in tables if isinstance(table, DynamicTable)]
     target: Target | None = None
@@ -52,8 +38,8 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
         yield from release_files.findings(settings, None, static)
     else:
         yield from _within(settings, target, static, dynamic)
-    yield from snowflake.findings(settings, dynamic)
-    yield from surroundings.findings(settings, target)
+    yield from synced_tables.sources(settings, dynamic)
+    yield from configuration.surroundings(settings, target)
 
 
 def _within(
@@ -64,8 +50,8 @@ def _within(
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
-            found += replication.standbys(session)
-            found += limits.findings(session, settings.flux_parallel_layers)
+            found += connection.standbys(session)
+            found += connection.limits(session, settings.flux_parallel_layers)
             found += _read(session, target, static, dynamic)
         yield from found
         # Only a user with every right can read the register of kept versions.
@@ -83,12 +69,12 @@ def _read(
     # A refusal of one examination does not prevent the others.
     for examined in (
         rights.findings(session, schema, static),
-        ledger.findings(session),
-        used.findings(session, schema, static, dynamic),
+        rights.ledger(session),
+        rights.used(session, schema, static, dynamic),
         layers.findings(session, schema, static),
-        left_behind.findings(session, published),
-        replication.publications(session, published),
-        live_tables.findings(session, schema, dynamic),
+        layers.left_on_tables(session, published),
+        layers.publications(session, published),
+        synced_tables.targets(session, schema, dynamic),
     ):
         try:
             yield from examined

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flux_assets.doctor import layers, left_behind
+from flux_assets.doctor import layers
 from flux_assets.doctor.finding import Finding
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer
@@ -59,7 +59,7 @@ def asked(target: Target) -> Asked:
     def ask() -> list[Finding]:
         with target.session("doctor") as session:
             found = list(layers.findings(session, "public", [POLES]))
-            return [*found, *left_behind.findings(session, [Layer("public", POLES)])]
+            return [*found, *layers.left_on_tables(session, [Layer("public", POLES)])]
 
     return ask
 

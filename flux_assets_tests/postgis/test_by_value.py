@@ -9,7 +9,7 @@ import pytest
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.source import match_source
-from flux_assets.doctor import layers, live_tables
+from flux_assets.doctor import layers, synced_tables
 from flux_assets.errors import LayerError
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import DynamicTable
@@ -111,7 +111,7 @@ def test_a_key_that_folds_is_refused_by_name(folding: Utility, sql: Sql, target:
     assert "public.faults: the key's column fault_id has the nondeterministic collation folding" in failed["faults"]
     assert sql("SELECT fault_id FROM faults ORDER BY 1") == [("F1",), ("F2",)]
     with psycopg.connect(target.conninfo, autocommit=True) as session:
-        found = [each for each in live_tables.findings(session, "public", folding.tables) if each.outcome == "failed"]
+        found = [each for each in synced_tables.targets(session, "public", folding.tables) if each.outcome == "failed"]
     assert "nondeterministic collation folding" in found[0].message
     remedy = found[0].remedy.partition("Run ")[2].partition(";")[0]
     sql(remedy)

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.doctor import limits
+from flux_assets.doctor import connection
 from flux_assets.doctor.examination import examine
 from flux_assets.errors import FluxError, LayerError, TargetError
 from flux_assets.postgis.connect import Stop, Target
@@ -381,7 +381,7 @@ def test_doctor_finds_limits(
 ) -> None:
     def said() -> dict[str, str]:
         with as_role.session("test") as session:
-            return {each.message: each.outcome for each in limits.findings(session, 1)}
+            return {each.message: each.outcome for each in connection.limits(session, 1)}
 
     assert list(said().values()) == ["ok"]
     names = {"role": role, "database": database}

@@ -9,7 +9,7 @@ import pytest
 
 from flux_assets.compare.source import match_source
 from flux_assets.doctor import layers as layers_doctor
-from flux_assets.doctor import live_tables
+from flux_assets.doctor import synced_tables
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
 from flux_assets.layers.status import audit_live
@@ -176,7 +176,9 @@ def test_what_inherits_is_told(running: Utility, target: Target) -> None:
     assert told["inherited_by"] == "archive"
     assert "inherited_by" not in synced_metadata(running.synced()["feeders"])
     with psycopg.connect(target.conninfo, autocommit=True) as session:
-        warned = [each for each in live_tables.findings(session, "public", running.tables) if each.outcome == "warning"]
+        warned = [
+            each for each in synced_tables.targets(session, "public", running.tables) if each.outcome == "warning"
+        ]
     (heirs,) = warned
     assert heirs.message.startswith("archive inherits from public.faults: ")
     assert "ALTER TABLE archive NO INHERIT public.faults" in heirs.remedy

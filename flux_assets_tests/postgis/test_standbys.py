@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.doctor import replication
+from flux_assets.doctor import connection
 from flux_assets.layers import publish
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
@@ -96,7 +96,7 @@ def test_a_slow_synchronous_standby_holds_up_no_reader_of_the_primary(
     waits: list[float] = []
     with following(primary) as conninfo:
         with target.session("doctor") as session:
-            (finding,) = replication.standbys(session)
+            (finding,) = connection.standbys(session)
         assert finding.outcome == "note"
         assert "synchronous_standby_names = 'sb1', synchronous_commit = remote_apply" in finding.message
         with reading(target.conninfo, waits):
@@ -115,7 +115,7 @@ def test_a_slow_synchronous_standby_holds_up_no_reader_of_the_primary(
         assert any("did not confirm it within" in line for line in loader.log)
     assert max(waits) < DELAY_SECONDS / 3
     with target.session("doctor") as session:
-        (finding,) = replication.standbys(session)
+        (finding,) = connection.standbys(session)
     assert finding.outcome == "failed"
     assert "none is connected" in finding.message
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.doctor import replication
+from flux_assets.doctor import layers
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import Layer
 from flux_assets.sample.cluster import OWNER, Cluster
@@ -126,7 +126,7 @@ def test_what_a_subscriber_gets(publisher: Cluster, elsewhere: psycopg.Connectio
     eventually(counted("poles"), (42,))
 
     with target.session("doctor") as session:
-        found = {each.message.split()[1]: each for each in replication.publications(session, [Layer("public", POLES)])}
+        found = {each.message.split()[1]: each for each in layers.publications(session, [Layer("public", POLES)])}
     assert {name: each.outcome for name, each in found.items()} == {
         "by_root": "warning", "by_leaf": "warning", "by_schema": "warning", "everything": "warning", "versions": "note",
     }  # fmt: skip

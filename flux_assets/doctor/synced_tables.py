@@ -1,23 +1,112 @@
-"""The source of the dynamic tables: sign-in, capabilities, and which of its columns feed which column of a table."""
+"""The dynamic tables at both ends: as they are in the target database, and the source that feeds them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+
+import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
+from flux_assets.ledger.leases import SYNC, holder
+from flux_assets.postgis import catalog
+from flux_assets.postgis.names import LiveTable
 from flux_assets.settings import STAND_IN, Settings
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.overrides import Overrides, load_overrides
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
+from flux_assets.sync import setup
 from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
-_GROUP = Group("Snowflake")
+_TARGET, _SOURCE = Group("Synced tables"), Group("Snowflake")
+_NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
-def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
+def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
+    """Yield the findings about single tables, then about the lock that all syncs share."""
+    synced = _synced(session, schema)
+    found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
+    yield from found
+    if not any(finding.outcome == "failed" for finding in found):
+        yield _TARGET.ok(f"nothing prevents syncing the {len(tables)} tables", _existing(session, schema, tables))
+    if _may_read(session, "layer_leases") and (who := holder(session, schema, SYNC)):
+        yield _TARGET.note(f"a sync is running: {who}")
+
+
+def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
+    """Return the tables that a sync has ever written; none where the user may not read the ledger."""
+    if not _may_read(session, "sync_state"):
+        return frozenset()
+    names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
+    return frozenset(name for (name,) in names)
+
+
+def _existing(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> str:
+    there = [table.name for table in tables if catalog.find(session, schema, table.name)]
+    new = [table.name for table in tables if table.name not in there]
+    parts = [f"exist: {', '.join(there)}"] if there else []
+    return "; ".join([*parts, f"created by the next sync: {', '.join(new)}"] if new else parts)
+
+
+def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
+    relation = catalog.find(session, live.schema, live.name)
+    if relation is None:
+        if live.name in synced:
+            gone = setup.absent(live, synced=True)
+            yield _TARGET.warning(gone.problem, gone.remedy)
+        return
+    if error := setup.fault(session, live):
+        yield _TARGET.error(error)
+        return
+    if heirs := catalog.heirs(session, relation.oid):
+        yield _TARGET.warning(
+            f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"
+            " returns their rows, which do not come from the source. A sync does not touch them.",
+            f"Read FROM ONLY {live.title}, or run ALTER TABLE {heirs[0]} NO INHERIT {live.title}.",
+        )
+    if names := setup.lacking(session, live):
+        lack = setup.incomplete(live, names)
+        yield _TARGET.warning(lack.problem, lack.remedy)
+    if (names or setup.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
+        yield _TARGET.failed(
+            f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",
+            f'Run ALTER TABLE {live.title} OWNER TO "{session.info.user}", or GRANT "{owner}" TO'
+            f' "{session.info.user}".',
+        )
+    lacking = [right for right in _NEEDED if not _may(session, relation.oid, right)]
+    if lacking:
+        yield _TARGET.failed(
+            f"user {session.info.user} may not {', '.join(lacking)} on {live.title}",
+            f"Run GRANT {', '.join(lacking)} ON {live.title} TO {session.info.user}; as its owner.",
+        )
+
+
+def _owner(session: psycopg.Connection, oid: int) -> str | None:
+    """Return the owner of a table where that is another role."""
+    query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE')"
+    row = session.execute(query, [oid]).fetchone()
+    return row[0] if row else None
+
+
+def _may_read(session: psycopg.Connection, name: str) -> bool:
+    """Return whether a table of the ledger exists and the user may read it."""
+    found = catalog.find(session, "postgres_sync", name)
+    return found is not None and _may_use(session, "postgres_sync") and _may(session, found.oid, "SELECT")
+
+
+def _may(session: psycopg.Connection, oid: int, right: str) -> bool:
+    row = session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone()
+    return bool(row and row[0])
+
+
+def _may_use(session: psycopg.Connection, schema: str) -> bool:
+    row = session.execute("SELECT has_schema_privilege(%s, 'USAGE')", [schema]).fetchone()
+    return bool(row and row[0])
+
+
+def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
     """Yield what a sync needs of its source; the stand-in is started where it is the source.
 
     There is no finding about a source that is neither set nor provided: the configuration reports it.
@@ -25,16 +114,16 @@ def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Fin
     if settings.snowflake_account is None and (settings.target_is_set or settings.flux_profile == "production"):
         return
     if settings.snowflake_account in {None, STAND_IN} and not stand_in_is_made(settings):
-        yield _GROUP.note("the first sync starts the stand-in and fills it from the sample city")
+        yield _SOURCE.note("the first sync starts the stand-in and fills it from the sample city")
         return
     try:
         overrides = load_overrides(settings.flux_config)
         applied = [overrides.applied_to(table, tables) for table in tables]
         account = snowflake_account(settings)
         with open_source(account, overrides, layer="doctor", log=lambda _: None) as source:
-            yield _GROUP.ok(f"{_who(account)} signs in")
+            yield _SOURCE.ok(f"{_who(account)} signs in")
             if not source.has_warehouse:
-                yield _GROUP.failed(
+                yield _SOURCE.failed(
                     f"user {account.user} has no warehouse: SNOWFLAKE_WAREHOUSE is not set, and there is no default",
                     f"Set SNOWFLAKE_WAREHOUSE, or run ALTER USER {account.user} SET DEFAULT_WAREHOUSE = '…';",
                 )
@@ -44,7 +133,7 @@ def findings(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Fin
             yield from mapped
             yield from _uncounted(overrides, applied)
     except FluxError as error:
-        yield _GROUP.error(error)
+        yield _SOURCE.error(error)
 
 
 def _who(account: Account) -> str:
@@ -58,28 +147,28 @@ def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Fi
     tokens = source.tokens(tables)
     able = source.capabilities
     if able.time_travel:
-        yield _GROUP.ok("all tables are read as of one instant (time travel)")
+        yield _SOURCE.ok("all tables are read as of one instant (time travel)")
     elif able.snapshot_transaction:
-        yield _GROUP.ok("all tables are read as of one instant (in one transaction)")
+        yield _SOURCE.ok("all tables are read as of one instant (in one transaction)")
     else:
-        yield _GROUP.warning(
+        yield _SOURCE.warning(
             "the tables cannot be read as of one instant, so their rows may be seconds apart",
             "Keep at least a day of Time Travel on the source tables (DATA_RETENTION_TIME_IN_DAYS = 1).",
         )
     if tokens is None:
-        yield _GROUP.note(
+        yield _SOURCE.note(
             "there are no change tokens, so every sync reads the tables to see whether they changed",
             "" if source.account.stand_in else "SYSTEM$LAST_CHANGE_COMMIT_TIME must work on each source object.",
         )
         return
     doubted = {table.source: doubt for table in tables if (doubt := source.doubt(table))}
     for name, doubt in doubted.items():
-        yield _GROUP.note(
+        yield _SOURCE.note(
             f"{name} is read at every sync and its change token is ignored: {doubt}",
             f"Set change_token or read_every under [{name}] in FLUX_CONFIG where that is not what you want.",
         )
     if len(doubted) < len(tables):
-        yield _GROUP.ok("change tokens show without a warehouse whether anything changed")
+        yield _SOURCE.ok("change tokens show without a warehouse whether anything changed")
 
 
 def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
@@ -87,13 +176,13 @@ def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
         mapping = source.mapping(table)
         source.ask_travel(mapping)
     except FluxError as error:
-        yield _GROUP.error(error)
+        yield _SOURCE.error(error)
         return
     origins = "\n".join([*_renamed(mapping), *_computed(table)])
-    yield _GROUP.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
+    yield _SOURCE.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
     if mapping.missing:
         missing = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
-        yield _GROUP.warning(
+        yield _SOURCE.warning(
             f"{table.name}: {mapping.object} has no source for some columns: {missing}",
             "Name columns or expressions for them in FLUX_CONFIG where there are any.",
         )
@@ -108,7 +197,7 @@ def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator
         if origin is None or own is None or own.counted_statuses or not own.open_statuses:
             continue
         if left := [status for status in own.open_statuses if status not in column.where_values]:
-            yield _GROUP.warning(
+            yield _SOURCE.warning(
                 f"{column.target} does not count rows of {origin.name} whose status is {', '.join(left)}",
                 f"Name the statuses that count in FLUX_CONFIG: counted_statuses under [{origin.source}].",
             )
