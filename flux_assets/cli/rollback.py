@@ -197,7 +197,7 @@ def inform_dagster(settings: Settings, report: Callable[[ModuleType], object]) -
 
 
 if TYPE_CHECKING:
-    from flux_assets.layers.quarantine.replay import ReplayResult
+    from flux_assets.layers.replay.replay import ReplayResult
 
 _REFUSED_SHOWN = 10
 
@@ -228,9 +228,9 @@ def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_c
       flux-assets replay substations --out wrong.csv
       flux-assets replay substations --from wrong.csv
     """
-    from flux_assets.layers.quarantine.corrections import read_corrections, write_corrections
-    from flux_assets.layers.quarantine.replay import replay as replay_records
-    from flux_assets.layers.quarantine.replay import waiting_records
+    from flux_assets.layers.replay.records import read_corrections, write_corrections
+    from flux_assets.layers.replay.replay import replay as replay_records
+    from flux_assets.layers.replay.replay import waiting_records
     from flux_assets.settings import load_settings
 
     declared, settings, target = the_layer(table), load_settings(), the_target()

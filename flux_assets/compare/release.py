@@ -19,10 +19,9 @@ from flux_assets.checks.audit import AuditResult, Numbers, Severity
 from flux_assets.compare import match
 from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, Comparison, Outcome
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.layers import pins, staging, versions
-from flux_assets.layers.quarantine import records
-from flux_assets.layers.quarantine.reading import read_again
-from flux_assets.layers.quarantine.records import QuarantinedRecord
+from flux_assets.layers import pins, quarantine, staging, versions
+from flux_assets.layers.quarantine import QuarantinedRecord
+from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.bootstrap import prepare
@@ -86,7 +85,7 @@ def _compared(context: _Context, layer: Layer) -> AuditResult:
             return _another_file(context, layer, version, file)
         if others := _other_columns(context.session, layer):
             return _result("ERROR", _origin(version), sample=others, note=_OTHER_COLUMNS)
-        held = records.records(context.session, layer, version.lease)
+        held = quarantine.kept_records(context.session, layer, version.lease)
         _stage(context, layer, file, held)
         if (found := _judged(context, layer, version, held)) is not None:
             return found

@@ -13,13 +13,11 @@ from psycopg import errors
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import ManifestError, ReleaseError, counted, reported
-from flux_assets.layers import staging, versions
+from flux_assets.layers import quarantine, staging, versions
 from flux_assets.layers.context import LoadContext
 from flux_assets.layers.finishing import finish
 from flux_assets.layers.layer_state import LayerState, confirm_live
-from flux_assets.layers.quarantine import records
-from flux_assets.layers.quarantine.probe import REFUSALS, WHERE
-from flux_assets.layers.quarantine.staging import stage_with_quarantine
+from flux_assets.layers.quarantine import REFUSALS, WHERE, stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.postgis.batch import run
@@ -56,7 +54,7 @@ def make_candidate(
     need = staging.need_of(expanded_bytes(path), state.kept_bytes)
     staging.refuse_above(context.layer, need, context.options.disk_limit)
     published = confirm_live(context.control, state)
-    run(context.control, [records.pruning(context.layer), versions.adding_staging(context.layer, version)])
+    run(context.control, [quarantine.pruning(context.layer), versions.adding_staging(context.layer, version)])
     reach("load.registered")
     try:
         with context.clock.timed("stage"):
@@ -157,7 +155,7 @@ def refuse_contradiction(context: LoadContext, file: ReleaseFile, version: Versi
     """
     if file.rows is None or version.rows is None:
         return
-    aside = records.waiting(context.control, context.layer, version.lease) if waiting is None else waiting
+    aside = quarantine.waiting(context.control, context.layer, version.lease) if waiting is None else waiting
     if version.rows + aside == file.rows:
         return
     parts = f" ({version.rows:,} in the table, {aside:,} in quarantine)" if aside else ""

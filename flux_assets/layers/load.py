@@ -13,29 +13,30 @@ import psycopg
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
-from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers import indexes, publish, quarantine, schema_diff, versions
 from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
 from flux_assets.layers.context import LoadContext, LoadOptions
 from flux_assets.layers.finishing import make_equal
 from flux_assets.layers.layer_state import LayerState, ask_state, confirm_live
 from flux_assets.layers.pins import HeldLoad, Pin, hold
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.quarantine import records
 from flux_assets.layers.run import recorded
 from flux_assets.layers.versions import Version, VersionTimes, note_release, noting_release, retag
-from flux_assets.layers.whole_release.together import Together
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import statistics
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.names import Layer, version_table
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 from flux_assets.steps import reach
 
+PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
+"""Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
 _Outcome = Literal["published", "unchanged", "pinned"]
 _AUDITED = frozenset({"staged", "published"})
 
@@ -73,11 +74,11 @@ def load_layer(
     target: Target,
     options: LoadOptions,
     log: Callable[[str], None],
-    together: Together | None = None,
+    publish_with: PublishWith | None = None,
 ) -> LoadResult:
     """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
 
-    With `together`, the version is published with those of other layers or not at all.
+    With `publish_with`, which takes the place of `publish`, it is published with those of other layers or not at all.
 
     Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
@@ -91,9 +92,9 @@ def load_layer(
             control=control,
             options=options,
             log=log,
-            joined=together is not None,
+            joined=publish_with is not None,
         )
-        result = _load(context, entry, together)
+        result = _load(context, entry, publish_with)
         reach("load.done")
         return result
 
@@ -107,7 +108,7 @@ class _Wanted:
     entry: Entry
 
 
-def _load(context: LoadContext, entry: Entry, together: Together | None) -> LoadResult:
+def _load(context: LoadContext, entry: Entry, publish_with: PublishWith | None) -> LoadResult:
     control, layer = context.control, context.layer
     with context.clock.timed("resolve"):
         file = context.release.resolve(layer.table.file_name, layer.name)
@@ -125,7 +126,7 @@ def _load(context: LoadContext, entry: Entry, together: Together | None) -> Load
         if current := _current(context, wanted, state):
             return _unchanged(context, wanted, state, current)
         try:
-            return _publish(context, wanted, state, lease, together)
+            return _publish(context, wanted, state, lease, publish_with)
         except PinnedError:
             state = ask_state(control, layer)
             if state.pin is None:
@@ -148,7 +149,7 @@ def _unchanged(context: LoadContext, wanted: _Wanted, state: LayerState, current
     statements = [
         *(noting_release(layer, current, tag) if not context.joined else ()),
         entries.loaded(wanted.entry, 0, version=current.version, sync_type="UNCHANGED"),
-        records.noting(layer, wanted.entry, current),
+        quarantine.noting(layer, wanted.entry, current),
         versions.asking_times(layer),
     ]
     [[(quarantined,)], times] = run(control, statements)
@@ -163,7 +164,7 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
         version=wanted.version, sha256=wanted.file.sha256, release_tag=context.release.tag, staged=is_staged
     )
     live = hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
-    quarantined = records.note(context.control, context.layer, wanted.entry, live)
+    quarantined = quarantine.note(context.control, context.layer, wanted.entry, live)
     result = _result(context, wanted, Candidate(live, 0), quarantined, _times(context))
     return replace(
         result,
@@ -178,7 +179,7 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
 
 
 def _publish(
-    context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease, together: Together | None
+    context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease, publish_with: PublishWith | None
 ) -> LoadResult:
     control, layer, options = context.control, context.layer, context.options
     patience = options.patience(context.log)
@@ -201,14 +202,14 @@ def _publish(
     else:
         new = _new(context, wanted, lease)
         candidate = make_candidate(context, wanted.file, new, public, state.without(dropped))
-    quarantined = records.note(control, layer, wanted.entry, candidate.version)
+    quarantined = quarantine.note(control, layer, wanted.entry, candidate.version)
     swap = Swap(candidate.version, lease, wanted.entry, "PUBLISH" if ready else "FULL")
     reach("load.before_swap")
     with context.clock.timed("publish"):
-        if together is None:
+        if publish_with is None:
             locked_ms = publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
         else:
-            locked_ms, judged = together.publish(control, Publication(layer, public, swap), patience)
+            locked_ms, judged = publish_with(control, Publication(layer, public, swap), patience)
             candidate = replace(candidate, version=judged)
     reach("load.swapped")
     version, locked = candidate.version, f", locked for {locked_ms:.1f} ms" if locked_ms else ""

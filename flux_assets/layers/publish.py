@@ -20,9 +20,8 @@ from flux_assets.layers.layer_state import LayerState, ask_state, worth_keeping
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.entries import Entry, Kind, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
-from flux_assets.ledger.notify import Kind, announcing
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target

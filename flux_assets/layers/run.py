@@ -10,8 +10,7 @@ import psycopg
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, closing_dead, opening
-from flux_assets.ledger.registry import register_declarations
+from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.bootstrap import open_prepared, prepare
 from flux_assets.postgis.connect import Target

@@ -1,16 +1,19 @@
-"""The ledger: one row of postgres_sync.sync_status for every load, sync and rollback, also those that fail."""
+"""What every run writes: its row in the ledger, the tables that are declared, and the news for who listens."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 import psycopg
 from psycopg import sql
 
 from flux_assets.errors import bounded
 from flux_assets.postgis.names import PublicTable
+from flux_assets.spec import Declaration, DynamicTable
 from flux_assets.sqlfiles import query
 
 
@@ -111,3 +114,61 @@ def _closing(
     values = {"status": status, "sync_type": sync_type, "rows": rows, "version": version, "error": said}
     literals = {name: sql.Literal(value) for name, value in {**values, "sync_id": entry.sync_id}.items()}
     return query("entries", "close").format(**literals)
+
+
+CHANNEL = "flux_published"
+Kind = Literal["published", "rolled back", "synced"]
+
+
+def announcing(
+    table: PublicTable, kind: Kind, *, version: str | None = None, sync_id: int | None = None
+) -> sql.Composed:
+    """Make a statement that tells of a table's new `version`, or of the ledger's row whose sync changed it.
+
+    `sync_id` is None where a table only followed another that was synced.
+    """
+    what = {"sync_id": sync_id} if kind == "synced" else {"version": version}
+    payload = json.dumps({"schema": table.schema, "table": table.name, "kind": kind, **what})
+    return sql.SQL("NOTIFY {}, {}").format(sql.Identifier(CHANNEL), sql.Literal(payload))
+
+
+_Row = tuple[str, str, int, timedelta | None, timedelta | None]
+Known = frozenset[_Row]
+
+
+def known_in(schema: str) -> sql.Composed:
+    """Make a query for what the database knows of the tables of a schema."""
+    return query("registry", "known").format(schema=sql.Literal(schema))
+
+
+def register_declarations(
+    schema: str, declared: Sequence[Declaration], used: Sequence[Declaration], known: Known | None = None
+) -> list[sql.Composed]:
+    """Make statements, without rows, that make the database know the tables `declared` for a schema, and those alone.
+
+    The `used` ones are known besides; when nobody says what is declared, nothing is forgotten. None where that is what
+    is `known` already, as far as that was asked.
+    """
+    tables = {table.name: table for table in (*declared, *used)}
+    rows = [_row(table, place) for place, table in enumerate(tables.values(), 1)]
+    if known is not None and (known == set(rows) if declared else known.issuperset(rows)):
+        return []
+    statements = [_keep(schema, rows)] if rows else []
+    if declared:
+        statements.append(
+            query("registry", "forget").format(schema=sql.Literal(schema), names=sql.Literal(list(tables))),
+        )
+    return statements
+
+
+def _keep(schema: str, rows: Sequence[_Row]) -> sql.Composed:
+    values = [
+        sql.SQL("({}, {}, {}::integer, {}::interval, {}::interval)").format(*map(sql.Literal, row)) for row in rows
+    ]
+    return query("registry", "keep").format(schema=sql.Literal(schema), rows=sql.SQL(", ").join(values))
+
+
+def _row(table: Declaration, place: int) -> _Row:
+    if isinstance(table, DynamicTable):
+        return table.name, "dynamic", place, table.freshness.fail, table.freshness.still
+    return table.name, "static", place, None, None

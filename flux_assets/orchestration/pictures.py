@@ -102,7 +102,7 @@ def _history(context: dg.AssetExecutionContext, name: str, target: Target, rows:
 
 
 def _line_of(name: str, target: Target, rows: int) -> str | None:
-    from flux_assets.ledger.recent_runs import recent
+    from flux_assets.ledger.status import recent
     from flux_assets.previews.sparkline import sparkline
 
     with target.session(f"history {name}") as session:

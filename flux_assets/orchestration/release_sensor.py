@@ -80,8 +80,7 @@ def _news(
 ) -> News | str:
     """Return what the release holds that is new, or why that is unknown."""
     from flux_assets.layers.status import layer_pins
-    from flux_assets.layers.whole_release.memory import Memory
-    from flux_assets.layers.whole_release.watch import check_release
+    from flux_assets.layers.whole_release.watch import Memory, check_release
     from flux_assets.settings import SAMPLE
     from flux_assets.wiring.release import layer_release
     from flux_assets.wiring.target import postgis_target

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from flux_assets.ledger.recent_runs import Past
+from flux_assets.ledger.status import Past
 
 MOST_CHARACTERS = 1000
 _STEP, _LINE, _BARS, _GAP = 8, 16, 14, 4  # pixels: a sync's width, the heights of line and bars, what lies between

@@ -11,8 +11,8 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import SyncError, TargetError
+from flux_assets.ledger.entries import Known, known_in
 from flux_assets.ledger.leases import SYNC, Lease, acquired, acquiring
-from flux_assets.ledger.registry import Known, known_in
 from flux_assets.postgis.batch import Rows, run
 from flux_assets.postgis.bootstrap import REVISION, is_current, prepare
 from flux_assets.postgis.connect import Target, open_session, require_writable

@@ -11,9 +11,8 @@ from psycopg import sql
 
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, Synced
+from flux_assets.ledger.entries import Entry, Synced, announcing
 from flux_assets.ledger.leases import Lease, overtaken
-from flux_assets.ledger.notify import announcing
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.names import LiveTable

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
+from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
-from flux_assets.ledger.registry import register_declarations
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, ddl
 from flux_assets.postgis.batch import run

@@ -9,8 +9,8 @@ from datetime import datetime
 import psycopg
 
 from flux_assets.errors import FluxError, SyncError
+from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
-from flux_assets.ledger.registry import register_declarations
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error

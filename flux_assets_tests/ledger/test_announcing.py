@@ -9,7 +9,7 @@ import pytest
 from flux_assets.errors import AuditError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.ledger.notify import CHANNEL
+from flux_assets.ledger.entries import CHANNEL
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 PATIENCE = 60

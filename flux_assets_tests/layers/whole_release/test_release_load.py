@@ -12,8 +12,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.whole_release import load as release_load
-from flux_assets.layers.whole_release.load import load_release
-from flux_assets.layers.whole_release.together import Together
+from flux_assets.layers.whole_release.load import Together, load_release
 from flux_assets.ledger.leases import RELEASE
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layers.assets import layer_asset

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import ReleaseError
-from flux_assets.layers.whole_release.memory import Memory
-from flux_assets.layers.whole_release.watch import STILL_SECONDS, Loaded, News, check_release
+from flux_assets.layers.whole_release.watch import STILL_SECONDS, Loaded, Memory, News, check_release
 from flux_assets.release.release import Release
 from flux_assets_tests.made_layers import ReleaseFolder, made_up, rows
 from flux_assets_tests.web import Web, serving

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
-from psycopg import sql
+import pyarrow as pa
+from psycopg import errors, sql
 from psycopg.rows import class_row
 
+from flux_assets.errors import counted
+from flux_assets.layers import staging
+from flux_assets.layers.context import VersionContext
+from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
+from flux_assets.postgis import ddl
 from flux_assets.postgis.names import Layer
+from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets.sqlfiles import query
 
 LONGEST_RAW = 64 << 10
@@ -42,7 +52,7 @@ def held_as(raw: bytes) -> tuple[str, int, bool]:
     return text, len(raw), text.encode() != raw
 
 
-def hold(connection: psycopg.Connection, layer: Layer, version: Version, records: Iterable[QuarantinedRecord]) -> None:
+def hold(connection: psycopg.Connection, layer: Layer, version: Version, refused: Iterable[QuarantinedRecord]) -> None:
     """Put records into the quarantine of a version."""
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -68,7 +78,7 @@ def hold(connection: psycopg.Connection, layer: Layer, version: Version, records
                     held.raw_cut,
                     held.replayed,
                 ]
-                for held in records
+                for held in refused
             ],
         )
 
@@ -94,7 +104,7 @@ def explain(connection: psycopg.Connection, layer: Layer, lease: int, held: Iter
         )
 
 
-def records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[QuarantinedRecord]:
+def kept_records(connection: psycopg.Connection, layer: Layer, lease: int) -> list[QuarantinedRecord]:
     """Return everything that the quarantine has of a version, in the order of the file."""
     with connection.cursor(row_factory=class_row(QuarantinedRecord)) as cursor:
         return cursor.execute(
@@ -166,3 +176,120 @@ def prune_old(connection: psycopg.Connection, schema: str) -> int:
 def _delete_gone(schema: str, name: str | None, kept: timedelta) -> sql.Composed:
     values = {"schema": schema, "name": name, "kept": kept}
     return query("quarantine", "delete_gone").format(**{key: sql.Literal(value) for key, value in values.items()})
+
+
+REFUSALS = (errors.DataError, errors.IntegrityError, errors.InternalError_)
+_PROBE = sql.Identifier("pg_temp", "flux_probe")
+# COPY counts its tuples from 1.
+WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
+
+
+def create_probe(session: psycopg.Connection, layer: Layer, public: Public) -> None:
+    """Make the session's table to try rows on, as a new version's table would be."""
+    if public.oid is not None:
+        session.execute(ddl.create_template(layer))
+    session.execute(ddl.create_probe(layer, like_template=public.oid is not None))
+    for change in public.changes:
+        session.execute(change(_PROBE))
+
+
+def refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator[tuple[int, str | None, str]]:
+    """Yield index, column and reason of each row that the server refuses; all others are tried as well."""
+    begin = 0
+    while begin < batch.num_rows:
+        found = _first_refused(session, batch.slice(begin))
+        if found is None:
+            return
+        index, column, reason = found
+        yield begin + index, column, reason
+        begin += index + 1
+
+
+def _first_refused(session: psycopg.Connection, batch: pa.RecordBatch) -> tuple[int, str | None, str] | None:
+    columns = ddl.names(tuple(batch.schema.names))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_PROBE, columns)
+    try:
+        with session.transaction(), session.cursor().copy(copy_in) as copy:
+            for chunk in staging.encoded([batch], batch.schema):
+                copy.write(chunk)
+    except REFUSALS as error:
+        where = WHERE.search(error.diag.context or "")
+        if where is None:
+            raise
+        column = where[2] or error.diag.column_name
+        known = column if column in batch.schema.names else None
+        return int(where[1]) - 1, known, f"PostgreSQL refuses it: {error.diag.message_primary}."
+    return None
+
+
+_StreamOf = Callable[[Quarantine], LayerStream]
+Fill = Callable[[LayerStream, Iterable[pa.RecordBatch]], None]
+
+
+def stage_with_quarantine(
+    context: VersionContext, version: Version, public: Public, stream_of: _StreamOf, fill: Fill
+) -> tuple[LayerStream, int]:
+    """Fill the version with the acceptable rows of a stream; returns what read them and how many it refused.
+
+    Raises QuarantineError when there are more than may be refused; those found until then are kept to be looked at.
+    """
+    try:
+        return _staged(context, version, stream_of, fill, None)
+    except REFUSALS as error:
+        # One refusal of the server's undoes all of a COPY (FREEZE), and no savepoint may stand before it.
+        context.log(
+            f"{context.layer.title}: PostgreSQL refuses a record ({error.diag.message_primary}); reading the file"
+            " again, trying every batch first"
+        )
+    forget(context.control, context.layer, version.lease)
+    with context.target.session(f"probe {context.layer.name}", context.options.stop) as session:
+        create_probe(session, context.layer, public)
+        return _staged(context, version, stream_of, fill, lambda batch: [*refused_rows(session, batch)])
+
+
+def _staged(
+    context: VersionContext, version: Version, stream_of: _StreamOf, fill: Fill, probe: Probe | None
+) -> tuple[LayerStream, int]:
+    sieve = Quarantine(context.options.quarantine, probe)
+    stream = stream_of(sieve)
+    with closing(_holding(context, version, stream, sieve)) as batches:
+        fill(stream, batches)
+    if sieve.count:
+        context.log(
+            f"{context.layer.title}: {counted(sieve.count, 'record')} refused, and set aside in"
+            " postgres_sync.quarantine"
+        )
+    return stream, sieve.count
+
+
+def _holding(
+    context: VersionContext, version: Version, stream: LayerStream, sieve: Quarantine
+) -> Generator[pa.RecordBatch, None, None]:
+    """Yield the stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
+    try:
+        for batch in stream:
+            _hold(context, version, sieve)
+            yield batch
+    finally:
+        _hold(context, version, sieve)
+
+
+def _hold(context: VersionContext, version: Version, sieve: Quarantine) -> None:
+    if (found := sieve.taken()) and not context.control.closed and not context.control.broken:
+        hold(context.control, context.layer, version, map(_as_kept, found))
+
+
+def _as_kept(found: Refused) -> QuarantinedRecord:
+    """Return a refused record as the quarantine keeps it."""
+    raw, size, is_cut = held_as(found.raw)
+    return QuarantinedRecord(
+        record=found.record,
+        file=found.file,
+        line=found.line,
+        column_name=found.column,
+        reason=found.reason,
+        header=list(found.names),
+        raw_record=raw,
+        raw_bytes=size,
+        raw_cut=is_cut,
+    )

@@ -12,8 +12,8 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.release import match_release
 from flux_assets.errors import AuditError, LayerError, PinnedError, PublishError, RecordError, ReleaseError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.quarantine.corrections import read_corrections, write_corrections
-from flux_assets.layers.quarantine.replay import ReplayResult, replay, waiting_records
+from flux_assets.layers.replay.records import read_corrections, write_corrections
+from flux_assets.layers.replay.replay import ReplayResult, replay, waiting_records
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.spec import StaticTable

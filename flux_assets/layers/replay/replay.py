@@ -11,16 +11,13 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import indexes, pins, publish, schema_diff, staging, versions
+from flux_assets.layers import indexes, pins, publish, quarantine, schema_diff, staging, versions
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.finishing import Extent, finish
 from flux_assets.layers.layer_state import ask_state
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.quarantine import records
-from flux_assets.layers.quarantine.corrections import SURPLUS, Correction, surplus_of, written
-from flux_assets.layers.quarantine.probe import create_probe, refused_rows
-from flux_assets.layers.quarantine.reading import ReadAgain, read_again, without
-from flux_assets.layers.quarantine.records import QuarantinedRecord
+from flux_assets.layers.quarantine import QuarantinedRecord, create_probe, refused_rows
+from flux_assets.layers.replay.records import SURPLUS, Correction, ReadAgain, read_again, surplus_of, without, written
 from flux_assets.layers.run import recorded
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
@@ -83,7 +80,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
     with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         current = _current(session, layer)
-        if records.waiting(session, layer, current.lease):
+        if quarantine.waiting(session, layer, current.lease):
             _refuse_pinned(session, layer)
             return None
         return ReplayResult(version=current, replayed=0, waiting=())
@@ -105,16 +102,16 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
     public = schema_diff.reconcile(control, layer, state, lease, patience, accept_change=accept_change)
     _refuse_retyped(control, layer, current)
     found = _read(context, public, _waiting(control, layer, current))
-    records.explain(control, layer, current.lease, found.refused)
+    quarantine.explain(control, layer, current.lease, found.refused)
     if not found.passed:
-        records.note(control, layer, entry, current)
+        quarantine.note(control, layer, entry, current)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
     dropped = publish.clean_up(control, layer, lease, context.options.retention, context.log, state=state)
     need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
     staging.refuse_above(layer, need, context.options.disk_limit)
     version = _made(context, current, public, found, lease)
-    records.note(control, layer, entry, version)
+    quarantine.note(control, layer, entry, version)
     swap = Swap(version, lease, entry, "REPLAY")
     publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
@@ -140,7 +137,7 @@ def _current(connection: psycopg.Connection, layer: Layer) -> Version:
 
 
 def _waiting(connection: psycopg.Connection, layer: Layer, version: Version) -> list[QuarantinedRecord]:
-    return [held for held in records.records(connection, layer, version.lease) if not held.replayed]
+    return [held for held in quarantine.kept_records(connection, layer, version.lease) if not held.replayed]
 
 
 def _correct(connection: psycopg.Connection, layer: Layer, current: Version, given: Sequence[Correction]) -> None:
@@ -170,7 +167,7 @@ def _correct(connection: psycopg.Connection, layer: Layer, current: Version, giv
         )
     with connection.transaction():
         for one in changed:
-            if not records.correct(connection, layer, current.lease, one.record, one.header, one.raw):
+            if not quarantine.correct(connection, layer, current.lease, one.record, one.header, one.raw):
                 raise LayerError(
                     f"{layer.title}: record {one.record} is not in quarantine, so nothing was corrected.",
                     "`flux-assets replay TABLE --out FILE` writes those that are.",
@@ -275,12 +272,12 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
 
 def _hold(connection: psycopg.Connection, layer: Layer, current: Version, version: Version, found: ReadAgain) -> None:
     """Write the new version's quarantine: what was replayed, now and before, and what it still lacks."""
-    before = [held for held in records.records(connection, layer, current.lease) if held.replayed]
+    before = [held for held in quarantine.kept_records(connection, layer, current.lease) if held.replayed]
     now = [replace(held, replayed=True) for held in found.passed]
     with connection.transaction():
-        records.hold(connection, layer, version, [*before, *now, *found.refused])
+        quarantine.hold(connection, layer, version, [*before, *now, *found.refused])
         base = version.base_version or current.version
-        records.note_base(connection, layer, version, base, len(before) + len(now))
+        quarantine.note_base(connection, layer, version, base, len(before) + len(now))
 
 
 def _joined(one: Extent | None, other: Extent | None) -> Extent | None:

@@ -1,1 +1,0 @@
-"""Records that a load refused: kept with their version, corrected, and replayed."""

@@ -1,0 +1,1 @@
+"""Quarantined records corrected, and replayed into a new version."""
