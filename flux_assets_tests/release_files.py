@@ -12,7 +12,7 @@ import shapely
 from geoalchemy2 import Geography, Geometry
 from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, MetaData, Numeric, String, Table, Text
 
-from flux_assets.release.decode.audit import LayerFacts
+from flux_assets.release.decode.parse import LayerFacts
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.spec import Position, StaticTable
 

@@ -6,7 +6,7 @@ import pytest
 
 from flux_assets.errors import ReleaseError
 from flux_assets.locality import is_local_host
-from flux_assets.release.fetch.address import Address
+from flux_assets.release.files import Address
 
 LOOKALIKES = ("127.evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "local-host", "127.0.0.1 ", "")
 

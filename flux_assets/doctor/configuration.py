@@ -13,7 +13,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, reported
 from flux_assets.postgis.connect import Target
-from flux_assets.release.fetch.address import Address
+from flux_assets.release.files import Address
 from flux_assets.settings import REPOSITORY, Settings, env_file
 from flux_assets.wiring.psql import psql_program
 from flux_assets.wiring.target import dagster_conninfo, dagster_storage_url

@@ -13,7 +13,7 @@ from flux_assets.errors import FluxError
 from flux_assets.layers import staging, versions
 from flux_assets.ledger import status
 from flux_assets.postgis.names import Layer
-from flux_assets.release.decode.gunzip import expanded_bytes
+from flux_assets.release.decode.stream import expanded_bytes
 from flux_assets.release.release import Release
 from flux_assets.settings import SAMPLE, Settings
 from flux_assets.spec import StaticTable

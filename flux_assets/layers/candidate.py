@@ -24,10 +24,8 @@ from flux_assets.postgis.batch import run
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.ddl import create_template, create_version
 from flux_assets.postgis.names import Layer, version_table
-from flux_assets.release.decode.gunzip import expanded_bytes
-from flux_assets.release.decode.locate import describe_record
 from flux_assets.release.decode.sieve import Sieve
-from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
 from flux_assets.release.release import ReleaseFile
 from flux_assets.steps import reach
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import TypeVar
+from threading import Condition, Thread
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from flux_assets.retry import started
 
@@ -73,3 +76,95 @@ def within(seconds: float, call: Callable[[], _T], cancel: Check = _nothing) -> 
         return outcome.result()
     cancel()
     raise TimeoutError(f"no answer within {seconds:g} seconds")
+
+
+class _ClosedError(Exception):
+    """Ends a source whose reader is closed."""
+
+
+class Ahead(Generic[_T]):
+    """Iterates `source` in a thread, at most `depth` items ahead, which together weigh at most `weight` by `weigh`.
+
+    An error of the source is raised where the items are read. `close`, or leaving a `with` block, ends the thread and
+    the source. The thread closes the source itself, so a generator's `finally` runs in the thread that ran its body. A
+    source that works for long without an item calls `check_stop`, which ends it once this is closed. A single item may
+    have any weight.
+    """
+
+    def __init__(
+        self,
+        source: Generator[_T, None, None],
+        name: str,
+        depth: int = 4,
+        *,
+        weigh: Callable[[_T], int] = lambda _: 0,
+        weight: int = 0,
+    ) -> None:
+        self._source, self._depth = source, depth
+        self._weigh, self._weight = weigh, weight
+        self._items: deque[_T] = deque()
+        self._changed = Condition()
+        self._done = self._closed = False
+        self._error: BaseException | None = None
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[_T]:
+        return self
+
+    def __next__(self) -> _T:
+        with self._changed:
+            while not self._changed.wait_for(lambda: self._items or self._done or self._closed, _POLL_SECONDS):
+                check_stop()
+            if self._items and not self._closed:
+                self._changed.notify_all()
+                return self._items.popleft()
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def __enter__(self) -> Ahead[_T]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and wait for it; nothing can be read afterwards. May be called again, from any thread."""
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            with stoppable(self._check_closed), closing(self._source):
+                for item in self._source:
+                    if not self._put(item):
+                        break
+        except BaseException as caught:  # noqa: BLE001 - it is raised again, in the thread that reads
+            error = caught
+        with self._changed:
+            self._error, self._done = error, True
+            self._changed.notify_all()
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise _ClosedError
+
+    def _put(self, item: _T) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_room(item) or self._closed)
+            if not self._closed:
+                self._items.append(item)
+                self._changed.notify_all()
+            return not self._closed
+
+    def _has_room(self, item: _T) -> bool:
+        held = sum(map(self._weigh, self._items)) + self._weigh(item)
+        return not self._items or (len(self._items) < self._depth and held <= self._weight)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flux_assets.errors import SettingError
-from flux_assets.release.fetch.limits import Limits
 from flux_assets.release.release import Release
+from flux_assets.release.stores import Limits
 from flux_assets.sample.release import SCALE as SAMPLE_SCALE
 from flux_assets.sample.release import sample_release
 from flux_assets.settings import SAMPLE, Settings

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flux_assets.errors import ManifestError
-from flux_assets.release.manifest import FileEntry, parse_manifest
+from flux_assets.release.release import FileEntry, parse_manifest
 
 SHA = "a" * 64
 WHERE = "https://host/v1/manifest.json"

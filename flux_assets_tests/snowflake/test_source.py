@@ -486,7 +486,7 @@ class _Flaky(fsspec.get_filesystem_class("memory")):
 
 @pytest.fixture
 def flaky(monkeypatch):
-    monkeypatch.setattr("flux_assets.release.fetch.stores._PART", 400_000)
+    monkeypatch.setattr("flux_assets.release.stores._PART", 400_000)
     fsspec.register_implementation("flaky", _Flaky, clobber=True)
     store = fsspec.filesystem("flaky")
     store.pipe_file("/bucket/v1/" + NAME, CONTENT)

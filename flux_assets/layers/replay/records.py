@@ -16,14 +16,10 @@ import pyarrow as pa
 
 from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.layers.quarantine import QuarantinedRecord
-from flux_assets.release.decode.audit import LayerFacts, delivered_schema
-from flux_assets.release.decode.blocks import blocks
-from flux_assets.release.decode.columns import ReadColumn, read_columns
-from flux_assets.release.decode.geometry import SuspectError
-from flux_assets.release.decode.locate import explained
-from flux_assets.release.decode.parse import Parser
-from flux_assets.release.decode.records import MalformedError, Text, as_csv, fields, record_starts
-from flux_assets.release.decode.texts import AskServer
+from flux_assets.release.decode.blocks import MalformedError, Text, as_csv, blocks, fields, record_starts
+from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, read_columns
+from flux_assets.release.decode.faults import explained
+from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
 from flux_assets.spec import StaticTable
 
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from flux_assets.errors import ManifestError
-from flux_assets.release.fetch.stores import MissingError
 from flux_assets.release.release import Glance, Release
+from flux_assets.release.stores import MissingError
 from flux_assets.spec import StaticTable
 
 

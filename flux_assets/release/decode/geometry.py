@@ -10,27 +10,19 @@ from binascii import Error as HexError
 from binascii import unhexlify
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flux_assets.release.decode.columns import Spatial
+from flux_assets.release.decode.columns import Spatial, SuspectError, bytes_of, value_offsets
 from flux_assets.release.decode.ewkb import GeometryError, Run, walk
 from flux_assets.release.stopping import check_stop
 
 _Numbers = npt.NDArray[np.int64]
 _SHORTEST = 21  # header, SRID, a count and one more field: below that, only empty lines and polygons, and damage
 _MANY_RINGS = 16
-
-
-class SuspectError(ValueError):
-    """Some value of a column is not acceptable; an exact pass finds which."""
-
-    def __init__(self, column: str = "") -> None:
-        self.column = column
-        super().__init__(column)
 
 
 @dataclass(slots=True)
@@ -59,7 +51,7 @@ def unhex(column: pa.Array[Any]) -> pa.Array[Any]:
     if np.bitwise_or.reduce(ends) & 1:
         raise SuspectError
     try:
-        plain = unhexlify(_bytes_of(data)[ends[0] : ends[-1]])
+        plain = unhexlify(bytes_of(data)[ends[0] : ends[-1]])
     except HexError:
         raise SuspectError from None
     halved = pa.py_buffer((ends - ends[0]) >> 1)
@@ -70,18 +62,9 @@ def examine(column: pa.Array[Any], takes: Spatial) -> Shapes:
     """Return the shapes of an EWKB column made by `unhex`. Raises SuspectError when one is not acceptable."""
     ends = value_offsets(column).astype(np.int64)
     rows = np.flatnonzero(np.asarray(column.is_valid())) if column.null_count else slice(None)
-    found = _Column(_bytes_of(column.buffers()[2]), takes)
+    found = _Column(bytes_of(column.buffers()[2]), takes)
     found.read(ends[:-1][rows], ends[1:][rows])
     return found.shapes()
-
-
-def value_offsets(column: pa.Array[Any]) -> npt.NDArray[np.int32]:
-    """Return where the values of a string or binary column begin in its data buffer, and where the last one ends."""
-    return np.frombuffer(_bytes_of(column.buffers()[1]), np.int32, len(column) + 1, 4 * column.offset)
-
-
-def _bytes_of(buffer: pa.Buffer | None) -> memoryview:
-    return memoryview(b"" if buffer is None else cast("bytes", buffer))
 
 
 class _Column:

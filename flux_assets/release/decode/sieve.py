@@ -11,12 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from flux_assets.errors import QuarantineError, RecordError
-from flux_assets.release.decode.audit import LayerFacts, delivered_schema
-from flux_assets.release.decode.blocks import Block
-from flux_assets.release.decode.geometry import SuspectError
-from flux_assets.release.decode.locate import described, explained, fault_in
-from flux_assets.release.decode.parse import Parser
-from flux_assets.release.decode.records import Text, record_starts
+from flux_assets.release.decode.blocks import Block, Text, record_starts
+from flux_assets.release.decode.columns import SuspectError
+from flux_assets.release.decode.faults import described, explained, fault_in
+from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
 
 _Judged = tuple[pa.RecordBatch, LayerFacts]
 Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]

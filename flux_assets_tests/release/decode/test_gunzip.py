@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.decode.gunzip import GunzippedFile, expanded_bytes
+from flux_assets.release.decode.stream import GunzippedFile, expanded_bytes
 
 TEXT = b"".join(b"%d,%d\n" % (i, i * i) for i in range(200_000))
 

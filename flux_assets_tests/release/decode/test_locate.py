@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Text
 
 from flux_assets.errors import RecordError
-from flux_assets.release.decode.locate import describe_record, find_values
+from flux_assets.release.decode.stream import describe_record
 from flux_assets_tests.release_files import (
     AREA,
     FILE,
@@ -225,10 +225,3 @@ def test_describes_a_record_without_a_column(many):
 def test_a_record_that_is_not_there_keeps_its_number(many):
     error = describe_record(many, FILE, SITES, 9999, "big", "It is refused.", "")
     assert str(error) == f"{FILE}, record 9999, column big: It is refused."
-
-
-def test_finds_the_lines_of_a_duplicate_key(many):
-    assert find_values(many, FILE, SITES, {"big": "7"}) == [(14, "7"), (2014, "7"), (4014, "7")]
-    assert find_values(many, FILE, SITES, {"big": 7}, limit=2) == [(14, "7"), (2014, "7")]
-    assert find_values(many, FILE, SITES, {"site_id": "S1007", "big": "7"}) == [(2014, "S1007, 7")]
-    assert find_values(many, FILE, SITES, {"site_id": "S9999"}) == []

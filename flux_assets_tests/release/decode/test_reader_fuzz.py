@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from flux_assets.errors import RecordError, ReleaseError
-from flux_assets.release.decode.gunzip import GunzippedFile
+from flux_assets.release.decode.stream import GunzippedFile
 from flux_assets_tests.cases import CORPUS as CORPUS_FOLDER
 from flux_assets_tests.mutations import mutated
 from flux_assets_tests.reader_oracle import check, takes

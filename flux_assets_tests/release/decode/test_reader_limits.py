@@ -14,10 +14,8 @@ from sqlalchemy import Column, Text
 from flux_assets.errors import LayerError, RecordError
 from flux_assets.postgis.connect import Stop
 from flux_assets.release.decode.blocks import LONGEST_RECORD
-from flux_assets.release.decode.gunzip import expanded_bytes
-from flux_assets.release.decode.locate import describe_record
-from flux_assets.release.decode.stream import LayerStream
-from flux_assets.release.fetch.download import digest
+from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
+from flux_assets.release.download import digest
 from flux_assets.release.stopping import stoppable
 from flux_assets_tests.hostile_files import FILES, HEADER, ROW, of_members, write
 from flux_assets_tests.release_files import FILE, SITES, compressed, narrow, read

@@ -23,11 +23,9 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.copy_texts import texts_of
-from flux_assets.release.decode.blocks import Header
-from flux_assets.release.decode.columns import read_columns
-from flux_assets.release.decode.geometry import SuspectError
+from flux_assets.release.decode.blocks import Header, Text
+from flux_assets.release.decode.columns import SuspectError, read_columns
 from flux_assets.release.decode.parse import Parser
-from flux_assets.release.decode.records import Text
 from flux_assets.release.decode.sieve import Quarantine
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release

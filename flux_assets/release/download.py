@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.fetch.address import Address
-from flux_assets.release.fetch.files import opened as opened_file
-from flux_assets.release.fetch.limits import KEPT, Limits, TooLargeError, Watch
-from flux_assets.release.fetch.stores import FileStore, Opened, Stamp, TemporaryError
-from flux_assets.release.manifest import mismatch
+from flux_assets.release.files import Address, mismatch
+from flux_assets.release.files import opened as opened_file
 from flux_assets.release.stopping import check_stop, pause
+from flux_assets.release.stores import KEPT, FileStore, Limits, Opened, Stamp, TemporaryError, TooLargeError, Watch
 from flux_assets.retry import RetryPolicy
 
 Progress = Callable[[int, int | None], object]

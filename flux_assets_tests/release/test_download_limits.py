@@ -13,11 +13,11 @@ import pytest
 
 from flux_assets.errors import LayerError, ManifestError, ReleaseError
 from flux_assets.postgis.connect import Stop
-from flux_assets.release.fetch import exchange, reach
-from flux_assets.release.fetch.limits import Limits
-from flux_assets.release.fetch.reach import Reach, reach_of
+from flux_assets.release import http
+from flux_assets.release.http import Reach, reach_of
 from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
+from flux_assets.release.stores import Limits
 from flux_assets_tests.hostile_web import Host, certificate, content, hosting, redirect
 
 NAME = "sites.csv.gz"
@@ -249,8 +249,7 @@ def far_and_near(tmp_path, monkeypatch):
     path = certificate(tmp_path, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     seen = {"127.0.0.2": Reach.PUBLIC, "127.0.0.3": Reach.PRIVATE}
-    for module in (reach, exchange):
-        monkeypatch.setattr(module, "reach_of", lambda address: seen.get(address) or reach_of(address))
+    monkeypatch.setattr(http, "reach_of", lambda address: seen.get(address) or reach_of(address))
     with hosting("127.0.0.2", path) as far, hosting("127.0.0.3", path) as private, hosting("127.0.0.1", path) as near:
         for each in (far, private, near):
             each.answers["/file"] = content(BODY)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from math import isfinite
 from typing import cast
 
 import pyarrow as pa
 
+from flux_assets.errors import RecordError
 from flux_assets.release.decode import ewkb
-from flux_assets.release.decode.columns import ReadColumn
-from flux_assets.release.decode.texts import MOVING, AskServer, Refusal, is_plain, odd_values
+from flux_assets.release.decode.blocks import Block, Text, count_fields, fields, record_starts
+from flux_assets.release.decode.columns import (
+    MOVING,
+    AskServer,
+    ReadColumn,
+    Refusal,
+    is_plain,
+    odd_values,
+)
+from flux_assets.release.decode.parse import Parser
+from flux_assets.release.stopping import check_stop
 
 _Judgement = tuple[str, str]
 """A problem, and its remedy."""
@@ -213,3 +224,63 @@ _JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], 
     (pa.types.is_decimal, _numeric),
     (pa.types.is_temporal, _time),
 )
+
+
+_SHOWN = 300  # characters of Arrow's message, which may hold the value
+
+
+def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
+    """Return the error of the first record of `block` that `parser` refuses; `reason` is its message on the block."""
+    text = block.text
+    ends = [*record_starts(text.data)[1:].tolist(), len(text.data)]
+    low, high = 0, len(ends) - 1
+    data = text.data
+    while low < high:
+        check_stop()
+        middle = (low + high) // 2
+        # What precedes `low` is known to be sound, so that the passes together read the block about twice.
+        if parser.refusal(replace(text, data=data[ends[low - 1] if low else 0 : ends[middle]])) is None:
+            low = middle + 1
+        else:
+            high = middle
+    start = ends[low - 1] if low else 0
+    reason = parser.refusal(replace(text, data=data[start : ends[low]])) or reason
+    return explained(text, start, ends[low], parser, reason)
+
+
+def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> RecordError:
+    """Return the error of the refused record `text.data[start:end]`; `reason` is the parser's message on it."""
+    record = text.data[start:end]
+    if not record.strip(b"\r\n") and len(text.names) > 1:
+        return _without_column(text.error_at(start, "the line is empty.", "Remove it."), value=None)
+    if (count := count_fields(record)) != len(text.names):
+        error = text.error_at(
+            start,
+            f"the record has {count} values, the header names {len(text.names)} columns.",
+            "Quote values that hold commas or newlines; leave nothing between the commas for NULL.",
+        )
+        return _without_column(error, value=record.decode(errors="replace").rstrip("\r\n"))
+    found = fields(record, len(text.names))
+    columns = {column.name: column for column in parser.columns}
+    for name, field in zip(text.names, found, strict=True):
+        if judgement := judge(columns[name], field.value, parser.ask):
+            return text.error_at(start + field.start, *judgement)
+    index = re.search(r"CSV column #(\d+)", reason)
+    where = found[int(index[1])].start if index else 0
+    return text.error_at(
+        start + where, f"it cannot be read ({reason[:_SHOWN]}).", "Write it as COPY … WITH (FORMAT csv) does."
+    )
+
+
+def described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
+    """Return the error of the record `index` of `text`, at the value of `column` where there is one."""
+    start = int(record_starts(text.data)[index])
+    found = fields(text.data[start:], len(text.names))
+    if column in text.names[: len(found)]:
+        return text.error_at(start + found[text.names.index(column)].start, problem, remedy)
+    return _without_column(text.error_at(start, problem, remedy), value=None)
+
+
+def _without_column(error: RecordError, value: str | None) -> RecordError:
+    problem = error.problem.removeprefix(f"{error.place}: ")
+    return RecordError(replace(error.place, column=None, value=value), problem, error.remedy)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flux_assets.release.fetch.address import Address
+from flux_assets.release.files import Address
 
 SECRET = "https://me:p%40ss@host:8443/rel/v1?sv=1&sig=a%2Fb#part"
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from flux_assets.release.decode.ahead import Ahead
+from flux_assets.release.stopping import Ahead
 
 
 def counted(limit, given=None, closed=None):

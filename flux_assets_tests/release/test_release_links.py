@@ -9,7 +9,7 @@ import pytest
 
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.decode.stream import LayerStream
-from flux_assets.release.fetch.files import opened
+from flux_assets.release.files import opened
 from flux_assets.release.release import Release
 from flux_assets_tests.release_files import FILE, SITES, site, site_file
 
