@@ -25,9 +25,8 @@ from dagster._core.scheduler import instigation
 from bench.ground import Ground
 from bench.results import Section, goal
 from flux_assets.definitions import defs
-from flux_assets.orchestration import pictures
-from flux_assets.orchestration.sync import checks as sync_checks
-from flux_assets.orchestration.upkeep import tables
+from flux_assets.orchestration import pictures, pruning
+from flux_assets.orchestration import sync_step as sync_checks
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.wiring.source import simulation_of
@@ -144,5 +143,5 @@ def _scheduled(instance: dg.DagsterInstance, number: int) -> None:
 def _state(instance: dg.DagsterInstance, syncs: int, *, pruned: bool = False) -> State:
     with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
         runs, events, checks = connection.exec_driver_sql(_COUNTS).one()
-    size = tables.size(instance) / 1e6
+    size = pruning.size(instance) / 1e6
     return {"syncs": syncs, "pruned": pruned, "runs": runs, "events": events, "check evaluations": checks, "MB": size}

@@ -6,21 +6,21 @@ import dagster as dg
 
 from flux_assets.orchestration.alerts.sensor import alert_sensor
 from flux_assets.orchestration.automation import (
+    CHECK_JOBS,
+    CHECK_SCHEDULES,
     dynamic_sync_schedule,
     load_static_layers,
     setup_dynamic_tables,
     sync_all_dynamic,
 )
-from flux_assets.orchestration.check_jobs import CHECK_JOBS, CHECK_SCHEDULES
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_assets
-from flux_assets.orchestration.layers.release_sources import release_sources
+from flux_assets.orchestration.layer_assets import layer_assets
 from flux_assets.orchestration.match_checks import release_match, source_match
+from flux_assets.orchestration.origins import release_sources, snowflake_sources
+from flux_assets.orchestration.pruning import prune_history, prune_history_schedule
 from flux_assets.orchestration.release_sensor import release_sensor
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
-from flux_assets.orchestration.sync.assets import dynamic_assets
-from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
-from flux_assets.orchestration.upkeep.jobs import prune_history, prune_history_schedule
+from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(

@@ -9,9 +9,9 @@ import dagster as dg
 
 from flux_assets.orchestration.automation import SYNC_TAGS
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
-from flux_assets.orchestration.sync.assets import dynamic_assets
-from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
+from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets_tests.running import Run, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 

@@ -12,7 +12,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
 from flux_assets.ledger.entries import Entry, fail, open_entry
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.postgis.connect import Target

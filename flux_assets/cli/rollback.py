@@ -189,9 +189,9 @@ def inform_dagster(settings: Settings, report: Callable[[ModuleType], object]) -
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
         return
     try:
-        from flux_assets.orchestration.layers import history
+        from flux_assets.orchestration import layer_history
 
-        report(history)
+        report(layer_history)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         print_warning(f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}")
 

@@ -10,8 +10,8 @@ import dagster as dg
 from flux_assets.errors import BusyError
 from flux_assets.orchestration.automation import load_static_layers, sync_all_dynamic
 from flux_assets.orchestration.dagster_internals import ReconstructableRepository, capture_interrupts
-from flux_assets.orchestration.layers.history import dagster_folder
-from flux_assets.orchestration.sync.assets import STEP
+from flux_assets.orchestration.layer_history import dagster_folder
+from flux_assets.orchestration.sync_assets import STEP
 
 # What was planned, started and stored is in the UI.
 _LOGGERS = {"console": {"config": {"log_level": "INFO"}}}

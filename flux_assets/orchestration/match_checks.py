@@ -11,9 +11,9 @@ from pydantic import Field
 
 from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, LayerError, SettingError
+from flux_assets.orchestration.checks import check_results, log_outcomes, without_outcome
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layers.assets import LayerFailure
-from flux_assets.orchestration.layers.checks import check_results, log_outcomes, without_outcome
+from flux_assets.orchestration.layer_assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 

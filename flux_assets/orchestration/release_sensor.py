@@ -15,8 +15,8 @@ import dagster as dg
 
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.orchestration.automation import AD_HOC_JOB, UNFINISHED, load_static_layers
+from flux_assets.orchestration.checks import check_specs
 from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
-from flux_assets.orchestration.layers.checks import check_specs
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables

@@ -98,7 +98,7 @@ def test_a_failure_is_an_exit_code_and_a_sentence(environment, sql):
     assert code != 0
     assert "substations.csv.gz" in printed
     assert "Traceback" not in printed
-    assert "flux_assets/orchestration/layers/assets.py" not in printed
+    assert "flux_assets/orchestration/layer_assets.py" not in printed
     assert rows(sql) == {"transformers": 1}
 
 

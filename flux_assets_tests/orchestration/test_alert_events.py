@@ -24,7 +24,7 @@ from flux_assets.alerting.incident import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.alerts.events import LedgerState
-from flux_assets.orchestration.failed_attempts import JUDGED_AT
+from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets_tests.running import instance_in, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS
 

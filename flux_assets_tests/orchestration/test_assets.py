@@ -17,10 +17,9 @@ import flux_assets.previews.maps
 from flux_assets import tables
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
+from flux_assets.orchestration.checks import JUDGED_AT, check_specs
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.failed_attempts import JUDGED_AT
-from flux_assets.orchestration.layers.assets import layer_asset
-from flux_assets.orchestration.layers.checks import check_specs
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable

@@ -9,13 +9,13 @@ import pytest
 
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.definitions import defs
-from flux_assets.orchestration.check_jobs import check_all_tables
+from flux_assets.orchestration import checks as layer_checks
+from flux_assets.orchestration import sync_step as sync_checks
+from flux_assets.orchestration.automation import check_all_tables
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers import checks as layer_checks
-from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.orchestration.sync import checks as sync_checks
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 from flux_assets_tests.made_up import grove, trees, write_trees

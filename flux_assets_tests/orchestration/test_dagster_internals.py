@@ -125,12 +125,11 @@ def test_names_that_are_stored_are_dagsters_own():
     from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
     from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
-    from flux_assets.orchestration import automation
-    from flux_assets.orchestration.layers import history
+    from flux_assets.orchestration import automation, layer_history
 
     key = dg.AssetKey(["release", "oaks"])
-    assert history.DATA_VERSION_TAG == data_version.DATA_VERSION_TAG
-    assert history.input_version_tag(key) == data_version.get_input_data_version_tag(key)
+    assert layer_history.DATA_VERSION_TAG == data_version.DATA_VERSION_TAG
+    assert layer_history.input_version_tag(key) == data_version.get_input_data_version_tag(key)
     assert automation.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
     assert set(automation.UNFINISHED) == set(NOT_FINISHED_STATUSES)
     assert not set(automation.UNFINISHED) & set(FINISHED_STATUSES)

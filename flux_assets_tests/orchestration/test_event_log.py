@@ -15,7 +15,7 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import event as events_of
 from sqlalchemy import text
 
-from flux_assets.orchestration.storage.event_log import EventLog
+from flux_assets.orchestration.storage.instance import EventLog
 from flux_assets.sample.cluster import Cluster
 
 KEYS = [dg.AssetCheckKey(dg.AssetKey(asset), check) for asset in ("osm_water", "meters") for check in ("unique", "a,b")]

@@ -10,12 +10,12 @@ from dagster import DagsterEventType as Event
 
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.definitions import defs as ours
+from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.failed_attempts import JUDGED_AT
-from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys, release_match, source_match
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
-from flux_assets.orchestration.sync.assets import dynamic_assets
+from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import dynamic_tables, static_tables

@@ -10,8 +10,8 @@ from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_asset
-from flux_assets.orchestration.layers.history import report_pins
+from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.layer_history import report_pins
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_up import grove, trees, write_trees

@@ -30,7 +30,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration import release_sensor as module
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.release_sensor import release_sensor, sensor_of
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings

@@ -29,10 +29,16 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
+from flux_assets.orchestration import pruning
+from flux_assets.orchestration.pruning import (
+    Keep,
+    outdated_runs,
+    prune_dagster,
+    prune_history,
+    prune_history_schedule,
+    remove_files,
+)
 from flux_assets.orchestration.resources import PostgisResource
-from flux_assets.orchestration.upkeep import runs, tables
-from flux_assets.orchestration.upkeep.jobs import prune_dagster, prune_history, prune_history_schedule
-from flux_assets.orchestration.upkeep.runs import Keep, outdated_runs, remove_files
 from flux_assets.postgis.bootstrap import prepare
 from flux_assets.settings import load_settings
 from flux_assets_tests.running import QUIET, Run, run_job
@@ -144,11 +150,11 @@ def test_what_is_needed_stays(instance):
 
 
 def test_a_backlog_is_worked_off_page_by_page_and_night_by_night(instance, monkeypatch):
-    monkeypatch.setattr(runs, "_PAGE", 3)
-    monkeypatch.setattr(runs, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(pruning, "_PAGE", 3)
+    monkeypatch.setattr(pruning, "MOST_AT_ONCE", 4)
     made = [run_of_age(instance, Status.SUCCESS, 20 - number) for number in range(10)]
     assert outdated(instance) == made[:4]
-    runs.delete_runs(instance, made[:4])
+    pruning.delete_runs(instance, made[:4])
     assert outdated(instance) == made[4:8]
 
 
@@ -205,7 +211,7 @@ def test_it_stops_growing(instance):
     for _ in range(3):
         ran(instance, "tick", 5)
         prune(instance)
-        nights.append({table: count(instance, table) for table in tables.TABLES})
+        nights.append({table: count(instance, table) for table in pruning.TABLES})
     assert nights[1] == nights[2]
     assert nights[2]["runs"] == 2
     assert nights[2]["asset_check_executions"] == 2
@@ -272,7 +278,7 @@ def test_young_events_of_no_run_stay(instance):
 
 
 def test_leftovers_go_batch_by_batch(instance, monkeypatch):
-    monkeypatch.setattr(tables, "_BATCH", 2)
+    monkeypatch.setattr(pruning, "_BATCH", 2)
     ran(instance, "tick", 9)
     prune(instance)
     assert count(instance, "asset_check_executions") == 2
@@ -305,16 +311,16 @@ def test_ticks_go_as_dagster_yaml_says_also_of_what_is_stopped_or_gone(instance,
 
 
 def test_of_an_unknown_schema_nothing_is_deleted_by_sql_and_it_is_said(instance, monkeypatch):
-    monkeypatch.setattr(tables, "REVISIONS", frozenset({"another"}))
+    monkeypatch.setattr(pruning, "REVISIONS", frozenset({"another"}))
     ran(instance, "tick", 3)
     lines = prune(instance)
     assert (count(instance, "runs"), count(instance, "asset_check_executions")) == (2, 3)
-    assert any(tables.revision(instance) in line and "is not one that is known here" in line for line in lines)
+    assert any(pruning.revision(instance) in line and "is not one that is known here" in line for line in lines)
 
 
 def test_the_installed_dagster_is_known(instance):
     """Fails with the first Dagster that has changed its tables: look at tables.py, then add the revision."""
-    assert tables.revision(instance) in tables.REVISIONS
+    assert pruning.revision(instance) in pruning.REVISIONS
 
 
 @pytest.fixture
@@ -354,7 +360,7 @@ def test_links_are_not_followed(folder, tmp_path):
     assert outside.exists()
 
 
-pruning = dg.Definitions(jobs=[prune_history], resources={"postgis": PostgisResource()}).resolve_job_def(
+job_alone = dg.Definitions(jobs=[prune_history], resources={"postgis": PostgisResource()}).resolve_job_def(
     "prune_history"
 )
 
@@ -371,7 +377,7 @@ def test_the_job_prunes_both_histories_and_says_what(instance, target, sql, monk
         " FROM unnest(ARRAY[1, 80, 100, 200]) AS days"
     )
     ran(instance, "tick", 4)
-    run = run_job(pruning, instance)
+    run = run_job(job_alone, instance)
     assert run.succeeded
     told = " ".join(run.lines())
     for said in ("2 runs", "2 check evaluations", "MB", "2 rows of the ledger"):
@@ -383,7 +389,7 @@ def test_without_the_target_dagsters_own_history_is_pruned_all_the_same(instance
     monkeypatch.setenv("FLUX_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
     load_settings.cache_clear()
     ran(instance, "tick", 4)
-    run = run_job(pruning, instance)
+    run = run_job(job_alone, instance)
     assert not run.succeeded
     assert "127.0.0.1" in run.failure("prune")
     assert "Stack Trace" not in run.failure("prune")

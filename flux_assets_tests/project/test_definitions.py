@@ -13,7 +13,7 @@ import pytest
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.definitions import defs
-from flux_assets.orchestration.sync.snowflake_sources import snowflake_sources
+from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.tables import dynamic_tables, static_tables

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flux_assets.orchestration.sync.assets import STEP
+from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.settings import load_settings
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.sync_runs import definitions, fault, filled, tick

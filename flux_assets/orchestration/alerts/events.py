@@ -17,8 +17,8 @@ from flux_assets.alerting.incident import Kind, Observation
 from flux_assets.alerting.message import length
 from flux_assets.alerting.watching import Watch, late
 from flux_assets.orchestration.automation import AD_HOC_JOB
+from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished
-from flux_assets.orchestration.failed_attempts import JUDGED_AT
 
 WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
 SCHEDULE = "dynamic_sync_schedule"

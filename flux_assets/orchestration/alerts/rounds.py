@@ -22,7 +22,7 @@ from flux_assets.alerting.webhook import Webhook
 from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError
 from flux_assets.ledger import status as overview
 from flux_assets.orchestration.alerts import events
-from flux_assets.orchestration.layers.history import dagster_folder
+from flux_assets.orchestration.layer_history import dagster_folder
 from flux_assets.postgis.connect import Target
 from flux_assets.settings import Settings
 from flux_assets.spec import DynamicTable, StaticTable

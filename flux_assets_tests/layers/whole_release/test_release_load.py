@@ -15,7 +15,7 @@ from flux_assets.layers.whole_release import load as release_load
 from flux_assets.layers.whole_release.load import Together, load_release
 from flux_assets.ledger.leases import RELEASE
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layers.assets import layer_asset
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import Reference

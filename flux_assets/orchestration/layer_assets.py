@@ -4,25 +4,147 @@ Annotations are evaluated here: Dagster reads config and resources from them.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from flux_assets.compare.match import MATCHES_RELEASE
-from flux_assets.errors import AuditError, FluxError, TargetError
+from flux_assets.errors import AuditError, FluxError, SettingError, TargetError
+from flux_assets.layers.context import LoadOptions
+from flux_assets.orchestration.checks import (
+    check_results,
+    check_specs,
+    failed_attempt,
+    log_outcomes,
+    repeat_comparison,
+    repeat_outcomes,
+)
 from flux_assets.orchestration.dagster_internals import SentenceError
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.failed_attempts import failed_attempt, repeat_comparison, repeat_outcomes
-from flux_assets.orchestration.layers.checks import check_results, check_specs, log_outcomes
-from flux_assets.orchestration.layers.config import LayerConfig
-from flux_assets.orchestration.layers.history import input_version_tag, origin_tags
-from flux_assets.orchestration.layers.metadata import declared_metadata, loaded_metadata
-from flux_assets.orchestration.layers.release_sources import record_file, source_key
-from flux_assets.orchestration.layers.whole_release import whole_release
+from flux_assets.orchestration.layer_history import input_version_tag, origin_tags
+from flux_assets.orchestration.metadata import declared_layer_metadata, loaded_metadata
+from flux_assets.orchestration.origins import file_key, record_file
 from flux_assets.orchestration.pictures import layer_pictures
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.postgis.connect import Stop
+from flux_assets.settings import MOST_QUARANTINED, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
+
+
+class LayerConfig(dg.Config):
+    """What one run may ask of a layer beyond "make it current"."""
+
+    force: bool = Field(
+        default=False,
+        description="Load the file again although this version is published already. A pinned layer stays as it is.",
+    )
+    accept_fewer_rows: bool = Field(
+        default=False, description="Publish a version that is empty or has less than half of the published rows."
+    )
+    accept_schema_change: bool = Field(
+        default=False, description="Remove or retype columns of the public table as the declaration now says."
+    )
+    take_over: bool = Field(
+        default=False,
+        description="Rename an ordinary table of the layer's name, left by another loader, when the new one is ready.",
+    )
+    quarantine: int | None = Field(
+        default=None,
+        description="Records of the file that may be refused and set aside in postgres_sync.quarantine; more of them"
+        " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
+    )
+
+    def options(self, run_id: str, layer: str) -> LoadOptions:
+        """Return what run and settings ask of a load; raises SettingError naming the `layer` for an illegal value."""
+        settings = load_settings()
+        if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
+            raise SettingError(
+                f"quarantine of {layer} is {self.quarantine:,} in the run config.",
+                f"Give a number of records from 0 to {MOST_QUARANTINED:,}.",
+            )
+        return LoadOptions(
+            force=self.force,
+            accept_fewer_rows=self.accept_fewer_rows,
+            accept_schema_change=self.accept_schema_change,
+            take_over=self.take_over,
+            publish_wait=settings.flux_publish_wait,
+            keep_versions=settings.flux_keep_versions,
+            keep_bytes=settings.flux_keep_bytes,
+            disk_limit=settings.flux_disk_limit,
+            quarantine=settings.flux_quarantine_limit if self.quarantine is None else self.quarantine,
+            run_id=run_id,
+            stop=stop_of(run_id),
+        )
+
+
+_LOOK_SECONDS = 0.2
+_first = Lock()
+_loads: dict[str, "_WholeRelease"] = {}
+
+
+class _WholeRelease:
+    """The outcome of each layer of a run."""
+
+    def __init__(self) -> None:
+        self._found: Future[dict[str, LoadResult | FluxError]] = Future()
+
+    def of(self, table: StaticTable, stop: Stop) -> "LoadResult":
+        """Return the result of one layer; raises the error that it, or all of them, ended with."""
+        while not wait([self._found], timeout=_LOOK_SECONDS).done:
+            stop.check()
+        result = self._found.result()[table.name]
+        if isinstance(result, FluxError):
+            raise result
+        return result
+
+    def load(
+        self,
+        context: dg.AssetExecutionContext,
+        among: Sequence[StaticTable],
+        release: ReleaseResource,
+        postgis: PostgisResource,
+    ) -> None:
+        """Load all layers of the run."""
+        from flux_assets.layers.whole_release.load import load_release
+
+        log = context.log.info
+        try:
+            keys = context.job_def.asset_layer.executable_asset_keys
+            tables = [table for table in among if dg.AssetKey(table.name) in keys]
+            asked = {table: _layer_config(context, table).options(context.run.run_id, table.name) for table in tables}
+            parallel = load_settings().flux_parallel_layers
+            found = load_release(
+                asked, release.release(log), postgis.target(), log, parallel=parallel, strict=release.is_strict()
+            )
+            self._found.set_result(found)
+        except BaseException as error:
+            self._found.set_exception(error)
+            raise
+
+
+def whole_release(
+    context: dg.AssetExecutionContext, among: Sequence[StaticTable], release: ReleaseResource, postgis: PostgisResource
+) -> _WholeRelease:
+    """Load the layers of this run that are `among` these, or return what the first step to ask has loaded."""
+    run_id = context.run.run_id
+    with _first:
+        if known := _loads.get(run_id):
+            return known
+        _loads.clear()  # of runs that this process had before
+        found = _loads[run_id] = _WholeRelease()
+    found.load(context, among, release, postgis)
+    return found
+
+
+def _layer_config(context: dg.AssetExecutionContext, table: StaticTable) -> LayerConfig:
+    """Return the config of the layer's own op, as Dagster has resolved it: values may come from the environment."""
+    resolved = context.get_step_execution_context().resolved_run_config.ops
+    return LayerConfig(**(resolved[table.name].config or {}))
+
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
@@ -63,7 +185,7 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
             if context.selected_asset_keys:
                 yield from _loaded(context, table, among or [table], config, postgis, release)
             else:
-                yield from _audited(context, table, postgis)
+                yield from _audited_layer(context, table, postgis)
         except FluxError as error:
             raise LayerFailure(error) from None
 
@@ -84,8 +206,8 @@ def _layer_spec(table: StaticTable) -> dg.AssetSpec:
         owners=[table.owner],
         kinds={"postgres", "postgis"},
         code_version=table.digest[:12],
-        deps=[source_key(table)],
-        metadata=declared_metadata(table),
+        deps=[file_key(table)],
+        metadata=declared_layer_metadata(table),
         skippable=True,
     )
 
@@ -161,7 +283,7 @@ def _when_staged(table: StaticTable, postgis: PostgisResource, error: FluxError)
 
 
 def _origin(context: dg.AssetExecutionContext, table: StaticTable, result: "LoadResult") -> dict[str, str]:
-    file = {input_version_tag(source_key(table)): result.sha256}
+    file = {input_version_tag(file_key(table)): result.sha256}
     return {**origin_tags(context.instance, table.name, result.version), **file}
 
 
@@ -179,7 +301,7 @@ def _live_checks(
     yield from check_results(table, found, names)
 
 
-def _audited(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> _Events:
+def _audited_layer(context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> _Events:
     """Yield the selected checks alone, on the published rows."""
     from flux_assets.layers.status import audit_live
 

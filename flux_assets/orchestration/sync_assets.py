@@ -10,12 +10,11 @@ from pydantic import Field
 
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.orchestration.executor import Interrupted, stop_of
-from flux_assets.orchestration.layers.assets import LayerFailure
+from flux_assets.orchestration.layer_assets import LayerFailure
+from flux_assets.orchestration.metadata import declared_sync_metadata
+from flux_assets.orchestration.origins import source_key
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
-from flux_assets.orchestration.sync.checks import check_specs
-from flux_assets.orchestration.sync.metadata import declared_metadata
-from flux_assets.orchestration.sync.snowflake_sources import source_key
-from flux_assets.orchestration.sync.step import Events, SyncRequest, SyncStep
+from flux_assets.orchestration.sync_step import Events, SyncRequest, SyncStep, check_specs
 from flux_assets.postgis.connect import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions
@@ -88,7 +87,7 @@ def _dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=table.freshness.fail, warn_window=table.freshness.warn
         ),
-        metadata=declared_metadata(table),
+        metadata=declared_sync_metadata(table),
         skippable=True,
     )
 

@@ -1,1 +1,0 @@
-"""The static layers in Dagster: assets, checks, metadata, the release upstream of them."""
