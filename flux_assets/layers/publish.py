@@ -25,7 +25,8 @@ from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis import ddl
 from flux_assets.postgis.batch import run
 from flux_assets.postgis.connect import Target
-from flux_assets.postgis.locking import LOCK_TIMEOUT_MS, PROMISED_MS, LockRetries, at_once, await_standbys, briefly
+from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
+from flux_assets.postgis.batch import LOCK_TIMEOUT_MS, PROMISED_MS, at_once
 from flux_assets.postgis.names import VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.sqlfiles import query

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from flux_assets.errors import TargetError
 from flux_assets.postgis.connect import open_session, require_writable
-from flux_assets.postgis.locking import at_once
+from flux_assets.postgis.batch import at_once
 from flux_assets.postgis.session.watched import WatchedConnection
 from flux_assets.sqlfiles import query, script
 

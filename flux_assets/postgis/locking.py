@@ -18,21 +18,12 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import PublishError, reported
-from flux_assets.postgis.batch import Rows, run
+from flux_assets.postgis.batch import Rows, at_once
 from flux_assets.postgis.catalog import find
 from flux_assets.postgis.connect import Stop
 from flux_assets.postgis.lock_holders import LockHolder, lock_holders, make_way
 from flux_assets.sqlfiles import query
 
-# Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
-# version: together under the 100 ms that readers are promised.
-LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
-# What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too;
-# it is made up for afterwards (await_standbys).
-_LIMITS = sql.SQL(f"""
-BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'; SET LOCAL statement_timeout = '1s';
-SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL synchronous_commit = 'local'
-""")
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 # Locks of others that keep us from reading a table, and from writing rows of it; readers of it hold neither.
 AGAINST_READING = ("AccessExclusiveLock",)
@@ -62,16 +53,6 @@ class LockRetries:
     seconds: float
     log: Callable[[str], None]
     stop: Stop = field(default_factory=Stop)
-
-
-def at_once(connection: psycopg.Connection, statements: Sequence[sql.Composable]) -> list[Rows]:
-    """Run the statements in a transaction of one round trip. Raises LockNotAvailable when a lock is not free."""
-    try:
-        return run(connection, [_LIMITS, *statements, sql.SQL("COMMIT")])
-    except psycopg.Error:
-        if not connection.closed:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def briefly(
