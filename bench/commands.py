@@ -24,7 +24,8 @@ from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.layers.status import audit_live
 from flux_assets.orchestration.resources import connect
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.snowflake.overrides import Overrides

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.ground import Ground
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.settings import REPOSITORY
 from flux_assets_tests.faults.wire import wire_to
 

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from bench import releases
 from flux_assets.errors import EmbeddedError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.cluster import MAP_DATABASE, OWNER, Cluster
 from flux_assets.settings import REPOSITORY

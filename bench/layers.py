@@ -18,7 +18,8 @@ from bench.results import Section, goal, section
 from bench.timing import Run, Runs, Side, Spread, Work, alternated
 from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.release import match_release
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 
 ALONE = ("stage", "index", "analyze", "publish")

@@ -16,7 +16,7 @@ from bench.ground import Ground
 from bench.releases import layer, opened
 from bench.results import Section, goal
 from bench.timing import Spread
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 
 Probe = dict[str, int]
 _SYNCS = {"all rows are new": "0", "1 % changed": "1", "unchanged": "1"}

@@ -27,7 +27,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench import ways
 from bench.ground import Ground
 from bench.releases import WORK
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.simulation.tables import CIRCUITS, ORDERS, OUTAGES
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.snowflake.account import Account

@@ -14,7 +14,7 @@ from bench.ground import Ground
 from bench.readers import Phase, Reader, seen_by_readers, under
 from bench.releases import first_rows, layer
 from bench.results import Section, goal
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 
 MOST_ROWS = 500_000
 _LOCKED = re.compile(r"locked for ([\d.]+) ms")

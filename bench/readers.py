@@ -22,7 +22,7 @@ from statistics import median
 import psycopg
 
 from bench.results import Section
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.settings import REPOSITORY
 
 Notes = dict[str, list[tuple[float, float, object]]]

@@ -18,7 +18,7 @@ from bench.orders import ALL_NAMES, NAME, Made, running_stand_in
 from bench.readers import COUNT, Phase, Reader, reading, seen_by_readers, under
 from bench.results import Section, cells, columns, goal, section
 from bench.timing import Runs, Side, Spread, Work, alternated, nothing
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.stand_in.server import StandIn
 
 PUBLISHED, OURS, RELOADED = "published way", "ours", "TRUNCATE + COPY, one transaction"

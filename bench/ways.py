@@ -21,7 +21,7 @@ from bench.releases import path_of
 from flux_assets.checks import audits
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release
 from flux_assets.sample import binaries

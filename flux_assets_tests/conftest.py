@@ -24,7 +24,7 @@ from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from psycopg import sql as psql
 from pydantic import SecretStr
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.sample.stand_in.patches import columns, plans, times
 from flux_assets.sample.stand_in.server import StandIn

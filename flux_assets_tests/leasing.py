@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import psycopg
 
 from flux_assets.ledger.leases import SYNC, acquiring
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.session import prepare, run
 
 
 @contextmanager

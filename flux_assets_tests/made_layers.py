@@ -18,7 +18,7 @@ from geoalchemy2 import Geometry
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.spec import Position, Range, Reference, StaticTable
 

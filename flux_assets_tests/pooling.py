@@ -15,7 +15,7 @@ from time import monotonic, sleep
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.os_user import server_account
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 
 _PIECE = 1 << 18
 _SSL_REQUEST = 80877103

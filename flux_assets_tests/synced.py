@@ -16,7 +16,7 @@ import snowflake.connector
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source, open_source

@@ -22,8 +22,8 @@ from flux_assets.encryption import confirm
 from flux_assets.errors import FluxError, SettingError, TargetError
 from flux_assets.orchestration.storage.instance import InstanceStorage
 from flux_assets.orchestration.storage.watch import with_parameters
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.session import watched
+from flux_assets.postgis import liveness
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.settings import load_settings
 from flux_assets.wiring import target as targets
@@ -200,9 +200,9 @@ def test_dagsters_command_ends_with_the_reason(away: Away) -> None:
 def test_a_session_that_was_opened_in_the_clear_is_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should an address ever be judged wrongly, the finished connection tells."""
     _is_elsewhere(away, monkeypatch)
-    monkeypatch.setattr(watched, "protected", str)
+    monkeypatch.setattr(liveness, "protected", str)
     opened: list[psycopg.Connection] = []
-    monkeypatch.setattr(watched, "confirm", lambda *given, **said: (opened.append(given[0]), confirm(*given, **said)))
+    monkeypatch.setattr(liveness, "confirm", lambda *given, **said: (opened.append(given[0]), confirm(*given, **said)))
     target = Target(conninfo=away.url("{host}:{port}/{db}"))
     with pytest.raises(TargetError, match=f"{away.relay.host} is not encrypted"), target.session("test"):
         pass
@@ -212,7 +212,7 @@ def test_a_session_that_was_opened_in_the_clear_is_closed(away: Away, monkeypatc
 
 def test_doctor_says_why_such_a_session_was_closed(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     _is_elsewhere(away, monkeypatch)
-    monkeypatch.setattr(watched, "protected", str)
+    monkeypatch.setattr(liveness, "protected", str)
     finding = refused(Target(conninfo=away.url("{host}:{port}/{db}")))
     assert f"{away.relay.host} is not encrypted" in finding.message
     assert "sslmode=verify-full" in finding.remedy

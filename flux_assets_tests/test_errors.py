@@ -14,9 +14,8 @@ from flux_assets.ledger.entries import Entry, fail, open_entry
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.settings import Settings, load_settings
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows

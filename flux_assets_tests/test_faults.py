@@ -13,8 +13,9 @@ from psycopg import sql as psql
 from psycopg.conninfo import make_conninfo
 
 from flux_assets.errors import FluxError, LayerError, TargetError
-from flux_assets.postgis import bootstrap
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis import session
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -68,7 +69,7 @@ def test_a_database_without_postgis(loader: Loader, cluster: Cluster) -> None:
 
 
 def test_a_server_that_is_too_old(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "OLDEST_SERVER", 990000)
+    monkeypatch.setattr(session, "OLDEST_SERVER", 990000)
     with pytest.raises(TargetError, match=r"PostgreSQL \d+; flux_assets needs 15 or newer"):
         loader.load(made_up(), rows(5))
 

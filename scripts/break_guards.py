@@ -68,19 +68,19 @@ GUARDS = (
         (_OTHERS, "-k", "older_snapshot and load"),
     ),
     Guard(
-        "lock time-out", "flux_assets/postgis/locking.py",
+        "lock time-out", "flux_assets/postgis/session.py",
         "LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100", "LOCK_TIMEOUT_MS, PROMISED_MS = 900, 100",
         (_OTHERS, "-k", "reader_that_stays"),
     ),
     Guard(
-        "one round trip under the lock", "flux_assets/postgis/locking.py",
+        "one round trip under the lock", "flux_assets/postgis/session.py",
         'return run(connection, [_LIMITS, *statements, sql.SQL("COMMIT")])',
         'run(connection, [_LIMITS]); answers = [rows for each in statements for rows in run(connection, [each])];'
         ' connection.execute("COMMIT"); return answers',
         (_POINTS, "-k", "LOCK and overtaken"),
     ),
     Guard(
-        "statement deadline under the lock", "flux_assets/postgis/locking.py",
+        "statement deadline under the lock", "flux_assets/postgis/session.py",
         "SET LOCAL statement_timeout = '1s'", "SET LOCAL statement_timeout = 0",
         (_OTHERS, "-k", "somebody_elses_trigger"),
     ),
@@ -90,7 +90,7 @@ GUARDS = (
         (_POINTS, "-k", "sync.written and faults and overtaken"),
     ),
     Guard(
-        "looking after silent connections", "flux_assets/postgis/session/watched.py",
+        "looking after silent connections", "flux_assets/postgis/liveness.py",
         "        self.lost = reason\n", "        return\n        self.lost = reason\n",
         (_POINTS, "-k", "load.fetched and silent"),
     ),

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from flux_assets.alerting.incident import Incident
 from flux_assets.errors import AlertError
 from flux_assets.postgis import catalog
-from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.session import prepare
 from flux_assets.sqlfiles import query, script
 
 _LOCK = 0x616C6572  # "aler"

@@ -13,7 +13,7 @@ from psycopg import sql
 from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis import catalog
 from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.names import PublicTable, own_rows, text_by_value
+from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
 from flux_assets.sqlfiles import query
 
 Severity = Literal["ERROR", "WARN"]

@@ -22,8 +22,8 @@ from flux_assets.checks.audit import (
     rows_breaking,
 )
 from flux_assets.checks.unmatched import ALL_ASSIGNED, all_assigned
-from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.names import by_value, own_rows_by_kind, text_by_value
+from flux_assets.postgis import catalog, relations
+from flux_assets.postgis.relations import by_value, own_rows_by_kind, text_by_value
 from flux_assets.spec import SIMPLE_KINDS, AcceptedValues, Declaration, DynamicTable, Reference, is_spatial
 from flux_assets.sqlfiles import query
 
@@ -58,9 +58,9 @@ def _of_values(table: Declaration) -> Iterator[Audit]:
 def _columns(case: Case) -> AuditFinding:
     live = {name: column.bare_type for name, column in case.live_columns.items()}
     wrong = [
-        f"{column.name}: {live.get(column.name, 'missing')}, declared {ddl.type_name(column)}"
+        f"{column.name}: {live.get(column.name, 'missing')}, declared {relations.type_name(column)}"
         for column in case.layer.table.columns
-        if live.get(column.name) != ddl.type_name(column)
+        if live.get(column.name) != relations.type_name(column)
     ]
     listed = query("values", "columns").format(sql.Literal(case.relation.as_string(case.connection)))
     return AuditFinding(
@@ -135,14 +135,14 @@ def _repeated_values(case: Case, key: tuple[str, ...]) -> sql.Composed:
     named = [sql.SQL("{} AS {}").format(by_value(name, column), name) for name, column in columns]
     places = sql.SQL(", ").join(sql.SQL(str(place)) for place in range(1, len(key) + 1))
     return query("values", "repeated_values").format(
-        named=sql.SQL(", ").join(named), rows=case.own_rows, key=ddl.names(key), places=places
+        named=sql.SQL(", ").join(named), rows=case.own_rows, key=relations.names(key), places=places
     )
 
 
 def _count_repeated(case: Case, key: tuple[str, ...], repeated: sql.Composed) -> tuple[int, list[str]]:
     """Return how many values of a key occur more than once, and some of them with their counts."""
     counted = query("values", "count_repeated").format(
-        key=ddl.names(key),
+        key=relations.names(key),
         repeated=repeated,
         named=sql.Literal(f"{', '.join(key)} = "),
         limit=sql.Literal(SAMPLE_KEYS),
@@ -276,7 +276,7 @@ def _geometry_type(case: Case) -> AuditFinding:
     if case.layer.table.drawable.others == "refuse" and not case.decoded:
         rules += _undrawable(case.layer.table)
     if not rules:
-        types = ", ".join(f"{column.name} {ddl.type_name(column)}" for column in spatial)
+        types = ", ".join(f"{column.name} {relations.type_name(column)}" for column in spatial)
         return AuditFinding(passed=True, numbers={"offending_rows": 0, "columns": types})
     return rows_breaking(case, rules, sampled=False)
 
@@ -284,7 +284,7 @@ def _geometry_type(case: Case) -> AuditFinding:
 def _typed_as_declared(case: Case) -> frozenset[str]:
     """Return the spatial columns whose type in the database is the declared one, which refuses other geometries."""
     live = {name: column.bare_type for name, column in case.live_columns.items()}
-    declared = {column.name: ddl.type_name(column) for column in case.layer.table.spatial_columns}
+    declared = {column.name: relations.type_name(column) for column in case.layer.table.spatial_columns}
     return frozenset(name for name, type_name in declared.items() if live.get(name) == type_name)
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case, key_text
 from flux_assets.checks.audits import as_geometry, audits_of, kinds_of
-from flux_assets.postgis import catalog, ddl
+from flux_assets.postgis import catalog, relations
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
@@ -86,8 +86,8 @@ def _wrongly_registered(case: Case, column: sa.Column[object]) -> Iterator[str]:
     row = case.connection.execute(query("map_ready", "registered_type"), named).fetchone()
     if row is None:
         yield f"{column.name} is not among geometry_columns or geography_columns"
-    elif row[0] != ddl.type_name(column):
-        yield f"{column.name} is listed as {row[0]}, declared {ddl.type_name(column)}"
+    elif row[0] != relations.type_name(column):
+        yield f"{column.name} is listed as {row[0]}, declared {relations.type_name(column)}"
 
 
 def _unindexed(case: Case, column: sa.Column[object], leaves: list[int]) -> Iterator[str]:

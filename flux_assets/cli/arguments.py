@@ -10,7 +10,7 @@ from flux_assets.errors import LayerError, SyncError
 
 if TYPE_CHECKING:
     from flux_assets.layers.context import LoadOptions
-    from flux_assets.postgis.connect import Target
+    from flux_assets.postgis.session import Target
     from flux_assets.settings import Settings
     from flux_assets.spec import DynamicTable, StaticTable
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flux_assets.layers.pins import Pin
     from flux_assets.layers.versions import Version
     from flux_assets.ledger.status import TableStatus
-    from flux_assets.postgis.connect import Target
+    from flux_assets.postgis.session import Target
 
 _UNCHANGED = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 _COLOURS: dict[str, dict[str, Any]] = {

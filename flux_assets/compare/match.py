@@ -15,8 +15,8 @@ from psycopg import sql
 
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers
 from flux_assets.errors import FluxError
-from flux_assets.postgis import ddl
-from flux_assets.postgis.names import by_value, same_by_value
+from flux_assets.postgis import relations
+from flux_assets.postgis.relations import by_value, same_by_value
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
@@ -112,7 +112,7 @@ def match(session: psycopg.Connection, pair: Comparison) -> Match:
 
 def is_keyed(session: psycopg.Connection, rows: sql.Composable, key: tuple[str, ...]) -> bool:
     """Tell whether no two rows share a key."""
-    counted = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(ddl.names(key), rows)
+    counted = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(relations.names(key), rows)
     row = session.execute(counted).fetchone()
     return bool(row and row[0])
 
@@ -153,7 +153,7 @@ def _difference(pair: Comparison) -> sql.Composed:
         same = sql.SQL("e.flux_hash = a.flux_hash AND e.flux_number = a.flux_number")
     side = sql.SQL("SELECT {names}, {hash} AS flux_hash, {number} AS flux_number FROM {rows} AS t")
     expected, actual = (
-        side.format(names=ddl.names(pair.names), hash=_hash(pair, "t"), number=number, rows=rows)
+        side.format(names=relations.names(pair.names), hash=_hash(pair, "t"), number=number, rows=rows)
         for rows in (pair.expected, pair.actual)
     )
     named = [sql.SQL("coalesce(e.{c}, a.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
@@ -170,7 +170,7 @@ def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
 
 def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
     return sql.SQL("SELECT * FROM {} WHERE flux_kind = {} ORDER BY {} LIMIT {}").format(
-        _DIFFERING, sql.Literal(kind), ddl.names(pair.names), sql.Literal(SAMPLE_KEYS)
+        _DIFFERING, sql.Literal(kind), relations.names(pair.names), sql.Literal(SAMPLE_KEYS)
     )
 
 

@@ -23,12 +23,11 @@ from flux_assets.layers import pins, quarantine, staging, versions
 from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.copy_texts import texts_of
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.release.decode.sieve import LeftOut
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release, ReleaseFile
@@ -69,7 +68,7 @@ def _outcome(context: _Context, layer: Layer) -> AuditResult | FluxError:
     """Compare one layer; return what goes wrong with its file or table, so that the others are compared too."""
     context.stop.check()
     try:
-        with stoppable(context.stop.check), translated(layer, context.stop):
+        with stoppable(context.stop.check), translated(layer.title, context.stop):
             return _compared(context, layer)
     except FluxError as error:
         if context.stop.asked or context.session.closed or context.session.broken:
@@ -107,7 +106,7 @@ def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]
     """Name the declared columns that the table does not have as declared: then no row can be compared."""
     relation = catalog.find(session, layer.schema, layer.name)
     live = {column.name: column.bare_type for column in catalog.columns(session, relation.oid)} if relation else {}
-    declared = {column.name: ddl.type_name(column) for column in layer.table.columns}
+    declared = {column.name: relations.type_name(column) for column in layer.table.columns}
     return tuple(
         f"{name} is {live.get(name, 'missing')}, declared as {kind}"
         for name, kind in declared.items()
@@ -121,7 +120,7 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
     Without the records that the version has `held` in quarantine, and with those that a replay added to it.
     """
     path = context.release.at_hand(file)
-    columns = sql.SQL(", ").join(ddl.column_definition(column) for column in layer.table.columns)
+    columns = sql.SQL(", ").join(relations.column_definition(column) for column in layer.table.columns)
     context.session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
     context.session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
     sieve = LeftOut([one.record for one in held]) if held else None
@@ -132,7 +131,7 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
 
 
 def _copy(context: _Context, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, ddl.names(tuple(schema.names)))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, relations.names(tuple(schema.names)))
     with context.session.cursor().copy(copy_in) as copy, closing(staging.encoded(batches, schema)) as chunks:
         for chunk in chunks:
             context.stop.check()

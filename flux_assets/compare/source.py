@@ -17,10 +17,10 @@ from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
 from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match, Outcome
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.sqlfiles import query
 from flux_assets.sync import diff, gate, setup

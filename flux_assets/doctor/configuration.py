@@ -12,7 +12,7 @@ import psycopg
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, reported
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.files import Address
 from flux_assets.settings import REPOSITORY, Settings, env_file
 from flux_assets.wiring.psql import psql_program

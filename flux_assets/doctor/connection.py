@@ -12,9 +12,8 @@ import psycopg
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError, reported
-from flux_assets.postgis.bootstrap import find_postgis
-from flux_assets.postgis.connect import Target, read_only_reason
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.liveness import WatchedConnection
+from flux_assets.postgis.session import Target, find_postgis, read_only_reason
 from flux_assets.sqlfiles import query
 from flux_assets.words import megabytes
 

@@ -9,8 +9,8 @@ import psycopg
 from flux_assets.doctor import configuration, connection, layers, release_files, rights, synced_tables
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError, SettingError, reported
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.wiring.target import postgis_target

@@ -12,8 +12,8 @@ from flux_assets.errors import LayerError, reported
 from flux_assets.layers.takeover import Dependent, left_behind, listed, parts, readers
 from flux_assets.ledger import status
 from flux_assets.postgis import catalog, row_security
-from flux_assets.postgis.lock_holders import LockHolder, lock_holders
-from flux_assets.postgis.names import VERSIONS, Layer
+from flux_assets.postgis.locking import LockHolder, lock_holders
+from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.row_security import hidden, hides_rows, protections
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query

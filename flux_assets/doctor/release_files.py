@@ -12,7 +12,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
 from flux_assets.layers import staging, versions
 from flux_assets.ledger import status
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.stream import expanded_bytes
 from flux_assets.release.release import Release
 from flux_assets.settings import SAMPLE, Settings

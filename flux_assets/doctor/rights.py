@@ -12,8 +12,8 @@ from psycopg import sql
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import SyncError, TargetError, reported
 from flux_assets.ledger import status
-from flux_assets.postgis import bootstrap
 from flux_assets.postgis.row_security import hidden, hides_rows
+from flux_assets.postgis.session import is_current
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query, script
 
@@ -184,7 +184,7 @@ _RECREATE = (
 def ledger(session: psycopg.Connection) -> Iterator[Finding]:
     """Yield what the ledger lacks or the user may not use; nothing for a ledger that the next load upgrades."""
     row = session.execute(_REVISION).fetchone()
-    if row is None or not bootstrap.is_current(row[0]):
+    if row is None or not is_current(row[0]):
         return
     if session.execute("SELECT FROM pg_namespace WHERE nspname = 'flux_versions'").fetchone() is None:
         yield _RIGHTS.failed("schema flux_versions is missing, and with it every version", _RECREATE)

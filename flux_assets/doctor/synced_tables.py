@@ -10,7 +10,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
 from flux_assets.ledger.leases import SYNC, holder
 from flux_assets.postgis import catalog
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.settings import STAND_IN, Settings
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping

@@ -20,10 +20,9 @@ from flux_assets.layers.layer_state import LayerState, confirm_live
 from flux_assets.layers.quarantine import REFUSALS, WHERE, stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.postgis.batch import run
 from flux_assets.postgis.copy_texts import texts_of
-from flux_assets.postgis.ddl import create_template, create_version
-from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis.relations import Layer, create_template, create_version, version_table
+from flux_assets.postgis.session import run
 from flux_assets.release.decode.sieve import Sieve
 from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
 from flux_assets.release.release import ReleaseFile

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.steps import StepTimer
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from flux_assets.layers.versions import Version
-    from flux_assets.postgis.connect import Target
-    from flux_assets.postgis.names import Layer
+    from flux_assets.postgis.relations import Layer
+    from flux_assets.postgis.session import Target
     from flux_assets.release.release import Release
 
 

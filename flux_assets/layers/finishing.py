@@ -15,11 +15,10 @@ from flux_assets.layers import indexes, versions
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import statistics
+from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.ddl import revoking_all
-from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis.relations import Layer, revoking_all, version_table
+from flux_assets.postgis.session import Target
 from flux_assets.steps import reach
 
 # Judged once more beside the layers that are published with it, where there are any.
@@ -76,7 +75,7 @@ def _index_and_audit(
     reach("load.indexed")
     with context.clock.timed("analyze"):
         # So that the first readers after the swap are planned for; the public table's own statistics follow the swap.
-        statistics.analyze(context.control, case.relation)
+        relations.analyze(context.control, case.relation)
     reach("load.analyzed")
     with context.clock.timed("audit"):
         mine, _ = indexes.shapes(context.control, version.relation, None)

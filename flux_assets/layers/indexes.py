@@ -14,11 +14,11 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import PublishError
-from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.batch import run
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveIndex, Shape, count_rows
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.names import VERSIONS, Layer, own_rows, version_table
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, version_table
+from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable, index_method
 
 # Of a b-tree build. Short runs are sorted within the processor's caches and merged in one go: 2.7 million keys took 1.7
@@ -55,12 +55,12 @@ def missing_indexes(table: StaticTable, relation: str, mine: Shape, public: Shap
     """Return the indexes that the version lacks, the slowest to build (GiST) first."""
     on, standing = version_table(relation), mine.indexes
     missing = [
-        IndexToBuild(ddl.create_index(on, index), index_method(index))
+        IndexToBuild(relations.create_index(on, index), index_method(index))
         for index in sorted(table.indexes, key=lambda index: index_method(index) != "gist")
-        if not any(ddl.same_index(live, index) for live in standing)
+        if not any(relations.same_index(live, index) for live in standing)
     ]
     missing += [
-        IndexToBuild(ddl.create_unique_index(on, key), "btree")
+        IndexToBuild(relations.create_unique_index(on, key), "btree")
         for key in filter(None, [table.key, *table.unique_keys])
         if not any(live.keeps_unique(key) for live in standing)
     ]
@@ -72,17 +72,17 @@ def missing_indexes(table: StaticTable, relation: str, mine: Shape, public: Shap
 def _users_indexes(table: StaticTable, relation: str, mine: Shape, public: Shape) -> Iterator[IndexToBuild]:
     """Yield one for each of the public table's: attaching never lets one index stand for two that are alike."""
     spare = [live for live in mine.indexes if not live.is_primary]
-    coming = [index for index in table.indexes if not any(ddl.same_index(live, index) for live in mine.indexes)]
+    coming = [index for index in table.indexes if not any(relations.same_index(live, index) for live in mine.indexes)]
     here = _names(mine)
     for live in public.indexes:
         if live.is_primary or not here.issuperset(live.columns):  # an index goes with a column that is being removed
             continue
         if twin := next((own for own in spare if own.shape == live.shape), None):
             spare.remove(twin)
-        elif declared := next((index for index in coming if ddl.same_index(live, index)), None):
+        elif declared := next((index for index in coming if relations.same_index(live, index)), None):
             coming.remove(declared)
         else:
-            yield IndexToBuild(ddl.create_equal_index(version_table(relation), live), live.method)
+            yield IndexToBuild(relations.create_equal_index(version_table(relation), live), live.method)
 
 
 def build_side_by_side(

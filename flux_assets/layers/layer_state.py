@@ -13,9 +13,9 @@ from flux_assets.layers.context import Retention
 from flux_assets.layers.pins import Pin
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog
-from flux_assets.postgis.batch import run
 from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.names import VERSIONS, Layer
+from flux_assets.postgis.relations import VERSIONS, Layer
+from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 
 _SHAPE_ANSWERS = 4

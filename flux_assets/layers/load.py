@@ -25,11 +25,10 @@ from flux_assets.layers.versions import Version, VersionTimes, note_release, not
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import statistics
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import relations
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis.relations import Layer, version_table
+from flux_assets.postgis.session import Target, run
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
@@ -255,7 +254,7 @@ def _tidy(context: LoadContext, state: LayerState, version: Version, lease: Leas
         with context.clock.timed("tidy"):
             schema_diff.refresh_comments(control, layer, state)
             note_release(control, layer, version, context.release.tag)
-            statistics.analyze_public(control, layer.public, version.relation)
+            relations.analyze_public(control, layer.public, version.relation)
             publish.clean_up(control, layer, lease, context.options.retention, context.log)
     except (psycopg.Error, PublishError) as error:
         context.log(f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")

@@ -15,7 +15,7 @@ from flux_assets.layers.context import LoadContext
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import catalog
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
 from flux_assets.sqlfiles import query
 
 # postgres_sync.refuse_pinned raises it.

@@ -19,8 +19,8 @@ from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
-from flux_assets.postgis import ddl
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis import relations
+from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.sqlfiles import query
@@ -187,8 +187,8 @@ WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILI
 def create_probe(session: psycopg.Connection, layer: Layer, public: Public) -> None:
     """Make the session's table to try rows on, as a new version's table would be."""
     if public.oid is not None:
-        session.execute(ddl.create_template(layer))
-    session.execute(ddl.create_probe(layer, like_template=public.oid is not None))
+        session.execute(relations.create_template(layer))
+    session.execute(relations.create_probe(layer, like_template=public.oid is not None))
     for change in public.changes:
         session.execute(change(_PROBE))
 
@@ -206,7 +206,7 @@ def refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator
 
 
 def _first_refused(session: psycopg.Connection, batch: pa.RecordBatch) -> tuple[int, str | None, str] | None:
-    columns = ddl.names(tuple(batch.schema.names))
+    columns = relations.names(tuple(batch.schema.names))
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_PROBE, columns)
     try:
         with session.transaction(), session.cursor().copy(copy_in) as copy:

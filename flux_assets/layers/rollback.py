@@ -18,11 +18,9 @@ from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.run import recorded
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import leases
-from flux_assets.postgis import statistics
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis import relations
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
 from flux_assets.steps import reach
 
@@ -56,7 +54,7 @@ def rollback(
         swap = Swap(version, lease, entry, "ROLLBACK", pin=reason or pin_reason(control, layer))
         publish.publish(control, target, [Publication(layer, public, swap)], options.patience(log))
         reach("rollback.swapped")
-        statistics.analyze(control, layer.public)
+        relations.analyze(control, layer.public)
         reach("rollback.analyzed")
         return replace(version, current=True, published_at=versions.version_times(control, layer).published_at)
 
@@ -69,7 +67,7 @@ def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
 
 def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:
     """Raise LayerError for a version that is not there, which is no failed run for the ledger."""
-    with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
+    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         _kept_version(session, layer, to)
 
@@ -128,7 +126,7 @@ def pin(
         raise LayerError(
             f"The reason has {len(reason)} characters.", f"Give at most {_LONGEST_REASON}: it is shown in a line."
         )
-    with translated(layer, options.stop), target.session(f"pin {layer.name}", options.stop) as session:
+    with translated(layer.title, options.stop), target.session(f"pin {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         live = _pin_live(session, layer, to, reason)
         version = live or rollback(table, target, options, log, to, reason=reason)
@@ -141,7 +139,7 @@ def pin(
 def unpin(table: StaticTable, target: Target) -> bool:
     """Let loads publish the layer again; returns whether it was pinned."""
     layer, options = Layer(target.schema, table), LoadOptions()
-    with translated(layer, options.stop), target.session(f"unpin {layer.name}") as session:
+    with translated(layer.title, options.stop), target.session(f"unpin {layer.name}") as session:
         prepare(session, target.schema)
         return pins.unpin(session, layer)
 

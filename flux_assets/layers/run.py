@@ -11,11 +11,8 @@ from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.bootstrap import open_prepared, prepare
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, open_prepared, prepare, run, translated
 from flux_assets.steps import reach
 
 
@@ -28,7 +25,7 @@ def recorded(
     Rows of runs that died are closed first, whatever this run will find to do.
     """
     with (
-        translated(layer, options.stop),
+        translated(layer.title, options.stop),
         target.session(f"{sync_type.lower()} {layer.name}", options.stop, is_set=False) as control,
     ):
         open_prepared(control, target.schema)
@@ -42,7 +39,7 @@ def recorded(
         entry = Entry(sync_id, sync_type)
         try:
             reach("run.recorded")
-            with translated(layer, options.stop):
+            with translated(layer.title, options.stop):
                 yield control, entry
         except BaseException as error:
             _record_failure(target, entry, error)

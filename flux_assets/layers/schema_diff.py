@@ -16,12 +16,12 @@ from flux_assets.layers import takeover
 from flux_assets.layers.layer_state import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
-from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.batch import run
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys
 from flux_assets.postgis.locking import LockRetries, briefly
-from flux_assets.postgis.names import PARTITIONED, VERSIONS, Layer, version_table
+from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, version_table
 from flux_assets.postgis.row_security import refuse_unprotected_copy
+from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable
 
 Change = Callable[[sql.Identifier], sql.Composed]
@@ -93,7 +93,7 @@ def keeps_declared_columns(layer: Layer, state: LayerState) -> bool:
 def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, state: LayerState) -> bool:
     """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
     found = catalog.find(connection, VERSIONS, relation)
-    wanted: dict[str, tuple[str, str | None]] = {c.name: (ddl.type_name(c), None) for c in layer.table.columns}
+    wanted: dict[str, tuple[str, str | None]] = {c.name: (relations.type_name(c), None) for c in layer.table.columns}
     if state.public is not None and state.public.shape.kind == PARTITIONED:
         there = state.public.shape.columns
         wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
@@ -112,7 +112,7 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerS
     live[None] = public.comment
     wanted: dict[str | None, str | None] = {None: layer.table.description}
     wanted |= {column.name: column.comment for column in layer.table.columns}
-    statements = zip(wanted, ddl.comments(layer), strict=True)
+    statements = zip(wanted, relations.comments(layer), strict=True)
     if outdated := [statement for name, statement in statements if live.get(name) != wanted[name]]:
         run(connection, outdated)
 
@@ -168,7 +168,7 @@ def _difference(table: StaticTable, public: Shape) -> _Difference:
     return _Difference(
         added=[column for column in table.columns if column.name not in live],
         removed=[column for name, column in live.items() if name not in table.column_names and not column.generated],
-        retyped=[pair for pair in shared if pair[0].bare_type != ddl.type_name(pair[1])],
+        retyped=[pair for pair in shared if pair[0].bare_type != relations.type_name(pair[1])],
         required=[ours for theirs, ours in shared if not ours.nullable and not theirs.not_null],
         relaxed=[ours for theirs, ours in shared if ours.nullable and theirs.not_null],
     )
@@ -180,7 +180,7 @@ def _accepted_changes(
     touched = [column.name for column in difference.removed] + [theirs.name for theirs, _ in difference.retyped]
     said = [f"column {column.name} ({column.type}) is no longer declared" for column in difference.removed]
     said += [
-        f"column {theirs.name} is {theirs.type} and declared as {ddl.type_name(ours)}"
+        f"column {theirs.name} is {theirs.type} and declared as {relations.type_name(ours)}"
         for theirs, ours in difference.retyped
     ]
     if said:
@@ -232,7 +232,9 @@ def _dropping(name: str) -> Change:
 
 def _retyping(column: sa.Column[object]) -> Change:
     # Both tables are empty where this runs: the USING clause converts nothing and only has to be accepted.
-    statement = "ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {kind} USING NULL::{kind}".format(kind=ddl.type_name(column))
+    statement = "ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {kind} USING NULL::{kind}".format(
+        kind=relations.type_name(column)
+    )
     return lambda on: sql.SQL(statement).format(on, sql.Identifier(column.name))
 
 
@@ -258,7 +260,9 @@ def _add_columns(
 
     statement = sql.SQL("ALTER TABLE IF EXISTS {} {}")
     columns = sql.SQL(", ").join(
-        sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(sql.Identifier(column.name), sql.SQL(ddl.type_name(column)))
+        sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
+            sql.Identifier(column.name), sql.SQL(relations.type_name(column))
+        )
         for column in added
     )
     script = [lease.holding(), *(statement.format(table, columns) for table in tables)]
@@ -273,5 +277,5 @@ def _add_columns(
 def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, public: Shape) -> None:
     """Add the declared plain indexes that the public table lacks; readers are not blocked while they are built."""
     for index in layer.table.indexes:
-        if ddl.on_public(index) and not any(ddl.same_index(live, index) for live in public.indexes):
-            connection.execute(ddl.create_index(layer.public, index))
+        if relations.on_public(index) and not any(relations.same_index(live, index) for live in public.indexes):
+            connection.execute(relations.create_index(layer.public, index))

@@ -12,11 +12,10 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from flux_assets.errors import LayerError
-from flux_assets.postgis import ddl
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.ddl import revoking_all
-from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis import relations
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer, revoking_all, version_table
+from flux_assets.postgis.session import run
 from flux_assets.steps import reach
 from flux_assets.words import megabytes
 
@@ -58,7 +57,7 @@ def fill_from(  # noqa: PLR0913 - what, where, from where, and two bounds
 ) -> int:
     """Do what `fill` does from a binary COPY stream of these columns."""
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
-        version_table(relation), ddl.names(columns)
+        version_table(relation), relations.names(columns)
     )
     sent = 0
     first = [_BEGIN, *before, _COMMIT] if before else []
@@ -116,7 +115,7 @@ def continued(session: psycopg.Connection, relation: str, batch: pa.RecordBatch)
 
 def _out(session: psycopg.Connection, relation: str, columns: tuple[str, ...]) -> Iterator[bytes]:
     query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        ddl.names(columns), version_table(relation)
+        relations.names(columns), version_table(relation)
     )
     with session.cursor().copy(query) as copy:
         yield from map(bytes, copy)

@@ -14,10 +14,9 @@ from flux_assets.layers.versions import Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis import catalog
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import PARTITIONED, Layer, own_rows_by_kind
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import PARTITIONED, Layer, own_rows_by_kind
+from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import DynamicTable, StaticTable
 
 
@@ -67,7 +66,7 @@ def audit_live(
 ) -> tuple[AuditResult, ...]:
     """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
     layer, stop = Layer(target.schema, table), stop or Stop()
-    with translated(layer, stop), target.session(f"audit {table.name}", stop) as session:
+    with translated(layer.title, stop), target.session(f"audit {table.name}", stop) as session:
         prepare(session, target.schema)
         relation = catalog.find(session, layer.schema, layer.name)
         if relation is None:

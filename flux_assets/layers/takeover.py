@@ -11,8 +11,7 @@ from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError
 from flux_assets.postgis import catalog
-from flux_assets.postgis.ddl import revoking_all
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import index_columns, index_method
 from flux_assets.sqlfiles import query

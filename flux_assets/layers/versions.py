@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.names import VERSIONS, Layer, version_table
+from flux_assets.postgis.relations import VERSIONS, Layer, version_table
+from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import bounded
-from flux_assets.postgis.names import PublicTable
+from flux_assets.postgis.relations import PublicTable
 from flux_assets.spec import Declaration, DynamicTable
 from flux_assets.sqlfiles import query
 

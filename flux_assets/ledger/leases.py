@@ -18,11 +18,10 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.errors import BusyError, PublishError
 from flux_assets.ledger import entries
-from flux_assets.postgis.batch import Rows, run
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.liveness import beating
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer
-from flux_assets.postgis.session.liveness import beating
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Rows, Target, run
 from flux_assets.sqlfiles import query
 
 # Of all syncs, and of all whole releases, into a schema; no table is named like this.

@@ -8,8 +8,8 @@ from datetime import timedelta
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.names import VERSIONS
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import VERSIONS
 from flux_assets.sqlfiles import query
 
 # Failures, and runs that published a version, say more and are few.

@@ -32,7 +32,7 @@ from flux_assets.orchestration.dagster_internals import (
     dagster_event_sequence_for_step,
     trigger_hook,
 )
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.settings import load_settings
 
 _POLL_SECONDS = 0.2

@@ -29,7 +29,7 @@ from flux_assets.orchestration.metadata import declared_layer_metadata, loaded_m
 from flux_assets.orchestration.origins import file_key, record_file
 from flux_assets.orchestration.pictures import layer_pictures
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.settings import MOST_QUARANTINED, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sync.result import TableResult

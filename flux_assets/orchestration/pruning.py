@@ -98,8 +98,7 @@ def _unknown(revision: str | None) -> str:
 def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
     from flux_assets.layers.quarantine import prune_old
     from flux_assets.ledger.pruning import prune_ledger, prune_register
-    from flux_assets.postgis.bootstrap import prepare
-    from flux_assets.postgis.connect import require_writable
+    from flux_assets.postgis.session import prepare, require_writable
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
     with target.session("prune the ledger", stop) as session:

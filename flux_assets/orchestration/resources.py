@@ -17,7 +17,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from flux_assets.errors import SettingError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, with_assignments
 

@@ -15,7 +15,7 @@ from flux_assets.orchestration.metadata import declared_sync_metadata
 from flux_assets.orchestration.origins import source_key
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync_step import Events, SyncRequest, SyncStep, check_specs
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions
 from flux_assets.tables import dynamic_tables

@@ -32,7 +32,7 @@ from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.metadata import describe_result, synced_metadata
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.orchestration.resources import WarehouseResource
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions, TableResult
 

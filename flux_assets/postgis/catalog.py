@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError, SyncError
-from flux_assets.postgis.batch import Rows, run
+from flux_assets.postgis.session import Rows, run
 from flux_assets.sqlfiles import query
 
 _GIVEN = sql.Placeholder()

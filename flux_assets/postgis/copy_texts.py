@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 from psycopg import sql
 
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.sqlfiles import query
 
 Answer = tuple[bytes | None, str]

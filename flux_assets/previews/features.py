@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from flux_assets.postgis.names import LiveTable, own_rows_by_kind, text_by_value
+from flux_assets.postgis.relations import LiveTable, own_rows_by_kind, text_by_value
 from flux_assets.spec import Declaration, Picture
 from flux_assets.sqlfiles import query
 

@@ -7,9 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flux_assets.postgis.bootstrap import find_postgis
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target, find_postgis
 from flux_assets.previews.features import Point, Window, largest_shapes, points, sample_features
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
 from flux_assets.spec import Declaration, DynamicTable, Picture, StaticTable

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Holder, holder
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import SyncOptions
 

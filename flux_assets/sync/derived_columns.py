@@ -7,8 +7,8 @@ from itertools import groupby
 
 from psycopg import sql
 
-from flux_assets.postgis import ddl
-from flux_assets.postgis.names import LiveTable, by_value, own_rows_by_kind, text_by_value
+from flux_assets.postgis import relations
+from flux_assets.postgis.relations import LiveTable, by_value, own_rows_by_kind, text_by_value
 from flux_assets.spec import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
@@ -158,7 +158,7 @@ def _over(live: LiveTable, derived: Derived, column: sql.Composable) -> sql.Comp
 
 
 def _value(live: LiveTable, derived: Derived, alias: sql.Identifier | None, number: int) -> sql.Composed:
-    kind = sql.SQL(ddl.type_name(live.table.table.columns[derived.target]))
+    kind = sql.SQL(relations.type_name(live.table.table.columns[derived.target]))
     if alias is None:
         value = sql.SQL("NULL").format()
     else:

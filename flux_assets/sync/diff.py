@@ -11,9 +11,9 @@ from psycopg import sql
 
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.errors import SyncError, abbreviated, plainly
-from flux_assets.postgis import ddl
-from flux_assets.postgis.batch import affected, run
-from flux_assets.postgis.names import LiveTable, own_rows_by_kind, same_by_value, values_of
+from flux_assets.postgis import relations
+from flux_assets.postgis.relations import LiveTable, own_rows_by_kind, same_by_value, values_of
+from flux_assets.postgis.session import affected, run
 from flux_assets.sqlfiles import query
 from flux_assets.sync import parking
 from flux_assets.sync.derived_columns import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
@@ -49,12 +49,12 @@ def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, 
     `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session: dropping
     them with the transaction would put off its commit.
     """
-    types = {column.name: ddl.type_name(column) for column in live.table.columns}
+    types = {column.name: relations.type_name(column) for column in live.table.columns}
     columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.source_filled)
     create = sql.SQL("CREATE TEMP TABLE {} ({})").format(incoming(live), sql.SQL(", ").join(columns))
     run(session, [before, create])
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        incoming(live), ddl.names(live.table.source_filled)
+        incoming(live), relations.names(live.table.source_filled)
     )
     with session.cursor().copy(copy_in) as copy:
         for chunk in chunks:
@@ -87,7 +87,7 @@ def locking(live: LiveTable) -> sql.Composed:
 def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
     """Return the keys of the rows that the source gives no longer."""
     deleted = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'")
-    return session.execute(deleted.format(ddl.names(live.table.key), _differences(live))).fetchall()
+    return session.execute(deleted.format(relations.names(live.table.key), _differences(live))).fetchall()
 
 
 def write(
@@ -102,7 +102,7 @@ def write(
         "own": live.own_rows,
         "rows": _differences(live),
         "same": _same(live, "t", "d"),
-        "columns": ddl.names((*in_place(live), *bookkeeping(live))),
+        "columns": relations.names((*in_place(live), *bookkeeping(live))),
         "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
         "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
     }
@@ -191,7 +191,7 @@ def _counts(live: LiveTable) -> sql.Composed:
 def _faulty_keys(live: LiveTable) -> sql.Composed:
     """Make a query for whether any key is incomplete or there more than once; which, is asked when there is one."""
     return sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
-        incoming(live), ddl.names(live.table.key), _is_incomplete(live.table.key)
+        incoming(live), relations.names(live.table.key), _is_incomplete(live.table.key)
     )
 
 
@@ -201,7 +201,7 @@ def _is_incomplete(key: tuple[str, ...]) -> sql.Composed:
 
 def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
     """Make queries for rows without a complete key, as text, and for keys that are there more than once."""
-    key, limit = ddl.names(live.table.key), sql.Literal(SAMPLE_KEYS)
+    key, limit = relations.names(live.table.key), sql.Literal(SAMPLE_KEYS)
     null = _is_incomplete(live.table.key)
     missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
     doubled = query("sync", "doubled_keys").format(key=key, rows=incoming(live), limit=limit)

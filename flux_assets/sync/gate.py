@@ -13,12 +13,10 @@ from psycopg import errors, sql
 from flux_assets.errors import SyncError, TargetError
 from flux_assets.ledger.entries import Known, known_in
 from flux_assets.ledger.leases import SYNC, Lease, acquired, acquiring
-from flux_assets.postgis.batch import Rows, run
-from flux_assets.postgis.bootstrap import REVISION, is_current, prepare
-from flux_assets.postgis.connect import Target, open_session, require_writable
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.names import LiveTable, text_by_value
-from flux_assets.postgis.session.watched import WatchedConnection
+from flux_assets.postgis.liveness import WatchedConnection
+from flux_assets.postgis.relations import LiveTable, text_by_value
+from flux_assets.postgis.session import REVISION, Rows, Target, is_current, open_session, prepare, require_writable, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import SyncOptions

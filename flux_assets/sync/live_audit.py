@@ -11,10 +11,10 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, read_sync_times, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query

@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from flux_assets.errors import SyncError, reported
 from flux_assets.postgis import catalog
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.sqlfiles import query
 
 Collision = errors.UniqueViolation | errors.ExclusionViolation

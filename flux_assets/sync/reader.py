@@ -17,7 +17,7 @@ import xxhash
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from flux_assets.errors import FluxError, SyncError, WarehouseError
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.snowflake.source import Rows, Source
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer

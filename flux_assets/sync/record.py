@@ -13,9 +13,8 @@ from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, Synced, announcing
 from flux_assets.ledger.leases import Lease, overtaken
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target, run
 from flux_assets.sqlfiles import query
 from flux_assets.sync.gate import mark_of
 from flux_assets.sync.table import TableSync

@@ -8,7 +8,7 @@ from typing import Literal
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 
 
 @dataclass(frozen=True, kw_only=True)

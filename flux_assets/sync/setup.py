@@ -12,14 +12,13 @@ from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
 from flux_assets.ledger.status import foreign_kind
-from flux_assets.postgis import catalog, ddl
-from flux_assets.postgis.batch import run
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveColumn, Relation
-from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries, briefly
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
+from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import gate
 from flux_assets.sync.busy import who_syncs
@@ -149,7 +148,7 @@ def lacking_indexes(session: psycopg.Connection, live: LiveTable) -> bool:
 
 def _missing_indexes(session: psycopg.Connection, live: LiveTable, oid: int) -> list[sa.Index]:
     existing = catalog.indexes(session, oid)
-    return [index for index in live.table.indexes if not any(ddl.same_index(each, index) for each in existing)]
+    return [index for index in live.table.indexes if not any(relations.same_index(each, index) for each in existing)]
 
 
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
@@ -164,14 +163,14 @@ def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relati
 
 
 def _create(live: LiveTable) -> Iterator[sql.Composed]:
-    columns = [ddl.column_definition(column) for column in live.table.columns]
-    key = sql.SQL("PRIMARY KEY ({})").format(ddl.names(live.table.key))
+    columns = [relations.column_definition(column) for column in live.table.columns]
+    key = sql.SQL("PRIMARY KEY ({})").format(relations.names(live.table.key))
     yield sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
         live.public, sql.SQL(", ").join([*columns, key]), sql.SQL(str(_FILL_PERCENT))
     )
     for index in live.table.indexes:
-        yield ddl.create_index(live.public, index)
-    yield from ddl.comments(live)
+        yield relations.create_index(live.public, index)
+    yield from relations.comments(live)
 
 
 def _hidden(session: psycopg.Connection, live: LiveTable, relation: Relation) -> FluxError | None:
@@ -198,9 +197,9 @@ def _refuse_other_keys(session: psycopg.Connection, live: LiveTable, relation: R
 
 def _refuse_other_columns(live: LiveTable, columns: dict[str, LiveColumn]) -> None:
     problems = [
-        f"column {column.name} is {columns[column.name].type} and declared as {ddl.type_name(column)}"
+        f"column {column.name} is {columns[column.name].type} and declared as {relations.type_name(column)}"
         for column in live.table.columns
-        if column.name in columns and columns[column.name].bare_type != ddl.type_name(column)
+        if column.name in columns and columns[column.name].bare_type != relations.type_name(column)
     ]
     problems += [
         f"column {column.name} is NOT NULL, and the sync has nothing to put there"
@@ -229,7 +228,7 @@ def _add_columns(
 
 def _add_column(live: LiveTable, column: sa.Column[object]) -> sql.Composed:
     """Add a column without writing a row; bookkeeping times of rows older than their column are now: nobody knows."""
-    add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, ddl.column_definition(column))
+    add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(live.public, relations.column_definition(column))
     if column.name not in bookkeeping(live):
         return add
     default = sql.SQL("{} DEFAULT {}; ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT")
@@ -240,6 +239,6 @@ def _add_indexes(session: psycopg.Connection, live: LiveTable, oid: int, log: Ca
     """Add missing indexes: readers are not blocked meanwhile, and the sync is the only writer."""
     missing = _missing_indexes(session, live, oid)
     for index in missing:
-        session.execute(ddl.create_index(live.public, index))
+        session.execute(relations.create_index(live.public, index))
         log(f"{live.title}: added an index on {', '.join(column.name for column in index.columns)}")
     return bool(missing)

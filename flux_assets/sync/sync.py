@@ -11,11 +11,10 @@ import psycopg
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, GONE, holders
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer, reach
 from flux_assets.sync import gate, record, setup

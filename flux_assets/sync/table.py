@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from flux_assets.errors import FluxError
 from flux_assets.ledger.entries import Entry
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.steps import StepTimer
 from flux_assets.sync.diff import NO_DIFFERENCE, Difference
 from flux_assets.sync.gate import LastSync, TableMark

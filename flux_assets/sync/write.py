@@ -13,11 +13,10 @@ from psycopg.pq import TransactionStatus
 from flux_assets.checks.audit import SAMPLE_KEYS
 from flux_assets.errors import FluxError, SyncError, plainly, reported
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import statistics
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
+from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer, reach
 from flux_assets.sync import diff, parking, record
@@ -303,7 +302,7 @@ def _analyze(context: SyncContext, table: TableSync) -> None:
         return
     try:
         with table.clock.timed("analyze"):
-            statistics.analyze_own_rows(context.session, table.live.public)
+            relations.analyze_own_rows(context.session, table.live.public)
     except psycopg.Error as error:
         context.log(
             f"{table.live.title} is synced; its statistics are left to the server, because of: {reported(error)}"

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.encryption import protected
 from flux_assets.errors import EmbeddedError, SettingError, TargetError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import DAGSTER_DATABASE, Cluster
 from flux_assets.sample.libpq import drop_session_variables
 from flux_assets.settings import Settings

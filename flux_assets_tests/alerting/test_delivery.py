@@ -15,7 +15,7 @@ from flux_assets.alerting.delivery import Delivery, IncidentStore, run_round
 from flux_assets.alerting.incident import Incident, Kind, Observation, Policy
 from flux_assets.alerting.store import IncidentFile, Mute, Mutes
 from flux_assets.errors import AlertError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -13,7 +13,7 @@ from flux_assets.alerting.incident import Observation, Policy, join_causes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
 from flux_assets.ledger import status as overview
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 

@@ -13,7 +13,7 @@ from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError
 from flux_assets.layers.status import audit_live
 from flux_assets.postgis import catalog
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, point, rows
 

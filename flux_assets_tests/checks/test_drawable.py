@@ -9,7 +9,7 @@ from geoalchemy2 import Geometry
 
 from flux_assets.errors import RecordError
 from flux_assets.layers.status import audit_live
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.decode.columns import KINDS
 from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import CURVED_KINDS, SIMPLE_KINDS, DeclarationError, Drawable, StaticTable

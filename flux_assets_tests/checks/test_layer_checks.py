@@ -15,7 +15,7 @@ from geoalchemy2 import Geometry
 from flux_assets.checks import live_audits
 from flux_assets.checks.audit import AuditResult
 from flux_assets.layers.status import audit_live
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.spec import AcceptedValues, Assignment, Volume
 from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn

@@ -14,7 +14,8 @@ import pytest
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.errors import WarehouseError
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source

@@ -17,7 +17,8 @@ from flux_assets.errors import FluxError, LayerError, ReleaseError
 from flux_assets.layers import staging as stage
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 from flux_assets_tests.conftest import Sql

@@ -11,8 +11,8 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.compare import source as module
 from flux_assets.compare.source import match_source
 from flux_assets.errors import FluxError, SourceError, SyncError
-from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake import query
 from flux_assets.sync import diff
 from flux_assets.sync.gate import mark_of

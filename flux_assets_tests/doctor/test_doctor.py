@@ -16,7 +16,7 @@ import snowflake.connector
 
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample import binaries
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.settings import REPOSITORY, load_settings

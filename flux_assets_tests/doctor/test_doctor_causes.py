@@ -13,9 +13,9 @@ import pytest
 from flux_assets.doctor.examination import examine
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import FluxError, TargetError
-from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import translated
 from flux_assets.sample.cluster import OWNER
 from flux_assets.settings import load_settings
 from flux_assets_tests.conftest import Sql
@@ -261,7 +261,7 @@ def test_what_a_function_of_a_trigger_may_not_do_is_not_sent_to_doctor(loader: L
     sql("CREATE FUNCTION judge() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_read_file('PG_VERSION'); END $$")
 
     def ask() -> None:
-        with loader.target.session("test") as session, translated(Layer("public", POLES), Stop()):
+        with loader.target.session("test") as session, translated(Layer("public", POLES).title, Stop()):
             session.execute("SELECT judge()")
 
     with pytest.raises(TargetError, match=r"lacks a right.*function judge") as caught:
@@ -276,7 +276,7 @@ def test_what_a_function_of_a_trigger_may_not_do_is_not_sent_to_doctor(loader: L
 )
 def test_what_doctor_cannot_know_is_not_sent_to_it(loader: Loader, statement: str) -> None:
     def ask() -> None:
-        with loader.target.session("test") as session, translated(Layer("public", POLES), Stop()):
+        with loader.target.session("test") as session, translated(Layer("public", POLES).title, Stop()):
             session.execute(statement)
 
     with pytest.raises(FluxError) as caught:

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 import psycopg
 
 from flux_assets.layers.rollback import unpin
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.faults.child import Child, Job, Kind, Outcome
 from flux_assets_tests.faults.oracle import LAYER_ANSWER, RELEASE_ANSWER, SYNC_ANSWER, State
 from flux_assets_tests.faults.readers import Readers, Seen

@@ -22,10 +22,9 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.whole_release.load import load_release
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.liveness import Limits
-from flux_assets.postgis.session.probing import Prober
+from flux_assets.postgis import liveness
+from flux_assets.postgis.liveness import Limits, Prober, Stop
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from flux_assets.compare.release import match_release
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.faults.case import Case, started

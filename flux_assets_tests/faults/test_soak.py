@@ -17,8 +17,8 @@ from flux_assets import steps
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.session import liveness
+from flux_assets.postgis import liveness
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import Family, sync_tables

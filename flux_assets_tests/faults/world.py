@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample import binaries
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.sample.os_user import server_account

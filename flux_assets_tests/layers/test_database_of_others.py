@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from flux_assets.errors import FluxError, LayerError, TargetError
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, translated
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.made_layers import made_up
@@ -55,7 +55,7 @@ def supabase_like(utility: Utility, cluster: Cluster) -> Iterator[Utility]:
 
 def told(target: Target, *statements: str) -> FluxError:
     def ask() -> None:
-        with target.session("test") as session, translated(Layer(target.schema, made_up()), Stop()):
+        with target.session("test") as session, translated(Layer(target.schema, made_up()).title, Stop()):
             for statement in statements:
                 session.execute(statement)
 
@@ -172,7 +172,7 @@ def test_no_refusal_passes_for_a_lost_connection(target: Target, statement: str,
 
 def test_what_the_driver_refuses_is_told_as_it_is(target: Target) -> None:
     def ask() -> None:
-        with target.session("test") as session, translated(Layer("public", made_up()), Stop()):
+        with target.session("test") as session, translated(Layer("public", made_up()).title, Stop()):
             session.execute("SELECT %s", ["\0"])
 
     with pytest.raises(LayerError, match=r"public\.poles: PostgreSQL text fields cannot contain NUL"):
@@ -181,7 +181,7 @@ def test_what_the_driver_refuses_is_told_as_it_is(target: Target) -> None:
 
 def test_a_lost_connection_is_one(target: Target) -> None:
     def ask() -> None:
-        with target.session("test") as session, translated(Layer("public", made_up()), Stop()):
+        with target.session("test") as session, translated(Layer("public", made_up()).title, Stop()):
             session.close()
             session.execute("SELECT 1")
 

@@ -13,9 +13,10 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.indexes import IndexToBuild, build_side_by_side, refuse_unequal
 from flux_assets.layers.publish import Publication
 from flux_assets.postgis import catalog
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows

@@ -9,8 +9,8 @@ import pytest
 
 from flux_assets.doctor import layers
 from flux_assets.doctor.finding import Finding
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

@@ -15,7 +15,8 @@ from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, S
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.status import audit_live
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, point, rows

@@ -12,7 +12,7 @@ from flux_assets.layers import pins, versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.layers.status import layer_pins, table_statuses
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 POLES = made_up()

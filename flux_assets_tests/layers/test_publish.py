@@ -12,7 +12,7 @@ import pytest
 from flux_assets.errors import LayerError, PublishError, RecordError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

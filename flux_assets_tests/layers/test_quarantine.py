@@ -16,7 +16,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.ledger.status import TableStatus
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.decode.sieve import LeftOut, Quarantine
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.spec import StaticTable

@@ -9,7 +9,7 @@ from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.ledger.leases import leased
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

@@ -8,7 +8,7 @@ import pytest
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.tables import substations
 from flux_assets_tests import sample_cities

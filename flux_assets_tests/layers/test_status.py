@@ -31,9 +31,9 @@ POLES = made_up()
 RUNNING = """
 import sys, time
 from flux_assets.ledger import entries
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.session import prepare
+from flux_assets.postgis.session import Target
+from flux_assets.postgis.relations import Layer
 from flux_assets_tests.made_layers import made_up
 with Target(conninfo=sys.argv[1]).session("load poles") as session:
     prepare(session, "public")
@@ -269,7 +269,7 @@ SWAPPING = """
 import sys
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.made_layers import made_up
 for _ in range(15):
     rollback(made_up(), Target(conninfo=sys.argv[1]), LoadOptions(), print)

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from flux_assets.errors import LayerError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

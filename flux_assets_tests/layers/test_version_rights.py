@@ -14,7 +14,7 @@ from flux_assets.doctor import rights
 from flux_assets.doctor.finding import Finding
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows

@@ -18,13 +18,11 @@ from flux_assets import steps
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers import publish, schema_diff, versions
 from flux_assets.ledger import leases
-from flux_assets.postgis.batch import run
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import liveness
+from flux_assets.postgis.liveness import Limits
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer
-from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.liveness import Limits
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, prepare, run
 from flux_assets.sync import diff
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else

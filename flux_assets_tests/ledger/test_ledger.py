@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from flux_assets.postgis.bootstrap import REVISION, prepare
+from flux_assets.postgis.session import REVISION, prepare
 from flux_assets.sqlfiles import script
 from flux_assets.words import in_words
 from flux_assets_tests.cases import CASE_FILES

@@ -7,9 +7,9 @@ import pytest
 from flux_assets.errors import LayerError
 from flux_assets.layers import versions
 from flux_assets.ledger.pruning import KEPT_LONGER, prune_ledger, prune_register
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Stop
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import prepare
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 KEEP = timedelta(days=90)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.cli.main import main
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
 from flux_assets.sync.result import SyncOptions

@@ -39,7 +39,7 @@ from flux_assets.orchestration.pruning import (
     remove_files,
 )
 from flux_assets.orchestration.resources import PostgisResource
-from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.session import prepare
 from flux_assets.settings import load_settings
 from flux_assets_tests.running import QUIET, Run, run_job
 

@@ -11,7 +11,8 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.source import match_source
 from flux_assets.doctor import layers, synced_tables
 from flux_assets.errors import LayerError
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.live_audit import AuditRequest, audit_tables
 from flux_assets_tests.conftest import Sql

@@ -23,9 +23,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from flux_assets.doctor import connection
 from flux_assets.doctor.examination import examine
 from flux_assets.errors import FluxError, LayerError, TargetError
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, translated
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.os_user import server_account
 from flux_assets.settings import load_settings
@@ -65,7 +65,7 @@ def told(
     """What is told of statements of which the server refuses the last; `within` happens before it."""
 
     def ask() -> None:
-        with target.session("test") as session, translated(Layer(target.schema, made_up()), stop or Stop()):
+        with target.session("test") as session, translated(Layer(target.schema, made_up()).title, stop or Stop()):
             for statement in statements[:-1]:
                 session.execute(statement)
             if within is not None:
@@ -138,7 +138,7 @@ def test_a_deadlock(target: Target) -> None:
 
     def ask(session: psycopg.Connection, number: int) -> None:
         try:
-            with translated(Layer("public", made_up()), Stop()):
+            with translated(Layer("public", made_up()).title, Stop()):
                 session.execute("SELECT pg_advisory_xact_lock(%s)", [number])
         except TargetError as error:
             errors.append(error)

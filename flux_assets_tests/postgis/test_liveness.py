@@ -12,9 +12,9 @@ from time import sleep
 import psycopg
 import pytest
 
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.liveness import Limits
+from flux_assets.postgis import liveness
+from flux_assets.postgis.liveness import Limits, Stop
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.silent_proxy import SilentProxy, silent_proxy
 

@@ -14,8 +14,8 @@ import pytest
 
 from flux_assets.doctor import layers as doctor
 from flux_assets.errors import PublishError
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.lock_holders import lock_holders
+from flux_assets.postgis.locking import lock_holders
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows

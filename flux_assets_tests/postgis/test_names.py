@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
 from flux_assets_tests.made_layers import made_up
 
 LONG = "x" * 62

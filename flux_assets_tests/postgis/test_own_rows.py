@@ -14,8 +14,9 @@ from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
 from flux_assets.layers.status import audit_live
 from flux_assets.orchestration.metadata import synced_metadata
-from flux_assets.postgis.connect import Stop, Target
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.session import Target
 from flux_assets.previews.features import points
 from flux_assets.spec import Picture
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables

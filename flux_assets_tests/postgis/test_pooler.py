@@ -14,8 +14,8 @@ from psycopg.conninfo import make_conninfo
 from flux_assets.doctor import connection as doctor
 from flux_assets.errors import TargetError
 from flux_assets.layers.status import table_statuses
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.session import pooler
+from flux_assets.postgis import pooler
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows

@@ -9,7 +9,7 @@ from psycopg import errors
 
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers.status import audit_live
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import Utility

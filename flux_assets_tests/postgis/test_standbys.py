@@ -20,7 +20,7 @@ from flux_assets.layers import publish
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
 from flux_assets.postgis import locking
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.os_user import server_account
 from flux_assets_tests.faults.world import control, run_as_owner

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import sql as psql
 
-from flux_assets.postgis import statistics
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import relations
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
@@ -42,7 +42,7 @@ def test_targets_stay_as_they_were(loader: Loader, sql: Sql) -> None:
     before = sql(TARGETS, version)
     assert ("score", 7) in before
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
-        statistics.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
+        relations.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
         assert session.execute("SHOW default_statistics_target").fetchone() == ("100",)
     assert sql(TARGETS, version) == before
 
@@ -52,21 +52,21 @@ def test_targets_stay_as_they_were_when_it_does_not_come_to_an_end(
 ) -> None:
     version = version_of(sql)
     before = sql(TARGETS, f"flux_versions.{version}")
-    monkeypatch.setattr(statistics, "LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr(relations, "LOCK_TIMEOUT", "20ms")
     with (
         psycopg.connect(loader.target.conninfo) as other,
         psycopg.connect(loader.target.conninfo, autocommit=True) as session,
     ):
         other.execute("LOCK TABLE ONLY poles IN SHARE UPDATE EXCLUSIVE MODE")  # as somebody's VACUUM does
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            statistics.analyze_public(session, psql.Identifier("public", "poles"), version)
+            relations.analyze_public(session, psql.Identifier("public", "poles"), version)
         assert sql(TARGETS, f"flux_versions.{version}") == before
 
 
 def test_readers_and_writers_go_on_meanwhile(loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from another session at the moment in which the version's columns have no target."""
     seen: list[object] = []
-    with_targets = statistics._with_targets
+    with_targets = relations._with_targets
 
     def look(*arguments: object) -> psql.Composed:
         if 0 not in arguments[1].values():
@@ -74,8 +74,8 @@ def test_readers_and_writers_go_on_meanwhile(loader: Loader, sql: Sql, monkeypat
             sql("UPDATE poles SET name = 'x' WHERE code = 1")
         return with_targets(*arguments)
 
-    monkeypatch.setattr(statistics, "_with_targets", look)
+    monkeypatch.setattr(relations, "_with_targets", look)
     sql("SET lock_timeout = '1s'")
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
-        statistics.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
+        relations.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
     assert seen == [[(ROWS,)]]

@@ -11,8 +11,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.doctor import layers
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from flux_assets.ledger.status import MOST_PAST, Past, recent
-from flux_assets.postgis.bootstrap import prepare
+from flux_assets.postgis.session import prepare
 from flux_assets.previews.sparkline import MOST_CHARACTERS, sparkline
 
 ADD = (

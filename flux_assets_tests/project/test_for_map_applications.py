@@ -12,7 +12,7 @@ import pytest
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.ledger.entries import announcing
-from flux_assets.postgis.names import PublicTable
+from flux_assets.postgis.relations import PublicTable
 from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
 from flux_assets.sync.result import SyncOptions

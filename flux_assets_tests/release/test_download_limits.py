@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from flux_assets.errors import LayerError, ManifestError, ReleaseError
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.release import http
 from flux_assets.release.http import Reach, reach_of
 from flux_assets.release.release import Release

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import ManifestError, RecordError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 

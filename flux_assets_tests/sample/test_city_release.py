@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from flux_assets.errors import EmbeddedError, SettingError
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.city.counts import row_counts
 from flux_assets.sample.city.release_writer import write_release
 from flux_assets.spec import StaticTable

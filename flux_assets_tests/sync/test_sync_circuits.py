@@ -18,7 +18,7 @@ import snowflake.connector
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.city.frame import random_stream
 from flux_assets.sample.simulation.seeding import seed
 from flux_assets.sample.simulation.tables import Shape

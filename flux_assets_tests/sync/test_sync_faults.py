@@ -12,7 +12,7 @@ from threading import Thread
 import psycopg
 import pytest
 
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source, open_source

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
 from flux_assets.snowflake.source import Source

@@ -10,7 +10,7 @@ import pytest
 from psycopg.sql import Composed
 
 from flux_assets.errors import WarehouseError
-from flux_assets.postgis.names import LiveTable
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake.source import Source
 from flux_assets.sync import diff, gate
 from flux_assets_tests.conftest import Sql

@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.simulation.seeding import seed
 from flux_assets.settings import load_settings

@@ -12,7 +12,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import TargetError
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.sync import diff, record
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.cutting_proxy import Cut, cutting_proxy

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import snowflake.connector
 
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.sample.city.frame import random_stream
 from flux_assets.sample.simulation.seeding import seed
 from flux_assets.sample.simulation.tick import Ticked, tick

@@ -24,12 +24,10 @@ from flux_assets.layers.versions import Version
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import catalog, ddl, statistics
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.copy_texts import texts_of
-from flux_assets.postgis.errors import translated
-from flux_assets.postgis.names import VERSIONS, Layer, version_table
+from flux_assets.postgis.relations import VERSIONS, Layer, version_table
+from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
 
 
@@ -77,7 +75,7 @@ def replay(
 
 def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> ReplayResult | None:
     """Return the result where the quarantine is empty, which is no run for the ledger."""
-    with translated(layer, options.stop), target.session(f"look {layer.name}", options.stop) as session:
+    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
         current = _current(session, layer)
         if quarantine.waiting(session, layer, current.lease):
@@ -116,7 +114,7 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
     publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     schema_diff.refresh_comments(control, layer, state)
-    statistics.analyze_public(control, layer.public, version.relation)
+    relations.analyze_public(control, layer.public, version.relation)
     publish.clean_up(control, layer, lease, context.options.retention, context.log)
     published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
@@ -186,7 +184,7 @@ def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Versi
         column.name: column.bare_type for column in catalog.columns(connection, relation.oid if relation else 0)
     }
     for column in layer.table.columns:
-        wanted, found = ddl.type_name(column), standing.get(column.name, "missing")
+        wanted, found = relations.type_name(column), standing.get(column.name, "missing")
         if wanted != found and not (_is_text(wanted) and _is_text(found)):
             raise LayerError(
                 f"{layer.title}: column {column.name} is {found} in the published version and declared as {wanted}, so"
@@ -251,7 +249,7 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
 
 def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
     layer, stop = context.layer, context.options.stop
-    create = [ddl.create_version(layer, version.relation, like_template=True)]
+    create = [relations.create_version(layer, version.relation, like_template=True)]
     create += [change(version_table(version.relation)) for change in public.changes]
     with (
         context.target.session(f"stage {layer.name}", stop) as session,
@@ -264,7 +262,7 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
             create,
             chunks,
             layer.table.column_names,
-            before=[ddl.create_template(layer)],
+            before=[relations.create_template(layer)],
             limit_bytes=None,
             stop=stop,
         )

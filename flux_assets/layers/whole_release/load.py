@@ -20,11 +20,10 @@ from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version, note_release
 from flux_assets.ledger import leases
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.names import Layer, version_table
+from flux_assets.postgis.relations import Layer, version_table
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 

@@ -18,11 +18,10 @@ from flux_assets.layers.run import recorded_together
 from flux_assets.layers.versions import Version, is_of
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
-from flux_assets.postgis import statistics
-from flux_assets.postgis.bootstrap import prepare
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.errors import translate_error, translated
-from flux_assets.postgis.names import Layer
+from flux_assets.postgis import relations
+from flux_assets.postgis.errors import translate_error
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
 
 
@@ -120,7 +119,7 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
             raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
         publications = []
         for layer, version in planned.moving.items():
-            with translated(layer, options.stop):
+            with translated(layer.title, options.stop):
                 public = schema_diff.reconcile(
                     control, layer, ask_state(control, layer), taken[layer], options.patience(log)
                 )
@@ -139,7 +138,7 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
 def _done(control: psycopg.Connection, planned: ReleaseVersions) -> ReleaseRollback:
     moved = []
     for layer, version in planned.moving.items():
-        statistics.analyze(control, layer.public)
+        relations.analyze(control, layer.public)
         published_at = versions.version_times(control, layer).published_at
         moved.append((layer.table, replace(version, current=True, published_at=published_at)))
     return ReleaseRollback(moved=moved, stayed=[(layer.table, version) for layer, version in planned.staying.items()])

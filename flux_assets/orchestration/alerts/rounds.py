@@ -23,7 +23,7 @@ from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingErro
 from flux_assets.ledger import status as overview
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.layer_history import dagster_folder
-from flux_assets.postgis.connect import Target
+from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.wiring.target import postgis_target, require_running_cluster

@@ -15,7 +15,8 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.replay.records import read_corrections, write_corrections
 from flux_assets.layers.replay.replay import ReplayResult, replay, waiting_records
 from flux_assets.layers.rollback import pin, rollback, unpin
-from flux_assets.postgis.connect import Stop, Target
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, csv_field, made_up, rows

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Column, Text
 
 from flux_assets.errors import LayerError, RecordError
-from flux_assets.postgis.connect import Stop
+from flux_assets.postgis.liveness import Stop
 from flux_assets.release.decode.blocks import LONGEST_RECORD
 from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
 from flux_assets.release.download import digest

@@ -12,8 +12,8 @@ from psycopg import sql
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.postgis.connect import Target
-from flux_assets.postgis.ddl import names
+from flux_assets.postgis.relations import names
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.city.release_writer import write_release
 from flux_assets.spec import StaticTable

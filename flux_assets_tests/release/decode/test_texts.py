@@ -21,8 +21,9 @@ from flux_assets.errors import RecordError
 from flux_assets.layers import staging
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.postgis.connect import Stop, Target
 from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.session import Target
 from flux_assets.release.decode.blocks import Header, Text
 from flux_assets.release.decode.columns import SuspectError, read_columns
 from flux_assets.release.decode.parse import Parser

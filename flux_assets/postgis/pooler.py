@@ -16,8 +16,8 @@ import psycopg
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from flux_assets.errors import TargetError, reported
-from flux_assets.postgis.session import liveness
-from flux_assets.postgis.session.watched import SERVER_PROCESS, WatchedConnection
+from flux_assets.postgis import liveness
+from flux_assets.postgis.liveness import SERVER_PROCESS, WatchedConnection
 
 _ASK = f"SELECT {SERVER_PROCESS}"
 _REMEDY = (

@@ -1,1 +1,0 @@
-"""One connection to PostgreSQL that cannot hang: how it is opened, watched and ended."""
