@@ -20,8 +20,7 @@ from flux_assets.words import size
 
 if TYPE_CHECKING:
     from flux_assets.doctor.finding import Finding
-    from flux_assets.layers.pins import Pin
-    from flux_assets.layers.versions import Version
+    from flux_assets.layers.versions import Pin, Version
     from flux_assets.ledger.status import TableStatus
     from flux_assets.postgis.session import Target
 

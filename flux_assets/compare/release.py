@@ -19,11 +19,11 @@ from flux_assets.checks.audit import AuditResult, Numbers, Severity
 from flux_assets.compare import match
 from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, Comparison, Outcome
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.layers import pins, quarantine, staging, versions
+from flux_assets.layers import quarantine, versions
 from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import catalog, relations
+from flux_assets.postgis import binary_copy, catalog, relations
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
@@ -96,7 +96,7 @@ def _compared(context: _Context, layer: Layer) -> AuditResult:
 
 def _live(context: _Context, layer: Layer) -> Version:
     """Return the version that was published last, whatever was done to its rows since."""
-    version = next((version for version in versions.versions(context.session, layer) if version.current), None)
+    version = next((version for version in versions.known_versions(context.session, layer) if version.current), None)
     if version is None or catalog.find(context.session, layer.schema, layer.name) is None:
         raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
     return version
@@ -132,7 +132,7 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
 
 def _copy(context: _Context, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, relations.names(tuple(schema.names)))
-    with context.session.cursor().copy(copy_in) as copy, closing(staging.encoded(batches, schema)) as chunks:
+    with context.session.cursor().copy(copy_in) as copy, closing(binary_copy.encoded(batches, schema)) as chunks:
         for chunk in chunks:
             context.stop.check()
             copy.write(chunk)
@@ -184,7 +184,7 @@ def _origin(version: Version) -> Numbers:
 def _another_file(context: _Context, layer: Layer, version: Version, file: ReleaseFile) -> AuditResult:
     """Return the result where the layer's own file is gone: to report every row as different would be no help."""
     now: Numbers = {"sha256_now": file.sha256, "release_tag_now": context.release.tag, "compared_rows": 0}
-    pin = pins.pin_of(context.session, layer)
+    pin = versions.pin_of(context.session, layer)
     remedy = _LOAD if pin is None else _PINNED.format(pin, layer.name)
     return _result("WARN", _origin(version) | now, note=f"{_ANOTHER_FILE.format(file.address)} {remedy}")
 

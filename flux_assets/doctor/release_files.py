@@ -92,7 +92,7 @@ def _need(
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
-    found = versions.versions(session, layer) if status.is_prepared(session) else []
+    found = versions.known_versions(session, layer) if status.is_prepared(session) else []
     return staging.need_of(plain, sum(version.bytes or 0 for version in found))
 
 

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from flux_assets.errors import FluxError
+from flux_assets.ledger import entries
+from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.steps import StepTimer
+from flux_assets.postgis.relations import Layer
+from flux_assets.postgis.session import Target, open_prepared, prepare, run, translated
+from flux_assets.steps import StepTimer, reach
 
 if TYPE_CHECKING:
-    # They bring pyarrow, and definitions import this module.
-    import psycopg
-
-    from flux_assets.layers.versions import Version
-    from flux_assets.postgis.relations import Layer
-    from flux_assets.postgis.session import Target
+    # It brings pyarrow, and definitions import this module.
     from flux_assets.release.release import Release
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retention:
-    """The most earlier versions of a layer to keep, and the most bytes that they may take together."""
-
-    versions: int = 1
-    bytes: int | None = None
-
-    def newest(self, versions: Iterable[Version]) -> Iterator[Version]:
-        """Yield those of `versions`, the newest first, that may stay: none behind the first that has no room."""
-        taken = 0
-        for count, version in enumerate(versions, 1):
-            taken += version.bytes or 0
-            if count > self.versions or (self.bytes is not None and taken > self.bytes):
-                return
-            yield version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +43,6 @@ class LoadOptions:
     index_sessions: int = 2
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
-
-    @property
-    def retention(self) -> Retention:
-        """Which earlier versions stay."""
-        return Retention(versions=self.keep_versions, bytes=self.keep_bytes)
 
     def patience(self, log: Callable[[str], None]) -> LockRetries:
         """Return how long a publish tries, with where to say so."""
@@ -89,3 +70,61 @@ class LoadContext(VersionContext):
     """What every step of one load needs: besides what any version does, the release that it comes from."""
 
     release: Release
+
+
+@contextmanager
+def recorded(
+    layer: Layer, target: Target, options: LoadOptions, sync_type: str
+) -> Iterator[tuple[psycopg.Connection, Entry]]:
+    """Open a session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
+
+    Rows of runs that died are closed first, whatever this run will find to do.
+    """
+    with (
+        translated(layer.title, options.stop),
+        target.session(f"{sync_type.lower()} {layer.name}", options.stop, is_set=False) as control,
+    ):
+        open_prepared(control, target.schema)
+        reach("run.opened")
+        statements = [
+            *register_declarations(target.schema, target.declared, [layer.table]),
+            entries.closing_dead([layer]),
+            entries.opening([layer], sync_type, options.run_id),
+        ]
+        [[(sync_id, _)]] = run(control, statements)
+        entry = Entry(sync_id, sync_type)
+        try:
+            reach("run.recorded")
+            with translated(layer.title, options.stop):
+                yield control, entry
+        except BaseException as error:
+            _record_failure(target, entry, error)
+            raise
+
+
+def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
+    """Close a row as FAILED, through a session of its own: the load's may be broken."""
+    try:
+        with target.session("ledger") as session:
+            entries.fail(session, entry, str(error).strip() or type(error).__name__)
+    except (FluxError, psycopg.Error):
+        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
+
+
+@contextmanager
+def recorded_together(
+    layers: Sequence[Layer], target: Target, options: LoadOptions, sync_type: str
+) -> Iterator[tuple[psycopg.Connection, dict[str, Entry]]]:
+    """Open a session and a RUNNING row for each layer, by its name; all become FAILED when the block raises."""
+    with target.session(f"{sync_type.lower()} together", options.stop) as control:
+        prepare(control, target.schema)
+        found: list[tuple[int, str]] = []
+        if layers:
+            (found,) = run(control, [closing_dead(layers), opening(layers, sync_type, options.run_id)])
+        entries = {name: Entry(sync_id, sync_type) for sync_id, name in found}
+        try:
+            yield control, entries
+        except BaseException as error:
+            for entry in entries.values():
+                _record_failure(target, entry, error)
+            raise

@@ -10,18 +10,26 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
+from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import PinnedError, PublishError, reported
 from flux_assets.layers import indexes, publish, quarantine, schema_diff, versions
-from flux_assets.layers.candidate import Candidate, make_candidate, refuse_contradiction
-from flux_assets.layers.context import LoadContext, LoadOptions
-from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.layer_state import LayerState, ask_state, confirm_live
-from flux_assets.layers.pins import HeldLoad, Pin, hold
+from flux_assets.layers.context import LoadContext, LoadOptions, recorded
+from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.run import recorded
-from flux_assets.layers.versions import Version, VersionTimes, note_release, noting_release, retag
+from flux_assets.layers.staging import Candidate, make_candidate, refuse_contradiction
+from flux_assets.layers.versions import (
+    LayerState,
+    Pin,
+    Version,
+    VersionTimes,
+    ask_state,
+    confirm_live,
+    note_release,
+    noting_release,
+    retag,
+)
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
@@ -32,12 +40,27 @@ from flux_assets.postgis.session import Target, run
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
+from flux_assets.sqlfiles import query
 from flux_assets.steps import reach
 
 PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
 """Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
 _Outcome = Literal["published", "unchanged", "pinned"]
 _AUDITED = frozenset({"staged", "published"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldLoad:
+    """What a load left unpublished: the release's version, its file and release, and whether it is staged already."""
+
+    version: str
+    sha256: str
+    release_tag: str
+    staged: bool
+
+    def __str__(self) -> str:
+        kept = "staged and audited already" if self.staged else "not staged"
+        return f"version {self.version[:12]} of release {self.release_tag} was not published ({kept})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +185,7 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
     held = HeldLoad(
         version=wanted.version, sha256=wanted.file.sha256, release_tag=context.release.tag, staged=is_staged
     )
-    live = hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
+    live = _hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
     quarantined = quarantine.note(context.control, context.layer, wanted.entry, live)
     result = _result(context, wanted, Candidate(live, 0), quarantined, _times(context))
     return replace(
@@ -174,6 +197,34 @@ def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) 
         gz_bytes=0,
         pin=pin,
         held=held,
+    )
+
+
+def _hold(context: LoadContext, live: Version | None, entry: Entry, pin: Pin, held: HeldLoad) -> Version:
+    """End a load of a pinned layer well; returns the version that stays, which is the `live` one.
+
+    Raises PinnedError when the version that the layer is pinned to is not what readers see: that calls for a person.
+    """
+    layer = context.layer
+    if live is None or live.version != pin.version:
+        raise PinnedError(
+            f"{layer.title} is {pin}, but readers do not see that version any more.",
+            f"Run `flux-assets unpin {layer.name}` and load again.",
+        )
+    _record_held(context.control, entry, live.version, held.version)
+    forced = "; force: true does not override a pin" if context.options.force else ""
+    context.log(
+        f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."
+    )
+    return live
+
+
+def _record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
+    """Close a load's row of the ledger as PINNED: version `live` stays, version `held` was not published."""
+    connection.execute(
+        query("entries", "close_held").format(
+            version=sql.Literal(live), held=sql.Literal(held), sync_id=sql.Literal(entry.sync_id)
+        )
     )
 
 
@@ -194,7 +245,7 @@ def _publish(
     reach("load.reconciled")
     ready = None if options.force else _ready_version(context, wanted, state)
     spare = ready.lease if ready else None
-    dropped = publish.clean_up(control, layer, lease, options.retention, context.log, state=state, spare=spare)
+    dropped = publish.clean_up(control, layer, lease, options, context.log, state=state, spare=spare)
     reach("load.cleaned")
     if ready:
         candidate = _ready(context, wanted, ready, public)
@@ -255,7 +306,7 @@ def _tidy(context: LoadContext, state: LayerState, version: Version, lease: Leas
             schema_diff.refresh_comments(control, layer, state)
             note_release(control, layer, version, context.release.tag)
             relations.analyze_public(control, layer.public, version.relation)
-            publish.clean_up(control, layer, lease, context.options.retention, context.log)
+            publish.clean_up(control, layer, lease, context.options, context.log)
     except (psycopg.Error, PublishError) as error:
         context.log(f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
 

@@ -6,6 +6,7 @@ Versions that nobody needs any more are dropped here too.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,11 +15,10 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import indexes, pins, takeover, versions
-from flux_assets.layers.context import Retention
-from flux_assets.layers.layer_state import LayerState, ask_state, worth_keeping
+from flux_assets.layers import indexes, takeover, versions
+from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import LayerState, Version, ask_state
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, Kind, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
@@ -84,7 +84,7 @@ def publish(
     except psycopg.Error as error:
         if overtaken(error):
             raise overtaken_error(error.diag.table_name or titles) from error
-        pins.tell_refusal(error)
+        versions.tell_refusal(error)
         if connection.closed and _were_committed(target, found):
             patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
@@ -131,7 +131,7 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
         kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
         pin = swap.pin
         statements += [
-            pins.refusing(layer, version.version) if pin is None else pins.pinning(layer, version.version, pin),
+            versions.refusing(layer, version.version) if pin is None else versions.pinning(layer, version.version, pin),
             *versions.making_current(layer, version),
             entries.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
             announcing(layer, kind, version=version.version),
@@ -203,20 +203,20 @@ def clean_up(  # noqa: PLR0913 - whose versions, which of them stay
     connection: psycopg.Connection,
     layer: Layer,
     lease: Lease,
-    keep: Retention,
+    options: LoadOptions,
     log: Callable[[str], None],
     *,
     state: LayerState | None = None,
     spare: int | None = None,
 ) -> list[Version]:
-    """Drop what nobody needs: published versions that are not to `keep`, rejected and interrupted ones.
+    """Drop what nobody needs: published versions beyond those that `options` keep, rejected and interrupted ones.
 
     Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
     overtaken meanwhile. `state` is asked for where it is not given; `spare` is the lease of a version that must stay. A
     version that somebody is reading is left for the next run, and what is attached stays, whoever attached it.
     """
     state = state or ask_state(connection, layer)
-    kept = {*worth_keeping(state, keep), spare}
+    kept = {*_worth_keeping(state, options), spare}
     dropped = []
     for version in sorted((*state.versions, *state.leftovers), key=lambda version: -version.lease):
         if version.current or version.lease in kept or state.default_partition == (VERSIONS, version.relation):
@@ -242,3 +242,25 @@ def _drop(connection: psycopg.Connection, layer: Layer, version: Version, lease:
     """
     drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(version.relation))
     at_once(connection, [lease.holding(), drop, versions.dropping(layer, version)])
+
+
+def _worth_keeping(state: LayerState, options: LoadOptions) -> set[int]:
+    """Return the leases of the earlier versions to keep: published ones with their tables, and a pinned one always.
+
+    None stays behind the first that has no room. Another copy of the current version is no earlier version.
+    """
+    current = {version.version for version in state.versions if version.current}
+    earlier = [
+        version
+        for version in state.versions
+        if version.state == "published" and version.is_there and version.version not in current
+    ]
+    earlier.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
+    kept = {version.lease for version in earlier if state.pin is not None and version.version == state.pin.version}
+    room = math.inf if options.keep_bytes is None else options.keep_bytes
+    for version in earlier[: options.keep_versions]:
+        room -= version.bytes or 0
+        if room < 0:
+            break
+        kept.add(version.lease)
+    return kept

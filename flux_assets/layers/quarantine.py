@@ -14,12 +14,12 @@ from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from flux_assets.errors import counted
-from flux_assets.layers import staging
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import relations
+from flux_assets.postgis.binary_copy import encoded
 from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
 from flux_assets.release.decode.stream import LayerStream
@@ -210,7 +210,7 @@ def _first_refused(session: psycopg.Connection, batch: pa.RecordBatch) -> tuple[
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_PROBE, columns)
     try:
         with session.transaction(), session.cursor().copy(copy_in) as copy:
-            for chunk in staging.encoded([batch], batch.schema):
+            for chunk in encoded([batch], batch.schema):
                 copy.write(chunk)
     except REFUSALS as error:
         where = WHERE.search(error.diag.context or "")

@@ -9,14 +9,11 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.errors import BusyError, LayerError
-from flux_assets.layers import indexes, pins, publish, schema_diff, versions
-from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.layer_state import ask_state
-from flux_assets.layers.pins import Pin
+from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers.context import LoadOptions, recorded
+from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.run import recorded
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Pin, Version, ask_state
 from flux_assets.ledger import leases
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import Layer
@@ -61,7 +58,7 @@ def rollback(
 
 def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
     """Return why a layer is pinned that is about to be rolled back."""
-    current = next((version for version in versions.versions(connection, layer) if version.current), None)
+    current = next((version for version in versions.known_versions(connection, layer) if version.current), None)
     return f"rolled back from version {current.version[:12]}" if current else "rolled back"
 
 
@@ -73,7 +70,7 @@ def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str
 
 
 def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
-    found = versions.versions(connection, layer)
+    found = versions.known_versions(connection, layer)
     kept = [version for version in found if version.state == "published" and not version.current]
     kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
     fitting = [version for version in kept if to is None or version.version.startswith(to)]
@@ -130,7 +127,7 @@ def pin(
         prepare(session, target.schema)
         live = _pin_live(session, layer, to, reason)
         version = live or rollback(table, target, options, log, to, reason=reason)
-        found = pins.pin_of(session, layer)
+        found = versions.pin_of(session, layer)
     if found is None:
         raise LayerError(f"{layer.title} was unpinned meanwhile.", "Pin it again if it is to stay.")
     return Pinned(pin=found, version=version, published=live is None)
@@ -141,7 +138,7 @@ def unpin(table: StaticTable, target: Target) -> bool:
     layer, options = Layer(target.schema, table), LoadOptions()
     with translated(layer.title, options.stop), target.session(f"unpin {layer.name}") as session:
         prepare(session, target.schema)
-        return pins.unpin(session, layer)
+        return versions.unpin(session, layer)
 
 
 def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason: str) -> Version | None:
@@ -150,20 +147,20 @@ def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason:
         with session.transaction():
             session.execute(f"SET LOCAL lock_timeout = '{LEASE_WAIT_MS}ms'")
             # Until this transaction ends nobody publishes: what is live when the pin is set is what is pinned.
-            pins.hold_still(session, layer)
+            versions.hold_still(session, layer)
             live = versions.live_version(session, layer)
             if live is None and to is None:
                 raise LayerError(f"{layer.title} has no live version to pin.", "Load it first.")
             if live is None or (to is not None and not live.version.startswith(to)):
                 return None
             _refuse_ambiguous(session, layer, to)
-            session.execute(pins.pinning(layer, live.version, reason))
+            session.execute(versions.pinning(layer, live.version, reason))
             return live
     except errors.LockNotAvailable:
         raise BusyError(f"{layer.title} is being published right now.", "Pin it when that is done.") from None
 
 
 def _refuse_ambiguous(session: psycopg.Connection, layer: Layer, to: str | None) -> None:
-    found = {v.version for v in versions.versions(session, layer) if v.state == "published"}
+    found = {v.version for v in versions.known_versions(session, layer) if v.state == "published"}
     if to is not None and len([version for version in found if version.startswith(to)]) > 1:
         raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")

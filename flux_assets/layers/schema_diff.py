@@ -13,7 +13,7 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.layers import takeover
-from flux_assets.layers.layer_state import LayerState, PublicTable
+from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations

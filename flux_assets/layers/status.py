@@ -8,9 +8,8 @@ from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import run_live_audits
 from flux_assets.errors import LayerError
-from flux_assets.layers import pins, versions
-from flux_assets.layers.pins import Pin
-from flux_assets.layers.versions import Version
+from flux_assets.layers import versions
+from flux_assets.layers.versions import Pin, Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis import catalog
@@ -35,7 +34,7 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
         return [
             (table.name, version)
             for table in tables
-            for version in versions.versions(session, Layer(target.schema, table))
+            for version in versions.known_versions(session, Layer(target.schema, table))
         ]
 
 
@@ -51,7 +50,7 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
 def layer_pins(target: Target) -> dict[str, Pin]:
     """Return the pins of the target's layers by name."""
     with target.session("pins") as session:
-        return pins.pins(session, target.schema)
+        return versions.known_pins(session, target.schema)
 
 
 def _unknown(table: StaticTable | DynamicTable) -> TableStatus:

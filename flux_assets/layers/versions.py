@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from flux_assets.errors import PinnedError
+from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Shape
 from flux_assets.postgis.relations import VERSIONS, Layer, version_table
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
@@ -109,14 +112,14 @@ def read(row: Sequence[Any]) -> Version:
     return Version(extent=tuple(extent) if extent else None, **columns)
 
 
-def versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
+def known_versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
     """Return every version of the layer whose table still exists by the register, the newest lease first."""
     return [read(row) for row in connection.execute(asking(layer))]
 
 
 def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
     """Return the current version when it is the public table's default partition and has rows where it should."""
-    current = next((version for version in versions(connection, layer) if version.current), None)
+    current = next((version for version in known_versions(connection, layer) if version.current), None)
     if current is None or default_partition(connection, layer) != (VERSIONS, current.relation):
         return None
     return current if has_rows(connection, current) == bool(current.rows) else None
@@ -225,4 +228,207 @@ def _statement(name: str, layer: Layer, version: Version, tag: str) -> sql.Compo
         name=sql.Literal(layer.name),
         lease=sql.Literal(version.lease),
         tag=sql.Literal(tag),
+    )
+
+
+# postgres_sync.refuse_pinned raises it.
+_REFUSED = "FXPIN"
+_PIN_COLUMNS = ("layer_name", "version", "pinned_at", "pinned_by", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """A layer's pin: the version that stays, since when, by which database role, and why."""
+
+    layer_name: str
+    version: str
+    pinned_at: datetime
+    pinned_by: str
+    reason: str
+
+    def __str__(self) -> str:
+        since = f"{self.pinned_at:%Y-%m-%d %H:%M:%S}Z"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"pinned to version {self.version[:12]} since {since} by {self.pinned_by}{reason}"
+
+
+def known_pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
+    """Return the pins of a schema by layer; none where the ledger is of an earlier release, or not there."""
+    if catalog.find(connection, "postgres_sync", "layer_pins") is None:
+        return {}
+    found = connection.execute(query("pins", "pins").format(schema=sql.Literal(schema), name=sql.NULL))
+    return {row[0]: _pin(row) for row in found}
+
+
+def asking_pin(layer: Layer) -> sql.Composed:
+    """Make the query for the layer's pin; `read` takes the answer."""
+    return query("pins", "pins").format(schema=sql.Literal(layer.schema), name=sql.Literal(layer.name))
+
+
+def read_pin(rows: Sequence[tuple[Any, ...]]) -> Pin | None:
+    """Return the pin from the answer to `asking`, None when there is none."""
+    return _pin(rows[0]) if rows else None
+
+
+def _pin(row: Sequence[Any]) -> Pin:
+    return Pin(**dict(zip(_PIN_COLUMNS, row, strict=True)))
+
+
+def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
+    """Return the layer's pin, None when it has none."""
+    return read_pin(connection.execute(asking_pin(layer)).fetchall())
+
+
+def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
+    """Make a statement that pins the layer, in place of an earlier pin, whose reason stays where none is given."""
+    schema, name, said = sql.Literal(layer.schema), sql.Literal(layer.name), sql.Literal(reason)
+    return query("pins", "pin").format(schema=schema, name=name, version=sql.Literal(version), reason=said)
+
+
+def hold_still(connection: psycopg.Connection, layer: Layer) -> None:
+    """Within a transaction: keep the layer from being published until it ends."""
+    statement = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
+    connection.execute(statement, [layer.schema, layer.name])
+
+
+def unpin(connection: psycopg.Connection, layer: Layer) -> bool:
+    """Remove the layer's pin; returns whether it had one."""
+    statement = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
+    return connection.execute(statement, [layer.schema, layer.name]).rowcount > 0
+
+
+def refusing(layer: Layer, version: str) -> sql.Composed:
+    """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
+
+    Whoever pins holds the lease's row too, so that one comes before the other.
+    """
+    return sql.SQL("SELECT postgres_sync.refuse_pinned({}, {}, {})").format(
+        *map(sql.Literal, (layer.schema, layer.name, version))
+    )
+
+
+def tell_refusal(error: psycopg.Error) -> None:
+    """Raise the failure of `refusing` as a PinnedError; do nothing about another failure."""
+    if error.sqlstate != _REFUSED:
+        return
+    name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
+    pinned = (error.diag.message_primary or "").removeprefix("pinned to version ")[:12]
+    raise PinnedError(
+        f"{error.diag.schema_name}.{name} is pinned to version {pinned}, so version {version} was not published.",
+        f"Run `flux-assets unpin {name}` and load again.",
+    ) from error
+
+
+_SHAPE_ANSWERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicTable:
+    """What stands under a layer's name; `partitioning` is the strategy (`l` for LIST) and column of its key.
+
+    `inbound_keys` are foreign keys of other tables that point at it, `partitions` all of its partitions by name.
+    """
+
+    shape: Shape
+    partitioning: tuple[str, str] | None
+    primary_key: tuple[str, ...]
+    partitions: list[str]
+    default_partition: tuple[str, str] | None
+    inbound_keys: list[str]
+    comment: str | None
+
+    @property
+    def oid(self) -> int:
+        """The relation's OID."""
+        return self.shape.oid
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerState:
+    """A layer's public table, its versions by the register (the newest lease first), and its pin.
+
+    `versions` are those whose table exists by the register; `leftovers` those whose table exists although the register
+    says that it was dropped. `waiting` records in quarantine are missing in the current version.
+    """
+
+    public: PublicTable | None
+    versions: tuple[Version, ...]
+    leftovers: tuple[Version, ...]
+    pin: Pin | None
+    waiting: int
+
+    @property
+    def default_partition(self) -> tuple[str, str] | None:
+        """Schema and name of the public table's default partition."""
+        return self.public.default_partition if self.public else None
+
+    @property
+    def current(self) -> Version | None:
+        """The version that the register calls current."""
+        return next((version for version in self.versions if version.current), None)
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes on disk of all versions."""
+        return sum(version.bytes or 0 for version in self.versions)
+
+    def without(self, dropped: Collection[Version]) -> LayerState:
+        """Return the state once these versions are dropped."""
+        return replace(self, versions=tuple(version for version in self.versions if version not in dropped))
+
+    @property
+    def attached(self) -> Version | None:
+        """The current version where it is the public table's default partition."""
+        current = self.current
+        return current if current and self.default_partition == (VERSIONS, current.relation) else None
+
+
+def ask_state(connection: psycopg.Connection, layer: Layer) -> LayerState:
+    """Ask for the state of a layer, in one round trip."""
+    named = {"schema": sql.Literal(layer.schema), "name": sql.Literal(layer.name)}
+    answers = run(
+        connection,
+        [
+            *catalog.shape_queries(catalog.oid_of(layer.schema, layer.name)),
+            query("layer_state", "public_table").format(**named),
+            asking(layer, with_leftovers=True),
+            asking_pin(layer),
+            query("layer_state", "waiting").format(**named),
+        ],
+    )
+    public, register, pin, [(waiting,)] = answers[_SHAPE_ANSWERS:]
+    shape = catalog.read_shape(answers[:_SHAPE_ANSWERS])
+    found = [read(row) for row in register]
+    return LayerState(
+        public=_public(shape, *public[0]) if shape and public else None,
+        versions=tuple(version for version in found if version.state != "dropped"),
+        leftovers=tuple(version for version in found if version.state == "dropped"),
+        pin=read_pin(pin),
+        waiting=waiting,
+    )
+
+
+def confirm_live(connection: psycopg.Connection, state: LayerState) -> Version | None:
+    """Return the attached version when it has rows where it should."""
+    attached = state.attached
+    return attached if attached and has_rows(connection, attached) == bool(attached.rows) else None
+
+
+def _public(  # noqa: PLR0913, PLR0917 - a row's columns
+    shape: Shape,
+    partitioning: list[str] | None,
+    primary_key: list[str],
+    partitions: list[str],
+    default_partition: list[str] | None,
+    inbound_keys: list[str],
+    comment: str | None,
+) -> PublicTable:
+    return PublicTable(
+        shape=shape,
+        partitioning=(partitioning[0], partitioning[1]) if partitioning else None,
+        primary_key=tuple(primary_key),
+        partitions=partitions,
+        default_partition=(default_partition[0], default_partition[1]) if default_partition else None,
+        inbound_keys=inbound_keys,
+        comment=comment,
     )

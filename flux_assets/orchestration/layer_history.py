@@ -12,8 +12,7 @@ import dagster as dg
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import SettingError
-from flux_assets.layers.pins import Pin
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Pin, Version
 from flux_assets.orchestration.checks import check_results
 from flux_assets.orchestration.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 from flux_assets.orchestration.metadata import clock_metadata, pin_metadata

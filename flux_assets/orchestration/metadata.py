@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from psycopg import sql as psql
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.layers.pins import Pin
+from flux_assets.layers.versions import Pin
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
 from flux_assets.sqlfiles import query

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from flux_assets.errors import BusyError, LayerError, PinnedError, ReleaseError
-from flux_assets.layers import pins, versions
+from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.layers.status import layer_pins, table_statuses
@@ -188,7 +188,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monke
     unpin(POLES, target)
     layer, done = Layer("public", POLES), []
     with target.session("publisher") as publisher, publisher.transaction():
-        (found,) = [each for each in versions.versions(publisher, layer) if each.version == second]
+        (found,) = [each for each in versions.known_versions(publisher, layer) if each.version == second]
         _, going = versions.default_partition(publisher, layer)
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         thread = threading.Thread(target=lambda: done.append(pinned(loader).pin.version))
@@ -260,4 +260,4 @@ def test_another_schema_has_pins_of_its_own(loader, sql, target):
     pinned(loader)
     assert (loader.load(POLES, rows(6)).outcome, elsewhere.load(POLES).outcome) == ("pinned", "published")
     with target.session("test") as session:
-        assert list(pins.pins(session, "gis")) == []
+        assert list(versions.known_pins(session, "gis")) == []

@@ -3,8 +3,8 @@
 import pytest
 
 from flux_assets.errors import SettingError
-from flux_assets.layers import pins
-from flux_assets.layers.context import LoadOptions, Retention
+from flux_assets.layers import versions
+from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.ledger.leases import leased
@@ -68,9 +68,9 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
     with target.session("test") as session:
         layer = Layer("public", POLES)
         if held:
-            session.execute(pins.pinning(layer, first, "by hand"))
+            session.execute(versions.pinning(layer, first, "by hand"))
         with leased(session, target, layer, LockRetries(seconds=0, log=print)) as lease:
-            clean_up(session, layer, lease, Retention(versions=0, bytes=0), loader.log.append)
+            clean_up(session, layer, lease, LoadOptions(keep_versions=0, keep_bytes=0), loader.log.append)
     assert kept(0) == ([1, 2] if held else [2])
 
 

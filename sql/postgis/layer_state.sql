@@ -1,4 +1,4 @@
--- What stands in the database of one layer; each is a statement of the round trip that layer_state.py makes.
+-- What stands in the database of one layer; each is a statement of the round trip that versions.py makes.
 
 -- public_table --
 SELECT (SELECT ARRAY[partstrat::text, attname::text] FROM pg_partitioned_table

@@ -11,20 +11,19 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import indexes, pins, publish, quarantine, schema_diff, staging, versions
-from flux_assets.layers.context import LoadOptions, VersionContext
-from flux_assets.layers.finishing import Extent, finish
-from flux_assets.layers.layer_state import ask_state
+from flux_assets.layers import indexes, publish, quarantine, schema_diff, staging, versions
+from flux_assets.layers.context import LoadOptions, VersionContext, recorded
+from flux_assets.layers.indexes import Extent, finish
 from flux_assets.layers.publish import Publication, Swap
 from flux_assets.layers.quarantine import QuarantinedRecord, create_probe, refused_rows
 from flux_assets.layers.replay.records import SURPLUS, Correction, ReadAgain, read_again, surplus_of, without, written
-from flux_assets.layers.run import recorded
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Version, ask_state
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import catalog, relations
+from flux_assets.postgis.binary_copy import continued
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.relations import VERSIONS, Layer, version_table
 from flux_assets.postgis.session import Target, prepare, translated
@@ -86,7 +85,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
     """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
-    if pin := pins.pin_of(session, layer):
+    if pin := versions.pin_of(session, layer):
         raise PinnedError(
             f"{layer.title} is {pin}, and a replay would publish another version.",
             f"Run `flux-assets unpin {layer.name}` and replay again.",
@@ -105,7 +104,7 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
         quarantine.note(control, layer, entry, current)
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    dropped = publish.clean_up(control, layer, lease, context.options.retention, context.log, state=state)
+    dropped = publish.clean_up(control, layer, lease, context.options, context.log, state=state)
     need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
     staging.refuse_above(layer, need, context.options.disk_limit)
     version = _made(context, current, public, found, lease)
@@ -115,7 +114,7 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     schema_diff.refresh_comments(control, layer, state)
     relations.analyze_public(control, layer.public, version.relation)
-    publish.clean_up(control, layer, lease, context.options.retention, context.log)
+    publish.clean_up(control, layer, lease, context.options, context.log)
     published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),
@@ -255,7 +254,7 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
         context.target.session(f"stage {layer.name}", stop) as session,
         context.target.session(f"copy {layer.name}", stop) as reading,
     ):
-        chunks = staging.continued(reading, current.relation, found.batch)
+        chunks = continued(reading, current.relation, found.batch)
         staging.fill_from(
             session,
             version.relation,

@@ -15,7 +15,7 @@ from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.errors import AuditError, FluxError, LayerError, reported
 from flux_assets.layers import publish, versions
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import REFERENCES, describe_audit
+from flux_assets.layers.indexes import REFERENCES, describe_audit
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version, note_release

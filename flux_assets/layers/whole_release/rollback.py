@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import indexes, pins, publish, schema_diff, versions
-from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.finishing import make_equal
-from flux_assets.layers.layer_state import ask_state
+from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers.context import LoadOptions, recorded_together
+from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.run import recorded_together
-from flux_assets.layers.versions import Version, is_of
+from flux_assets.layers.versions import Version, ask_state, is_of
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import relations
@@ -42,7 +40,7 @@ def versions_of(connection: psycopg.Connection, layers: Sequence[Layer], tag: st
     staying: dict[Layer, Version] = {}
     lacking: list[str] = []
     for layer in layers:
-        published = [version for version in versions.versions(connection, layer) if version.state == "published"]
+        published = [version for version in versions.known_versions(connection, layer) if version.state == "published"]
         if not published:
             continue
         fitting = [version for version in published if is_of(version, tag)]
@@ -129,7 +127,7 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
         staying = [
             part
             for layer, version in planned.staying.items()
-            for part in (taken[layer].holding(), pins.pinning(layer, version.version, f"kept at release {tag}"))
+            for part in (taken[layer].holding(), versions.pinning(layer, version.version, f"kept at release {tag}"))
         ]
         publish.publish(control, target, publications, options.patience(log), staying)
         return _done(control, planned)

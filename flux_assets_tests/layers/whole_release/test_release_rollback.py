@@ -179,7 +179,7 @@ def test_what_readers_meet_goes_to_the_server_in_one_round_trip(city, sql, targe
         publications = []
         for table in TABLES:
             layer = Layer("public", table)
-            version = next(each for each in versions.versions(session, layer) if each.release_tag == "v1")
+            version = next(each for each in versions.known_versions(session, layer) if each.release_tag == "v1")
             ((lease, oid),) = sql(
                 "SELECT lease, %s::regclass::oid FROM postgres_sync.layer_leases WHERE layer_name = %s",
                 table.name, table.name,
