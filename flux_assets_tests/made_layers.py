@@ -20,7 +20,8 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
-from flux_assets.spec import Position, Range, Reference, StaticTable
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Position, Range, Reference
 
 Row = Mapping[str, object]
 

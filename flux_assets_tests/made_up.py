@@ -10,7 +10,8 @@ import shapely
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Date, DateTime, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Range, StaticTable, is_spatial
+from flux_assets.spec import StaticTable, is_spatial
+from flux_assets.spec.facts import Range
 
 Tree = tuple[str, float, float, float]
 

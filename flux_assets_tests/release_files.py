@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, Meta
 
 from flux_assets.release.decode.parse import LayerFacts
 from flux_assets.release.decode.stream import LayerStream
-from flux_assets.spec import Position, StaticTable
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Position
 
 FILE = "sites.csv.gz"
 AREA = "POLYGON((9 48,10 48,10 49,9 48))"

@@ -20,7 +20,9 @@ from flux_assets.postgis.session import Target
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source, open_source
-from flux_assets.spec import Derived, DynamicTable, Position, RowFilter, SourceColumn, Vanished, with_assignments
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.assignments import with_assignments
+from flux_assets.spec.facts import Derived, Position, RowFilter, SourceColumn, Vanished
 from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
 from flux_assets.sync.sync import Family, sync_tables
 

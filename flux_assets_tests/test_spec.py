@@ -10,25 +10,27 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
 
 from flux_assets.spec import (
+    DeclarationError,
+    DynamicTable,
+    StaticTable,
+    index_columns,
+    index_method,
+    is_spatial,
+    type_ddl,
+)
+from flux_assets.spec.assignments import with_assignments
+from flux_assets.spec.facts import (
     AcceptedValues,
     Assignment,
-    DeclarationError,
     Derived,
-    DynamicTable,
     Freshness,
     Position,
     Range,
     Reference,
     RowFilter,
     SourceColumn,
-    StaticTable,
     Vanished,
     Volume,
-    index_columns,
-    index_method,
-    is_spatial,
-    type_ddl,
-    with_assignments,
 )
 
 

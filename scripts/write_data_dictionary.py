@@ -8,7 +8,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from flux_assets.spec import Declaration, Derived, DynamicTable, StaticTable, index_columns, index_method, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_columns, index_method, type_ddl
+from flux_assets.spec.facts import Derived
 from flux_assets.tables import declarations
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "data-dictionary.md"

@@ -24,7 +24,8 @@ from flux_assets.checks.audit import (
 from flux_assets.checks.unmatched import ALL_ASSIGNED, all_assigned
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.relations import by_value, own_rows_by_kind, text_by_value
-from flux_assets.spec import SIMPLE_KINDS, AcceptedValues, Declaration, DynamicTable, Reference, is_spatial
+from flux_assets.spec import Declaration, DynamicTable, is_spatial
+from flux_assets.spec.facts import SIMPLE_KINDS, AcceptedValues, Reference
 from flux_assets.sqlfiles import query
 
 _SHRUNK = 0.5

@@ -26,7 +26,8 @@ from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
 from flux_assets.postgis import catalog
 from flux_assets.postgis.relations import PublicTable, own_rows_by_kind
-from flux_assets.spec import Assignment, DynamicTable, Freshness, Position
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import Assignment, Freshness, Position
 from flux_assets.sqlfiles import query
 from flux_assets.words import span_in_words
 

@@ -10,7 +10,7 @@ from psycopg import sql
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditFinding, Case, Numbers, key_text
 from flux_assets.postgis import catalog
 from flux_assets.postgis.relations import own_rows_by_kind, text_by_value
-from flux_assets.spec import Assignment
+from flux_assets.spec.facts import Assignment
 from flux_assets.sqlfiles import query
 
 ALL_ASSIGNED = "all_assigned"

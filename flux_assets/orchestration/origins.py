@@ -14,7 +14,8 @@ from flux_assets.orchestration.metadata import column_schema, file_links, source
 from flux_assets.orchestration.resources import ReleaseResource
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
-from flux_assets.spec import DynamicTable, SourceColumn, StaticTable, type_ddl
+from flux_assets.spec import DynamicTable, StaticTable, type_ddl
+from flux_assets.spec.facts import SourceColumn
 from flux_assets.tables import static_tables
 
 _RELEASE = "release"

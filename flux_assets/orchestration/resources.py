@@ -19,7 +19,8 @@ from pydantic import Field, PrivateAttr
 from flux_assets.errors import SettingError
 from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
-from flux_assets.spec import DynamicTable, with_assignments
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.assignments import with_assignments
 
 if TYPE_CHECKING:
     from flux_assets.release.release import Release

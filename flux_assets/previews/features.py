@@ -9,7 +9,8 @@ from typing import NamedTuple
 from psycopg import Connection, sql
 
 from flux_assets.postgis.relations import LiveTable, own_rows_by_kind, text_by_value
-from flux_assets.spec import Declaration, Picture
+from flux_assets.spec import Declaration
+from flux_assets.spec.facts import Picture
 from flux_assets.sqlfiles import query
 
 _MOST_FEATURES = 2000

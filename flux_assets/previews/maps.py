@@ -11,7 +11,8 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, find_postgis
 from flux_assets.previews.features import Point, Window, largest_shapes, points, sample_features
 from flux_assets.previews.panel import INK, PAPER, Panel, Square, around, compact, rendered, stretch
-from flux_assets.spec import Declaration, DynamicTable, Picture, StaticTable
+from flux_assets.spec import Declaration, DynamicTable, StaticTable
+from flux_assets.spec.facts import Picture
 
 if TYPE_CHECKING:
     from geopandas import GeoSeries

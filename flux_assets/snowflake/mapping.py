@@ -12,7 +12,8 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn, as_expected, comparable, conversion, fits, selected, target_kind
 from flux_assets.snowflake.overrides import SourceOverride
 from flux_assets.snowflake.quoting import identifier, literal, parts, quoted, template, text_literal
-from flux_assets.spec import DynamicTable, RowFilter, SourceColumn, type_ddl
+from flux_assets.spec import DynamicTable, type_ddl
+from flux_assets.spec.facts import RowFilter, SourceColumn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.snowflake.quoting import parts
-from flux_assets.spec import Derived, DynamicTable, RowFilter, Tokens, Vanished
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import Derived, RowFilter, Tokens, Vanished
 
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.

@@ -17,7 +17,8 @@ from flux_assets.snowflake.quoting import (
     template,
     text_literal,
 )
-from flux_assets.spec import DynamicTable, RowFilter
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import RowFilter
 
 # The alias of the column that dates a row's last change; it is read for its maximum and not kept.
 _CHANGED = "flux:changed"

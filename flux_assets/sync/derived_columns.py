@@ -9,7 +9,7 @@ from psycopg import sql
 
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import LiveTable, by_value, own_rows_by_kind, text_by_value
-from flux_assets.spec import Derived, Position
+from flux_assets.spec.facts import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
 _DECIMALS = 6

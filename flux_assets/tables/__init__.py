@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl, with_assignments
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
+from flux_assets.spec.assignments import with_assignments
 
 
 @cache

@@ -3,7 +3,8 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Volume
 
 TABLE = StaticTable(
     table=Table(

@@ -4,17 +4,8 @@ from datetime import timedelta
 
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import (
-    AcceptedValues,
-    Derived,
-    DynamicTable,
-    Freshness,
-    Position,
-    Range,
-    Reference,
-    SourceColumn,
-    Volume,
-)
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import AcceptedValues, Derived, Freshness, Position, Range, Reference, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(

@@ -3,7 +3,8 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import AcceptedValues, Position, Reference, StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import AcceptedValues, Position, Reference, Volume
 
 TABLE = StaticTable(
     table=Table(

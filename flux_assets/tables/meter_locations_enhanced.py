@@ -3,7 +3,8 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import Position, Reference, StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Position, Reference, Volume
 
 TABLE = StaticTable(
     table=Table(

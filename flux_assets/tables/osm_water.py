@@ -3,7 +3,8 @@
 from geoalchemy2 import Geometry
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, UniqueConstraint
 
-from flux_assets.spec import StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Volume
 
 TABLE = StaticTable(
     table=Table(

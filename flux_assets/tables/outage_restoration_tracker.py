@@ -5,7 +5,8 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
 
-from flux_assets.spec import AcceptedValues, DynamicTable, Picture, Position, Reference, RowFilter, SourceColumn, Volume
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import AcceptedValues, Picture, Position, Reference, RowFilter, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(

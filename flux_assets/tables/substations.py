@@ -3,7 +3,8 @@
 from geoalchemy2 import Geography
 from sqlalchemy import Column, Date, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import AcceptedValues, Position, StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import AcceptedValues, Position, Volume
 
 TABLE = StaticTable(
     table=Table(

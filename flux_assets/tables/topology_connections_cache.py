@@ -2,7 +2,8 @@
 
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import AcceptedValues, Position, Reference, StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import AcceptedValues, Position, Reference, Volume
 
 TABLE = StaticTable(
     table=Table(

@@ -2,7 +2,8 @@
 
 from sqlalchemy import Column, Double, Integer, MetaData, Table, Text
 
-from flux_assets.spec import Position, Range, Reference, StaticTable, Volume
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Position, Range, Reference, Volume
 
 TABLE = StaticTable(
     table=Table(

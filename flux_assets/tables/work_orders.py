@@ -5,7 +5,8 @@ from datetime import timedelta
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table, Text
 
-from flux_assets.spec import AcceptedValues, DynamicTable, Position, Reference, RowFilter, SourceColumn, Volume
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import AcceptedValues, Position, Reference, RowFilter, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(

@@ -17,7 +17,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.layers.status import audit_live
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
-from flux_assets.spec import AcceptedValues, Assignment, Volume
+from flux_assets.spec.facts import AcceptedValues, Assignment, Volume
 from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn
 from flux_assets_tests.checks.test_audits import SQUARE
 from flux_assets_tests.conftest import Sql, fresh_database

@@ -10,7 +10,8 @@ import pytest
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import SyncError
 from flux_assets.postgis.liveness import Stop
-from flux_assets.spec import Derived, DynamicTable
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import Derived
 from flux_assets.sync import live_audit
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility

@@ -19,7 +19,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source
-from flux_assets.spec import AcceptedValues, Range, Reference, Volume
+from flux_assets.spec.facts import AcceptedValues, Range, Reference, Volume
 from flux_assets.sync.live_audit import AuditRequest, audit_tables
 from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn
 from flux_assets_tests.conftest import Sql, fresh_database

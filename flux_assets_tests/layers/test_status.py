@@ -16,7 +16,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import layer_versions, table_statuses
 from flux_assets.ledger.status import TableStatus
-from flux_assets.spec import Freshness
+from flux_assets.spec.facts import Freshness
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import dynamic_tables

@@ -9,7 +9,7 @@ import pytest
 from flux_assets.orchestration import pictures
 from flux_assets.orchestration.pictures import sync_pictures
 from flux_assets.postgis.session import prepare
-from flux_assets.spec import Picture
+from flux_assets.spec.facts import Picture
 from flux_assets.sync.result import TableResult
 from flux_assets_tests.running import instance_in
 from flux_assets_tests.synced import FAULTS, FEEDERS

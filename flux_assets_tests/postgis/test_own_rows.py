@@ -18,7 +18,7 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
 from flux_assets.previews.features import points
-from flux_assets.spec import Picture
+from flux_assets.spec.facts import Picture
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows

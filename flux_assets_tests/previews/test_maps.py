@@ -10,7 +10,8 @@ from sqlalchemy import Column, Double, Integer, MetaData, Table
 
 from flux_assets.previews.maps import as_markdown, draw
 from flux_assets.previews.panel import MOST_BYTES, compact
-from flux_assets.spec import Position, StaticTable
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Position
 
 
 def layer(*columns: Column, positions: tuple[Position, ...] = (), draw: str = "#1060d0") -> StaticTable:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from flux_assets.previews.maps import draw_live
 from flux_assets.previews.panel import MOST_BYTES
-from flux_assets.spec import Picture
+from flux_assets.spec.facts import Picture
 from flux_assets_tests.synced import FAULTS
 
 RED, BLUE = (0xD6, 0x27, 0x28), (0x2A, 0x7F, 0xB8)

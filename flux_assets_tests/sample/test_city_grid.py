@@ -10,7 +10,8 @@ import pytest
 import shapely
 from pyproj import Geod, Transformer
 
-from flux_assets.spec import Reference, StaticTable
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Reference
 from flux_assets.tables import static_tables
 from flux_assets_tests.sample_cities import Row, column, geometries, numbers, rows
 

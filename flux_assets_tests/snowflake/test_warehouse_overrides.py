@@ -8,7 +8,7 @@ import pytest
 
 from flux_assets.errors import SettingError
 from flux_assets.snowflake.overrides import Overrides, load_overrides
-from flux_assets.spec import Vanished
+from flux_assets.spec.facts import Vanished
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
 TABLES = (FAULTS, FEEDERS)

@@ -10,7 +10,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from flux_assets.errors import SourceError, WarehouseError
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import open_source
-from flux_assets.spec import DynamicTable, SourceColumn
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import SourceColumn
 from flux_assets_tests import sourced
 from flux_assets_tests.sourced import PLAIN, mapping, opened, read
 from flux_assets_tests.synced import FAULTS

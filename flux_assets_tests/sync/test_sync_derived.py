@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import Column, MetaData, String, Table
 
-from flux_assets.spec import Derived, DynamicTable, SourceColumn
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import Derived, SourceColumn
 from flux_assets.sync import gate
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility

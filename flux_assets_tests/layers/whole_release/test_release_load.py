@@ -18,7 +18,7 @@ from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
-from flux_assets.spec import Reference
+from flux_assets.spec.facts import Reference
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.running import run_assets
