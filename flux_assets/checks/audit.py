@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.sql import Composable, Composed
 
 from flux_assets.errors import LONGEST_REPORT, bounded
-from flux_assets.postgis import catalog
-from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
+from flux_assets.postgis import catalog, relations
+from flux_assets.postgis.relations import PublicTable, own_rows, own_rows_by_kind, text_by_value
 from flux_assets.sqlfiles import query
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]
-SAMPLED_ROWS = 200_000
 SAMPLE_KEYS = 10
+_SAMPLED_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,11 @@ class AuditResult:
         # Samples are logged, stored and shown, and a key or value may be of any length.
         object.__setattr__(self, "sample", tuple(bounded(each, LONGEST_REPORT) for each in self.sample))
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it keeps a version from being published."""
+        return self.severity == "ERROR" and not self.passed
+
     def as_json(self) -> dict[str, object]:
         """Return what the register keeps; `from_json` reads it back."""
         return asdict(self)
@@ -50,13 +55,55 @@ class AuditResult:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFinding:
-    """What a judge returns; the audit adds its name, and its own severity unless the finding has one."""
+    """What a judge returns: passed where no `sample` says what is wrong, which `sql` shows then.
 
-    passed: bool
+    The audit adds its name, and its own severity unless the finding has one.
+    """
+
     numbers: Numbers = field(default_factory=dict)
-    sample: tuple[str, ...] = ()
-    sql: str = ""
+    sample: Sequence[str] = ()
+    sql: Composable = field(default_factory=lambda: Composed([]))
     severity: Severity | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.sample
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A claim about a table: its name, how serious it is when it does not hold, and who judges it."""
+
+    name: str
+    severity: Severity
+    description: str
+    judge: Callable[[Case], AuditFinding]
+
+    def run(self, case: Case) -> AuditResult:
+        """Judge the case."""
+        found = self.judge(case)
+        return AuditResult(
+            name=self.name,
+            severity=found.severity or self.severity,
+            description=self.description,
+            passed=found.passed,
+            numbers=found.numbers,
+            sample=tuple(found.sample),
+            sql="" if found.passed else found.sql.as_string(case.connection),
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that offending rows (of the alias t) meet, and an expression that says why; both SQL."""
+
+    condition: Composable
+    reason: Composable
+
+    @staticmethod
+    def of(condition: LiteralString, reason: LiteralString, **parts: object) -> Rule:
+        """Return the rule of two templates, with the same parts filled in."""
+        return Rule(sql.SQL(condition).format(**parts), sql.SQL(reason).format(**parts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +129,43 @@ class Case:
     present: frozenset[str] = frozenset()
     staged: Mapping[str, sql.Identifier] = field(default_factory=dict)
     alone: bool = False
-    shape: Shape | None = None
+    shape: catalog.Shape | None = None
 
     @cached_property
-    def oid(self) -> int:
-        """The relation's OID, asked once."""
-        if self.shape:
-            return self.shape.oid
+    def _oid(self) -> int:
         row = self.connection.execute("SELECT %s::regclass::oid", [self.relation.as_string(self.connection)]).fetchone()
         return int(row[0]) if row else 0
 
     @cached_property
     def live_columns(self) -> dict[str, catalog.LiveColumn]:
         """The columns that the relation has in the database, by name; asked once."""
-        found = self.shape.columns if self.shape else catalog.columns(self.connection, self.oid)
+        found = self.shape.columns if self.shape else catalog.columns(self.connection, self._oid)
         return {column.name: column for column in found}
+
+    @cached_property
+    def as_declared(self) -> frozenset[str]:
+        """The columns whose type in the database is the declared one."""
+        live = {name: column.bare_type for name, column in self.live_columns.items()}
+        return frozenset(
+            each.name for each in self.layer.table.columns if live.get(each.name) == relations.type_name(each)
+        )
 
     @cached_property
     def live_indexes(self) -> list[catalog.LiveIndex]:
         """The indexes that the relation has in the database; asked once."""
-        return self.shape.indexes if self.shape else catalog.indexes(self.connection, self.oid)
+        return self.shape.indexes if self.shape else catalog.indexes(self.connection, self._oid)
 
     @property
-    def own_rows(self) -> sql.Composable:
+    def own_rows(self) -> Composable:
         """The rows that are judged, for FROM."""
         return own_rows(self.relation) if self.alone else self.relation
+
+    def rows_of(self, other: str) -> Composable | None:
+        """Return another table of the schema for FROM; None where it is neither staged nor there."""
+        if staged := self.staged.get(other):
+            return staged
+        relation = catalog.find(self.connection, self.layer.schema, other)
+        return own_rows_by_kind(sql.Identifier(self.layer.schema, other), relation.kind) if relation else None
 
     @property
     def all_rows(self) -> str:
@@ -114,110 +173,61 @@ class Case:
         return f"all {self.rows:,} rows"
 
     @property
-    def counting(self) -> str:
+    def counting(self) -> Composed:
         """The query that counts the rows."""
-        return sql.SQL("SELECT count(*) FROM {}").format(self.own_rows).as_string(self.connection)
+        return sql.SQL("SELECT count(*) FROM {}").format(self.own_rows)
 
-    def random_rows(self, count: int) -> sql.Composed:
+    @property
+    def key_text(self) -> Composed:
+        """The key of a row (of the alias t) as text; a table without one is named by its first two columns."""
+        columns = self.layer.table.key or self.layer.table.column_names[:2]
+        parts = sql.SQL(", ").join(sql.Identifier("t", name) for name in columns)
+        return sql.SQL("nullif(concat_ws(' ', {}), '')").format(parts)
+
+    def random_rows(self, count: int) -> Composed:
         """Return a FROM item named t: about `count` random rows, or all where there are not more."""
         if self.rows <= count:
             return sql.SQL("{} AS t").format(self.own_rows)
-        percent = sql.Literal(round(100 * count / self.rows, 4))
+        percent = round(100 * count / self.rows, 4)
         return sql.SQL("{} AS t TABLESAMPLE SYSTEM ({})").format(self.own_rows, percent)
 
+    def rows_breaking(
+        self, rules: Sequence[Rule], *, sampled: bool = False, numbers: Numbers | None = None, proven: str = ""
+    ) -> AuditFinding:
+        """Count the rows that break any of the rules, name some by key, and give the query that lists them all.
 
-@dataclass(frozen=True)
-class Audit:
-    """A claim about a table: its name, how serious it is when it does not hold, and who judges it."""
-
-    name: str
-    severity: Severity
-    description: str
-    judge: Callable[[Case], AuditFinding]
-
-    def run(self, case: Case) -> AuditResult:
-        """Judge the case."""
-        found = self.judge(case)
-        return AuditResult(
-            name=self.name,
-            severity=found.severity or self.severity,
-            description=self.description,
-            passed=found.passed,
-            numbers=found.numbers,
-            sample=found.sample,
-            sql=found.sql,
+        With `sampled`, a random _SAMPLED_ROWS of a larger table are judged. Without rules nothing is asked; `proven`
+        says then why no row need be looked at.
+        """
+        if not rules:
+            judged = {"judged": proven} if proven else {}
+            return AuditFinding(numbers={"offending_rows": 0, **judged, **(numbers or {})})
+        sampled = sampled and self.rows > _SAMPLED_ROWS
+        source = self.random_rows(_SAMPLED_ROWS if sampled else self.rows)
+        bad = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {key} AS key, ({why})::text AS why FROM {source} WHERE {condition}").format(
+                key=self.key_text, why=rule.reason, source=source, condition=rule.condition
+            )
+            for rule in rules
+        )
+        counted = query("audit", "count_offenders").format(bad=bad, limit=SAMPLE_KEYS)
+        count, sample = self.connection.execute(counted).fetchone() or (0, [])
+        judged_rows = f"about {_SAMPLED_ROWS:,} random rows of {self.rows:,}" if sampled else self.all_rows
+        conditions = sql.SQL(" OR ").join(sql.SQL("({})").format(rule.condition) for rule in rules)
+        return AuditFinding(
+            numbers={"offending_rows": count, "judged": judged_rows, **(numbers or {})},
+            sample=sample,
+            sql=sql.SQL("SELECT * FROM {} AS t WHERE {}").format(self.own_rows, conditions),
         )
 
+    def matches_row_of(self, here: str, other: str, there: str) -> Composable:
+        """Return the condition that a row o of another table of the schema has the value of a row t of this one.
 
-@dataclass(frozen=True)
-class Rule:
-    """A condition that offending rows (of the alias t) meet, and an expression that says why; both SQL."""
-
-    condition: sql.Composable
-    reason: sql.Composable
-
-
-def outside(column: str, minimum: float, maximum: float) -> Rule:
-    """Return the rule that values lie within bounds; NaN, which compares as greater than every number, breaks it."""
-    value = sql.Identifier("t", column)
-    condition = sql.SQL("NOT ({c} >= {low} AND {c} <= {high})").format(
-        c=value, low=sql.Literal(minimum), high=sql.Literal(maximum)
-    )
-    return Rule(condition, sql.SQL("{} || {}").format(sql.Literal(f"{column} = "), value))
-
-
-def nothing_offends(judged: str, **numbers: str) -> AuditFinding:
-    """Return the finding of an audit that need not look at any row; `judged` says why."""
-    return AuditFinding(passed=True, numbers={"offending_rows": 0, "judged": judged, **numbers})
-
-
-def rows_breaking(case: Case, rules: Sequence[Rule], *, sampled: bool, numbers: Numbers | None = None) -> AuditFinding:
-    """Count the rows that break any of the rules, name some by key, and give the query that lists them all.
-
-    With `sampled`, a random SAMPLED_ROWS of a larger table are judged.
-    """
-    sampled = sampled and case.rows > SAMPLED_ROWS
-    source = case.random_rows(SAMPLED_ROWS if sampled else case.rows)
-    bad = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {key} AS key, ({why})::text AS why FROM {source} WHERE {condition}").format(
-            key=key_text(case), why=rule.reason, source=source, condition=rule.condition
-        )
-        for rule in rules
-    )
-    counted = query("audit", "count_offenders").format(bad=bad, limit=sql.Literal(SAMPLE_KEYS))
-    count, sample = case.connection.execute(counted).fetchone() or (0, [])
-    judged = f"about {SAMPLED_ROWS:,} random rows of {case.rows:,}" if sampled else case.all_rows
-    return AuditFinding(
-        passed=count == 0,
-        numbers={"offending_rows": count, "judged": judged, **(numbers or {})},
-        sample=tuple(sample),
-        sql=_listing(case, rules) if count else "",
-    )
-
-
-def matches_row_of(case: Case, here: str, other: str, there: str) -> sql.Composable:
-    """Return the condition that a row o of another table of the schema has the value of a row t of the case.
-
-    Values are the same when their bytes are. Indexes serve that only where both columns have the same usual collation,
-    so just the others are cast.
-    """
-    sides = sql.Identifier("o", there), sql.Identifier("t", here)
-    tables = case.staged.get(other, sql.Identifier(case.layer.schema, other)).as_string(), case.relation.as_string()
-    row = case.connection.execute(
-        query("audit", "has_unusual_collation"), {"there": [tables[0], there], "here": [tables[1], here]}
-    ).fetchone()
-    unusual = row is not None and row[0]
-    return sql.SQL("{} = {}").format(*(map(text_by_value, sides) if unusual else sides))
-
-
-def key_text(case: Case) -> sql.Composed:
-    """Return the row's key as text; a table without one is named by its first two columns."""
-    columns = case.layer.table.key or case.layer.table.column_names[:2]
-    parts = sql.SQL(", ").join(sql.Identifier("t", name) for name in columns)
-    return sql.SQL("nullif(concat_ws(' ', {}), '')").format(parts)
-
-
-def _listing(case: Case, rules: Sequence[Rule]) -> str:
-    conditions = sql.SQL(" OR ").join(sql.SQL("({})").format(rule.condition) for rule in rules)
-    listed = sql.SQL("SELECT * FROM {} AS t WHERE {}").format(case.own_rows, conditions)
-    return listed.as_string(case.connection)
+        Values are the same when their bytes are. Indexes serve that only where both columns have the same usual
+        collation, so just the others are cast.
+        """
+        sides = sql.Identifier("o", there), sql.Identifier("t", here)
+        others = self.staged.get(other, sql.Identifier(self.layer.schema, other))
+        columns = {"there": [others.as_string(), there], "here": [self.relation.as_string(), here]}
+        row = self.connection.execute(query("audit", "has_unusual_collation"), columns).fetchone()
+        return sql.SQL("{} = {}").format(*(map(text_by_value, sides) if row and row[0] else sides))

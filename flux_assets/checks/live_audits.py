@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,73 +10,120 @@ import psycopg
 import sqlalchemy as sa
 from geoalchemy2 import Geography
 from psycopg import sql
+from psycopg.sql import Composed, Identifier
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case, key_text
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case
 from flux_assets.checks.audits import as_geometry, audits_of, kinds_of
 from flux_assets.postgis import catalog, relations
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
 # A map asks for some ten tiles at once; with more than this for each, panning stutters.
-BUDGET_MILLISECONDS = 100.0
+_BUDGET_MILLISECONDS = 100.0
 # A cold cache is no fault of the table.
 _TRIES = 3
 # The width of a map tile at zoom 15: some streets.
 _WINDOW_DEGREES = 360 / 2**15
+_SPAN = timedelta(hours=1)
+# A table that is synced twelve times an hour may fail once: the next run puts that right.
+_FEWEST, _SHARE = 2, 0.25
+# As many in a row, and nothing but failures, is an outage.
+_FEWEST_OF_ALL = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """What a bounding-box query did; `index` is None where only reading the whole table answers it."""
-
-    query: sql.Composed
-    rows: int
-    milliseconds: float
-    index: str | None
+def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """Return the audits that only make sense of the published table."""
+    return tuple(_declared(table))
 
 
-def _of_maps(table: Declaration) -> Iterator[Audit]:
-    """Yield the audit of a table with geometry."""
+def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
+    """Return the audits of rows and those of the published table."""
+    return (*audits_of(table), *live_audits_of(table))
+
+
+def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
+    """Run the audits of the published table, or those named."""
+    return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)
+
+
+def _declared(table: Declaration) -> Iterator[Audit]:
     if table.spatial_columns:
         drawn = (
             "Maps can draw it: typed column with SRID, key, spatial index, statistics, extent, and a tile's query by"
-            f" the index within {BUDGET_MILLISECONDS:.0f} ms."
+            f" the index within {_BUDGET_MILLISECONDS:.0f} ms."
         )
         yield Audit("map_ready", "WARN", drawn, _map_ready)
+    claim = f"Of the last hour's runs not more than {_SHARE:.0%} failed (WARN, from {_FEWEST} failures on)"
+    outage = f"; nor all (ERROR, from {_FEWEST_OF_ALL} on)" if isinstance(table, DynamicTable) else ""
+    yield Audit("recent_failures", "WARN", f"{claim}{outage}.", _recent_failures)
+    if isinstance(table, StaticTable):
+        complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
+        yield Audit("quarantined", "WARN", complete, _quarantined)
 
 
-def _map_ready(case: Case) -> AuditFinding:
-    found = catalog.find(case.connection, case.layer.schema, case.layer.name)
-    if found is None:
-        return AuditFinding(passed=False, sample=(f"there is no table {case.layer.title}",))
-    leaves = [row[0] for row in case.connection.execute(query("map_ready", "tables_with_rows"), {"oid": found.oid})]
-    problems, answers = list(_wrong_key(case, found.oid)), []
-    for column in case.layer.table.spatial_columns:
-        problems += _wrongly_registered(case, column)
-        problems += _unindexed(case, column, leaves)
-        if (place := _any_place(case, column)) is not None:
-            problems += _without_statistics(case, column, [found.oid, *leaves])
-            problems += _undrawn(case, column)
-            answers.append(_timed(case, column, place))
-    problems += [problem for answer in answers for problem in _slow(answer)]
+def _recent_failures(case: Case) -> AuditFinding:
+    runs, failed, errors = case.connection.execute(_of_ledger(case, "count_runs")).fetchone() or (0, 0, [])
+    passed = failed < _FEWEST or failed / runs <= _SHARE
+    all_failed = failed == runs >= _FEWEST_OF_ALL and isinstance(case.layer.table, DynamicTable)
+    last = {"last_error": errors[0].partition(": ")[2]} if errors else {}
     return AuditFinding(
-        passed=not problems,
-        numbers={
-            "problems": len(problems),
-            "rows_in_window": sum(answer.rows for answer in answers),
-            "milliseconds": max((answer.milliseconds for answer in answers), default=0.0),
-            "budget_milliseconds": BUDGET_MILLISECONDS,
-            "index": ", ".join(answer.index or "none" for answer in answers) or "no geometry to look for",
-        },
-        sample=tuple(problems),
-        sql=_explaining(case, answers) if problems else "",
+        severity="ERROR" if all_failed else "WARN",
+        numbers={"runs": runs, "failed": failed, "share_failed": round(failed / max(1, runs), 3), **last},
+        sample=[] if passed else [f"ledger row {text}" for text in errors],
+        sql=_of_ledger(case, "list_failed_runs"),
     )
 
 
-def _wrong_key(case: Case, oid: int) -> Iterator[str]:
-    key = catalog.primary_key(case.connection, oid)
-    if key != case.layer.table.key:
-        yield f"the key is {', '.join(key) or 'missing'}, declared {', '.join(case.layer.table.key)}"
+def _quarantined(case: Case) -> AuditFinding:
+    waiting, replayed, sample = case.connection.execute(_of_ledger(case, "count_quarantined")).fetchone() or (0, 0, [])
+    numbers = {"quarantined": waiting, "replayed": replayed}
+    return AuditFinding(numbers=numbers, sample=sample, sql=_of_ledger(case, "list_quarantined"))
+
+
+def _of_ledger(case: Case, name: str) -> Composed:
+    return query("ledger_audits", name).format(
+        schema=case.layer.schema, name=case.layer.name, span=_SPAN, limit=SAMPLE_KEYS
+    )
+
+
+def _map_ready(case: Case) -> AuditFinding:
+    """Ask what QGIS and tile servers ask before they draw, draw a row of each kind, time a query as maps send it."""
+    table, found = case.layer.table, catalog.find(case.connection, case.layer.schema, case.layer.name)
+    if found is None:
+        return AuditFinding(sample=[f"there is no table {case.layer.title}"])
+    leaves = [row[0] for row in case.connection.execute(query("map_ready", "tables_with_rows"), {"oid": found.oid})]
+    problems: list[str] = []
+    if (key := catalog.primary_key(case.connection, found.oid)) != table.key:
+        problems.append(f"the key is {', '.join(key) or 'missing'}, declared {', '.join(table.key)}")
+    windows: list[Composed] = []
+    rows, milliseconds, indexes = 0, 0.0, []
+    for column in table.spatial_columns:
+        problems += _wrongly_registered(case, column)
+        problems += _unindexed(case, column, leaves)
+        if (place := _any_place(case, column)) is None:
+            continue
+        problems += _without_statistics(case, column, [found.oid, *leaves])
+        problems += _undrawn(case, column)
+        windows.append(_window(case, column, place))
+        seen, took, index = _timed(case, windows[-1])
+        rows, milliseconds = rows + seen, max(milliseconds, took)
+        indexes.append(index or "none")
+        if index is None:
+            problems.append("a bounding-box query reads the whole table: no index serves it")
+        if took > _BUDGET_MILLISECONDS:
+            problems.append(f"a bounding-box query took {took:.0f} ms, allowed are {_BUDGET_MILLISECONDS:.0f}")
+    shown = windows or [sql.SQL("SELECT * FROM {} LIMIT 1").format(case.own_rows)]
+    return AuditFinding(
+        numbers={
+            "problems": len(problems),
+            "rows_in_window": rows,
+            "milliseconds": milliseconds,
+            "budget_milliseconds": _BUDGET_MILLISECONDS,
+            "index": ", ".join(indexes) or "no geometry to look for",
+        },
+        sample=problems,
+        sql=sql.SQL(";\n").join(sql.SQL("EXPLAIN (ANALYZE) {}").format(each) for each in shown),
+    )
 
 
 def _wrongly_registered(case: Case, column: sa.Column[object]) -> Iterator[str]:
@@ -99,7 +145,7 @@ def _unindexed(case: Case, column: sa.Column[object], leaves: list[int]) -> Iter
 
 def _any_place(case: Case, column: sa.Column[object]) -> tuple[float, float] | None:
     """Return the middle of a row's box, where there is something to draw; None where there is nothing at all."""
-    name = sql.Identifier(column.name)
+    name = Identifier(column.name)
     shape = sql.SQL("ST_Centroid(ST_Envelope({}::geometry))").format(name)
     found = query("map_ready", "any_place").format(shape=shape, table=case.own_rows, column=name)
     return case.connection.execute(found).fetchone()
@@ -114,34 +160,34 @@ def _without_statistics(case: Case, column: sa.Column[object], oids: list[int]) 
     try:
         names = [case.layer.schema, case.layer.name, column.name]
         row = case.connection.execute("SELECT ST_EstimatedExtent(%s, %s, %s)::text", names).fetchone()
-        problem = None if row and row[0] else "gives nothing"
+        if not (row and row[0]):
+            yield f"ST_EstimatedExtent of {column.name} gives nothing"
     except psycopg.DatabaseError as error:
         if case.connection.closed:
             raise
-        problem = f"fails: {error.diag.message_primary}"  # as it does where the parent of partitions has a GiST index
-    if problem:
-        yield f"ST_EstimatedExtent of {column.name} {problem}"
+        # As it does where the parent of partitions has a GiST index.
+        yield f"ST_EstimatedExtent of {column.name} fails: {error.diag.message_primary}"
 
 
 def _undrawn(case: Case, column: sa.Column[object]) -> Iterator[str]:
     """Yield what goes wrong when a tile, or GeoJSON, is made of one row of each kind of geometry in a column."""
     if geometry_kind(column) == "POINT":
         return  # always drawn; and a sync, which has points alone, must not wait for this
-    one = sql.SQL("") if column in case.layer.table.mixed_columns else sql.SQL(" LIMIT 1")
+    one = sql.SQL("" if column in case.layer.table.mixed_columns else " LIMIT 1")
     shape, kind = as_geometry(column), kinds_of(column)
     some = sql.SQL("NOT ST_IsEmpty({})").format(shape)
     examples = query("map_ready", "examples_of_kinds").format(
-        kinds=kind, key=key_text(case), table=case.own_rows, some=some, one=one
+        kinds=kind, key=case.key_text, table=case.own_rows, some=some, one=one
     )
     for kinds, key in case.connection.execute(examples).fetchall():
-        same = sql.SQL("{} = {} AND {}").format(kind, sql.Literal(list(kinds)), some)
+        same = sql.SQL("{} = {} AND {}").format(kind, list(kinds), some)
         for function, name in (("ST_AsMVTGeom", "as_tile"), ("ST_AsGeoJSON", "as_geojson")):
             drawing = query("map_ready", name).format(shape=shape, table=case.own_rows, same=same)
             if problem := _drawing_problem(case, drawing):
                 yield f"{function} of {column.name} of kind {', '.join(kinds)} (row {key}) {problem}"
 
 
-def _drawing_problem(case: Case, drawing: sql.Composed) -> str | None:
+def _drawing_problem(case: Case, drawing: Composed) -> str | None:
     try:
         with case.connection.transaction():
             row = case.connection.execute(drawing).fetchone()
@@ -152,8 +198,17 @@ def _drawing_problem(case: Case, drawing: sql.Composed) -> str | None:
     return None if row is None or row[0] else "gives nothing: tiles lack it"
 
 
-def _timed(case: Case, column: sa.Column[object], place: tuple[float, float]) -> _Answer:
-    window = _window(case, column, place)
+def _window(case: Case, column: sa.Column[object], place: tuple[float, float]) -> Composed:
+    (x, y), half = place, _WINDOW_DEGREES / 2
+    corners = sql.SQL(", ").join(map(sql.Literal, (x - half, y - half, x + half, y + half)))
+    kind = sql.SQL("geography" if isinstance(column.type, Geography) else "geometry")
+    return sql.SQL("SELECT {column} FROM {table} WHERE {column} && ST_MakeEnvelope({corners}, 4326)::{kind}").format(
+        column=Identifier(column.name), table=case.own_rows, corners=corners, kind=kind
+    )
+
+
+def _timed(case: Case, window: Composed) -> tuple[int, float, str | None]:
+    """Return a bounding-box query's rows, its milliseconds, and its index, None where it reads the whole table."""
     with case.connection.transaction():
         # Of a small table reading all of it is quicker, so ask for the plan that a large one would get.
         case.connection.execute("SET LOCAL enable_seqscan = off")
@@ -162,23 +217,13 @@ def _timed(case: Case, column: sa.Column[object], place: tuple[float, float]) ->
     for _ in range(_TRIES):
         plan = _explained(case, window, "ANALYZE, TIMING OFF, ")
         rows, milliseconds = plan["Plan"]["Actual Rows"], min(milliseconds, plan["Execution Time"])
-        if milliseconds <= BUDGET_MILLISECONDS:
+        if milliseconds <= _BUDGET_MILLISECONDS:
             break
-    return _Answer(query=window, rows=int(rows), milliseconds=milliseconds, index=index)
+    return int(rows), milliseconds, index
 
 
-def _window(case: Case, column: sa.Column[object], place: tuple[float, float]) -> sql.Composed:
-    (x, y), half = place, _WINDOW_DEGREES / 2
-    corners = sql.SQL(", ").join(map(sql.Literal, (x - half, y - half, x + half, y + half)))
-    kind = sql.SQL("geography" if isinstance(column.type, Geography) else "geometry")
-    return sql.SQL("SELECT {column} FROM {table} WHERE {column} && ST_MakeEnvelope({corners}, 4326)::{kind}").format(
-        column=sql.Identifier(column.name), table=case.own_rows, corners=corners, kind=kind
-    )
-
-
-def _explained(case: Case, window: sql.Composed, how: str = "") -> dict[str, Any]:
-    explain = sql.SQL("EXPLAIN ({}FORMAT JSON) {}").format(sql.SQL(how), window)
-    row = case.connection.execute(explain).fetchone()
+def _explained(case: Case, window: Composed, how: str = "") -> dict[str, Any]:
+    row = case.connection.execute(sql.SQL("EXPLAIN ({}FORMAT JSON) {}").format(sql.SQL(how), window)).fetchone()
     plan: dict[str, Any] = row[0][0] if row else {}
     return plan
 
@@ -188,82 +233,3 @@ def _index_of(plan: dict[str, Any]) -> str | None:
     if name := plan.get("Index Name"):
         return str(name)
     return next(filter(None, map(_index_of, plan.get("Plans", []))), None)
-
-
-def _slow(answer: _Answer) -> Iterator[str]:
-    if answer.index is None:
-        yield "a bounding-box query reads the whole table: no index serves it"
-    if answer.milliseconds > BUDGET_MILLISECONDS:
-        yield f"a bounding-box query took {answer.milliseconds:.0f} ms, allowed are {BUDGET_MILLISECONDS:.0f}"
-
-
-def _explaining(case: Case, answers: list[_Answer]) -> str:
-    """Return the queries as maps send them, explained."""
-    queries = [answer.query for answer in answers] or [sql.SQL("SELECT * FROM {} LIMIT 1").format(case.own_rows)]
-    return ";\n".join(f"EXPLAIN (ANALYZE) {each.as_string(case.connection)}" for each in queries)
-
-
-_SPAN = timedelta(hours=1)
-# A table that is synced twelve times an hour may fail once: the next run puts that right.
-_FEWEST = 2
-_SHARE = 0.25
-# As many in a row, and nothing but failures, is an outage.
-_FEWEST_OF_ALL = 3
-
-
-def _of_ledger(table: Declaration) -> Iterator[Audit]:
-    """Yield the audits of a table's runs and of its quarantine."""
-    claim = f"Of the last hour's runs not more than {_SHARE:.0%} failed (WARN, from {_FEWEST} failures on)"
-    outage = f"; nor all (ERROR, from {_FEWEST_OF_ALL} on)" if isinstance(table, DynamicTable) else ""
-    yield Audit("recent_failures", "WARN", f"{claim}{outage}.", _recent_failures)
-    if isinstance(table, StaticTable):
-        complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
-        yield Audit("quarantined", "WARN", complete, _quarantined)
-
-
-def _recent_failures(case: Case) -> AuditFinding:
-    runs, failed, errors = case.connection.execute(_query(case, "count_runs")).fetchone() or (0, 0, [])
-    passed = failed < _FEWEST or failed / runs <= _SHARE
-    all_failed = failed == runs >= _FEWEST_OF_ALL and isinstance(case.layer.table, DynamicTable)
-    last = {"last_error": errors[0].partition(": ")[2]} if errors else {}
-    return AuditFinding(
-        passed=passed,
-        severity="ERROR" if all_failed else "WARN",
-        numbers={"runs": runs, "failed": failed, "share_failed": round(failed / max(1, runs), 3), **last},
-        sample=() if passed else tuple(f"ledger row {text}" for text in errors),
-        sql="" if passed else _query(case, "list_failed_runs").as_string(case.connection),
-    )
-
-
-def _quarantined(case: Case) -> AuditFinding:
-    waiting, replayed, sample = case.connection.execute(_query(case, "count_quarantined")).fetchone() or (0, 0, [])
-    return AuditFinding(
-        passed=not waiting,
-        numbers={"quarantined": waiting, "replayed": replayed},
-        sample=tuple(sample),
-        sql=_query(case, "list_quarantined").as_string(case.connection) if waiting else "",
-    )
-
-
-def _query(case: Case, name: str) -> sql.Composed:
-    return query("ledger_audits", name).format(
-        schema=sql.Literal(case.layer.schema),
-        name=sql.Literal(case.layer.name),
-        span=sql.Literal(_SPAN),
-        limit=sql.Literal(SAMPLE_KEYS),
-    )
-
-
-def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
-    """Return the audits that only make sense of the published table."""
-    return (*_of_maps(table), *_of_ledger(table))
-
-
-def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
-    """Return the audits of rows and those of the published table."""
-    return (*audits_of(table), *live_audits_of(table))
-
-
-def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
-    """Run the audits of the published table, or those named."""
-    return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)

@@ -10,38 +10,36 @@ from typing import cast
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
+from psycopg.sql import Composed, Identifier
 
-from flux_assets.checks.audit import (
-    Audit,
-    AuditFinding,
-    AuditResult,
-    Case,
-    Numbers,
-    Rule,
-    Severity,
-    matches_row_of,
-    rows_breaking,
-)
+from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Rule, Severity
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
-from flux_assets.postgis import catalog
-from flux_assets.postgis.relations import PublicTable, own_rows_by_kind
+from flux_assets.postgis.relations import LiveTable
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import Assignment, Freshness, Position
+from flux_assets.spec.facts import Assignment, Freshness
 from flux_assets.sqlfiles import query
 from flux_assets.words import span_in_words
 
-_NO_LAG = "none: the source's change token is that of the last sync"
+_SHARED = frozenset(
+    "not_null unique geometry_type valid_geometry relationships accepted_values accepted_range volume map_ready"
+    f" recent_failures {ALL_ASSIGNED}".split()
+)
+# What changes although nothing was written here: judged after every sync, also one that found nothing to do or failed.
+ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTimes:
     """When a table's source last changed, when the table was written and checked, and the server's time now.
 
-    `picture_at` is the instant of the source that the table shows, `token` the source's change token of then.
+    `picture_at` is the instant of the source that the table shows, `token` the source's change token of then; `rows`
+    and `mark` are those that the last sync left.
     """
 
     layer_name: str
+    rows: int
+    mark: str
     token: str | None
     source_changed_at: datetime
     published_at: datetime
@@ -49,87 +47,12 @@ class SyncTimes:
     checked_at: datetime
     now: datetime
 
-
-def read_sync_times(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, SyncTimes]:
-    """Return the times of each table that was ever synced."""
-    with session.cursor(row_factory=class_row(SyncTimes)) as cursor:
-        found = cursor.execute(query("lag", "sync_times"), [schema, list(names)]).fetchall()
-    return {times.layer_name: times for times in found}
-
-
-def claim(freshness: Freshness) -> str:
-    """Return what the check claims, for its description."""
-    spans = (freshness.warn, freshness.fail, freshness.still)
-    warn, fail, still = (span_in_words(span.total_seconds()) for span in spans)
-    return (
-        f"Changes of the source are here within {warn} (WARN), at most {fail} (ERROR); and the source, looked at all"
-        f" the time, has not stood still for {still} (WARN)."
-    )
-
-
-def judge_lag(freshness: Freshness, times: SyncTimes | None, token: str | None) -> AuditFinding:
-    """Judge a table by its times; `token` is the source's change token of now, None where it is unknown."""
-    if times is None:
-        return AuditFinding(passed=False, severity="ERROR", sample=("the table was never synced",))
-    current = token is not None and token == times.token
-    lag = 0.0 if current else _seconds(times.picture_at, times.now)
-    still = _seconds(times.source_changed_at, times.now if current else times.picture_at)
-    severity, problem = _judged(freshness, lag, still)
-    numbers: Numbers = {
-        "lag_seconds": lag,
-        "lag_is": _NO_LAG if current else "at most this, the age of the picture that the table shows",
-        "source_stood_still_seconds": still,
-        "warn_seconds": freshness.warn.total_seconds(),
-        "fail_seconds": freshness.fail.total_seconds(),
-        "still_seconds": freshness.still.total_seconds(),
-        "source_changed_at": times.source_changed_at.isoformat(timespec="seconds"),
-        "checked_at": times.checked_at.isoformat(timespec="seconds"),
-        "published_at": times.published_at.isoformat(timespec="seconds"),
-    }
-    return AuditFinding(
-        passed=problem is None, severity=severity, numbers=numbers, sample=(problem,) if problem else ()
-    )
-
-
-def runs_query(live: PublicTable, session: psycopg.Connection) -> str:
-    """Return the query that shows a table's last syncs with what they saw of the source."""
-    return query("lag", "last_runs").format(sql.Literal(live.schema), sql.Literal(live.name)).as_string(session)
-
-
-def _judged(freshness: Freshness, lag: float, still: float) -> tuple[Severity, str | None]:
-    """Return the severity, and what is wrong where something is."""
-    behind = f"changes of the source of the last {span_in_words(lag)} may be missing"
-    if lag > freshness.fail.total_seconds():
-        return "ERROR", behind
-    if lag > freshness.warn.total_seconds():
-        return "WARN", behind
-    if still > freshness.still.total_seconds():
-        return "WARN", f"the source was looked at and has not changed for {span_in_words(still)}"
-    return "ERROR", None
-
-
-def _seconds(since: datetime, until: datetime) -> float:
-    """Return the seconds between; never negative, although the source's clock may differ."""
-    return round(max(0.0, (until - since).total_seconds()), 1)
-
-
-_SHARED = frozenset(
-    {
-        "not_null",
-        "unique",
-        "geometry_type",
-        "valid_geometry",
-        "relationships",
-        "accepted_values",
-        "accepted_range",
-        "volume",
-        "map_ready",
-        "recent_failures",
-        ALL_ASSIGNED,
-    }
-)
-# What changes although nothing was written here: judged after every sync, also one that found nothing to do or failed.
-ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
+    @staticmethod
+    def read(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, SyncTimes]:
+        """Return the times of each table that was ever synced."""
+        with session.cursor(row_factory=class_row(SyncTimes)) as cursor:
+            found = cursor.execute(query("lag", "sync_times"), [schema, list(names)]).fetchall()
+        return {times.layer_name: times for times in found}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,15 +60,15 @@ class SyncCase(Case):
     """A dynamic table after a sync; `promised_rows` is what the last one left, None where there is none.
 
     `vanished` rows of at most `allowed` were gone from the source. `missing` are columns that the source lacks, `token`
-    its change token of now where that is known. `clocks` are None before the first sync.
+    its change token of now where that is known. `times` are None before the first sync.
     """
 
-    table: DynamicTable
+    layer: LiveTable
     vanished: int = 0
     allowed: float | None = None
     missing: tuple[str, ...] = ()
     token: str | None = None
-    clocks: SyncTimes | None = None
+    times: SyncTimes | None = None
 
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
@@ -167,7 +90,13 @@ def _own(table: DynamicTable) -> Iterator[Audit]:
     yield _audit("columns", "WARN", complete, _columns)
     unchanged = "The rows are those that the last sync left, and few vanished from the source."
     yield _audit("row_count", "ERROR", unchanged, _row_count)
-    yield _audit("lag", "ERROR", claim(table.freshness), _lag)
+    limits = (table.freshness.warn, table.freshness.fail, table.freshness.still)
+    warn, fail, still = (span_in_words(limit.total_seconds()) for limit in limits)
+    current = (
+        f"Changes of the source are here within {warn} (WARN), at most {fail} (ERROR); and the source, looked at all"
+        f" the time, has not stood still for {still} (WARN)."
+    )
+    yield _audit("lag", "ERROR", current, _lag)
     if any(position.same_as for position in table.positions):
         yield _audit("within", "WARN", "Every row has a position on the map: degrees, in range, not 0, 0.", _within)
     if _lookups(table):
@@ -179,15 +108,15 @@ def _audit(name: str, severity: Severity, description: str, judge: Callable[[Syn
 
 
 def _columns(case: SyncCase) -> AuditFinding:
-    tried = {column.target: ", ".join(column.names) for column in case.table.source_columns}
+    table = case.layer.table
+    tried = {column.target: ", ".join(column.names) for column in table.source_columns}
     return AuditFinding(
-        passed=not case.missing,
-        numbers={"columns": len(case.table.source_filled), "missing": len(case.missing)},
-        sample=tuple(
-            f"{name} is {case.table.without_source(name)}: {case.table.source} has no {tried.get(name, name)}"
+        numbers={"columns": len(table.source_filled), "missing": len(case.missing)},
+        sample=[
+            f"{name} is {table.without_source(name)}: {table.source} has no {tried.get(name, name)}"
             for name in case.missing
-        ),
-        sql=f"-- in Snowflake\nDESCRIBE TABLE {case.table.source}" if case.missing else "",
+        ],
+        sql=sql.SQL("-- in Snowflake\nDESCRIBE TABLE {}").format(sql.SQL(table.source)),
     )
 
 
@@ -195,46 +124,76 @@ def _row_count(case: SyncCase) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows, "vanished": case.vanished}
     if case.allowed is not None:
         numbers["allowed_to_vanish"] = int(case.allowed)
-    if case.promised_rows is None or case.promised_rows == case.rows:
-        return AuditFinding(passed=True, numbers=numbers)
+    if case.promised_rows in {None, case.rows}:
+        return AuditFinding(numbers=numbers)
     problem = f"the last sync left {case.promised_rows:,} rows; others have written the table since"
     return AuditFinding(
-        passed=False, numbers={**numbers, "rows_of_last_sync": case.promised_rows}, sample=(problem,), sql=case.counting
+        numbers={**numbers, "rows_of_last_sync": case.promised_rows or 0}, sample=[problem], sql=case.counting
     )
 
 
 def _lag(case: SyncCase) -> AuditFinding:
-    found = judge_lag(case.table.freshness, case.clocks, case.token)
-    return found if found.passed else replace(found, sql=runs_query(case.layer, case.connection))
+    """Judge how far the table is behind its source, by its times and the source's change token of now."""
+    shown = query("lag", "last_runs").format(case.layer.schema, case.layer.name)
+    if case.times is None:
+        return AuditFinding(severity="ERROR", sample=["the table was never synced"], sql=shown)
+    times, freshness = case.times, case.layer.table.freshness
+    current = case.token is not None and case.token == times.token
+    lag = 0.0 if current else _seconds(times.picture_at, times.now)
+    still = _seconds(times.source_changed_at, times.now if current else times.picture_at)
+    severity, problem = _judged(freshness, lag, still)
+    numbers: Numbers = {
+        "lag_seconds": lag,
+        "lag_is": "none: the source's change token is that of the last sync"
+        if current
+        else "at most this, the age of the picture that the table shows",
+        "source_stood_still_seconds": still,
+        "warn_seconds": freshness.warn.total_seconds(),
+        "fail_seconds": freshness.fail.total_seconds(),
+        "still_seconds": freshness.still.total_seconds(),
+        "source_changed_at": times.source_changed_at.isoformat(timespec="seconds"),
+        "checked_at": times.checked_at.isoformat(timespec="seconds"),
+        "published_at": times.published_at.isoformat(timespec="seconds"),
+    }
+    return AuditFinding(severity=severity, numbers=numbers, sample=problem, sql=shown)
+
+
+def _judged(freshness: Freshness, lag: float, still: float) -> tuple[Severity, list[str]]:
+    """Return the severity, and what is wrong where something is."""
+    behind = [f"changes of the source of the last {span_in_words(lag)} may be missing"]
+    if lag > freshness.fail.total_seconds():
+        return "ERROR", behind
+    if lag > freshness.warn.total_seconds():
+        return "WARN", behind
+    if still > freshness.still.total_seconds():
+        return "WARN", [f"the source was looked at and has not changed for {span_in_words(still)}"]
+    return "ERROR", []
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    """Return the seconds between; never negative, although the source's clock may differ."""
+    return round(max(0.0, (until - since).total_seconds()), 1)
 
 
 def _within(case: SyncCase) -> AuditFinding:
-    positions = [position for position in case.table.positions if position.same_as]
-    found = rows_breaking(case, [_unplaced(position) for position in positions], sampled=False)
-    return found if found.passed else replace(found, numbers={**found.numbers, **_count_by_kind(case, positions)})
+    rules, kinds = [], []
+    for position in case.layer.table.positions:
+        if position.same_as:
+            x, y = Identifier("t", position.longitude), Identifier("t", position.latitude)
+            kind = query("sync_audits", "kind_of_position").format(x=x, y=y)
+            reason = "concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')"
+            rule = Rule.of("{point} IS NULL", reason, point=Identifier("t", position.same_as), kind=kind, x=x, y=y)
+            rules.append(rule)
+            kinds.append(_kinds_of_rows(case, rule, kind))
+    found = case.rows_breaking(rules)
+    if found.passed:
+        return found
+    counted = query("sync_audits", "count_by_kind").format(sql.SQL(" UNION ALL ").join(kinds))
+    return replace(found, numbers={**found.numbers, **dict(case.connection.execute(counted).fetchall())})
 
 
-def _unplaced(position: Position) -> Rule:
-    x, y = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
-    reason = sql.SQL("concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')")
-    return Rule(_no_point(position), reason.format(kind=_kind(position), x=x, y=y))
-
-
-def _no_point(position: Position) -> sql.Composed:
-    return sql.SQL("{} IS NULL").format(sql.Identifier("t", str(position.same_as)))
-
-
-def _kind(position: Position) -> sql.Composed:
-    x, y = sql.Identifier("t", position.longitude), sql.Identifier("t", position.latitude)
-    return query("sync_audits", "kind_of_position").format(x=x, y=y)
-
-
-def _count_by_kind(case: SyncCase, positions: list[Position]) -> dict[str, int]:
-    kinds = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(_kind(position), case.own_rows, _no_point(position))
-        for position in positions
-    )
-    return dict(case.connection.execute(query("sync_audits", "count_by_kind").format(kinds)).fetchall())
+def _kinds_of_rows(case: SyncCase, rule: Rule, kind: Composed) -> Composed:
+    return sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(kind, case.own_rows, rule.condition)
 
 
 def _lookups(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
@@ -250,29 +209,22 @@ def _lookups(table: DynamicTable) -> dict[tuple[str, str, str], bool]:
 def _derived(case: SyncCase) -> AuditFinding:
     numbers: Numbers = {"rows": case.rows}
     findings = []
-    for (origin, here, there), by_key in _lookups(case.table).items():
+    for (origin, here, there), by_key in _lookups(case.layer.table).items():
         way = Assignment(column=here, to_table=origin, to_column=there, required=True)
         finding = strays(case, way) if by_key else None
-        finding = finding or rows_breaking(case, [_unfound(case, origin, here, there)], sampled=False)
+        finding = finding or case.rows_breaking([_unfound(case, origin, here, there)])
         count = int(finding.numbers["offending_rows"])
         numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}
         findings.append(finding)
-    return AuditFinding(
-        passed=all(finding.passed for finding in findings),
-        numbers=numbers,
-        sample=tuple(key for finding in findings for key in finding.sample),
-        sql=";\n".join(finding.sql for finding in findings if finding.sql),
-    )
+    listings = [finding.sql for finding in findings if not finding.passed]
+    sample = [key for finding in findings for key in finding.sample]
+    return AuditFinding(numbers=numbers, sample=sample, sql=sql.SQL(";\n").join(listings))
 
 
 def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
-    column = sql.Identifier("t", here)
-    relation = catalog.find(case.connection, case.layer.schema, origin)
-    if relation is None:
-        return Rule(sql.SQL("true"), sql.Literal(f"there is no table {origin}"))
-    condition = sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE {})").format(
-        own_rows_by_kind(sql.Identifier(case.layer.schema, origin), relation.kind),
-        matches_row_of(case, here, origin, there),
-    )
-    reason = sql.SQL("{} || coalesce({}::text, 'NULL')").format(sql.Literal(f"not in {origin}: {here} "), column)
-    return Rule(condition, reason)
+    rows = case.rows_of(origin)
+    if rows is None:
+        return Rule.of("true", "{claim}", claim=f"there is no table {origin}")
+    condition, reason = "NOT EXISTS (SELECT FROM {rows} AS o WHERE {same})", "{claim} || coalesce({here}::text, 'NULL')"
+    same, claim = case.matches_row_of(here, origin, there), f"not in {origin}: {here} "
+    return Rule.of(condition, reason, rows=rows, same=same, here=Identifier("t", here), claim=claim)

@@ -337,7 +337,7 @@ def _judge(
         context.control,
         context.layer,
         version,
-        state="rejected" if refused or audits.refusing(results) else "staged",
+        state="rejected" if refused or any(result.refuses for result in results) else "staged",
         rows=case.rows,
         extent=extent,
         audits=[result.as_json() for result in results],
@@ -348,7 +348,7 @@ def _refuse(context: VersionContext, version: Version, results: tuple[AuditResul
     for result in results:
         if not result.passed and not (context.joined and result.name == REFERENCES):
             context.log(describe_audit(context.layer, result))
-    if refused := audits.refusing(results):
+    if refused := [result for result in results if result.refuses]:
         failures = "; ".join(f"{result.name}: {_describe_findings(result)}" for result in refused)
         raise AuditError(
             f"{context.layer.title}: {source} was not published: {failures}.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, read_sync_times, refusal, sync_audits
+from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import catalog
 from flux_assets.postgis.errors import translate_error
@@ -17,7 +17,6 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
-from flux_assets.sqlfiles import query
 from flux_assets.sync import setup
 from flux_assets.sync.reader import OpenSource
 
@@ -42,11 +41,6 @@ class AuditRequest:
     allowed: float | None = None
     missing: tuple[str, ...] | None = None
 
-    @property
-    def of_the_source(self) -> bool:
-        """Whether the source has to be asked."""
-        return self.missing is None and not _OF_THE_SOURCE.isdisjoint(self.names)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LiveAudit:
@@ -61,65 +55,100 @@ class LiveAudit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answers:
-    """What the sources said when they were asked: by table, missing columns or why they cannot be told; and tokens."""
+class _Auditing:
+    """The session that audits run in, and what the sources said of tables: what they lack, or why that is unknown."""
 
-    missing: dict[str, tuple[str, ...] | FluxError] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Last:
-    """What the last sync left of a table: its rows and mark; and the table's clocks."""
-
-    rows: int | None = None
-    mark: str | None = None
-    clocks: SyncTimes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Context:
     session: psycopg.Connection
     schema: str
     stop: Stop
-    answers: _Answers
+    missing: Mapping[str, tuple[str, ...] | FluxError]
+    tokens: Mapping[str, str]
+
+    def audited(self, request: AuditRequest, times: SyncTimes | None) -> LiveAudit:
+        """Run the audits asked for of a table; `times` are None before its first sync."""
+        live = LiveTable(self.schema, request.table)
+        wanted = [audit for audit in sync_audits(request.table) if audit.name in request.names]
+        rows: int | FluxError = times.rows if times else 0
+        if any(audit.name not in _BESIDE_THE_ROWS for audit in wanted):
+            rows = self._counted(live, synced=times is not None)
+        missing = self.missing.get(live.name, request.missing or ())
+        case = SyncCase(
+            connection=self.session,
+            layer=live,
+            relation=live.public,
+            alone=True,
+            rows=rows if isinstance(rows, int) else times.rows if times else 0,
+            promised_rows=times.rows if times else None,
+            vanished=request.vanished,
+            allowed=request.allowed,
+            missing=() if isinstance(missing, FluxError) else missing,
+            token=self.tokens.get(live.name),
+            times=times,
+        )
+        error = obstacle = rows if isinstance(rows, FluxError) else None
+        judged: list[AuditResult] = []
+        for audit in wanted:
+            if obstacle and audit.name not in _BESIDE_THE_ROWS:
+                continue
+            if audit.name == "columns" and isinstance(missing, FluxError):
+                judged.append(refusal(request.table, "columns", missing.problem))
+                continue
+            try:
+                judged.append(audit.run(case))
+            except psycopg.Error as refused:
+                error = error or self._described(live, refused)
+        return LiveAudit(version=times.mark if times else None, audits=tuple(judged), error=error)
+
+    def _counted(self, live: LiveTable, *, synced: bool) -> int | FluxError:
+        """Return the table's number of rows, or why there is nothing to count."""
+        try:
+            return setup.obstacle(self.session, live, synced=synced) or catalog.count_rows(self.session, live.own_rows)
+        except psycopg.Error as refused:
+            return self._described(live, refused)
+
+    def _described(self, live: LiveTable, refused: psycopg.Error) -> FluxError:
+        """Return why a statement about one table was refused; raise what concerns all of them."""
+        if self.stop.asked or self.session.closed or self.session.broken:
+            raise refused
+        explained = setup.explanation(self.session, live, refused)
+        return explained or translate_error(live.title, refused, self.stop, SyncError)
 
 
 def audit_tables(
-    questions: Sequence[AuditRequest], target: Target, open_source: OpenSource, stop: Stop
+    requests: Sequence[AuditRequest], target: Target, open_source: OpenSource, stop: Stop
 ) -> dict[str, LiveAudit]:
     """Run the audits asked for, in one session; what is wrong with one table hides no other.
 
     A version is the row count and a hash over where each row lies and which transaction wrote it. Raises TargetError
     or SyncError when none can be read.
     """
-    answers = _asked(questions, open_source)
-    names = [question.table.name for question in questions]
+    missing, tokens = _ask_sources(requests, open_source)
+    names = [request.table.name for request in requests]
     try:
         with target.session("audit of the sync", stop) as session:
             session.execute(_LIMITS)
             prepare(session, target.schema)
-            last = _last(session, target.schema, names)
-            context = _Context(session=session, schema=target.schema, stop=stop, answers=answers)
-            return {
-                question.table.name: _audited(context, question, last[question.table.name]) for question in questions
-            }
+            times = SyncTimes.read(session, target.schema, names)
+            auditing = _Auditing(session=session, schema=target.schema, stop=stop, missing=missing, tokens=tokens)
+            return {each.table.name: auditing.audited(each, times.get(each.table.name)) for each in requests}
     except psycopg.Error as error:
         raise translate_error(", ".join(names), error, stop, SyncError) from error
 
 
-def _asked(questions: Sequence[AuditRequest], open_source: OpenSource) -> _Answers:
+def _ask_sources(
+    requests: Sequence[AuditRequest], open_source: OpenSource
+) -> tuple[dict[str, tuple[str, ...] | FluxError], dict[str, str]]:
     """Ask the sources, which wakes no warehouse; one that cannot be reached must not hide what can be seen here."""
-    asking = [question for question in questions if question.of_the_source]
+    asking = [each for each in requests if each.missing is None and not _OF_THE_SOURCE.isdisjoint(each.names)]
     if not asking:
-        return _Answers()
+        return {}, {}
     try:
         with open_source() as source:
-            tokens = source.retrying(lambda: source.tokens([question.table for question in asking])) or {}
-            missing = {q.table.name: _missing(q.table, source) for q in asking if "columns" in q.names}
-            return _Answers(missing=missing, tokens=tokens)
+            tokens = source.retrying(lambda: source.tokens([each.table for each in asking])) or {}
+            missing = {each.table.name: _missing(each.table, source) for each in asking if "columns" in each.names}
+            return missing, tokens
     except FluxError as error:
-        return _Answers(missing={question.table.name: error for question in asking})
+        return {each.table.name: error for each in asking}, {}
 
 
 def _missing(table: DynamicTable, source: Source) -> tuple[str, ...] | FluxError:
@@ -127,66 +156,3 @@ def _missing(table: DynamicTable, source: Source) -> tuple[str, ...] | FluxError
         return source.retrying(lambda: source.mapping(table)).missing
     except FluxError as error:
         return error
-
-
-def _last(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, _Last]:
-    clocks = read_sync_times(session, schema, names)
-    states = {name: (rows, mark) for name, rows, mark in session.execute(query("sync", "last_marks"), [schema, names])}
-    return {
-        name: _Last(rows=states[name][0], mark=states[name][1], clocks=clocks.get(name)) if name in states else _Last()
-        for name in names
-    }
-
-
-def _audited(context: _Context, question: AuditRequest, last: _Last) -> LiveAudit:
-    live = LiveTable(context.schema, question.table)
-    wanted = [audit for audit in sync_audits(question.table) if audit.name in question.names]
-    beside = [audit for audit in wanted if audit.name in _BESIDE_THE_ROWS]
-    rows, error = last.rows or 0, None
-    if wanted != beside:
-        found = _counted(context, live, synced=last.mark is not None)
-        rows, error = (rows, found) if isinstance(found, FluxError) else (found, None)
-    missing = context.answers.missing.get(live.name, question.missing or ())
-    case = SyncCase(
-        connection=context.session,
-        layer=live,
-        table=question.table,
-        relation=live.public,
-        alone=True,
-        rows=rows,
-        promised_rows=last.rows,
-        vanished=question.vanished,
-        allowed=question.allowed,
-        missing=() if isinstance(missing, FluxError) else missing,
-        token=context.answers.tokens.get(live.name),
-        clocks=last.clocks,
-    )
-    judged: list[AuditResult] = []
-    for audit in beside if error else wanted:
-        if audit.name == "columns" and isinstance(missing, FluxError):
-            judged.append(refusal(question.table, "columns", missing.problem))
-            continue
-        try:
-            judged.append(audit.run(case))
-        except psycopg.Error as refused:
-            error = error or _described(context, live, refused)
-    return LiveAudit(version=last.mark, audits=tuple(judged), error=error)
-
-
-def _counted(context: _Context, live: LiveTable, *, synced: bool) -> int | FluxError:
-    """Return the table's number of rows, or why there is nothing to count."""
-    try:
-        return setup.obstacle(context.session, live, synced=synced) or catalog.count_rows(
-            context.session, live.own_rows
-        )
-    except psycopg.Error as refused:
-        return _described(context, live, refused)
-
-
-def _described(context: _Context, live: LiveTable, refused: psycopg.Error) -> FluxError:
-    """Return why a statement about one table was refused; raise what concerns all of them."""
-    if context.stop.asked or context.session.closed or context.session.broken:
-        raise refused
-    return setup.explanation(context.session, live, refused) or translate_error(
-        live.title, refused, context.stop, SyncError
-    )

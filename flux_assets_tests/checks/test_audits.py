@@ -155,7 +155,7 @@ def test_warnings_of_a_large_table_judge_a_sample_and_say_so(
     loader: Loader, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loader.load(made_up(), rows(5_000))
-    monkeypatch.setattr(audit, "SAMPLED_ROWS", 1_000)
+    monkeypatch.setattr(audit, "_SAMPLED_ROWS", 1_000)
     found = named(audit_live(made_up(), target, {"accepted_range", "within"}))
     assert found["accepted_range"].numbers["judged"] == "about 1,000 random rows of 5,000"
     assert found["within"].numbers["judged"] == "all 5,000 rows"

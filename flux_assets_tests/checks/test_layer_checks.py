@@ -116,7 +116,7 @@ def test_statistics_that_are_missing_are_missed(admin_sql: Sql, target: Target) 
 
 def test_a_slow_map_is_a_warning(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(target, "map_ready").numbers["milliseconds"] > 0
-    monkeypatch.setattr(live_audits, "BUDGET_MILLISECONDS", -1)
+    monkeypatch.setattr(live_audits, "_BUDGET_MILLISECONDS", -1)
     found = judged(target, "map_ready")
     assert (found.passed, found.severity, found.numbers["problems"]) == (False, "WARN", 2)
     assert all(said.startswith("a bounding-box query took ") for said in found.sample)

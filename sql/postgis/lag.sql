@@ -1,7 +1,7 @@
 -- How far a dynamic table is behind its source.
 
 -- sync_times --
-SELECT state.layer_name, state.token, state.source_changed_at, state.changed_at AS published_at,
+SELECT state.layer_name, state.rows, state.mark, state.token, state.source_changed_at, state.changed_at AS published_at,
        greatest(last.source_instant, state.source_instant) AS picture_at,
        coalesce(last.completed_at, state.changed_at) AS checked_at, clock_timestamp() AS now
 FROM postgres_sync.sync_state AS state

@@ -87,9 +87,6 @@ WHERE schema_name = {schema} AND layer_name = {name};
 UPDATE postgres_sync.sync_state SET token = {token}, mapping = {mapping}, read_at = {read_at}
 WHERE schema_name = {schema} AND layer_name = {name};
 
--- last_marks --
-SELECT layer_name, rows, mark FROM postgres_sync.sync_state WHERE schema_name = %s AND layer_name = ANY (%s);
-
 -- under_way --
 -- The newest rows of the process: an earlier one of the same number may have died.
 SELECT DISTINCT ON (layer_name) layer_name, run_id FROM postgres_sync.sync_status

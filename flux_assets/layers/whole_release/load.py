@@ -10,8 +10,8 @@ from threading import Condition, Semaphore
 
 import psycopg
 
-from flux_assets.checks import audits
 from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError, FluxError, LayerError, reported
 from flux_assets.layers import publish, versions
 from flux_assets.layers.context import LoadOptions
@@ -133,7 +133,7 @@ class Together:
                 rows=each.swap.version.rows or 0,
                 staged=staged,
             )
-            result = audits.run_audit(case, REFERENCES)
+            result = next((audit.run(case) for audit in audits_of(each.layer.table) if audit.name == REFERENCES), None)
             if result is not None and not result.passed:
                 patience.log(describe_audit(each.layer, result))
                 if self.strict:
