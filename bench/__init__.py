@@ -1,1 +1,1 @@
-"""The benchmarks, `make bench`. Read ground.py, timing.py and ways.py first; __main__.py lists the experiments."""
+"""The benchmarks, `make bench`. Read ground.py, runs.py and layers.py first; __main__.py lists the experiments."""

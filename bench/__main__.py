@@ -12,9 +12,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import commands, event_log, far, layers, memory, publish, sync
+from bench import commands, far, layers, memory, publish, sync
 from bench.ground import Ground, Wanted, ground
-from bench.results import Section, finish, show
+from bench.runs import Section, finish, show
 from flux_assets.errors import FluxError
 
 EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
@@ -24,18 +24,13 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
     "release-in-order": partial(commands.release, in_order=True),
     "far": far.far,
     "memory": memory.of_loads,
-    "linear": layers.linear,
     "publish": publish.publish,
-    "matching": layers.matching,
     "peers": layers.peers,
     "sync": sync.speed,
-    "sync-readers": sync.readers,
     "sync-wal": sync.wal,
     "sync-memory": memory.of_syncs,
     "sync-dlt": sync.dlt,
     "sync-tick": commands.tick,
-    "checks": commands.checks,
-    "event-log": event_log.event_log,
 }
 
 
@@ -44,18 +39,15 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
 @click.option("--seed", default=7, show_default=True, help="Which sample city.")
 @click.option("--pairs", default=5, show_default=True, help="Rounds of the alternated runs.")
 @click.option("--publishes", default=20, show_default=True, help="Publishes under readers.")
-@click.option("--patience", default=0.0, help="Seconds to wait, before each timed run, for others to be quiet.")
 @click.option("--quick", is_flag=True, help="Scale 0.05 and two rounds: does it run? Its ratios mean nothing.")
 @click.option("--only", type=click.Choice([*EXPERIMENTS]), multiple=True, help="This experiment; may be repeated.")
-@click.option(
-    "--settings", type=click.Choice(["stock", "embedded"]), default="stock", show_default=True,
-    help="PostgreSQL's own settings, or those of the embedded cluster; for both sides.",
-)  # fmt: skip
-def main(*, quick: bool, only: tuple[str, ...], settings: str, **asked: Any) -> None:
+@click.option("--embedded", is_flag=True, help="The embedded cluster's settings, not PostgreSQL's own, for both sides.")
+def main(*, quick: bool, only: tuple[str, ...], embedded: bool, **asked: Any) -> None:
     """Measure loads, publishes and syncs of the sample city in a private PostGIS."""
     wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})), quick=quick)
     console = Console(width=None if Console().is_terminal else 200)
     sections: list[Section] = []
+    settings = "embedded" if embedded else "stock"
     with ground(settings, partial(console.print, highlight=False), wanted) as place:
         facts = {**place.facts(), "settings": settings}
         for name in only or EXPERIMENTS:

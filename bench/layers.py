@@ -1,97 +1,160 @@
-"""The largest layer loaded again and again: by each way, at two sizes, beside its check, and beside geopandas."""
+"""The largest layer loaded again and again: by each way, and beside geopandas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
+from time import perf_counter
+from unittest.mock import patch
 
 import geopandas
 import pandas as pd
 import psycopg
+import pyarrow as pa
 import sqlalchemy as sa
-from psycopg import sql
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from bench import ways
-from bench.ground import Ground
-from bench.releases import first_rows, keys_in_order, layer, path_of
-from bench.results import Section, goal, section
-from bench.timing import Run, Runs, Side, Spread, Work, alternated
-from flux_assets.checks.audit import AuditResult
-from flux_assets.compare.release import match_release
-from flux_assets.postgis.liveness import Stop
+from bench.ground import LAYER, Ground, first_rows, keys_in_order, run
+from bench.runs import Run, Runs, Section, Side, Work, alternated, goal, quotients, section
+from flux_assets.checks import audits
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.postgis.session import Target
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release
+from flux_assets.sample import binaries
+from flux_assets.spec import Declaration, StaticTable
+
+AT_ONCE = 2
+_VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+
+
+def quiet(_: str) -> None:
+    """A log that nobody reads."""
+
+
+def load(
+    table: StaticTable, release: Release, target: Target, *, force: bool = True, log: Callable[[str], None] = quiet
+) -> LoadResult:
+    """Load one layer by our way, into wherever it was published before."""
+    return load_layer(table, release, target, LoadOptions(force=force, accept_fewer_rows=True), log)
+
+
+def load_all(
+    tables: Sequence[StaticTable], release: Release, target: Callable[[StaticTable], Target], *, force: bool = False
+) -> dict[str, tuple[float, LoadResult]]:
+    """Load layers by our way as the executor does: two at once, the longest first. Return the seconds of each too."""
+
+    def timed(table: StaticTable) -> tuple[float, LoadResult]:
+        begun = perf_counter()
+        found = load(table, release, target(table), force=force)
+        return perf_counter() - begun, found
+
+    longest_first = sorted(tables, key=lambda table: -table.release_rows)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return {table.name: each for table, each in zip(longest_first, pool.map(timed, longest_first), strict=True)}
+
+
+def load_published(tables: Iterable[StaticTable], release: Release, target: Target) -> None:
+    """Load layers as it was done before, one after the other; nothing is counted, nothing checked."""
+    said = conninfo_to_dict(target.conninfo)
+    environment = {variable: str(said[name]) for name, variable in _VARIABLES.items()}
+    psql = [binaries.find().program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+
+    def execute(*statements: str) -> None:
+        run([*psql, *(argument for statement in statements for argument in ("-c", statement))], environment)
+
+    for table in tables:
+        execute(f"DROP TABLE IF EXISTS {table.name} CASCADE", create_table(table))
+        copy_in = f"\\copy {table.name} ({', '.join(table.column_names)}) FROM STDIN WITH (FORMAT csv, HEADER)"
+        pipe = f"gunzip -c {shlex.quote(str(path_of(release, table)))} | {shlex.join([*psql, '-c', copy_in])}"
+        run(["bash", "-o", "pipefail", "-c", pipe], environment)
+        execute(*create_indexes(table), f"ANALYZE {table.name}")
+
+
+def path_of(release: Release, table: StaticTable) -> Path:
+    """Where the file of a layer lies."""
+    return release.fetch(release.resolve(table.file_name, table.name))
+
+
+def create_table(table: Declaration) -> str:
+    """The table with its key and unique constraints, as the old schema had it."""
+    return str(CreateTable(table.table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def create_indexes(table: Declaration) -> list[str]:
+    """The other indexes, GiST first."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return [str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes]
+
+
+def encoded(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[bytes]:
+    """Rows as binary COPY wants them."""
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    return [encoder.write_header(), *map(encoder.write_batch, batches), encoder.finish()]
+
+
+def encoded_layer(table: StaticTable, release: Release) -> list[bytes]:
+    """The rows of a layer's file, encoded."""
+    stream = LayerStream(path_of(release, table), table.file_name, table)
+    return encoded(stream.schema, stream)
+
+
+def copy(session: psycopg.Connection, into: str, pieces: Iterable[bytes], *options: str) -> None:
+    """COPY encoded rows into a table and its columns."""
+    with session.cursor().copy(f"COPY {into} FROM STDIN ({', '.join(['FORMAT binary', *options])})".encode()) as out:
+        for piece in pieces:
+            out.write(piece)
+
+
+def load_floor(table: StaticTable, pieces: Iterable[bytes], target: Target) -> None:
+    """COPY encoded rows into a table without a key, build one index, collect statistics."""
+    create = create_table(table).split("PRIMARY KEY")[0].rstrip().rstrip(",") + ")"
+    with psycopg.connect(target.conninfo, autocommit=True) as session:
+        session.execute(f"DROP TABLE IF EXISTS {table.name}".encode())
+        with session.transaction():
+            session.execute(create.encode())
+            copy(session, f"{table.name} ({', '.join(table.column_names)})", pieces, "FREEZE")
+        session.execute(create_indexes(table)[0].encode())
+        session.execute(f"ANALYZE {table.name}".encode())
+
 
 ALONE = ("stage", "index", "analyze", "publish")
 PUBLISHED, OURS, BARE, FLOOR = "published way", "ours, all audits", "ours, audits off", "floor"
-LOAD, SAME, EDITED = "load", "check, nothing differs", "check, three rows differ"
 GEOPANDAS, PEER_ROWS = "geopandas.to_postgis", 300_000
-_EDITS = """
-UPDATE {table} SET {column} = 'edited' WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1);
-DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1);
-INSERT INTO {table} ({key}) VALUES ('edited')
-"""
 
 
 def buildings(ground: Ground, *, in_order: bool) -> Section:
     """Load the layer by each way into where it has been published already."""
-    table, release, keys = layer(), ground.city(), "ids in no order"
+    release, keys = ground.city(), "buildings, ids in no order"
     if in_order:
-        release, keys = keys_in_order(release), "ids in the file's order"
+        release, keys = keys_in_order(release), "buildings, ids in the file's order"
     ground.say("  encoding the rows for the floor, and a first load of each way")
-    encoded = ways.encoded_layer(table, release)
+    encoded = encoded_layer(LAYER, release)
     old, new, low = (ground.fresh_database(name) for name in ("bench_published", "bench_ours", "bench_floor"))
     ours = _loaded(release, new)
+    without_audits = patch.object(audits, "run_audits", lambda *_, **__: ())
     works: dict[str, Work] = {
-        PUBLISHED: partial(ways.load_published, [table], release, old), OURS: ours,
-        FLOOR: partial(ways.load_floor, table, encoded, low), BARE: ways.without_audits()(ours),
-    }  # fmt: skip
-    runs, claim = _alternated(ground, works), f"buildings, {keys}, load + index + publish alone"
-    floors = Spread(_alone(a) / b.seconds for a, b in zip(runs[BARE], runs[FLOOR], strict=True))
+        PUBLISHED: partial(load_published, [LAYER], release, old),
+        OURS: ours,
+        FLOOR: partial(load_floor, LAYER, encoded, low),
+        BARE: without_audits(ours),
+    }
+    runs, claim = _alternated(ground, works), f"{keys}, load + index + publish alone"
     goals = [
-        goal(f"buildings, {keys}, all audits inside: published / ours", "≥ 1.6x", runs.ratio(PUBLISHED, OURS)),
+        goal(f"{keys}, all audits inside: published / ours", "≥ 1.6x", runs.ratio(PUBLISHED, OURS)),
         goal(f"{claim}: published / ours", "≥ 1.8x", runs.ratio(PUBLISHED, BARE, _alone)),
-        goal(f"{claim}: ours / floor", "≤ 1.4x", floors),
+        goal(f"{claim}: ours / floor", "≤ 1.4x", quotients(runs.of(BARE, _alone), runs.seconds(FLOOR))),
     ]
     alone = f"alone: {' + '.join(ALONE)} of ours with audits off, for the warning audits take cores from these steps"
     notes = [alone, *map(runs.by_step, (OURS, BARE))]
-    return section(f"{table.name}, {keys}, one layer", runs, PUBLISHED, goals=goals, notes=notes)
-
-
-def linear(ground: Ground) -> Section:
-    """Rows a second of a quarter of the layer and of the whole."""
-    scales = {f"{scale:g}": scale for scale in (ground.wanted.scale / 4, ground.wanted.scale)}
-    works = {name: _loaded(ground.city(scales[name]), ground.fresh_database(f"bench_{name}")) for name in scales}
-    runs = _alternated(ground, works)
-    (small, slow), (large, fast) = (
-        (name, runs.of(name, lambda run: run.steps["rows"] / run.seconds)) for name in runs
-    )  # fmt: skip
-    shares = Spread(b / a for a, b in zip(slow, fast, strict=True))
-    rates = f"rows a second: {slow:.0f} at scale {small}, {fast:.0f} at scale {large}"
-    goals = [goal(f"rows/s at scale {large} / at scale {small}", "≥ 0.9x", shares)]
-    return section(f"{layer().name} by scale", runs, large, goals=goals, notes=[rates])
-
-
-def matching(ground: Ground) -> Section:
-    """`matches_release` beside the load: of the table as it was loaded, and of one with rows edited."""
-    release, table = ground.city(), layer()
-    same, edited = (ground.fresh_database(name) for name in ("bench_same", "bench_edited"))
-    load, _ = _loaded(release, same), _loaded(release, edited)
-    (key,) = table.key
-    names = {"key": key, "column": next(name for name in table.column_names if name != key)}
-    named = {what: sql.Identifier(name) for what, name in names.items()}
-    with psycopg.connect(edited.conninfo, autocommit=True) as session:
-        session.execute(sql.SQL(_EDITS).format(table=sql.Identifier(edited.schema, table.name), **named))
-    works: dict[str, Work] = {
-        LOAD: load,
-        SAME: partial(_check, release, same, 0),
-        EDITED: partial(_check, release, edited, 3),
-    }
-    runs = _alternated(ground, works, ground.wanted.few)
-    shares = [f"{name} / load: {runs.ratio(name, LOAD):.2f}" for name in (SAME, EDITED)]
-    how = "the check decodes the whole file into a temporary table and digests both sides; the keys that differ are"
-    notes = [*shares, f"{how} sought only when the digests do"]
-    return section(f"matches_release of {table.name} beside its load", runs, LOAD, notes=notes)
+    return section(f"{keys}, one layer", runs, PUBLISHED, goals=goals, notes=notes)
 
 
 def peers(ground: Ground) -> Section:
@@ -100,24 +163,23 @@ def peers(ground: Ground) -> Section:
     other = partial(_geopandas, part, ground.fresh_database("bench_geopandas"))
     works: dict[str, Work] = {GEOPANDAS: other, OURS: _loaded(part, ground.fresh_database("bench_ours"))}
     how = "geopandas: pandas.read_csv with every id as text, from_wkb, to_postgis, then key, GiST, ANALYZE"
-    runs = _alternated(ground, works, ground.wanted.few)
-    return section(f"Peers: {PEER_ROWS:,} rows of {layer().name} at most", runs, GEOPANDAS, notes=[how])
+    runs = _alternated(ground, works)
+    return section(f"Peers: {PEER_ROWS:,} rows of {LAYER.name} at most", runs, GEOPANDAS, notes=[how])
 
 
-def _alternated(ground: Ground, works: Mapping[str, Work], pairs: int = 0) -> Runs:
+def _alternated(ground: Ground, works: Mapping[str, Work]) -> Runs:
     sides = {name: Side(run=work, ready=ground.settle) for name, work in works.items()}
-    return alternated(ground, sides, pairs or ground.wanted.pairs)
+    return alternated(ground, sides, ground.wanted.pairs)
 
 
 def _loaded(release: Release, target: Target) -> Callable[[], dict[str, float]]:
     """Load the layer once, and return what loads it again."""
 
-    def load() -> dict[str, float]:
-        found = ways.load(layer(), release, target)
-        return {**found.seconds, "rows": found.rows}
+    def again() -> dict[str, float]:
+        return load(LAYER, release, target).seconds
 
-    load()
-    return load
+    again()
+    return again
 
 
 def _alone(run: Run) -> float:
@@ -125,24 +187,14 @@ def _alone(run: Run) -> float:
     return sum(run.steps[step] for step in ALONE)
 
 
-def _check(release: Release, target: Target, differing: int) -> None:
-    ((_, outcome),) = match_release([layer()], release, target, Stop(), ways.quiet)
-    if not isinstance(outcome, AuditResult):
-        raise outcome
-    found = sum(int(outcome.numbers[kind]) for kind in ("changed", "missing", "extra"))
-    if found != differing:
-        raise AssertionError(f"{found} rows differ, not {differing}: {outcome.sample}")
-
-
 def _geopandas(release: Release, target: Target) -> None:
-    table = layer()
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(target.conninfo))
-    frame = pd.read_csv(path_of(release, table), dtype=dict.fromkeys(table.key, str))
-    (spatial,) = (column.name for column in table.spatial_columns)
+    frame = pd.read_csv(path_of(release, LAYER), dtype=dict.fromkeys(LAYER.key, str))
+    (spatial,) = (column.name for column in LAYER.spatial_columns)
     shapes = geopandas.GeoSeries.from_wkb(frame[spatial], crs=4326)
     found = geopandas.GeoDataFrame(frame.drop(columns=spatial), geometry=shapes.rename(spatial))
-    found.to_postgis(table.name, engine, if_exists="replace")
+    found.to_postgis(LAYER.name, engine, if_exists="replace")
     with engine.begin() as session:
-        session.execute(sa.text(f"ALTER TABLE {table.name} ADD PRIMARY KEY ({', '.join(table.key)})"))
-        session.execute(sa.text(f"ANALYZE {table.name}"))
+        session.execute(sa.text(f"ALTER TABLE {LAYER.name} ADD PRIMARY KEY ({', '.join(LAYER.key)})"))
+        session.execute(sa.text(f"ANALYZE {LAYER.name}"))
     engine.dispose()

@@ -1,4 +1,4 @@
-"""How much a fresh process grows by a load or a sync: `python -m bench.memory load FOLDER` or `sync ROWS CHANGES`.
+"""How much a fresh process grows by a load or a sync: `python -m bench.memory load FOLDER` or `sync ACCOUNT`.
 
 FLUX_BENCH_TARGET holds the conninfo of the probe. What it imports is imported before the size is taken.
 """
@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from bench import ways
-from bench.ground import Ground
-from bench.releases import layer, opened
-from bench.results import Section, goal
-from bench.timing import Spread
+from bench import layers
+from bench.ground import LAYER, Ground, opened
+from bench.runs import Section, Spread, goal
 from flux_assets.postgis.session import Target
 
 Probe = dict[str, int]
-_SYNCS = {"all rows are new": "0", "1 % changed": "1", "unchanged": "1"}
 
 
 def of_loads(ground: Ground) -> Section:
@@ -27,58 +24,59 @@ def of_loads(ground: Ground) -> Section:
     target, scales = ground.fresh_database("bench_ours"), (ground.wanted.scale / 4, ground.wanted.scale)
     folders = {f"scale {scale:g}": str(ground.city(scale).address) for scale in scales}
     probes = {name: [_probe(ground, target, "load", folder) for _ in range(2)] for name, folder in folders.items()}
-    return _section(f"a load of {layer().name}", "≤ 200 MB", probes)
+    return _section(f"a load of {LAYER.name}", "≤ 200 MB", probes)
 
 
 def of_syncs(ground: Ground) -> Section:
     """A first sync, one with 1 % changed and one without any change, in one database."""
-    target, rows = ground.fresh_database("bench_sync_0"), ground.wanted.rows * 10
-    probes = {name: [_probe(ground, target, "sync", str(rows), changes)] for name, changes in _SYNCS.items()}
-    return _section(f"a sync of {rows:,} rows fed as Arrow batches", "≤ 150 MB", probes)
+    from bench.orders import stand_in_running  # a load's probe must not have room left over from these imports
+
+    target, rows, probes = ground.fresh_database("bench_sync_0"), ground.wanted.rows * 10, {}
+    with stand_in_running(ground) as orders:
+        source = orders(rows)
+        for name in ("all new", "1 % changed", "unchanged"):
+            if name == "1 % changed":
+                source.change()
+            probes[name] = [_probe(ground, target, "sync", pickle.dumps(source.account).hex())]
+    return _section(f"a sync of {rows:,} rows", "≤ 150 MB", probes)
 
 
 def _section(what: str, wanted: str, probes: dict[str, list[Probe]]) -> Section:
-    growth = {name: Spread((each["peak"] - each["before"]) / 1e6 for each in found) for name, found in probes.items()}
-    sizes = {
-        name: [f"{Spread(each[size] / 1e6 for each in found):.0f}" for size in ("before", "peak")]
-        for name, found in probes.items()
-    }
+    sizes = ("before", "peak", "growth")
+    spreads = {name: [Spread(each[size] / 1e6 for each in found) for size in sizes] for name, found in probes.items()}
+    largest = max(max(growth) for *_, growth in spreads.values())
     return Section(
-        title=f"Memory of {what}, a fresh process each time",
-        columns=["what", "rows written", "size before, MB", "peak, MB", "growth, MB"],
+        title=f"Memory of {what}, a fresh process each time; MB after all imports, and the later peak",
+        columns=["what", "rows written", *sizes],
         rows=[
-            [name, f"{found[0]['written']:,}", *sizes[name], f"{growth[name]:.0f}"] for name, found in probes.items()
+            [name, f"{probes[name][0]['written']:,}", *(f"{spread:.0f}" for spread in found)]
+            for name, found in spreads.items()
         ],
-        goals=[goal(f"memory growth of {what}, largest", wanted, max(map(max, growth.values())), 0)],
-        notes=["resident size after all imports, and of a sync after its rows were made once, against the later peak"],
+        goals=[goal(f"memory growth of {what}, largest", wanted, largest, 0)],
         values=probes,
     )
 
 
 def _probe(ground: Ground, target: Target, *arguments: str) -> Probe:
     said, _ = ground.python("-m", "bench.memory", *arguments, FLUX_BENCH_TARGET=target.conninfo)
-    ground.say(f"  {' '.join(arguments)}: {said.strip()}")
+    ground.say(f"  {said.strip()}")
     return dict(json.loads(said))
 
 
 def main() -> None:
-    work = _work(Target(conninfo=os.environ["FLUX_BENCH_TARGET"]), *sys.argv[1:])
+    target, (kind, what) = Target(conninfo=os.environ["FLUX_BENCH_TARGET"]), sys.argv[1:]
+    if kind == "sync":
+        from bench.orders import ALL_NAMES, Orders
+
+        source = Orders(pickle.loads(bytes.fromhex(what)), target)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that importing reached
-    written = work()
-    print(json.dumps({"before": before, "peak": _status("VmHWM"), "written": written}))
-
-
-def _work(target: Target, kind: str, what: str, changes: str = "0") -> Callable[[], int]:
-    """What is measured; it returns the rows written."""
-    if kind == "load":
-        return lambda: ways.load(layer(), opened(Path(what)), target).rows
-    from bench.orders import Made, fed  # a load's probe must not have room left over from these imports
-
-    made = Made(int(what), int(changes))
-    for _ in made.batches():  # what making the rows costs is no growth of the sync
-        pass
-    return lambda: int(fed(made.batches, target)["written"])
+    if kind == "sync":
+        written = int(source.into(target, *ALL_NAMES)["written"])
+    else:
+        written = layers.load(LAYER, opened(Path(what)), target).rows
+    peak = _status("VmHWM")
+    print(json.dumps({"before": before, "peak": peak, "growth": peak - before, "written": written}))
 
 
 def _status(name: str) -> int:
