@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flux_assets.orchestration.alerts.sensor import alert_sensor
+from flux_assets.orchestration.alerts.rounds import alert_sensor
 from flux_assets.orchestration.automation import (
     CHECK_JOBS,
     CHECK_SCHEDULES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from flux_assets.alerting.cause import cause_of, secret_remover
+from flux_assets.alerting.cause import ErrorCause, secret_remover
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
 from flux_assets.ledger.entries import Entry, fail, open_entry
@@ -74,7 +74,9 @@ def test_samples_of_audits_are_bounded() -> None:
 
 def test_what_alerts_take_apart_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also messages that an earlier release of flux_assets stored."""
-    words = cause_of(secret_remover(Settings(), {})(f"poles: the {'x' * LONG} is wrong. Do {'y' * LONG}"), ["poles"])
+    words = ErrorCause.of(
+        secret_remover(Settings(), {})(f"poles: the {'x' * LONG} is wrong. Do {'y' * LONG}"), ["poles"]
+    )
     assert max(map(len, (words.problem, words.remedy, words.head, words.whole))) <= LONGEST_MESSAGE
 
 

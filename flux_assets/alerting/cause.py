@@ -20,11 +20,10 @@ _CLAUSE = re.compile(r"[:;(,]\s|\.$")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _NUMBER = re.compile(r"\b(?:[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|[0-9a-f]{12,}|\d[\d,.:]*)\b", re.IGNORECASE)
 _LONGEST = 600
-NO_REASON = "No reason was given."
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ErrorCause:
+class ErrorCause:
     """An error taken apart. `head` is its cause without tables, values and numbers; `whole` says more of it."""
 
     problem: str
@@ -32,14 +31,14 @@ class _ErrorCause:
     head: str
     whole: str
 
-
-def cause_of(message: str | None, tables: Sequence[str]) -> _ErrorCause:
-    """Take an error's message apart; `tables` are all names that could occur in it."""
-    text = " ".join(bounded(message or NO_REASON).split())
-    problem, *rest = _END.split(text, maxsplit=1)
-    whole = _general(problem, tables)
-    head = _CLAUSE.split(whole, maxsplit=1)[0]
-    return _ErrorCause(problem=_cut(problem), remedy=_cut(rest[0] if rest else ""), head=head, whole=whole)
+    @classmethod
+    def of(cls, message: str, tables: Sequence[str]) -> ErrorCause:
+        """Take an error's message apart; `tables` are all names that could occur in it."""
+        text = " ".join(bounded(message or "No reason was given.").split())
+        problem, *rest = _END.split(text, maxsplit=1)
+        whole = _general(problem, tables)
+        head = _CLAUSE.split(whole, maxsplit=1)[0]
+        return cls(problem=_cut(problem), remedy=_cut("".join(rest)), head=head, whole=whole)
 
 
 def _general(sentence: str, tables: Sequence[str]) -> str:
@@ -55,7 +54,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-Clean = Callable[[str], str]
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
 _WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
@@ -72,7 +70,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def secret_remover(settings: Settings, environment: Mapping[str, str] = os.environ) -> Clean:
+def secret_remover(settings: Settings, environment: Mapping[str, str] = os.environ) -> Callable[[str], str]:
     """Return what removes the secrets of these settings and this environment, and whatever looks like one."""
     spelt = {form for value in _known(settings, environment) for form in (value, quote(value, safe=""), unquote(value))}
     longest_first = sorted(filter(None, spelt), key=len, reverse=True)

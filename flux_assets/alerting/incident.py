@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 # sync, load: the ledger says so. layer: readers see another version than the register says. check: a check of severity
 # ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
 # daemon: nobody starts syncs. dagster: its storage, or our definitions, are unavailable. target: PostGIS is.
 Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
-# What an incident is about: how an attempt to load or sync ended, which changes nothing that readers see; what readers
-# see; or what loads, syncs and reading need.
-About = Literal["attempt", "published", "service"]
-ABOUT: dict[Kind, About] = {
-    "sync": "attempt",
-    "load": "attempt",
-    "run": "attempt",
-    "layer": "published",
-    "check": "published",
-    "late": "published",
-    "schedule": "service",
-    "daemon": "service",
-    "dagster": "service",
-    "target": "service",
-}
 # Of tables that one of these covers, the others tell nothing new.
-CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
+_CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
 _TICK = timedelta(minutes=5)
 
 
@@ -77,28 +62,13 @@ class Observation:
         return not set(self.tables).isdisjoint(tables)
 
 
-def join_causes(observed: Iterable[Observation]) -> list[Observation]:
-    """Return what has one cause as one observation. What is late already is not waited for any longer."""
-    found = list(observed)
-    late = {table for each in found if each.kind == "late" for table in each.tables}
-    groups: dict[tuple[str, str, str], list[Observation]] = {}
-    for each in found:
-        groups.setdefault((each.kind, each.cause, each.apart), []).append(each)
-    return [_one(group, late) for group in groups.values()]
+@dataclass(frozen=True)
+class Observed:
+    """All that is wrong now, of the kinds that could be observed."""
 
-
-def _one(group: list[Observation], late: set[str]) -> Observation:
-    """Return the group as one observation, in the words of its longest lasting member."""
-    first = min(group, key=lambda each: each.since)
-    tables = dict.fromkeys(table for each in group for table in each.tables)
-    return replace(
-        first,
-        tables=tuple(tables),
-        ticks=max(each.ticks for each in group),
-        ready=any(each.ready for each in group) or (first.kind == "sync" and not late.isdisjoint(tables)),
-        settled=any(each.settled for each in group),
-        symptom=all(each.symptom for each in group),
-    )
+    wrong: Sequence[Observation]
+    kinds: Collection[Kind]
+    now: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,36 +97,68 @@ class Incident:
     resolved_at: datetime | None = None
     closed_at: datetime | None = None
 
+    @property
+    def about(self) -> Literal["attempt", "published", "service"]:
+        """An attempt to load or sync, which changes nothing that readers see; what they see; or what all this needs."""
+        if self.kind in {"sync", "load", "run"}:
+            return "attempt"
+        return "published" if self.kind in {"layer", "check", "late"} else "service"
 
-def decide(
-    so_far: Sequence[Incident], observed: Iterable[Observation], watched: Collection[Kind], now: datetime
-) -> list[Incident]:
-    """Return the incidents as they are now, new ones at the end. `watched` are the kinds that were observed.
+
+def decide(so_far: Sequence[Incident], observed: Observed) -> list[Incident]:
+    """Return the incidents as they are now, new ones at the end.
 
     A table that fails for another reason than before has not recovered: its incident continues. What follows from an
     incident of another kind begins none, and keeps an older one from ending.
     """
-    groups = join_causes(observed)
-    covered = {table for group in groups if group.kind in CAUSES and group.ready for table in group.tables}
+    groups = join_causes(observed.wrong)
+    covered = {table for group in groups if group.kind in _CAUSES and group.ready for table in group.tables}
     open_ = [incident for incident in so_far if incident.resolved_at is None]
-    taken: dict[int, Incident] = {}
+    continued: dict[int, Incident] = {}
     new: list[Incident] = []
     for group in groups:
-        before = _matching(group, open_, taken)
-        if before is not None:
-            taken[open_.index(before)] = _continued(before, group)
+        place = _matching(group, open_, continued)
+        if place is not None:
+            continued[place] = _continued(open_[place], group)
         elif group.ready and not _already_sent(group, open_):
-            new += _begun(group, covered)
+            tables = tuple(table for table in group.tables if not (group.symptom and table in covered))
+            if tables or not group.symptom:
+                new.append(_begun(group, tables))
     over = [incident for incident in so_far if incident.resolved_at is not None]
-    still = (taken.get(place) or _ended(incident, groups, watched, now) for place, incident in enumerate(open_))
+    still = (continued.get(place) or _ended(incident, groups, observed) for place, incident in enumerate(open_))
     return [*over, *still, *new]
 
 
-def _matching(group: Observation, open_: Sequence[Incident], taken: Collection[int]) -> Incident | None:
-    """Return the incident that continues in the group: of the same cause, else one of the same tables."""
-    free = [incident for place, incident in enumerate(open_) if place not in taken and incident.kind == group.kind]
-    same = (incident for incident in free if (incident.cause, incident.apart) == (group.cause, group.apart))
-    return next(same, None) or next((incident for incident in free if group.touches(incident.failing)), None)
+def join_causes(observed: Iterable[Observation]) -> list[Observation]:
+    """Return what has one cause as one observation. What is late already is not waited for any longer."""
+    found = list(observed)
+    late = {table for each in found if each.kind == "late" for table in each.tables}
+    groups: dict[tuple[str, str, str], list[Observation]] = {}
+    for each in found:
+        groups.setdefault((each.kind, each.cause, each.apart), []).append(each)
+    return [_one(group, late) for group in groups.values()]
+
+
+def _one(group: list[Observation], late: set[str]) -> Observation:
+    """Return the group as one observation, in the words of its longest lasting member."""
+    first = min(group, key=lambda each: each.since)
+    tables = dict.fromkeys(table for each in group for table in each.tables)
+    return replace(
+        first,
+        tables=tuple(tables),
+        ticks=max(each.ticks for each in group),
+        ready=any(each.ready for each in group) or (first.kind == "sync" and not late.isdisjoint(tables)),
+        settled=any(each.settled for each in group),
+        symptom=all(each.symptom for each in group),
+    )
+
+
+def _matching(group: Observation, open_: Sequence[Incident], taken: Collection[int]) -> int | None:
+    """Return the place of the incident that continues in the group: of the same cause, else one of the same tables."""
+    free = [place for place, incident in enumerate(open_) if place not in taken and incident.kind == group.kind]
+    same = [place for place in free if (open_[place].cause, open_[place].apart) == (group.cause, group.apart)]
+    touched = [place for place in free if group.touches(open_[place].failing)]
+    return next(iter(same + touched), None)
 
 
 def _already_sent(group: Observation, open_: Sequence[Incident]) -> bool:
@@ -165,43 +167,30 @@ def _already_sent(group: Observation, open_: Sequence[Incident]) -> bool:
     return bool(group.tables) and set(group.tables) <= failing and not group.settled
 
 
-def _begun(group: Observation, covered: Collection[str]) -> Iterator[Incident]:
-    tables = tuple(table for table in group.tables if table not in covered) if group.symptom else group.tables
-    if group.symptom and not tables:
-        return
-    yield Incident(
-        kind=group.kind,
-        cause=group.cause,
-        apart=group.apart,
-        problem=group.problem,
-        remedy=group.remedy,
-        tables=tables,
-        failing=tables,
-        since=group.since,
-        not_before=group.not_before or group.since,
-        ticks=group.ticks,
-        settled=group.settled,
-        run_id=group.run_id,
+def _said(group: Observation) -> dict[str, Any]:
+    """Return what an incident has of its newest observation."""
+    return {name: getattr(group, name) for name in ("cause", "apart", "problem", "remedy", "settled", "run_id")}
+
+
+def _begun(group: Observation, tables: tuple[str, ...]) -> Incident:
+    due, since = group.not_before or group.since, group.since
+    return Incident(
+        kind=group.kind, tables=tables, failing=tables, since=since, not_before=due, ticks=group.ticks, **_said(group)
     )
 
 
 def _continued(incident: Incident, group: Observation) -> Incident:
     return replace(
         incident,
-        cause=group.cause,
-        apart=group.apart,
-        problem=group.problem,
-        remedy=group.remedy,
         tables=tuple(dict.fromkeys([*incident.tables, *group.tables])),
         failing=group.tables,
         since=min(incident.since, group.since),
         ticks=max(incident.ticks, group.ticks),
-        settled=group.settled,
-        run_id=group.run_id,
+        **_said(group),
     )
 
 
-def _ended(incident: Incident, groups: Iterable[Observation], watched: Collection[Kind], now: datetime) -> Incident:
+def _ended(incident: Incident, groups: Iterable[Observation], observed: Observed) -> Incident:
     """Return it as over when nothing of its kind is wrong any more with any of its tables, and that was observed."""
     lasts = any(group.kind == incident.kind and group.touches(incident.failing) for group in groups)
-    return incident if lasts or incident.kind not in watched else replace(incident, resolved_at=now)
+    return incident if lasts or incident.kind not in observed.kinds else replace(incident, resolved_at=observed.now)

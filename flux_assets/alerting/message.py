@@ -2,97 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flux_assets.alerting.delivery import Event
-from flux_assets.alerting.incident import ABOUT, About, Incident
+from flux_assets.alerting.incident import Incident, Kind
 
-_Form = Literal["json", "slack"]
 _SIGNS: dict[Event, str] = {
     "opened": ":red_circle:",
     "changed": ":red_circle:",
     "reminder": ":hourglass:",
     "recovered": ":large_green_circle:",
 }
-_WHOLE = {
+_BEGINS: dict[Event, str] = {"opened": "", "changed": "For another reason: ", "reminder": "Still: "}
+_WHOLE: dict[Kind, str] = {
     "schedule": "Syncs are not started",
     "daemon": "Dagster's daemon is dead",
     "dagster": "Dagster cannot be used",
     "target": "PostGIS cannot be used",
 }
-_DOES_NOT = {
-    "sync": "cannot be synced",
-    "load": "could not be loaded",
-    "layer": "is not what was published",
-    "check": "fails a check",
-    "late": "is late",
+# What is wrong with one table, and with several.
+_OF_TABLES: dict[Kind, tuple[str, str]] = {
+    "sync": ("cannot be synced", "cannot be synced"),
+    "load": ("could not be loaded", "could not be loaded"),
+    "layer": ("is not what was published", "are not what was published"),
+    "check": ("fails a check", "fail a check"),
+    "late": ("is late", "are late"),
 }
-_DO_NOT = {
-    "sync": "cannot be synced",
-    "load": "could not be loaded",
-    "layer": "are not what was published",
-    "check": "fail a check",
-    "late": "are late",
-}
-_ABOUT: dict[About, str] = {
-    "attempt": "About: the last attempt; published data is unchanged",
-    "published": "About: published data",
+_ABOUT = {
+    "attempt": ["About: the last attempt; published data is unchanged"],
+    "published": ["About: published data"],
+    "service": [],
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Letterhead:
-    """What every message of a deployment says: the schema, and where Dagster's UI is, if anywhere."""
+    """What all messages of a deployment share: the schema, where Dagster's UI is, if anywhere, the receiver's form."""
 
     schema: str
     ui_url: str | None = None
+    form: Literal["json", "slack"] = "json"
 
-    def run_url(self, run_id: str | None) -> str | None:
-        """Return the address of the run in the UI."""
+    def payload(self, event: Event, incident: Incident, now: datetime) -> dict[str, Any]:
+        """Return the message as JSON."""
+        lines, over = self._lines(event, incident, now), incident.resolved_at
+        if self.form == "slack":
+            return _slack(event, incident, lines)
+        return {
+            "source": "flux_assets",
+            "event": event,
+            "incident": incident.id,
+            "kind": incident.kind,
+            "about": incident.about,
+            "schema": self.schema,
+            "title": title(event, incident),
+            "problem": incident.problem,
+            "remedy": incident.remedy,
+            "tables": list(incident.tables),
+            "failing": [] if over else list(incident.failing),
+            "since": incident.since.isoformat(),
+            "until": over.isoformat() if over else None,
+            "lasted_seconds": round(((over or now) - incident.since).total_seconds()),
+            "failures": incident.ticks,
+            "run_id": incident.run_id,
+            "run_url": self._run_url(incident.run_id),
+            "text": "\n".join([title(event, incident), *lines]),
+        }
+
+    def _run_url(self, run_id: str | None) -> str | None:
         return f"{self.ui_url.rstrip('/')}/runs/{run_id}" if self.ui_url and run_id else None
 
-
-def payload(event: Event, incident: Incident, letterhead: Letterhead, form: _Form, now: datetime) -> dict[str, Any]:
-    """Return the message as JSON."""
-    if form == "slack":
-        return _slack(event, incident, letterhead, now)
-    over = incident.resolved_at
-    return {
-        "source": "flux_assets",
-        "event": event,
-        "incident": incident.id,
-        "kind": incident.kind,
-        "about": ABOUT[incident.kind],
-        "schema": letterhead.schema,
-        "title": title(event, incident),
-        "problem": incident.problem,
-        "remedy": incident.remedy,
-        "tables": list(incident.tables),
-        "failing": [] if over else list(incident.failing),
-        "since": incident.since.isoformat(),
-        "until": over.isoformat() if over else None,
-        "lasted_seconds": round(((over or now) - incident.since).total_seconds()),
-        "failures": incident.ticks,
-        "run_id": incident.run_id,
-        "run_url": letterhead.run_url(incident.run_id),
-        "text": text(event, incident, letterhead, now),
-    }
+    def _lines(self, event: Event, incident: Incident, now: datetime) -> list[str]:
+        """Return what follows the title, a fact a line."""
+        over = incident.resolved_at
+        since = f"{incident.since:%Y-%m-%d %H:%M} UTC"
+        failed = f", {incident.ticks} failures in a row" if incident.ticks > 1 else ""
+        tables = incident.tables if over else incident.failing
+        where = [f"Tables: {', '.join(tables)} (schema {self.schema})"] if tables else []
+        if over:
+            lasted = f"It lasted {length(over - incident.since)}, since {since}{failed}"
+            lines = [f"It was: {incident.problem}", *where, lasted]
+        else:
+            remedy = [f"To do: {incident.remedy}"] if incident.remedy else []
+            lasts = f"Since: {since}, for {length(now - incident.since)}{failed}"
+            lines = [incident.problem, *remedy, *_ABOUT[incident.about], *where, lasts]
+        if event != "recovered" and incident.run_id:
+            lines.append(f"Run: {self._run_url(incident.run_id) or incident.run_id}")
+        return lines
 
 
 def title(event: Event, incident: Incident) -> str:
     """Return one line: what is wrong with which tables, or that it is over."""
     if event == "recovered":
         return f"Recovered: {_subject(incident, incident.tables)}"
-    begin = {"reminder": "Still: ", "changed": "For another reason: "}.get(event, "")
-    return f"{begin}{_subject(incident, incident.failing)}"
-
-
-def text(event: Event, incident: Incident, letterhead: Letterhead, now: datetime) -> str:
-    """Return the whole message as plain text, a fact a line."""
-    return "\n".join([title(event, incident), *_lines(event, incident, letterhead, now)])
+    return f"{_BEGINS[event]}{_subject(incident, incident.failing)}"
 
 
 def length(span: timedelta) -> str:
@@ -106,46 +111,21 @@ def length(span: timedelta) -> str:
     return " ".join(parts) or "0 s"
 
 
-def _subject(incident: Incident, tables: Sequence[str]) -> str:
+def _subject(incident: Incident, tables: tuple[str, ...]) -> str:
     if incident.kind in _WHOLE:
         return _WHOLE[incident.kind]
     if incident.kind == "run":
         return f"a run of {incident.cause} failed"
-    if len(tables) == 1:
-        return f"{tables[0]} {_DOES_NOT[incident.kind]}"
-    return f"{len(tables)} tables {_DO_NOT[incident.kind]}"
+    one, several = _OF_TABLES[incident.kind]
+    return f"{tables[0]} {one}" if len(tables) == 1 else f"{len(tables)} tables {several}"
 
 
-def _lines(event: Event, incident: Incident, letterhead: Letterhead, now: datetime) -> list[str]:
-    over = incident.resolved_at
-    since = f"{incident.since:%Y-%m-%d %H:%M} UTC"
-    failed = f", {incident.ticks} failures in a row" if incident.ticks > 1 else ""
-    lines = [f"It was: {incident.problem}" if over else incident.problem]
-    if incident.remedy and not over:
-        lines.append(f"To do: {incident.remedy}")
-    if not over and (about := _ABOUT.get(ABOUT[incident.kind])):
-        lines.append(about)
-    if tables := incident.tables if over else incident.failing:
-        lines.append(f"Tables: {', '.join(tables)} (schema {letterhead.schema})")
-    if over:
-        lines.append(f"It lasted {length(over - incident.since)}, since {since}{failed}")
-    else:
-        lines.append(f"Since: {since}, for {length(now - incident.since)}{failed}")
-    if event != "recovered" and incident.run_id:
-        lines.append(f"Run: {letterhead.run_url(incident.run_id) or incident.run_id}")
-    return lines
-
-
-def _slack(event: Event, incident: Incident, letterhead: Letterhead, now: datetime) -> dict[str, Any]:
+def _slack(event: Event, incident: Incident, lines: list[str]) -> dict[str, Any]:
     """Return Slack's blocks; `text` is what notifications show."""
-    head = f"{_SIGNS[event]} *{_escaped(title(event, incident))}*"
-    body = "\n".join(_escaped(line) for line in _lines(event, incident, letterhead, now))
-    return {
-        "text": _escaped(title(event, incident)),
-        "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": f"{head}\n{body}"[:2900]}}],
-    }
-
-
-def _escaped(line: str) -> str:
-    """Escape the line: otherwise `<!channel>` in an error's text would call everybody."""
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Unescaped, `<!channel>` in an error's text would call everybody.
+    head, *body = (
+        line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        for line in (title(event, incident), *lines)
+    )
+    shown = "\n".join([f"{_SIGNS[event]} *{head}*", *body])
+    return {"text": head, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": shown[:2900]}}]}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from flux_assets.alerting.incident import Incident
 from flux_assets.errors import AlertError
@@ -22,78 +22,8 @@ from flux_assets.postgis.session import prepare
 from flux_assets.sqlfiles import query, script
 
 _LOCK = 0x616C6572  # "aler"
-_FIELDS = tuple(Incident.__dataclass_fields__)[1:]
-
-
-def make_ready(session: psycopg.Connection, schema: str) -> None:
-    """Create our schemas and tables where they are missing; raises TargetError when the database is unusable."""
-    hurry(session)
-    prepare(session, schema)
-    if not is_ready(session):
-        with session.transaction():
-            # Two first rounds at once would both create them.
-            session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            session.execute(script("postgis/incidents.sql").encode())
-
-
-def hurry(session: psycopg.Connection) -> None:
-    """Limit the waits of a session: Dagster's daemon, or a cron job that the next one follows, runs the round."""
-    session.execute("SET statement_timeout = '15s'; SET lock_timeout = '2s'")
-
-
-def is_ready(session: psycopg.Connection) -> bool:
-    """Return whether the tables exist."""
-    return catalog.find(session, "postgres_sync", "alert_mutes") is not None
-
-
-class IncidentTable:
-    """The incidents of one schema's tables, through one session in autocommit."""
-
-    def __init__(self, session: psycopg.Connection, schema: str) -> None:
-        self._session = session
-        self._schema = schema
-
-    @contextmanager
-    def exclusive(self) -> Iterator[bool]:
-        lock = sql.SQL("{}, hashtext({})").format(sql.Literal(_LOCK), sql.Literal(self._schema))
-        row = self._session.execute(sql.SQL("SELECT pg_try_advisory_lock({})").format(lock)).fetchone()
-        mine = bool(row and row[0])
-        try:
-            yield mine
-        finally:
-            if mine and not self._session.broken:
-                self._session.execute(sql.SQL("SELECT pg_advisory_unlock({})").format(lock))
-
-    def unclosed(self) -> list[Incident]:
-        """Return the open incidents; those that ended ninety days ago are pruned."""
-        self._session.execute(
-            "DELETE FROM postgres_sync.incidents WHERE schema_name = %s AND closed_at < now() - interval '90 days'",
-            [self._schema],
-        )
-        return read(self._session, self._schema)
-
-    def save(self, incident: Incident) -> Incident:
-        values = asdict(incident) | {"tables": list(incident.tables), "failing": list(incident.failing)}
-        names = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
-        places = sql.SQL(", ").join(map(sql.Placeholder, _FIELDS))
-        if incident.id is not None:
-            change = sql.SQL("UPDATE postgres_sync.incidents SET ({}) = ROW ({}) WHERE id = %(id)s")
-            self._session.execute(change.format(names, places), values)
-            return incident
-        insert = sql.SQL("INSERT INTO postgres_sync.incidents (schema_name, {}) VALUES (%(schema)s, {}) RETURNING id")
-        row = self._session.execute(insert.format(names, places), {**values, "schema": self._schema}).fetchone()
-        return replace(incident, id=row[0] if row else None)
-
-
-def read(session: psycopg.Connection, schema: str) -> list[Incident]:
-    """Return the incidents that are not closed, the oldest first."""
-    names = sql.SQL(", ").join(map(sql.Identifier, ("id", *_FIELDS)))
-    select = sql.SQL(
-        "SELECT {} FROM postgres_sync.incidents WHERE schema_name = %s AND closed_at IS NULL ORDER BY id"
-    ).format(names)
-    with session.cursor(row_factory=class_row(Incident)) as cursor:
-        found = cursor.execute(select, [schema]).fetchall()
-    return [replace(each, tables=tuple(each.tables), failing=tuple(each.failing)) for each in found]
+_FIELDS = [field.name for field in fields(Incident) if field.name != "id"]
+_TIMES = ("since", "not_before", "told_at", "resolved_at")
 
 
 @dataclass(frozen=True)
@@ -123,38 +53,84 @@ class Mutes:
         return None in muted or (bool(tables) and muted.issuperset(tables))
 
 
-def mutes(session: psycopg.Connection, schema: str) -> Mutes:
-    """Return the mutes that hold by the server's clock."""
-    with session.cursor(row_factory=class_row(Mute)) as cursor:
-        found = cursor.execute(query("muting", "mutes"), {"schema": schema}).fetchall()
-    return Mutes(tuple(found))
+class AlertTables:
+    """Incidents and mutes of one schema's tables, in postgres_sync, through a session in autocommit.
+
+    It limits the waits of that session: Dagster's daemon, or a cron job that the next one follows, runs the round.
+    """
+
+    def __init__(self, session: psycopg.Connection, schema: str) -> None:
+        self._session = session
+        self._schema = {"schema": schema}
+        session.execute("SET statement_timeout = '15s'; SET lock_timeout = '2s'")
+
+    @property
+    def exist(self) -> bool:
+        return catalog.find(self._session, "postgres_sync", "alert_mutes") is not None
+
+    def create(self) -> None:
+        """Create our schemas and tables where they are missing; raises TargetError when the database is unusable."""
+        prepare(self._session, self._schema["schema"])
+        if not self.exist:
+            with self._session.transaction():
+                # Two first rounds at once would both create them.
+                self._session.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+                self._session.execute(script("postgis/incidents.sql").encode())
+
+    @contextmanager
+    def exclusive(self) -> Iterator[bool]:
+        """Hold the store for a round; yields False when another process has it."""
+        key = [_LOCK, self._schema["schema"]]
+        row = self._session.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key).fetchone()
+        mine = bool(row and row[0])
+        try:
+            yield mine
+        finally:
+            if mine and not self._session.broken:
+                self._session.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+    def unclosed(self) -> list[Incident]:
+        """Return the incidents of which something may still have to be sent, the oldest first; prune very old ones."""
+        self._session.execute(query("alerts", "prune"), self._schema)
+        with self._session.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(query("alerts", "unclosed"), self._schema).fetchall()
+        return [_incident(row) for row in found]
+
+    def save(self, incident: Incident) -> Incident:
+        """Keep it as it is now; a new one gets its number."""
+        values = asdict(incident) | {"tables": list(incident.tables), "failing": list(incident.failing)} | self._schema
+        names = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
+        places = sql.SQL(", ").join(map(sql.Placeholder, _FIELDS))
+        statement = query("alerts", "add" if incident.id is None else "change").format(names=names, values=places)
+        row = self._session.execute(statement, values).fetchone()
+        return replace(incident, id=row[0] if row else incident.id)
+
+    def mutes(self) -> Mutes:
+        """Return the mutes that hold by the server's clock."""
+        with self._session.cursor(row_factory=class_row(Mute)) as cursor:
+            return Mutes(tuple(cursor.execute(query("alerts", "mutes"), self._schema)))
+
+    def mute(self, tables: Sequence[str], span: timedelta) -> None:
+        """Mute these tables, or everything, from now on for `span`, also where another span was set."""
+        values = {**self._schema, "span": span, "tables": [*tables] if tables else [None]}
+        self._session.execute(query("alerts", "mute"), values)
+
+    def unmute(self, tables: Sequence[str]) -> int:
+        """End the mutes of these tables, or all; returns how many held."""
+        values = {**self._schema, "all": not tables, "tables": list(tables)}
+        return sum(held for (held,) in self._session.execute(query("alerts", "unmute"), values))
 
 
-def mute(session: psycopg.Connection, schema: str, tables: Sequence[str | None], span: timedelta) -> None:
-    """Mute tables from now on for `span`, also where another span was set; None is everything."""
-    session.execute(query("muting", "mute"), {"schema": schema, "span": span, "tables": list(tables)})
-
-
-def unmute(session: psycopg.Connection, schema: str, tables: Sequence[str] = ()) -> int:
-    """End the mutes of these tables, or all; returns how many held."""
-    values = {"schema": schema, "all": not tables, "tables": list(tables)}
-    ended = session.execute(query("muting", "unmute"), values).fetchall()
-    return sum(held for (held,) in ended)
-
-
-_TIMES = ("since", "not_before", "told_at", "resolved_at")
-
-
-class IncidentFile:
-    """`alerts.json` in a folder: the incidents, and until when everything is muted."""
+class AlertFile:
+    """`alerts.json` in a folder: incidents, and until when everything is muted; for all processes of the machine."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "alerts.json"
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
+        """Hold the file for a round; yields False when another process has it."""
         with self._noting():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             lock = self._path.with_suffix(".lock").open("w")
         with lock:
             try:
@@ -169,11 +145,10 @@ class IncidentFile:
 
     def save(self, incident: Incident) -> Incident:
         """Keep it; a closed one is removed. Numbers are negative, so that none of them is one of the table's."""
-        content = self._content()
-        stored = {_incident(each).id: each for each in content["incidents"]}
         if incident.id is None:
             incident = replace(incident, id=-int(incident.since.timestamp()))
-        stored[incident.id] = _as_json(incident)
+        content = self._content()
+        stored = {each["id"]: each for each in content["incidents"]} | {incident.id: asdict(incident)}
         if incident.closed_at is not None:
             del stored[incident.id]
         self._write(content | {"incidents": list(stored.values())})
@@ -203,13 +178,14 @@ class IncidentFile:
     def _write(self, content: dict[str, Any]) -> None:
         beside = self._path.with_suffix(".new")
         with self._noting():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
+            beside.write_text(json.dumps(content, indent=2, default=lambda time: time.isoformat()), encoding="utf-8")
             beside.replace(self._path)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
+        """Run the block with the folder made; raises AlertError when that, or the block, cannot write."""
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             yield
         except OSError as error:
             raise AlertError(
@@ -218,10 +194,6 @@ class IncidentFile:
             ) from error
 
 
-def _as_json(incident: Incident) -> dict[str, Any]:
-    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(incident).items()}
-
-
-def _incident(stored: dict[str, Any]) -> Incident:
-    times = {name: datetime.fromisoformat(stored[name]) for name in _TIMES if stored[name]}
+def _incident(stored: Mapping[str, Any]) -> Incident:
+    times = {name: datetime.fromisoformat(stored[name]) for name in _TIMES if isinstance(stored[name], str)}
     return Incident(**{**stored, **times, "tables": tuple(stored["tables"]), "failing": tuple(stored["failing"])})

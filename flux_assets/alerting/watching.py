@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg.rows import class_row
 
-from flux_assets.alerting.cause import Clean, cause_of
+from flux_assets.alerting.cause import ErrorCause
 from flux_assets.alerting.incident import Kind, Observation, Policy
 from flux_assets.alerting.message import length
 from flux_assets.ledger.status import TableStatus, is_prepared
@@ -20,32 +20,32 @@ WATCHED: frozenset[Kind] = frozenset({"sync", "load", "layer", "late"})
 _DIED = "The process of the run died without finishing. Run it again; see its log for how far it got."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What is watched, and how; `clean` takes the secrets out of a message."""
+
+    schema: str
+    tables: Sequence[StaticTable | DynamicTable]
+    policy: Policy
+    clean: Callable[[str], str]
+
+    @property
+    def names(self) -> list[str]:
+        return [table.name for table in self.tables]
+
+    def cause_of(self, message: str | None) -> ErrorCause:
+        """Take an error's message apart, without the secrets that it may hold."""
+        return ErrorCause.of(self.clean(message or ""), self.names)
+
+
 @dataclass(frozen=True)
-class Failure:
+class _Failure:
     """A run of a table that did not end well."""
 
     layer_name: str
     ended_at: datetime
     run_id: str | None
     message: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What is watched, and how."""
-
-    schema: str
-    tables: Sequence[StaticTable | DynamicTable]
-    policy: Policy
-    clean: Clean
-
-    @property
-    def names(self) -> list[str]:
-        return [table.name for table in self.tables]
-
-    @property
-    def dynamic(self) -> list[DynamicTable]:
-        return [table for table in self.tables if isinstance(table, DynamicTable)]
 
 
 def server_time(session: psycopg.Connection) -> datetime:
@@ -59,7 +59,12 @@ def observed(
 ) -> Iterator[Observation]:
     """Yield all that is wrong with the tables. `statuses` are those of the tables that the database knows."""
     if is_prepared(session):
-        yield from _failing(session, watch, now)
+        with session.cursor(row_factory=class_row(_Failure)) as cursor:
+            values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
+            failures = cursor.execute(query("watching", "failures"), values).fetchall()
+        for table in watch.tables:
+            if streak := [failure for failure in failures if failure.layer_name == table.name]:
+                yield _streak("sync" if isinstance(table, DynamicTable) else "load", streak, watch, now)
     for table in watch.tables:
         if status := statuses.get(table.name):
             yield from _standing(table, status, now)
@@ -70,37 +75,26 @@ def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]
     if not run_ids or not is_prepared(session):
         return set()
     values = {"schema": schema, "run_ids": list(run_ids)}
-    found = session.execute(query("watching", "failed_runs"), values).fetchall()
-    return {(run_id, layer_name) for run_id, layer_name in found}
+    return {(run_id, name) for run_id, name in session.execute(query("watching", "failed_runs"), values)}
 
 
-def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterator[Observation]:
-    with session.cursor(row_factory=class_row(Failure)) as cursor:
-        values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
-        found = cursor.execute(query("watching", "failures"), values).fetchall()
-    for table in watch.tables:
-        if streak := [failure for failure in found if failure.layer_name == table.name]:
-            kind: Kind = "sync" if isinstance(table, DynamicTable) else "load"
-            yield _streak(kind, streak, watch, now)
-
-
-def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) -> Observation:
-    """Return one observation of a table's failures: syncs share a cause by reason, loads by run."""
-    causes = [cause_of(watch.clean(failure.message or ""), watch.names) for failure in streak]
-    newest = causes[0]
+def _streak(kind: Kind, streak: Sequence[_Failure], watch: Watch, now: datetime) -> Observation:
+    """Return one observation of a table's failures, newest first: syncs share a cause by reason, loads by run."""
+    causes = [watch.cause_of(failure.message) for failure in streak]
+    newest, last, first = causes[0], streak[0], streak[-1]
     of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
     reached = watch.policy.reached
     return Observation(
         kind=kind,
         cause=newest.head if kind == "sync" else newest.whole,
-        apart="" if kind == "sync" else streak[0].run_id or streak[0].layer_name,
+        apart="" if kind == "sync" else last.run_id or last.layer_name,
         problem=newest.problem,
         remedy=newest.remedy,
-        tables=(streak[0].layer_name,),
-        since=streak[-1].ended_at,
+        tables=(last.layer_name,),
+        since=first.ended_at,
         ticks=len(streak),
-        run_id=streak[0].run_id,
-        ready=kind == "load" or reached(len(streak), streak[-1].ended_at, now),
+        run_id=last.run_id,
+        ready=kind == "load" or reached(len(streak), first.ended_at, now),
         settled=kind == "load" or reached(of_cause, streak[of_cause - 1].ended_at, now),
     )
 
@@ -108,14 +102,9 @@ def _streak(kind: Kind, streak: Sequence[Failure], watch: Watch, now: datetime) 
 def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
     """Yield what is wrong with the published rows, whatever the last run reported."""
     if status.state == "broken":
+        problem = f"{status.detail[:1].upper()}{status.detail[1:]}."
         yield Observation(
-            kind="layer",
-            cause="broken",
-            apart=table.name,
-            tables=(table.name,),
-            since=now,
-            problem=f"{status.detail[:1].upper()}{status.detail[1:]}.",
-            remedy="",
+            kind="layer", cause="broken", apart=table.name, tables=(table.name,), since=now, problem=problem, remedy=""
         )
     if isinstance(table, DynamicTable) and status.lag_seconds is not None:
         budget, lag = table.freshness.fail, timedelta(seconds=status.lag_seconds)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from flux_assets.cli.arguments import did_you_mean
+from flux_assets.cli.arguments import one_of, the_target
 from flux_assets.cli.terminal import exit_if, moment, print_warning, show_table
-from flux_assets.errors import FluxError, LayerError
+from flux_assets.errors import counted
 
 if TYPE_CHECKING:
-    from flux_assets.alerting.delivery import Delivery
-    from flux_assets.alerting.store import Mutes
-    from flux_assets.orchestration.alerts.rounds import Definitions, Problem
+    from flux_assets.alerting.incident import Incident
 
 
 def _time_span(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
@@ -50,28 +47,45 @@ def watchdog(as_json: bool, to_send: bool) -> None:
       flux-assets watchdog --json
       */5 * * * *  cd /srv/flux_assets && .venv/bin/flux-assets watchdog --send >> watchalerts.log 2>&1
     """
-    from flux_assets.orchestration.alerts import rounds as alerts
-    from flux_assets.settings import load_settings
-    from flux_assets.tables import declarations
+    from flux_assets.alerting.message import length, title
+    from flux_assets.orchestration.alerts.rounds import run_watchdog
 
-    settings, tables = load_settings(), declarations()
-    with alerts.dagster_of(settings, _definitions) as dagster:
-        rounds = alerts.send(settings, tables, dagster) if to_send else []
-        found = alerts.problems(settings, tables, dagster)
+    rounds, found = run_watchdog(send=to_send)
     undelivered = [each.undelivered for each in rounds if each.undelivered]
+    sent = [{"event": event, "title": title(event, incident)} for each in rounds for event, incident in each.sent]
+    wrong = bool(undelivered) or not all(muted for _, muted in found)
     if as_json:
-        click.echo(json.dumps(_as_json(found, rounds, undelivered), indent=2))
+        problems = [_as_json(title("opened", incident), incident, muted) for incident, muted in found]
+        said = {"ok": not wrong, "problems": problems, "told": sent, "undelivered": list(map(str, undelivered))}
+        click.echo(json.dumps(said, indent=2))
     else:
-        _show(found, rounds)
+        for incident, muted in found:
+            names = f" [{', '.join(incident.failing)}]" if len(incident.failing) > 1 else ""
+            lasts = length(datetime.now(UTC) - incident.since)
+            line = f"{title('opened', incident)}{names}, for {lasts}: {incident.problem} {incident.remedy}"
+            click.echo(f"{'muted: ' if muted else ''}{line.rstrip()}")
+        if not found:
+            click.echo("All is well.")
+        for message in sent:
+            click.echo(f"sent: {message['title']}")
     for error in undelivered:
         print_warning(str(error))
-    exit_if(bool(undelivered) or any(not problem.muted for problem in found))
+    exit_if(wrong)
 
 
-def _definitions() -> Definitions:
-    from flux_assets.definitions import defs
-
-    return defs
+def _as_json(title: str, incident: Incident, muted: bool) -> dict[str, Any]:
+    return {
+        "kind": incident.kind,
+        "about": incident.about,
+        "title": title,
+        "muted": muted,
+        "problem": incident.problem,
+        "remedy": incident.remedy,
+        "tables": list(incident.failing),
+        "since": incident.since.isoformat(),
+        "failures": incident.ticks,
+        "run_id": incident.run_id,
+    }
 
 
 @click.command()
@@ -99,87 +113,29 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
       flux-assets mute --list
       flux-assets mute --off
     """
-    from flux_assets.alerting import store
-    from flux_assets.alerting.store import IncidentFile
+    from flux_assets.alerting.store import AlertFile, AlertTables
     from flux_assets.settings import load_settings
-    from flux_assets.wiring.target import postgis_target
+    from flux_assets.tables import declarations
 
     if off and listed:
         raise click.UsageError("--off ends mutes and --list shows them; give one of them.")
-    _require_tables(tables)
-    settings = load_settings()
-    target = postgis_target(settings)
+    for name in tables:
+        one_of(declarations(), "table", name)
+    target = the_target()
     with target.session("mute") as session:
-        store.make_ready(session, target.schema)
+        store = AlertTables(session, target.schema)
+        store.create()
         if off:
-            ended = store.unmute(session, target.schema, tables)
-            click.echo(f"Ended {ended} mute{'' if ended == 1 else 's'}." if ended else "Nothing was muted.")
+            ended = store.unmute(tables)
+            click.echo(f"Ended {counted(ended, 'mute')}." if ended else "Nothing was muted.")
         elif not listed:
-            store.mute(session, target.schema, tables or (None,), span)
-        held = store.mutes(session, target.schema)
-    IncidentFile(settings.flux_home).note_mutes(held)
-    if not off:
-        _show_mutes(held)
-
-
-def _require_tables(names: Sequence[str]) -> None:
-    from flux_assets.tables import declarations
-
-    known = [table.name for table in declarations()]
-    for name in names:
-        if name not in known:
-            raise LayerError(
-                f"There is no table {name!r}.{did_you_mean(name, known)}", f"The tables are {', '.join(known)}."
-            )
-
-
-def _show_mutes(held: Mutes) -> None:
+            store.mute(tables, span)
+        held = store.mutes()
+    AlertFile(load_settings().flux_home).note_mutes(held)
+    if off:
+        return
     if not held.all:
         click.echo("Nothing is muted.")
         return
     rows = [(mute.layer_name or "all tables", moment(mute.ends_at), mute.begun_by) for mute in held.all]
     show_table(("muted", "until", "by"), rows)
-
-
-def _show(found: Sequence[Problem], rounds: Sequence[Delivery]) -> None:
-    from flux_assets.alerting.message import length, title
-
-    now = datetime.now(UTC)
-    for problem in found:
-        incident = problem.incident
-        muted = "muted: " if problem.muted else ""
-        remedy = f" {incident.remedy}" if incident.remedy else ""
-        names = f" [{', '.join(incident.failing)}]" if len(incident.failing) > 1 else ""
-        click.echo(
-            f"{muted}{title('opened', incident)}{names}, for {length(now - incident.since)}: {incident.problem}{remedy}"
-        )
-    if not found:
-        click.echo("All is well.")
-    for event, incident in (sent for each in rounds for sent in each.sent):
-        click.echo(f"sent: {title(event, incident)}")
-
-
-def _as_json(found: Sequence[Problem], rounds: Sequence[Delivery], undelivered: Sequence[FluxError]) -> dict[str, Any]:
-    from flux_assets.alerting.incident import ABOUT
-    from flux_assets.alerting.message import title
-
-    return {
-        "ok": not undelivered and all(problem.muted for problem in found),
-        "problems": [
-            {
-                "kind": problem.incident.kind,
-                "about": ABOUT[problem.incident.kind],
-                "title": title("opened", problem.incident),
-                "muted": problem.muted,
-                "problem": problem.incident.problem,
-                "remedy": problem.incident.remedy,
-                "tables": list(problem.incident.failing),
-                "since": problem.incident.since.isoformat(),
-                "failures": problem.incident.ticks,
-                "run_id": problem.incident.run_id,
-            }
-            for problem in found
-        ],
-        "told": [{"event": event, "title": title(event, incident)} for each in rounds for event, incident in each.sent],
-        "undelivered": [str(error) for error in undelivered],
-    }

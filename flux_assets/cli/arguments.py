@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from flux_assets.errors import LayerError, SyncError
+from flux_assets.errors import FluxError, LayerError, SyncError
 
 if TYPE_CHECKING:
     from flux_assets.layers.context import LoadOptions
     from flux_assets.postgis.session import Target
     from flux_assets.settings import Settings
-    from flux_assets.spec import DynamicTable, StaticTable
+    from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound="Declaration")
 
 
 def the_target() -> Target:
@@ -29,39 +29,31 @@ def the_layer(name: str) -> StaticTable:
     """Return the declared layer of that name. Raises LayerError, which names close matches and all layers."""
     from flux_assets.tables import dynamic_tables, static_tables
 
-    layers = {table.name: table for table in static_tables()}
-    if name in {table.name for table in dynamic_tables()}:
-        problem = f"{name} is not a layer: it is synced from Snowflake, by `flux-assets sync {name}`."
-        raise LayerError(problem, _all("layers", layers))
-    return _known(name, layers, "layer", LayerError)
+    synced = f"{name} is not a layer: it is synced from Snowflake, by `flux-assets sync {name}`."
+    elsewhere = synced if name in {table.name for table in dynamic_tables()} else None
+    return one_of(static_tables(), "layer", name, elsewhere)
 
 
 def the_synced_table(name: str) -> DynamicTable:
     """Return the declared synced table of that name. Raises SyncError, which names close matches and all of them."""
     from flux_assets.tables import dynamic_tables, static_tables
 
-    tables = {table.name: table for table in dynamic_tables()}
-    if name in {table.name for table in static_tables()}:
-        problem = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
-        raise SyncError(problem, _all("synced tables", tables))
-    return _known(name, tables, "synced table", SyncError)
+    loaded = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
+    elsewhere = loaded if name in {table.name for table in static_tables()} else None
+    return one_of(dynamic_tables(), "synced table", name, elsewhere, SyncError)
 
 
-def _known(name: str, tables: Mapping[str, _T], what: str, kind: type[LayerError] | type[SyncError]) -> _T:
-    if name not in tables:
-        raise kind(f"There is no {what} {name!r}.{did_you_mean(name, tables)}", _all(f"{what}s", tables))
-    return tables[name]
-
-
-def _all(what: str, names: Iterable[str]) -> str:
-    return f"The {what} are {', '.join(names)}."
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a space and a sentence with the names close to an unknown one; an empty string where none is close."""
-    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    close = difflib.get_close_matches(plain, list(known), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+def one_of(
+    tables: Sequence[_T], what: str, name: str, problem: str | None = None, error: type[FluxError] = LayerError
+) -> _T:
+    """Return the table of that name. Raises `error` with the problem, or with close matches, and all of their names."""
+    named = {table.name: table for table in tables}
+    if name not in named:
+        plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+        close = difflib.get_close_matches(plain, list(named), n=3, cutoff=0.6)
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise error(problem or f"There is no {what} {name!r}.{meant}", f"The {what}s are {', '.join(named)}.")
+    return named[name]
 
 
 def load_options(settings: Settings) -> LoadOptions:

@@ -10,10 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flux_assets.alerting import store
-from flux_assets.alerting.delivery import Delivery, IncidentStore, run_round
-from flux_assets.alerting.incident import Incident, Kind, Observation, Policy
-from flux_assets.alerting.store import IncidentFile, Mute, Mutes
+from flux_assets.alerting.delivery import Delivery, run_round
+from flux_assets.alerting.incident import Incident, Kind, Observation, Observed, Policy
+from flux_assets.alerting.store import AlertFile, AlertTables, Mute, Mutes
 from flux_assets.errors import AlertError
 from flux_assets.postgis.session import Target
 
@@ -26,7 +25,7 @@ WATCHED: set[Kind] = {"sync", "load", "run", "target"}
 class Teller:
     """Rounds at chosen times, and a receiver that notes what it gets, unless it is away."""
 
-    store: IncidentStore
+    store: AlertTables | AlertFile
     now: datetime = NOON
     mutes: Mutes = field(default_factory=Mutes)
     policy: Policy = field(default_factory=Policy)
@@ -42,7 +41,8 @@ class Teller:
 
     def told(self, *observed: Observation, later: timedelta = MINUTE) -> Delivery:
         self.now += later
-        return run_round(self.store, observed, WATCHED, lambda: self.mutes, self.policy, self._take, self.now)
+        self.store.mutes = lambda: self.mutes
+        return run_round(self.store, Observed(observed, WATCHED, self.now), self.policy, self._take)
 
     def _take(self, event: str, incident: Incident) -> None:
         if self.away:
@@ -56,12 +56,17 @@ class Teller:
 @pytest.fixture(params=["table", "file"])
 def teller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Teller]:
     if request.param == "file":
-        yield Teller(IncidentFile(tmp_path / "home"))
+        yield Teller(AlertFile(tmp_path / "home"))
         return
     target: Target = request.getfixturevalue("target")
     with target.session("test") as session:
-        store.make_ready(session, target.schema)
-        yield Teller(store.IncidentTable(session, target.schema))
+        yield Teller(made(session, target.schema))
+
+
+def made(session: psycopg.Connection, schema: str) -> AlertTables:
+    tables = AlertTables(session, schema)
+    tables.create()
+    return tables
 
 
 def wrong(*tables: str, cause: str = "Snowflake is away", kind: Kind = "sync", **more) -> Observation:
@@ -198,13 +203,13 @@ def test_a_failed_run_that_is_only_forgotten_has_not_recovered(teller):
 
 
 def test_two_processes_do_not_tell_the_same(teller, request):
-    if isinstance(teller.store, IncidentFile):
-        other = Teller(IncidentFile(teller.store._path.parent))
+    if isinstance(teller.store, AlertFile):
+        other = Teller(AlertFile(teller.store._path.parent))
     else:
         target: Target = request.getfixturevalue("target")
         connection = psycopg.connect(target.conninfo, autocommit=True)
         request.addfinalizer(connection.close)
-        other = Teller(store.IncidentTable(connection, target.schema))
+        other = Teller(AlertTables(connection, target.schema))
     with teller.store.exclusive() as mine:
         assert mine
         assert other.told(wrong("a")).busy
@@ -215,33 +220,32 @@ def test_two_processes_do_not_tell_the_same(teller, request):
 
 def test_mutes_are_kept_for_both_ends(target):
     with target.session("test") as session:
-        store.make_ready(session, target.schema)
-        store.mute(session, target.schema, ["a", "b"], timedelta(hours=1))
-        store.mute(session, target.schema, ["a"], timedelta(hours=3))
-        store.mute(session, "another", [None], timedelta(hours=3))
-        held = store.mutes(session, target.schema)
+        store, another = made(session, target.schema), AlertTables(session, "another")
+        store.mute(["a", "b"], timedelta(hours=1))
+        store.mute(["a"], timedelta(hours=3))
+        another.mute([], timedelta(hours=3))
+        held = store.mutes()
         assert [mute.layer_name for mute in held.all] == ["a", "b"]
         assert held.all[0].ends_at - held.all[0].begun_at >= timedelta(hours=2, minutes=59)
         assert held.cover(["a"])
         assert held.cover(["b", "a"])
         assert not held.cover(["a", "c"])
         assert not held.cover([])
-        assert (store.unmute(session, target.schema, ["b", "c"]), store.unmute(session, target.schema)) == (1, 1)
-        assert store.mutes(session, target.schema).all == ()
-        assert store.mutes(session, "another").cover([])
+        assert (store.unmute(["b", "c"]), store.unmute([])) == (1, 1)
+        assert store.mutes().all == ()
+        assert another.mutes().cover([])
 
 
 def test_a_mute_ends(target):
     with target.session("test") as session:
-        store.make_ready(session, target.schema)
-        store.mute(session, target.schema, [None], timedelta(microseconds=1))
-        assert store.mutes(session, target.schema) == Mutes()
+        store = made(session, target.schema)
+        store.mute([], timedelta(microseconds=1))
+        assert store.mutes() == Mutes()
 
 
 def test_what_is_long_over_is_pruned(target, sql):
     with target.session("test") as session:
-        store.make_ready(session, target.schema)
-        teller = Teller(store.IncidentTable(session, target.schema))
+        teller = Teller(made(session, target.schema))
         teller.round(wrong("a"))
         teller.round()
         sql("UPDATE postgres_sync.incidents SET closed_at = now() - interval '91 days'")
@@ -250,10 +254,10 @@ def test_what_is_long_over_is_pruned(target, sql):
 
 
 def test_everything_muted_is_remembered_without_the_database(tmp_path):
-    file = IncidentFile(tmp_path)
+    file = AlertFile(tmp_path)
     now = datetime.now(UTC)
     file.note_mutes(Mutes((Mute(None, now, now + DAY, ""), Mute("a", now, now + 2 * DAY, ""))))
-    assert IncidentFile(tmp_path).mutes().everything_until == now + DAY
+    assert AlertFile(tmp_path).mutes().everything_until == now + DAY
     file.note_mutes(Mutes((Mute(None, now, now - MINUTE, ""),)))
     assert file.mutes() == Mutes()
     file.note_mutes(Mutes((Mute("a", now, now + DAY, ""),)))
@@ -262,5 +266,5 @@ def test_everything_muted_is_remembered_without_the_database(tmp_path):
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "home").write_text("a file")
-    with pytest.raises(AlertError, match="FLUX_HOME"), IncidentFile(tmp_path / "home").exclusive():
+    with pytest.raises(AlertError, match="FLUX_HOME"), AlertFile(tmp_path / "home").exclusive():
         pass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flux_assets.alerting.incident import Incident, Kind, Observation, Policy, decide
+from flux_assets.alerting.incident import Incident, Kind, Observation, Observed, Policy, decide
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -25,7 +25,7 @@ def late(*tables: str) -> Observation:
 
 def after(so_far: list[Incident], *observed: Observation, now: datetime = NOON, watched: set[Kind] = ALL) -> list:
     """What is decided, numbered as a store would."""
-    found = decide(so_far, observed, watched, now)
+    found = decide(so_far, Observed(observed, watched, now))
     return [replace(each, id=each.id or place) for place, each in enumerate(found, start=1)]
 
 

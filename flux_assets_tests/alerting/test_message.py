@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flux_assets.alerting.incident import Incident, Kind
-from flux_assets.alerting.message import Letterhead, length, payload, text, title
+from flux_assets.alerting.message import Letterhead, length, title
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOME = Letterhead(schema="public", ui_url="https://dagster.example.com/")
+SLACK = replace(HOME, form="slack")
 AWAY = Incident(
     id=17, kind="sync", cause="Snowflake cannot be reached", apart="",
     problem="Snowflake at acme cannot be reached.", remedy="It is tried again.",
@@ -22,7 +23,7 @@ OVER = replace(AWAY, resolved_at=NOON + timedelta(hours=2, minutes=5, seconds=9)
 
 
 def test_a_message_says_what_since_when_which_tables_and_where():
-    assert text("opened", AWAY, HOME, NOON + timedelta(minutes=11)).split("\n") == [
+    assert HOME.payload("opened", AWAY, NOON + timedelta(minutes=11))["text"].split("\n") == [
         "2 tables cannot be synced",
         "Snowflake at acme cannot be reached.",
         "To do: It is tried again.",
@@ -34,7 +35,7 @@ def test_a_message_says_what_since_when_which_tables_and_where():
 
 
 def test_a_recovery_says_how_long_it_lasted():
-    assert text("recovered", OVER, HOME, NOON).split("\n") == [
+    assert HOME.payload("recovered", OVER, NOON)["text"].split("\n") == [
         "Recovered: 3 tables cannot be synced",
         "It was: Snowflake at acme cannot be reached.",
         "Tables: a, b, c (schema public)",
@@ -43,7 +44,7 @@ def test_a_recovery_says_how_long_it_lasted():
 
 
 def test_the_generic_form():
-    message = payload("recovered", OVER, HOME, "json", NOON)
+    message = HOME.payload("recovered", OVER, NOON)
     assert json.loads(json.dumps(message)) == message
     assert message | {"text": ""} == {
         "source": "flux_assets", "event": "recovered", "incident": 17, "kind": "sync", "about": "attempt",
@@ -57,12 +58,12 @@ def test_the_generic_form():
 
 def test_without_a_ui_the_run_is_named():
     lone = Letterhead(schema="public")
-    assert "Run: run-1" in text("opened", AWAY, lone, NOON)
-    assert payload("opened", AWAY, lone, "json", NOON)["run_url"] is None
+    assert "Run: run-1" in lone.payload("opened", AWAY, NOON)["text"]
+    assert lone.payload("opened", AWAY, NOON)["run_url"] is None
 
 
 def test_slacks_form():
-    message = payload("opened", AWAY, HOME, "slack", NOON)
+    message = SLACK.payload("opened", AWAY, NOON)
     assert message["text"] == "2 tables cannot be synced"
     (block,) = message["blocks"]
     assert (block["type"], block["text"]["type"]) == ("section", "mrkdwn")
@@ -71,13 +72,13 @@ def test_slacks_form():
 
 def test_an_error_cannot_call_everybody():
     loud = replace(AWAY, problem="<!channel> & <https://evil|x>")
-    (block,) = payload("opened", loud, HOME, "slack", NOON)["blocks"]
+    (block,) = SLACK.payload("opened", loud, NOON)["blocks"]
     assert "&lt;!channel&gt; &amp; &lt;https://evil|x&gt;" in block["text"]["text"]
 
 
 def test_slack_takes_three_thousand_characters():
     long = replace(AWAY, problem="x" * 5000)
-    (block,) = payload("opened", long, HOME, "slack", NOON)["blocks"]
+    (block,) = SLACK.payload("opened", long, NOON)["blocks"]
     assert len(block["text"]["text"]) <= 3000
 
 
@@ -117,8 +118,8 @@ def test_a_message_says_whether_it_is_about_an_attempt_or_about_what_readers_see
     kind: Kind, about: str, line: str | None
 ) -> None:
     one = replace(AWAY, kind=kind)
-    assert payload("opened", one, HOME, "json", NOON)["about"] == about
-    told = [each for each in text("opened", one, HOME, NOON).split("\n") if each.startswith("About:")]
+    assert HOME.payload("opened", one, NOON)["about"] == about
+    told = [each for each in HOME.payload("opened", one, NOON)["text"].split("\n") if each.startswith("About:")]
     assert told == ([line] if line else [])
 
 

@@ -120,10 +120,8 @@ def seen(
 ) -> dict[str, list[Observation]]:
     """What is wrong, by kind."""
     now = now or datetime.now(UTC)
-    checks = events.failing_checks(instance, world.keys)
     found: dict[str, list[Observation]] = {}
-    runs = events.failed_runs(instance, now)
-    for each in events.observed(instance, checks, runs, known, WATCH, now):
+    for each in events.observed(instance, world.keys, lambda _: known, WATCH, now):
         found.setdefault(each.kind, []).append(each)
     return found
 

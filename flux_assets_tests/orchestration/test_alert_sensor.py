@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration.alerts.sensor import alert_sensor
+from flux_assets.orchestration.alerts.rounds import alert_sensor
 from flux_assets.settings import load_settings
 from flux_assets_tests.receiver import Receiver, receiving
 from flux_assets_tests.running import Run, instance_in, run_job

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from dagster._daemon.types import DaemonHeartbeat
 
-from flux_assets.alerting import store
+from flux_assets.alerting.store import AlertTables
 from flux_assets.cli.main import main
 from flux_assets.ledger.entries import register_declarations
 from flux_assets.settings import load_settings
@@ -64,7 +64,7 @@ def call(settings) -> Call:
 def ledger(target, sql) -> Callable[..., None]:
     """Writes rows of the ledger of real tables."""
     with target.session("test") as session:
-        store.make_ready(session, target.schema)
+        AlertTables(session, target.schema).create()
         for statement in register_declarations(target.schema, (), dynamic_tables()):
             session.execute(statement)
 

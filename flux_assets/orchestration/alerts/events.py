@@ -1,39 +1,35 @@
-"""What is wrong, as Dagster knows it: failing checks, tables that are not fresh, failed runs, no daemon or schedule.
-
-What PostgreSQL knows better comes from alerting/watching.py.
-"""
+"""What is wrong, as Dagster knows it and the ledger does not: checks, freshness, failed runs, no daemon or schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from flux_assets.alerting.cause import cause_of
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
-from flux_assets.alerting.incident import Kind, Observation
+from flux_assets.alerting.incident import Observation
 from flux_assets.alerting.message import length
 from flux_assets.alerting.watching import Watch, late
-from flux_assets.orchestration.automation import AD_HOC_JOB
+from flux_assets.orchestration.automation import AD_HOC_JOB, dynamic_sync_schedule
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished
+from flux_assets.spec import DynamicTable
 
-WATCHED: frozenset[Kind] = frozenset({"check", "late", "run", "schedule", "daemon", "dagster"})
-SCHEDULE = "dynamic_sync_schedule"
+_SCHEDULE = dynamic_sync_schedule.name
 # A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
 _SIGN_OF_LIFE = timedelta(minutes=5)
 # What these say of a table follows from its not being synced, where it is not.
 _STATE_CHECKS = {"lag", "recent_failures"}
-_MOST_RUNS = 300
+_MOST_RUNS, _MOST_SUCCESSES = 300, 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerState:
     """What the ledger says beside: (run, table) that it has as failed, and when each table was last made current."""
 
-    failed: frozenset[tuple[str, str]]
+    failed: Collection[tuple[str, str]]
     succeeded: Mapping[str, datetime]
 
 
@@ -48,65 +44,37 @@ class _FailedRuns:
         return self.runs[0].dagster_run
 
     @property
-    def ended_at(self) -> datetime:
-        return _ended(self.runs[0])
-
-    @property
-    def since(self) -> datetime:
-        return _ended(self.runs[-1])
-
-    @property
     def tables(self) -> tuple[str, ...]:
-        """Return the names of the assets, where the run names any."""
+        """The names of the assets, where the run names any."""
         return tuple(sorted({name.partition(":")[0] for name in _selected(self.newest) or ()}))
-
-
-def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
-    """Return the last finished evaluations of these checks that failed with severity ERROR."""
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
-    records: list[AssetCheckExecutionRecord] = []
-    for key, record in found.items():
-        # One that is only planned: a run is under way, or died.
-        records += [record] if is_finished(record) else finished_evaluations(instance, key)
-    return [
-        each
-        for each in records
-        if (judged := each.evaluation) and not judged.passed and judged.severity is dg.AssetCheckSeverity.ERROR
-    ]
-
-
-def failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
-    """Return the failed runs of the last days that no later success of the same job and assets follows."""
-    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
-    groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
-    for record in instance.get_run_records(filters, limit=_MOST_RUNS):
-        run = record.dagster_run
-        groups.setdefault((run.job_name, _selected(run)), []).append(record)
-    good = {job: _successes(instance, job) for job in {job for job, _ in groups}}
-    found = []
-    for (job, selected), records in groups.items():
-        made_good = (_ended(each) for each in good[job] if _covers(_selected(each.dagster_run), selected))
-        last = max(made_good, default=datetime.min.replace(tzinfo=UTC))
-        if left := [record for record in records if _ended(record) > last]:
-            found.append(_FailedRuns(left))
-    return found
 
 
 def observed(
     instance: dg.DagsterInstance,
-    checks: Sequence[AssetCheckExecutionRecord],
-    runs: Sequence[_FailedRuns],
-    known: LedgerState,
+    keys: Sequence[dg.AssetCheckKey],
+    ledger: Callable[[set[str]], LedgerState],
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
-    """Yield all that is wrong and that the ledger does not describe better."""
+    """Yield all that is wrong and that the ledger does not describe better; `ledger` says what it has of some runs."""
+    checks, runs = _failing_checks(instance, keys), _failed_runs(instance, now)
+    known = ledger({record.run_id for record in checks} | {failed.newest.run_id for failed in runs})
     yield from _of_checks(checks, known, watch)
     for failed in runs:
         if not _in_ledger(failed, known):
             yield _of_runs(instance, failed, watch, now)
     yield from _stale(instance, known, watch)
     yield from _nobody_starts_syncs(instance, known, watch, now)
+
+
+def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
+    """Return the last finished evaluations of these checks that failed with severity ERROR."""
+    records: list[AssetCheckExecutionRecord] = []
+    for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys)).items():
+        # One that is only planned: a run is under way, or died.
+        records += [record] if is_finished(record) else finished_evaluations(instance, key)
+    error = dg.AssetCheckSeverity.ERROR
+    return [each for each in records if (said := each.evaluation) and not said.passed and said.severity is error]
 
 
 def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState, watch: Watch) -> Iterator[Observation]:
@@ -117,21 +85,20 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState,
     tables: dict[str, list[AssetCheckExecutionRecord]] = {}
     for record in records:
         table = record.key.asset_key.to_user_string()
-        if (record.run_id, table) not in known.failed or (
-            record.evaluation and JUDGED_AT in record.evaluation.metadata
-        ):
+        repeated = record.evaluation and JUDGED_AT in record.evaluation.metadata
+        if repeated or (record.run_id, table) not in known.failed:
             tables.setdefault(table, []).append(record)
     for table, failing in tables.items():
         failing.sort(key=lambda record: (record.key.name in _STATE_CHECKS, record.create_timestamp))
         names = sorted(record.key.name for record in failing)
         evaluation = failing[0].evaluation
-        words = watch.clean((evaluation.description if evaluation else None) or "It gives no reason.")
+        words = watch.cause_of((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
             kind="check",
             cause=", ".join(names),
             apart=table,
             tables=(table,),
-            problem=f"{', '.join(names)}: this does not hold: {cause_of(words, watch.names).problem}",
+            problem=f"{', '.join(names)}: this does not hold: {words.problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
             run_id=failing[0].run_id,
@@ -139,97 +106,27 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState,
         )
 
 
-def _in_ledger(failed: _FailedRuns, known: LedgerState) -> bool:
-    """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
-    if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
-        return True
-    since = [known.succeeded.get(table) for table in failed.tables]
-    return bool(since) and all(succeeded and succeeded > failed.ended_at for succeeded in since)
+def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
+    """Return the failed runs of the last days that no later success of the same job and assets follows."""
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
+    groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
+    for record in instance.get_run_records(filters, limit=_MOST_RUNS):
+        run = record.dagster_run
+        groups.setdefault((run.job_name, _selected(run)), []).append(record)
+    good = {job: _successes(instance, job) for job in {job for job, _ in groups}}
+    found = []
+    for (job, wanted), records in groups.items():
+        # None, all of the job, covers whatever is wanted.
+        made_good = [at for done, at in good[job] if done is None or (wanted is not None and wanted <= done)]
+        if left := [record for record in records if all(_ended(record) > at for at in made_good)]:
+            found.append(_FailedRuns(left))
+    return found
 
 
-def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, now: datetime) -> Observation:
-    run, ticks = failed.newest, len(failed.runs)
-    words = cause_of(watch.clean(_words(instance, run.run_id)), watch.names)
-    name = ", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name
-    scheduled = "dagster/schedule_name" in run.tags
-    return Observation(
-        kind="run",
-        cause=name,
-        apart=", ".join(sorted(_selected(run) or ())),
-        tables=failed.tables,
-        problem=words.problem,
-        remedy=words.remedy,
-        since=failed.since,
-        ticks=ticks,
-        run_id=run.run_id,
-        ready=not scheduled or watch.policy.reached(ticks, failed.since, now),
-    )
-
-
-def _words(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return the message of the first failed step, else that of the run."""
-    for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        data = log.dagster_event.step_failure_data if log.dagster_event else None
-        error = data.error if data else None
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            return error.message
-    for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
-        if log.dagster_event and log.dagster_event.message:
-            return log.dagster_event.message
-    return ""
-
-
-def _stale(instance: dg.DagsterInstance, known: LedgerState, watch: Watch) -> Iterator[Observation]:
-    """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
-    budgets = {dg.AssetKey(table.name): table.freshness.fail for table in watch.dynamic}
-    for key, record in instance.get_freshness_state_records(list(budgets)).items():
-        table = key.to_user_string()
-        succeeded = known.succeeded.get(table)
-        if record.freshness_state.value == "FAIL" and not (succeeded and succeeded > record.updated_at):
-            yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
-
-
-def _nobody_starts_syncs(
-    instance: dg.DagsterInstance, known: LedgerState, watch: Watch, now: datetime
-) -> Iterator[Observation]:
-    """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
-    live = {table.name: known.succeeded[table.name] for table in watch.dynamic if table.name in known.succeeded}
-    states = instance.all_instigator_state()
-    running = any(state.name == SCHEDULE and state.status.value == "RUNNING" for state in states)
-    if dead := _silent_daemons(instance, now, expected=running):
-        names, since = dead
-        yield Observation(
-            kind="daemon",
-            cause="daemon",
-            tables=tuple(live),
-            since=since,
-            problem=f"{names} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
-            remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
-        )
-    elif live and not running and now - min(live.values()) > watch.policy.patience:
-        yield Observation(
-            kind="schedule",
-            cause="schedule",
-            tables=tuple(live),
-            since=min(live.values()),
-            problem=f"{SCHEDULE} is stopped, and nothing else has synced for {length(now - min(live.values()))}.",
-            remedy=f"dagster schedule start -w workspace.yaml {SCHEDULE}, or the switch in Dagster's UI.",
-        )
-
-
-def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
-    """Return which daemons have gone silent, and since when; one that never ran only where it is expected."""
-    heartbeats = instance.get_daemon_heartbeats()
-    lived = {name: beat.timestamp for name, beat in heartbeats.items() if name in instance.get_required_daemon_types()}
-    if not lived:
-        return ("Dagster's daemon", now) if expected else None
-    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > _SIGN_OF_LIFE.total_seconds()}
-    if not silent:
-        return None
-    names = "Dagster's daemon" if silent.keys() == lived.keys() else f"Dagster's daemon ({', '.join(sorted(silent))})"
-    return names, datetime.fromtimestamp(max(silent.values()), UTC)
+def _successes(instance: dg.DagsterInstance, job: str) -> list[tuple[frozenset[str] | None, datetime]]:
+    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    records = instance.get_run_records(filters, limit=_MOST_SUCCESSES)
+    return [(_selected(record.dagster_run), _ended(record)) for record in records]
 
 
 def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
@@ -246,15 +143,98 @@ def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
     return frozenset(assets | checks)
 
 
-def _covers(done: frozenset[str] | None, wanted: frozenset[str] | None) -> bool:
-    return done is None or (wanted is not None and wanted <= done)
-
-
-def _successes(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRecord]:
-    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
-    return instance.get_run_records(filters, limit=50)
-
-
 def _ended(record: dg.RunRecord) -> datetime:
     ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
     return datetime.fromtimestamp(ended, UTC)
+
+
+def _in_ledger(failed: _FailedRuns, known: LedgerState) -> bool:
+    """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
+    if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
+        return True
+    since, ended = [known.succeeded.get(table) for table in failed.tables], _ended(failed.runs[0])
+    return bool(since) and all(succeeded and succeeded > ended for succeeded in since)
+
+
+def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, now: datetime) -> Observation:
+    run, ticks, since = failed.newest, len(failed.runs), _ended(failed.runs[-1])
+    words = watch.cause_of(_message(instance, run.run_id))
+    return Observation(
+        kind="run",
+        cause=", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name,
+        apart=", ".join(sorted(_selected(run) or ())),
+        tables=failed.tables,
+        problem=words.problem,
+        remedy=words.remedy,
+        since=since,
+        ticks=ticks,
+        run_id=run.run_id,
+        ready="dagster/schedule_name" not in run.tags or watch.policy.reached(ticks, since, now),
+    )
+
+
+def _message(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return the message of the first failed step, else that of the run."""
+    for log in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data = log.dagster_event.step_failure_data if log.dagster_event else None
+        error = data.error if data else None
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return error.message
+    logs = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    messages = (log.dagster_event.message for log in logs if log.dagster_event)
+    return next(filter(None, messages), "")
+
+
+def _stale(instance: dg.DagsterInstance, known: LedgerState, watch: Watch) -> Iterator[Observation]:
+    """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
+    budgets = {dg.AssetKey(each.name): each.freshness.fail for each in watch.tables if isinstance(each, DynamicTable)}
+    for key, record in instance.get_freshness_state_records(list(budgets)).items():
+        table = key.to_user_string()
+        succeeded = known.succeeded.get(table)
+        if record.freshness_state.value == "FAIL" and not (succeeded and succeeded > record.updated_at):
+            yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
+
+
+def _nobody_starts_syncs(
+    instance: dg.DagsterInstance, known: LedgerState, watch: Watch, now: datetime
+) -> Iterator[Observation]:
+    """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
+    dynamic = {table.name for table in watch.tables if isinstance(table, DynamicTable)}
+    live = {name: known.succeeded[name] for name in watch.names if name in dynamic & known.succeeded.keys()}
+    oldest = min(live.values(), default=now)
+    states = instance.all_instigator_state()
+    running = any(state.name == _SCHEDULE and state.status.value == "RUNNING" for state in states)
+    if dead := _silent_daemons(instance, now, expected=running):
+        names, since = dead
+        yield Observation(
+            kind="daemon",
+            cause="daemon",
+            tables=tuple(live),
+            since=since,
+            problem=f"{names} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
+            remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
+        )
+    elif live and not running and now - oldest > watch.policy.patience:
+        yield Observation(
+            kind="schedule",
+            cause="schedule",
+            tables=tuple(live),
+            since=oldest,
+            problem=f"{_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
+            remedy=f"dagster schedule start -w workspace.yaml {_SCHEDULE}, or the switch in Dagster's UI.",
+        )
+
+
+def _silent_daemons(instance: dg.DagsterInstance, now: datetime, *, expected: bool) -> tuple[str, datetime] | None:
+    """Return which daemons have gone silent, and since when; one that never ran only where it is expected."""
+    required, beats = instance.get_required_daemon_types(), instance.get_daemon_heartbeats()
+    lived = {name: beat.timestamp for name, beat in beats.items() if name in required}
+    if not lived:
+        return ("Dagster's daemon", now) if expected else None
+    silent = {name: beat for name, beat in lived.items() if now.timestamp() - beat > _SIGN_OF_LIFE.total_seconds()}
+    if not silent:
+        return None
+    names = "Dagster's daemon" if silent.keys() == lived.keys() else f"Dagster's daemon ({', '.join(sorted(silent))})"
+    return names, datetime.fromtimestamp(max(silent.values()), UTC)

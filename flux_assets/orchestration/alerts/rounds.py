@@ -2,179 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 
 import dagster as dg
 import psycopg
 from click import ClickException
 
-from flux_assets.alerting import store, watching
-from flux_assets.alerting.cause import cause_of, secret_remover
-from flux_assets.alerting.delivery import Delivery, Event, Send, run_round
-from flux_assets.alerting.incident import Incident, Kind, Observation, Policy, decide
-from flux_assets.alerting.message import Letterhead, payload
-from flux_assets.alerting.store import IncidentFile, IncidentTable, Mutes, make_ready, mutes
+from flux_assets.alerting import watching
+from flux_assets.alerting.cause import secret_remover
+from flux_assets.alerting.delivery import Delivery, Event, run_round
+from flux_assets.alerting.incident import Incident, Kind, Observation, Observed, Policy, decide
+from flux_assets.alerting.message import Letterhead
+from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
 from flux_assets.alerting.watching import Watch
-from flux_assets.alerting.webhook import Webhook
-from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError
-from flux_assets.ledger import status as overview
+from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError, counted
+from flux_assets.ledger.status import statuses
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.layer_history import dagster_folder
 from flux_assets.postgis.session import Target
-from flux_assets.settings import Settings
-from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.settings import Settings, load_settings
+from flux_assets.tables import declarations
 from flux_assets.wiring.target import postgis_target, require_running_cluster
 
-Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
+_Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
+_SECONDS_BETWEEN_ROUNDS = 60
+_OF_POSTGRES: frozenset[Kind] = frozenset({"sync", "load", "layer"})
+# That a table is late, both know.
+_OF_DAGSTER: frozenset[Kind] = frozenset({"late", "check", "run", "schedule", "daemon", "dagster"})
 
 
-@dataclass(frozen=True)
-class _Observed:
-    """What is wrong now, of the kinds that could be observed."""
-
-    observed: list[Observation]
-    watched: frozenset[Kind]
-    now: datetime
-
-
-def make_watch(settings: Settings, tables: Sequence[StaticTable | DynamicTable]) -> Watch:
-    """Return what to watch and how patiently, by the settings."""
-    policy = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind)
-    return Watch(schema=settings.flux_postgres_schema, tables=tables, policy=policy, clean=secret_remover(settings))
-
-
-def observe_alerts(session: psycopg.Connection, watch: Watch, dagster: Dagster) -> _Observed:
-    """Return everything that PostgreSQL and Dagster know. `dagster` finds the instance and the checks, or raises."""
-    now, statuses = watching.server_time(session), overview.statuses(session, watch.schema)
-    observed = list(watching.observed(session, statuses, watch, now))
-    checked = {name: status.checked_at for name, status in statuses.items() if status.checked_at}
+@dg.sensor(
+    name="alert_sensor",
+    minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
+)
+def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Observe, send what is due, and report what was sent. That its daemon is dead, only the watchdog can notice."""
+    settings = load_settings()
+    if settings.flux_alert_url is None:
+        return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
+    repository = context.repository_def
+    keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
     try:
-        observed += _of_dagster(session, watch, dagster, checked, now)
-    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        observed.append(_dagster_fault(error, watch, now))
-        return _Observed(observed, watching.WATCHED - {"late"}, now)
-    return _Observed(observed, watching.WATCHED | events.WATCHED, now)
+        rounds = _send(settings, lambda: (context.instance, keys), postgis_target)
+    except AlertError as error:
+        context.log.warning(str(error))
+        return dg.SkipReason(f"No alert could be sent. {error}")
+    for undelivered in filter(None, (each.undelivered for each in rounds)):
+        context.log.warning(str(undelivered))
+    return dg.SkipReason(" ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well.")
 
 
-def send_alerts(
-    settings: Settings,
-    tables: Sequence[StaticTable | DynamicTable],
-    dagster: Dagster,
-    hook: Webhook,
-    find: Callable[[Settings], Target] = postgis_target,
-) -> list[Delivery]:
+def _describe(delivery: Delivery) -> str:
+    if delivery.busy:
+        return "Another process is sending alerts right now."
+    sent = [f"{event} #{incident.id} ({incident.kind})" for event, incident in delivery.sent]
+    waiting = "" if delivery.undelivered is None else f" Not delivered: {delivery.undelivered}"
+    return f"{counted(len(delivery.incidents), 'incident')}; sent: {', '.join(sent) or 'nothing new'}.{waiting}"
+
+
+def run_watchdog(*, send: bool) -> tuple[list[Delivery], list[tuple[Incident, bool]]]:
+    """Return the rounds, where it is to `send`, and what is wrong, each with whether it is muted, worst first.
+
+    It needs no daemon, and starts nothing to find out. Neither it nor the sensor repeats what the other has sent.
+    """
+    settings = load_settings()
+    with _dagster_of(settings) as dagster:
+        return _send(settings, dagster, _running_target) if send else [], _problems(settings, dagster)
+
+
+def _send(settings: Settings, dagster: _Dagster, find: Callable[[Settings], Target]) -> list[Delivery]:
     """Run a round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
 
-    Raises AlertError, and nothing else, when it cannot be recorded what was sent.
+    Raises SettingError without an address, and AlertError when it cannot be recorded what was sent.
     """
-    watch, file = make_watch(settings, tables), IncidentFile(settings.flux_home)
-    send = _sending(hook, settings)
-    try:
-        with find(settings).session("alerts") as session:
-            make_ready(session, watch.schema)
-            file.note_mutes(mutes(session, watch.schema))
-            seen = observe_alerts(session, watch, dagster)
-            kept = IncidentTable(session, watch.schema)
-            rest = run_round(
-                kept, seen.observed, seen.watched, lambda: mutes(session, watch.schema), watch.policy, send, seen.now
-            )
-    except AlertError:
-        raise
-    except (FluxError, psycopg.Error) as error:
-        return [_of_target(error, file, watch, send)]
-    return [_of_target(None, file, watch, send), rest]
+    from flux_assets.alerting.webhook import Webhook
 
-
-def target_fault(error: FluxError | psycopg.Error, watch: Watch, now: datetime) -> Observation:
-    """Return that PostgreSQL is unavailable; sent when it lasts as long as failing syncs may."""
-    words = cause_of(watch.clean(str(error)), watch.names)
-    return Observation(
-        kind="target",
-        cause="target",
-        problem=words.problem,
-        remedy=words.remedy,
-        since=now,
-        not_before=now + watch.policy.patience,
-    )
-
-
-def _dagster_fault(error: Exception, watch: Watch, now: datetime) -> Observation:
-    """Return that Dagster's storage, or our definitions, are unavailable."""
-    words = cause_of(watch.clean(str(error) or type(error).__name__), watch.names)
-    return Observation(
-        kind="dagster",
-        cause="dagster",
-        problem=words.problem,
-        since=now,
-        remedy=words.remedy or "`flux-assets doctor` tests Dagster's storage.",
-    )
-
-
-def _of_target(away: FluxError | psycopg.Error | None, file: IncidentFile, watch: Watch, send: Send) -> Delivery:
-    """Run a round on the file: that PostgreSQL is unavailable, or that it is back."""
-    now = datetime.now(UTC)
-    observed = [target_fault(away, watch, now)] if away else []
-    return run_round(file, observed, {"target"}, file.mutes, watch.policy, send, now)
-
-
-def _sending(hook: Webhook, settings: Settings) -> Send:
-    letterhead = Letterhead(schema=settings.flux_postgres_schema, ui_url=settings.flux_ui_url)
-
-    def send(event: Event, incident: Incident) -> None:
-        hook.post(payload(event, incident, letterhead, settings.flux_alert_format, datetime.now(UTC)))
-
-    return send
-
-
-def _of_dagster(
-    session: psycopg.Connection, watch: Watch, dagster: Dagster, checked: Mapping[str, datetime], now: datetime
-) -> list[Observation]:
-    instance, keys = dagster()
-    checks = events.failing_checks(instance, keys)
-    runs = events.failed_runs(instance, now)
-    run_ids = {record.run_id for record in checks} | {failed.newest.run_id for failed in runs}
-    known = events.LedgerState(failed=frozenset(watching.in_ledger(session, watch.schema, run_ids)), succeeded=checked)
-    return list(events.observed(instance, checks, runs, known, watch, now))
-
-
-Definitions = dg.Definitions
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is wrong now, and whether it is muted."""
-
-    incident: Incident
-    muted: bool
-
-
-def problems(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Problem]:
-    """Return what is wrong, worst first. Nothing is changed, and nothing is started to find out."""
-    watch = make_watch(settings, tables)
-    try:
-        with _running_target(settings).session("watchdog") as session:
-            store.hurry(session)
-            seen = observe_alerts(session, watch, dagster)
-            muted = mutes(session, watch.schema) if store.is_ready(session) else Mutes()
-    except (FluxError, psycopg.Error) as error:
-        now, file = datetime.now(UTC), IncidentFile(settings.flux_home)
-        away = decide(file.unclosed(), [target_fault(error, watch, now)], {"target"}, now)
-        return [Problem(incident, muted=file.mutes().cover(())) for incident in away if not incident.resolved_at]
-    found = decide([], seen.observed, seen.watched, seen.now)
-    listed = [Problem(incident, muted=muted.cover(incident.failing)) for incident in found]
-    return sorted(listed, key=lambda problem: (problem.muted, problem.incident.since))
-
-
-def send(settings: Settings, tables: Sequence[StaticTable | DynamicTable], dagster: Dagster) -> list[Delivery]:
-    """Send what the sensor would send; neither repeats what the other has sent."""
     if settings.flux_alert_url is None:
         raise SettingError(
             "FLUX_ALERT_URL is not set, so alerts have no destination.", "Set it to a webhook's address."
         )
-    return send_alerts(settings, tables, dagster, Webhook(settings.flux_alert_url), _running_target)
+    hook, form = Webhook(settings.flux_alert_url), settings.flux_alert_format
+    letterhead = Letterhead(schema=settings.flux_postgres_schema, ui_url=settings.flux_ui_url, form=form)
+
+    def send(event: Event, incident: Incident) -> None:
+        hook.post(letterhead.payload(event, incident, datetime.now(UTC)))
+
+    watch, file = _watch(settings), AlertFile(settings.flux_home)
+    fault, rest = None, []
+    try:
+        with find(settings).session("alerts") as session:
+            store = AlertTables(session, watch.schema)
+            store.create()
+            file.note_mutes(store.mutes())
+            rest = [run_round(store, _observed(session, watch, dagster), watch.policy, send)]
+    except AlertError:
+        raise
+    except (FluxError, psycopg.Error) as error:
+        fault = error
+    return [run_round(file, _of_target(fault, watch), watch.policy, send), *rest]
+
+
+def _problems(settings: Settings, dagster: _Dagster) -> list[tuple[Incident, bool]]:
+    """Return what is wrong, and whether it is muted. Nothing is changed."""
+    watch, file = _watch(settings), AlertFile(settings.flux_home)
+    try:
+        with _running_target(settings).session("watchdog") as session:
+            store = AlertTables(session, watch.schema)
+            found = decide([], _observed(session, watch, dagster))
+            muted = store.mutes() if store.exist else Mutes()
+    except (FluxError, psycopg.Error) as error:
+        found, muted = decide(file.unclosed(), _of_target(error, watch)), file.mutes()
+    listed = [(incident, muted.cover(incident.failing)) for incident in found if incident.resolved_at is None]
+    return sorted(listed, key=lambda problem: (problem[1], problem[0].since))
+
+
+def _watch(settings: Settings) -> Watch:
+    policy, clean = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind), secret_remover(settings)
+    return Watch(schema=settings.flux_postgres_schema, tables=declarations(), policy=policy, clean=clean)
+
+
+def _observed(session: psycopg.Connection, watch: Watch, dagster: _Dagster) -> Observed:
+    """Return everything that PostgreSQL and Dagster know."""
+    now, found = watching.server_time(session), statuses(session, watch.schema)
+    wrong = list(watching.observed(session, found, watch, now))
+    checked = {name: status.checked_at for name, status in found.items() if status.checked_at}
+
+    def ledger(run_ids: set[str]) -> events.LedgerState:
+        return events.LedgerState(failed=watching.in_ledger(session, watch.schema, run_ids), succeeded=checked)
+
+    try:
+        instance, keys = dagster()
+        wrong += list(events.observed(instance, keys, ledger, watch, now))
+    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
+        words = watch.cause_of(str(error) or type(error).__name__)
+        remedy = words.remedy or "`flux-assets doctor` tests Dagster's storage."
+        wrong.append(Observation(kind="dagster", cause="dagster", problem=words.problem, remedy=remedy, since=now))
+        return Observed(wrong, _OF_POSTGRES, now)
+    return Observed(wrong, _OF_POSTGRES | _OF_DAGSTER, now)
+
+
+def _of_target(fault: FluxError | psycopg.Error | None, watch: Watch) -> Observed:
+    """Return whether PostgreSQL is unavailable; sent when it lasts as long as failing syncs may."""
+    now = datetime.now(UTC)
+    if fault is None:
+        return Observed([], {"target"}, now)
+    words, due = watch.cause_of(str(fault)), now + watch.policy.patience
+    away = Observation(
+        kind="target", cause="target", problem=words.problem, remedy=words.remedy, since=now, not_before=due
+    )
+    return Observed([away], {"target"}, now)
 
 
 def _running_target(settings: Settings) -> Target:
@@ -185,7 +166,7 @@ def _running_target(settings: Settings) -> Target:
 
 
 @contextmanager
-def dagster_of(settings: Settings, definitions: Callable[[], Definitions]) -> Iterator[Dagster]:
+def _dagster_of(settings: Settings) -> Iterator[_Dagster]:
     """Yield what opens Dagster's instance and loads the definitions when it is called; closed with the block."""
     with ExitStack() as opened:
 
@@ -196,6 +177,7 @@ def dagster_of(settings: Settings, definitions: Callable[[], Definitions]) -> It
                 instance = opened.enter_context(dg.DagsterInstance.from_config(str(dagster_folder())))
             except ClickException as error:  # how our storage class says a sentence and a remedy
                 raise EmbeddedError(error.message) from error
-            return instance, sorted(definitions().resolve_asset_graph().asset_check_keys)
+            definitions: dg.Definitions = import_module("flux_assets.definitions").defs
+            return instance, sorted(definitions.resolve_asset_graph().asset_check_keys)
 
         yield found
