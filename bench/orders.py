@@ -137,7 +137,9 @@ class Orders(Utility):
     def published(self, target: Target) -> None:
         """Sync as it was done before: all rows, TRUNCATE, INSERT a row at a time, autocommit."""
         rows = self.ask(_QUERY)
-        with closing(psycopg2.connect(target.conninfo)) as session:
+        said = conninfo_to_dict(target.conninfo)  # psycopg2's own libpq may know fewer options
+        parameters = {name: said[name] for name in ("host", "port", "user", "password", "dbname")}
+        with closing(psycopg2.connect(**parameters)) as session:
             session.autocommit = True
             with session.cursor() as cursor:
                 cursor.execute("TRUNCATE TABLE work_orders")

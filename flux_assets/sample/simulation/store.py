@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flux_assets.errors import EmbeddedError, reported
 from flux_assets.sample.simulation.grid import Device, Grid
@@ -187,7 +187,7 @@ def _packed(rows: Sequence[Row]) -> str:
     return json.dumps(rows, default=_as_text)
 
 
-def _as_text(value: Any) -> str:  # noqa: ANN401 - whatever json does not know
+def _as_text(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
     raise TypeError(f"{value!r} has no place in a source table")

@@ -91,20 +91,18 @@ class Door:
 
     def _holds_a_transaction(self, token: str) -> bool:
         """Return whether a session is in a transaction, asked once of each idle one: the connector never signs out."""
-        if token not in self._at_rest and not _in_transaction(self.sessions[token]):
-            self._at_rest.add(token)
-        return token not in self._at_rest
+        import duckdb  # the daemon alone has it imported
 
-
-def _in_transaction(session: Any) -> bool:  # noqa: ANN401 - fakesnow's connection, imported by the daemon alone
-    """Return whether a session is in a transaction: there a second BEGIN fails and changes nothing."""
-    connection = session._duck_conn
-    try:
-        connection.begin()
-    except Exception:  # noqa: BLE001 - a closed connection counts as one that is to be dropped
-        return True
-    connection.rollback()
-    return False
+        if token in self._at_rest:
+            return False
+        connection = self.sessions[token]._duck_conn
+        try:
+            connection.begin()  # fails within a transaction, and changes nothing there
+        except duckdb.Error:  # of a closed connection too, which is to be dropped as well
+            return True
+        connection.rollback()
+        self._at_rest.add(token)
+        return False
 
 
 def _parsed(scope: Message, body: bytes) -> dict[str, Any]:
