@@ -28,8 +28,7 @@ from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, translated
-from flux_assets.release.decode.sieve import LeftOut
-from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.decode.stream import LayerStream, LeftOut
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable

@@ -12,7 +12,7 @@ import pyarrow as pa
 from psycopg import errors, sql
 
 from flux_assets.checks.audit import Case
-from flux_assets.errors import LayerError, ManifestError, ReleaseError, counted, reported
+from flux_assets.errors import LayerError, ManifestError, Place, ReleaseError, counted, reported
 from flux_assets.layers import quarantine, versions
 from flux_assets.layers.context import LoadContext
 from flux_assets.layers.indexes import finish
@@ -25,8 +25,7 @@ from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer, create_template, create_version, revoking_all, version_table
 from flux_assets.postgis.session import run
-from flux_assets.release.decode.sieve import Sieve
-from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
+from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
 from flux_assets.release.release import ReleaseFile
 from flux_assets.steps import reach
 from flux_assets.words import megabytes
@@ -249,7 +248,7 @@ def _record_error(
     remedy = "Fix the file and reload."
     if isinstance(error, errors.NotNullViolation):
         remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
-    return describe_record(path, name, layer.table, record, known, problem, remedy)
+    return describe_record(path, Place(file=name, record=record, column=known), problem, remedy)
 
 
 def refuse_contradiction(context: LoadContext, file: ReleaseFile, version: Version, waiting: int | None = None) -> None:

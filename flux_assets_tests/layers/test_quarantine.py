@@ -17,8 +17,8 @@ from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.session import Target
-from flux_assets.release.decode.sieve import LeftOut, Quarantine
-from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.decode.sieve import Quarantine
+from flux_assets.release.decode.stream import LayerStream, LeftOut
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, csv_field, made_up, point, rows

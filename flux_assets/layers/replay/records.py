@@ -6,17 +6,16 @@ behind them `flux_surplus` (what stands behind the last column) where a record h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 
 from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.layers.quarantine import QuarantinedRecord
-from flux_assets.release.decode.blocks import MalformedError, Text, as_csv, blocks, fields, record_starts
+from flux_assets.release.decode.blocks import Block, MalformedError, blocks, fields
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, read_columns
 from flux_assets.release.decode.faults import explained
 from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
@@ -70,15 +69,15 @@ def _read(
 ) -> tuple[pa.RecordBatch, LayerFacts]:
     if held.raw_cut:
         raise _error(held, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
-    file = as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
-    (block,) = blocks(iter([file]), held.file)
+    file = _as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
+    header, block = blocks(iter([file]), held.file)
     if block.records != 1:
         raise _error(held, f"it is {block.records} records.")
-    parser, text = Parser(block.header, columns, ask), block.text
+    parser = Parser(header, columns, ask)
     try:
-        return parser.decoded(text, 1)
+        return parser.decoded(block)
     except (pa.ArrowInvalid, SuspectError) as error:
-        raise explained(text, 0, len(text.data), parser, str(error)) from None
+        raise explained(block, parser, str(error)) from None
 
 
 _IN_PART = " The record is kept in part only: correct it."
@@ -107,8 +106,7 @@ class Correction:
 
     def values(self) -> dict[str, bytes | None]:
         """Return the record's values by column."""
-        found = fields(self.raw.encode(), len(self.header))
-        return dict(zip(self.header, [each.value for each in found], strict=True))
+        return dict(zip(self.header, fields(self.raw.encode(), len(self.header)), strict=True))
 
 
 def write_corrections(path: Path, table: StaticTable, records: Sequence[QuarantinedRecord]) -> None:
@@ -118,11 +116,11 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Quaranti
     """
     surplus = {held.record: surplus_of(held) for held in records}
     last = (SURPLUS,) if any(surplus.values()) else ()
-    lines = [as_csv(name.encode() for name in (RECORD, REASON, *table.column_names, *last))]
+    lines = [_as_csv(name.encode() for name in (RECORD, REASON, *table.column_names, *last))]
     for held in records:
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
         values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
-        lines.append(as_csv([*values, surplus[held.record]] if last else values))
+        lines.append(_as_csv([*values, surplus[held.record]] if last else values))
     try:
         _write_new(path, b"\n".join(lines) + b"\n")
     except FileExistsError as error:
@@ -154,7 +152,12 @@ def surplus_of(held: QuarantinedRecord) -> bytes | None:
     """Return values of a record that stand behind the last column, as CSV; None when there are none."""
     beyond = _values(held)[len(held.header) :]
     # Quoted also where there is nothing: a comma too many has to be seen to be removed.
-    return as_csv(value or b"" for value in beyond) if beyond else None
+    return _as_csv(value or b"" for value in beyond) if beyond else None
+
+
+def _as_csv(values: Iterable[bytes | None]) -> bytes:
+    """Write these values as a record, without its line end; None is NULL."""
+    return b",".join(b"" if value is None else b'"' + value.replace(b'"', b'""') + b'"' for value in values)
 
 
 def _values(held: QuarantinedRecord) -> list[bytes | None]:
@@ -162,7 +165,7 @@ def _values(held: QuarantinedRecord) -> list[bytes | None]:
     raw = held.raw_record.encode()
     for most in (len(raw) + 1, len(held.header)):
         with suppress(MalformedError):
-            return [found.value for found in fields(raw, most)]
+            return fields(raw, most)
     return []
 
 
@@ -173,29 +176,28 @@ def read_corrections(path: Path) -> Iterator[Correction]:
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
     for block in blocks(pieces, str(path)):
-        if RECORD not in block.header.names:
+        if RECORD not in block.names:
             raise ReleaseError(
                 f"{path}: the header has no column {RECORD}.",
                 "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
             )
-        starts = [*record_starts(block.text.data).tolist(), len(block.text.data)] if block.records else []
-        for start, end in pairwise(starts):
-            yield _correction(block.text, start, end)
+        for index in range(block.records):
+            yield _correction(block.part(index, index + 1))
 
 
-def _correction(text: Text, start: int, end: int) -> Correction:
-    values = [found.value for found in fields(text.data[start:end], len(text.names) + 1)]
-    if len(values) != len(text.names):
-        raise text.error_at(
-            start, f"the record has {len(values)} values, the header {len(text.names)} columns.", "Quote the values."
+def _correction(record: Block) -> Correction:
+    values = fields(record.data, len(record.names) + 1)
+    if len(values) != len(record.names):
+        raise record.error_at(
+            0, f"the record has {len(values)} values, the header {len(record.names)} columns.", "Quote the values."
         )
-    given = dict(zip(text.names, values, strict=True))
+    given = dict(zip(record.names, values, strict=True))
     number = given.pop(RECORD)
     given.pop(REASON, None)
     surplus = given.pop(SURPLUS) or b"" if SURPLUS in given else None
     if number is None or not number.isdigit():
-        raise text.error_at(start, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
+        raise record.error_at(0, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
     try:
-        return Correction(int(number), list(given), as_csv(given.values()).decode(), surplus)
+        return Correction(int(number), list(given), _as_csv(given.values()).decode(), surplus)
     except UnicodeDecodeError:
-        raise text.error_at(start, "the record is not UTF-8.", "Write the file in UTF-8.") from None
+        raise record.error_at(0, "the record is not UTF-8.", "Write the file in UTF-8.") from None

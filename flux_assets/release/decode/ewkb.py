@@ -53,16 +53,15 @@ def walk(data: bytes, column: Spatial) -> _Walked:
     return walker.found
 
 
-def judge(data: bytes, column: Spatial) -> str | None:
+def judge_geometry(data: bytes, column: Spatial) -> str | None:
     """Return what is wrong with one geometry, coordinates included; None when nothing is."""
     try:
         found = walk(data, column)
     except GeometryError as fault:
         return str(fault)
-    width = 2 + column.has_z + column.has_m
     runs = sorted([(*run, "<f8") for run in found.little_endian] + [(*run, ">f8") for run in found.big_endian])
     for start, count, _, kind in runs:
-        points = np.frombuffer(data, kind, count * width, start).reshape(count, width)
+        points = np.frombuffer(data, kind, count * column.point_bytes // 8, start).reshape(count, -1)
         with np.errstate(invalid="ignore"):
             sound = (np.abs(points[:, 0]) <= 180) & (np.abs(points[:, 1]) <= 90)
         if not sound.all():
@@ -96,13 +95,19 @@ class _Walker:
         """Walk one geometry; `within` is the kind of what it is a part of."""
         if depth > _DEEPEST:
             raise GeometryError(f"its parts are nested more than {_DEEPEST} deep")
-        order = self._order()
+        mark = self._take(1)[0]
+        if mark > 1:
+            raise GeometryError(f"it is not EWKB: the byte order mark is {mark:02X}, not 00 or 01")
+        order = "<" if mark else ">"
         kind = self._header(order, outermost=depth == 0)
         self._drawn(kind, within)
         if kind == 1:
             self._run(order, 1, ring=False)
         elif kind in _LINES:
-            self._line(order)
+            count = self._number(order, 0)
+            if count == 1:
+                raise GeometryError("it has a line of a single point")
+            self._run(order, count, ring=False)
         elif kind in _POLYGONS:
             for _ in range(self._number(order, 4)):
                 self._ring(order)
@@ -120,12 +125,6 @@ class _Walker:
         how = f"it has a part that is a {KIND_NAMES[kind]}" if within else f"it is a {KIND_NAMES[kind]}"
         raise GeometryError(f"{how}, which the readers of the layer cannot draw")
 
-    def _order(self) -> str:
-        mark = self._take(1)[0]
-        if mark > 1:
-            raise GeometryError(f"it is not EWKB: the byte order mark is {mark:02X}, not 00 or 01")
-        return "<" if mark else ">"
-
     def _header(self, order: str, *, outermost: bool) -> int:
         word: int = struct.unpack(order + "I", self._take(4))[0]
         flagged, code = word & (_Z | _M | _SRID), word & ~(_Z | _M | _SRID)
@@ -136,7 +135,12 @@ class _Walker:
         if outermost:
             self.found.kind = kind
             self._outer(kind, srid)
-        self._dimensions(bool(flagged & _Z) or iso in (1, 3), bool(flagged & _M) or iso in (2, 3))
+        has_z, has_m = bool(flagged & _Z) or iso in (1, 3), bool(flagged & _M) or iso in (2, 3)
+        for letter, has, wanted in (("Z", has_z, self.column.has_z), ("M", has_m, self.column.has_m)):
+            if has != wanted:
+                raise GeometryError(
+                    f"it has {'a' if has else 'no'} {letter} coordinate, the column takes {'one' if wanted else 'none'}"
+                )
         return kind
 
     def _outer(self, kind: int, srid: int) -> None:
@@ -148,26 +152,12 @@ class _Walker:
         if srid != self.column.srid:
             raise GeometryError(f"its SRID is {srid}, expected {self.column.srid} (degrees)")
 
-    def _dimensions(self, has_z: bool, has_m: bool) -> None:
-        for letter, has, wanted in (("Z", has_z, self.column.has_z), ("M", has_m, self.column.has_m)):
-            if has != wanted:
-                raise GeometryError(
-                    f"it has {'a' if has else 'no'} {letter} coordinate, the column takes {'one' if wanted else 'none'}"
-                )
-
-    def _line(self, order: str) -> None:
-        count = self._number(order, 0)
-        if count == 1:
-            raise GeometryError("it has a line of a single point")
-        self._run(order, count, ring=False)
-
     def _ring(self, order: str) -> None:
         count = self._number(order, 0)
         if count < 4:
             raise GeometryError(f"it has a ring of {count} points, and needs at least 4")
-        start = self.position
+        start, width = self.position, self.column.point_bytes
         self._run(order, count, ring=True)
-        width = 8 * (2 + self.column.has_z + self.column.has_m)
         if self.data[start : start + 16] != self.data[start + width * (count - 1) :][:16]:
             first, last = (struct.unpack_from(order + "dd", self.data, at) for at in (start, self.position - width))
             if first != last:
@@ -175,7 +165,7 @@ class _Walker:
 
     def _run(self, order: str, count: int, *, ring: bool) -> None:
         start = self.position
-        self._skip(8 * (2 + self.column.has_z + self.column.has_m) * count)
+        self._skip(self.column.point_bytes * count)
         if count:
             runs = self.found.little_endian if order == "<" else self.found.big_endian
             runs.append((start, count, ring))

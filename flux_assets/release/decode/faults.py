@@ -1,61 +1,99 @@
-"""One value of a file, judged by the declaration of its column: what is wrong with it, and how to fix it."""
+"""What is wrong with a refused record, where, and how to fix it: the slow, exact pass that only bad files need."""
 
 from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import cast
 
 import pyarrow as pa
 
 from flux_assets.errors import RecordError
-from flux_assets.release.decode import ewkb
-from flux_assets.release.decode.blocks import Block, Text, count_fields, fields, record_starts
-from flux_assets.release.decode.columns import (
-    MOVING,
-    AskServer,
-    ReadColumn,
-    Refusal,
-    is_plain,
-    odd_values,
-)
+from flux_assets.release.decode.blocks import Block, count_fields, fields
+from flux_assets.release.decode.columns import MOVING, AskServer, ReadColumn, SuspectError, read_texts
+from flux_assets.release.decode.ewkb import judge_geometry
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.stopping import check_stop
 
 _Judgement = tuple[str, str]
 """A problem, and its remedy."""
 
-_DEGREES = "Positions are degrees of longitude and latitude (EPSG:4326)."
-_REMEDIES = (
-    (
-        "cannot draw",
-        "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and triangles with"
-        " ST_Dump(geom); or declare the kind as drawable.",
-    ),
-    ("SRID is", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
-    ("metres", "Transform it with PostGIS's ST_Transform(geom, 4326)."),
-    ("swapped", "PostGIS's ST_FlipCoordinates(geom) swaps them."),
-    ("NaN", "Leave nothing between the commas (NULL) where there is no position."),
-)
+_SHOWN = 300  # characters of Arrow's message, which may hold the value
+_AS_COPY = "Write it as COPY … WITH (FORMAT csv) does."
+_EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
+_CORRECT = "Correct the value, or widen the declared column."
+_TRANSFORM = "Transform it with PostGIS's ST_Transform(geom, 4326)."
+_REMEDIES = {
+    "cannot draw": "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and"
+    " triangles with ST_Dump(geom); or declare the kind as drawable.",
+    "SRID is": _TRANSFORM,
+    "metres": _TRANSFORM,
+    "swapped": "PostGIS's ST_FlipCoordinates(geom) swaps them.",
+    "NaN": "Leave nothing between the commas (NULL) where there is no position.",
+}
 # Possessive, so that a value of megabytes takes one pass; and of ASCII, as Arrow and PostgreSQL read numbers.
 _WHOLE = re.compile(r"\s*+(-?)0*+(\d*+)(?<=\d)\s*+", re.ASCII)
-_NUMBER = re.compile(
-    r"\s*+[+-]?(?=\.?\d)(?P<whole>\d*+)(\.(?P<part>\d*+))?(e(?P<exponent>[+-]?\d++))?\s*+", re.IGNORECASE | re.ASCII
-)
+_NUMBER = re.compile(r"\s*+[+-]?(?=\.?\d)\d*+(\.\d*+)?(e[+-]?\d++)?\s*+", re.IGNORECASE | re.ASCII)
 _NOT_A_NUMBER = re.compile(r"\s*+[+-]?(nan|inf|infinity)\s*+", re.IGNORECASE | re.ASCII)
 _LONGEST_WHOLE = 19  # digits of the largest bigint
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _HEXADECIMAL = re.compile(r"([0-9A-Fa-f]{2})++")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIMESTAMP = re.compile(_DATE.pattern + r"([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
-_ONLY_POSTGRESQL = {"infinity", "-infinity", "+infinity"}
+_INFINITE = {"infinity", "-infinity", "+infinity"}
 
 
-def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> _Judgement | None:
+def fault_in(block: Block, parser: Parser, left_out: Collection[int] = ()) -> RecordError:
+    """Return the error of the first record of a refused block that `parser` refuses, those `left_out` apart."""
+    found = (error for index, error in refused(block, parser) if index not in left_out)
+    return next(found, None) or block.error_of(0, "it cannot be read.", _AS_COPY)
+
+
+def refused(block: Block, parser: Parser, low: int = 0, high: int | None = None) -> Iterator[tuple[int, RecordError]]:
+    """Yield index and error of every record that `parser` refuses, found by halving what is refused together."""
+    check_stop()
+    high = block.records if high is None else high
+    part = block if high - low == block.records else block.part(low, high)
+    try:
+        parser.decoded(part)
+    except (pa.ArrowInvalid, SuspectError) as error:
+        reason = str(error)
+    else:
+        return
+    if high - low == 1:
+        yield low, explained(part, parser, reason)
+        return
+    middle = (low + high) // 2
+    yield from refused(block, parser, low, middle)
+    yield from refused(block, parser, middle, high)
+
+
+def explained(record: Block, parser: Parser, reason: str) -> RecordError:
+    """Return the error of a single refused record; `reason` is the parser's message on it."""
+    names = record.names
+    if not record.data.strip(b"\r\n") and len(names) > 1:
+        return record.error_of(0, "the line is empty.", "Remove it.")
+    if (count := count_fields(record.data)) != len(names):
+        return record.error_of(
+            0,
+            f"the record has {count} values, the header names {len(names)} columns.",
+            "Quote values that hold commas or newlines; leave nothing between the commas for NULL.",
+            value=record.data.decode(errors="replace").rstrip("\r\n"),
+        )
+    columns = {column.name: column for column in parser.columns}
+    for name, value in zip(names, fields(record.data, len(names)), strict=True):
+        if judgement := _judge(columns[name], value, parser.ask):
+            return record.error_of(0, *judgement, column=name)
+    index = re.search(r"CSV column #(\d+)", reason)
+    problem = f"it cannot be read ({reason[:_SHOWN] or 'a value is not acceptable'})."
+    return record.error_of(0, problem, _AS_COPY, column=names[int(index[1]) if index else 0])
+
+
+def _judge(column: ReadColumn, value: bytes | None, ask: AskServer | None) -> _Judgement | None:
     """Return what is wrong with `value` (None: NULL), None when nothing is. `ask` tells whether it is a value."""
     if value is None:
         return None if column.nullable else ("it is NULL, which the column does not allow.", "Give every row a value.")
@@ -69,48 +107,28 @@ def judge(column: ReadColumn, value: bytes | None, ask: AskServer) -> _Judgement
         )
     if pa.types.is_string(column.arrow):
         return _text(column, text)
-    return _shape(column, text, ask) if column.spatial is not None else _plain_value(column, text, ask)
+    try:
+        found = read_texts(column, pa.array([text]), ask)[0]
+    except SuspectError as refusal:
+        return _refused(column, text, str(refusal))
+    if column.spatial is not None:
+        return _geometry(column, text, unhexlify(found.as_py()))
+    return None if column.axis is None else _degrees(column, found.as_py())
 
 
-def _plain_value(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
-    (found,) = odd_values(column, [text], ask)
-    if isinstance(found, Refusal):
-        judged = next(judge for kind, judge in _JUDGES if kind(column.arrow))(column, text)
-        return judged or (None if is_plain(column, text) else (_refused(found.reason), _remedy(column)))
-    return None if column.axis is None else _degrees(column, float(found))
-
-
-def _shape(column: ReadColumn, text: str, ask: AskServer) -> _Judgement | None:
-    if _HEXADECIMAL.fullmatch(text):
-        return _geometry(column, unhexlify(text))
-    (found,) = odd_values(column, [text], ask)
-    if isinstance(found, Refusal):
-        return _no_geometry(column, text, found.reason)
-    if (judged := _geometry(column, unhexlify(str(found)))) is None:
-        return None
-    problem, remedy = judged
-    return f"it is not hexadecimal, and {problem.removeprefix('it ')}", remedy
-
-
-def _refused(reason: str) -> str:
-    return f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "servers read it differently."
-
-
-def _no_geometry(column: ReadColumn, text: str, reason: str) -> _Judgement:
-    if not text:
-        return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
-    odd = re.search(r"[^0-9A-Fa-f]", text)
-    where = f"character {odd.start() + 1} is {odd[0]!r}" if odd else f"it has {len(text)} digits, an odd number"
-    refused = f" {_refused(reason)}" if reason else ""
-    return f"it is not hexadecimal: {where}.{refused}", _remedy(column)
-
-
-def _geometry(column: ReadColumn, data: bytes) -> _Judgement | None:
-    assert column.spatial is not None  # noqa: S101 - the caller asked
-    problem = ewkb.judge(data, column.spatial)
-    if problem is None:
-        return None
-    return f"{problem}.", next((remedy for sign, remedy in _REMEDIES if sign in problem), _remedy(column))
+def _refused(column: ReadColumn, text: str, reason: str) -> _Judgement:
+    """Return what is wrong with a text that is no value of its column, or the server's `reason`."""
+    by_server = f"PostgreSQL refuses it: {reason.removesuffix('.')}." if reason else "servers read it differently."
+    kind = column.arrow
+    if column.spatial is not None:
+        return _no_geometry(column, text, by_server if reason else "")
+    if pa.types.is_temporal(kind):
+        problem = _time(column, text)
+    elif pa.types.is_integer(kind):
+        problem = _integer(column, text)
+    else:
+        problem = _numeric(column, text) if pa.types.is_decimal(kind) else _double(column, text)
+    return problem or (by_server, _remedy(column))
 
 
 def _remedy(column: ReadColumn) -> str:
@@ -120,6 +138,25 @@ def _remedy(column: ReadColumn) -> str:
         return _EMPTY_IS_NULL
     wanted = "YYYY-MM-DD" if pa.types.is_date(column.arrow) else "YYYY-MM-DD HH:MM:SS"
     return f"Write {wanted}, or leave the value empty for NULL."
+
+
+def _no_geometry(column: ReadColumn, text: str, by_server: str) -> _Judgement:
+    if not text:
+        return "it is an empty string, not a geometry.", "For NULL leave nothing between the commas, not even quotes."
+    odd = re.search(r"[^0-9A-Fa-f]", text)
+    where = f"character {odd.start() + 1} is {odd[0]!r}" if odd else f"it has {len(text)} digits, an odd number"
+    return f"it is not hexadecimal: {where}. {by_server}".rstrip(), _remedy(column)
+
+
+def _geometry(column: ReadColumn, text: str, data: bytes) -> _Judgement | None:
+    assert column.spatial is not None  # noqa: S101 - the caller asked
+    problem = judge_geometry(data, column.spatial)
+    if problem is None:
+        return None
+    remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in problem), _remedy(column))
+    if not _HEXADECIMAL.fullmatch(text):
+        problem = f"it is not hexadecimal, and {problem.removeprefix('it ')}"
+    return f"{problem}.", remedy
 
 
 def _text(column: ReadColumn, text: str) -> _Judgement | None:
@@ -145,142 +182,65 @@ def _integer(column: ReadColumn, text: str) -> _Judgement | None:
 
 
 def _double(column: ReadColumn, text: str) -> _Judgement | None:
-    if not (_NUMBER.fullmatch(text) or _NOT_A_NUMBER.fullmatch(text)):
+    if _NOT_A_NUMBER.fullmatch(text):
+        return None
+    if not _NUMBER.fullmatch(text):
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     number = float(text)
-    if (isfinite(number) and number != 0) or _NOT_A_NUMBER.fullmatch(text):
-        return None if column.axis is None else _degrees(column, number)
-    too = "small" if number == 0 else "large"
-    return f"it is out of range for double precision: too {too}.", "Correct the value."
-
-
-def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
-    limit = 180 if column.axis == "longitude" else 90
-    if -limit <= number <= limit:
+    if isfinite(number) and number != 0:
         return None
-    return f"{_out_of_range(number, limit)} for a {column.axis} (±{limit} degrees).", _DEGREES
-
-
-def _out_of_range(number: float, limit: int) -> str:
-    if not isfinite(number):
-        return "it is not a finite number, as is needed"
-    if limit == 90 and abs(number) <= 180:
-        return "longitude and latitude look swapped: it is out of range"
-    return "it looks like metres of a projection: it is out of range" if abs(number) > 1000 else "it is out of range"
+    return f"it is out of range for double precision: too {'large' if number else 'small'}.", "Correct the value."
 
 
 def _numeric(column: ReadColumn, text: str) -> _Judgement | None:
-    found = _NUMBER.fullmatch(text)
-    if not found:
+    if not _NUMBER.fullmatch(text):
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     kind = cast("pa.Decimal128Type[int, int]", column.arrow)
-    before, after = _places(found["whole"] or "", found["part"] or "", found["exponent"] or "0")
-    if after > kind.scale:
+    too_large = f"it is out of range for {column.ddl}.", _CORRECT
+    try:
+        digits, exponent = Decimal(text).as_tuple()[1:]
+    except InvalidOperation:
+        return too_large
+    significant = "".join(map(str, digits)).lstrip("0")
+    shortest = significant.rstrip("0")
+    decimals = -(int(exponent) + len(significant) - len(shortest)) if shortest else 0
+    if decimals > kind.scale:
         return (
             f"it has more decimals than {column.ddl} keeps.",
             f"Round it to {kind.scale} decimals, or widen the declared column.",
         )
-    if before > kind.precision - kind.scale:
-        return f"it is out of range for {column.ddl}.", "Correct the value, or widen the declared column."
-    return None
+    return too_large if len(shortest) - decimals > kind.precision - kind.scale else None
 
 
-def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
-    """Return how many digits a number needs before and after the point; Arrow's own casts crash on very long ones."""
-    sign, digits = exponent[:1].strip("+0123456789"), exponent.lstrip("+-").lstrip("0") or "0"
-    shift = int(sign + (digits if len(digits) < _LONGEST_WHOLE else "9" * _LONGEST_WHOLE))
-    significant = (whole + part).lstrip("0")
-    shortest = significant.rstrip("0")
-    if not shortest:
-        return 0, 0
-    end = shift - len(part) + len(significant) - len(shortest)
-    return len(shortest) + end, -end
-
-
-def _time(column: ReadColumn, text: str) -> _Judgement | None:
-    is_date, remedy = pa.types.is_date(column.arrow), _remedy(column)
-    if MOVING.search(text):
-        return (
-            f"only PostgreSQL knows what {text.strip()!r} means, and it means a different time at every load.",
-            remedy,
-        )
-    if text.strip().lower() in _ONLY_POSTGRESQL:
-        return f"only PostgreSQL knows what {text.strip()!r} means, and no map draws an infinite time.", remedy
-    if (_DATE if is_date else _TIMESTAMP).fullmatch(text):
-        try:
-            datetime.fromisoformat(text)
-        except ValueError as error:
-            return f"there is no such {'day' if is_date else 'time'} ({error}).", remedy
-        if is_date or ("with time zone" in column.ddl) == bool(_ZONE.search(text)):
-            return None
-    return f"it is not written as {column.ddl} is.", remedy
-
-
-_EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
-_JUDGES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[ReadColumn, str], _Judgement | None]], ...] = (
-    (pa.types.is_string, _text),
-    (pa.types.is_integer, _integer),
-    (pa.types.is_floating, _double),
-    (pa.types.is_decimal, _numeric),
-    (pa.types.is_temporal, _time),
-)
-
-
-_SHOWN = 300  # characters of Arrow's message, which may hold the value
-
-
-def fault_in(block: Block, parser: Parser, reason: str) -> RecordError:
-    """Return the error of the first record of `block` that `parser` refuses; `reason` is its message on the block."""
-    text = block.text
-    ends = [*record_starts(text.data)[1:].tolist(), len(text.data)]
-    low, high = 0, len(ends) - 1
-    data = text.data
-    while low < high:
-        check_stop()
-        middle = (low + high) // 2
-        # What precedes `low` is known to be sound, so that the passes together read the block about twice.
-        if parser.refusal(replace(text, data=data[ends[low - 1] if low else 0 : ends[middle]])) is None:
-            low = middle + 1
-        else:
-            high = middle
-    start = ends[low - 1] if low else 0
-    reason = parser.refusal(replace(text, data=data[start : ends[low]])) or reason
-    return explained(text, start, ends[low], parser, reason)
-
-
-def explained(text: Text, start: int, end: int, parser: Parser, reason: str) -> RecordError:
-    """Return the error of the refused record `text.data[start:end]`; `reason` is the parser's message on it."""
-    record = text.data[start:end]
-    if not record.strip(b"\r\n") and len(text.names) > 1:
-        return _without_column(text.error_at(start, "the line is empty.", "Remove it."), value=None)
-    if (count := count_fields(record)) != len(text.names):
-        error = text.error_at(
-            start,
-            f"the record has {count} values, the header names {len(text.names)} columns.",
-            "Quote values that hold commas or newlines; leave nothing between the commas for NULL.",
-        )
-        return _without_column(error, value=record.decode(errors="replace").rstrip("\r\n"))
-    found = fields(record, len(text.names))
-    columns = {column.name: column for column in parser.columns}
-    for name, field in zip(text.names, found, strict=True):
-        if judgement := judge(columns[name], field.value, parser.ask):
-            return text.error_at(start + field.start, *judgement)
-    index = re.search(r"CSV column #(\d+)", reason)
-    where = found[int(index[1])].start if index else 0
-    return text.error_at(
-        start + where, f"it cannot be read ({reason[:_SHOWN]}).", "Write it as COPY … WITH (FORMAT csv) does."
+def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
+    limit = column.most_degrees
+    if -limit <= number <= limit:
+        return None
+    if not isfinite(number):
+        problem = "it is not a finite number, as is needed"
+    elif limit == 90 and abs(number) <= 180:
+        problem = "longitude and latitude look swapped: it is out of range"
+    else:
+        problem = f"{'it looks like metres of a projection: ' if abs(number) > 1000 else ''}it is out of range"
+    return (
+        f"{problem} for a {column.axis} (±{limit} degrees).",
+        "Positions are degrees of longitude and latitude (EPSG:4326).",
     )
 
 
-def described(text: Text, index: int, column: str | None, problem: str, remedy: str) -> RecordError:
-    """Return the error of the record `index` of `text`, at the value of `column` where there is one."""
-    start = int(record_starts(text.data)[index])
-    found = fields(text.data[start:], len(text.names))
-    if column in text.names[: len(found)]:
-        return text.error_at(start + found[text.names.index(column)].start, problem, remedy)
-    return _without_column(text.error_at(start, problem, remedy), value=None)
-
-
-def _without_column(error: RecordError, value: str | None) -> RecordError:
-    problem = error.problem.removeprefix(f"{error.place}: ")
-    return RecordError(replace(error.place, column=None, value=value), problem, error.remedy)
+def _time(column: ReadColumn, text: str) -> _Judgement | None:
+    is_date = pa.types.is_date(column.arrow)
+    problem = f"it is not written as {column.ddl} is."
+    if MOVING.search(text):
+        problem = f"only PostgreSQL knows what {text.strip()!r} means, and it means a different time at every load."
+    elif text.strip().lower() in _INFINITE:
+        problem = f"only PostgreSQL knows what {text.strip()!r} means, and no map draws an infinite time."
+    elif (_DATE if is_date else _TIMESTAMP).fullmatch(text):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError as error:
+            problem = f"there is no such {'day' if is_date else 'time'} ({error})."
+        else:
+            if is_date or ("with time zone" in column.ddl) == bool(_ZONE.search(text)):
+                return None
+    return problem, _remedy(column)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flux_assets.release.decode.columns import Spatial, SuspectError, bytes_of, value_offsets
+from flux_assets.release.decode.columns import Spatial, SuspectError, layout
 from flux_assets.release.decode.ewkb import GeometryError, Run, walk
 from flux_assets.release.stopping import check_stop
 
@@ -44,36 +44,33 @@ class Shapes:
             self.extent = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
 
 
-def unhex(column: pa.Array[Any]) -> pa.Array[Any]:
-    """Return EWKB bytes of a binary column of hexadecimal text. Raises SuspectError when some value is not that."""
-    validity, _, data = column.buffers()
-    ends = value_offsets(column)
+def examined(hexes: pa.Array[Any], takes: Spatial) -> tuple[pa.Array[Any], Shapes]:
+    """Return the EWKB of a binary column of hexadecimal text, and its shapes.
+
+    Raises SuspectError when some value is not that, or not acceptable.
+    """
+    ends, data = layout(hexes)
     if np.bitwise_or.reduce(ends) & 1:
         raise SuspectError
     try:
-        plain = unhexlify(bytes_of(data)[ends[0] : ends[-1]])
+        plain = unhexlify(data[ends[0] : ends[-1]])
     except HexError:
         raise SuspectError from None
-    halved = pa.py_buffer((ends - ends[0]) >> 1)
-    return pa.Array.from_buffers(pa.binary(), len(column), [validity, halved, pa.py_buffer(plain)], column.null_count)
-
-
-def examine(column: pa.Array[Any], takes: Spatial) -> Shapes:
-    """Return the shapes of an EWKB column made by `unhex`. Raises SuspectError when one is not acceptable."""
-    ends = value_offsets(column).astype(np.int64)
+    halved = (ends - ends[0]) >> 1
+    buffers = [hexes.buffers()[0], pa.py_buffer(halved), pa.py_buffer(plain)]
+    column = pa.Array.from_buffers(pa.binary(), len(hexes), buffers, hexes.null_count)
+    bounds = halved.astype(np.int64)
     rows = np.flatnonzero(np.asarray(column.is_valid())) if column.null_count else slice(None)
-    found = _Column(bytes_of(column.buffers()[2]), takes)
-    found.read(ends[:-1][rows], ends[1:][rows])
-    return found.shapes()
+    found = _Column(plain, takes)
+    found.read(bounds[:-1][rows], bounds[1:][rows])
+    return column, found.shapes()
 
 
 class _Column:
     """The values of a column and the runs of coordinates found in them so far."""
 
-    def __init__(self, data: memoryview, takes: Spatial) -> None:
-        self._takes = takes
-        self._data = data
-        self._size = data.nbytes
+    def __init__(self, data: bytes, takes: Spatial) -> None:
+        self._data, self._takes = data, takes
         self._starts: list[_Numbers] = []
         self._counts: list[_Numbers] = []
         self._ringed: list[npt.NDArray[np.bool_]] = []
@@ -110,16 +107,14 @@ class _Column:
                 raise SuspectError
             self._cover(points.view(np.float64).reshape(-1, 2))
         for kind, runs in self._other.items():
-            self._cover_other(kind, runs)
+            if runs:
+                self._cover_other(kind, np.array(runs, np.int64))
         return self._shapes
 
-    def _cover_other(self, kind: str, runs: list[Run]) -> None:
+    def _cover_other(self, kind: str, table: _Numbers) -> None:
         """Cover coordinates of the other byte order, or with more than two numbers each."""
-        if not runs:
-            return
-        table = np.array(runs, np.int64)
         starts, counts = table[:, 0], table[:, 1]
-        width = 8 * (2 + self._takes.has_z + self._takes.has_m)
+        width = self._takes.point_bytes
         where = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
         where += np.arange(0, width * len(where), width)
         numbers = self._view(kind, 8)
@@ -209,7 +204,7 @@ class _Column:
             if not number & 0xFFF:
                 check_stop()
             try:
-                found = walk(bytes(data[first:after]), self._takes)
+                found = walk(data[first:after], self._takes)
             except GeometryError:
                 raise SuspectError from None
             self._shapes.kinds[found.kind] += 1
@@ -220,11 +215,9 @@ class _Column:
             self._other["<f8"] += runs
         elif runs:
             table = np.array(runs, np.int64)
-            self._starts.append(table[:, 0])
-            self._counts.append(table[:, 1])
-            self._ringed.append(table[:, 2].astype(bool))
+            self._runs(table[:, 0], table[:, 1], ringed=table[:, 2].astype(bool))
 
-    def _runs(self, starts: _Numbers, counts: _Numbers, *, ringed: bool) -> None:
+    def _runs(self, starts: _Numbers, counts: _Numbers, ringed: bool | npt.NDArray[np.bool_]) -> None:
         self._starts.append(starts)
         self._counts.append(counts)
         self._ringed.append(np.full(len(starts), ringed))
@@ -234,4 +227,4 @@ class _Column:
 
     def _view(self, kind: str, width: int) -> npt.NDArray[Any]:
         """Return the bytes as numbers that begin at every byte: an EWKB header has 5 or 9 bytes, so none is aligned."""
-        return np.ndarray((max(self._size - width + 1, 0),), kind, self._data, strides=(1,))
+        return np.ndarray((max(len(self._data) - width + 1, 0),), kind, self._data, strides=(1,))

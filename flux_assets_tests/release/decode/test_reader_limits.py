@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Text
 
-from flux_assets.errors import LayerError, RecordError
+from flux_assets.errors import LayerError, Place, RecordError
 from flux_assets.postgis.liveness import Stop
 from flux_assets.release.decode.blocks import LONGEST_RECORD
 from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
@@ -25,6 +25,7 @@ MOST_MB = 500
 # Far above what any of it takes; the faults that were found took longer, or had no end.
 SECONDS = 240
 HUGE = 1 << 40
+LATE = Place(file=FILE, record=10**9 - 1)
 WORD = narrow(Column("word", Text, comment="Text."))
 
 
@@ -114,8 +115,11 @@ LOOPS = {
     "a stream's padding": (padded, lambda path: list(LayerStream(path, FILE, SITES))),
     "a stream's rows": (long_text, lambda path: sum(len(batch) for batch in LayerStream(path, FILE, SITES))),
     "a digest": (padded, digest),
-    "the line of a record": (padded, lambda path: describe_record(path, FILE, SITES, 2, None, "", "")),
-    "the line of a late record": (long_text, lambda path: describe_record(path, FILE, SITES, 10**9 - 1, None, "", "")),
+    "the line of a record": (padded, lambda path: describe_record(path, Place(file=FILE, record=2), "", "")),
+    "the line of a late record": (
+        long_text,
+        lambda path: describe_record(path, Place(file=FILE, record=10**9 - 1), "", ""),
+    ),
 }
 
 

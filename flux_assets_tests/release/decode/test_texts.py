@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -24,7 +25,7 @@ from flux_assets.postgis import binary_copy
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
-from flux_assets.release.decode.blocks import Header, Text
+from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import SuspectError, read_columns
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.decode.sieve import Quarantine
@@ -184,11 +185,11 @@ def test_every_text_is_what_copy_makes_of_it(place: Target, tmp_path: Path, kind
 
 def read_by_arrow(table: StaticTable, lines: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows that Arrow reads and nothing raises doubts about, each from a text of its own."""
-    parser = Parser(Header(file="t", names=("n", "v"), next_line=2), read_columns(table))
+    block = Block(file="t", names=("n", "v"), data=b"", line=2, record=1, records=1)
+    parser = Parser(block, read_columns(table))
     for line in lines:
         with suppress(pa.ArrowInvalid, SuspectError):
-            (raw,) = parser.read(line.encode())
-            yield parser.judged(raw, Text(file="t", names=("n", "v"), data=line.encode(), line=2, record=1))[0]
+            yield parser.read_alike(replace(block, data=line.encode()))[0]
 
 
 @pytest.mark.parametrize("kind", TYPES)
