@@ -12,7 +12,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from flux_assets.postgis.session import Target
-from flux_assets.previews.sync_preview import draw_live
+from flux_assets.previews.maps import draw_live
 from flux_assets.sample.cluster import Cluster
 from flux_assets.tables import dynamic_tables, grounds
 from flux_assets_tests.ui.browser import Browser, browser

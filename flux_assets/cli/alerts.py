@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from flux_assets.cli.arguments import one_of, the_target
-from flux_assets.cli.terminal import exit_if, moment, print_warning, show_table
+from flux_assets.cli.terminal import exit_if, moment, one_of, print_json, print_warning, show_table, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ def watchdog(as_json: bool, to_send: bool) -> None:
     if as_json:
         problems = [_as_json(title("opened", incident), incident, muted) for incident, muted in found]
         said = {"ok": not wrong, "problems": problems, "told": sent, "undelivered": list(map(str, undelivered))}
-        click.echo(json.dumps(said, indent=2))
+        print_json(said)
     else:
         for incident, muted in found:
             names = f" [{', '.join(incident.failing)}]" if len(incident.failing) > 1 else ""
@@ -82,7 +80,7 @@ def _as_json(title: str, incident: Incident, muted: bool) -> dict[str, Any]:
         "problem": incident.problem,
         "remedy": incident.remedy,
         "tables": list(incident.failing),
-        "since": incident.since.isoformat(),
+        "since": incident.since,
         "failures": incident.ticks,
         "run_id": incident.run_id,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +12,19 @@ from urllib.parse import urlsplit
 
 import click
 
-from flux_assets.cli.terminal import progress_bars
 from flux_assets.errors import SettingError
 from flux_assets.words import size
 
 if TYPE_CHECKING:
-    from flux_assets.sample.simulation.tick import Ticked
-    from flux_assets.settings import Settings
-    from flux_assets.snowflake.account import Account
+    from rich.progress import TaskID
 
-_ACCEPTING = {"ops": {"sync_dynamic_tables": {"config": {"accept_vanished": True}}}}
+    from flux_assets.sample.simulation.tick import Ticked
+
+_REFILLED = r"""Refilled the tables of the stand-in.
+If many synced rows are gone now, such as those of a storm, the next sync treats the source as
+half-loaded: it fails and leaves the table unchanged. To accept the change once:
+  dagster asset materialize -m flux_assets.definitions --select 'group:dynamic_operations' \
+      --config-json '{"ops": {"sync_dynamic_tables": {"config": {"accept_vanished": true}}}}'"""
 
 
 @click.command()
@@ -35,7 +39,9 @@ def up() -> None:
       flux-assets up
     """
     from flux_assets.sample.cluster import Cluster
+    from flux_assets.sample.stand_in.server import StandIn
     from flux_assets.settings import load_settings
+    from flux_assets.wiring.source import snowflake_account
 
     settings = load_settings()
     if settings.flux_profile == "production":
@@ -46,8 +52,25 @@ def up() -> None:
     cluster.ensure_map_database()
     if settings.target_is_set:
         click.echo("The layers are loaded into the database of your settings, not into this embedded one.")
-    _show_cluster(cluster.tcp_url(), cluster.secrets)
-    _start_stand_in(settings)
+    parts = urlsplit(cluster.tcp_url())
+    where = f"host {parts.hostname}, port {parts.port}, database {parts.path[1:]}, user {parts.username}"
+    click.echo("The embedded PostGIS is running. Stop it with `flux-assets down`.")
+    click.echo("  psql:         flux-assets psql")
+    click.echo(f"  map program:  {where}")
+    click.echo(f"  password:     `owner` in {cluster.secrets}")
+    try:
+        account = snowflake_account(settings)
+    except SettingError as error:
+        click.echo(f"The Snowflake stand-in was not started: {error}")
+        return
+    if not account.stand_in:
+        click.echo(f"The dynamic tables come from the Snowflake account {account.account}.")
+        return
+    where = f"host {account.host}, port {account.port}, protocol {account.protocol}"
+    click.echo("The Snowflake stand-in is running; `flux-assets simulate` changes its rows.")
+    click.echo(f"  connector:    account {account.account}, user {account.user}, {where}")
+    click.echo(f"  tables:       database {account.database}, schema {account.schema}")
+    click.echo(f"  password:     in {StandIn(settings.flux_home).layout.secret}")
 
 
 @click.command()
@@ -97,9 +120,7 @@ def down() -> None:
     show_default=True,
     help="Simulated minutes that a step takes at least.",
 )
-def simulate(  # noqa: PLR0913, PLR0917 - click passes one argument an option
-    once: bool, every: float | None, storm: bool, calm: bool, reset: bool, seed: int | None, minutes: float
-) -> None:
+def simulate(every: float | None, seed: int | None, minutes: float, **flags: bool) -> None:
     """Simulate a utility's day on the Snowflake stand-in.
 
     Outages begin, crews are assigned, customers are restored; work orders are scheduled, started, completed. A step
@@ -116,14 +137,15 @@ def simulate(  # noqa: PLR0913, PLR0917 - click passes one argument an option
     from flux_assets.settings import load_settings
     from flux_assets.wiring.source import simulation_of
 
+    once, storm, calm = flags["once"], flags["storm"], flags["calm"]
     if storm and calm:
         raise click.UsageError("--storm and --calm are opposites; give one of them.")
     if once and every is not None:
         raise click.UsageError("--tick takes one step and --every many; give one of them.")
     simulation = simulation_of(load_settings(), seed)
-    if reset:
+    if flags["reset"]:
         simulation.reset()
-        _show_refilled()
+        click.echo(_REFILLED)
         if not (once or every or storm or calm):
             return
     length = timedelta(minutes=minutes)
@@ -150,7 +172,7 @@ def sample(scale: float, seed: int, out: Path) -> None:
     from flux_assets.sample.city.release_writer import write_release
     from flux_assets.tables import static_tables
 
-    with progress_bars() as progress:
+    with _progress_bars() as progress:
         write_release(out, static_tables(), scale=scale, seed=seed, progress=progress)
     files = sorted(out.glob("*.csv.gz"))
     written = sum(file.stat().st_size for file in files)
@@ -158,48 +180,23 @@ def sample(scale: float, seed: int, out: Path) -> None:
     click.echo(f"Load it with FLUX_RELEASE={out.absolute()}")
 
 
-def _start_stand_in(settings: Settings) -> None:
-    """Start and fill the stand-in where it is the source; otherwise print why it was not started."""
-    from flux_assets.sample.stand_in.server import StandIn
-    from flux_assets.wiring.source import snowflake_account
+@contextmanager
+def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield `report(name, done, of)`, which moves the bar of that name on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    try:
-        account = snowflake_account(settings)
-    except SettingError as error:
-        click.echo(f"The Snowflake stand-in was not started: {error}")
-        return
-    if account.stand_in:
-        _show_stand_in(account, StandIn(settings.flux_home).layout.secret)
-    else:
-        click.echo(f"The dynamic tables come from the Snowflake account {account.account}.")
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
 
+        def report(name: str, done: int, of: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=of)
+            bars.update(tasks[name], completed=done, total=of)
 
-def _show_cluster(url: str, secrets: Path) -> None:
-    """Print how to connect to the embedded PostGIS, and where its password lies."""
-    parts = urlsplit(url)
-    click.echo("The embedded PostGIS is running. Stop it with `flux-assets down`.")
-    click.echo("  psql:         flux-assets psql")
-    where = f"host {parts.hostname}, port {parts.port}, database {parts.path[1:]}, user {parts.username}"
-    click.echo(f"  map program:  {where}")
-    click.echo(f"  password:     `owner` in {secrets}")
-
-
-def _show_stand_in(account: Account, secret: Path) -> None:
-    """Print how to connect to the stand-in, and where its password lies."""
-    click.echo("The Snowflake stand-in is running; `flux-assets simulate` changes its rows.")
-    where = f"host {account.host}, port {account.port}, protocol {account.protocol}"
-    click.echo(f"  connector:    account {account.account}, user {account.user}, {where}")
-    click.echo(f"  tables:       database {account.database}, schema {account.schema}")
-    click.echo(f"  password:     in {secret}")
-
-
-def _show_refilled() -> None:
-    """Print that the tables were refilled, and why the next sync may refuse that."""
-    click.echo("Refilled the tables of the stand-in.")
-    click.echo("If many synced rows are gone now, such as those of a storm, the next sync treats the source as")
-    click.echo("half-loaded: it fails and leaves the table unchanged. To accept the change once:")
-    click.echo("  dagster asset materialize -m flux_assets.definitions --select 'group:dynamic_operations' \\")
-    click.echo(f"      --config-json '{json.dumps(_ACCEPTING)}'")
+        yield report
 
 
 def _show_step(step: Ticked) -> None:

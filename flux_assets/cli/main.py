@@ -6,9 +6,10 @@ import click
 
 from flux_assets.cli.alerts import mute, watchdog
 from flux_assets.cli.embedded import down, sample, simulate, up
-from flux_assets.cli.inspection import doctor, psql, status, versions
+from flux_assets.cli.inspection import doctor, psql, versions
 from flux_assets.cli.rollback import pin, replay, roll_back, unpin
 from flux_assets.cli.runs import load, sync
+from flux_assets.cli.status import status
 from flux_assets.cli.terminal import Commands
 
 
@@ -24,22 +25,8 @@ def main() -> None:
     """
 
 
-for command in (
-    up,
-    down,
-    simulate,
-    psql,
-    status,
-    versions,
-    replay,
-    sample,
-    doctor,
-    load,
-    sync,
-    roll_back,
-    pin,
-    unpin,
-    mute,
-    watchdog,
-):
+_LOADING = load, sync, replay, roll_back, pin, unpin
+_INSPECTING = status, versions, doctor, psql, watchdog, mute
+_EMBEDDED = up, down, simulate, sample
+for command in (*_LOADING, *_INSPECTING, *_EMBEDDED):
     main.add_command(command)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.arguments import load_options, the_layer, the_target
-from flux_assets.cli.terminal import exit_if, moment, print_warning
+from flux_assets.cli.terminal import exit_if, moment, print_warning, the_layer, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
+    from flux_assets.layers.context import LoadOptions
+    from flux_assets.layers.replay.replay import ReplayResult
     from flux_assets.layers.versions import Version
-    from flux_assets.settings import Settings
+    from flux_assets.spec import StaticTable
+
+_REFUSED_SHOWN = 10
+_log = partial(click.echo, err=True)
 
 
 def _not_empty(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -64,10 +69,34 @@ def roll_back(table: str | None, to: str | None, tag: str | None) -> None:
         raise click.UsageError(
             "--to is for one TABLE, and --release decides the version of every layer; give one of them."
         )
-    if table is not None:
-        _roll_back_layer(table, to)
-    elif tag is not None:
+    if tag is not None:
         _roll_back_release(tag)
+        return
+    from flux_assets.layers.rollback import rollback
+
+    declared = the_layer(str(table))
+    version = rollback(declared, the_target(), _options(), _log, to)
+    _show_live(declared, version)
+    click.echo(f"  It is pinned: no load replaces it before `flux-assets unpin {declared.name}`.")
+    _inform_dagster(lambda history: history.report_rollbacks([(declared, version)]))
+
+
+def _roll_back_release(tag: str) -> None:
+    from flux_assets.layers.status import layer_pins
+    from flux_assets.layers.whole_release.rollback import rollback_release
+    from flux_assets.tables import static_tables
+
+    target = the_target()
+    done = rollback_release(static_tables(), target, _options(), _log, tag)
+    for table, version in done.moved:
+        _show_live(table, version)
+    for table, version in done.stayed:
+        click.echo(f"{table.name}: version {version.version[:12]} is at release {tag} already.")
+    click.echo("All of them are pinned: no load replaces them before `flux-assets unpin --all`.")
+    pins = layer_pins(target)
+    stayed = [(table, pins.get(table.name)) for table, _ in done.stayed]
+    _inform_dagster(lambda history: history.report_rollbacks(done.moved))
+    _inform_dagster(lambda history: history.report_pins(stayed))
 
 
 @click.command()
@@ -93,17 +122,16 @@ def pin(table: str, to: str | None, reason: str) -> None:
       flux-assets pin substations
       flux-assets pin substations --version 3f2a9c --reason "v2 lacks a feeder"
     """
-    from flux_assets.layers import rollback as pinning
-    from flux_assets.settings import load_settings
+    from flux_assets.layers import rollback
 
-    declared, settings = the_layer(table), load_settings()
-    done = pinning.pin(declared, the_target(), load_options(settings), _log, to, reason=reason)
+    declared = the_layer(table)
+    done = rollback.pin(declared, the_target(), _options(), _log, to, reason=reason)
     if done.published:
-        _show_live(table, done.version)
+        _show_live(declared, done.version)
     click.echo(f"{table} is {done.pin}. `flux-assets unpin {table}` lets loads publish again.")
     if done.published:
-        inform_dagster(settings, lambda history: history.report_rollbacks([(declared, done.version)]))
-    inform_dagster(settings, lambda history: history.report_pins([(declared, done.pin)]))
+        _inform_dagster(lambda history: history.report_rollbacks([(declared, done.version)]))
+    _inform_dagster(lambda history: history.report_pins([(declared, done.pin)]))
 
 
 @click.command()
@@ -122,9 +150,8 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
       flux-assets unpin substations
       flux-assets unpin --all
     """
-    from flux_assets.layers import rollback as pinning
+    from flux_assets.layers import rollback
     from flux_assets.layers.status import layer_pins
-    from flux_assets.settings import load_settings
     from flux_assets.tables import static_tables
 
     if bool(tables) == every:
@@ -132,74 +159,14 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
     target = the_target()
     pinned = layer_pins(target)
     chosen = [table for table in static_tables() if table.name in pinned] if every else list(map(the_layer, tables))
-    freed = [table for table in chosen if pinning.unpin(table, target)]
+    freed = [table for table in chosen if rollback.unpin(table, target)]
     for table in chosen:
         outcome = "no longer pinned: the next load publishes the release's version" if table in freed else "not pinned"
         click.echo(f"{table.name} is {outcome}.")
     if not chosen:
         click.echo("No layer is pinned.")
     if freed:
-        inform_dagster(load_settings(), lambda history: history.report_pins([(table, None) for table in freed]))
-
-
-def _roll_back_layer(name: str, to: str | None) -> None:
-    from flux_assets.layers.rollback import rollback
-    from flux_assets.settings import load_settings
-
-    declared, settings = the_layer(name), load_settings()
-    version = rollback(declared, the_target(), load_options(settings), _log, to)
-    _show_live(name, version)
-    click.echo(f"  It is pinned: no load replaces it before `flux-assets unpin {name}`.")
-    inform_dagster(settings, lambda history: history.report_rollbacks([(declared, version)]))
-
-
-def _roll_back_release(tag: str) -> None:
-    from flux_assets.layers.status import layer_pins
-    from flux_assets.layers.whole_release.rollback import rollback_release
-    from flux_assets.settings import load_settings
-    from flux_assets.tables import static_tables
-
-    settings, target = load_settings(), the_target()
-    done = rollback_release(static_tables(), target, load_options(settings), _log, tag)
-    for table, version in done.moved:
-        _show_live(table.name, version)
-    for table, version in done.stayed:
-        click.echo(f"{table.name}: version {version.version[:12]} is at release {tag} already.")
-    click.echo("All of them are pinned: no load replaces them before `flux-assets unpin --all`.")
-    pins = layer_pins(target)
-    inform_dagster(settings, lambda history: history.report_rollbacks(done.moved))
-    inform_dagster(
-        settings, lambda history: history.report_pins([(table, pins.get(table.name)) for table, _ in done.stayed])
-    )
-
-
-def _show_live(name: str, version: Version) -> None:
-    click.echo(f"{name}: version {version.version[:12]} of release {version.release_tag} is live now,")
-    click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
-
-
-def _log(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def inform_dagster(settings: Settings, report: Callable[[ModuleType], object]) -> None:
-    """Report to Dagster what was published. A failure is only a warning, for the version is live in any case."""
-    from flux_assets.sample.cluster import Cluster
-
-    if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
-        return
-    try:
-        from flux_assets.orchestration import layer_history
-
-        report(layer_history)
-    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        print_warning(f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}")
-
-
-if TYPE_CHECKING:
-    from flux_assets.layers.replay.replay import ReplayResult
-
-_REFUSED_SHOWN = 10
+        _inform_dagster(lambda history: history.report_pins([(table, None) for table in freed]))
 
 
 @click.command()
@@ -231,9 +198,8 @@ def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_c
     from flux_assets.layers.replay.records import read_corrections, write_corrections
     from flux_assets.layers.replay.replay import replay as replay_records
     from flux_assets.layers.replay.replay import waiting_records
-    from flux_assets.settings import load_settings
 
-    declared, settings, target = the_layer(table), load_settings(), the_target()
+    declared, target = the_layer(table), the_target()
     if out is not None and corrected is not None:
         raise click.UsageError("--out writes the records and --from reads them; give one of them.")
     if out is not None:
@@ -244,17 +210,17 @@ def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_c
             f" Correct the values and run `flux-assets replay {table} --from {out}`."
         )
         return
-    options = replace(load_options(settings), accept_schema_change=accept_schema_change)
+    options = replace(_options(), accept_schema_change=accept_schema_change)
     given = list(read_corrections(corrected)) if corrected else []
-    result = replay_records(declared, target, options, lambda line: click.echo(line, err=True), given)
-    _show(table, result)
+    result = replay_records(declared, target, options, _log, given)
+    _show_replayed(table, result)
     if result.replayed:
         left = len(result.waiting)
-        inform_dagster(settings, lambda history: history.report_replay(declared, result.version, left))
+        _inform_dagster(lambda history: history.report_replay(declared, result.version, left))
     exit_if(bool(result.waiting) and not result.replayed)
 
 
-def _show(table: str, result: ReplayResult) -> None:
+def _show_replayed(table: str, result: ReplayResult) -> None:
     """Print how many records were published, and the first of those that were not, with the reason."""
     if not result.replayed and not result.waiting:
         click.echo(f"{table}: no record is in quarantine; there is nothing to replay.")
@@ -268,3 +234,37 @@ def _show(table: str, result: ReplayResult) -> None:
         click.echo(f"  still refused: {held.file}, line {held.line}{column}: {held.reason}")
     if len(result.waiting) > _REFUSED_SHOWN:
         click.echo(f"  … and {len(result.waiting) - _REFUSED_SHOWN:,} more, in postgres_sync.quarantine.")
+
+
+def _options() -> LoadOptions:
+    from flux_assets.layers.context import LoadOptions
+    from flux_assets.settings import load_settings
+
+    settings = load_settings()
+    return LoadOptions(
+        publish_wait=settings.flux_publish_wait,
+        keep_versions=settings.flux_keep_versions,
+        keep_bytes=settings.flux_keep_bytes,
+        disk_limit=settings.flux_disk_limit,
+    )
+
+
+def _show_live(table: StaticTable, version: Version) -> None:
+    click.echo(f"{table.name}: version {version.version[:12]} of release {version.release_tag} is live now,")
+    click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
+
+
+def _inform_dagster(report: Callable[[ModuleType], object]) -> None:
+    """Report to Dagster what was published. A failure is only a warning, for the version is live in any case."""
+    from flux_assets.sample.cluster import Cluster
+    from flux_assets.settings import load_settings
+
+    settings = load_settings()
+    if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
+        return
+    try:
+        from flux_assets.orchestration import layer_history
+
+        report(layer_history)
+    except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
+        print_warning(f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.arguments import the_layer, the_synced_table
-from flux_assets.cli.terminal import BUSY, WRONG
+from flux_assets.cli.terminal import BUSY, exit_if, one_of, the_layer
+from flux_assets.errors import SyncError
 
 if TYPE_CHECKING:
     from flux_assets.orchestration.by_command import RunEnd
@@ -29,14 +29,7 @@ _force = click.option("--force", is_flag=True, help="Also where nothing seems to
     metavar="RECORDS",
     help="Put up to RECORDS refused records into quarantine  [default: FLUX_QUARANTINE_LIMIT].",
 )
-def load(
-    layers: tuple[str, ...],
-    force: bool,
-    accept_fewer_rows: bool,
-    accept_schema_change: bool,
-    take_over: bool,
-    quarantine: int | None,
-) -> None:
+def load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> None:
     """Load every layer that the release has changed, or only LAYER.
 
     A run of Dagster's job load_static_layers, with the same history, checks and log in the UI. Exit code 1 when a layer
@@ -50,27 +43,21 @@ def load(
     """
     from flux_assets.tables import static_tables
 
-    names = _unique([the_layer(name).name for name in layers] or [table.name for table in static_tables()])
-    flags = {
-        "force": force,
-        "accept_fewer_rows": accept_fewer_rows,
-        "accept_schema_change": accept_schema_change,
-        "take_over": take_over,
-    }
+    names = [the_layer(name).name for name in layers] or [table.name for table in static_tables()]
     config: dict[str, object] = {name: True for name, given in flags.items() if given}
     if quarantine is not None:
         config["quarantine"] = quarantine
 
     from flux_assets.orchestration.by_command import load_layers
 
-    _finish("load", "loading", load_layers(names, config))
+    _finish("load", "loading", load_layers(list(dict.fromkeys(names)), config))
 
 
 @click.command()
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @_force
 @click.option("--accept-vanished", is_flag=True, help="Accept this once that many rows have vanished from the source.")
-def sync(tables: tuple[str, ...], force: bool, accept_vanished: bool) -> None:
+def sync(tables: tuple[str, ...], **flags: bool) -> None:
     """Sync all synced tables, or only TABLE, with Snowflake.
 
     A run of Dagster's job sync_all_dynamic, as its schedule starts it. Exit code 1 when a table could not be synced, 3
@@ -82,28 +69,25 @@ def sync(tables: tuple[str, ...], force: bool, accept_vanished: bool) -> None:
       flux-assets sync work_orders
       flux-assets sync --accept-vanished
     """
-    from flux_assets.tables import dynamic_tables
+    from flux_assets.tables import dynamic_tables, static_tables
 
-    names = _unique([the_synced_table(name).name for name in tables] or [table.name for table in dynamic_tables()])
-    flags = {"force": force, "accept_vanished": accept_vanished}
-    config = {name: True for name, given in flags.items() if given}
+    loaded = {table.name for table in static_tables()}
+    for name in tables:
+        elsewhere = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
+        one_of(dynamic_tables(), "synced table", name, elsewhere if name in loaded else None, SyncError)
+    names = tables or [table.name for table in dynamic_tables()]
 
     from flux_assets.orchestration.by_command import sync_tables
 
-    _finish("sync", "syncing", sync_tables(names, config))
-
-
-def _unique(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+    config = {name: True for name, given in flags.items() if given}
+    _finish("sync", "syncing", sync_tables(list(dict.fromkeys(names)), config))
 
 
 def _finish(command: str, doing: str, end: RunEnd) -> None:
     if end.busy:
-        click.echo(
-            f"Nothing was done: another process is {doing} it. Run `flux-assets {command}` again when that has ended.",
-            err=True,
-        )
-        click.get_current_context().exit(BUSY)
-    if not end.succeeded:
+        done = f"Nothing was done: another process is {doing} it."
+        click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
+    elif not end.succeeded:
         click.echo(f"Run {end.run_id} failed; the messages above say what to do.", err=True)
-        click.get_current_context().exit(WRONG)
+    exit_if(end.busy, BUSY)
+    exit_if(not end.succeeded)

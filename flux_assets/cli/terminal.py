@@ -1,28 +1,42 @@
-"""What all commands share: tables, messages, errors and exit codes."""
+"""What all commands share: what their arguments mean, tables, messages, errors and exit codes."""
 
 from __future__ import annotations
 
+import difflib
 import io
+import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
 
-from flux_assets.errors import BusyError, FluxError, reported
+from flux_assets.errors import BusyError, FluxError, LayerError, reported
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rich.progress import TaskID
-    from rich.table import Table
+    from flux_assets.postgis.session import Target
+    from flux_assets.spec import Declaration, StaticTable
 
-WRONG, BUSY, INTERRUPTED = 1, 3, 130
+_WRONG, BUSY, _INTERRUPTED = 1, 3, 130
 _NO_LIMIT = 10_000
 _FOLDED_WIDTH = 30
+_STYLES = {
+    "live": "green",
+    "loading": "cyan",
+    "under way": "cyan",
+    "never loaded": "dim",
+    "not synced": "dim",
+    "failed": "bold red",
+    "interrupted": "bold red",
+    "broken": "bold red",
+    "late": "bold red",
+    "still": "yellow",
+}
 Cell = str | int | None
+_T = TypeVar("_T", bound="Declaration")
 
 
 class Commands(click.Group):
@@ -31,26 +45,64 @@ class Commands(click.Group):
     Exit code 1; 3 where another process is loading or syncing; 130 for Ctrl-C.
     """
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except FluxError as error:
-            _print_error(error.problem, error.remedy)
-            raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else WRONG) from None
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise click.exceptions.Exit(_INTERRUPTED) from None
         except Exception as error:
-            if not _is_database_error(error):
+            if not is_expected(error):
                 raise
-            _print_error(f"The database refused: {reported(error)}.", "`flux-assets doctor` tests what a load needs.")
-            raise click.exceptions.Exit(WRONG) from None
+            problem = f"The database refused: {reported(error)}."
+            remedy = "`flux-assets doctor` tests what a load needs."
+            if isinstance(error, FluxError):
+                problem, remedy = error.problem, error.remedy
+            click.secho(f"Error: {problem}", fg="red", err=True)
+            if remedy:
+                click.echo(remedy, err=True)
+            raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else _WRONG) from None
 
 
-def _print_error(problem: str, remedy: str = "") -> None:
-    """Print a problem to stderr, in red on a terminal, and the remedy below it."""
-    click.secho(f"Error: {problem}", fg="red", err=True)
-    if remedy:
-        click.echo(remedy, err=True)
+def is_expected(error: Exception) -> bool:
+    """Return whether the error is ours or the database driver's, without importing that: then it is loaded."""
+    psycopg = sys.modules.get("psycopg")
+    return isinstance(error, FluxError) or (psycopg is not None and isinstance(error, psycopg.Error))
+
+
+def exit_if(wrong: bool, code: int = _WRONG) -> None:
+    """End the command with the exit code if something is wrong."""
+    if wrong:
+        click.get_current_context().exit(code)
+
+
+def the_target() -> Target:
+    """Return the database of the published tables."""
+    from flux_assets.settings import load_settings
+    from flux_assets.wiring.target import postgis_target
+
+    return postgis_target(load_settings())
+
+
+def the_layer(name: str) -> StaticTable:
+    """Return the declared layer of that name. Raises LayerError, which names close matches and all layers."""
+    from flux_assets.tables import dynamic_tables, static_tables
+
+    synced = f"{name} is not a layer: it is synced from Snowflake, by `flux-assets sync {name}`."
+    elsewhere = synced if name in {table.name for table in dynamic_tables()} else None
+    return one_of(static_tables(), "layer", name, elsewhere)
+
+
+def one_of(
+    tables: Sequence[_T], what: str, name: str, problem: str | None = None, error: type[FluxError] = LayerError
+) -> _T:
+    """Return the table of that name. Raises `error` with the problem, or with close matches, and all of their names."""
+    named = {table.name: table for table in tables}
+    if name not in named:
+        plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+        close = difflib.get_close_matches(plain, list(named), n=3, cutoff=0.6)
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise error(problem or f"There is no {what} {name!r}.{meant}", f"The {what}s are {', '.join(named)}.")
+    return named[name]
 
 
 def print_warning(problem: str) -> None:
@@ -58,18 +110,33 @@ def print_warning(problem: str) -> None:
     click.secho(f"Warning: {problem}", fg="yellow", err=True)
 
 
-def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = ()) -> None:
-    """Print a table, numbers to the right. Only `folded` columns are wrapped, and only on a terminal."""
+def print_json(value: object, indent: int | None = 2) -> None:
+    """Print the value as JSON, times in ISO format."""
+    click.echo(json.dumps(value, indent=indent, default=lambda instant: instant.isoformat()))
+
+
+def moment(instant: datetime | None) -> str | None:
+    """Return an instant in UTC, to the second."""
+    return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
+
+
+def style_of(cell: Cell) -> str:
+    """Return the Rich style of a state's name, an empty one for any other word."""
+    return _STYLES.get(cell, "") if isinstance(cell, str) else ""
+
+
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a table, numbers to the right."""
     terminal = sys.stdout.isatty()
-    click.echo(drawn_table(headings, rows, folded=folded, terminal=terminal), color=terminal or None)
+    click.echo(drawn_table(headings, rows, terminal=terminal), color=terminal or None)
 
 
-def drawn_table(
-    headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: Sequence[str] = (), terminal: bool = False
-) -> str:
-    """Return the table that show_table prints, with colours for a terminal."""
+def drawn_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: str = "", terminal: bool) -> str:
+    """Return a table, with colours for a terminal; there alone, and in the `folded` column alone, lines are wrapped."""
     from rich import box
     from rich.cells import cell_len
+    from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -77,18 +144,11 @@ def drawn_table(
     for place, heading in enumerate(headings):
         cells = [row[place] for row in rows]
         side: Literal["left", "right"] = "right" if any(isinstance(cell, int) for cell in cells) else "left"
-        whole = heading not in folded
+        whole = heading != folded
         width = max(map(cell_len, [heading, *map(_shown, cells)])) if whole else _FOLDED_WIDTH
         table.add_column(Text(heading), justify=side, no_wrap=whole, min_width=width, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(cell), style=style_of(cell)) for cell in row))
-    return _drawn(table, terminal=terminal)
-
-
-def _drawn(table: Table, *, terminal: bool) -> str:
-    from rich.console import Console
-    from rich.measure import Measurement
-
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=terminal, width=_NO_LIMIT, highlight=False)
     if terminal:
@@ -103,58 +163,3 @@ def _shown(cell: Cell) -> str:
     if cell is None:
         return "-"
     return f"{cell:,}" if isinstance(cell, int) else cell
-
-
-def style_of(cell: Cell) -> str:
-    """Return the Rich style of a state's name, an empty one for any other word."""
-    return _STYLES.get(cell, "") if isinstance(cell, str) else ""
-
-
-_STYLES = {
-    "live": "green",
-    "loading": "cyan",
-    "under way": "cyan",
-    "never loaded": "dim",
-    "not synced": "dim",
-    "failed": "bold red",
-    "interrupted": "bold red",
-    "broken": "bold red",
-    "late": "bold red",
-    "still": "yellow",
-}
-
-
-def exit_if(wrong: bool) -> None:
-    """End the command with exit code 1 if something is wrong."""
-    if wrong:
-        click.get_current_context().exit(WRONG)
-
-
-def moment(instant: datetime | None) -> str | None:
-    """Return an instant in UTC, to the second."""
-    return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield `report(name, done, of)`, which moves the bar of that name on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def report(name: str, done: int, of: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=of)
-            bars.update(tasks[name], completed=done, total=of)
-
-        yield report
-
-
-def _is_database_error(error: Exception) -> bool:
-    """Return whether the driver raised the error, without importing it: then it is loaded."""
-    psycopg = sys.modules.get("psycopg")
-    return psycopg is not None and isinstance(error, psycopg.Error)

@@ -13,7 +13,7 @@ from flux_assets.spec import Declaration
 from flux_assets.spec.facts import Picture
 from flux_assets.sqlfiles import query
 
-_MOST_FEATURES = 2000
+_MOST_FEATURES, _MOST_SHAPES = 2000, 800
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,13 @@ class Window:
     east: float
     north: float
 
+    def squared(self, *, least: float = 0.0, margin: float = 1.0) -> Window:
+        """Return the square on the ground around it, `least` degrees of latitude to each side, then times `margin`."""
+        x, y = (self.west + self.east) / 2, (self.south + self.north) / 2
+        stretch = 1 / max(0.1, math.cos(math.radians(y)))  # degrees of longitude that are as long as one of latitude
+        half = max((self.east - self.west) / stretch / 2, (self.north - self.south) / 2, least) * margin
+        return Window(x - half * stretch, y - half, x + half * stretch, y + half)
+
 
 @dataclass(frozen=True)
 class FeatureSample:
@@ -33,6 +40,22 @@ class FeatureSample:
     relation: sql.Identifier
     feature: sql.Composable
 
+    @classmethod
+    def of(cls, table: Declaration, schema: str) -> FeatureSample | None:
+        """Return a table's geometry, its position, or the line between two positions; None where it has neither."""
+        point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
+        points = [point.format(sql.Identifier(p.longitude), sql.Identifier(p.latitude)) for p in table.positions[:2]]
+        feature: sql.Composable
+        if table.spatial_columns:
+            feature = sql.SQL("{}::geometry").format(sql.Identifier(table.spatial_columns[0].name))
+        elif len(points) == 2:
+            feature = sql.SQL("ST_MakeLine({}, {})").format(*points)
+        elif points:
+            (feature,) = points
+        else:
+            return None
+        return cls(sql.Identifier(schema, table.name), feature)
+
     def spread(self, session: Connection, rows: int) -> list[bytes]:
         """Return WKB of at most _MOST_FEATURES features: pages picked at random, and of their rows a part.
 
@@ -40,9 +63,8 @@ class FeatureSample:
         """
         share = min(1.0, _MOST_FEATURES / max(1, rows))
         pages = min(1.0, 8 * share)
-        return self._wkb(
-            session, "spread_features", percent=max(0.01, 100 * pages), kept=math.ceil(1000 * share / pages)
-        )
+        kept = math.ceil(1000 * share / pages)
+        return self._wkb(session, "spread_features", percent=max(0.01, 100 * pages), kept=kept)
 
     def within(self, session: Connection, window: Window) -> list[bytes]:
         """Return WKB of at most _MOST_FEATURES features that touch the window; the layer's index finds them."""
@@ -56,47 +78,22 @@ class FeatureSample:
         return [row[0] for row in session.execute(composed)]
 
 
-def sample_features(table: Declaration, schema: str) -> FeatureSample | None:
-    """Return what is drawn of a table: its geometry, its position, or the line between two positions; None without."""
-    feature = _spatial(table) or _positions(table)
-    return FeatureSample(sql.Identifier(schema, table.name), feature) if feature else None
-
-
-def _spatial(table: Declaration) -> sql.Composable | None:
-    if not table.spatial_columns:
-        return None
-    return sql.SQL("{}::geometry").format(sql.Identifier(table.spatial_columns[0].name))
-
-
-def _positions(table: Declaration) -> sql.Composable | None:
-    point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
-    points = [point.format(sql.Identifier(p.longitude), sql.Identifier(p.latitude)) for p in table.positions[:2]]
-    if len(points) == 2:
-        return sql.SQL("ST_MakeLine({}, {})").format(*points)
-    return points[0] if points else None
-
-
-_MOST_SHAPES = 800
-
-
 def largest_shapes(session: Connection, schema: str, layer: str, window: Window, tolerance: float) -> list[bytes]:
     """Return WKB of the layer's largest features in the window, coarser by `tolerance`; none where there is no layer.
 
     Size is that of the bounds, which are at the beginning of a geometry and need no reading of the rest.
     """
-    found = session.execute(
-        query("features", "geometry_column"), [sql.Identifier(schema, layer).as_string(session)]
-    ).fetchone()
+    table = sql.Identifier(schema, layer)
+    found = session.execute(query("features", "geometry_column"), [table.as_string(session)]).fetchone()
     if found is None:
         return []
     column, kind = found
-    edges = {name: sql.Literal(value) for name, value in asdict(window).items()}
     largest = query("features", "largest_shapes").format(
         geom=sql.Identifier(column),
-        table=own_rows_by_kind(sql.Identifier(schema, layer), kind),
+        table=own_rows_by_kind(table, kind),
         tolerance=sql.Literal(tolerance),
         most=sql.Literal(_MOST_SHAPES),
-        **edges,
+        **{name: sql.Literal(value) for name, value in asdict(window).items()},
     )
     return [row[0] for row in session.execute(largest) if row[0] is not None]
 

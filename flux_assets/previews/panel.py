@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flux_assets.previews.features import Window
@@ -25,36 +24,23 @@ if TYPE_CHECKING:
     Shapes = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
     Colour = str | tuple[float, ...]
 
-MOST_BYTES = 20_000
-_COLORS = (32, 12, 6)
 PAPER, INK = "#fbfaf7", "#333333"
-
-
-@dataclass(frozen=True)
-class Square:
-    """Where in the figure, in pixels from its lower left corner."""
-
-    left: float
-    bottom: float
-    side: float
+_MOST_BYTES = 20_000
+_COLORS = (32, 12, 6)
 
 
 class Panel:
-    """A square of the figure, and where a window's degrees lie in it."""
+    """A square of the figure, `side` pixels wide, with its lower left corner at `left` and `bottom`, of one window."""
 
-    def __init__(self, figure: Figure, square: Square, window: Window) -> None:
+    def __init__(self, figure: Figure, window: Window, *, side: float, left: float = 0, bottom: float = 0) -> None:
         from matplotlib.transforms import Affine2D, Bbox
 
-        self._figure, self.window, self.square = figure, window, square
-        self._clip = Bbox.from_bounds(square.left, square.bottom, square.side, square.side)
-        across, up = square.side / (window.east - window.west), square.side / (window.north - window.south)
+        self._figure, self.window = figure, window
+        self.pixel = (window.north - window.south) / side  # degrees of latitude
+        self._clip = Bbox.from_bounds(left, bottom, side, side)
+        across, up = side / (window.east - window.west), side / (window.north - window.south)
         moved = Affine2D().translate(-window.west, -window.south)
-        self._pixels = moved.scale(across, up).translate(square.left, square.bottom)
-
-    @property
-    def pixel(self) -> float:
-        """Degrees of latitude to a pixel."""
-        return (self.window.north - self.window.south) / self.square.side
+        self._pixels = moved.scale(across, up).translate(left, bottom)
 
     def add(self, artist: Artist) -> None:
         """Draw what is given in degrees, as far as it lies in the panel, over all that was added before."""
@@ -94,39 +80,25 @@ class Panel:
         artist.set_clip_box(self._clip)
 
 
-def around(x: float, y: float, half: float) -> Window:
-    """Return a window that reaches equally far to each side on the ground; `half` in degrees of latitude."""
-    return Window(x - half * stretch(y), y - half, x + half * stretch(y), y + half)
+def png(figure: Figure, kept: Sequence[str]) -> bytes:
+    """Return the figure in at most _MOST_BYTES: in fewer colours if need be, but always the `kept` ones, or smaller.
 
-
-def stretch(latitude: float) -> float:
-    """Return how many degrees of longitude are as long as one of latitude."""
-    return 1 / max(0.1, math.cos(math.radians(latitude)))
-
-
-def rendered(figure: Figure) -> Image:
-    """Return the figure's pixels."""
+    A few dots of a colour would otherwise lose it to the shades of what lies behind them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib declares no types of its drawing
     canvas.draw()
-    pixels = canvas.buffer_rgba()
-    return Image.frombuffer("RGBA", canvas.get_width_height(), pixels).convert("RGB")
-
-
-def compact(picture: Image, kept: Sequence[str] = ()) -> bytes:
-    """Return the PNG in at most MOST_BYTES: with fewer colours if need be, but always the `kept` ones, or else smaller.
-
-    A few dots of a colour would otherwise lose it to the shades of what lies behind them.
-    """
+    picture = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
     encoded = b""
     for colors in _COLORS:
         encoded = _encoded(picture, colors, kept)
-        if len(encoded) <= MOST_BYTES:
+        if len(encoded) <= _MOST_BYTES:
             return encoded
-    while len(encoded) > MOST_BYTES:
-        picture = _smaller(picture, 0.95 * math.sqrt(MOST_BYTES / len(encoded)))
+    while len(encoded) > _MOST_BYTES:
+        scale = 0.95 * math.sqrt(_MOST_BYTES / len(encoded))
+        picture = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
         encoded = _encoded(picture, _COLORS[-1], kept)
     return encoded
 
@@ -135,17 +107,11 @@ def _encoded(picture: Image, colors: int, kept: Sequence[str]) -> bytes:
     """Return the PNG in so many colours and the `kept` ones; zlib's last level costs far more time than it saves."""
     from PIL import Image, ImageColor
 
-    shades = picture.quantize(colors)
-    palette = [*(shades.getpalette() or [])[: 3 * colors], *(v for name in kept for v in ImageColor.getrgb(name))]
-    buffer, chosen = io.BytesIO(), Image.new("P", (1, 1))
-    chosen.putpalette(palette)
-    shown = picture.quantize(palette=chosen, dither=Image.Dither.NONE) if kept else shades
-    shown.save(buffer, "PNG", compress_level=6)
+    shades = picture.quantize(colors).getpalette() or []
+    palette, buffer = Image.new("P", (1, 1)), io.BytesIO()
+    palette.putpalette([*shades[: 3 * colors], *(part for name in kept for part in ImageColor.getrgb(name))])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
-
-
-def _smaller(picture: Image, scale: float) -> Image:
-    return picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
 
 
 def _outlines(areas: Shapes) -> list[Path]:

@@ -11,30 +11,32 @@ from urllib.parse import quote
 
 from flux_assets.ledger.status import Past
 
-MOST_CHARACTERS = 1000
 _STEP, _LINE, _BARS, _GAP = 8, 16, 14, 4  # pixels: a sync's width, the heights of line and bars, what lies between
-_ROWS, _SECONDS, _FAILED = "#2a7fb8", "#b8b2a7", "#d62728"
 
 
 def sparkline(past: Sequence[Past]) -> str | None:
     """Draw the rows over bars of the durations, failures red, with ranges in words; None for fewer than two runs."""
     if len(past) < 2:
         return None
+    rows, seconds = [each.rows for each in past], [each.seconds for each in past]
     width, height = _STEP * len(past), _LINE + _GAP + _BARS
-    drawn = _path(_line(past), _ROWS, 1.5, fill="none")
-    drawn += _path(_bars(past, failed=False), _SECONDS, _STEP - 3) + _path(_bars(past, failed=True), _FAILED, _STEP - 3)
-    svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'>{drawn}</svg>"
-    return f"![last {len(past)}](data:image/svg+xml,{quote(svg, safe='/:=,.-')})  \n{_ranges(past)}"
+    paths = _path(_line(rows), "#2a7fb8", 1.5, " fill='none'")
+    paths += _path(_bars(past, failed=False), "#b8b2a7", _STEP - 3)
+    paths += _path(_bars(past, failed=True), "#d62728", _STEP - 3)
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'>{paths}</svg>"
+    counts = f"{min(rows):,} to {max(rows):,} rows, " if min(rows) < max(rows) else ""
+    failed = sum(each.failed for each in past)
+    ranges = f"{counts}{min(seconds):.1f} to {max(seconds):.1f} s{f', {failed} failed' if failed else ''}"
+    last = f"last {len(past)}"
+    return f"![{last}](data:image/svg+xml,{quote(svg, safe='/:=,.-')})  \n{last}: {ranges}"
 
 
 def _path(moves: str, colour: str, width: float, fill: str = "") -> str:
-    fills = f" fill='{fill}'" if fill else ""
-    return f"<path d='{moves}' stroke='{colour}' stroke-width='{width}'{fills}/>" if moves else ""
+    return f"<path d='{moves}' stroke='{colour}' stroke-width='{width}'{fill}/>" if moves else ""
 
 
-def _line(past: Sequence[Past]) -> str:
+def _line(rows: Sequence[int]) -> str:
     """Return a path of the rows after each run, between the fewest and the most; level where they never changed."""
-    rows = [each.rows for each in past]
     least, most = min(rows), max(rows)
     shares = [(most - each) / (most - least) if most > least else 0.5 for each in rows]
     return "M" + "L".join(f"{_middle(at)},{round(1 + (_LINE - 2) * share)}" for at, share in enumerate(shares))
@@ -49,14 +51,3 @@ def _bars(past: Sequence[Past], *, failed: bool) -> str:
 
 def _middle(at: int) -> int:
     return at * _STEP + _STEP // 2
-
-
-def _ranges(past: Sequence[Past]) -> str:
-    """Return the ranges in words, since the drawing has no axes."""
-    rows = [each.rows for each in past]
-    seconds = [each.seconds for each in past]
-    counted = f"{min(rows):,} to {max(rows):,} rows, " if min(rows) < max(rows) else ""
-    failed = sum(each.failed for each in past)
-    return (
-        f"last {len(past)}: {counted}{min(seconds):.1f} to {max(seconds):.1f} s{f', {failed} failed' if failed else ''}"
-    )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flux_assets.cli.status import drawn_attempts, drawn_statuses
+from flux_assets.cli.status import drawn_statuses
 from flux_assets.ledger.status import TableStatus
 from flux_assets.tables import declarations
 from flux_assets.words import brief_span
@@ -84,10 +84,12 @@ def test_how_attempts_ended_is_shown_apart_with_the_whole_reason_and_the_run():
     late = TableStatus(
         table="poles", kind="dynamic", state="late", trusted=False, last_attempt="succeeded", run_id="r-1"
     )
-    lines = drawn_attempts([statuses()[0], late], terminal=False).splitlines()
+    lines = drawn_statuses([statuses()[0], late], terminal=False, attempts=True).splitlines()
     assert LONG in lines[1]
     assert lines[1].split()[1] == "failed"
     assert lines[2].split()[:2] == ["poles", "succeeded"]
     assert "r-1" in lines[2]
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn_attempts([statuses()[0], late], terminal=True)).splitlines()
+    shown = re.sub(
+        r"\x1b\[[0-9;]*m", "", drawn_statuses([statuses()[0], late], terminal=True, attempts=True)
+    ).splitlines()
     assert shown[-1] == "Last attempts of 2 tables: 1 failed, 1 succeeded. Published state: `flux-assets status`."

@@ -3,15 +3,19 @@
 import io
 from collections import Counter
 
+import numpy as np
 import pytest
 from geoalchemy2 import Geography, Geometry
+from matplotlib.figure import Figure
 from PIL import Image
 from sqlalchemy import Column, Double, Integer, MetaData, Table
 
 from flux_assets.previews.maps import as_markdown, draw
-from flux_assets.previews.panel import MOST_BYTES, compact
+from flux_assets.previews.panel import png
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Position
+
+MOST_BYTES = 20_000
 
 
 def layer(*columns: Column, positions: tuple[Position, ...] = (), draw: str = "#1060d0") -> StaticTable:
@@ -126,7 +130,9 @@ def test_a_noisy_layer_stays_small(target, sql):
 
 def test_no_picture_is_larger_than_it_may_be():
     noise = Image.merge("RGB", [Image.effect_noise((600, 300), 90) for _ in range(3)])
-    picture = compact(noise, ["#fbfaf7", "#c0362c"])
+    figure = Figure(figsize=(6, 3), dpi=100)
+    figure.figimage(np.asarray(noise))
+    picture = png(figure, ["#fbfaf7", "#c0362c"])
     assert len(picture) <= MOST_BYTES
     assert Image.open(io.BytesIO(picture)).width > 100
 

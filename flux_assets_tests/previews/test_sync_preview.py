@@ -6,10 +6,10 @@ from dataclasses import replace
 from PIL import Image
 
 from flux_assets.previews.maps import draw_live
-from flux_assets.previews.panel import MOST_BYTES
 from flux_assets.spec.facts import Picture
 from flux_assets_tests.synced import FAULTS
 
+MOST_BYTES = 20_000
 RED, BLUE = (0xD6, 0x27, 0x28), (0x2A, 0x7F, 0xB8)
 PICTURE = Picture(colour_column="state", colours=(("OPEN", "#d62728"), ("CREW", "#2a7fb8")), size_column="homes")
 TABLE = replace(FAULTS, picture=PICTURE)
