@@ -106,8 +106,9 @@ class Declaration:
         if unknown := set(self.drawable.kinds) - {*SIMPLE_KINDS, *CURVED_KINDS, "GEOMETRYCOLLECTION"}:
             yield f"it says that unknown kinds of geometry are drawn: {', '.join(sorted(unknown))}"
         for column in self.spatial_columns if self.drawable.others == "refuse" else ():
-            if (kind := geometry_kind(column)) not in {*self.drawable.kinds, "GEOMETRY"}:
-                yield f"column {column.name} holds {kind}, not among the kinds of geometry that the table draws"
+            name, kind = column.name, geometry_kind(column)
+            if kind not in {*self.drawable.kinds, "GEOMETRY"}:
+                yield f"column {name} holds {kind}, which is not among the kinds of geometry that the table draws"
         for bounds in self.ranges:
             if not bounds.minimum < bounds.maximum:
                 yield f"the range of {bounds.column} is empty"
