@@ -13,7 +13,7 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.encryption import completed
 from flux_assets.errors import FluxError, TargetError, reported
 from flux_assets.postgis.liveness import WatchedConnection
-from flux_assets.postgis.session import Target, find_postgis, read_only_reason
+from flux_assets.postgis.session import Target, find_postgis, require_writable
 from flux_assets.sqlfiles import query
 from flux_assets.words import megabytes
 
@@ -130,11 +130,10 @@ def _tls(session: psycopg.Connection) -> Finding:
 
 
 def _writable(session: psycopg.Connection) -> Iterator[Finding]:
-    """Yield why the server takes no writes, asked in SQL because a pooler may hide its parameters."""
-    row = session.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool")
-    standby, read_only = row.fetchone() or (False, False)
-    if why := read_only_reason(session, standby=standby, read_only=read_only):
-        yield _SERVER.failed(*why)
+    try:
+        require_writable(session, asking=True)
+    except TargetError as error:
+        yield _SERVER.error(error)
 
 
 _LIMITS = Group("Limits")

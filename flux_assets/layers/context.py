@@ -16,7 +16,7 @@ from flux_assets.ledger.entries import Entry, closing_dead, opening, register_de
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import Target, open_prepared, prepare, run, translated
+from flux_assets.postgis.session import Target, prepare, run, translated
 from flux_assets.steps import StepTimer, reach
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def recorded(
         translated(layer.title, options.stop),
         target.session(f"{sync_type.lower()} {layer.name}", options.stop, is_set=False) as control,
     ):
-        open_prepared(control, target.schema)
+        prepare(control, target.schema)
         reach("run.opened")
         statements = [
             *register_declarations(target.schema, target.declared, [layer.table]),

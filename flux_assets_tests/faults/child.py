@@ -23,7 +23,8 @@ from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.whole_release.load import load_release
 from flux_assets.postgis import liveness
-from flux_assets.postgis.liveness import Limits, Prober, Stop
+from flux_assets.postgis.liveness import Limits, Stop
+from flux_assets.postgis.probing import Prober
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.snowflake.account import Account
