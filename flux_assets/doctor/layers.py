@@ -11,10 +11,10 @@ from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
 from flux_assets.layers.takeover import Dependent, left_behind, listed, parts, readers
 from flux_assets.ledger import status
-from flux_assets.postgis import catalog, row_security
+from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import hidden, hides_rows, protection
 from flux_assets.postgis.locking import LockHolder, lock_holders
 from flux_assets.postgis.relations import VERSIONS, Layer
-from flux_assets.postgis.row_security import hidden, hides_rows, protections
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
@@ -45,7 +45,7 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
         yield from _renamed_by_hand(session, layer)
         return
     if relation.kind != "p":
-        kin = [*catalog.heirs(session, relation.oid), *catalog.parents(session, relation.oid)]
+        kin = [*catalog.kin(session, relation.oid, "heirs"), *catalog.kin(session, relation.oid, "parents")]
         if relation.kind == "r" and kin:
             yield _LAYERS.failed(
                 f"{layer.title} is an ordinary table and cannot be taken over: it inherits from, or is inherited by,"
@@ -54,12 +54,12 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
                 " true.",
             )
             return
-        if relation.kind == "r" and (protection := row_security.protections(session, relation.oid)):
+        if relation.kind == "r" and (protects := protection(session, layer.title, relation.oid))[0]:
             yield _LAYERS.failed(
-                f"{layer.title} is an ordinary table and cannot be taken over: it has {' and '.join(protection)}, which"
+                f"{layer.title} is an ordinary table and cannot be taken over: it has {protects[0]}, which"
                 " the new table would lack",
-                f"Revoke the readers' rights, run {row_security.lifting(session, layer.title, relation.oid)}; load"
-                f" with take_over: true, create the policies on the new {layer.title}, and grant the rights again.",
+                f"Revoke the readers' rights, run {protects[1]}; load with take_over: true, create"
+                f" the policies on the new {layer.title}, and grant the rights again.",
             )
             return
         if relation.kind == "r" and (left := left_behind(session, layer, relation.oid, ())):
@@ -79,7 +79,7 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
     except LayerError as error:
         yield _LAYERS.error(error)
     yield from _strange_partitions(session, layer, relation.oid)
-    for key in catalog.inbound_keys(session, relation.oid):
+    for key in catalog.kin(session, relation.oid, "inbound_keys"):
         table, _, constraint = key.rstrip(")").partition(" (")
         yield _LAYERS.failed(
             f"the foreign key {constraint} of {table} points at {layer.title}: its versions cannot be swapped",
@@ -92,17 +92,16 @@ def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relat
 def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
     old_title = layer.old_title
     old = catalog.find(session, layer.schema, layer.old_name)
-    if old and (protection := row_security.protections(session, old.oid)):
+    if old and (protects := protection(session, old_title, old.oid))[0]:
         yield _LAYERS.failed(
-            f"{layer.title} is not created while {old_title} has {' and '.join(protection)}, which the new table"
-            " would lack",
-            f"Revoke the readers' rights, run {row_security.lifting(session, old_title, old.oid)}; load, create the"
+            f"{layer.title} is not created while {old_title} has {protects[0]}, which the new table would lack",
+            f"Revoke the readers' rights, run {protects[1]}; load, create the"
             f" policies on {layer.title}, and grant the rights again.",
         )
 
 
 def _strange_partitions(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
-    found = catalog.partitions(session, oid)
+    found = catalog.kin(session, oid, "heirs")
     foreign = [name for name in found if not name.startswith(f"{VERSIONS}.")]
     if foreign or len(found) > 1:
         yield _LAYERS.failed(
@@ -151,7 +150,7 @@ def _surprises(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[
             f"pg_total_relation_size('{name}') is 0, because the rows are in its partition",
             f"Use SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{name}').",  # noqa: S608 - words
         )
-    version = next(iter(catalog.partitions(session, oid)), f"{VERSIONS}.<its version>")
+    version = next(iter(catalog.kin(session, oid, "heirs")), f"{VERSIONS}.<its version>")
     yield _LAYERS.note(
         f"pg_dump -t {name} dumps no rows, because the rows are in its partition",
         f"Name both: pg_dump -t {layer.title} -t {version}; from pg_dump 16 on --table-and-children={layer.title}.\n"
@@ -203,11 +202,10 @@ def _of_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence
             f"Create on {layer.title} what is still needed (CREATE OR REPLACE VIEW … for views), and drop"
             f" {old_name} when nothing reads it any more.",
         )
-    protection = protections(session, old.oid)
-    if protection and not protections(session, heirs[0]):
+    protects, _ = protection(session, old_name, old.oid)
+    if protects and not protection(session, layer.title, heirs[0])[0]:
         yield _LAYERS.warning(
-            f"{old_name} has {' and '.join(protection)}, and {layer.title} has not: whoever may read the layer sees"
-            " every row",
+            f"{old_name} has {protects}, and {layer.title} has not: whoever may read the layer sees every row",
             f"Create the policies on {layer.title}, which keeps them through every load.",
         )
 
@@ -218,9 +216,10 @@ def _of_the_version(session: psycopg.Connection, layer: Layer, version: int, pub
             f"the next publish of {layer.title} drops what depends on its version: {listed(found)}",
             f"Create it on {layer.title} instead, which stays and gives access to every version.",
         )
-    if protection := protections(session, version):
+    protects, _ = protection(session, layer.title, version)
+    if protects:
         yield _LAYERS.warning(
-            f"the version of {layer.title} has {' and '.join(protection)}, which do not apply to readers of"
+            f"the version of {layer.title} has {protects}, which do not apply to readers of"
             f" {layer.title}"
             " and are dropped by the next publish",
             f"Enable row-level security and create the policies on {layer.title}: every version is read through them.",

@@ -12,7 +12,7 @@ from psycopg import sql
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import SyncError, TargetError, reported
 from flux_assets.ledger import status
-from flux_assets.postgis.row_security import hidden, hides_rows
+from flux_assets.postgis.catalog import hidden, hides_rows
 from flux_assets.postgis.session import is_current
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query, script

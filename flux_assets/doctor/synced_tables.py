@@ -60,7 +60,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     if error := setup.fault(session, live):
         yield _TARGET.error(error)
         return
-    if heirs := catalog.heirs(session, relation.oid):
+    if heirs := catalog.kin(session, relation.oid, "heirs"):
         yield _TARGET.warning(
             f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"
             " returns their rows, which do not come from the source. A sync does not touch them.",

@@ -54,7 +54,7 @@ def shapes(connection: psycopg.Connection, relation: str, public_oid: int | None
     Raises PublishError when the version's table is gone.
     """
     public = [] if public_oid is None else [sql.Literal(public_oid)]
-    mine, *theirs = catalog.shapes(connection, [catalog.oid_of(VERSIONS, relation), *public])
+    mine, *theirs = Shape.read_all(connection, [catalog.oid_of(VERSIONS, relation), *public])
     return _standing(relation, mine), theirs[0] if theirs else None
 
 
@@ -64,10 +64,10 @@ def missing_indexes(table: StaticTable, relation: str, mine: Shape, public: Shap
     missing = [
         IndexToBuild(relations.create_index(on, index), index_method(index))
         for index in sorted(table.indexes, key=lambda index: index_method(index) != "gist")
-        if not any(relations.same_index(live, index) for live in standing)
+        if not any(live.is_declared(index) for live in standing)
     ]
     missing += [
-        IndexToBuild(relations.create_unique_index(on, key), "btree")
+        IndexToBuild(sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(on, relations.names(key)), "btree")
         for key in filter(None, [table.key, *table.unique_keys])
         if not any(live.keeps_unique(key) for live in standing)
     ]
@@ -79,17 +79,17 @@ def missing_indexes(table: StaticTable, relation: str, mine: Shape, public: Shap
 def _users_indexes(table: StaticTable, relation: str, mine: Shape, public: Shape) -> Iterator[IndexToBuild]:
     """Yield one for each of the public table's: attaching never lets one index stand for two that are alike."""
     spare = [live for live in mine.indexes if not live.is_primary]
-    coming = [index for index in table.indexes if not any(relations.same_index(live, index) for live in mine.indexes)]
+    coming = [index for index in table.indexes if not any(live.is_declared(index) for live in mine.indexes)]
     here = _names(mine)
     for live in public.indexes:
         if live.is_primary or not here.issuperset(live.columns):  # an index goes with a column that is being removed
             continue
         if twin := next((own for own in spare if own.shape == live.shape), None):
             spare.remove(twin)
-        elif declared := next((index for index in coming if relations.same_index(live, index)), None):
+        elif declared := next((index for index in coming if live.is_declared(index)), None):
             coming.remove(declared)
         else:
-            yield IndexToBuild(relations.create_equal_index(version_table(relation), live), live.method)
+            yield IndexToBuild(live.create_on(version_table(relation)), live.method)
 
 
 def build_side_by_side(
@@ -160,7 +160,7 @@ def refuse_unequal(connection: psycopg.Connection, versions: Sequence[tuple[Laye
     Each version is given by its layer, its table's name, and the OID of its public table.
     """
     oids = (named for _, relation, oid in versions for named in (catalog.oid_of(VERSIONS, relation), sql.Literal(oid)))
-    found = iter(catalog.shapes(connection, oids) if versions else [])
+    found = iter(Shape.read_all(connection, oids) if versions else [])
     for layer, relation, _ in versions:
         mine, public = _standing(relation, next(found)), next(found)
         if missing := list(_inequalities(mine, public)) if public else []:

@@ -33,7 +33,6 @@ from flux_assets.layers.versions import (
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import relations
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer, version_table
 from flux_assets.postgis.session import Target, run
@@ -305,7 +304,7 @@ def _tidy(context: LoadContext, state: LayerState, version: Version, lease: Leas
         with context.clock.timed("tidy"):
             schema_diff.refresh_comments(control, layer, state)
             note_release(control, layer, version, context.release.tag)
-            relations.analyze_public(control, layer.public, version.relation)
+            layer.analyze(control, version.relation)
             publish.clean_up(control, layer, lease, context.options, context.log)
     except (psycopg.Error, PublishError) as error:
         context.log(f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")

@@ -22,10 +22,9 @@ from flux_assets.layers.versions import LayerState, Version, ask_state
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, Kind, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
-from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import refuse_unprotected_copy
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
 from flux_assets.postgis.relations import VERSIONS, Layer, version_table
-from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
@@ -165,7 +164,7 @@ def _swapping(
     if public.plain_oid is not None:
         statements.append(takeover.rename(layer))
     if public.oid is None:
-        statements += relations.create_public(layer)
+        statements += layer.create_public()
     if old is not None:
         statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
     statements += [change(layer.public) for change in public.changes]

@@ -187,8 +187,8 @@ WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILI
 def create_probe(session: psycopg.Connection, layer: Layer, public: Public) -> None:
     """Make the session's table to try rows on, as a new version's table would be."""
     if public.oid is not None:
-        session.execute(relations.create_template(layer))
-    session.execute(relations.create_probe(layer, like_template=public.oid is not None))
+        session.execute(layer.create_template())
+    session.execute(layer.create_probe(like_template=public.oid is not None))
     for change in public.changes:
         session.execute(change(_PROBE))
 

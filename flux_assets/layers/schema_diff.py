@@ -17,12 +17,12 @@ from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys
+from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys, refuse_unprotected_copy
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, version_table
-from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable
+from flux_assets.sqlfiles import query
 
 Change = Callable[[sql.Identifier], sql.Composed]
 
@@ -112,7 +112,7 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerS
     live[None] = public.comment
     wanted: dict[str | None, str | None] = {None: layer.table.description}
     wanted |= {column.name: column.comment for column in layer.table.columns}
-    statements = zip(wanted, relations.comments(layer), strict=True)
+    statements = zip(wanted, layer.comments(), strict=True)
     if outdated := [statement for name, statement in statements if live.get(name) != wanted[name]]:
         run(connection, outdated)
 
@@ -204,7 +204,8 @@ def _refuse_change(
     *,
     accept_change: bool,
 ) -> None:
-    views = catalog.dependent_views(connection, public.oid, touched)
+    asked = query("catalog", "dependent_views"), [public.oid, public.oid, public.oid, touched]
+    views = [name for (name,) in connection.execute(*asked)]
     partition = public.partitioning
     reading = f" Views read it: {', '.join(views)}." if views else ""
     if partition and partition[1] in touched:
@@ -276,6 +277,6 @@ def _add_columns(
 
 def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, public: Shape) -> None:
     """Add the declared plain indexes that the public table lacks; readers are not blocked while they are built."""
-    for index in layer.table.indexes:
-        if relations.on_public(index) and not any(relations.same_index(live, index) for live in public.indexes):
+    for index in layer.public_indexes:
+        if not any(live.is_declared(index) for live in public.indexes):
             connection.execute(relations.create_index(layer.public, index))

@@ -23,7 +23,7 @@ from flux_assets.postgis import relations
 from flux_assets.postgis.binary_copy import encoded
 from flux_assets.postgis.copy_texts import texts_of
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.relations import Layer, create_template, create_version, revoking_all, version_table
+from flux_assets.postgis.relations import Layer, revoking_all, version_table
 from flux_assets.postgis.session import run
 from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
 from flux_assets.release.release import ReleaseFile
@@ -213,8 +213,8 @@ def _fill(
     public: Public,
     need: Need,
 ) -> None:
-    before = [create_template(context.layer)] if public.oid is not None else []
-    create = [create_version(context.layer, version.relation, like_template=public.oid is not None)]
+    before = [context.layer.create_template()] if public.oid is not None else []
+    create = [context.layer.create_version(version.relation, like_template=public.oid is not None)]
     create += [change(version_table(version.relation)) for change in public.changes]
     limit = None if context.options.disk_limit is None else context.options.disk_limit - need.kept
     stop = context.options.stop

@@ -11,8 +11,8 @@ from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError
 from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import refuse_unprotected_copy
 from flux_assets.postgis.relations import Layer, revoking_all
-from flux_assets.postgis.row_security import refuse_unprotected_copy
 from flux_assets.spec import index_columns, index_method
 from flux_assets.sqlfiles import query
 
@@ -45,7 +45,7 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
 
     Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
     """
-    if heirs := catalog.heirs(connection, oid):
+    if heirs := catalog.kin(connection, oid, "heirs"):
         raise LayerError(
             f"{layer.title} cannot be taken over, because {', '.join(heirs)}"
             f" {'inherits' if len(heirs) == 1 else 'inherit'} from it, and nothing can inherit from the partitioned"
@@ -53,7 +53,7 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
             "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
             + ", which leaves all rows where they are, and load again.",
         )
-    if parents := catalog.parents(connection, oid):
+    if parents := catalog.kin(connection, oid, "parents"):
         raise LayerError(
             f"{layer.title} cannot be taken over, because it inherits from {', '.join(parents)} or is a partition of"
             " it, and the partitioned table that a layer is cannot.",

@@ -389,7 +389,7 @@ def ask_state(connection: psycopg.Connection, layer: Layer) -> LayerState:
     answers = run(
         connection,
         [
-            *catalog.shape_queries(catalog.oid_of(layer.schema, layer.name)),
+            *catalog.Shape.queries(catalog.oid_of(layer.schema, layer.name)),
             query("layer_state", "public_table").format(**named),
             asking(layer, with_leftovers=True),
             asking_pin(layer),
@@ -397,7 +397,7 @@ def ask_state(connection: psycopg.Connection, layer: Layer) -> LayerState:
         ],
     )
     public, register, pin, [(waiting,)] = answers[_SHAPE_ANSWERS:]
-    shape = catalog.read_shape(answers[:_SHAPE_ANSWERS])
+    shape = catalog.Shape.read(answers[:_SHAPE_ANSWERS])
     found = [read(row) for row in register]
     return LayerState(
         public=_public(shape, *public[0]) if shape and public else None,

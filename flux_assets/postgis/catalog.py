@@ -1,19 +1,22 @@
-"""What a table is like now, read from PostgreSQL's catalogs: columns, indexes, constraints, partitions, views on it."""
+"""What a table is like now, read from PostgreSQL's catalogs: columns, indexes, constraints, kin, row-level security."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
 from psycopg.rows import class_row
 
-from flux_assets.errors import LayerError, SyncError
+from flux_assets.errors import FluxError, LayerError, SyncError
 from flux_assets.postgis.session import Rows, run
+from flux_assets.spec import index_columns, index_method
 from flux_assets.sqlfiles import query
 
-_GIVEN = sql.Placeholder()
+_SHAPE = ("relation_of", "columns", "indexes", "constraints")
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,22 @@ class LiveIndex:
         """Tell whether this is a plain index over just these columns; plain lower-case names need no quotes."""
         return self.body.replace('"', "") == f"{method} ({', '.join(column_names)})"
 
+    def is_declared(self, index: sa.Index) -> bool:
+        """Tell whether this is a declared index: same method, columns and uniqueness."""
+        return self.covers(index_method(index), index_columns(index)) and self.is_unique == bool(index.unique)
+
+    def create_on(self, table: sql.Identifier) -> sql.Composed:
+        """Create an index on another table that equals this one."""
+        unique = sql.SQL("UNIQUE " if self.is_unique else "")
+        return sql.SQL("CREATE {}INDEX ON {} USING {}").format(unique, table, sql.SQL(self.body))
+
     def keeps_unique(self, key: tuple[str, ...]) -> bool:
         """Tell whether this index guarantees that no two rows are equal in `key`."""
         return self.is_unique and self.valid and self.covers("btree", key)
 
 
 @dataclass(frozen=True)
-class Constraint:
+class _Constraint:
     """A CHECK (`c`) or foreign key (`f`) constraint with its definition."""
 
     name: str
@@ -89,7 +101,7 @@ class Constraint:
     definition: str
     columns: list[str]
 
-    def stands_for(self, other: Constraint) -> bool:
+    def stands_for(self, other: _Constraint) -> bool:
         """Tell whether this is `other`, the public table's, which may be NOT VALID where this one has been proven."""
         proven = other.definition.removesuffix(" NOT VALID")
         return self.name == other.name and self.definition in {other.definition, proven}
@@ -103,42 +115,39 @@ class Shape:
     kind: str
     columns: list[LiveColumn]
     indexes: list[LiveIndex]
-    constraints: list[Constraint]
+    constraints: list[_Constraint]
+
+    @staticmethod
+    def queries(oid: sql.Composable) -> list[sql.Composed]:
+        """Make the queries whose answers `read` takes; `oid` is an expression."""
+        return [query("catalog", name).format(oid=oid) for name in _SHAPE]
+
+    @classmethod
+    def read(cls, answers: Sequence[Rows]) -> Shape | None:
+        """Return the shape of a table from the answers to its queries, None when there is no table."""
+        relation, columns, indexes, constraints = answers
+        if not relation:
+            return None
+        oid, kind = relation[0]
+        return cls(
+            oid=oid,
+            kind=kind,
+            columns=[LiveColumn(*row) for row in columns],
+            indexes=[LiveIndex(*row) for row in indexes],
+            constraints=[_Constraint(*row) for row in constraints],
+        )
+
+    @classmethod
+    def read_all(cls, connection: psycopg.Connection, oids: Iterable[sql.Composable]) -> list[Shape | None]:
+        """Return the shapes of several tables, each given by an expression for its OID, in one round trip."""
+        answers = run(connection, [query for oid in oids for query in cls.queries(oid)])
+        each = len(_SHAPE)
+        return [cls.read(answers[first : first + each]) for first in range(0, len(answers), each)]
 
 
 def oid_of(schema: str, name: str) -> sql.Composed:
     """Make an expression for the OID of the relation of that name, NULL when there is none."""
     return query("catalog", "oid_of").format(schema=sql.Literal(schema), name=sql.Literal(name))
-
-
-def shape_queries(oid: sql.Composable) -> list[sql.Composed]:
-    """Make the queries whose answers `read_shape` takes; `oid` is an expression."""
-    return [query("catalog", name).format(oid=oid) for name in _SHAPE]
-
-
-def read_shape(answers: Sequence[Rows]) -> Shape | None:
-    """Return the shape of a table from the answers to its queries, None when there is no table."""
-    relation, *parts = answers
-    if not relation:
-        return None
-    (oid, kind), (found_columns, found_indexes, found_constraints) = relation[0], parts
-    return Shape(
-        oid=oid,
-        kind=kind,
-        columns=[LiveColumn(*row) for row in found_columns],
-        indexes=[LiveIndex(*row) for row in found_indexes],
-        constraints=[Constraint(*row) for row in found_constraints],
-    )
-
-
-def shapes(connection: psycopg.Connection, oids: Iterable[sql.Composable]) -> list[Shape | None]:
-    """Return the shapes of several tables, each given by an expression for its OID, in one round trip."""
-    answers = run(connection, [query for oid in oids for query in shape_queries(oid)])
-    each = len(_SHAPE)
-    return [read_shape(answers[first : first + each]) for first in range(0, len(answers), each)]
-
-
-_SHAPE = ("relation_of", "columns", "indexes", "constraints")
 
 
 def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
@@ -149,48 +158,30 @@ def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | N
 
 def columns(connection: psycopg.Connection, oid: int) -> list[LiveColumn]:
     """Return the columns in their order."""
-    with connection.cursor(row_factory=class_row(LiveColumn)) as cursor:
-        return cursor.execute(query("catalog", "columns").format(oid=_GIVEN), [oid]).fetchall()
+    return [LiveColumn(*row) for row in connection.execute(_about("columns", oid))]
 
 
 def indexes(connection: psycopg.Connection, oid: int) -> list[LiveIndex]:
     """Return the indexes, those of constraints included."""
-    with connection.cursor(row_factory=class_row(LiveIndex)) as cursor:
-        return cursor.execute(query("catalog", "indexes").format(oid=_GIVEN), [oid]).fetchall()
+    return [LiveIndex(*row) for row in connection.execute(_about("indexes", oid))]
 
 
-def inbound_keys(connection: psycopg.Connection, oid: int) -> list[str]:
-    """Return the foreign keys of other tables that refer to this one, as `table (constraint)`."""
-    return _first_column(connection, "inbound_keys", [oid])
+def kin(connection: psycopg.Connection, oid: int, kind: Literal["heirs", "parents", "inbound_keys"]) -> list[str]:
+    """Return other tables as `schema.name`.
 
-
-def partitions(connection: psycopg.Connection, oid: int) -> list[str]:
-    """Return the partitions as `schema.name`."""
-    return heirs(connection, oid)
-
-
-def heirs(connection: psycopg.Connection, oid: int) -> list[str]:
-    """Return the tables that inherit from this one, without those that inherit from them."""
-    return _first_column(connection, "heirs", [oid])
-
-
-def parents(connection: psycopg.Connection, oid: int) -> list[str]:
-    """Return the tables that this one inherits from, or is a partition of."""
-    return _first_column(connection, "parents", [oid])
-
-
-def dependent_views(connection: psycopg.Connection, oid: int, column_names: list[str]) -> list[str]:
-    """Return the views that read any of these columns."""
-    return _first_column(connection, "dependent_views", [oid, oid, oid, column_names])
+    `heirs` inherit from this one or are its partitions, without those that inherit from them; `parents` are those that
+    this one inherits from or is a partition of; `inbound_keys` refer to it by the foreign key that follows in brackets.
+    """
+    return [row[0] for row in connection.execute(query("catalog", kind), [oid])]
 
 
 def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:
     """Return the columns of the primary key; none when there is no key."""
-    return tuple(_first_column(connection, "primary_key", {"oid": oid}))
+    return tuple(row[0] for row in connection.execute(query("catalog", "primary_key"), {"oid": oid}))
 
 
-def _first_column(connection: psycopg.Connection, name: str, parameters: list[object] | dict[str, object]) -> list[str]:
-    return [row[0] for row in connection.execute(query("catalog", name), parameters)]
+def _about(name: str, oid: int) -> sql.Composed:
+    return query("catalog", name).format(oid=sql.Literal(oid))
 
 
 def count_rows(session: psycopg.Connection, table: sql.Composable) -> int:
@@ -213,3 +204,58 @@ def refuse_folding_keys(
             f" COLLATE {folding[0].collation} into the queries that are to ignore the difference. The table is"
             " unchanged.",
         )
+
+
+def protection(connection: psycopg.Connection, title: str, oid: int) -> tuple[str, str]:
+    """Return in words what restricts who sees which rows or values, and the statements for a person to lift it.
+
+    Both are empty where nothing does; a renamed table takes all of it along.
+    """
+    asked = connection.execute(query("row_security", "protections"), [oid])
+    enabled, forced, providers = asked.fetchone() or (False, False, [])
+    policies = [row[0] for row in connection.execute(query("row_security", "policies"), [oid])]
+    found = ["row-level security"] if enabled else []
+    found += ["FORCE ROW LEVEL SECURITY"] if forced else []
+    found += [f"the {'policy' if len(policies) == 1 else 'policies'} {', '.join(policies)}"] if policies else []
+    found += [f"security labels of {provider}" for provider in providers]
+    lifting = [
+        *(f"DROP POLICY {name} ON {title}" for name in policies),
+        f"ALTER TABLE {title} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
+        *(f"SECURITY LABEL FOR {provider} ON TABLE {title} IS NULL" for provider in providers),
+    ]
+    return (" and ".join(found), "; ".join(lifting)) if found else ("", "")
+
+
+def refuse_unprotected_copy(
+    kind: type[FluxError], connection: psycopg.Connection, title: str, old_title: str, oid: int
+) -> None:
+    """Raise `kind` where a new table called `title` would lack what protects the rows of an older one."""
+    protects, lifting = protection(connection, old_title, oid)
+    if protects:
+        raise kind(
+            f"{old_title} has {protects}, which the new table {title} would not have: whoever may read it would see"
+            " every row.",
+            f"Take away the readers' rights (REVOKE ALL ON {old_title} FROM …), run {lifting}; and run this again. Then"
+            f" create the policies on the new {title}, which keeps them through every later run, and grant the rights"
+            " again.",
+        )
+
+
+def hides_rows(connection: psycopg.Connection, oid: int) -> bool:
+    """Tell whether policies of the table apply to us.
+
+    Our sessions have row_security off: PostgreSQL then refuses a statement from which a policy would hide rows, where
+    it would otherwise answer from the others, and a sync would insert the hidden ones again.
+    """
+    row = connection.execute("SELECT row_security_active(%s::oid)", [oid]).fetchone()
+    return bool(row and row[0])
+
+
+def hidden(kind: type[FluxError], connection: psycopg.Connection, title: str) -> FluxError:
+    """Return the error for a table whose policies apply to us."""
+    user = f'"{connection.info.user}"'
+    return kind(
+        f"{title} has row-level security that holds for user {user}: rows that it hides would seem to be missing.",
+        f"Run ALTER TABLE {title} NO FORCE ROW LEVEL SECURITY as its owner, which lets the owner see every row and"
+        f" changes nothing for others; where {user} is not the owner, ALTER ROLE {user} BYPASSRLS as a superuser.",
+    )

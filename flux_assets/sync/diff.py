@@ -264,5 +264,5 @@ def _same(live: LiveTable, left: str, right: str) -> sql.Composed:
 
 def _differ(live: LiveTable, columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
     """Compare row by row, NULL equal to NULL; the fields one after another until two differ."""
-    sides = (values_of(live.table.table, columns, side) for side in (left, right))
+    sides = (sql.SQL(", ").join(values_of(live.table.table, columns, side)) for side in (left, right))
     return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)

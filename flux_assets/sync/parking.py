@@ -64,7 +64,7 @@ def describe_collision(live: LiveTable, collision: Collision) -> SyncError:
 
 
 def _obstacles(session: psycopg.Connection, oid: int) -> Iterator[str]:
-    for key in catalog.inbound_keys(session, oid):
+    for key in catalog.kin(session, oid, "inbound_keys"):
         yield f"the foreign key of {key}"
     for (who,) in session.execute(query("sync", "watchers"), {"oid": oid}).fetchall():
         yield who

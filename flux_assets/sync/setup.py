@@ -13,11 +13,10 @@ from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.catalog import LiveColumn, Relation
+from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, hides_rows, refuse_unprotected_copy
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.row_security import hidden, hides_rows, refuse_unprotected_copy
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import gate
@@ -148,7 +147,7 @@ def lacking_indexes(session: psycopg.Connection, live: LiveTable) -> bool:
 
 def _missing_indexes(session: psycopg.Connection, live: LiveTable, oid: int) -> list[sa.Index]:
     existing = catalog.indexes(session, oid)
-    return [index for index in live.table.indexes if not any(relations.same_index(each, index) for each in existing)]
+    return [index for index in live.table.indexes if not any(each.is_declared(index) for each in existing)]
 
 
 def _refuse_unfit(session: psycopg.Connection, live: LiveTable, relation: Relation) -> dict[str, LiveColumn]:
@@ -170,7 +169,7 @@ def _create(live: LiveTable) -> Iterator[sql.Composed]:
     )
     for index in live.table.indexes:
         yield relations.create_index(live.public, index)
-    yield from relations.comments(live)
+    yield from live.comments()
 
 
 def _hidden(session: psycopg.Connection, live: LiveTable, relation: Relation) -> FluxError | None:

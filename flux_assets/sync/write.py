@@ -13,7 +13,6 @@ from psycopg.pq import TransactionStatus
 from flux_assets.checks.audit import SAMPLE_KEYS
 from flux_assets.errors import FluxError, SyncError, plainly, reported
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
 from flux_assets.postgis.session import Target, run
@@ -302,7 +301,7 @@ def _analyze(context: SyncContext, table: TableSync) -> None:
         return
     try:
         with table.clock.timed("analyze"):
-            relations.analyze_own_rows(context.session, table.live.public)
+            table.live.analyze(context.session)
     except psycopg.Error as error:
         context.log(
             f"{table.live.title} is synced; its statistics are left to the server, because of: {reported(error)}"

@@ -7,6 +7,7 @@ import pytest
 from psycopg import sql as psql
 
 from flux_assets.postgis import relations
+from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -42,7 +43,7 @@ def test_targets_stay_as_they_were(loader: Loader, sql: Sql) -> None:
     before = sql(TARGETS, version)
     assert ("score", 7) in before
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
-        relations.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
+        Layer("public", made_up()).analyze(session, version_of(sql))
         assert session.execute("SHOW default_statistics_target").fetchone() == ("100",)
     assert sql(TARGETS, version) == before
 
@@ -52,14 +53,14 @@ def test_targets_stay_as_they_were_when_it_does_not_come_to_an_end(
 ) -> None:
     version = version_of(sql)
     before = sql(TARGETS, f"flux_versions.{version}")
-    monkeypatch.setattr(relations, "LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr(relations, "_LIMIT_WAIT", psql.SQL("SET LOCAL lock_timeout = '20ms'"))
     with (
         psycopg.connect(loader.target.conninfo) as other,
         psycopg.connect(loader.target.conninfo, autocommit=True) as session,
     ):
         other.execute("LOCK TABLE ONLY poles IN SHARE UPDATE EXCLUSIVE MODE")  # as somebody's VACUUM does
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            relations.analyze_public(session, psql.Identifier("public", "poles"), version)
+            Layer("public", made_up()).analyze(session, version)
         assert sql(TARGETS, f"flux_versions.{version}") == before
 
 
@@ -77,5 +78,5 @@ def test_readers_and_writers_go_on_meanwhile(loader: Loader, sql: Sql, monkeypat
     monkeypatch.setattr(relations, "_with_targets", look)
     sql("SET lock_timeout = '1s'")
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
-        relations.analyze_public(session, psql.Identifier("public", "poles"), version_of(sql))
+        Layer("public", made_up()).analyze(session, version_of(sql))
     assert seen == [[(ROWS,)]]

@@ -113,7 +113,7 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
     publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     schema_diff.refresh_comments(control, layer, state)
-    relations.analyze_public(control, layer.public, version.relation)
+    layer.analyze(control, version.relation)
     publish.clean_up(control, layer, lease, context.options, context.log)
     published_at = versions.version_times(control, layer).published_at
     return ReplayResult(
@@ -248,7 +248,7 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
 
 def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
     layer, stop = context.layer, context.options.stop
-    create = [relations.create_version(layer, version.relation, like_template=True)]
+    create = [layer.create_version(version.relation, like_template=True)]
     create += [change(version_table(version.relation)) for change in public.changes]
     with (
         context.target.session(f"stage {layer.name}", stop) as session,
@@ -261,7 +261,7 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
             create,
             chunks,
             layer.table.column_names,
-            before=[relations.create_template(layer)],
+            before=[layer.create_template()],
             limit_bytes=None,
             stop=stop,
         )
