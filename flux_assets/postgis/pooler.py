@@ -13,7 +13,6 @@ from time import monotonic
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from flux_assets.errors import TargetError, reported
@@ -21,7 +20,6 @@ from flux_assets.postgis import liveness
 from flux_assets.postgis.liveness import WatchedConnection
 
 _ASK = "SELECT pg_catalog.pg_backend_pid()"
-_MARK = "flux_assets.another_server_process"
 _REMEDY = (
     "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler; or give this database pool_mode = session"
     " in the pooler."
@@ -34,24 +32,6 @@ _BELIEVED_SECONDS = 60
 # A pool that gives nothing for this long is too small.
 _FULL_SECONDS, _TICK_SECONDS = 30, 0.05
 _keeps_sessions: dict[str, float] = {}
-
-
-def own_process(session: WatchedConnection) -> sql.Composed:
-    """Return an expression for the number of the server process, which fails where a pooler reported another.
-
-    In the first statements of a session it keeps the others from being run through an unknown pooler.
-    """
-    if session.is_pooled:
-        return sql.SQL("pg_catalog.pg_backend_pid()").format()
-    return sql.SQL(
-        "CASE WHEN pg_catalog.pg_backend_pid() = {} THEN pg_catalog.pg_backend_pid()"
-        " ELSE pg_catalog.current_setting({})::pg_catalog.int4 END"
-    ).format(sql.Literal(session.info.backend_pid), sql.Literal(_MARK))
-
-
-def is_between(error: psycopg.Error) -> bool:
-    """Tell whether it is `own_process` that failed: a pooler is between us and the server."""
-    return error.sqlstate == "42704" and _MARK in str(error)
 
 
 def require_whole_sessions(session: WatchedConnection) -> None:

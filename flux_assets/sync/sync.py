@@ -12,7 +12,7 @@ from flux_assets.errors import FluxError, SyncError
 from flux_assets.ledger.entries import register_declarations
 from flux_assets.ledger.leases import held
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import AGAINST_READING, GONE, holders
+from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.spec import DynamicTable
@@ -165,7 +165,7 @@ def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> 
     if not isinstance(error, psycopg.errors.LockNotAvailable):
         hidden = setup.hidden_rows(context.session, live)
         return hidden or translate_error(live.title, error, context.options.stop, SyncError)
-    who = holders(context.session, live.schema, live.name, AGAINST_READING) or GONE
+    who = holders(context.session, live.schema, live.name, "reading") or GONE
     return SyncError(
         f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
     )

@@ -14,7 +14,7 @@ from flux_assets.checks.audit import SAMPLE_KEYS
 from flux_assets.errors import FluxError, SyncError, plainly, reported
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import AGAINST_READING, AGAINST_WRITING, GONE, holders
+from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer, reach
@@ -282,14 +282,14 @@ def _give_up(
 
 def _locked(session: psycopg.Connection, table: TableSync, at: TableSync) -> SyncError:
     schema = at.live.schema
-    locked = {name: holders(session, schema, name, AGAINST_READING) for name in at.live.table.origins}
+    locked = {name: holders(session, schema, name, "reading") for name in at.live.table.origins}
     if whole := [f"{schema}.{name} is locked by {who}" for name, who in locked.items() if who]:
         # Nothing else is known to have been waited for: rows that others hold may not be among those to be written.
         problem = (
             f"{table.live.title} cannot be written, for {'; '.join(whole)}, and {at.live.title} is computed from it."
         )
     else:
-        who = holders(session, schema, at.name, AGAINST_WRITING) or GONE
+        who = holders(session, schema, at.name, "writing") or GONE
         where = "" if at is table else f" in {at.live.title}, which follows it,"
         problem = f"{table.live.title}: rows to be written{where} are locked by {who}."
     return SyncError(problem, "End that transaction; the next sync writes what this one could not.")
