@@ -27,8 +27,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.settings import load_settings
 from flux_assets.wiring import target as targets
-from flux_assets.wiring.psql import psql_environment
-from flux_assets.wiring.target import dagster_storage_url, postgis_target
+from flux_assets.wiring.target import dagster_storage_url, postgis_target, psql_environment
 from flux_assets_tests.other_machine import Relay, relaying, turn_on_tls
 
 # Of an address at {host}:{port}, all that may follow "postgresql://user:password@", or nothing and variables instead.

@@ -120,7 +120,7 @@ def _publish() -> list[str]:
     from flux_assets.layers.load import load_layer
     from flux_assets.settings import load_settings
     from flux_assets.tables import static_tables
-    from flux_assets.wiring.release import layer_release
+    from flux_assets.wiring.source import layer_release
     from flux_assets.wiring.target import postgis_target
 
     settings = load_settings()

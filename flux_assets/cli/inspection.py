@@ -42,7 +42,7 @@ def psql(arguments: tuple[str, ...]) -> None:
       flux-assets psql -- --help
     """
     from flux_assets.settings import load_settings
-    from flux_assets.wiring.psql import psql_environment, psql_program
+    from flux_assets.wiring.target import psql_environment, psql_program
 
     program, environment = psql_program(), psql_environment(load_settings())
     os.execve(program, [program, *arguments], environment)  # noqa: S606 - the user's own terminal, and no shell

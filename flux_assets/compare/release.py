@@ -23,8 +23,8 @@ from flux_assets.layers import quarantine, versions
 from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import binary_copy, catalog, relations
-from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.postgis import catalog, copying, relations
+from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, translated
@@ -131,7 +131,7 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
 
 def _copy(context: _Context, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, relations.names(tuple(schema.names)))
-    with context.session.cursor().copy(copy_in) as copy, closing(binary_copy.encoded(batches, schema)) as chunks:
+    with context.session.cursor().copy(copy_in) as copy, closing(copying.encoded(batches, schema)) as chunks:
         for chunk in chunks:
             context.stop.check()
             copy.write(chunk)

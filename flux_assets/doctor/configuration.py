@@ -15,8 +15,7 @@ from flux_assets.errors import FluxError, reported
 from flux_assets.postgis.session import Target
 from flux_assets.release.files import Address
 from flux_assets.settings import REPOSITORY, Settings, env_file
-from flux_assets.wiring.psql import psql_program
-from flux_assets.wiring.target import dagster_conninfo, dagster_storage_url
+from flux_assets.wiring.target import dagster_storage_url, embedded_cluster, psql_program
 
 _SETTINGS = Group("Settings")
 _OURS = ("FLUX_", "SNOWFLAKE_", "DAGSTER_POSTGRES_")
@@ -147,7 +146,7 @@ def _dagster_storage(settings: Settings, target: Target | None) -> Iterator[Find
     try:
         dagster_storage_url(settings)
         configured = settings.dagster_postgres_url
-        conninfo = configured.get_secret_value() if configured else dagster_conninfo(settings)
+        conninfo = configured.get_secret_value() if configured else embedded_cluster(settings).conninfo("dagster")
         with psycopg.connect(protected(conninfo), connect_timeout=15, autocommit=True) as session:
             confirm(session.fileno(), session.info.host, encrypted=session.pgconn.ssl_in_use)
             create = session.execute("SELECT has_schema_privilege('public', 'CREATE')").fetchone()

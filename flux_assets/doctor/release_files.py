@@ -17,7 +17,7 @@ from flux_assets.release.decode.stream import expanded_bytes
 from flux_assets.release.release import Release
 from flux_assets.settings import SAMPLE, Settings
 from flux_assets.spec import StaticTable
-from flux_assets.wiring.release import SAMPLE_SCALE, layer_release
+from flux_assets.wiring.source import SAMPLE_SCALE, layer_release
 from flux_assets.wiring.target import embedded_cluster
 from flux_assets.words import megabytes
 

@@ -19,7 +19,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import relations
-from flux_assets.postgis.binary_copy import encoded
+from flux_assets.postgis.copying import encoded
 from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
 from flux_assets.release.decode.stream import LayerStream

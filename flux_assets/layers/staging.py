@@ -20,8 +20,7 @@ from flux_assets.layers.quarantine import REFUSALS, WHERE, stage_with_quarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version, confirm_live
 from flux_assets.postgis import relations
-from flux_assets.postgis.binary_copy import encoded
-from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer, revoking_all, version_table
 from flux_assets.postgis.session import run

@@ -82,7 +82,7 @@ def _news(
     from flux_assets.layers.status import layer_pins
     from flux_assets.layers.whole_release.watch import Memory, check_release
     from flux_assets.settings import SAMPLE
-    from flux_assets.wiring.release import layer_release
+    from flux_assets.wiring.source import layer_release
     from flux_assets.wiring.target import postgis_target
 
     is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set

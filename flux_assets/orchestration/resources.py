@@ -93,7 +93,7 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def release(self, log: Callable[[str], None]) -> Release:
         """Return the release; raises SettingError when one must be named, ReleaseError when it is unavailable."""
-        from flux_assets.wiring.release import layer_release
+        from flux_assets.wiring.source import layer_release
 
         with _finding:
             self._release = self._release or layer_release(load_settings(), log)

@@ -1,19 +1,52 @@
-"""Which Snowflake to read: the configured account, or the stand-in where none is configured and that is allowed."""
+"""Which release and which Snowflake to read: the configured ones, or what stands in where that is allowed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flux_assets.errors import SettingError
+from flux_assets.release.release import Release
+from flux_assets.release.stores import Limits
+from flux_assets.sample.release import SCALE as SAMPLE_SCALE
+from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
-from flux_assets.settings import Settings
+from flux_assets.settings import SAMPLE, Settings
 from flux_assets.snowflake.account import Account
-from flux_assets.wiring.release import layer_release
 
 if TYPE_CHECKING:
     from flux_assets.sample.simulation.drive import Simulation
+
+__all__ = ["SAMPLE_SCALE", "layer_release", "simulation_of", "snowflake_account", "stand_in_is_made"]
+
+
+def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Release:
+    """Return the release that layers are loaded from; the sample city is written when none is configured.
+
+    Raises SettingError where a release must be configured: in profile production, and for a target that the user set,
+    which gets sample rows only with FLUX_RELEASE=sample.
+    """
+    address = settings.flux_release
+    if address is not None and address != SAMPLE:
+        return _opened(settings, address)
+    if settings.flux_profile == "production":
+        raise SettingError(
+            "FLUX_RELEASE names no release, and profile production provides none.",
+            "Set FLUX_RELEASE to a folder or to an https://, s3://, gs:// or abfs:// prefix with the layer files.",
+        )
+    if address is None and settings.target_is_set:
+        raise SettingError(
+            "FLUX_RELEASE is not set, and the sample city is loaded into your database only on request.",
+            "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
+        )
+    return _opened(settings, str(sample_release(settings.flux_home, log)))
+
+
+def _opened(settings: Settings, address: str) -> Release:
+    limits = Limits(largest=settings.flux_download_limit)
+    return Release(address, settings.flux_release_tag, settings.flux_home / "releases", limits=limits)
 
 
 def snowflake_account(settings: Settings) -> Account:
@@ -75,11 +108,20 @@ def _stand_in(settings: Settings) -> Account:
 
 
 def _configured(settings: Settings) -> Account:
-    missing = _missing(settings)
-    if missing:
-        names = ", ".join(missing)
-        verb = "is" if len(missing) == 1 else "are"
-        raise SettingError(f"{names} {verb} not set, which reading Snowflake requires.", _remedy(settings))
+    needed = {
+        "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
+        "SNOWFLAKE_USER": settings.snowflake_user,
+        "SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)": settings.snowflake_password
+        or settings.snowflake_private_key_path,
+    }
+    if missing := [name for name, value in needed.items() if not value]:
+        raise SettingError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, which reading Snowflake requires.",
+            "Set what is missing; profile production provides no stand-in."
+            if settings.flux_profile == "production"
+            else f"Set what is missing, or unset every SNOWFLAKE_* setting but SNOWFLAKE_ACCOUNT={NAME} to use the"
+            " stand-in.",
+        )
     if settings.snowflake_private_key_path is not None:
         _check_key_file(settings.snowflake_private_key_path)
     return Account(
@@ -96,22 +138,6 @@ def _configured(settings: Settings) -> Account:
         port=settings.snowflake_port,
         protocol=settings.snowflake_protocol,
     )
-
-
-def _missing(settings: Settings) -> list[str]:
-    signs_in = settings.snowflake_password or settings.snowflake_private_key_path
-    found = {
-        "SNOWFLAKE_ACCOUNT": settings.snowflake_account,
-        "SNOWFLAKE_USER": settings.snowflake_user,
-        "SNOWFLAKE_PRIVATE_KEY_PATH (or SNOWFLAKE_PASSWORD)": signs_in,
-    }
-    return [name for name, value in found.items() if not value]
-
-
-def _remedy(settings: Settings) -> str:
-    if settings.flux_profile == "production":
-        return "Set what is missing; profile production provides no stand-in."
-    return f"Set what is missing, or unset every SNOWFLAKE_* setting but SNOWFLAKE_ACCOUNT={NAME} to use the stand-in."
 
 
 def _check_key_file(path: Path) -> None:

@@ -1,16 +1,22 @@
-"""Which databases to use: the configured ones, or the embedded cluster where that is allowed."""
+"""Which databases to use: the configured ones, or the embedded cluster where that is allowed; and psql on them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import psycopg2.extensions
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets.encryption import protected
+from flux_assets.encryption import completed, protected
 from flux_assets.errors import EmbeddedError, SettingError, TargetError
 from flux_assets.postgis.session import Target
-from flux_assets.sample.cluster import DAGSTER_DATABASE, Cluster
+from flux_assets.sample import binaries
+from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.libpq import drop_session_variables
 from flux_assets.settings import Settings
 from flux_assets.tables import declarations
@@ -19,11 +25,6 @@ from flux_assets.tables import declarations
 def embedded_cluster(settings: Settings) -> Cluster:
     """Return the private PostGIS cluster under FLUX_HOME, started or not."""
     return Cluster(settings.flux_home)
-
-
-def dagster_conninfo(settings: Settings) -> str:
-    """Return where Dagster's own database is in the embedded cluster."""
-    return embedded_cluster(settings).conninfo(DAGSTER_DATABASE)
 
 
 def require_running_cluster(settings: Settings) -> None:
@@ -99,3 +100,35 @@ def _protected(name: str, conninfo: str) -> str:
         return protected(conninfo)
     except TargetError as error:
         raise SettingError(f"{name}: {error.problem}", error.remedy) from None
+
+
+def psql_program() -> str:
+    """Return the psql on the PATH, else the one of the server's programs. Raises TargetError when there is none."""
+    if found := shutil.which("psql"):
+        return found
+    with suppress(EmbeddedError):
+        if Path(beside := binaries.find().program("psql")).is_file():
+            return beside
+    raise TargetError("There is no psql on the PATH.", "Run `sudo apt-get install postgresql-client`.")
+
+
+def psql_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with the target's address and password in libpq's variables.
+
+    They are not on the command line, where every user of the machine could read them. The embedded database is started
+    when no other is configured. Raises what `postgis_target` raises.
+    """
+    conninfo = postgis_target(settings).conninfo
+    if settings.target_is_set:
+        # Completing resolves services, and does not say which state of the server is wanted.
+        safe = protected(conninfo)
+        wanted = conninfo_to_dict(safe).get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
+        parameters = completed(safe) | {"service": "", "target_session_attrs": str(wanted or "any")}
+    else:
+        # The URL names only parameters that a psql of any supported version knows.
+        found = conninfo_to_dict(embedded_cluster(settings).url())
+        parameters = {name: str(value) for name, value in found.items()}
+    names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    # A service would take precedence over the variables, so all of libpq's variables are dropped.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return plain | {names[keyword]: value for keyword, value in parameters.items() if keyword in names and value}

@@ -16,7 +16,7 @@ from flux_assets.compare.release import match_release
 from flux_assets.errors import FluxError, LayerError, ReleaseError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin
-from flux_assets.postgis import binary_copy
+from flux_assets.postgis import copying
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
@@ -276,14 +276,14 @@ def test_a_lock_of_somebody_else_is_not_waited_for_without_end(loaded: Loader, m
 
 
 def test_a_comparison_that_is_stopped_ends_at_once(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, encoded = Stop(), binary_copy.encoded
+    stop, encoded = Stop(), copying.encoded
 
     def stopped_half_way(*arguments: object) -> object:
         for chunk in encoded(*arguments):
             stop.request()
             yield chunk
 
-    monkeypatch.setattr(binary_copy, "encoded", stopped_half_way)
+    monkeypatch.setattr(copying, "encoded", stopped_half_way)
     with pytest.raises(LayerError, match="topped on request"):
         outcomes(loaded, POLES, made_up("oaks"), stop=stop)
     monkeypatch.undo()

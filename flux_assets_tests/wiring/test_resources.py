@@ -14,7 +14,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.settings import Settings, load_settings
 from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
-from flux_assets.wiring.release import layer_release
+from flux_assets.wiring.source import layer_release
 
 OWN = "postgresql://me@127.0.0.1/maps"
 

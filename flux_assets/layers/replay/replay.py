@@ -23,8 +23,7 @@ from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.binary_copy import continued
-from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.postgis.copying import continued, texts_of
 from flux_assets.postgis.relations import VERSIONS, Layer, version_table
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable

@@ -21,8 +21,8 @@ from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, Meta
 from flux_assets.errors import RecordError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.postgis import binary_copy
-from flux_assets.postgis.copy_texts import texts_of
+from flux_assets.postgis import copying
+from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.blocks import Block
@@ -153,7 +153,7 @@ def taken_by_us(
     with texts_of(place, "test", Stop()) as ask:
         stream = LayerStream(path, path.name, table, sieve=sieve, ask=ask, block_bytes=4000)
         with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
-            for chunk in binary_copy.encoded(stream, stream.schema):
+            for chunk in copying.encoded(stream, stream.schema):
                 copy.write(chunk)
     return {refused.record - 1: refused.reason for refused in sieve.taken()}
 
@@ -202,7 +202,7 @@ def test_what_arrow_reads_without_a_doubt_is_what_copy_makes_of_it(place: Target
         taken_by_copy(session, lines)
         batches = pa.Table.from_batches(read_by_arrow(table, lines))
         with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
-            for chunk in binary_copy.encoded(batches.to_batches(), batches.schema):
+            for chunk in copying.encoded(batches.to_batches(), batches.schema):
                 copy.write(chunk)
         found = session.execute(
             "SELECT u.n, c.v::text, u.v::text FROM by_us u LEFT JOIN by_copy c USING (n)"

@@ -1,15 +1,20 @@
-"""What the server makes of texts when it reads them as COPY reads a value, asked about many texts at once."""
+"""Rows as COPY takes them: Arrow batches in its binary format, and what the server makes of a text as a value."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 
 import psycopg
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
+from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.relations import version_table
 from flux_assets.postgis.session import Target
 from flux_assets.sqlfiles import query
 
@@ -38,24 +43,20 @@ _NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
 def texts_of(target: Target, purpose: str, stop: Stop) -> Iterator[Callable[[str, Sequence[str]], list[Answer]]]:
     """Yield a function that asks the server about texts of a type, given by its DDL; the first call opens a session."""
     with ExitStack() as stack:
-        asking: list[_Asking] = []
-
-        def ask(ddl: str, texts: Sequence[str]) -> list[Answer]:
-            if not asking:
-                session = stack.enter_context(target.session(f"read {purpose}", stop))
-                asking.append(_Asking(session))
-            return asking[0].ask(ddl, texts)
-
-        yield ask
+        yield _Asking(lambda: stack.enter_context(target.session(f"read {purpose}", stop))).ask
 
 
 class _Asking:
     """Questions over one session; short answers are kept, since the place of an error is found by reading again."""
 
-    def __init__(self, session: psycopg.Connection) -> None:
-        self._session = session
+    def __init__(self, open_session: Callable[[], psycopg.Connection]) -> None:
+        self._open_session = open_session
         self._function = ""
         self._answers: dict[tuple[str, str], Answer] = {}
+
+    @cached_property
+    def _session(self) -> psycopg.Connection:
+        return self._open_session()
 
     def ask(self, ddl: str, texts: Sequence[str]) -> list[Answer]:
         # Which geometry and SRID a column takes is judged by the caller, as for any other geometry.
@@ -101,3 +102,43 @@ def _typmod(kind: str) -> int:
     """Return how PostgreSQL stores precision and scale."""
     found = _NUMERIC.fullmatch(kind)
     return (int(found[1]) << 16 | int(found[2])) + 4 if found else -1
+
+
+def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[bytes, None, None]:
+    """Encode batches as a binary COPY stream, a piece for each. Close it where it may be left early.
+
+    An error that is raised between two pieces keeps this alive, and with it the threads that read the batches: Python
+    would wait for them for ever when it ends.
+    """
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    yield encoder.write_header()
+    for batch in batches:
+        yield encoder.write_batch(batch)
+    yield encoder.finish()
+
+
+_PIECE = 1 << 18
+# Of PostgreSQL's binary format: an empty stream begins with this many bytes and ends with these two.
+_HEADER, _TRAILER = 19, b"\xff\xff"
+
+
+def continued(session: psycopg.Connection, relation: str, batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Yield all rows of a version's table, then those of the batch, whose columns they have, as one stream."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in _out(session, relation, tuple(batch.schema.names)):
+        if size >= _PIECE:
+            yield b"".join(held)
+            held, size = [], 0
+        held.append(chunk)
+        size += len(chunk)
+    yield b"".join(held).removesuffix(_TRAILER)
+    yield b"".join(encoded([batch], batch.schema))[_HEADER:]
+
+
+def _out(session: psycopg.Connection, relation: str, columns: tuple[str, ...]) -> Iterator[bytes]:
+    query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
+        relations.names(columns), version_table(relation)
+    )
+    with session.cursor().copy(query) as copy:
+        yield from map(bytes, copy)
