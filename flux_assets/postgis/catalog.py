@@ -9,7 +9,6 @@ from typing import Literal
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
-from psycopg.rows import class_row
 
 from flux_assets.errors import FluxError, LayerError, SyncError
 from flux_assets.postgis.session import Rows, run
@@ -152,8 +151,8 @@ def oid_of(schema: str, name: str) -> sql.Composed:
 
 def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
     """Return the relation of that name; None when there is none."""
-    with connection.cursor(row_factory=class_row(Relation)) as cursor:
-        return cursor.execute(query("catalog", "find"), [schema, name]).fetchone()
+    row = connection.execute(query("catalog", "find"), [schema, name]).fetchone()
+    return Relation(*row) if row else None
 
 
 def columns(connection: psycopg.Connection, oid: int) -> list[LiveColumn]:
