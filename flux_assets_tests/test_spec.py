@@ -220,7 +220,7 @@ def test_a_layer_knows_its_file() -> None:
 
 @pytest.mark.parametrize(("rows", "allowed"), [(0, 0), (1, 0.5), (20, 10), (39, 19.5), (40, 20), (100, 20), (200, 40)])
 def test_how_many_rows_may_vanish_depends_on_how_many_there_are(rows: int, allowed: float) -> None:
-    assert Vanished(share=0.2, minimum=20).allowed(rows) == allowed
+    assert dynamic(vanished=Vanished(share=0.2, minimum=20)).may_vanish(rows) == allowed
 
 
 def test_rows_belong_to_what_counts_them() -> None:

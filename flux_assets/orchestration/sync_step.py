@@ -70,7 +70,7 @@ def refused(table: DynamicTable, done: TableResult) -> tuple[AuditResult, ...]:
     if isinstance(done.error, SyncError) and done.error.audits:
         return done.error.audits
     if done.vanished:
-        allowed = table.vanished.allowed(done.rows)
+        allowed = table.may_vanish(done.rows)
         numbers: Numbers = {"rows": done.rows, "vanished": done.vanished, "allowed_to_vanish": int(allowed)}
         return (refusal(table, "row_count", problem, numbers),)
     if isinstance(done.error, SourceError):
@@ -298,7 +298,7 @@ class SyncStep:
             names=names,
             vanished=done.vanished,
             missing=done.missing if is_read or "columns" not in names else None,
-            allowed=table.vanished.allowed(before),
+            allowed=table.may_vanish(before),
         )
 
     def _audited(self, tables: Sequence[DynamicTable]) -> Generator[Event, None, dict[str, FluxError]]:

@@ -13,6 +13,7 @@ from geoalchemy2 import Geography, Geometry
 from sqlalchemy.dialects import postgresql
 
 from flux_assets.spec.facts import (
+    CURVED_KINDS,
     SIMPLE_KINDS,
     AcceptedValues,
     Assignment,
@@ -30,10 +31,6 @@ from flux_assets.spec.facts import (
     Volume,
 )
 
-CURVED_KINDS = (
-    *("CIRCULARSTRING", "COMPOUNDCURVE", "CURVEPOLYGON", "MULTICURVE", "MULTISURFACE"),
-    *("POLYHEDRALSURFACE", "TIN", "TRIANGLE"),
-)
 _KNOWN_TYPES = (
     *(sa.String, sa.Integer, sa.BigInteger, sa.Double, sa.Numeric, sa.DateTime, sa.Date),
     *(Geometry, Geography),
@@ -97,8 +94,8 @@ class Declaration:
         yield from _table_problems(self.table)
         for column in self.columns:
             yield from _column_problems(column)
-        named = {reference.column for reference in self.references} | {bounds.column for bounds in self.ranges}
-        named |= {judged.column for judged in self.accepted}
+        facts: tuple[Reference | Range | AcceptedValues, ...] = (*self.references, *self.ranges, *self.accepted)
+        named = {fact.column for fact in facts}
         for position in self.positions:
             named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
         if unknown := named - set(self.column_names):
@@ -221,7 +218,6 @@ class StaticTable(Declaration):
 
     @property
     def file_name(self) -> str:
-        """The name of the layer's file in a release."""
         return f"{self.name}.csv.gz"
 
 
@@ -267,6 +263,10 @@ class DynamicTable(Declaration):
     def origins(self) -> tuple[str, ...]:
         """Names of the tables that derived columns are computed from."""
         return tuple(dict.fromkeys(column.from_table for column in self.derived))
+
+    def may_vanish(self, rows_before: int) -> float:
+        """Return how many of `rows_before` may vanish from the source."""
+        return max(self.vanished.share * rows_before, min(self.vanished.minimum, rows_before / 2))
 
     def without_source(self, target: str) -> str:
         """Return what a source column becomes when the source lacks it, in words that follow `is`."""

@@ -7,6 +7,10 @@ from datetime import timedelta
 from typing import Literal
 
 SIMPLE_KINDS = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON")
+CURVED_KINDS = (
+    *("CIRCULARSTRING", "COMPOUNDCURVE", "CURVEPOLYGON", "MULTICURVE", "MULTISURFACE"),
+    *("POLYHEDRALSURFACE", "TIN", "TRIANGLE"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +110,8 @@ class RowFilter:
 
     @property
     def description(self) -> str:
-        return (
-            f"{self.status_column} is one of {', '.join(self.open_statuses)},"
-            f" or {self.time_column} lies within the last {self.window.days} days or later"
-        )
+        listed = f"{self.status_column} is one of {', '.join(self.open_statuses)}"
+        return f"{listed}, or {self.time_column} lies within the last {self.window.days} days or later"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +149,6 @@ class Vanished:
     share: float = 0.2
     minimum: int = 20
     """This many may always vanish, but no more than half: a small table must not lose all its rows for a new one."""
-
-    def allowed(self, rows_before: int) -> float:
-        """Return how many rows may vanish from a table of `rows_before`."""
-        return max(self.share * rows_before, min(self.minimum, rows_before / 2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def guard(session: psycopg.Connection, table: TableSync, held_of: HeldOf, *, acc
     # Rows beyond those that the last sync left were put in by others, and are no loss of the source's.
     strange = max(0, held - last.rows) if last else 0
     limit = table.live.table.vanished
-    allowed = limit.allowed(held - strange)
+    allowed = table.live.table.may_vanish(held - strange)
     # Where the source's rows are those of the last sync, others put or changed here whatever is to be deleted.
     is_as_it_was = last is not None and snapshot is not None and last.fingerprint == snapshot.fingerprint
     if difference.deletes <= allowed or is_as_it_was:

@@ -12,8 +12,8 @@ from flux_assets.layers.status import audit_live
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.columns import KIND_NAMES
 from flux_assets.sample.cluster import Cluster
-from flux_assets.spec import CURVED_KINDS, DeclarationError, StaticTable
-from flux_assets.spec.facts import SIMPLE_KINDS, Drawable
+from flux_assets.spec import DeclarationError, StaticTable
+from flux_assets.spec.facts import CURVED_KINDS, SIMPLE_KINDS, Drawable
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
 from flux_assets_tests.release_files import FILE, compressed, csv_text, ewkb, narrow, read
