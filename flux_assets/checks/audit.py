@@ -13,7 +13,7 @@ from psycopg.sql import Composable, Composed
 
 from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.relations import PublicTable, own_rows, own_rows_by_kind, text_by_value
+from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
 from flux_assets.sqlfiles import query
 
 Severity = Literal["ERROR", "WARN"]
@@ -165,7 +165,7 @@ class Case:
         if staged := self.staged.get(other):
             return staged
         relation = catalog.find(self.connection, self.layer.schema, other)
-        return own_rows_by_kind(sql.Identifier(self.layer.schema, other), relation.kind) if relation else None
+        return own_rows(sql.Identifier(self.layer.schema, other), relation.kind) if relation else None
 
     @property
     def all_rows(self) -> str:

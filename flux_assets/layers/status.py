@@ -14,7 +14,7 @@ from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis import catalog
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.relations import PARTITIONED, Layer, own_rows_by_kind
+from flux_assets.postgis.relations import PARTITIONED, Layer, own_rows
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import DynamicTable, StaticTable
 
@@ -72,7 +72,7 @@ def audit_live(
             raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
         current = versions.live_version(session, layer)
         registered = current.rows if current else None
-        rows = own_rows_by_kind(layer.public, relation.kind)
+        rows = own_rows(layer.public, relation.kind)
         case = Case(
             connection=session,
             layer=layer,

@@ -72,7 +72,7 @@ class LiveTable(PublicTable):
     table: DynamicTable
 
     @property
-    def own_rows(self) -> sql.Composed:
+    def own_rows(self) -> sql.Composable:
         """The rows that a sync knows: the table's own, not those of tables that inherit from it."""
         return own_rows(self.public)
 
@@ -182,18 +182,13 @@ def version_table(relation: str) -> sql.Identifier:
     return sql.Identifier(VERSIONS, relation)
 
 
-def own_rows(table: sql.Identifier) -> sql.Composed:
-    """Return the rows of a table that has no partitions, for FROM, DELETE, UPDATE and LOCK TABLE.
+def own_rows(table: sql.Identifier, kind: str = "r") -> sql.Composable:
+    """Return the rows of a relation of this kind (pg_class.relkind), for FROM, DELETE, UPDATE and LOCK TABLE.
 
     An archive that INHERITS from the table shows its rows in it unless a statement says ONLY: they would be counted,
     compared and deleted as ours. Of a partitioned table, ONLY is empty.
     """
-    return sql.SQL("ONLY {}").format(table)
-
-
-def own_rows_by_kind(table: sql.Identifier, kind: str) -> sql.Composable:
-    """Return the rows of a relation of this kind (pg_class.relkind), with those of its partitions where it has any."""
-    return table if kind == PARTITIONED else own_rows(table)
+    return table if kind == PARTITIONED else sql.SQL("ONLY {}").format(table)
 
 
 def text_by_value(value: sql.Composable) -> sql.Composed:

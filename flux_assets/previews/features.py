@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from psycopg import Connection, sql
 
-from flux_assets.postgis.relations import LiveTable, own_rows_by_kind, text_by_value
+from flux_assets.postgis.relations import LiveTable, own_rows, text_by_value
 from flux_assets.spec import Declaration
 from flux_assets.spec.facts import Picture
 from flux_assets.sqlfiles import query
@@ -90,7 +90,7 @@ def largest_shapes(session: Connection, schema: str, layer: str, window: Window,
     column, kind = found
     largest = query("features", "largest_shapes").format(
         geom=sql.Identifier(column),
-        table=own_rows_by_kind(table, kind),
+        table=own_rows(table, kind),
         tolerance=sql.Literal(tolerance),
         most=sql.Literal(_MOST_SHAPES),
         **{name: sql.Literal(value) for name, value in asdict(window).items()},

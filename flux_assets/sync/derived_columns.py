@@ -8,7 +8,7 @@ from itertools import groupby
 from psycopg import sql
 
 from flux_assets.postgis import relations
-from flux_assets.postgis.relations import LiveTable, by_value, own_rows_by_kind, text_by_value
+from flux_assets.postgis.relations import LiveTable, by_value, own_rows, text_by_value
 from flux_assets.spec.facts import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
@@ -107,7 +107,7 @@ def _grouped(
         values=values,
         alias=alias,
         here=_here(live, here),
-        origin=own_rows_by_kind(sql.Identifier(live.schema, origin), kind),
+        origin=own_rows(sql.Identifier(live.schema, origin), kind),
         only=sql.SQL(" AND ").join([sql.SQL(""), *_only(live, columns)]),
     )
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
 from flux_assets.errors import SyncError, abbreviated, plainly
 from flux_assets.postgis import relations
-from flux_assets.postgis.relations import LiveTable, own_rows_by_kind, same_by_value, values_of
+from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
 from flux_assets.postgis.session import affected, run
 from flux_assets.sqlfiles import query
 from flux_assets.sync import parking
@@ -134,7 +134,7 @@ def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
     if not columns:
         return None
     seen = [
-        sql.SQL("SELECT FROM {} WHERE false").format(own_rows_by_kind(sql.Identifier(live.schema, name), kind))
+        sql.SQL("SELECT FROM {} WHERE false").format(own_rows(sql.Identifier(live.schema, name), kind))
         for name, kind in origins.items()
     ]
     update = sql.SQL("UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1").format(
