@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -205,14 +205,14 @@ def by_value(value: sql.Composable, column: sa.Column[object]) -> sql.Composable
     return text_by_value(value) if isinstance(column.type, sa.String) else value
 
 
-def values_of(table: sa.Table, names: Iterable[str], side: str) -> list[sql.Composable]:
+def values_of(table: sa.Table, names: Sequence[str], side: str) -> list[sql.Composable]:
     """Return the columns of one side, each so that it can be compared by its value."""
     return [by_value(sql.Identifier(side, name), table.columns[name]) for name in names]
 
 
-def same_by_value(table: sa.Table, names: Iterable[str], left: str, right: str) -> sql.Composed:
+def same_by_value(table: sa.Table, names: Sequence[str], left: str, right: str) -> sql.Composed:
     """Return the condition that two sides agree in each of the columns."""
-    sides = (values_of(table, tuple(names), side) for side in (left, right))
+    sides = (values_of(table, names, side) for side in (left, right))
     return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(*pair) for pair in zip(*sides, strict=True))
 
 
