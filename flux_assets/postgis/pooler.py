@@ -6,8 +6,7 @@ behaviour: a transaction of another session must not get the server process of o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from select import select
 from time import monotonic
 from typing import LiteralString
@@ -16,8 +15,7 @@ import psycopg
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from flux_assets.errors import TargetError, reported
-from flux_assets.postgis import liveness
-from flux_assets.postgis.liveness import WatchedConnection
+from flux_assets.postgis.liveness import WatchedConnection, connect
 
 _ASK = "SELECT pg_catalog.pg_backend_pid()"
 _REMEDY = (
@@ -56,10 +54,13 @@ def leave_clean(session: WatchedConnection) -> None:
 
 
 def _judge(session: WatchedConnection, conninfo: str) -> None:
-    ours = _asked(session)
+    [(ours,)] = session.execute(_ASK).fetchall()
     with ExitStack() as others:
         for _ in range(_ROUNDS):
-            other = others.enter_context(_other(conninfo))
+            try:
+                other = others.enter_context(closing(connect(conninfo, "flux_assets pooler")))
+            except psycopg.OperationalError as error:
+                raise _unknown(error) from error
             _send(other, f"BEGIN; {_ASK}")
             has_answered = _has_answered(other, _WAIT_SECONDS)
             _send(session, _ASK)
@@ -86,24 +87,6 @@ def _is_served_before(session: WatchedConnection, other: WatchedConnection) -> b
         if monotonic() > deadline:
             raise _unknown(psycopg.OperationalError(f"no server connection came free within {_FULL_SECONDS} s"))
     return False
-
-
-@contextmanager
-def _other(conninfo: str) -> Iterator[WatchedConnection]:
-    """Open another session, whose waits are bounded."""
-    try:
-        other = liveness.connect(conninfo, "flux_assets pooler")
-    except psycopg.OperationalError as error:
-        raise _unknown(error) from error
-    try:
-        yield other
-    finally:
-        other.close()
-
-
-def _asked(session: WatchedConnection) -> int:
-    row = session.execute(_ASK).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _send(session: WatchedConnection, script: LiteralString) -> None:
