@@ -21,9 +21,9 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
     try:
         settings = load_settings()
     except SettingError as error:
-        yield from configuration.illegal(error.problem)
+        yield from configuration.findings(error)
         return
-    yield from configuration.settings_findings(settings)
+    yield from configuration.findings(settings)
     static = [table for table in tables if isinstance(table, StaticTable)]
     dynamic = [table for table in tables if isinstance(table, DynamicTable)]
     target: Target | None = None
@@ -31,10 +31,12 @@ def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
         target = postgis_target(settings)
     except FluxError as error:
         yield Group("Target database").error(error)
-    if target is None or (refusal := connection.refused(target)):
-        if target is not None and refusal:
-            yield from connection.reachable(target)
-            yield refusal
+    refusal = connection.refused(target) if target is not None else None
+    if target is not None:
+        yield from connection.reachable(target)
+    if refusal is not None:
+        yield refusal
+    if target is None or refusal is not None:
         yield from release_files.findings(settings, None, static)
     else:
         yield from _within(settings, target, static, dynamic)
@@ -46,13 +48,12 @@ def _within(
     settings: Settings, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
     """Yield what needs a session in the target database."""
-    yield from connection.reachable(target)
     with target.session("doctor") as session:
         found = list(connection.server(session))
         if not _any_failed(found):
             found += connection.standbys(session)
             found += connection.limits(session, settings.flux_parallel_layers)
-            found += _read(session, target, static, dynamic)
+            found += _read(session, target.schema, static, dynamic)
         yield from found
         # Only a user with every right can read the register of kept versions.
         yield from release_files.findings(settings, None if _any_failed(found) else session, static)
@@ -63,9 +64,9 @@ def _any_failed(found: Sequence[Finding]) -> bool:
 
 
 def _read(
-    session: psycopg.Connection, target: Target, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
+    session: psycopg.Connection, schema: str, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
-    schema, published = target.schema, [Layer(target.schema, table) for table in static]
+    published = [Layer(schema, table) for table in static]
     # A refusal of one examination does not prevent the others.
     for examined in (
         rights.findings(session, schema, static),

@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.layers.takeover import Dependent, left_behind, listed, parts, readers
+from flux_assets.layers.takeover import left_behind, listed, parts, readers
 from flux_assets.ledger import status
 from flux_assets.postgis import catalog
 from flux_assets.postgis.catalog import hidden, hides_rows, protection
@@ -19,108 +19,103 @@ from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
 _LAYERS = Group("Layers")
+# A materialized view is as old as its last REFRESH, and row triggers do not fire for the rows of a version.
+_NOT_REACHED = {"materialized view", "trigger"}
 
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
     """Yield the findings about single layers, then once those about all of them."""
-    layers = [Layer(schema, table) for table in tables]
-    published = []
-    prevented = False
-    for layer in layers:
+    published: list[tuple[Layer, int]] = []
+    is_prevented = False
+    for layer in (Layer(schema, table) for table in tables):
         relation = catalog.find(session, schema, layer.name)
-        if relation is not None and relation.kind == "p":
+        if relation is None:
+            found = list(_renamed_by_hand(session, layer))
+        elif relation.kind != "p":
+            found = list(_foreign(session, layer, relation))
+        else:
             published.append((layer, relation.oid))
-        for finding in _of_layer(session, layer, relation):
-            prevented = True
-            yield finding
-    if not prevented:
-        yield _LAYERS.ok(f"nothing prevents publishing the {len(layers)} layers")
-    yield from _waiting(session, [(layer, oid) for layer, oid in published])
+            found = list(_published(session, layer, relation.oid))
+        yield from found
+        is_prevented = is_prevented or bool(found)
+    if not is_prevented:
+        yield _LAYERS.ok(f"nothing prevents publishing the {len(tables)} layers")
+    yield from _waiting(session, published)
     if published:
         yield from _surprises(session, *published[0])
 
 
-def _of_layer(session: psycopg.Connection, layer: Layer, relation: catalog.Relation | None) -> Iterator[Finding]:
-    if relation is None:
-        yield from _renamed_by_hand(session, layer)
-        return
-    if relation.kind != "p":
-        kin = [*catalog.kin(session, relation.oid, "heirs"), *catalog.kin(session, relation.oid, "parents")]
-        if relation.kind == "r" and kin:
+def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
+    old = catalog.find(session, layer.schema, layer.old_name)
+    protected, lifting = protection(session, layer.old_title, old.oid) if old else ("", "")
+    if protected:
+        yield _LAYERS.failed(
+            f"{layer.title} is not created while {layer.old_title} has {protected}, which the new table would lack",
+            f"Revoke the readers' rights, run {lifting}; load, create the policies on {layer.title}, and grant the"
+            " rights again.",
+        )
+
+
+def _foreign(session: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> Iterator[Finding]:
+    """Yield what prevents taking over a relation that has the layer's name, or how to do it."""
+    title, oid = layer.title, relation.oid
+    remedy = f"Rename it to {layer.old_name} and load the layer."
+    if relation.kind == "r":
+        remedy = "Load it with take_over: true: the ordinary table is renamed once the new one is ready."
+        if kin := [*catalog.kin(session, oid, "heirs"), *catalog.kin(session, oid, "parents")]:
             yield _LAYERS.failed(
-                f"{layer.title} is an ordinary table and cannot be taken over: it inherits from, or is inherited by,"
+                f"{title} is an ordinary table and cannot be taken over: it inherits from, or is inherited by,"
                 f" {', '.join(kin)}",
                 "End that (ALTER TABLE … NO INHERIT …, which leaves all rows where they are) and load with take_over:"
                 " true.",
             )
             return
-        if relation.kind == "r" and (protects := protection(session, layer.title, relation.oid))[0]:
+        protected, lifting = protection(session, title, oid)
+        if protected:
             yield _LAYERS.failed(
-                f"{layer.title} is an ordinary table and cannot be taken over: it has {protects[0]}, which"
-                " the new table would lack",
-                f"Revoke the readers' rights, run {protects[1]}; load with take_over: true, create"
-                f" the policies on the new {layer.title}, and grant the rights again.",
+                f"{title} is an ordinary table and cannot be taken over: it has {protected}, which the new table would"
+                " lack",
+                f"Revoke the readers' rights, run {lifting}; load with take_over: true, create the policies on the new"
+                f" {title}, and grant the rights again.",
             )
             return
-        if relation.kind == "r" and (left := left_behind(session, layer, relation.oid, ())):
+        if left := left_behind(session, layer, oid, ()):
             yield _LAYERS.note(
-                f"what stays with the ordinary table {layer.title} when it is taken over: {listed(left)}",
+                f"what stays with the ordinary table {title} when it is taken over: {listed(left)}",
                 "Create on the new table what is still needed.",
             )
-        yield _LAYERS.failed(
-            f"{layer.title} is {status.foreign_kind(relation.kind)} that flux_assets did not create",
-            "Load it with take_over: true: the ordinary table is renamed once the new one is ready."
-            if relation.kind == "r"
-            else f"Rename it to {layer.old_name} and load the layer.",
-        )
-        return
+    yield _LAYERS.failed(f"{title} is {status.foreign_kind(relation.kind)} that flux_assets did not create", remedy)
+
+
+def _published(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
+    """Yield what prevents publishing into a partitioned table, and an index that breaks what map servers call."""
     try:
-        catalog.refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, relation.oid))
+        catalog.refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, oid))
     except LayerError as error:
         yield _LAYERS.error(error)
-    yield from _strange_partitions(session, layer, relation.oid)
-    for key in catalog.kin(session, relation.oid, "inbound_keys"):
+    partitions = catalog.kin(session, oid, "heirs")
+    foreign = [name for name in partitions if not name.startswith(f"{VERSIONS}.")]
+    if foreign or len(partitions) > 1:
+        yield _LAYERS.failed(
+            f"{layer.title} has partitions that flux_assets did not create: {', '.join(foreign or partitions)}",
+            "Detach them (ALTER TABLE … DETACH PARTITION …); a layer is one version under a DEFAULT partition.",
+        )
+    for key in catalog.kin(session, oid, "inbound_keys"):
         table, _, constraint = key.rstrip(")").partition(" (")
         yield _LAYERS.failed(
             f"the foreign key {constraint} of {table} points at {layer.title}: its versions cannot be swapped",
             f"Run ALTER TABLE {table} DROP CONSTRAINT {constraint}; the audit `relationships` checks references.",
         )
-    for index, column in session.execute(query("doctor", "gist_indexes_of_table"), [relation.oid]).fetchall():
-        yield from _broken_extent(session, layer, index, column)
-
-
-def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
-    old_title = layer.old_title
-    old = catalog.find(session, layer.schema, layer.old_name)
-    if old and (protects := protection(session, old_title, old.oid))[0]:
-        yield _LAYERS.failed(
-            f"{layer.title} is not created while {old_title} has {protects[0]}, which the new table would lack",
-            f"Revoke the readers' rights, run {protects[1]}; load, create the"
-            f" policies on {layer.title}, and grant the rights again.",
-        )
-
-
-def _strange_partitions(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
-    found = catalog.kin(session, oid, "heirs")
-    foreign = [name for name in found if not name.startswith(f"{VERSIONS}.")]
-    if foreign or len(found) > 1:
-        yield _LAYERS.failed(
-            f"{layer.title} has partitions that flux_assets did not create: {', '.join(foreign or found)}",
-            "Detach them (ALTER TABLE … DETACH PARTITION …); a layer is one version under a DEFAULT partition.",
-        )
-
-
-def _broken_extent(session: psycopg.Connection, layer: Layer, index: str, column: str) -> Iterator[Finding]:
-    """Yield a warning where ST_EstimatedExtent fails; later versions of PostGIS may answer."""
-    try:
-        session.execute("SELECT ST_EstimatedExtent(%s, %s, %s)", [layer.schema, layer.name, column])
-    except psycopg.Error as error:
-        yield _LAYERS.warning(
-            f"{index} is a GiST index on {layer.title} itself, and ST_EstimatedExtent fails on it, which map servers"
-            f" call: {reported(error.diag.message_primary or error)}",
-            f"Run DROP INDEX {index}, which drops the live version's index with it, then load {layer.name} with"
-            " force: true; each version has a GiST index.",
-        )
+    for index, column in session.execute(query("doctor", "gist_indexes_of_table"), [oid]).fetchall():
+        try:  # later versions of PostGIS may answer
+            session.execute("SELECT ST_EstimatedExtent(%s, %s, %s)", [layer.schema, layer.name, column])
+        except psycopg.Error as error:
+            yield _LAYERS.warning(
+                f"{index} is a GiST index on {layer.title} itself, and ST_EstimatedExtent fails on it, which map"
+                f" servers call: {reported(error.diag.message_primary or error)}",
+                f"Run DROP INDEX {index}, which drops the live version's index with it, then load {layer.name} with"
+                " force: true; each version has a GiST index.",
+            )
 
 
 def _waiting(session: psycopg.Connection, published: Sequence[tuple[Layer, int]]) -> Iterator[Finding]:
@@ -144,8 +139,7 @@ def _surprises(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[
             f"COPY {name} TO is refused, because a layer is a partitioned table",
             f"Use COPY (SELECT * FROM {name}) TO, or \\copy with the same in psql.",  # noqa: S608 - words
         )
-    size = session.execute("SELECT pg_total_relation_size(%s::oid)", [oid]).fetchone()
-    if size is not None and size[0] == 0:
+    if session.execute("SELECT pg_total_relation_size(%s::oid)", [oid]).fetchone() == (0,):
         yield _LAYERS.note(
             f"pg_total_relation_size('{name}') is 0, because the rows are in its partition",
             f"Use SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{name}').",  # noqa: S608 - words
@@ -172,75 +166,67 @@ def _copies_out(session: psycopg.Connection, layer: Layer) -> bool:
     return True
 
 
-# A materialized view is as old as its last REFRESH, and row triggers do not fire for the rows of a version.
-_NOT_REACHED = {"materialized view", "trigger"}
-_VERSIONS = "SELECT inhrelid FROM pg_inherits WHERE inhparent = %s"
-_ENABLED = "SELECT relrowsecurity FROM pg_class WHERE oid = %s"
-
-
 def left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
-    """Yield what stays behind, for one published layer after the other."""
+    """Yield what others put on a table that a layer replaced, on a version or on the layer, one layer after another."""
     for layer in layers:
         relation = catalog.find(session, layer.schema, layer.name)
         if relation is None or relation.kind != "p":
             continue
-        versions = [row[0] for row in session.execute(_VERSIONS, [relation.oid])]
-        yield from _of_the_old_table(session, layer, [relation.oid, *versions])
+        versions = [row[0] for row in session.execute(query("doctor", "versions_of_layer"), [relation.oid])]
+        yield from _on_the_old_table(session, layer, [relation.oid, *versions])
         for version in versions:
-            yield from _of_the_version(session, layer, version, relation.oid)
-        yield from _of_the_layer(session, layer, relation.oid)
+            yield from _on_the_version(session, layer, version, relation.oid)
+        yield from _on_the_layer(session, layer, relation.oid)
 
 
-def _of_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence[int]) -> Iterator[Finding]:
-    old_name = layer.old_title
+def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Sequence[int]) -> str:
+    return listed([each for each in left_behind(session, layer, oid, heirs) if each.kind != "policy"])
+
+
+def _on_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence[int]) -> Iterator[Finding]:
     old = catalog.find(session, layer.schema, layer.old_name)
     if old is None:
         return
-    if found := _but_policies(left_behind(session, layer, old.oid, heirs)):
+    if found := _but_policies(session, layer, old.oid, heirs):
         yield _LAYERS.warning(
-            f"{old_name}, which {layer.title} replaced, still has what the layer lacks: {listed(found)}",
+            f"{layer.old_title}, which {layer.title} replaced, still has what the layer lacks: {found}",
             f"Create on {layer.title} what is still needed (CREATE OR REPLACE VIEW … for views), and drop"
-            f" {old_name} when nothing reads it any more.",
+            f" {layer.old_title} when nothing reads it any more.",
         )
-    protects, _ = protection(session, old_name, old.oid)
-    if protects and not protection(session, layer.title, heirs[0])[0]:
+    protected, _ = protection(session, layer.old_title, old.oid)
+    if protected and not protection(session, layer.title, heirs[0])[0]:
         yield _LAYERS.warning(
-            f"{old_name} has {protects}, and {layer.title} has not: whoever may read the layer sees every row",
+            f"{layer.old_title} has {protected}, and {layer.title} has not: whoever may read the layer sees every row",
             f"Create the policies on {layer.title}, which keeps them through every load.",
         )
 
 
-def _of_the_version(session: psycopg.Connection, layer: Layer, version: int, public: int) -> Iterator[Finding]:
-    if found := _but_policies(left_behind(session, layer, version, [public])):
+def _on_the_version(session: psycopg.Connection, layer: Layer, version: int, public: int) -> Iterator[Finding]:
+    if found := _but_policies(session, layer, version, [public]):
         yield _LAYERS.warning(
-            f"the next publish of {layer.title} drops what depends on its version: {listed(found)}",
+            f"the next publish of {layer.title} drops what depends on its version: {found}",
             f"Create it on {layer.title} instead, which stays and gives access to every version.",
         )
-    protects, _ = protection(session, layer.title, version)
-    if protects:
+    protected, _ = protection(session, layer.title, version)
+    if protected:
         yield _LAYERS.warning(
-            f"the version of {layer.title} has {protects}, which do not apply to readers of"
-            f" {layer.title}"
-            " and are dropped by the next publish",
+            f"the version of {layer.title} has {protected}, which do not apply to readers of {layer.title} and are"
+            " dropped by the next publish",
             f"Enable row-level security and create the policies on {layer.title}: every version is read through them.",
         )
 
 
-def _but_policies(found: Sequence[Dependent]) -> list[Dependent]:
-    return [each for each in found if each.kind != "policy"]
-
-
-def _of_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
+def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
+    """Yield what a publish does not update or apply."""
     both = [*readers(session, oid), *parts(session, oid)]
     if found := [each for each in both if each.kind in _NOT_REACHED]:
         yield _LAYERS.note(
             f"a load of {layer.title} swaps whole versions, which these do not notice: {listed(found)}",
             "LISTEN to flux_published, and then run REFRESH MATERIALIZED VIEW CONCURRENTLY, or what the trigger"
-            " would have"
-            " done.",
+            " would have done.",
         )
-    enabled = session.execute(_ENABLED, [oid]).fetchone()
-    if any(each.kind == "policy" for each in both) and not (enabled and enabled[0]):
+    is_enabled = session.execute(query("doctor", "has_row_security"), [oid]).fetchone() == (True,)
+    if any(each.kind == "policy" for each in both) and not is_enabled:
         yield _LAYERS.warning(
             f"{layer.title} has policies, and row-level security is off: the policies hide nothing",
             f"Run ALTER TABLE {layer.title} ENABLE ROW LEVEL SECURITY, or drop the policies.",
@@ -252,34 +238,29 @@ def _of_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
 
 def publications(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
     """Yield a warning for each publication whose subscribers keep the rows of a replaced version."""
-    schema = layers[0].schema if layers else ""
-    asked = {"schema": schema, "names": [layer.name for layer in layers], "versions": VERSIONS}
-    for publication, everything, names, whole_schema in session.execute(
-        query("doctor", "publications"), asked
-    ).fetchall():
-        if names:
-            yield _LAYERS.warning(
-                f"publication {publication} holds {', '.join(names)}: logical replication does not tell a subscriber"
-                " that a version was attached, so it keeps the rows that it had, and gets none of a new version",
-                _publication_remedy(publication, is_with_versions=everything or whole_schema),
-            )
-        elif whole_schema:
-            yield _LAYERS.note(
-                f"publication {publication} holds the schema {VERSIONS}: a subscriber gets a version once it has"
-                " created"
-                " the version's table and refreshed its subscription",
-                "docs/reliability.md has the statements for a subscriber.",
-            )
-
-
-def _publication_remedy(publication: str, *, is_with_versions: bool) -> str:
     by_hand = (
         "After a load, on the subscriber: DROP SUBSCRIPTION …; TRUNCATE the table; CREATE SUBSCRIPTION … again, which"
         " copies it."
     )
-    if is_with_versions:
-        return f"Have the subscriber create each version's table and refresh (docs/reliability.md). {by_hand}"
-    return (
-        f"Publish the versions: CREATE PUBLICATION … FOR TABLES IN SCHEMA {VERSIONS} (docs/reliability.md has the"
-        f" statements for a subscriber), in place of {publication}. {by_hand}"
-    )
+    schema = layers[0].schema if layers else ""
+    asked = {"schema": schema, "names": [layer.name for layer in layers], "versions": VERSIONS}
+    found = session.execute(query("doctor", "publications"), asked).fetchall()
+    for publication, is_of_all_tables, names, is_of_versions in found:
+        if names:
+            remedy = (
+                "Have the subscriber create each version's table and refresh (docs/reliability.md)."
+                if is_of_all_tables or is_of_versions
+                else f"Publish the versions: CREATE PUBLICATION … FOR TABLES IN SCHEMA {VERSIONS} (docs/reliability.md"
+                f" has the statements for a subscriber), in place of {publication}."
+            )
+            yield _LAYERS.warning(
+                f"publication {publication} holds {', '.join(names)}: logical replication does not tell a subscriber"
+                " that a version was attached, so it keeps the rows that it had, and gets none of a new version",
+                f"{remedy} {by_hand}",
+            )
+        elif is_of_versions:
+            yield _LAYERS.note(
+                f"publication {publication} holds the schema {VERSIONS}: a subscriber gets a version once it has"
+                " created the version's table and refreshed its subscription",
+                "docs/reliability.md has the statements for a subscriber.",
+            )

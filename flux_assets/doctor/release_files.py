@@ -24,7 +24,6 @@ from flux_assets.words import megabytes
 _RELEASE, _DISK = Group("Release"), Group("Disk")
 # Most of a file is geometry in hexadecimal, which gzip shrinks to less than a quarter.
 _USUAL_EXPANSION = 4
-_Sizes = dict[str, int]
 
 
 def findings(
@@ -33,9 +32,8 @@ def findings(
     """Yield the findings about the release, then the disk; `session` is None where the target cannot be reached."""
     if settings.flux_release in {None, SAMPLE}:
         if settings.flux_profile != "production" and not (settings.flux_release is None and settings.target_is_set):
-            yield _RELEASE.ok(
-                f"the sample city at scale {SAMPLE_SCALE:g}; the first load writes it if it does not exist"
-            )
+            scale = f"the sample city at scale {SAMPLE_SCALE:g}"
+            yield _RELEASE.ok(f"{scale}; the first load writes it if it does not exist")
         return
     try:
         release = layer_release(settings)
@@ -44,36 +42,26 @@ def findings(
         yield _RELEASE.error(error)
         return
     yield _RELEASE.ok(f"{release.address}, release {release.tag}")
-    yield _RELEASE.ok(
-        f"manifest.json lists {len(manifest.files)} files"
-        if manifest
-        else "there is no manifest.json, and none is required"
-    )
-    sizes: _Sizes = {}
-    yield from _files(release, tables, sizes)
-    if session is not None:
-        yield from _disk(settings, session, release, [table for table in tables if table.name in sizes], sizes)
-
-
-def _files(release: Release, tables: Sequence[StaticTable], sizes: _Sizes) -> Iterator[Finding]:
+    listed = f"manifest.json lists {len(manifest.files)} files" if manifest else ""
+    yield _RELEASE.ok(listed or "there is no manifest.json, and none is required")
+    sizes: dict[StaticTable, int] = {}
     for table in tables:
         try:
-            sizes[table.name] = release.size(table.file_name, table.name) or 0
+            sizes[table] = release.size(table.file_name, table.name) or 0
         except FluxError as error:
             yield _RELEASE.error(error)
     if sizes:
-        total = sum(sizes.values())
-        yield _RELEASE.ok(f"the files of {len(sizes)} of {len(tables)} layers exist, {megabytes(total, 1)}")
+        total = megabytes(sum(sizes.values()), 1)
+        yield _RELEASE.ok(f"the files of {len(sizes)} of {len(tables)} layers exist, {total}")
+    if session is not None and sizes:
+        yield from _disk(settings, session, release, sizes)
 
 
 def _disk(
-    settings: Settings, session: psycopg.Connection, release: Release, tables: Sequence[StaticTable], sizes: _Sizes
+    settings: Settings, session: psycopg.Connection, release: Release, sizes: dict[StaticTable, int]
 ) -> Iterator[Finding]:
-    needs = {table.name: _need(session, settings, release, table, sizes[table.name]) for table in tables}
-    if not needs:
-        return
-    largest = max(needs, key=lambda name: needs[name].total)
-    limit = settings.flux_disk_limit
+    needs = {table.name: _need(session, settings, release, table, packed) for table, packed in sizes.items()}
+    largest, limit = max(needs, key=lambda name: needs[name].total), settings.flux_disk_limit
     need = f"{largest} needs the most space, about {megabytes(needs[largest].total)} ({needs[largest]})"
     if limit is None:
         yield _DISK.ok(f"{need}; FLUX_DISK_LIMIT is not set")
@@ -83,7 +71,11 @@ def _disk(
     else:
         yield _DISK.ok(f"{need}, within FLUX_DISK_LIMIT = {megabytes(limit)}")
     if not settings.target_is_set:
-        yield _free(embedded_cluster(settings).data, sum(need.total for need in needs.values()))
+        data, together = embedded_cluster(settings).data, sum(need.total for need in needs.values())
+        free = shutil.disk_usage(data).free
+        are = f"{megabytes(free)} are free under {data}, and all layers together need about {megabytes(together)}"
+        remedy = "Free disk space, or set FLUX_HOME to another disk."
+        yield _DISK.ok(are) if free > together else _DISK.failed(are, remedy)
 
 
 def _need(
@@ -94,13 +86,3 @@ def _need(
     layer = Layer(settings.flux_postgres_schema, table)
     found = versions.known_versions(session, layer) if status.is_prepared(session) else []
     return staging.need_of(plain, sum(version.bytes or 0 for version in found))
-
-
-def _free(data: Path, need: int) -> Finding:
-    free = shutil.disk_usage(data).free
-    message = f"{megabytes(free)} are free under {data}, and all layers together need about {megabytes(need)}"
-    return (
-        _DISK.ok(message)
-        if free > need
-        else _DISK.failed(message, "Free disk space, or set FLUX_HOME to another disk.")
-    )

@@ -18,7 +18,16 @@ from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query, script
 
 _RIGHTS = Group("Rights")
-_MAY_CREATE = "SELECT has_schema_privilege(%s, 'CREATE') AND has_schema_privilege(%s, 'USAGE')"
+_CREATED = re.compile(
+    r"^ *CREATE (?:OR REPLACE )?(TABLE|VIEW|FUNCTION) (?:IF NOT EXISTS )?postgres_sync\.(\w+)", re.MULTILINE
+)
+_BODY = re.compile(r"^CREATE TABLE IF NOT EXISTS postgres_sync\.(\w+) \((.*?)^\);", re.MULTILINE | re.DOTALL)
+_ADDED = re.compile(r"^ALTER TABLE postgres_sync\.(\w+)\n(.*?);", re.MULTILINE | re.DOTALL)
+_COLUMN, _ADDED_COLUMN = re.compile(r"^    ([a-z]\w*) ", re.MULTILINE), re.compile(r"ADD COLUMN IF NOT EXISTS (\w+)")
+_RECREATE = (
+    "Run COMMENT ON SCHEMA postgres_sync IS NULL as its owner: the next load or sync then creates what is missing,"
+    " empty. Or restore both schemas from a backup."
+)
 
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
@@ -29,85 +38,60 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
             f"Run CREATE SCHEMA {schema}, or set FLUX_POSTGRES_SCHEMA to an existing schema.",
         )
         return
-    prepared = status.is_prepared(session)
-    yield from _allowed(session, schema, prepared=prepared)
-    yield from _owned(session, schema, [table.name for table in tables])
-    if session.execute(_MAY_CREATE, [schema, schema]).fetchone() == (True,):
-        yield _tried(session, schema)
-    if prepared:
-        yield from _ledger_schema(session)
-        yield from _unreadable(session)
-        yield _tried(session, "flux_versions")
-        yield from _granted(session)
-        yield from _other_roles(session)
-
-
-def _allowed(session: psycopg.Connection, schema: str, *, prepared: bool) -> Iterator[Finding]:
-    user = f'"{session.info.user}"'
+    user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
+    is_prepared = status.is_prepared(session)
     row = session.execute(query("doctor", "rights_on_schemas"), [schema, schema]).fetchone() or [False] * 5
     on_database, temporary, create, usage, sees_others = row
-    if prepared:
-        yield _RIGHTS.ok("the schemas postgres_sync and flux_versions exist")
-    elif on_database:
-        yield _RIGHTS.ok("the first load can create the schemas postgres_sync and flux_versions")
-    else:
-        yield _RIGHTS.failed(
-            f"user {user} may not create the schemas postgres_sync and flux_versions",
-            f'Run GRANT CREATE ON DATABASE "{session.info.dbname}" TO {user} as the database\'s owner.',
-        )
-    if temporary:
-        yield _RIGHTS.ok("temporary tables can be created, which syncs and comparisons need")
-    else:
-        yield _RIGHTS.failed(
-            f"user {user} may not create temporary tables, which syncs and comparisons need",
-            f'Run GRANT TEMPORARY ON DATABASE "{session.info.dbname}" TO {user} as the database\'s owner.',
-        )
-    if create and usage:
-        yield _RIGHTS.ok(f"tables can be created in schema {schema}")
-    else:
-        yield _RIGHTS.failed(
-            f"user {user} may not create tables in schema {schema}",
-            f"Run GRANT USAGE, CREATE ON SCHEMA {schema} TO {user} as the schema's owner.",
-        )
-    if sees_others:
-        yield _RIGHTS.ok("a publish that has to wait can name what it waits for")
-    else:
-        yield _RIGHTS.warning(
-            "a publish that has to wait cannot name what it waits for, and a load cannot tell whether another one"
-            " is alive",
-            f"Run GRANT pg_read_all_stats TO {user} as a superuser.",
-        )
-
-
-def _owned(session: psycopg.Connection, schema: str, names: list[str]) -> Iterator[Finding]:
+    both = "the schemas postgres_sync and flux_versions"
+    tested = (
+        (
+            is_prepared or on_database,
+            f"{both} exist" if is_prepared else f"the first load can create {both}",
+            _RIGHTS.failed(
+                f"user {user} may not create {both}",
+                f"Run GRANT CREATE ON DATABASE {database} TO {user} as the database's owner.",
+            ),
+        ),
+        (
+            temporary,
+            "temporary tables can be created, which syncs and comparisons need",
+            _RIGHTS.failed(
+                f"user {user} may not create temporary tables, which syncs and comparisons need",
+                f"Run GRANT TEMPORARY ON DATABASE {database} TO {user} as the database's owner.",
+            ),
+        ),
+        (
+            create and usage,
+            f"tables can be created in schema {schema}",
+            _RIGHTS.failed(
+                f"user {user} may not create tables in schema {schema}",
+                f"Run GRANT USAGE, CREATE ON SCHEMA {schema} TO {user} as the schema's owner.",
+            ),
+        ),
+        (
+            sees_others,
+            "a publish that has to wait can name what it waits for",
+            _RIGHTS.warning(
+                "a publish that has to wait cannot name what it waits for, and a load cannot tell whether another one"
+                " is alive",
+                f"Run GRANT pg_read_all_stats TO {user} as a superuser.",
+            ),
+        ),
+    )
+    yield from (_RIGHTS.ok(message) if passed else finding for passed, message, finding in tested)
+    names = [table.name for table in tables]
     foreign = session.execute(query("doctor", "tables_of_others"), [schema, names]).fetchall()
     for name, owner in foreign:
         yield _RIGHTS.failed(
             f"{name} belongs to {owner}, and only its owner can publish into it, take it over or change it",
-            f'Run ALTER TABLE {name} OWNER TO "{session.info.user}", or GRANT "{owner}" TO "{session.info.user}".',
+            f'Run ALTER TABLE {name} OWNER TO {user}, or GRANT "{owner}" TO {user}.',
         )
     if not foreign:
         yield _RIGHTS.ok("this user owns every table of the layers, of the ledger and of the versions")
-
-
-def _ledger_schema(session: psycopg.Connection) -> Iterator[Finding]:
-    row = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
-    if row and not row[0]:
-        user = f'"{session.info.user}"'
-        yield _RIGHTS.failed(
-            f"user {user} may not use schema postgres_sync, which holds ledger and register",
-            f"Run GRANT USAGE, CREATE ON SCHEMA postgres_sync TO {user} as its owner.",
-        )
-
-
-def _unreadable(session: psycopg.Connection) -> Iterator[Finding]:
-    """Yield versions that the user may not read or fill: an owner may have lost rights on its tables."""
-    if names := [name for (name,) in session.execute(query("doctor", "unreadable_versions"))]:
-        user = f'"{session.info.user}"'
-        yield _RIGHTS.failed(
-            f"user {user} may not read or fill {', '.join(names)}",
-            f"Run GRANT ALL ON ALL TABLES IN SCHEMA flux_versions TO {user} as their owner.",
-        )
+    if create and usage:
+        yield _tried(session, schema)
+    if is_prepared:
+        yield from _of_versions(session, user)
 
 
 def _tried(session: psycopg.Connection, schema: str) -> Finding:
@@ -117,17 +101,30 @@ def _tried(session: psycopg.Connection, schema: str) -> Finding:
         with session.transaction(force_rollback=True):
             session.execute(query("doctor", "try_table").format(table))
     except psycopg.Error as error:
+        other = "" if error.sqlstate == "42501" else ", or remove the event trigger or limit that refuses it"
         refusal = reported(error.diag.message_primary or error)
         return _RIGHTS.failed(
             f"a table could not be created and dropped in schema {schema}: {refusal}",
-            f'Run GRANT USAGE, CREATE ON SCHEMA {schema} TO "{session.info.user}" as its owner'
-            + ("." if error.sqlstate == "42501" else ", or remove the event trigger or limit that refuses it."),
+            f'Run GRANT USAGE, CREATE ON SCHEMA {schema} TO "{session.info.user}" as its owner{other}.',
         )
     return _RIGHTS.ok(f"a table was created and dropped in schema {schema}")
 
 
-def _granted(session: psycopg.Connection) -> Iterator[Finding]:
-    """Yield rights granted on the tables themselves, mostly by default privileges."""
+def _of_versions(session: psycopg.Connection, user: str) -> Iterator[Finding]:
+    """Yield what the user lacks on ledger and versions, and what others have on them."""
+    if session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone() == (False,):
+        yield _RIGHTS.failed(
+            f"user {user} may not use schema postgres_sync, which holds ledger and register",
+            f"Run GRANT USAGE, CREATE ON SCHEMA postgres_sync TO {user} as its owner.",
+        )
+    # An owner may have lost rights on its tables.
+    if names := [name for (name,) in session.execute(query("doctor", "unreadable_versions"))]:
+        yield _RIGHTS.failed(
+            f"user {user} may not read or fill {', '.join(names)}",
+            f"Run GRANT ALL ON ALL TABLES IN SCHEMA flux_versions TO {user} as their owner.",
+        )
+    yield _tried(session, "flux_versions")
+    # On the tables themselves, mostly by default privileges.
     for schema, role, is_quarantine, count in session.execute(query("doctor", "grants_on_versions")).fetchall():
         if is_quarantine:
             yield _RIGHTS.warning(
@@ -144,21 +141,13 @@ def _granted(session: psycopg.Connection) -> Iterator[Finding]:
     if readers := [f'"{name}"' for (name,) in session.execute(query("doctor", "roles_reading_all"))]:
         yield _RIGHTS.note(
             f"{', '.join(readers)} may read every table (pg_read_all_data), so map tools list layers twice for"
-            " them, with"
-            " their versions",
+            " them, with their versions",
             "Grant SELECT on the public tables instead of pg_read_all_data where that is not wanted.",
         )
-
-
-def _other_roles(session: psycopg.Connection) -> Iterator[Finding]:
-    public = session.execute(query("doctor", "versions_granted_to_public")).fetchone()
-    roles = (
-        ["PUBLIC"]
-        if public and public[0]
-        else [f'"{name}"' for (name,) in session.execute(query("doctor", "roles_on_versions"))]
-    )
-    if roles:
-        named = ", ".join(roles)
+    named = "PUBLIC"
+    if session.execute(query("doctor", "versions_granted_to_public")).fetchone() != (True,):
+        named = ", ".join(f'"{name}"' for (name,) in session.execute(query("doctor", "roles_on_versions")))
+    if named:
         yield _RIGHTS.warning(
             f"map tools will list layers twice, with their versions, for {named}",
             f"Run REVOKE ALL ON SCHEMA flux_versions FROM {named}; reading layers takes the public tables only.",
@@ -167,23 +156,9 @@ def _other_roles(session: psycopg.Connection) -> Iterator[Finding]:
         yield _RIGHTS.ok("nobody else has a right on schema flux_versions, so map tools list each layer once")
 
 
-_CREATED = re.compile(
-    r"^ *CREATE (?:OR REPLACE )?(TABLE|VIEW|FUNCTION) (?:IF NOT EXISTS )?postgres_sync\.(\w+)", re.MULTILINE
-)
-_BODY = re.compile(r"^CREATE TABLE IF NOT EXISTS postgres_sync\.(\w+) \((.*?)^\);", re.MULTILINE | re.DOTALL)
-_ADDED = re.compile(r"^ALTER TABLE postgres_sync\.(\w+)\n(.*?);", re.MULTILINE | re.DOTALL)
-_COLUMN, _ADDED_COLUMN = re.compile(r"^    ([a-z]\w*) ", re.MULTILINE), re.compile(r"ADD COLUMN IF NOT EXISTS (\w+)")
-_REVISION = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync'"
-_RECREATE = (
-    "Run COMMENT ON SCHEMA postgres_sync IS NULL as its owner: the next load or sync then creates what is missing,"
-    " empty."
-    " Or restore both schemas from a backup."
-)
-
-
 def ledger(session: psycopg.Connection) -> Iterator[Finding]:
     """Yield what the ledger lacks or the user may not use; nothing for a ledger that the next load upgrades."""
-    row = session.execute(_REVISION).fetchone()
+    row = session.execute(query("doctor", "ledger_revision")).fetchone()
     if row is None or not is_current(row[0]):
         return
     if session.execute("SELECT FROM pg_namespace WHERE nspname = 'flux_versions'").fetchone() is None:
@@ -202,48 +177,46 @@ def ledger(session: psycopg.Connection) -> Iterator[Finding]:
         error = hidden(TargetError, session, name)
         yield _RIGHTS.failed(error.problem.rstrip("."), error.remedy)
     for (name,) in session.execute(query("doctor", "ledger_functions_refused")).fetchall():
-        yield _RIGHTS.failed(
-            f"user {user} may not call {name}", f"Run GRANT EXECUTE ON FUNCTION {name} TO {user} as its owner."
-        )
+        grant = f"Run GRANT EXECUTE ON FUNCTION {name} TO {user} as its owner."
+        yield _RIGHTS.failed(f"user {user} may not call {name}", grant)
 
 
 def _parts() -> list[str]:
     """Return tables, views and functions by name, columns of tables as `table.column`."""
-    ledger = script("postgis/ledger.sql")
-    columns = [f"{table}.{name}" for table, body in _BODY.findall(ledger) for name in _COLUMN.findall(body)]
-    columns += [f"{table}.{name}" for table, more in _ADDED.findall(ledger) for name in _ADDED_COLUMN.findall(more)]
-    return list(dict.fromkeys([*(name for _, name in _CREATED.findall(ledger)), *columns]))
+    text = script("postgis/ledger.sql")
+    columns = [f"{table}.{name}" for table, body in _BODY.findall(text) for name in _COLUMN.findall(body)]
+    columns += [f"{table}.{name}" for table, more in _ADDED.findall(text) for name in _ADDED_COLUMN.findall(more)]
+    return list(dict.fromkeys([*(name for _, name in _CREATED.findall(text)), *columns]))
 
 
 def used(
     session: psycopg.Connection, schema: str, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
-    """Yield every missing right on what the tables use, with the GRANT that gives it."""
+    """Yield every missing right on what the tables use, with the GRANT that gives it.
+
+    That is tables that columns are computed from or keys point at, functions, sequences and types.
+    """
     user = f'"{session.info.user}"'
-    names = [table.name for table in (*static, *dynamic)]
-    for right, what, table in session.execute(
-        query("doctor", "rights_on_used_objects"), {"schema": schema, "names": names}
-    ).fetchall():
+    asked = {"schema": schema, "names": [table.name for table in (*static, *dynamic)]}
+    for right, what, table_name in session.execute(query("doctor", "rights_on_used_objects"), asked).fetchall():
+        kind, _, name = what.partition(" ")
         yield _RIGHTS.failed(
-            f"user {user} lacks {right} on {what.lower().split()[0]} {what.partition(' ')[2]}, which {table} uses",
+            f"user {user} lacks {right} on {kind.lower()} {name}, which {table_name} uses",
             f"Run GRANT {right} ON {what} TO {user} as its owner.",
         )
     for table in dynamic:
-        for name in sorted({derived.from_table for derived in table.derived} - {each.name for each in dynamic}):
-            yield from _used_origin(session, schema, name, table)
-
-
-def _used_origin(session: psycopg.Connection, schema: str, name: str, table: DynamicTable) -> Iterator[Finding]:
-    row = session.execute(query("doctor", "table_by_name"), [schema, name]).fetchone()
-    if row is None:
-        return
-    oid, may_read, owner = row
-    user = f'"{session.info.user}"'
-    if not may_read:
-        yield _RIGHTS.failed(
-            f"user {user} may not read {schema}.{name} of {owner}, which columns of {table.name} are computed from",
-            f"Run GRANT SELECT ON {schema}.{name} TO {user} as its owner.",
-        )
-    elif hides_rows(session, oid):
-        error = hidden(SyncError, session, f"{schema}.{name}")
-        yield _RIGHTS.failed(f"{error.problem.rstrip('.')}; columns of {table.name} are computed from it", error.remedy)
+        for name in sorted(set(table.origins) - {each.name for each in dynamic}):
+            row = session.execute(query("doctor", "table_by_name"), [schema, name]).fetchone()
+            if row is None:
+                continue
+            oid, may_read, owner = row
+            if not may_read:
+                yield _RIGHTS.failed(
+                    f"user {user} may not read {schema}.{name} of {owner}, which columns of {table.name} are computed"
+                    " from",
+                    f"Run GRANT SELECT ON {schema}.{name} TO {user} as its owner.",
+                )
+            elif hides_rows(session, oid):
+                error = hidden(SyncError, session, f"{schema}.{name}")
+                problem = f"{error.problem.rstrip('.')}; columns of {table.name} are computed from it"
+                yield _RIGHTS.failed(problem, error.remedy)

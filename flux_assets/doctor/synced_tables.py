@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import psycopg
 
@@ -12,11 +13,11 @@ from flux_assets.ledger.leases import SYNC, holder
 from flux_assets.postgis import catalog
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.settings import STAND_IN, Settings
-from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.overrides import Overrides, load_overrides
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
+from flux_assets.sqlfiles import query
 from flux_assets.sync import setup
 from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
@@ -25,32 +26,27 @@ _NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
-    """Yield the findings about single tables, then about the lock that all syncs share."""
-    synced = _synced(session, schema)
+    """Yield whether each table exists as declared and a sync can write it, then who holds the lock of all syncs."""
+    synced: Collection[str] = ()
+    if _may_read(session, "sync_state"):
+        rows = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
+        synced = {name for (name,) in rows}
     found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
     yield from found
     if not any(finding.outcome == "failed" for finding in found):
-        yield _TARGET.ok(f"nothing prevents syncing the {len(tables)} tables", _existing(session, schema, tables))
+        there = [table.name for table in tables if catalog.find(session, schema, table.name)]
+        named = {
+            "exist": there,
+            "created by the next sync": [table.name for table in tables if table.name not in there],
+        }
+        details = "; ".join(f"{state}: {', '.join(names)}" for state, names in named.items() if names)
+        yield _TARGET.ok(f"nothing prevents syncing the {len(tables)} tables", details)
     if _may_read(session, "layer_leases") and (who := holder(session, schema, SYNC)):
         yield _TARGET.note(f"a sync is running: {who}")
 
 
-def _synced(session: psycopg.Connection, schema: str) -> frozenset[str]:
-    """Return the tables that a sync has ever written; none where the user may not read the ledger."""
-    if not _may_read(session, "sync_state"):
-        return frozenset()
-    names = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
-    return frozenset(name for (name,) in names)
-
-
-def _existing(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> str:
-    there = [table.name for table in tables if catalog.find(session, schema, table.name)]
-    new = [table.name for table in tables if table.name not in there]
-    parts = [f"exist: {', '.join(there)}"] if there else []
-    return "; ".join([*parts, f"created by the next sync: {', '.join(new)}"] if new else parts)
-
-
 def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
+    user = session.info.user
     relation = catalog.find(session, live.schema, live.name)
     if relation is None:
         if live.name in synced:
@@ -69,41 +65,30 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     if names := setup.lacking(session, live):
         lack = setup.incomplete(live, names)
         yield _TARGET.warning(lack.problem, lack.remedy)
-    if (names or setup.lacking_indexes(session, live)) and (owner := _owner(session, relation.oid)):
+    if names or setup.lacking_indexes(session, live):
+        for (owner,) in session.execute(query("doctor", "owner_if_another"), [relation.oid]).fetchall():
+            yield _TARGET.failed(
+                f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",
+                f'Run ALTER TABLE {live.title} OWNER TO "{user}", or GRANT "{owner}" TO "{user}".',
+            )
+    if lacking := ", ".join(right for right in _NEEDED if not _may(session, relation.oid, right)):
         yield _TARGET.failed(
-            f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",
-            f'Run ALTER TABLE {live.title} OWNER TO "{session.info.user}", or GRANT "{owner}" TO'
-            f' "{session.info.user}".',
+            f"user {user} may not {lacking} on {live.title}",
+            f"Run GRANT {lacking} ON {live.title} TO {user}; as its owner.",
         )
-    lacking = [right for right in _NEEDED if not _may(session, relation.oid, right)]
-    if lacking:
-        yield _TARGET.failed(
-            f"user {session.info.user} may not {', '.join(lacking)} on {live.title}",
-            f"Run GRANT {', '.join(lacking)} ON {live.title} TO {session.info.user}; as its owner.",
-        )
-
-
-def _owner(session: psycopg.Connection, oid: int) -> str | None:
-    """Return the owner of a table where that is another role."""
-    query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE')"
-    row = session.execute(query, [oid]).fetchone()
-    return row[0] if row else None
 
 
 def _may_read(session: psycopg.Connection, name: str) -> bool:
     """Return whether a table of the ledger exists and the user may read it."""
     found = catalog.find(session, "postgres_sync", name)
-    return found is not None and _may_use(session, "postgres_sync") and _may(session, found.oid, "SELECT")
+    if found is None:
+        return False
+    usage = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
+    return usage == (True,) and _may(session, found.oid, "SELECT")
 
 
 def _may(session: psycopg.Connection, oid: int, right: str) -> bool:
-    row = session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone()
-    return bool(row and row[0])
-
-
-def _may_use(session: psycopg.Connection, schema: str) -> bool:
-    row = session.execute("SELECT has_schema_privilege(%s, 'USAGE')", [schema]).fetchone()
-    return bool(row and row[0])
+    return session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone() == (True,)
 
 
 def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
@@ -119,13 +104,15 @@ def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Find
     try:
         overrides = load_overrides(settings.flux_config)
         applied = [overrides.applied_to(table, tables) for table in tables]
-        account = snowflake_account(settings)
-        with open_source(account, overrides, layer="doctor", log=lambda _: None) as source:
-            yield _SOURCE.ok(f"{_who(account)} signs in")
+        account = replace(snowflake_account(settings), layer="doctor")
+        user, role = account.user, f", role {account.role}" if account.role else ""
+        with open_source(account, overrides, log=lambda _: None) as source:
+            who = "the embedded stand-in: its user" if account.stand_in else f"account {account.account}: user {user}"
+            yield _SOURCE.ok(f"{who}{'' if account.stand_in else role} signs in")
             if not source.has_warehouse:
                 yield _SOURCE.failed(
-                    f"user {account.user} has no warehouse: SNOWFLAKE_WAREHOUSE is not set, and there is no default",
-                    f"Set SNOWFLAKE_WAREHOUSE, or run ALTER USER {account.user} SET DEFAULT_WAREHOUSE = '…';",
+                    f"user {user} has no warehouse: SNOWFLAKE_WAREHOUSE is not set, and there is no default",
+                    f"Set SNOWFLAKE_WAREHOUSE, or run ALTER USER {user} SET DEFAULT_WAREHOUSE = '…';",
                 )
             mapped = [finding for table in applied for finding in _mapped(source, table)]
             if any(finding.outcome == "ok" for finding in mapped):
@@ -136,20 +123,47 @@ def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Find
         yield _SOURCE.error(error)
 
 
-def _who(account: Account) -> str:
-    if account.stand_in:
-        return "the embedded stand-in: its user"
-    role = f", role {account.role}" if account.role else ""
-    return f"account {account.account}: user {account.user}{role}"
+def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
+    try:
+        mapping = source.mapping(table)
+        source.ask_travel(mapping.object)
+    except FluxError as error:
+        yield _SOURCE.error(error)
+        return
+    rule = table.row_filter
+    which = f"{rule.description}; times in {mapping.time_zone}" if rule else "every row"
+    yield _SOURCE.ok(f"{table.name} is fed by {mapping.object} ({which})", "\n".join(_origins(mapping)))
+    if mapping.missing:
+        missing = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
+        yield _SOURCE.warning(
+            f"{table.name}: {mapping.object} has no source for some columns: {missing}",
+            "Name columns or expressions for them in FLUX_CONFIG where there are any.",
+        )
+
+
+def _origins(mapping: Mapping) -> Iterator[str]:
+    """Yield one line for all columns named as in the source, and one for each other, those computed here included."""
+    same = [column.target for column in mapping.columns if column.sources == (column.target.upper(),)]
+    yield f"same name in the source: {', '.join(same)}"
+    for mapped in mapping.columns:
+        if mapped.target not in same and mapped.target not in mapping.missing:
+            yield f"{mapped.target} from {' else '.join(mapped.sources) or mapped.expression}"
+    for position in mapping.table.positions:
+        if position.same_as:
+            yield f"{position.same_as} from {position.longitude}, {position.latitude}"
+    for column in mapping.table.derived:
+        what = f"{column.function} of {column.of_column}" if column.of_column else "count of rows"
+        only = f" with {column.where_column} {', '.join(column.where_values)}" if column.where_column else ""
+        filling = ", where the source has none" if column.fills else ""
+        yield f"{column.target} from {column.from_table} by {column.there}: {what}{only}{filling}"
 
 
 def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
     tokens = source.tokens(tables)
     able = source.capabilities
-    if able.time_travel:
-        yield _SOURCE.ok("all tables are read as of one instant (time travel)")
-    elif able.snapshot_transaction:
-        yield _SOURCE.ok("all tables are read as of one instant (in one transaction)")
+    if able.time_travel or able.snapshot_transaction:
+        how = "time travel" if able.time_travel else "in one transaction"
+        yield _SOURCE.ok(f"all tables are read as of one instant ({how})")
     else:
         yield _SOURCE.warning(
             "the tables cannot be read as of one instant, so their rows may be seconds apart",
@@ -171,29 +185,12 @@ def _capabilities(source: Source, tables: Sequence[DynamicTable]) -> Iterator[Fi
         yield _SOURCE.ok("change tokens show without a warehouse whether anything changed")
 
 
-def _mapped(source: Source, table: DynamicTable) -> Iterator[Finding]:
-    try:
-        mapping = source.mapping(table)
-        source.ask_travel(mapping)
-    except FluxError as error:
-        yield _SOURCE.error(error)
-        return
-    origins = "\n".join([*_renamed(mapping), *_computed(table)])
-    yield _SOURCE.ok(f"{table.name} is fed by {mapping.object}{_which(mapping)}", origins)
-    if mapping.missing:
-        missing = ", ".join(f"{name} is {table.without_source(name)}" for name in mapping.missing)
-        yield _SOURCE.warning(
-            f"{table.name}: {mapping.object} has no source for some columns: {missing}",
-            "Name columns or expressions for them in FLUX_CONFIG where there are any.",
-        )
-
-
 def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
     """Yield columns that do not count all statuses that FLUX_CONFIG calls open."""
-    sources = {table.name: table for table in tables}
+    by_name = {table.name: table for table in tables}
     for column in (column for table in tables for column in table.derived if column.where_values):
-        origin = sources.get(column.from_table)
-        own = overrides.of(origin) if origin else None
+        origin = by_name.get(column.from_table)
+        own = overrides.sources.get(origin.source) if origin else None
         if origin is None or own is None or own.counted_statuses or not own.open_statuses:
             continue
         if left := [status for status in own.open_statuses if status not in column.where_values]:
@@ -201,30 +198,3 @@ def _uncounted(overrides: Overrides, tables: Sequence[DynamicTable]) -> Iterator
                 f"{column.target} does not count rows of {origin.name} whose status is {', '.join(left)}",
                 f"Name the statuses that count in FLUX_CONFIG: counted_statuses under [{origin.source}].",
             )
-
-
-def _renamed(mapping: Mapping) -> Iterator[str]:
-    """Yield one line for all columns named as in the source, and one for each other."""
-    same = [column.target for column in mapping.columns if column.sources == (column.target.upper(),)]
-    yield f"same name in the source: {', '.join(same)}"
-    for column in mapping.columns:
-        if column.target not in same and column.target not in mapping.missing:
-            yield f"{column.target} from {' else '.join(column.sources) or column.expression}"
-
-
-def _computed(table: DynamicTable) -> Iterator[str]:
-    for position in table.positions:
-        if position.same_as:
-            yield f"{position.same_as} from {position.longitude}, {position.latitude}"
-    for column in table.derived:
-        what = f"{column.function} of {column.of_column}" if column.of_column else "count of rows"
-        only = f" with {column.where_column} {', '.join(column.where_values)}" if column.where_column else ""
-        filling = ", where the source has none" if column.fills else ""
-        yield f"{column.target} from {column.from_table} by {column.there}: {what}{only}{filling}"
-
-
-def _which(mapping: Mapping) -> str:
-    rule = mapping.row_filter
-    if rule is None:
-        return " (every row)"
-    return f" ({rule.description}; times in {mapping.time_zone})"

@@ -4,6 +4,9 @@
 SELECT current_setting('server_version'), postgis_lib_version(),
        ST_IsValid(ST_SetSRID(ST_MakePoint(0, 0), 4326)), (SELECT count(*) FROM spatial_ref_sys WHERE srid = 4326);
 
+-- postgis_schema --
+SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis';
+
 -- limits --
 SELECT role.rolconnlimit, database.datconnlimit,
        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
@@ -64,6 +67,9 @@ AND rolname <> current_user ORDER BY 1;
 
 -- versions_granted_to_public --
 SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'flux_versions' AND grantee = 0);
+
+-- ledger_revision --
+SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'postgres_sync';
 
 -- ledger_parts --
 SELECT relname::text FROM pg_class WHERE relnamespace = 'postgres_sync'::regnamespace AND relkind IN ('r', 'v')
@@ -140,3 +146,12 @@ SELECT quote_ident(pubname), puballtables,
        EXISTS (SELECT FROM pg_publication_namespace
                WHERE pnpubid = p.oid AND pnnspid = (SELECT oid FROM pg_namespace WHERE nspname = %(versions)s))
 FROM pg_publication AS p ORDER BY 1;
+
+-- versions_of_layer --
+SELECT inhrelid FROM pg_inherits WHERE inhparent = %s;
+
+-- has_row_security --
+SELECT relrowsecurity FROM pg_class WHERE oid = %s;
+
+-- owner_if_another --
+SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE');
