@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -126,12 +127,9 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
             def find() -> Account:
                 with _finding:
-                    return snowflake_account(load_settings())
+                    return replace(snowflake_account(load_settings()), run_id=run_id, layer=layer)
 
-            account, overrides = find(), self._overrides()
-            with open_source(
-                account, overrides, connect=connect, find=find, run_id=run_id, layer=layer, log=log
-            ) as source:
+            with open_source(find(), self._overrides(), connect=connect, find=find, log=log) as source:
                 yield source
 
         return opened
@@ -144,7 +142,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 @contextmanager
-def connect(account: Account, arguments: dict[str, Any]) -> Iterator[Any]:  # noqa: ARG001 - a warehouse.connect.Connect
+def connect(arguments: dict[str, Any]) -> Iterator[Any]:
     """Open a session by dagster-snowflake's resource with just these arguments; it is closed whatever happens."""
     # Three seconds of processor time, ten on a busy machine: it imports Snowpark.
     from dagster_snowflake import SnowflakeResource

@@ -12,114 +12,8 @@ from pydantic import SecretStr
 
 from flux_assets.errors import SettingError, WarehouseError
 
-APPLICATION = "flux_assets"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """A Snowflake account, or a stand-in for one, and who signs in to it.
-
-    `database` and `schema` are the default place of sources. Times are in seconds. The connector retries a request for
-    `network_timeout`; a statement may wait `queued_timeout` for the warehouse and then run `statement_timeout`. Those
-    depend on the other side or count silence alone; in any case a sign-in is abandoned after `sign_in_deadline`, a
-    statement or the next piece of its result after `answer_deadline`, closing a session after `close_deadline`.
-    """
-
-    account: str
-    user: str
-    password: SecretStr | None = None
-    private_key_path: Path | None = None
-    private_key_passphrase: SecretStr | None = None
-    role: str | None = None
-    warehouse: str | None = None
-    database: str = "FLUX_DB"
-    schema: str = "PRODUCTION"
-    host: str | None = None
-    port: int | None = None
-    protocol: str | None = None
-    stand_in: bool = False
-    login_timeout: int = field(default=30, repr=False)
-    network_timeout: int = field(default=90, repr=False)
-    # The server holds a request for up to 45 seconds while a statement runs.
-    socket_timeout: int = field(default=60, repr=False)
-    statement_timeout: int = field(default=120, repr=False)
-    queued_timeout: int = field(default=60, repr=False)
-    sign_in_deadline: float = field(default=60.0, repr=False)
-    answer_deadline: float = field(default=300.0, repr=False)
-    close_deadline: float = field(default=10.0, repr=False)
-
-    def arguments(self, *, run_id: str | None = None, layer: str | None = None) -> dict[str, Any]:
-        """Return the arguments of `snowflake.connector.connect`; `run_id` and `layer` go into the query tag.
-
-        Raises SettingError when the settings hold nothing to sign in with.
-        """
-        chosen = {
-            "role": self.role,
-            "warehouse": self.warehouse,
-            "host": self.host,
-            "port": self.port,
-            "protocol": self.protocol,
-        }
-        return {
-            "account": self.account,
-            "user": self.user,
-            **self._sign_in(),
-            **{name: value for name, value in chosen.items() if value is not None},
-            "database": self.database,
-            "schema": self.schema,
-            "application": APPLICATION,
-            "login_timeout": self.login_timeout,
-            "network_timeout": self.network_timeout,
-            "socket_timeout": self.socket_timeout,
-            # Otherwise every sign-in asks the metadata services of three clouds where it runs.
-            "platform_detection_timeout_seconds": 0.0,
-            # What else is installed here is private, and looking it up takes a millisecond.
-            "log_imported_packages_in_telemetry": False,
-            "session_parameters": self._session_parameters(run_id, layer),
-        }
-
-    def _sign_in(self) -> dict[str, Any]:
-        if self.private_key_path is not None:
-            secret = self.private_key_passphrase
-            passphrase = {"private_key_file_pwd": secret.get_secret_value()} if secret else {}
-            return {
-                "authenticator": "SNOWFLAKE_JWT",
-                "private_key_file": str(self._readable(self.private_key_path)),
-                **passphrase,
-            }
-        if self.password is None:
-            raise SettingError(
-                f"User {self.user} has neither a private key nor a password to sign in to Snowflake with.",
-                "Set SNOWFLAKE_PRIVATE_KEY_PATH (key pair, for a service), or SNOWFLAKE_PASSWORD.",
-            )
-        return {"password": self.password.get_secret_value()}
-
-    @staticmethod
-    def _readable(path: Path) -> Path:
-        try:
-            with path.expanduser().open("rb"):
-                return path.expanduser()
-        except OSError as error:
-            raise SettingError(
-                f"SNOWFLAKE_PRIVATE_KEY_PATH = {str(path)!r} cannot be read: {error.strerror}.",
-                "Name a PEM file with the private key (PKCS #8) that this process may read.",
-            ) from None
-
-    def _session_parameters(self, run_id: str | None, layer: str | None) -> dict[str, Any]:
-        tag = {"app": APPLICATION, "run_id": run_id, "layer": layer}
-        parameters: dict[str, Any] = {
-            **SHAPING,
-            "QUERY_TAG": json.dumps({name: value for name, value in tag.items() if value}),
-            "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
-            "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,
-            "ABORT_DETACHED_QUERY": True,
-        }
-        # Nobody reads the stand-in's telemetry.
-        return parameters | ({"CLIENT_TELEMETRY_ENABLED": False} if self.stand_in else {})
-
-
-_Value = str | int | bool
-SHAPING: dict[str, _Value] = {
+_APPLICATION = "flux_assets"
+SHAPING: dict[str, str | int | bool] = {
     # Rows. 0 is no limit.
     "ROWS_PER_RESULTSET": 0,
     "MULTI_STATEMENT_COUNT": 1,
@@ -152,7 +46,6 @@ SHAPING: dict[str, _Value] = {
     "JSON_INDENT": 2,
     "STRICT_JSON_OUTPUT": False,
 }
-# Other values of these would change rows, names or times.
 _INDISPENSABLE = (
     "ROWS_PER_RESULTSET",
     "QUOTED_IDENTIFIERS_IGNORE_CASE",
@@ -161,24 +54,110 @@ _INDISPENSABLE = (
     "TIMESTAMP_INPUT_FORMAT",
     "DATE_INPUT_FORMAT",
 )
-_SAME = {"etc/utc": "utc"}
 
 
-def refuse_others(reported: Mapping[str, object], user: str) -> None:
-    """Raise WarehouseError where the server reports another value of the opened session."""
-    for name in _INDISPENSABLE:
-        if name in reported and _plain(reported[name]) != _plain(SHAPING[name]):
-            raise WarehouseError(
-                f"Snowflake opened the session with {name} = {reported[name]}, although {SHAPING[name]} was requested.",
-                f"ALTER USER {user} SET {name} = {_written(SHAPING[name])}; or let an administrator of the account"
-                f" allow the user to set {name}.",
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A Snowflake account, or a stand-in for one, and who signs in to it.
+
+    `database` and `schema` are the default place of sources; `run_id` and `layer` go into the query tag. Times are in
+    seconds. The connector retries a request for `network_timeout`; a statement may wait `queued_timeout` for the
+    warehouse and then run `statement_timeout`. Those depend on the other side or count silence alone; in any case a
+    sign-in is abandoned after `sign_in_deadline`, a statement or the next piece of its result after `answer_deadline`,
+    closing a session after `close_deadline`.
+    """
+
+    account: str
+    user: str
+    password: SecretStr | None = None
+    private_key_path: Path | None = None
+    private_key_passphrase: SecretStr | None = None
+    role: str | None = None
+    warehouse: str | None = None
+    database: str = "FLUX_DB"
+    schema: str = "PRODUCTION"
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    stand_in: bool = False
+    run_id: str | None = field(default=None, repr=False)
+    layer: str | None = field(default=None, repr=False)
+    login_timeout: int = field(default=30, repr=False)
+    network_timeout: int = field(default=90, repr=False)
+    # The server holds a request for up to 45 seconds while a statement runs.
+    socket_timeout: int = field(default=60, repr=False)
+    statement_timeout: int = field(default=120, repr=False)
+    queued_timeout: int = field(default=60, repr=False)
+    sign_in_deadline: float = field(default=60.0, repr=False)
+    answer_deadline: float = field(default=300.0, repr=False)
+    close_deadline: float = field(default=10.0, repr=False)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `snowflake.connector.connect`. Raises SettingError with nothing to sign in with."""
+        tag = {"app": _APPLICATION, "run_id": self.run_id, "layer": self.layer}
+        chosen = {name: getattr(self, name) for name in ("role", "warehouse", "host", "port", "protocol")}
+        return {
+            "account": self.account,
+            "user": self.user,
+            **self._sign_in(),
+            **{name: value for name, value in chosen.items() if value is not None},
+            "database": self.database,
+            "schema": self.schema,
+            "application": _APPLICATION,
+            "login_timeout": self.login_timeout,
+            "network_timeout": self.network_timeout,
+            "socket_timeout": self.socket_timeout,
+            # Otherwise every sign-in asks the metadata services of three clouds where it runs.
+            "platform_detection_timeout_seconds": 0.0,
+            # What else is installed here is private, and looking it up takes a millisecond.
+            "log_imported_packages_in_telemetry": False,
+            "session_parameters": {
+                **SHAPING,
+                "QUERY_TAG": json.dumps({name: value for name, value in tag.items() if value}),
+                "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
+                "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,
+                "ABORT_DETACHED_QUERY": True,
+                # Nobody reads the stand-in's telemetry.
+                **({"CLIENT_TELEMETRY_ENABLED": False} if self.stand_in else {}),
+            },
+        }
+
+    def _sign_in(self) -> dict[str, Any]:
+        if self.private_key_path is not None:
+            secret = self.private_key_passphrase
+            passphrase = {"private_key_file_pwd": secret.get_secret_value()} if secret else {}
+            return {"authenticator": "SNOWFLAKE_JWT", "private_key_file": self._readable_key(), **passphrase}
+        if self.password is None:
+            raise SettingError(
+                f"User {self.user} has neither a private key nor a password to sign in to Snowflake with.",
+                "Set SNOWFLAKE_PRIVATE_KEY_PATH (key pair, for a service), or SNOWFLAKE_PASSWORD.",
             )
+        return {"password": self.password.get_secret_value()}
+
+    def _readable_key(self) -> str:
+        path = Path(str(self.private_key_path)).expanduser()
+        try:
+            with path.open("rb"):
+                return str(path)
+        except OSError as error:
+            raise SettingError(
+                f"SNOWFLAKE_PRIVATE_KEY_PATH = {str(self.private_key_path)!r} cannot be read: {error.strerror}.",
+                "Name a PEM file with the private key (PKCS #8) that this process may read.",
+            ) from None
+
+    def refuse_other_parameters(self, reported: Mapping[str, object]) -> None:
+        """Raise WarehouseError where the server opened the session with values that change rows, names or times."""
+        for name in _INDISPENSABLE:
+            wanted = SHAPING[name]
+            if name in reported and _plain(reported[name]) != _plain(wanted):
+                written = f"'{wanted}'" if isinstance(wanted, str) else str(wanted).upper()
+                raise WarehouseError(
+                    f"Snowflake opened the session with {name} = {reported[name]}, although {wanted} was requested.",
+                    f"ALTER USER {self.user} SET {name} = {written}; or let an administrator of the account"
+                    f" allow the user to set {name}.",
+                )
 
 
 def _plain(value: object) -> str:
     text = str(value).strip().lower()
-    return _SAME.get(text, text)
-
-
-def _written(value: _Value) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value).upper()
+    return "utc" if text == "etc/utc" else text

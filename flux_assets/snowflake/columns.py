@@ -1,102 +1,77 @@
-"""Kinds of source columns, the SQL that reads each as a declared type, and the cast of what arrives."""
+"""Which source column feeds which target, for one declared table; the SQL that reads it; the cast of what arrives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from flux_assets.errors import SourceError, abbreviated
-from flux_assets.snowflake.quoting import text_literal
-from flux_assets.spec import type_ddl
+from flux_assets.snowflake.mapping import MappedColumn, Mapping, literal, quoted
+from flux_assets.snowflake.overrides import SourceOverride
+from flux_assets.spec import DynamicTable, type_ddl
+from flux_assets.spec.facts import SourceColumn
 
-Target = Literal["text", "integer", "double", "numeric", "timestamp", "date"]
+_NUMBERS = ("FIXED", "REAL")
 _TIMES = ("TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATE")
-_FITTING: dict[Target, tuple[str, ...]] = {
-    # Identifiers may be kept as numbers.
-    "text": ("TEXT", "FIXED"),
-    # Counts may be kept as floating point; a value with a fraction is refused when it arrives.
-    "integer": ("FIXED", "REAL"),
-    "double": ("FIXED", "REAL"),
-    "numeric": ("FIXED", "REAL"),
-    "timestamp": _TIMES,
-    "date": _TIMES,
-}
-_CONVERSIONS: dict[Target, str] = {
-    "text": "TO_VARCHAR({})",
-    "integer": "TRY_TO_NUMBER({}::VARCHAR)",
-    "double": "TRY_TO_DOUBLE({}::VARCHAR)",
-    "numeric": "TRY_TO_NUMBER({}::VARCHAR, 38, 10)",
-    "timestamp": "TRY_CAST({}::VARCHAR AS TIMESTAMP_NTZ)",
-    "date": "TRY_TO_DATE({}::VARCHAR)",
-}
+_TYPE_NAMES = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
+_SHOWN = 5
+_Keys = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundColumn:
-    """A column of a source object: its exact name, Snowflake's kind of type, and the scale where it has one."""
+    """A column of a source object: its exact name, and Snowflake's kind of type."""
 
     name: str
     kind: str
-    scale: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({_TYPE_NAMES.get(self.kind, self.kind)})"
 
 
-_TYPE_NAMES = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
+@dataclass(frozen=True)
+class _Target:
+    """A declared type as the target of source columns of the `fitting` kinds; others need the `conversion`."""
+
+    name: str
+    declared: type[object]
+    arrow: pa.DataType
+    fitting: tuple[str, ...]
+    conversion: str
 
 
-def target_kind(column: sa.Column[object]) -> Target:
-    """Return the kind of a declared column."""
-    kinds: tuple[tuple[type[object], Target], ...] = (
-        (sa.String, "text"),
-        (sa.Integer, "integer"),
-        (sa.Float, "double"),
-        (sa.Numeric, "numeric"),
-        (sa.DateTime, "timestamp"),
-        (sa.Date, "date"),
-    )
-    return next(kind for type_, kind in kinds if isinstance(column.type, type_))
+# Derived types before those that they derive from.
+_TARGETS = (
+    # Identifiers may be kept as numbers.
+    _Target("text", sa.String, pa.string(), ("TEXT", "FIXED"), "TO_VARCHAR({})"),
+    # Counts may be kept as floating point; a value with a fraction is refused when it arrives.
+    _Target("integer", sa.BigInteger, pa.int64(), _NUMBERS, "TRY_TO_NUMBER({}::VARCHAR)"),
+    _Target("integer", sa.Integer, pa.int32(), _NUMBERS, "TRY_TO_NUMBER({}::VARCHAR)"),
+    _Target("double", sa.Float, pa.float64(), _NUMBERS, "TRY_TO_DOUBLE({}::VARCHAR)"),
+    _Target("numeric", sa.Numeric, pa.decimal128(38), _NUMBERS, "TRY_TO_NUMBER({}::VARCHAR, 38, 10)"),
+    _Target("timestamp", sa.DateTime, pa.timestamp("us"), _TIMES, "TRY_CAST({}::VARCHAR AS TIMESTAMP_NTZ)"),
+    _Target("date", sa.Date, pa.date32(), _TIMES, "TRY_TO_DATE({}::VARCHAR)"),
+)
+
+
+def _target(column: sa.Column[object]) -> _Target:
+    return next(target for target in _TARGETS if isinstance(column.type, target.declared))
 
 
 def arrow_type(column: sa.Column[object]) -> pa.DataType:
     """Return the Arrow type that a declared column's values have once they are read."""
-    declared = column.type
-    if isinstance(declared, sa.BigInteger):
-        return pa.int64()
-    if isinstance(declared, sa.Numeric) and not isinstance(declared, sa.Float):
-        return pa.decimal128(declared.precision or 38, declared.scale or 0)
-    plain: dict[Target, pa.DataType] = {
-        "text": pa.string(),
-        "integer": pa.int32(),
-        "double": pa.float64(),
-        "timestamp": pa.timestamp("us"),
-        "date": pa.date32(),
-    }
-    return plain[target_kind(column)]
+    target = _target(column)
+    if target.name == "numeric" and isinstance(column.type, sa.Numeric):
+        return pa.decimal128(column.type.precision or 38, column.type.scale or 0)
+    return target.arrow
 
 
-def fits(kind: str, target: Target) -> bool:
-    """Return whether a column of this kind can feed such a target unaided."""
-    return kind in _FITTING[target]
-
-
-def as_expected(kind: str, target: Target) -> bool:
-    """Return the same for a user's expression: text may hold numbers, and is judged when it arrives."""
-    return fits(kind, target) or (kind == "TEXT" and target in {"integer", "double", "numeric"})
-
-
-def conversion(target: Target, sql: str) -> str:
-    """Return an expression that makes the target of whatever `sql` is."""
-    return _CONVERSIONS[target].format(sql)
-
-
-def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> str:
+def _comparable(sql: str, found: FoundColumn, target: str, time_zone: str) -> str:
     """Return `sql`, of the found kind, as the target's: times in UTC without a zone. Prunes if the source is in UTC."""
     if target == "text":
         return sql if found.kind == "TEXT" else f"{sql}::VARCHAR"
@@ -108,10 +83,10 @@ def comparable(sql: str, found: FoundColumn, target: Target, time_zone: str) -> 
         if target == "date":
             return sql
         sql = f"{sql}::TIMESTAMP_NTZ"
-    return sql if time_zone == "UTC" else f"CONVERT_TIMEZONE({text_literal(time_zone)}, 'UTC', {sql})"
+    return sql if time_zone == "UTC" else f"CONVERT_TIMEZONE({literal(time_zone)}, 'UTC', {sql})"
 
 
-def selected(sql: str, target: Target) -> str:
+def _selected(sql: str, target: str) -> str:
     """Return a comparable expression as it is selected: times cut to microseconds, as PostgreSQL keeps them."""
     if target == "timestamp":
         # The connector refuses nanoseconds in years that a 64-bit count of them does not reach, such as 9999.
@@ -119,11 +94,129 @@ def selected(sql: str, target: Target) -> str:
     return f"{sql}::DATE" if target == "date" else sql
 
 
-_SHOWN = 5
-Keys = Callable[[Sequence[int]], list[str]]
+@dataclass(frozen=True, kw_only=True)
+class Resolver:
+    """Resolves one table against the columns that its source object has.
+
+    `expressions` are the found kinds of the configured expressions, by target. `config` names the FLUX_CONFIG file in
+    messages.
+    """
+
+    table: DynamicTable
+    object: str
+    object_template: str
+    found: Sequence[FoundColumn]
+    override: SourceOverride = field(default_factory=SourceOverride)
+    expressions: dict[str, FoundColumn] = field(default_factory=dict)
+    config: str = "FLUX_CONFIG"
+
+    def mapping(self) -> Mapping:
+        """Return the mapping. Raises SourceError naming a column missing or of the wrong type, and what was found."""
+        resolved = {column.target: self._column(column) for column in self.table.source_columns}
+        in_order = [(name, resolved[name]) for name in self.table.source_filled]
+        return Mapping(
+            table=self.table,
+            object=self.object,
+            object_template=self.object_template,
+            columns=tuple(mapped for _, mapped in in_order if mapped is not None),
+            missing=tuple(name for name, mapped in in_order if mapped is None or mapped.absent),
+            change_column=self._change_column(),
+            time_zone=self.override.time_zone,
+        )
+
+    def _column(self, declared: SourceColumn) -> MappedColumn | None:
+        target = _target(self.table.table.columns[declared.target])
+        if (expression := self.expressions.get(declared.target)) is not None:
+            sql = f"({self.override.columns[declared.target].expression})"
+            # Text of an expression may hold numbers, and is judged when it arrives.
+            if ("FIXED" if expression.kind == "TEXT" else expression.kind) not in target.fitting:
+                raise self._unfit(declared, expression, sql)
+            return self._mapped(declared, target.name, [(sql, expression)], ())
+        sources = self._sources(declared)
+        if not sources:
+            return self._absent(declared)
+        if sources[0].kind not in target.fitting:
+            raise self._unfit(declared, sources[0], quoted(sources[0].name))
+        fitting = [source for source in sources if source.kind in target.fitting]
+        pieces = [(quoted(source.name), source) for source in fitting]
+        return self._mapped(declared, target.name, pieces, tuple(source.name for source in fitting))
+
+    def _mapped(
+        self,
+        declared: SourceColumn,
+        target: str,
+        pieces: Sequence[tuple[str, FoundColumn]],
+        sources: tuple[str, ...],
+    ) -> MappedColumn:
+        alternatives = [_comparable(sql, found, target, self.override.time_zone) for sql, found in pieces]
+        if declared.otherwise is not None:
+            alternatives.append(literal(declared.otherwise))
+        sql = alternatives[0] if len(alternatives) == 1 else f"COALESCE({', '.join(alternatives)})"
+        return MappedColumn(
+            target=declared.target,
+            comparable=sql,
+            expression=_selected(sql, target),
+            sources=sources,
+            found=tuple(str(found) for _, found in pieces),
+        )
+
+    def _sources(self, declared: SourceColumn) -> list[FoundColumn]:
+        """Return the columns that exist, in order of preference; a configured name replaces the declared ones."""
+        configured = self.override.columns.get(declared.target)
+        if configured is None or configured.column is None:
+            return list(dict.fromkeys(filter(None, map(self._named, declared.names))))
+        if found := self._named(configured.column):
+            return [found]
+        raise SourceError(
+            f"{self.table.name}.{declared.target}: {self.object} has no column {configured.column}, which "
+            f"{self.config} names; it has {self._shown}.",
+            f"Correct {self.table.source}.columns.{declared.target} in {self.config}.",
+        )
+
+    def _named(self, name: str) -> FoundColumn | None:
+        """Return the column of exactly this name, or else the only one whose name differs in case alone."""
+        exact = [column for column in self.found if column.name == name]
+        alike = exact or [column for column in self.found if column.name.upper() == name.upper()]
+        return alike[0] if len(alike) == 1 else None
+
+    def _absent(self, declared: SourceColumn) -> MappedColumn | None:
+        """Return what replaces a column without a source. Raises SourceError when it is required."""
+        if declared.required:
+            raise SourceError(
+                f"{self.table.name}.{declared.target} is required, and {self.object} has none of the columns "
+                f"{', '.join(declared.names)}; it has {self._shown}.",
+                f'Name the column in {self.config}: [{self.table.source}.columns] {declared.target} = "COLUMN".',
+            )
+        if declared.otherwise is None:
+            return None
+        sql = literal(declared.otherwise)
+        return MappedColumn(target=declared.target, comparable=sql, expression=sql, sources=(), absent=True)
+
+    def _unfit(self, declared: SourceColumn, found: FoundColumn, sql: str) -> SourceError:
+        column = self.table.table.columns[declared.target]
+        converted = _target(column).conversion.format(sql).replace("'", "\\'")
+        return SourceError(
+            f"{self.table.name}.{declared.target} is {type_ddl(column)}, and what {self.object} has for it is not: "
+            f"{found}.",
+            f"Set in {self.config} how to read it: [{self.table.source}.columns] "
+            f"{declared.target} = {{ expression = '{converted}' }}.",
+        )
+
+    def _change_column(self) -> MappedColumn | None:
+        """Return the column that dates a row's last change, where the source has one that is a time."""
+        for found in filter(None, map(self._named, self.table.change_names)):
+            if found.kind in _TIMES:
+                sql = _comparable(quoted(found.name), found, "timestamp", self.override.time_zone)
+                expression = _selected(sql, "timestamp")
+                return MappedColumn(target="", comparable=sql, expression=expression, sources=(found.name,))
+        return None
+
+    @property
+    def _shown(self) -> str:
+        return ", ".join(str(column) for column in self.found) or "no columns"
 
 
-def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: Keys) -> pa.Array[Any]:
+def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: _Keys) -> pa.Array[Any]:
     """Return the values in the declared type. Raises SourceError naming table, column, value, up to five keys.
 
     `keys` returns the keys of rows by their numbers, as text.
@@ -134,9 +227,9 @@ def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: Key
     try:
         arrived = _converted(values, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise _refused(column, values, _not_convertible(values, wanted), table, keys) from None
-    if pa.types.is_string(wanted) and (offenders := _unstorable(column, arrived)):
-        raise _refused(column, arrived, offenders, table, keys)
+        raise _refused(column, values, _not_convertible(values, wanted), f"{table}.{column.name}", keys) from None
+    if isinstance(arrived, pa.StringArray) and (offenders := _unstorable(column, arrived)):
+        raise _refused(column, arrived, offenders, f"{table}.{column.name}", keys)
     return arrived
 
 
@@ -154,12 +247,11 @@ def _converted(values: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
 def in_microseconds(values: pa.Array[Any]) -> pa.Array[Any]:
     """Return times in microseconds, rounded down; times with a zone stay in UTC without it."""
     if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+        # Arrow divides towards zero, which would move times before 1970 forwards.
         nanoseconds = values.cast(pa.int64())
-        below = pc.divide(nanoseconds, 1000)
-        # Arrow divides towards zero.
-        early = pc.less(nanoseconds, pc.multiply(below, 1000))
-        floored: pa.Array[Any] = pc.if_else(early, pc.subtract(below, 1), below)
-        return floored.cast(pa.timestamp("us"))
+        microseconds = pc.divide(nanoseconds, 1000)
+        early = pc.less(nanoseconds, pc.multiply(microseconds, 1000))
+        values = pc.if_else(early, pc.subtract(microseconds, 1), microseconds)
     return values.cast(pa.timestamp("us"))
 
 
@@ -176,31 +268,28 @@ def _not_convertible(values: pa.Array[Any], wanted: pa.DataType) -> list[int]:
     return offenders
 
 
-def _unstorable(column: sa.Column[object], values: Any) -> list[int]:  # noqa: ANN401 - any array of text
+def _unstorable(column: sa.Column[object], values: pa.StringArray) -> list[int]:
     """Return the numbers of the first rows whose text is too long, or holds a NUL character."""
-    longest = getattr(column.type, "length", None)
     wrong = pc.match_substring(values, "\x00")
-    if longest is not None:
+    if (longest := getattr(column.type, "length", None)) is not None:
         wrong = pc.or_(wrong, pc.greater(pc.utf8_length(values), longest))
     return [row for row in pc.indices_nonzero(wrong)[:_SHOWN].to_pylist() if row is not None]
 
 
 def _refused(
-    column: sa.Column[object], values: pa.Array[Any], rows: Sequence[int], table: str, keys: Keys
+    column: sa.Column[object], values: pa.Array[Any], rows: Sequence[int], title: str, keys: _Keys
 ) -> SourceError:
     value = values[rows[0]].as_py() if rows else None
-    shown = abbreviated(value) if isinstance(value, str) else str(value)
+    shown, why = str(value), f"is not a value of {type_ddl(column)}"
+    if isinstance(value, str):
+        shown = abbreviated(value)
+        if isinstance(column.type, sa.String) and "\x00" in value:
+            why = "holds a NUL character, which PostgreSQL cannot store"
+        elif isinstance(column.type, sa.String):
+            why = f"has {len(value)} characters, {type_ddl(column)} takes {column.type.length}"
+    others = ", among others" if len(rows) == _SHOWN else ""
     return SourceError(
-        f"{table}.{column.name}: {shown} {_why(column, value)} (key {', '.join(keys(rows))}"
-        f"{', among others' if len(rows) == _SHOWN else ''}).",
+        f"{title}: {shown} {why} (key {', '.join(keys(rows))}{others}).",
         "Correct the rows in the source, or set in FLUX_CONFIG how to read the column (columns."
         f"{column.name} = {{ expression = … }}).",
     )
-
-
-def _why(column: sa.Column[object], value: object) -> str:
-    if isinstance(column.type, sa.String) and isinstance(value, str):
-        if "\x00" in value:
-            return "holds a NUL character, which PostgreSQL cannot store"
-        return f"has {len(value)} characters, {type_ddl(column)} takes {column.type.length}"
-    return f"is not a value of {type_ddl(column)}"

@@ -1,19 +1,98 @@
-"""Which source column feeds which target, for one declared table and the source object as it was found."""
+"""A source as it was found: its name, the SQL of each of its columns, and the statements that read it."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from typing import Any
 
-from flux_assets.errors import SourceError
+from jinja2 import StrictUndefined, Template
+
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.columns import FoundColumn, as_expected, comparable, conversion, fits, selected, target_kind
-from flux_assets.snowflake.overrides import SourceOverride
-from flux_assets.snowflake.quoting import identifier, literal, parts, quoted, template, text_literal
-from flux_assets.spec import DynamicTable, type_ddl
-from flux_assets.spec.facts import RowFilter, SourceColumn
+from flux_assets.spec import DynamicTable
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_PART = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*(\.|\Z)')
+_MARKS = re.compile(r"<%|%>|\{#|#\}")
+# Snow CLI has no blocks: their marks are ones that nobody writes.
+_NO_BLOCKS = "___very___unique___block___to___disable___logic___blocks___"
+# The aliases of the column that dates a row's last change, read for its maximum and not kept, and of the last column:
+# how many rows the query found, whatever limit cuts its result.
+_CHANGED, _FOUND = "flux:changed", "flux:found"
+
+
+def quoted(name: str) -> str:
+    """Quote a name in its exact case."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def parts(text: str) -> tuple[str, ...] | None:
+    """Return the exact names in `database.schema.name`, quoted or not; None when it is not of that form."""
+    found: list[str] = []
+    position, ended = 0, False
+    while not ended:
+        match = _PART.match(text, position)
+        if match is None or len(found) == 3:
+            return None
+        found.append(match[1].replace('""', '"') if match[1] else match[2].upper())
+        position, ended = match.end(), match[3] == ""
+    return tuple(found)
+
+
+def literal(value: object) -> str:
+    """Write a value as a SQL literal; a time is written as it is, without its zone."""
+    if isinstance(value, (int, Decimal)):
+        return str(value)
+    if isinstance(value, float):
+        return f"'{value!r}'::FLOAT"
+    if isinstance(value, datetime):
+        return f"'{value.replace(tzinfo=None).isoformat(sep=' ')}'::TIMESTAMP_NTZ"
+    if isinstance(value, date):
+        return f"'{value.isoformat()}'::DATE"
+    # Snowflake reads a backslash in a literal as an escape.
+    escaped = str(value).replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
+def template(text: str) -> str:
+    """Escape SQL for a template: what Snow CLI would take for its own marks becomes text."""
+    return _MARKS.sub(lambda match: f"<% {match[0]!r} %>", text)
+
+
+def render(text: str, **variables: str) -> str:
+    """Fill in the variables of a template, as `snow sql -D name=value` does; one without a value is an error."""
+    return _compiled(text).render(variables)
+
+
+@lru_cache(maxsize=32)
+def _compiled(text: str) -> Template:
+    """Return the template, compiled, which takes as long as a small query."""
+    return Template(
+        text,
+        variable_start_string="<%",
+        variable_end_string="%>",
+        block_start_string=_NO_BLOCKS,
+        block_end_string=_NO_BLOCKS,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+
+
+def _of_setting(name: str) -> str:
+    """Write a name from a setting as SQL: plain ones in upper case, as Snowflake reads them; others in quotes."""
+    if name.startswith('"') and name.endswith('"') and len(name) > 2:
+        return name
+    return name.upper() if _PLAIN.fullmatch(name) else quoted(name)
+
+
+def _place(account: Account) -> dict[str, str]:
+    return {"database": _of_setting(account.database), "schema": _of_setting(account.schema)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +104,21 @@ class ObjectName:
     schema: str | None = None
 
     @classmethod
-    def of(cls, table: DynamicTable, override: SourceOverride) -> ObjectName:
+    def of(cls, table: DynamicTable, replacement: str | None) -> ObjectName:
         """Return the name of the declared source, or of the object that replaces it."""
-        if override.object is None:
+        if replacement is None:
             return cls(name=table.source)
-        *outer, name = parts(override.object) or (override.object,)
+        *outer, name = parts(replacement) or (replacement,)
         schema, database = ([*reversed(outer), None, None])[:2]
         return cls(name=name, schema=schema, database=database)
 
     def sql(self, account: Account) -> str:
         """Return the full name as SQL."""
-        return f"{self.schema_sql(account)}.{quoted(self.name)}"
+        return render(self.template, **_place(account))
 
     def schema_sql(self, account: Account) -> str:
         """Return the name of its schema as SQL."""
-        database = quoted(self.database) if self.database else identifier(account.database)
-        schema = quoted(self.schema) if self.schema else identifier(account.schema)
-        return f"{database}.{schema}"
+        return self.sql(account).removesuffix(f".{quoted(self.name)}")
 
     @property
     def template(self) -> str:
@@ -51,7 +128,7 @@ class ObjectName:
     @property
     def literal_template(self) -> str:
         """The same as a string literal, which functions that take a name want."""
-        return f"'{self._template(lambda name: text_literal(quoted(name))[1:-1])}'"
+        return f"'{self._template(lambda name: literal(quoted(name))[1:-1])}'"
 
     def _template(self, written: Callable[[str], str]) -> str:
         database = template(written(self.database)) if self.database else "<% database %>"
@@ -59,8 +136,26 @@ class ObjectName:
         return f"{database}.{schema}.{template(written(self.name))}"
 
 
+def probe(object_: str, expression: str = "*", at: str = "") -> str:
+    """Return a statement whose description tells the types of an object's columns, or of an expression over them."""
+    return f"SELECT {expression} FROM {object_}{at}"
+
+
+def tokens_template(names: Sequence[tuple[DynamicTable, ObjectName]]) -> str:
+    """Return one SELECT of the change tokens of the objects that feed tables."""
+    asked = (
+        f"    SYSTEM$LAST_CHANGE_COMMIT_TIME({name.literal_template}) AS {quoted(table.name)}" for table, name in names
+    )
+    return "SELECT\n" + ",\n".join(asked) + "\n"
+
+
+def tokens_query(names: Sequence[tuple[DynamicTable, ObjectName]], account: Account) -> str:
+    """Return the same, rendered."""
+    return render(tokens_template(names), **_place(account))
+
+
 @dataclass(frozen=True, kw_only=True)
-class _MappedColumn:
+class MappedColumn:
     """A target with the SQL that is selected for it, the same before cutting (to compare with), and its sources.
 
     `found` is what was found for it, with types: another type may mean other values of the same SQL. One that is
@@ -85,137 +180,91 @@ class Mapping:
     table: DynamicTable
     object: str
     object_template: str
-    columns: tuple[_MappedColumn, ...]
+    columns: tuple[MappedColumn, ...]
     missing: tuple[str, ...]
-    change_column: _MappedColumn | None
+    change_column: MappedColumn | None
     time_zone: str
 
-    @property
-    def row_filter(self) -> RowFilter | None:
-        """The filter of the rows that are read, as configured."""
-        return self.table.row_filter
-
     @cached_property
-    def by_target(self) -> dict[str, _MappedColumn]:
+    def by_target(self) -> dict[str, MappedColumn]:
         return {column.target: column for column in self.columns}
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 (hex) of all that decides which rows and values are read."""
-        content = (self.object, self.columns, self.missing, self.row_filter, self.time_zone)
+        content = (self.object, self.columns, self.missing, self.table.row_filter, self.time_zone)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
+    @cached_property
+    def rows_template(self) -> str:
+        """The SELECT of the rows to read. Variables: `database`, with defaults `schema`, `snapshot`, `cutoff`."""
+        selected = [f"{column.expression} AS {quoted(column.target)}" for column in self.columns]
+        if self.change_column is not None:
+            selected.append(f"{self.change_column.expression} AS {quoted(_CHANGED)}")
+        selected.append(f"COUNT(*) OVER () AS {quoted(_FOUND)}")
+        lines = ["SELECT", ",\n".join(f"    {template(item)}" for item in selected), self._from]
+        if taken := self._taken:
+            lines.append(f"WHERE {taken}")
+        order = ", ".join(self.by_target[name].comparable for name in self.table.key)
+        # In the order of the key, so that a fingerprint can be taken of the stream.
+        lines.append(f"ORDER BY {template(order)}")
+        return "\n".join(lines) + "\n"
 
-@dataclass(frozen=True, kw_only=True)
-class Resolver:
-    """Resolves one table against the columns that its source object has.
+    def prepare(self) -> None:
+        """Do the part of `rows_query` that does not need the instant."""
+        _compiled(self.rows_template)
 
-    `expressions` are the found kinds of the configured expressions, by target. `config` names the FLUX_CONFIG file in
-    messages.
-    """
+    def rows_query(self, account: Account, instant: datetime, *, travel: bool) -> str:
+        """Return the SELECT of the rows to read, as of `instant` where the source supports time travel."""
+        return self._rendered(self.rows_template, account, instant, travel=travel)
 
-    table: DynamicTable
-    override: SourceOverride
-    object: str
-    found: Sequence[FoundColumn]
-    expressions: dict[str, FoundColumn]
-    config: str = "FLUX_CONFIG"
-
-    def mapping(self, object_template: str) -> Mapping:
-        """Return the mapping. Raises SourceError naming a column missing or of the wrong type, and what was found."""
-        resolved = {column.target: self._column(column) for column in self.table.source_columns}
-        return Mapping(
-            table=self.table,
-            object=self.object,
-            object_template=object_template,
-            columns=tuple(mapped for name in self.table.source_filled if (mapped := resolved[name]) is not None),
-            missing=tuple(
-                name for name in self.table.source_filled if (mapped := resolved[name]) is None or mapped.absent
-            ),
-            change_column=self._change_column(),
-            time_zone=self.override.time_zone,
-        )
-
-    def _column(self, declared: SourceColumn) -> _MappedColumn | None:
-        target = target_kind(self.table.table.columns[declared.target])
-        if (expression := self.expressions.get(declared.target)) is not None:
-            sql = f"({self.override.columns[declared.target].expression})"
-            if not as_expected(expression.kind, target):
-                raise self._unfit(declared, expression, sql)
-            return self._mapped(declared, [(sql, expression)], ())
-        sources = self._sources(declared)
-        if not sources:
-            return self._absent(declared)
-        if not fits(sources[0].kind, target):
-            raise self._unfit(declared, sources[0], quoted(sources[0].name))
-        fitting = [source for source in sources if fits(source.kind, target)]
-        pieces = [(quoted(source.name), source) for source in fitting]
-        return self._mapped(declared, pieces, tuple(source.name for source in fitting))
-
-    def _mapped(
-        self, declared: SourceColumn, pieces: Sequence[tuple[str, FoundColumn]], sources: tuple[str, ...]
-    ) -> _MappedColumn:
-        target = target_kind(self.table.table.columns[declared.target])
-        alternatives = [comparable(sql, found, target, self.override.time_zone) for sql, found in pieces]
-        if declared.otherwise is not None:
-            alternatives.append(literal(declared.otherwise))
-        sql = alternatives[0] if len(alternatives) == 1 else f"COALESCE({', '.join(alternatives)})"
-        kinds = tuple(str(found) for _, found in pieces)
-        return _MappedColumn(
-            target=declared.target, comparable=sql, expression=selected(sql, target), sources=sources, found=kinds
-        )
-
-    def _sources(self, declared: SourceColumn) -> list[FoundColumn]:
-        """Return the columns that exist, in order of preference; a configured name replaces the declared ones."""
-        configured = self.override.columns.get(declared.target)
-        if configured is not None and configured.column is not None:
-            found = self._named(configured.column)
-            if found is None:
-                raise SourceError(
-                    f"{self.table.name}.{declared.target}: {self.object} has no column {configured.column}, which "
-                    f"{self.config} names; it has {self._shown()}.",
-                    f"Correct {self.table.source}.columns.{declared.target} in {self.config}.",
-                )
-            return [found]
-        return list(dict.fromkeys(filter(None, map(self._named, declared.names))))
-
-    def _named(self, name: str) -> FoundColumn | None:
-        """Return the column of exactly this name, or else the only one whose name differs in case alone."""
-        exact = [column for column in self.found if column.name == name]
-        alike = exact or [column for column in self.found if column.name.upper() == name.upper()]
-        return alike[0] if len(alike) == 1 else None
-
-    def _absent(self, declared: SourceColumn) -> _MappedColumn | None:
-        """Return what replaces a column without a source. Raises SourceError when it is required."""
-        if declared.required:
-            raise SourceError(
-                f"{self.table.name}.{declared.target} is required, and {self.object} has none of the columns "
-                f"{', '.join(declared.names)}; it has {self._shown()}.",
-                f'Name the column in {self.config}: [{self.table.source}.columns] {declared.target} = "COLUMN".',
+    def existing_query(
+        self,
+        keys: Sequence[tuple[Any, ...]],
+        account: Account,
+        instant: datetime,
+        *,
+        travel: bool,
+        only_taken: bool = False,
+    ) -> str:
+        """Return the SELECT of those of the keys that the object has; with `only_taken`, of rows to read alone."""
+        own = [self.by_target[name] for name in self.table.key]
+        selected = ", ".join(f"{column.expression} AS {quoted(column.target)}" for column in own)
+        if len(own) == 1:
+            where = f"{own[0].comparable} IN ({', '.join(literal(key[0]) for key in keys)})"
+        else:
+            equal = (
+                " AND ".join(f"{column.comparable} = {literal(value)}" for column, value in zip(own, key, strict=True))
+                for key in keys
             )
-        if declared.otherwise is None:
-            return None
-        sql = literal(declared.otherwise)
-        return _MappedColumn(target=declared.target, comparable=sql, expression=sql, sources=(), absent=True)
+            where = " OR ".join(f"({pairs})" for pairs in equal)
+        text = f"SELECT {template(selected)}\n{self._from}\nWHERE ({template(where)})"
+        if only_taken and (taken := self._taken):
+            text += f"\n    AND ({taken})"
+        return self._rendered(text, account, instant, travel=travel)
 
-    def _unfit(self, declared: SourceColumn, found: FoundColumn, sql: str) -> SourceError:
-        column = self.table.table.columns[declared.target]
-        converted = conversion(target_kind(column), sql).replace("'", "\\'")
-        return SourceError(
-            f"{self.table.name}.{declared.target} is {type_ddl(column)}, and what {self.object} has for it is not: "
-            f"{found}.",
-            f"Set in {self.config} how to read it: [{self.table.source}.columns] "
-            f"{declared.target} = {{ expression = '{converted}' }}.",
-        )
+    @property
+    def _from(self) -> str:
+        return f"FROM {self.object_template}<% snapshot | default('') %>"
 
-    def _change_column(self) -> _MappedColumn | None:
-        """Return the column that dates a row's last change, where the source has one that is a time."""
-        for found in filter(None, map(self._named, self.table.change_names)):
-            if fits(found.kind, "timestamp"):
-                sql = comparable(quoted(found.name), found, "timestamp", self.override.time_zone)
-                expression = selected(sql, "timestamp")
-                return _MappedColumn(target="", comparable=sql, expression=expression, sources=(found.name,))
-        return None
+    @property
+    def _taken(self) -> str:
+        """The condition of the rows to read; empty where every row is."""
+        if (taken := self.table.row_filter) is None:
+            return ""
+        status, time = self.by_target[taken.status_column].comparable, self.by_target[taken.time_column].comparable
+        seconds = round(taken.window.total_seconds())
+        cutoff = f"<% cutoff | default(\"DATEADD('second', -{seconds}, SYSDATE())\") %>"
+        statuses = template(", ".join(literal(each) for each in taken.open_statuses))
+        return f"{template(status)} IN ({statuses})\n    OR {template(time)} >= {cutoff}"
 
-    def _shown(self) -> str:
-        return ", ".join(str(column) for column in self.found) or "no columns"
+    def _rendered(self, text: str, account: Account, instant: datetime, *, travel: bool) -> str:
+        """Fill in the place, the instant, and the cutoff as a literal, so that the result cache can answer."""
+        values = {**_place(account), "snapshot": _snapshot(instant) if travel else ""}
+        if taken := self.table.row_filter:
+            values["cutoff"] = literal((instant - taken.window).astimezone(UTC))
+        return render(text, **values)
+
+
+def _snapshot(instant: datetime) -> str:
+    return f" AT(TIMESTAMP => '{instant.astimezone(UTC).isoformat()}'::TIMESTAMP_TZ)"

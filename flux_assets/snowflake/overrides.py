@@ -10,36 +10,57 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
-from flux_assets.snowflake.quoting import parts
+from flux_assets.snowflake.mapping import parts
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import Derived, RowFilter, Tokens, Vanished
+from flux_assets.spec.facts import Derived, Vanished
 
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
-_Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _column(value: object) -> object:
     """Take a plain string for the name of a column."""
     if isinstance(value, str):
         return {"column": value}
-    if not isinstance(value, dict):
-        raise ValueError(_A_COLUMN)  # noqa: TRY004 - pydantic reports ValueError alone
-    return value
+    if isinstance(value, dict):
+        return value
+    raise ValueError(_A_COLUMN)
 
 
-def _span(value: object) -> object:
+def _object(name: str) -> str:
+    if parts(name) is None:
+        raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
+    return name
+
+
+def _zone(name: str) -> str:
+    try:
+        known = not name.startswith(_OF_THE_MACHINE) and ZoneInfo(name) is not None
+    except (KeyError, ValueError, OSError):
+        known = False
+    if not known:
+        raise ValueError("must be a time zone of the IANA list, such as America/Chicago")
+    return name
+
+
+def _with_unit(value: object) -> object:
     """Refuse a bare number: taken for seconds, it would empty a table."""
     if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdecimal()):
         raise ValueError("must have a unit, such as '14d' or '36h'")
     return value
+
+
+def _positive(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("must be greater than zero")
+    return span
 
 
 def _believed(value: object) -> object:
@@ -63,107 +84,78 @@ class _ColumnOverride(BaseModel):
         return self
 
 
+_Span = Annotated[Duration, AfterValidator(_positive), BeforeValidator(_with_unit)]
+_Statuses = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class SourceOverride(BaseModel):
-    """The differences of one source. Every field is optional."""
+    """The differences of one source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    object: str | None = None
+    object: Annotated[str, AfterValidator(_object)] | None = None
     columns: dict[str, Annotated[_ColumnOverride, BeforeValidator(_column)]] = Field(default_factory=dict)
     open_statuses: _Statuses | None = None
     counted_statuses: _Statuses | None = None
-    window: Annotated[Duration | None, BeforeValidator(_span)] = None
-    time_zone: str = "UTC"
+    window: _Span | None = None
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     vanished_share: float | None = Field(default=None, gt=0, le=1, strict=True)
     vanished_minimum: int | None = Field(default=None, ge=0, strict=True)
     change_token: Annotated[bool | None, BeforeValidator(_believed)] = None
-    token_lasts: Annotated[Duration | None, BeforeValidator(_span)] = None
-    read_every: Annotated[Duration | None, BeforeValidator(_span)] = None
-
-    @field_validator("object")
-    @classmethod
-    def _name(cls, name: str | None) -> str | None:
-        if name is not None and parts(name) is None:
-            raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
-        return name
-
-    @field_validator("window", "token_lasts", "read_every")
-    @classmethod
-    def _long(cls, window: timedelta | None) -> timedelta | None:
-        if window is not None and window <= timedelta(0):
-            raise ValueError("must be greater than zero")
-        return window
-
-    @field_validator("time_zone")
-    @classmethod
-    def _zone(cls, name: str) -> str:
-        try:
-            known = not name.startswith(_OF_THE_MACHINE) and ZoneInfo(name) is not None
-        except (KeyError, ValueError, OSError):
-            known = False
-        if not known:
-            raise ValueError("must be a time zone of the IANA list, such as America/Chicago")
-        return name
+    token_lasts: _Span | None = None
+    read_every: _Span | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """The contents of FLUX_CONFIG; empty without a file. `path` is for messages."""
+    """The contents of FLUX_CONFIG by source; empty without a file. `shown` names the file in messages."""
 
-    path: Path | None = None
+    shown: str = "a file that FLUX_CONFIG names"
     sources: Mapping[str, SourceOverride] = field(default_factory=dict)
 
-    @property
-    def shown(self) -> str:
-        """The name of the file in messages."""
-        return f"FLUX_CONFIG ({self.path})" if self.path else "a file that FLUX_CONFIG names"
-
-    def of(self, table: DynamicTable) -> SourceOverride:
-        """Return the overrides of the table's source."""
-        return self.sources.get(table.source, SourceOverride())
-
     def applied_to(self, table: DynamicTable, tables: Sequence[DynamicTable]) -> DynamicTable:
-        """Return the declaration with row filter, guard and counted statuses as configured.
+        """Return the declaration with row filter, guard, change tokens and counted statuses as configured.
 
         `tables` are all declared ones: overrides of a source apply to tables derived from it too. Raises SettingError
         when the file names a source or a column that is not declared.
         """
         self._refuse_unknown(tables)
-        own = self.of(table)
+        own = self.sources.get(table.source, SourceOverride())
+        given = own.model_dump(exclude_unset=True)
         if own.counted_statuses and not any(_counts(other, table) for other in tables):
             raise self._refused(f"{table.source}.counted_statuses", "no column counts rows of this source")
-        derived = tuple(self._derived(column, tables) for column in table.derived)
+        of_filter = {key: given[key] for key in ("open_statuses", "window") if key in given}
+        if table.row_filter is None and of_filter:
+            key = next(iter(of_filter))
+            raise self._refused(f"{table.source}.{key}", "this source has no row filter: every row is read")
+        of_tokens = {key: given[key] for key in ("change_token", "token_lasts", "read_every") if key in given}
         return replace(
             table,
-            row_filter=self._rows_taken(table, own),
-            vanished=_vanished(table, own),
-            derived=derived,
-            tokens=_tokens(table, own),
+            row_filter=table.row_filter and replace(table.row_filter, **of_filter),
+            vanished=Vanished(
+                share=given.get("vanished_share", table.vanished.share),
+                minimum=given.get("vanished_minimum", table.vanished.minimum),
+            ),
+            derived=tuple(self._derived(column, tables) for column in table.derived),
+            tokens=replace(table.tokens, **of_tokens),
         )
 
-    def _rows_taken(self, table: DynamicTable, own: SourceOverride) -> RowFilter | None:
-        taken = table.row_filter
-        if taken is None:
-            for key in ("open_statuses", "window"):
-                if getattr(own, key) is not None:
-                    raise self._refused(f"{table.source}.{key}", "this source has no row filter: every row is read")
-            return None
-        return replace(taken, open_statuses=own.open_statuses or taken.open_statuses, window=own.window or taken.window)
-
     def _derived(self, column: Derived, tables: Sequence[DynamicTable]) -> Derived:
-        origin = next((table for table in tables if table.name == column.from_table), None)
-        counted = self.of(origin).counted_statuses if origin else None
-        return replace(column, where_values=counted) if counted and column.where_values else column
+        source = next((table.source for table in tables if table.name == column.from_table), "")
+        own = self.sources.get(source)
+        if own and own.counted_statuses and column.where_values:
+            return replace(column, where_values=own.counted_statuses)
+        return column
 
     def _refuse_unknown(self, tables: Sequence[DynamicTable]) -> None:
         known = {table.source: table for table in tables}
         for source, override in self.sources.items():
             if source not in known:
                 raise self._refused(source, f"no such source; there are {', '.join(sorted(known))}")
-            for target in override.columns:
-                if target not in known[source].source_filled:
-                    allowed = ", ".join(known[source].source_filled)
-                    raise self._refused(f"{source}.columns.{target}", f"no such target column; there are {allowed}")
+            allowed = known[source].source_filled
+            if unknown := [target for target in override.columns if target not in allowed]:
+                problem = f"no such target column; there are {', '.join(allowed)}"
+                raise self._refused(f"{source}.columns.{unknown[0]}", problem)
 
     def _refused(self, key: str, problem: str) -> SettingError:
         return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and run again.")
@@ -184,7 +176,7 @@ def load_overrides(path: Path | None) -> Overrides:
         except ValidationError as error:
             faults = "; ".join(_described(source, problem) for problem in error.errors())
             raise SettingError(f"FLUX_CONFIG ({path}): {faults}.", "Correct the file and run again.") from None
-    return Overrides(path=path, sources=sources)
+    return Overrides(shown=f"FLUX_CONFIG ({path})", sources=sources)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -206,20 +198,3 @@ def _described(source: str, problem: ErrorDetails) -> str:
     # As TOML has it.
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     return f"{key} = {shown}: {legality.fault(problem)}"
-
-
-def _tokens(table: DynamicTable, own: SourceOverride) -> Tokens:
-    declared = table.tokens
-    return Tokens(
-        change_token=own.change_token if "change_token" in own.model_fields_set else declared.change_token,
-        token_lasts=own.token_lasts or declared.token_lasts,
-        read_every=own.read_every or declared.read_every,
-    )
-
-
-def _vanished(table: DynamicTable, own: SourceOverride) -> Vanished:
-    share, minimum = own.vanished_share, own.vanished_minimum
-    return Vanished(
-        share=table.vanished.share if share is None else share,
-        minimum=table.vanished.minimum if minimum is None else minimum,
-    )

@@ -6,54 +6,50 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError
+from flux_assets.errors import FluxError, SourceError, WarehouseError, plainly
 from flux_assets.retry import GivenUpError, awaited, is_retryable, started
-from flux_assets.snowflake import query
-from flux_assets.snowflake.account import Account, refuse_others
-from flux_assets.snowflake.columns import FoundColumn
+from flux_assets.snowflake.account import Account
+from flux_assets.snowflake.columns import FoundColumn, arrow_type, cast, in_microseconds
 from flux_assets.snowflake.faults import NOTHING, SIGN_IN, Subject, translated, unfinished
-from flux_assets.snowflake.mapping import Mapping, ObjectName
-from flux_assets.snowflake.quoting import text_literal
+from flux_assets.snowflake.mapping import Mapping
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from snowflake.connector import SnowflakeConnection
     from snowflake.connector.cursor import SnowflakeCursor
+    from snowflake.connector.result_batch import ArrowResultBatch, ResultBatch
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+Connect = Callable[[dict[str, Any]], AbstractContextManager["SnowflakeConnection"]]
 # Pieces of a result that arrive while one is read.
 _AHEAD = 4
+# A result of the stand-in is one piece; in pieces of this size a million rows take as little memory as a thousand.
+BATCH_ROWS = 65_536
+_FORMAT = "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"
 
 
 class Session:
     """A session that is opened on first use. `reset` closes it, so that the next statement opens a new one.
 
-    Every call ends within the account's deadlines; a missed one closes the session.
-
-    `generation` counts the sessions: what was set up in an earlier one is gone. `arguments` returns the connector's
-    arguments for an account, and `find` where it is now: a stand-in that was restarted may have another address.
+    Every call ends within the account's deadlines; a missed one closes the session. `connect` opens a session with
+    these arguments of the connector, and `find` returns where the account is now: a stand-in that was restarted may
+    have another address.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        arguments: Callable[[Account], dict[str, Any]],
-        connect: Connect,
-        find: Callable[[], Account] | None = None,
-    ) -> None:
+    def __init__(self, account: Account, connect: Connect, find: Callable[[], Account] | None = None) -> None:
         self.account = account
-        self.generation = 0
-        self._arguments = arguments
         self._connect = connect
         self._find = find
         self._stack = ExitStack()
         self._connection: SnowflakeConnection | None = None
+        # The connection in which a transaction holds the snapshot; what was set up in an earlier one is gone.
+        self._snapshot_in: SnowflakeConnection | None = None
 
     def reset(self) -> None:
         """Close the session, whatever state it is in."""
@@ -72,8 +68,8 @@ class Session:
     def connection(self) -> SnowflakeConnection:
         """Return the open session; sign in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
-            with self.translating(SIGN_IN):
-                opened = self._connect(self.account, self._arguments(self.account))
+            with self._translating(SIGN_IN):
+                opened = self._connect(self.account.arguments())
                 signing_in = started(opened.__enter__)
                 connection = awaited(
                     signing_in, self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
@@ -81,16 +77,50 @@ class Session:
                 self._stack.push(opened)
                 if connection.rest is None or not connection.rest.token:
                     raise unfinished(self.account)
-                refuse_others(connection._session_parameters, self.account.user)
+                self.account.refuse_other_parameters(connection._session_parameters)
             self._connection = connection
-            self.generation += 1
         return self._connection
+
+    def begin(self) -> None:
+        """Begin a transaction as the snapshot; an earlier one ends."""
+        connection = self.connection()
+        if self._snapshot_in is connection:
+            with suppress(FluxError), self._run("ROLLBACK", NOTHING):
+                pass
+        with self._run("BEGIN", NOTHING):
+            self._snapshot_in = self._connection
+
+    def keep_snapshot(self) -> None:
+        """Begin a snapshot in this session, when one was requested and its session is gone."""
+        connection = self.connection()
+        if self._snapshot_in is not None and self._snapshot_in is not connection:
+            self.begin()
 
     @contextmanager
     def cursor(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
         """Run a statement and yield its cursor; `subject` is what it is about in errors."""
+        with ExitStack() as stack:
+            with self.whole():
+                cursor = stack.enter_context(self._run(statement, subject))
+            yield cursor
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Begin another transaction after a refused statement, which ends the stand-in's.
+
+        Other tables can then be read, as of some milliseconds later.
+        """
+        try:
+            yield
+        except FluxError as refusal:
+            if self._snapshot_in is not None and self._snapshot_in is self._connection and not is_retryable(refusal):
+                self.begin()
+            raise
+
+    @contextmanager
+    def _run(self, statement: str, subject: Subject) -> Iterator[SnowflakeCursor]:
         connection = self.connection()
-        with self.translating(subject):
+        with self._translating(subject):
             cursor = connection.cursor()
             try:
                 # Without parameters the connector leaves percent signs alone.
@@ -100,22 +130,14 @@ class Session:
                 with suppress(Exception):
                     cursor.close()
 
-    @property
-    def has_warehouse(self) -> bool:
-        """Whether the open session has one: the configured one, or the user's default."""
-        return bool(self.account.warehouse or self.connection().warehouse)
-
     def described(self, statement: str, subject: Subject = NOTHING) -> tuple[FoundColumn, ...]:
         """Return the columns of a statement's result; it is compiled and not run, so that no warehouse wakes up."""
         from snowflake.connector.constants import FIELD_ID_TO_NAME
 
         connection = self.connection()
-        with self.translating(subject):
+        with self._translating(subject):
             described = self._answered(partial(connection.cursor().describe, statement))
-        return tuple(
-            FoundColumn(name=column.name, kind=FIELD_ID_TO_NAME[column.type_code], scale=column.scale)
-            for column in described
-        )
+        return tuple(FoundColumn(name=column.name, kind=FIELD_ID_TO_NAME[column.type_code]) for column in described)
 
     def tables(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
         """Yield the result of a statement as Arrow tables, piece by piece, while the next ones arrive.
@@ -127,25 +149,31 @@ class Session:
             if table.num_rows:
                 received += table.num_rows
                 yield table
-        _require_all(received, cursor.rowcount)
+        if received != cursor.rowcount:
+            announced = "announced no number" if cursor.rowcount is None else f"announced {cursor.rowcount:,}"
+            raise WarehouseError(
+                f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {announced}.",
+                "It was retried and nothing was written; the next tick tries again. If it persists, find out which"
+                " program between here and Snowflake changes results.",
+                retryable=True,
+            )
 
     def _arriving(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
         connection = self.connection()
         arriving: deque[Future[pa.Table]] = deque()
         for piece in _arrow_pieces(self._answered(lambda: cursor.get_result_batches() or []), self.account.user):
             # Microseconds, always: nanoseconds overflow in years such as 9999.
-            taken = partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)
-            arriving.append(started(taken))
+            arriving.append(started(partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)))
             if len(arriving) > _AHEAD:
                 yield awaited(arriving.popleft(), self.account.answer_deadline)
         while arriving:
             yield awaited(arriving.popleft(), self.account.answer_deadline)
 
-    def _answered(self, work: Callable[[], T]) -> T:
+    def _answered(self, work: Callable[[], _T]) -> _T:
         return awaited(started(work), self.account.answer_deadline)
 
     @contextmanager
-    def translating(self, subject: Subject = NOTHING) -> Iterator[None]:
+    def _translating(self, subject: Subject) -> Iterator[None]:
         """Translate errors of the connector and of the network into FluxErrors."""
         try:
             yield
@@ -155,12 +183,6 @@ class Session:
             if isinstance(error, GivenUpError):
                 self.reset()
             raise translated(error, self.account, subject) from error
-
-
-if TYPE_CHECKING:
-    from snowflake.connector.result_batch import ArrowResultBatch, ResultBatch
-
-_FORMAT = "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"
 
 
 def _arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResultBatch]:
@@ -179,26 +201,8 @@ def _arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowRes
             )
 
 
-def _require_all(received: int, announced: int | None) -> None:
-    """Raise a retryable WarehouseError unless as many rows came as the server announced."""
-    if received != announced:
-        number = "announced no number" if announced is None else f"announced {announced:,}"
-        raise WarehouseError(
-            f"A result of Snowflake arrived incomplete: {received:,} rows came, and the server {number}.",
-            "It was retried and nothing was written; the next tick tries again. If it persists, find out which"
-            " program between here and Snowflake changes results.",
-            retryable=True,
-        )
-
-
-if TYPE_CHECKING:
-    from snowflake.connector import SnowflakeConnection
-
-Connect = Callable[[Account, dict[str, Any]], AbstractContextManager["SnowflakeConnection"]]
-
-
 @contextmanager
-def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[SnowflakeConnection]:  # noqa: ARG001
+def connect_directly(arguments: dict[str, Any]) -> Iterator[SnowflakeConnection]:
     """Yield a session of the connector with these arguments, closed at the end."""
     # Three seconds of imports, for those who really connect.
     import snowflake.connector
@@ -211,169 +215,68 @@ def connect_directly(account: Account, arguments: dict[str, Any]) -> Iterator[Sn
         connection.close(retry=False)
 
 
-if TYPE_CHECKING:
-    from snowflake.connector.cursor import SnowflakeCursor
+class Rows:
+    """Batches in the declared target types and in the order of `table.source_filled`; to be iterated once.
 
-Log = Callable[[str], None]
-
-
-class Text(Protocol):
-    """Returns the text of a query, as of the instant or of now."""
-
-    def __call__(self, *, travel: bool) -> str: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """What a source can do; a capability is assumed until the source, probed once a connection, refuses it.
-
-    `time_travel`: objects can be read as of an instant. `change_token`: whether an object changed is known without a
-    warehouse. `snapshot_transaction`: all that one transaction reads is as of its beginning. The stand-in has that
-    alone, and is not probed: a refused statement would end its transaction.
+    `only` are the columns to read, when not all. Rows are `counted` where the last column has the number of rows that
+    the query found: reading them raises SourceError at the end when fewer came. `rows`, `bytes` (as they arrived) and
+    `newest_change` (UTC, of the source's change column) grow as it is iterated.
     """
 
-    time_travel: bool = True
-    change_token: bool = True
-    snapshot_transaction: bool = False
+    def __init__(
+        self,
+        mapping: Mapping,
+        opened: Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]]],
+        only: Sequence[str] | None = None,
+        *,
+        counted: bool = False,
+    ) -> None:
+        self._columns = [mapping.table.table.columns[name] for name in only or mapping.table.source_filled]
+        self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in self._columns])
+        self.rows = 0
+        self.bytes = 0
+        self.newest_change: datetime | None = None
+        self._mapping = mapping
+        self._places = {column.target: place for place, column in enumerate(mapping.columns)}
+        self._opened = opened
+        self._counted = counted
 
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        found = 0
+        with self._opened() as pieces:
+            for piece in pieces:
+                table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+                for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+                    if self._counted and batch.num_rows:
+                        found = int(batch.column(batch.num_columns - 1)[0].as_py())
+                    yield self._taken(batch)
+        if self._counted and self.rows != found:
+            raise SourceError(
+                f"{self._mapping.table.name}: the query found {found:,} rows in {self._mapping.object}, and Snowflake"
+                f" gave {self.rows:,} of them: a limit cuts results.",
+                "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
+                " ROWS_PER_RESULTSET; or remove it from the account, or from a program between here and Snowflake. The"
+                " table is as it was.",
+            )
 
-class Reading:
-    """Statements of one session, and its snapshot."""
+    def _taken(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+        if self._mapping.change_column is not None:
+            changed = pc.max(in_microseconds(batch.column(len(self._mapping.columns)))).as_py()
+            if changed is not None:
+                newest = changed.replace(tzinfo=UTC)
+                self.newest_change = max(newest, self.newest_change or newest)
+        return pa.record_batch([self._column(batch, column.name) for column in self._columns], schema=self.schema)
 
-    def __init__(self, session: Session, log: Log) -> None:
-        stand_in = session.account.stand_in
-        self.session = session
-        self.capabilities = Capabilities(
-            time_travel=not stand_in, change_token=not stand_in, snapshot_transaction=stand_in
-        )
-        self._log = log
-        self._travelling: dict[str, bool] = {}
-        self._as_of: dict[str, bool] = {}
-        # The session in which a transaction holds the snapshot, by its generation.
-        self._snapshot_in: int | None = None
+    def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
+        table = self._mapping.table
+        if name not in self._places:
+            nulls: pa.Array[Any] = pa.nulls(batch.num_rows, self.schema.field(name).type)
+            return nulls
+        arrived = batch.column(self._places[name])
+        return cast(table.table.columns[name], arrived, table.name, partial(self._keys, batch))
 
-    def begin(self) -> None:
-        """Begin a transaction as the snapshot; an earlier one ends."""
-        self.session.connection()
-        if self._snapshot_in == self.session.generation:
-            with suppress(FluxError), self.session.cursor("ROLLBACK"):
-                pass
-        with self.session.cursor("BEGIN"):
-            self._snapshot_in = self.session.generation
-
-    @contextmanager
-    def statement(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
-        """Yield the cursor of a statement; see Session.cursor."""
-        with ExitStack() as stack:
-            with self.whole():
-                cursor = stack.enter_context(self.session.cursor(statement, subject))
-            yield cursor
-
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Begin another transaction after a refused statement, which ends the stand-in's.
-
-        Other tables can then be read, as of some milliseconds later.
-        """
-        try:
-            yield
-        except FluxError as refusal:
-            if self._snapshot_in == self.session.generation and not is_retryable(refusal):
-                self.begin()
-            raise
-
-    def ask_travel(self, object_: str) -> None:
-        """Probe objects until one can be read as of an instant; without any, the source as a whole cannot."""
-        if self.session.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
-            return
-        try:
-            self.session.described(query.travel_probe(object_), Subject(object=object_))
-        except FluxError as refusal:
-            if is_retryable(refusal):
-                raise
-            self._travelling[object_] = False
-            self._log(f"{object_} cannot be read as of an instant, so it is read as of now. {refusal.problem}")
-        else:
-            self._travelling[object_] = True
-        self.capabilities = replace(self.capabilities, time_travel=any(self._travelling.values()))
-
-    def without_token(self, refusal: FluxError) -> None:
-        """Note that the source refused change tokens."""
-        self.capabilities = replace(self.capabilities, change_token=False)
-        self._log(f"Change tokens are unavailable, so all sources are read for changes. {refusal.problem}")
-
-    @contextmanager
-    def pieces(self, mapping: Mapping, text: Text) -> Iterator[Iterable[pa.Table]]:
-        """Yield the result of a query as Arrow tables, as of the instant where the object supports it."""
-        self._keep_snapshot()
-        self.ask_travel(mapping.object)
-        with ExitStack() as stack:
-            cursor = None
-            if self._travelling.get(mapping.object, self.capabilities.time_travel):
-                cursor = self._travelled(mapping, text(travel=True), stack)
-            self._as_of[mapping.object] = cursor is not None
-            if cursor is None:
-                cursor = self._cursor(mapping, text(travel=False), stack)
-            yield self.session.tables(cursor)
-
-    def was_as_of(self, mapping: Mapping) -> bool:
-        """Return whether the object was last read as of the requested instant, not as of that moment."""
-        return self._as_of.get(mapping.object, False)
-
-    def _travelled(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor | None:
-        """Return the cursor of a query as of an instant, or None when this object cannot be read so."""
-        try:
-            return self._cursor(mapping, statement, stack)
-        except SourceError as refusal:
-            self._log(f"{mapping.object} is read as it is now, not as of the common instant. {refusal.problem}")
-            return None
-
-    def _cursor(self, mapping: Mapping, statement: str, stack: ExitStack) -> SnowflakeCursor:
-        subject = Subject(table=mapping.table.name, object=mapping.object, reads_rows=True)
-        return stack.enter_context(self.statement(statement, subject))
-
-    def _keep_snapshot(self) -> None:
-        """Begin a snapshot in this session, when one was requested and its session is gone."""
-        self.session.connection()
-        if self._snapshot_in is not None and self._snapshot_in != self.session.generation:
-            self.begin()
-
-
-_TABLES = frozenset({"TABLE", "TRANSIENT"})
-_FLAGS = ("is_dynamic", "is_iceberg", "is_hybrid", "is_external", "is_event")
-
-
-def why_not_believed(reading: Reading, name: ObjectName, account: Account) -> str | None:
-    """Return why the change token of an object is not believed; None for an ordinary table. Wakes no warehouse.
-
-    Only an ordinary table's token covers all that can change its rows. That of a view is of the tables below it, while
-    time, the role that reads or a function may change its rows. Those of external, Iceberg, hybrid, dynamic and shared
-    objects, and of tables under a policy, are no better.
-    """
-    shown = _shown(reading, name, account)
-    if shown is None:
-        return "SHOW OBJECTS does not list it"
-    kind = str(shown.get("kind", "")).upper()
-    if kind not in _TABLES:
-        return f"it is of kind {kind or 'unknown'}"
-    if flags := [flag for flag in _FLAGS if str(shown.get(flag, "")).upper() in {"Y", "TRUE"}]:
-        return f"it is a table of another kind ({', '.join(flags)})"
-    if not shown.get("owner"):
-        return "it is shared by another account"
-    described = _rows(reading, f"DESCRIBE TABLE {name.sql(account)}")
-    if policies := sorted({str(row["policy name"]) for row in described if row.get("policy name")}):
-        return f"it is under policy {', '.join(policies)}"
-    return None
-
-
-def _shown(reading: Reading, name: ObjectName, account: Account) -> dict[str, Any] | None:
-    schema = name.schema_sql(account)
-    # The pattern ignores case, and takes an underscore for any character.
-    rows = _rows(reading, f"SHOW OBJECTS LIKE {text_literal(name.name)} IN SCHEMA {schema}")
-    return next((row for row in rows if row.get("name") == name.name), None)
-
-
-def _rows(reading: Reading, statement: str) -> Sequence[dict[str, Any]]:
-    with reading.statement(statement) as cursor:
-        names = [column.name.lower() for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall() if isinstance(row, tuple)]
+    def _keys(self, batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
+        columns = [batch.column(self._places[name]) for name in self._mapping.table.key]
+        return ["/".join(plainly(str(column[row].as_py())) for column in columns) for row in rows]

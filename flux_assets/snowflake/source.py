@@ -5,137 +5,70 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError, plainly
+from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.retry import RetryPolicy, is_retryable
-from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.columns import FoundColumn, arrow_type, cast, in_microseconds
+from flux_assets.snowflake.columns import FoundColumn, Resolver
 from flux_assets.snowflake.faults import Subject
-from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
-from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.session import (
-    Capabilities,
-    Connect,
-    Log,
-    Reading,
-    Session,
-    connect_directly,
-    why_not_believed,
-)
+from flux_assets.snowflake.mapping import Mapping, ObjectName, literal, probe, tokens_query
+from flux_assets.snowflake.overrides import Overrides, SourceOverride
+from flux_assets.snowflake.session import Connect, Rows, Session, connect_directly
 from flux_assets.spec import DynamicTable
 
-# A result of the stand-in is one piece; in pieces of this size a million rows take as little memory as a thousand.
-BATCH_ROWS = 65_536
-_Opened = Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]]]
-
-
-class Rows:
-    """Batches in the declared target types and in the order of `table.source_filled`; to be iterated once.
-
-    `only` are the columns to read, when not all. Rows are `counted` where the last column has the number of rows that
-    the query found: reading them raises SourceError at the end when fewer came. `rows`, `bytes` (as they arrived) and
-    `newest_change` (UTC, of the source's change column) grow as it is iterated.
-    """
-
-    def __init__(
-        self, mapping: Mapping, opened: _Opened, only: Sequence[str] | None = None, *, counted: bool = False
-    ) -> None:
-        columns = [mapping.table.table.columns[name] for name in only or mapping.table.source_filled]
-        self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
-        self.rows = 0
-        self.bytes = 0
-        self.newest_change: datetime | None = None
-        self._mapping = mapping
-        self._columns = columns
-        self._places = {column.target: place for place, column in enumerate(mapping.columns)}
-        self._opened = opened
-        self._counted = counted
-        self._found = 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        with self._opened() as pieces:
-            for piece in pieces:
-                for batch in _in_batches(piece):
-                    yield self._taken(batch)
-        if self._counted:
-            _require_found(self._mapping.table.name, self._mapping.object, self.rows, self._found)
-
-    def _taken(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        self.rows += batch.num_rows
-        self.bytes += batch.nbytes
-        if self._mapping.change_column is not None:
-            self._note_change(batch.column(len(self._mapping.columns)))
-        if self._counted and batch.num_rows:
-            self._found = int(batch.column(batch.num_columns - 1)[0].as_py())
-        return pa.record_batch([self._column(batch, place) for place in range(len(self._columns))], schema=self.schema)
-
-    def _column(self, batch: pa.RecordBatch, place: int) -> pa.Array[Any]:
-        column = self._columns[place]
-        if column.name not in self._places:
-            nulls: pa.Array[Any] = pa.nulls(batch.num_rows, self.schema.field(place).type)
-            return nulls
-        arrived = batch.column(self._places[column.name])
-        return cast(column, arrived, self._mapping.table.name, lambda rows: self._keys(batch, rows))
-
-    def _keys(self, batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
-        columns = [batch.column(self._places[name]) for name in self._mapping.table.key]
-        return ["/".join(plainly(str(column[row].as_py())) for column in columns) for row in rows]
-
-    def _note_change(self, changed: pa.Array[Any]) -> None:
-        found: datetime | None = pc.max(in_microseconds(changed)).as_py()
-        if found is not None:
-            newest = found.replace(tzinfo=UTC)
-            self.newest_change = max(newest, self.newest_change or newest)
-
-
-def _in_batches(piece: pa.Table | pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if isinstance(piece, pa.Table):
-        yield from piece.to_batches(max_chunksize=BATCH_ROWS)
-        return
-    for start in range(0, piece.num_rows, BATCH_ROWS):
-        yield piece.slice(start, BATCH_ROWS)
-
-
-def _require_found(table: str, object_: str, received: int, found: int) -> None:
-    """Raise SourceError unless as many rows came as the query itself counted: a limit cut off the others."""
-    if received != found:
-        raise SourceError(
-            f"{table}: the query found {found:,} rows in {object_}, and Snowflake gave {received:,} of them: a limit"
-            " cuts results.",
-            "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
-            " ROWS_PER_RESULTSET; or remove it from the account, or from a program between here and Snowflake. The"
-            " table is as it was.",
-        )
-
+if TYPE_CHECKING:
+    from snowflake.connector.cursor import SnowflakeCursor
 
 _T = TypeVar("_T")
+_Log = Callable[[str], None]
 _KEYS_AT_ONCE = 1000
 _LOGGER = logging.getLogger(__name__)
+_TABLES = frozenset({"TABLE", "TRANSIENT"})
+_FLAGS = ("is_dynamic", "is_iceberg", "is_hybrid", "is_external", "is_event")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a source can do; a capability is assumed until the source, probed once a connection, refuses it.
+
+    `time_travel`: objects can be read as of an instant. `change_token`: whether an object changed is known without a
+    warehouse. `snapshot_transaction`: all that one transaction reads is as of its beginning. The stand-in has that
+    alone, and is not probed: a refused statement would end its transaction.
+    """
+
+    time_travel: bool = True
+    change_token: bool = True
+    snapshot_transaction: bool = False
 
 
 class Source:
     """One session with the source. Errors are WarehouseError, or SourceError when one table's source is at fault.
 
     A passing fault ends the statement with a retryable WarehouseError: put what belongs together (the instant and all
-    that is read as of it) into one `retrying`, which opens a new session and does all of it again.
+    that is read as of it) into one `retrying`, which opens a new session and does all of it again. `capabilities` are
+    known as far as they were probed.
     """
 
-    def __init__(self, session: Session, overrides: Overrides, patience: RetryPolicy, log: Log) -> None:
+    def __init__(self, session: Session, overrides: Overrides, patience: RetryPolicy, log: _Log) -> None:
+        stand_in = session.account.stand_in
+        self.capabilities = Capabilities(
+            time_travel=not stand_in, change_token=not stand_in, snapshot_transaction=stand_in
+        )
         self._session = session
-        self._reading = Reading(session, log)
         self._overrides = overrides
         self._patience = patience
         self._log = log
         self._ahead: dict[str, Mapping] = {}
+        # By object: whether it can be read as of an instant, and whether it was when it was last read.
+        self._travelling: dict[str, bool] = {}
+        self._as_of: dict[str, bool] = {}
 
     @property
     def account(self) -> Account:
@@ -143,14 +76,9 @@ class Source:
         return self._session.account
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What the source can do, as far as it was probed."""
-        return self._reading.capabilities
-
-    @property
     def has_warehouse(self) -> bool:
         """Whether the session has a warehouse to run queries with: the configured one, or the user's default."""
-        return self.capabilities.snapshot_transaction or self._session.has_warehouse
+        return self.account.stand_in or bool(self.account.warehouse or self._session.connection().warehouse)
 
     def instant(self, statements: int = 2) -> datetime:
         """Begin a snapshot, and return the instant (UTC) that it is read as of, by the source's clock.
@@ -159,10 +87,10 @@ class Source:
         """
         if self.capabilities.snapshot_transaction:
             if statements > 1:
-                self._reading.begin()
+                self._session.begin()
             # The stand-in runs on this machine and has its clock.
             return datetime.now(UTC)
-        with self._reading.statement("SELECT SYSDATE()") as cursor:
+        with self._session.cursor("SELECT SYSDATE()") as cursor:
             (now,) = cursor.fetchone() or (None,)
         if not isinstance(now, datetime):
             raise WarehouseError("Snowflake did not return its current time.", "Try again.", retryable=True)
@@ -176,14 +104,15 @@ class Source:
         if not self.capabilities.change_token:
             return None
         self._session.connection()
-        objects = [(table, ObjectName.of(table, self._overrides.of(table)).literal_template) for table in tables]
         try:
-            with self._reading.statement(query.tokens_query(objects, self.account)) as cursor:
+            asked = tokens_query([(table, self._name(table)) for table in tables], self.account)
+            with self._session.cursor(asked) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
             if is_retryable(refusal):
                 raise
-            self._reading.without_token(refusal)
+            self.capabilities = replace(self.capabilities, change_token=False)
+            self._log(f"Change tokens are unavailable, so all sources are read for changes. {refusal.problem}")
             return None
         if None in row or len(row) != len(tables):
             return None
@@ -191,19 +120,16 @@ class Source:
 
     def believed(self, tables: Sequence[DynamicTable], tokens: MappingOf[str, str]) -> dict[str, str]:
         """Return the tokens without those of `tables` whose objects may change while their tokens do not."""
-        return {
-            name: token
-            for name, token in tokens.items()
-            if not any(table.name == name and self.doubt(table) for table in tables)
-        }
+        doubted = {table.name for table in tables if table.name in tokens and self.doubt(table)}
+        return {name: token for name, token in tokens.items() if name not in doubted}
 
     def doubt(self, table: DynamicTable) -> str | None:
         """Return why the table's change token is not believed; None where it is. Wakes no warehouse."""
         if table.tokens.change_token is not None:
             return None if table.tokens.change_token else "change_token = false"
-        name = ObjectName.of(table, self._overrides.of(table))
+        name = self._name(table)
         try:
-            doubt = why_not_believed(self._reading, name, self.account)
+            doubt = self._why_not_believed(name)
         except FluxError as refusal:
             if is_retryable(refusal):
                 raise
@@ -211,6 +137,35 @@ class Source:
         if doubt is not None:
             self._log(f"{name.sql(self.account)} is read even if its change token is the same: {doubt}")
         return doubt
+
+    def _why_not_believed(self, name: ObjectName) -> str | None:
+        """Return why the change token of an object is not believed; None for an ordinary table.
+
+        Only an ordinary table's token covers all that can change its rows. That of a view is of the tables below it,
+        while time, the role that reads or a function may change its rows. Those of external, Iceberg, hybrid, dynamic
+        and shared objects, and of tables under a policy, are no better.
+        """
+        # The pattern ignores case, and takes an underscore for any character.
+        listed = f"SHOW OBJECTS LIKE {literal(name.name)} IN SCHEMA {name.schema_sql(self.account)}"
+        shown = next((row for row in self._listed(listed) if row.get("name") == name.name), None)
+        if shown is None:
+            return "SHOW OBJECTS does not list it"
+        kind = str(shown.get("kind", "")).upper()
+        if kind not in _TABLES:
+            return f"it is of kind {kind or 'unknown'}"
+        if flags := [flag for flag in _FLAGS if str(shown.get(flag, "")).upper() in {"Y", "TRUE"}]:
+            return f"it is a table of another kind ({', '.join(flags)})"
+        if not shown.get("owner"):
+            return "it is shared by another account"
+        described = self._listed(f"DESCRIBE TABLE {name.sql(self.account)}")
+        if policies := sorted({str(row["policy name"]) for row in described if row.get("policy name")}):
+            return f"it is under policy {', '.join(policies)}"
+        return None
+
+    def _listed(self, statement: str) -> Sequence[dict[str, Any]]:
+        with self._session.cursor(statement) as cursor:
+            names = [column.name.lower() for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall() if isinstance(row, tuple)]
 
     def look_ahead(self, tables: Sequence[DynamicTable]) -> None:
         """Resolve the mappings while the sync waits for something else, and prepare queries where tokens are missing.
@@ -225,7 +180,7 @@ class Source:
                     return
             else:
                 if not self.capabilities.change_token:
-                    query.prepare_rows(self._ahead[table.name])
+                    self._ahead[table.name].prepare()
 
     def mappings(self, tables: Sequence[DynamicTable]) -> dict[str, str]:
         """Return digests of the mappings resolved ahead, by table: a change of columns alone changes no token.
@@ -238,34 +193,57 @@ class Source:
         """Return how the table's columns come from its source, as it is now. Raises SourceError when they cannot."""
         if ahead := self._ahead.pop(table.name, None):
             return ahead
-        override = self._overrides.of(table)
-        name = ObjectName.of(table, override)
+        name = self._name(table)
         object_ = name.sql(self.account)
-        with self._reading.whole():
-            found = self._session.described(query.everything(object_), Subject(table=table.name, object=object_))
+        with self._session.whole():
+            found = self._session.described(probe(object_), Subject(table=table.name, object=object_))
             expressions = self._expressions(table, object_)
         resolver = Resolver(
             table=table,
-            override=override,
             object=object_,
+            object_template=name.template,
             found=found,
+            override=self._override(table),
             expressions=expressions,
             config=self._overrides.shown,
         )
-        return resolver.mapping(name.template)
+        return resolver.mapping()
 
-    def ask_travel(self, mapping: Mapping) -> None:
-        """Probe whether the source can be read as of an instant, as reading it does by itself."""
-        self._reading.ask_travel(mapping.object)
+    def _expressions(self, table: DynamicTable, object_: str) -> dict[str, FoundColumn]:
+        """Return the kind of each configured expression. Each is compiled alone, so that an error names it."""
+        found = {}
+        for target, column in self._override(table).columns.items():
+            if column.expression is not None:
+                about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
+                subject = Subject(table=about, object=object_, expression=column.expression)
+                asked = probe(object_, f"({column.expression}) AS A")
+                (found[target],) = self._session.described(asked, subject)
+        return found
+
+    def ask_travel(self, object_: str) -> None:
+        """Probe objects until one can be read as of an instant; without any, the source as a whole cannot."""
+        if self.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
+            return
+        try:
+            asked = probe(object_, "1 AS A", at=" AT(TIMESTAMP => CURRENT_TIMESTAMP())")
+            self._session.described(asked, Subject(object=object_))
+        except FluxError as refusal:
+            if is_retryable(refusal):
+                raise
+            self._travelling[object_] = False
+            self._log(f"{object_} cannot be read as of an instant, so it is read as of now. {refusal.problem}")
+        else:
+            self._travelling[object_] = True
+        self.capabilities = replace(self.capabilities, time_travel=any(self._travelling.values()))
 
     def rows(self, mapping: Mapping, instant: datetime) -> Rows:
         """Return the rows to read, as of `instant`. The source is not queried before they are iterated."""
-        text = partial(query.rows_query, mapping, self.account, instant)
-        return Rows(mapping, partial(self._reading.pieces, mapping, text), counted=True)
+        text = partial(mapping.rows_query, self.account, instant)
+        return Rows(mapping, partial(self._pieces, mapping, text), counted=True)
 
     def was_as_of(self, mapping: Mapping) -> bool:
         """Return whether an object's rows were last read as of their instant, not as of that moment."""
-        return self._reading.was_as_of(mapping)
+        return self._as_of.get(mapping.object, False)
 
     def existing(
         self, mapping: Mapping, keys: Sequence[tuple[object, ...]], instant: datetime, *, only_taken: bool = False
@@ -275,10 +253,31 @@ class Source:
         own = replace(mapping, columns=tuple(mapping.by_target[name] for name in mapping.table.key), change_column=None)
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             chunk = keys[start : start + _KEYS_AT_ONCE]
-            text = partial(query.existing_query, mapping, chunk, self.account, instant, only_taken=only_taken)
-            for batch in Rows(own, partial(self._reading.pieces, own, text), only=mapping.table.key):
+            text = partial(mapping.existing_query, chunk, self.account, instant, only_taken=only_taken)
+            for batch in Rows(own, partial(self._pieces, own, text), only=mapping.table.key):
                 found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
         return found
+
+    @contextmanager
+    def _pieces(self, mapping: Mapping, text: Callable[..., str]) -> Iterator[Iterable[pa.Table]]:
+        """Yield the result of the query `text(travel=…)`, as of the instant where the object supports it."""
+        self._session.keep_snapshot()
+        self.ask_travel(mapping.object)
+        subject = Subject(table=mapping.table.name, object=mapping.object, reads_rows=True)
+        with ExitStack() as stack:
+
+            def opened(*, travel: bool) -> SnowflakeCursor:
+                return stack.enter_context(self._session.cursor(text(travel=travel), subject))
+
+            cursor = None
+            if self._travelling.get(mapping.object, self.capabilities.time_travel):
+                try:
+                    cursor = opened(travel=True)
+                except SourceError as refusal:
+                    now = "is read as it is now, not as of the common instant"
+                    self._log(f"{mapping.object} {now}. {refusal.problem}")
+            self._as_of[mapping.object] = cursor is not None
+            yield self._session.tables(opened(travel=False) if cursor is None else cursor)
 
     def retrying(self, work: Callable[[], _T]) -> _T:
         """Return the result of `work`, done again on a new session after a retryable error."""
@@ -289,36 +288,28 @@ class Source:
 
         return self._patience.spend(work, again)
 
-    def _expressions(self, table: DynamicTable, object_: str) -> dict[str, FoundColumn]:
-        """Return the kind of each configured expression. Each is compiled alone, so that an error names it."""
-        configured = self._overrides.of(table).columns
-        found = {}
-        for target, column in configured.items():
-            if column.expression is not None:
-                about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
-                probe = query.expression_probe(column.expression, object_)
-                subject = Subject(table=about, object=object_, expression=column.expression)
-                (found[target],) = self._session.described(probe, subject)
-        return found
+    def _override(self, table: DynamicTable) -> SourceOverride:
+        return self._overrides.sources.get(table.source, SourceOverride())
+
+    def _name(self, table: DynamicTable) -> ObjectName:
+        return ObjectName.of(table, self._override(table).object)
 
 
 @contextmanager
-def open_source(  # noqa: PLR0913 - all but the first two by name
+def open_source(
     account: Account,
     overrides: Overrides,
     *,
     connect: Connect = connect_directly,
     find: Callable[[], Account] | None = None,
-    run_id: str | None = None,
-    layer: str | None = None,
-    log: Log = _LOGGER.info,
+    log: _Log = _LOGGER.info,
     patience: RetryPolicy | None = None,
 ) -> Iterator[Source]:
-    """Yield the source, signed in; `run_id` and `layer` go into the query tag. Raises WarehouseError or SettingError.
+    """Yield the source, signed in. Raises WarehouseError or SettingError.
 
     `find` returns where the account is now, and is called before a new session replaces a broken one.
     """
-    session = Session(account, partial(Account.arguments, run_id=run_id, layer=layer), connect, find)
+    session = Session(account, connect, find)
     source = Source(session, overrides, patience or RetryPolicy(), log)
     try:
         source.retrying(session.connection)

@@ -18,7 +18,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 
 from flux_assets.errors import FluxError, SyncError, WarehouseError
 from flux_assets.postgis.liveness import Stop
-from flux_assets.snowflake.source import Rows, Source
+from flux_assets.snowflake.session import Rows
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer
 

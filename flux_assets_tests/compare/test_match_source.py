@@ -13,7 +13,9 @@ from flux_assets.compare.source import match_source
 from flux_assets.errors import FluxError, SourceError, SyncError
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.snowflake import query
+from flux_assets.snowflake import mapping as mapping_module
+from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.source import Source
 from flux_assets.sync import diff
 from flux_assets.sync.gate import mark_of
 from flux_assets.sync.sync import Family
@@ -45,8 +47,8 @@ def running(utility: Utility, sql: Sql) -> Utility:
 @pytest.fixture
 def travelling(running: Utility, monkeypatch: pytest.MonkeyPatch) -> Utility:
     """The same with a source that seems to know the past: fakesnow gives the present for any instant asked for."""
-    monkeypatch.setattr(query, "_snapshot", lambda *_, **__: {"snapshot": ""})
-    monkeypatch.setattr(query, "travel_probe", lambda object_: f"SELECT 1 AS A FROM {object_}")
+    monkeypatch.setattr(mapping_module, "_snapshot", lambda _: "")
+    monkeypatch.setattr(Source, "ask_travel", lambda *_: None)
     running.account = replace(running.account, stand_in=False)
     return running
 
@@ -176,14 +178,14 @@ def test_a_difference_that_nothing_explains_is_an_error(running: Utility, sql: S
 def test_a_source_with_a_past_is_read_as_of_the_last_sync_and_any_difference_is_an_error(
     travelling: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, rows_query = [], query.rows_query
+    asked, rows_query = [], Mapping.rows_query
 
-    def noted(mapping: object, account: object, instant: object, *, travel: bool) -> str:
+    def noted(mapping: Mapping, account: object, instant: object, *, travel: bool) -> str:
         asked.append((instant, travel))
         return rows_query(mapping, account, instant, travel=travel)
 
     travelling.synced()
-    monkeypatch.setattr(query, "rows_query", noted)
+    monkeypatch.setattr(Mapping, "rows_query", noted)
     result = judged(travelling)
     assert (verdict(result), result.numbers["source_read"]) == ("passed", "as of the last sync")
     ((newest,),) = sql("SELECT max(source_instant) FROM postgres_sync.sync_status WHERE layer_name = 'faults'")

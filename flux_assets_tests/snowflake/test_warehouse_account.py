@@ -53,7 +53,7 @@ def test_every_parameter_is_set_or_left_for_a_reason_in_writing():
 
 
 def test_the_query_tag_names_run_and_layer():
-    session = account().arguments(run_id="r1", layer="work_orders")["session_parameters"]
+    session = account(run_id="r1", layer="work_orders").arguments()["session_parameters"]
     assert json.loads(session["QUERY_TAG"]) == {"app": "flux_assets", "run_id": "r1", "layer": "work_orders"}
     assert json.loads(account().arguments()["session_parameters"]["QUERY_TAG"]) == {"app": "flux_assets"}
 

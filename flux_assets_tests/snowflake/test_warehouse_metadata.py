@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def sign_in(connect: Connect, account: Account, **more: object) -> None:
     # A role that no other test signs in with: nothing kept of an earlier sign-in serves.
     account = replace(account, role=f"role_{uuid4().hex[:8]}")
-    with connect(account, account.arguments() | more) as connection, connection.cursor() as cursor:
+    with connect(account.arguments() | more) as connection, connection.cursor() as cursor:
         assert cursor.execute("SELECT 1").fetchone() == (1,)
 
 

@@ -34,7 +34,7 @@ RENEWAL = "/session/token-request"
 SHORT, LONG = 1, 20
 
 
-def without_pauses(account: Account, arguments: dict, over: Event | None = None):
+def without_pauses(arguments: dict, over: Event | None = None):
     """A connection that tries again at once, and no more once it is `over`."""
 
     def hardly_any() -> Iterator[float]:
@@ -42,7 +42,7 @@ def without_pauses(account: Account, arguments: dict, over: Event | None = None)
             yield 0.01
         raise ConnectionAbortedError("the test is over")
 
-    return connect_directly(account, arguments | {"backoff_policy": hardly_any})
+    return connect_directly(arguments | {"backoff_policy": hardly_any})
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_a_whole_file(overrides):
     assert faults.row_filter.open_statuses == ("OPEN", "HELD")
     assert faults.row_filter.window == timedelta(days=14)
     assert faults.vanished == Vanished(share=0.5, minimum=0)
-    said = read.of(FAULTS)
+    said = read.sources["FAULTS"]
     assert (said.object, said.time_zone) == ('OPS."Grid".V_FAULTS', "America/Chicago")
     assert said.columns["homes"].column == "CUSTOMERS"
     assert said.columns["begun"].expression == "TRY_TO_TIMESTAMP_NTZ(STARTED)"
@@ -127,7 +127,7 @@ def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said
 
 def test_time_zones_that_every_machine_knows_are_taken(overrides):
     for zone in ("UTC", "America/Chicago", "Etc/GMT+6", "EST5EDT"):
-        assert overrides(f"[FAULTS]\ntime_zone = '{zone}'").of(FAULTS).time_zone == zone
+        assert overrides(f"[FAULTS]\ntime_zone = '{zone}'").sources["FAULTS"].time_zone == zone
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ from contextlib import nullcontext
 import pyarrow as pa
 import pytest
 
-from flux_assets.snowflake.source import BATCH_ROWS, Rows
-from flux_assets.snowflake.texts import declared_mapping
+from flux_assets.snowflake.session import BATCH_ROWS, Rows
 from flux_assets_tests.synced import FAULTS
+from scripts.write_source_queries import declared_mapping
 
 GROWTH = """
 import resource, sys
 from contextlib import nullcontext
 import pyarrow as pa
-from flux_assets.snowflake.source import Rows
-from flux_assets.snowflake.texts import declared_mapping
+from flux_assets.snowflake.session import Rows
+from scripts.write_source_queries import declared_mapping
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS
 

@@ -53,9 +53,9 @@ def patient(account: Account, port: int, **ours: float) -> Account:
 
 
 @contextmanager
-def signed_in(account: Account, arguments: dict, over: Event | None = None) -> Iterator[SnowflakeConnection]:
+def signed_in(arguments: dict, over: Event | None = None) -> Iterator[SnowflakeConnection]:
     """With the token that the stand-in does not give and without which the connector does not sign out."""
-    with without_pauses(account, arguments, over) as connection:
+    with without_pauses(arguments, over) as connection:
         connection.rest.update_tokens(connection.rest.token, "master")
         yield connection
 

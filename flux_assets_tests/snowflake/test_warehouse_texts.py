@@ -9,19 +9,31 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from flux_assets.errors import SourceError
+from flux_assets.retry import RetryPolicy
 from flux_assets.settings import REPOSITORY
-from flux_assets.snowflake import query
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.columns import FoundColumn
-from flux_assets.snowflake.mapping import Mapping, ObjectName, Resolver
-from flux_assets.snowflake.overrides import SourceOverride
-from flux_assets.snowflake.quoting import identifier, literal, parts, render, template
-from flux_assets.snowflake.texts import TOKENS, declared_mapping, texts
+from flux_assets.snowflake.columns import FoundColumn, Resolver
+from flux_assets.snowflake.faults import Subject
+from flux_assets.snowflake.mapping import (
+    Mapping,
+    ObjectName,
+    literal,
+    parts,
+    render,
+    template,
+    tokens_query,
+    tokens_template,
+)
+from flux_assets.snowflake.overrides import Overrides, SourceOverride
+from flux_assets.snowflake.session import Session, connect_directly
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import script
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests import sourced
 from flux_assets_tests.synced import FAULTS
+from scripts.write_source_queries import TOKENS, declared_mapping, texts
 
 FOLDER = REPOSITORY / "sql" / "snowflake"
 FILES = sorted(path.name for path in FOLDER.glob("*.sql"))
@@ -66,10 +78,10 @@ def in_chicago(table: DynamicTable) -> Mapping:
         table=table,
         override=SourceOverride(time_zone="America/Chicago"),
         object=f'FLUX_DB.PRODUCTION."{table.source}"',
+        object_template=ObjectName(name=table.source).template,
         found=[*found, FoundColumn(name="UPDATED_AT", kind="TIMESTAMP_LTZ")],
-        expressions={},
     )
-    return resolver.mapping(ObjectName(name=table.source).template)
+    return resolver.mapping()
 
 
 def declared_kind(table: DynamicTable, target: str) -> str:
@@ -99,19 +111,17 @@ def test_the_role_may_read_and_nothing_else():
 
 def test_a_table_without_a_file_works():
     assert f"{FAULTS.name}.sql" not in FILES
-    assert 'FROM FLUX_DB.PRODUCTION."FAULTS"' in query.rows_query(
-        declared_mapping(FAULTS), ACCOUNT, INSTANT, travel=False
-    )
+    assert 'FROM FLUX_DB.PRODUCTION."FAULTS"' in declared_mapping(FAULTS).rows_query(ACCOUNT, INSTANT, travel=False)
 
 
 @each_table
 def test_the_file_holds_the_text_that_the_sync_runs(table):
     text = script(f"snowflake/{table.name}.sql")
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("--"))
-    assert text == head + query.rows_template(declared_mapping(table))
+    assert text == head + declared_mapping(table).rows_template
     # With the sync's values instead of the defaults, nothing else differs.
     alone = render(text.removeprefix(head), database="FLUX_DB")
-    synced = query.rows_query(declared_mapping(table), ACCOUNT, INSTANT, travel=True)
+    synced = declared_mapping(table).rows_query(ACCOUNT, INSTANT, travel=True)
     other = [(a, b) for a, b in zip(alone.splitlines(), synced.splitlines(), strict=True) if a != b]
     assert [b.startswith(a) if "FROM" in a else a.split(">=")[0] == b.split(">=")[0] for a, b in other] == [True] * len(
         other
@@ -151,7 +161,7 @@ def test_a_file_needs_only_the_variables_that_it_names(name):
 @pytest.mark.parametrize("travel", [True, False])
 def test_row_queries_are_snowflake_s(table, mapped, travel):
     mapping = mapped(table)
-    statement = parsed(query.rows_query(mapping, ACCOUNT, INSTANT, travel=travel))
+    statement = parsed(mapping.rows_query(ACCOUNT, INSTANT, travel=travel))
     assert [column.alias for column in statement.selects][: len(mapping.columns)] == list(table.source_filled)
     found = statement.find(exp.Table)
     assert (found.catalog, found.db, found.name) == ("FLUX_DB", "PRODUCTION", table.source)
@@ -164,7 +174,7 @@ def test_row_queries_are_snowflake_s(table, mapped, travel):
 
 @each_table
 def test_times_of_another_zone_are_converted(table):
-    text = query.rows_query(in_chicago(table), ACCOUNT, INSTANT, travel=True)
+    text = in_chicago(table).rows_query(ACCOUNT, INSTANT, travel=True)
     statement = parsed(text)
     assert len(list(statement.find_all(exp.ConvertTimezone))) >= 1
     assert "CONVERT_TIMEZONE('UTC', \"UPDATED_AT\")::TIMESTAMP_NTZ" in text
@@ -176,7 +186,7 @@ def test_times_of_another_zone_are_converted(table):
 def test_the_cut_off_is_a_literal_and_comparable_columns_are_bare():
     """A function of the current time would keep the result cache from answering, one over the column would keep
     Snowflake from skipping partitions."""
-    text = query.rows_query(declared_mapping(FAULTS), ACCOUNT, INSTANT, travel=True)
+    text = declared_mapping(FAULTS).rows_query(ACCOUNT, INSTANT, travel=True)
     cutoff = INSTANT - timedelta(days=7)
     assert f"\"BEGUN\" >= '{cutoff:%Y-%m-%d %H:%M:%S.%f}'::TIMESTAMP_NTZ" in text
     assert "CURRENT_TIMESTAMP" not in text
@@ -184,22 +194,34 @@ def test_the_cut_off_is_a_literal_and_comparable_columns_are_bare():
 
 
 def test_change_tokens_are_asked_in_one_statement():
-    objects = [(table, ObjectName(name=table.source).literal_template) for table in dynamic_tables()]
-    statement = parsed(query.tokens_query(objects, ACCOUNT))
+    objects = [(table, ObjectName(name=table.source)) for table in dynamic_tables()]
+    statement = parsed(tokens_query(objects, ACCOUNT))
     assert [column.alias for column in statement.selects] == [table.name for table in dynamic_tables()]
     assert [column.this.sql("snowflake") for column in statement.selects] == [
         f"SYSTEM$LAST_CHANGE_COMMIT_TIME('FLUX_DB.PRODUCTION.\"{table.source}\"')" for table in dynamic_tables()
     ]
-    assert query.tokens_template(objects) in script(f"snowflake/{TOKENS}")
+    assert tokens_template(objects) in script(f"snowflake/{TOKENS}")
 
 
-def test_existing_keys_and_probes_are_snowflake_s():
+def test_existing_keys_and_probes_are_snowflake_s(monkeypatch):
     mapping = declared_mapping(FAULTS)
-    statement = parsed(query.existing_query(mapping, [("a",), ("it's \\",)], ACCOUNT, INSTANT, travel=True))
+    statement = parsed(mapping.existing_query([("a",), ("it's \\",)], ACCOUNT, INSTANT, travel=True))
     assert [value.this for value in statement.find(exp.In).expressions] == ["a", "it's \\"]
     assert statement.find(exp.Table).args["when"] is not None
-    for text in (query.travel_probe("A.B.C"), query.everything("A.B.C"), query.expression_probe("X + 1", "A.B.C")):
-        parsed(text)
+    asked = []
+
+    def described(_: Session, statement: str, subject: Subject) -> tuple[FoundColumn]:
+        asked.append(statement)
+        return (FoundColumn(name="OTHER", kind="FIXED"),)
+
+    monkeypatch.setattr(Session, "described", described)
+    columns = {"columns": {"homes": {"expression": "X + 1"}}}
+    overrides = Overrides(sources={"FAULTS": SourceOverride.model_validate(columns)})
+    asker = Source(Session(ACCOUNT, connect_directly), overrides, RetryPolicy(), print)
+    asker.ask_travel("A.B.C")
+    with pytest.raises(SourceError, match="OTHER"):
+        asker.mapping(FAULTS)
+    assert len([parsed(text) for text in asked]) == 3
 
 
 @each_file
@@ -232,17 +254,16 @@ def test_names_of_objects(text, found):
 
 
 def test_an_odd_name_is_quoted_where_it_stands_in_a_literal_too():
-    override = SourceOverride(object='"o\'db"."s<%x%>"."back\\slash"')
-    name = ObjectName.of(FAULTS, override)
+    name = ObjectName.of(FAULTS, '"o\'db"."s<%x%>"."back\\slash"')
     assert render(name.template) == name.sql(ACCOUNT) == '"o\'db"."s<%x%>"."back\\slash"'
     (value,) = parsed(f"SELECT {render(name.literal_template)}").selects
     assert value.this == name.sql(ACCOUNT)
 
 
 def test_names_of_settings_are_read_as_snowflake_reads_them():
-    assert [identifier(name) for name in ("flux_db", "FLUX_DB", '"flux"', "flux db", "1st")] == [
-        "FLUX_DB", "FLUX_DB", '"flux"', '"flux db"', '"1st"',
-    ]  # fmt: skip
+    names = ("flux_db", "FLUX_DB", '"flux"', "flux db", "1st")
+    placed = [ObjectName(name="T").sql(replace(ACCOUNT, database=name, schema=name)) for name in names]
+    assert placed == [f'{read}.{read}."T"' for read in ("FLUX_DB", "FLUX_DB", '"flux"', '"flux db"', '"1st"')]
 
 
 @pytest.mark.parametrize(

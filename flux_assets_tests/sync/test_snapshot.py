@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from flux_assets.errors import SyncError
-from flux_assets.snowflake.source import Rows
-from flux_assets.snowflake.texts import declared_mapping
+from flux_assets.snowflake.session import Rows
 from flux_assets.sync import reader as snapshot
 from flux_assets.sync.reader import Snapshot, take
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS
+from scripts.write_source_queries import declared_mapping
 
 
 def taken(*pieces: pa.Table) -> Snapshot:

@@ -55,7 +55,7 @@ class Told(Utility):
                 return now
 
             source.rows, source.tokens, source.instant = rows, tokens, instant
-            source._reading.capabilities = replace(source.capabilities, change_token=True)
+            source.capabilities = replace(source.capabilities, change_token=True)
             yield source
 
     def happen(self) -> None:

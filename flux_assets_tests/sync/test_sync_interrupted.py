@@ -143,7 +143,7 @@ def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, mo
     def with_tokens() -> Any:
         with plain() as source:
             source.tokens = lambda tables: {table.name: "1" for table in tables}
-            source._reading.capabilities = replace(source.capabilities, change_token=True)
+            source.capabilities = replace(source.capabilities, change_token=True)
             yield source
 
     running.source = contextmanager(with_tokens)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 setting is missing."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,8 +166,8 @@ def test_dagster_snowflake_hands_every_argument_on_as_it_is(account, monkeypatch
             closed.append(True)
 
     monkeypatch.setattr(snowflake.connector, "connect", lambda **given: handed.update(given) or Connection())
-    arguments = account.arguments(run_id="r1", layer="work_orders")
-    with connect(account, arguments):
+    arguments = replace(account, run_id="r1", layer="work_orders").arguments()
+    with connect(arguments):
         assert not closed
     assert handed == {**arguments, "autocommit": True}
     assert closed
@@ -181,7 +182,7 @@ def test_a_session_is_closed_also_when_what_it_was_for_fails(source_server, monk
     monkeypatch.setattr(SnowflakeConnection, "close", lambda self: closed.append(self) or plain(self))
 
     def fail():
-        with connect(source_server, source_server.arguments()) as connection:
+        with connect(source_server.arguments()) as connection:
             opened.append(connection)
             raise ZeroDivisionError
 
@@ -191,7 +192,7 @@ def test_a_session_is_closed_also_when_what_it_was_for_fails(source_server, monk
 
 
 def test_a_session_is_the_connectors_own(source_server):
-    with connect(source_server, source_server.arguments(run_id="r1")) as connection:
+    with connect(replace(source_server, run_id="r1").arguments()) as connection:
         assert connection.cursor().execute("SELECT 1").fetchone() == (1,)
         assert connection.application == "flux_assets"
         assert connection.network_timeout == source_server.network_timeout

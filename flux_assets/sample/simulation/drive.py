@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from flux_assets.errors import EmbeddedError
@@ -43,7 +43,7 @@ class Simulation:
             raise EmbeddedError("The Snowflake stand-in has been stopped.", "Run `flux-assets up` to start it again.")
         with (
             self.stand_in.layout.writing(),
-            snowflake.connector.connect(**self._account().arguments(layer="simulate")) as connection,
+            snowflake.connector.connect(**self._account().arguments()) as connection,
         ):
             clock = SourceTables(connection).clock()
             seed = clock.seed if self.seed is None else self.seed
@@ -51,4 +51,7 @@ class Simulation:
             return tick(connection, random_stream(seed, _STREAM, clock.ticks), now, storm, calm)
 
     def _account(self) -> Account:
-        return self.stand_in.account(database=self.settings.snowflake_database, schema=self.settings.snowflake_schema)
+        account = self.stand_in.account(
+            database=self.settings.snowflake_database, schema=self.settings.snowflake_schema
+        )
+        return replace(account, layer="simulate")

@@ -26,7 +26,7 @@ from flux_assets.sample.simulation.tables import (
 )
 from flux_assets.sample.stand_in.layout import Layout
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.quoting import quoted
+from flux_assets.snowflake.mapping import quoted
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection

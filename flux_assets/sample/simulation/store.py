@@ -31,7 +31,7 @@ from flux_assets.sample.simulation.tables import (
     outage_of,
     outage_row,
 )
-from flux_assets.snowflake.quoting import quoted
+from flux_assets.snowflake.mapping import quoted
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
