@@ -12,10 +12,9 @@ from flux_assets.snowflake.account import Account
 
 @dataclass(frozen=True)
 class _Fault:
-    """A kind of fault: `problem` and `remedy` may hold {user}, {role}, {the_role}, {warehouse}, {account}, {host}
-    and {object}, and {expression} where one was asked about.
+    """What went wrong, in words that hold {user}, {object} and the other places that `_error` fills in.
 
-    One without a remedy is an error of this program; after a `retryable` one the same may work in a new session.
+    Without a remedy it is an error of this program; after a `retryable` one the same may work in a new session.
     `of_table` says that one table's source is at fault, when the statement was about one.
     """
 
@@ -31,9 +30,9 @@ def _retry(problem: str) -> _Fault:
 
 
 _GRANTS = "sql/snowflake/grants.sql holds the grants: snow sql -f sql/snowflake/grants.sql -D …"
+_GRANT = "GRANT SELECT ON {object} TO ROLE {role}; with USAGE on its database and schema. " + _GRANTS
 _UNREACHABLE = _retry("Snowflake at {host} cannot be reached")
 _GONE = _retry("The session with Snowflake has ended")
-_CUT = _retry("A result of Snowflake arrived incomplete")
 _BUSY = _retry("Snowflake did not answer in time, or was busy")
 _CREDENTIALS = _Fault(
     "Snowflake refuses the sign-in of user {user} at account {account}",
@@ -100,15 +99,10 @@ _WAREHOUSE = _Fault(
 _ACCOUNT = _Fault("There is no Snowflake account {account} at {host}", "Correct SNOWFLAKE_ACCOUNT.")
 _MISSING = _Fault(
     "{object} does not exist, or {the_role} may not see it",
-    "Correct SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA, or the object in FLUX_CONFIG; or run "
-    "GRANT SELECT ON {object} TO ROLE {role}; with USAGE on its database and schema. " + _GRANTS,
+    "Correct SNOWFLAKE_DATABASE and SNOWFLAKE_SCHEMA, or the object in FLUX_CONFIG; or run " + _GRANT,
     of_table=True,
 )
-_RIGHTS = _Fault(
-    "{object} cannot be read: {the_role} has no right to",
-    "Run GRANT SELECT ON {object} TO ROLE {role}; with USAGE on its database and schema. " + _GRANTS,
-    of_table=True,
-)
+_RIGHTS = _Fault("{object} cannot be read: {the_role} has no right to", "Run " + _GRANT, of_table=True)
 _EXPRESSION = _Fault(
     "Snowflake cannot evaluate the query of {object}",
     "If FLUX_CONFIG holds an expression for it, correct that; `flux-assets doctor` prints the mapping as resolved.",
@@ -148,7 +142,6 @@ _UNKNOWN_NAME = _Fault(
     of_table=True,
 )
 _WRONG = _Fault("Snowflake cannot evaluate the expression", "Correct the expression: {expression}", of_table=True)
-_INTERNAL = _retry("Snowflake met an internal error")
 
 # By code; those of HTTP are 290000 + status.
 FAULTS: dict[int, _Fault] = {
@@ -156,9 +149,8 @@ FAULTS: dict[int, _Fault] = {
     for fault, *codes in (
         # Connection and sign-in.
         (_UNREACHABLE, 250001, 250003, 250005, 251011, 290404),
-        (_GONE, 250002, 252007, 290401),
-        (_GONE, 390103, 390104, 390108, 390110, 390111, 390112, 390113, 390114, 390115),
-        (_CUT, 252010, 252013, 255005),
+        (_GONE, 250002, 252007, 290401, 390103, 390104, 390108, 390110, 390111, 390112, 390113, 390114, 390115),
+        (_retry("A result of Snowflake arrived incomplete"), 252010, 252013, 255005),
         (_BUSY, 251012, 290000, 290408, 290429, 290500, 290502, 290503, 290504, 290507, 290508),
         (_ACCOUNT, 250007, 251009),
         (_Fault("No Snowflake account is set", "Set SNOWFLAKE_ACCOUNT."), 251001),
@@ -172,7 +164,7 @@ FAULTS: dict[int, _Fault] = {
         (_ROLE, 390186, 390189),
         (_PLACE, 390201),
         # Statements.
-        (_INTERNAL, 603, 300002, 300005),
+        (_retry("Snowflake met an internal error"), 603, 300002, 300005),
         (_retry("The query was cancelled in Snowflake"), 604),
         (_retry("Snowflake ended the query of a session that it took for abandoned"), 605),
         (_WAREHOUSE, 606),
@@ -204,35 +196,28 @@ _AMBIGUOUS = {250001, 290404, 390201}
 # A sign-in that is refused for one of these passing reasons is retried; no other is.
 _PASSING = {603, 604, 605, 610, 625, 300002, 300005}
 # Patterns of messages in lower case, without what is in quotes. The first that is found counts.
-_SAID = tuple(
-    (re.compile(pattern), fault)
-    for pattern, fault in (
-        (r"incorrect username or password", _CREDENTIALS),
-        (r"verify the account name is correct|login-request", _ACCOUNT),
-        (r"\bparameter\b", _PARAMETER),
-        (r"requested warehouse does not exist", _WAREHOUSE),
-        (r"network policy|\bip\b.* not allowed|is not allowed to access snowflake", _NETWORK_POLICY),
-        (r"authentication (policy|method)|client (type|application)\b.* not (allowed|permitted)", _METHOD),
-        (r"\bjwt\b|\bpublic key\b|\bkey pair\b", _KEY),
-        (r"multi-?factor|\bmfa\b|\btotp\b|\bduo\b|passcode|second factor", _SECOND_FACTOR),
-        (r"\bpassword\b.*(expired|chang|reset)|(expired|chang|reset).*\bpassword\b", _PASSWORD),
-        (r"\btoken\b", _TOKEN),
-        (r"\brole\b", _ROLE),
-        (r"does not exist or not authorized", _PLACE),
-        (r"(?<!user )\baccount\b.*\b(suspended|deleted|closed|terminated|expired|locked|disabled)", _CLOSED),
-        (r"payment|\btrial\b", _CLOSED),
-        (r"\b(user|login)\b.*\b(disabled|locked|deactivated|suspended)\b", _LOCKED),
-    )
+_SAID = (
+    (r"incorrect username or password", _CREDENTIALS),
+    (r"verify the account name is correct|login-request", _ACCOUNT),
+    (r"\bparameter\b", _PARAMETER),
+    (r"requested warehouse does not exist", _WAREHOUSE),
+    (r"network policy|\bip\b.* not allowed|is not allowed to access snowflake", _NETWORK_POLICY),
+    (r"authentication (policy|method)|client (type|application)\b.* not (allowed|permitted)", _METHOD),
+    (r"\bjwt\b|\bpublic key\b|\bkey pair\b", _KEY),
+    (r"multi-?factor|\bmfa\b|\btotp\b|\bduo\b|passcode|second factor", _SECOND_FACTOR),
+    (r"\bpassword\b.*(expired|chang|reset)|(expired|chang|reset).*\bpassword\b", _PASSWORD),
+    (r"\btoken\b", _TOKEN),
+    (r"\brole\b", _ROLE),
+    (r"does not exist or not authorized", _PLACE),
+    (r"(?<!user )\baccount\b.*\b(suspended|deleted|closed|terminated|expired|locked|disabled)", _CLOSED),
+    (r"payment|\btrial\b", _CLOSED),
+    (r"\b(user|login)\b.*\b(disabled|locked|deactivated|suspended)\b", _LOCKED),
 )
 # Of the library that reads key files, without a code: no key, or a passphrase that is wrong, missing or one too many.
-_OF_KEY_FILES = (
-    "unable to load pem file",
-    "could not decrypt key",
-    "password was not given but private key is encrypted",
-    "password was given but private key is not encrypted",
+_OF_KEY_FILES = re.compile(
+    "unable to load pem file|could not decrypt key|password was (not )?given but private key is (not )?encrypted"
 )
 _NAMES = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=connect to db: )\S+")
-_LONGEST = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +246,7 @@ def translated(error: BaseException, account: Account, subject: Subject = NOTHIN
     fault = _BUSY if isinstance(error, GivenUpError) else _fault_of(error, subject)
     # The connector fails by itself at an answer without code or message, or of another shape.
     unexplained = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
-    return _error(fault, "it does not say why" if unexplained else reported(error, _LONGEST), account, subject)
+    return _error(fault, "it does not say why" if unexplained else reported(error, 300), account, subject)
 
 
 def unfinished(account: Account) -> FluxError:
@@ -295,16 +280,16 @@ def _fault_of(error: BaseException, subject: Subject) -> _Fault:
         code -= 290000
     special = _OF_EXPRESSIONS if subject.expression else _OF_ROWS if subject.reads_rows else {}
     message = bounded(str(error)).lower()
-    if code in special or any(words in message for words in _OF_KEY_FILES):
+    if code in special or _OF_KEY_FILES.search(message):
         return special.get(code, _PRIVATE_KEY)
     known = FAULTS.get(code)
     # Names apart: those in quotes, and the host after "connect to db".
     words = _NAMES.sub("", message)
-    worded = next((fault for pattern, fault in _SAID if pattern.search(words)), None)
+    worded = next((fault for pattern, fault in _SAID if re.search(pattern, words)), None)
     if subject.signs_in and not _passes(error, code):
         mistake = known if known is not None and known.remedy and not known.retryable else None
         said = worded if mistake is None or code in _AMBIGUOUS else mistake
-        return _CERTIFICATE if _is_untrusted(error) else said or mistake or _REFUSED
+        return _CERTIFICATE if _is_a(error, "NonRetryableTlsError") else said or mistake or _REFUSED
     if code in _AMBIGUOUS and worded is not None:
         return worded
     if known is None and (290500 <= code < 290600 or _is_of_network(error)):
@@ -318,21 +303,18 @@ def _passes(error: BaseException, code: int) -> bool:
     if code in _PASSING or status in {408, 429} or 500 <= status < 600 or _is_of_network(error):
         return True
     # The connector could not reach the server; the server's answers are another kind of error.
-    return _is_a(error, "OperationalError") and not _is_untrusted(error)
+    return _is_a(error, "OperationalError") and not _is_a(error, "NonRetryableTlsError")
 
 
 def _is_a(error: BaseException, name: str) -> bool:
+    """Return whether the error is of a class of this name: the connector takes three seconds to import."""
     return any(kind.__name__ == name for kind in type(error).__mro__)
-
-
-def _is_untrusted(error: BaseException) -> bool:
-    return _is_a(error, "NonRetryableTlsError")
 
 
 def _is_of_network(error: BaseException) -> bool:
     """Return whether the network is at fault: libraries below the connector raise what breaks during a result."""
+    modules = [kind.__module__ for kind in type(error).__mro__]
     return isinstance(error, (OSError, EOFError)) or any(
-        kind.__module__.split(".")[0] in {"requests", "urllib3", "http"}
-        or kind.__module__.startswith("snowflake.connector.vendored")
-        for kind in type(error).__mro__
+        module.split(".")[0] in {"requests", "urllib3", "http"} or module.startswith("snowflake.connector.vendored")
+        for module in modules
     )
