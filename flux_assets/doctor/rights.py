@@ -30,6 +30,10 @@ _RECREATE = (
 )
 
 
+def _lacks(user: str, problem: str, grant: str, granted_by: str = "its owner") -> Finding:
+    return _RIGHTS.failed(f"user {user} {problem}", f"Run GRANT {grant} TO {user} as {granted_by}.")
+
+
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
     """Yield the rights of the session's user, and of others on the schema of versions."""
     if session.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
@@ -47,25 +51,26 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
         (
             is_prepared or on_database,
             f"{both} exist" if is_prepared else f"the first load can create {both}",
-            _RIGHTS.failed(
-                f"user {user} may not create {both}",
-                f"Run GRANT CREATE ON DATABASE {database} TO {user} as the database's owner.",
-            ),
+            _lacks(user, f"may not create {both}", f"CREATE ON DATABASE {database}", "the database's owner"),
         ),
         (
             temporary,
             "temporary tables can be created, which syncs and comparisons need",
-            _RIGHTS.failed(
-                f"user {user} may not create temporary tables, which syncs and comparisons need",
-                f"Run GRANT TEMPORARY ON DATABASE {database} TO {user} as the database's owner.",
+            _lacks(
+                user,
+                "may not create temporary tables, which syncs and comparisons need",
+                f"TEMPORARY ON DATABASE {database}",
+                "the database's owner",
             ),
         ),
         (
             create and usage,
             f"tables can be created in schema {schema}",
-            _RIGHTS.failed(
-                f"user {user} may not create tables in schema {schema}",
-                f"Run GRANT USAGE, CREATE ON SCHEMA {schema} TO {user} as the schema's owner.",
+            _lacks(
+                user,
+                f"may not create tables in schema {schema}",
+                f"USAGE, CREATE ON SCHEMA {schema}",
+                "the schema's owner",
             ),
         ),
         (
@@ -113,16 +118,12 @@ def _tried(session: psycopg.Connection, schema: str) -> Finding:
 def _of_versions(session: psycopg.Connection, user: str) -> Iterator[Finding]:
     """Yield what the user lacks on ledger and versions, and what others have on them."""
     if session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone() == (False,):
-        yield _RIGHTS.failed(
-            f"user {user} may not use schema postgres_sync, which holds ledger and register",
-            f"Run GRANT USAGE, CREATE ON SCHEMA postgres_sync TO {user} as its owner.",
-        )
+        problem = "may not use schema postgres_sync, which holds ledger and register"
+        yield _lacks(user, problem, "USAGE, CREATE ON SCHEMA postgres_sync")
     # An owner may have lost rights on its tables.
     if names := [name for (name,) in session.execute(query("doctor", "unreadable_versions"))]:
-        yield _RIGHTS.failed(
-            f"user {user} may not read or fill {', '.join(names)}",
-            f"Run GRANT ALL ON ALL TABLES IN SCHEMA flux_versions TO {user} as their owner.",
-        )
+        problem, grant = f"may not read or fill {', '.join(names)}", "ALL ON ALL TABLES IN SCHEMA flux_versions"
+        yield _lacks(user, problem, grant, "their owner")
     yield _tried(session, "flux_versions")
     # On the tables themselves, mostly by default privileges.
     for schema, role, is_quarantine, count in session.execute(query("doctor", "grants_on_versions")).fetchall():
@@ -169,16 +170,12 @@ def ledger(session: psycopg.Connection) -> Iterator[Finding]:
         yield _RIGHTS.failed(f"schema postgres_sync lacks {', '.join(gone)}", remedy)
     user = f'"{session.info.user}"'
     for name, rights in session.execute(query("doctor", "ledger_rights_lacking")).fetchall():
-        yield _RIGHTS.failed(
-            f"user {user} may not {rights} on postgres_sync.{name}",
-            f"Run GRANT {rights} ON postgres_sync.{name} TO {user} as its owner.",
-        )
+        yield _lacks(user, f"may not {rights} on postgres_sync.{name}", f"{rights} ON postgres_sync.{name}")
     for (name,) in session.execute(query("doctor", "tables_hiding_rows")).fetchall():
         error = hidden(TargetError, session, name)
         yield _RIGHTS.failed(error.problem.rstrip("."), error.remedy)
     for (name,) in session.execute(query("doctor", "ledger_functions_refused")).fetchall():
-        grant = f"Run GRANT EXECUTE ON FUNCTION {name} TO {user} as its owner."
-        yield _RIGHTS.failed(f"user {user} may not call {name}", grant)
+        yield _lacks(user, f"may not call {name}", f"EXECUTE ON FUNCTION {name}")
 
 
 def _parts() -> list[str]:
@@ -200,10 +197,7 @@ def used(
     asked = {"schema": schema, "names": [table.name for table in (*static, *dynamic)]}
     for right, what, table_name in session.execute(query("doctor", "rights_on_used_objects"), asked).fetchall():
         kind, _, name = what.partition(" ")
-        yield _RIGHTS.failed(
-            f"user {user} lacks {right} on {kind.lower()} {name}, which {table_name} uses",
-            f"Run GRANT {right} ON {what} TO {user} as its owner.",
-        )
+        yield _lacks(user, f"lacks {right} on {kind.lower()} {name}, which {table_name} uses", f"{right} ON {what}")
     for table in dynamic:
         for name in sorted(set(table.origins) - {each.name for each in dynamic}):
             row = session.execute(query("doctor", "table_by_name"), [schema, name]).fetchone()
@@ -211,11 +205,8 @@ def used(
                 continue
             oid, may_read, owner = row
             if not may_read:
-                yield _RIGHTS.failed(
-                    f"user {user} may not read {schema}.{name} of {owner}, which columns of {table.name} are computed"
-                    " from",
-                    f"Run GRANT SELECT ON {schema}.{name} TO {user} as its owner.",
-                )
+                problem = f"may not read {schema}.{name} of {owner}, which columns of {table.name} are computed from"
+                yield _lacks(user, problem, f"SELECT ON {schema}.{name}")
             elif hides_rows(session, oid):
                 error = hidden(SyncError, session, f"{schema}.{name}")
                 problem = f"{error.problem.rstrip('.')}; columns of {table.name} are computed from it"
