@@ -21,7 +21,8 @@ from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import open_source
 from flux_assets.spec import StaticTable
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, sync_tables
+from flux_assets.sync.sync import sync_tables
+from flux_assets.sync.table import Family
 from flux_assets.tables import dynamic_tables, static_tables
 
 PUBLISHED, POOL, COMMAND = "published way, serial", "ours, two layers at once", "ours, the whole command"

@@ -24,7 +24,8 @@ from flux_assets.spec import DynamicTable
 from flux_assets.spec.assignments import with_assignments
 from flux_assets.spec.facts import Derived, Position, RowFilter, SourceColumn, Vanished
 from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
-from flux_assets.sync.sync import Family, sync_tables
+from flux_assets.sync.sync import sync_tables
+from flux_assets.sync.table import Family
 
 FAULTS = DynamicTable(
     table=Table(

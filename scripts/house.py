@@ -138,7 +138,8 @@ def _sync() -> list[str]:
     from flux_assets.snowflake.overrides import Overrides
     from flux_assets.snowflake.source import open_source
     from flux_assets.sync.result import SyncOptions
-    from flux_assets.sync.sync import Family, sync_tables
+    from flux_assets.sync.sync import sync_tables
+    from flux_assets.sync.table import Family
     from flux_assets.tables import dynamic_tables
     from flux_assets.wiring.source import simulation_of, snowflake_account
     from flux_assets.wiring.target import postgis_target

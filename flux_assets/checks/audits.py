@@ -39,14 +39,14 @@ def run_audits(case: Case, severity: Severity | None = None) -> tuple[AuditResul
     return tuple(audit.run(case) for audit in audits_of(case.layer.table) if severity in {None, audit.severity})
 
 
-def as_geometry(column: sa.Column[object]) -> Composed:
+def _as_geometry(column: sa.Column[object]) -> Composed:
     """Return the column of the alias t as geometry, also when it is geography."""
     return sql.SQL("{}::geometry").format(Identifier("t", column.name))
 
 
 def kinds_of(column: sa.Column[object]) -> Composed:
     """Return the kinds of geometry in a row's column, parts of collections included, as an array."""
-    return query("geometries", "kinds").format(shape=as_geometry(column), simple=list(SIMPLE_KINDS))
+    return query("geometries", "kinds").format(shape=_as_geometry(column), simple=list(SIMPLE_KINDS))
 
 
 def _declared(table: Declaration) -> Iterator[Audit]:
@@ -236,14 +236,14 @@ def _point_columns(case: Case) -> set[str]:
 def _wrong_geometry(column: sa.Column[object]) -> Rule:
     condition = "(ST_SRID({shape}) <> 4326 OR ({kind} <> 'GEOMETRY' AND GeometryType({shape}) <> {kind}))"
     reason = "GeometryType({shape}) || ' in SRID ' || ST_SRID({shape})"
-    return Rule.of(condition, reason, shape=as_geometry(column), kind=geometry_kind(column))
+    return Rule.of(condition, reason, shape=_as_geometry(column), kind=geometry_kind(column))
 
 
 def _within(case: Case) -> AuditFinding:
     rules = []
     if not case.decoded:
         for column in case.layer.table.spatial_columns:
-            shape = as_geometry(column)
+            shape = _as_geometry(column)
             condition = query("geometries", "outside_the_world").format(g=shape)
             rules.append(Rule(condition, sql.SQL("ST_AsText(ST_Envelope({}))").format(shape)))
         for position in case.layer.table.positions:
@@ -254,7 +254,7 @@ def _within(case: Case) -> AuditFinding:
 def _valid_geometry(case: Case) -> AuditFinding:
     points = _point_columns(case)
     rules = [
-        Rule.of("NOT ST_IsValid({shape})", "ST_IsValidReason({shape})", shape=as_geometry(column))
+        Rule.of("NOT ST_IsValid({shape})", "ST_IsValidReason({shape})", shape=_as_geometry(column))
         for column in case.layer.table.spatial_columns
         if column.name not in points
     ]
@@ -277,7 +277,7 @@ def _same_position(case: Case) -> AuditFinding:
     rules = []
     for position in case.layer.table.positions:
         if position.same_as is not None:
-            point = as_geometry(case.layer.table.table.columns[position.same_as])
+            point = _as_geometry(case.layer.table.table.columns[position.same_as])
             x, y = Identifier("t", position.longitude), Identifier("t", position.latitude)
             only = sql.SQL("" if position.same_as in points else "GeometryType({p}) = 'POINT' AND ").format(p=point)
             rules.append(Rule.of(condition, reason, only=only, p=point, x=x, y=y, tolerance=_SAME_DEGREES))
@@ -292,7 +292,7 @@ def _main_extent(case: Case) -> AuditFinding:
     y: Composable
     condition = "NOT ({x} BETWEEN {west} AND {east} AND {y} BETWEEN {south} AND {north})"
     if case.layer.table.spatial_columns:
-        shape = as_geometry(case.layer.table.spatial_columns[0])
+        shape = _as_geometry(case.layer.table.spatial_columns[0])
         x = sql.SQL("((ST_XMin({g}) + ST_XMax({g})) / 2)").format(g=shape)
         y = sql.SQL("((ST_YMin({g}) + ST_YMax({g})) / 2)").format(g=shape)
         # Where the whole box lies within, so does its middle: that spares most rows the arithmetic.

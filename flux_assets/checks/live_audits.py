@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +12,8 @@ from geoalchemy2 import Geography
 from psycopg import sql
 from psycopg.sql import Composed, Identifier
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case
-from flux_assets.checks.audits import as_geometry, audits_of, kinds_of
+from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case
+from flux_assets.checks.audits import audits_of, kinds_of
 from flux_assets.postgis import catalog, relations
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
@@ -31,19 +31,9 @@ _FEWEST, _SHARE = 2, 0.25
 _FEWEST_OF_ALL = 3
 
 
-def live_audits_of(table: Declaration) -> tuple[Audit, ...]:
-    """Return the audits that only make sense of the published table."""
-    return tuple(_declared(table))
-
-
 def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
     """Return the audits of rows and those of the published table."""
-    return (*audits_of(table), *live_audits_of(table))
-
-
-def run_live_audits(case: Case, names: Collection[str] | None = None) -> tuple[AuditResult, ...]:
-    """Run the audits of the published table, or those named."""
-    return tuple(audit.run(case) for audit in all_audits_of(case.layer.table) if names is None or audit.name in names)
+    return (*audits_of(table), *_declared(table))
 
 
 def _declared(table: Declaration) -> Iterator[Audit]:
@@ -174,7 +164,7 @@ def _undrawn(case: Case, column: sa.Column[object]) -> Iterator[str]:
     if geometry_kind(column) == "POINT":
         return  # always drawn; and a sync, which has points alone, must not wait for this
     one = sql.SQL("" if column in case.layer.table.mixed_columns else " LIMIT 1")
-    shape, kind = as_geometry(column), kinds_of(column)
+    shape, kind = sql.SQL("{}::geometry").format(Identifier("t", column.name)), kinds_of(column)
     some = sql.SQL("NOT ST_IsEmpty({})").format(shape)
     examples = query("map_ready", "examples_of_kinds").format(
         kinds=kind, key=case.key_text, table=case.own_rows, some=some, one=one

@@ -23,12 +23,13 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.sqlfiles import query
-from flux_assets.sync import diff, gate, setup
-from flux_assets.sync.derived_columns import in_place, incoming, wanted_rows
-from flux_assets.sync.gate import LastSync, TableMark
-from flux_assets.sync.reader import OpenSource, Snapshot, take
-from flux_assets.sync.sync import Family
-from flux_assets.sync.table import TableState
+from flux_assets.sync import gate
+from flux_assets.sync.derived_columns import wanted_rows
+from flux_assets.sync.diff import TableMerge
+from flux_assets.sync.gate import LastSync
+from flux_assets.sync.reader import OpenSource, Snapshot
+from flux_assets.sync.setup import TableSetup
+from flux_assets.sync.table import Family, TableState
 
 _LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3
@@ -46,7 +47,7 @@ class _Context:
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """A table as a sync would find it now, and what the last one left."""
+    """A table as a sync would find it now, what the last one left, and the source's instant of then."""
 
     table: TableState
     last: LastSync
@@ -95,7 +96,8 @@ def _outcome(context: _Context, live: LiveTable) -> AuditResult | FluxError:
         )
         if context.stop.asked or context.session.closed or context.session.broken:
             raise reported from error
-        return reported if isinstance(error, FluxError) else setup.explanation(context.session, live, error) or reported
+        explained = None if isinstance(error, FluxError) else TableSetup(context.session, live).explanation(error)
+        return explained or reported
 
 
 def _compared(context: _Context, live: LiveTable) -> AuditResult:
@@ -107,7 +109,7 @@ def _compared(context: _Context, live: LiveTable) -> AuditResult:
         try:
             found = _judged(context, live, state, read)
         finally:
-            read.snapshot.spool.close()
+            read.snapshot.close()
         if found is not None:
             return found
         context.log(f"{live.title} was synced meanwhile; its source is read again.")
@@ -115,21 +117,12 @@ def _compared(context: _Context, live: LiveTable) -> AuditResult:
 
 
 def _state(context: _Context, live: LiveTable) -> _State:
-    before = gate.read_target(context.session, context.schema, context.family.tables)
-    last = before.last.get(live.name)
-    if last is None or live.name not in before.shapes:
-        raise setup.absent(live, synced=last is not None)
-    origins = before.origins(live.table, [table.name for table in context.family.tables])
+    target = gate.read_target(context.session, context.schema, context.family.tables)
+    last = target.last.get(live.name)
+    if last is None or live.name not in target.kinds:
+        raise TableSetup(context.session, live).absent(synced=last is not None)
     (mark,) = context.session.execute(gate.mark_of(live)).fetchone() or ("",)
-    table = TableState(
-        live=live,
-        shape=before.shape(live),
-        origins=origins,
-        last=last,
-        present=before.kinds,
-        configuration=context.family.configuration,
-        mark=TableMark(mark=mark, expired=False),
-    )
+    table = TableState(live=live, family=context.family, target=target, mark=mark)
     row = context.session.execute(query("match", "last_source_instant"), [context.schema, live.name]).fetchone()
     checked_at = max(filter(None, [last.source_instant, row and row[0]]))
     return _State(table=table, last=last, checked_at=checked_at)
@@ -138,7 +131,7 @@ def _state(context: _Context, live: LiveTable) -> _State:
 def _read(context: _Context, live: LiveTable, state: _State) -> _Read:
     """Read the rows that the rule took at the last sync, also those that have left their window since."""
     mapping = context.source.mapping(live.table)
-    snapshot = take(context.source.rows(mapping, state.checked_at))
+    snapshot = Snapshot.take(context.source.rows(mapping, state.checked_at))
     return _Read(snapshot=snapshot, mapping=mapping.digest, as_of=context.source.was_as_of(mapping))
 
 
@@ -146,23 +139,25 @@ def _judged(context: _Context, live: LiveTable, state: _State, read: _Read) -> A
     """Compare as of one snapshot of the target; None when a sync has written to the table since its state was read."""
     # Rolled back, so that the temporary tables are gone: it may be done again in this session.
     with context.session.transaction(force_rollback=True):
-        diff.stage(context.session, live, match.WHOLE_TABLES, read.snapshot.chunks())
+        merge = TableMerge(context.session, live)
+        merge.stage(match.WHOLE_TABLES, read.snapshot.chunks())
         now = _state(context, live)
         if (now.last.fingerprint, now.last.mark) != (state.last.fingerprint, state.last.mark):
             return None
-        found = match.match(context.session, _pair(context.session, live, now))
+        found = match.match(context.session, _pair(merge, now))
     return _result(now, read, found)
 
 
-def _pair(session: psycopg.Connection, live: LiveTable, state: _State) -> Comparison:
-    rows = sql.SQL("({})").format(wanted_rows(live, incoming(live), state.table.present))
+def _pair(merge: TableMerge, state: _State) -> Comparison:
+    live, incoming = merge.live, merge.incoming
+    rows = sql.SQL("({})").format(wanted_rows(live, incoming, state.table.target.kinds))
     return Comparison(
         table=live.table,
         expected=rows,
         actual=live.own_rows,
-        columns=in_place(live),
+        columns=merge.columns,
         exact=False,
-        keyed=match.is_keyed(session, incoming(live), live.table.key),
+        keyed=match.is_keyed(merge.session, incoming, live.table.key),
     )
 
 

@@ -18,7 +18,7 @@ from flux_assets.snowflake.overrides import Overrides, load_overrides
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
-from flux_assets.sync import setup
+from flux_assets.sync.setup import TableSetup
 from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
 _TARGET, _SOURCE = Group("Synced tables"), Group("Snowflake")
@@ -48,12 +48,13 @@ def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTa
 def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
     user = session.info.user
     relation = catalog.find(session, live.schema, live.name)
+    setup = TableSetup(session, live)
     if relation is None:
         if live.name in synced:
-            gone = setup.absent(live, synced=True)
+            gone = setup.absent(synced=True)
             yield _TARGET.warning(gone.problem, gone.remedy)
         return
-    if error := setup.fault(session, live):
+    if error := setup.fault():
         yield _TARGET.error(error)
         return
     if heirs := catalog.kin(session, relation.oid, "heirs"):
@@ -62,10 +63,9 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
             " returns their rows, which do not come from the source. A sync does not touch them.",
             f"Read FROM ONLY {live.title}, or run ALTER TABLE {heirs[0]} NO INHERIT {live.title}.",
         )
-    if names := setup.lacking(session, live):
-        lack = setup.incomplete(live, names)
+    if lack := setup.incomplete():
         yield _TARGET.warning(lack.problem, lack.remedy)
-    if names or setup.lacking_indexes(session, live):
+    if lack or setup.missing_indexes:
         for (owner,) in session.execute(query("doctor", "owner_if_another"), [relation.oid]).fetchall():
             yield _TARGET.failed(
                 f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.checks.audits import audits_of
-from flux_assets.checks.live_audits import run_live_audits
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.errors import LayerError
 from flux_assets.layers import versions
 from flux_assets.layers.versions import Pin, Version
@@ -81,7 +81,8 @@ def audit_live(
             promised_rows=registered,
             alone=relation.kind != PARTITIONED,
         )
-        return run_live_audits(case, names)
+        wanted = [audit for audit in all_audits_of(table) if names is None or audit.name in names]
+        return tuple(audit.run(case) for audit in wanted)
 
 
 def _none_counts(table: StaticTable, names: Collection[str] | None) -> bool:

@@ -103,7 +103,7 @@ def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
     import psycopg
 
     from flux_assets.errors import FluxError
-    from flux_assets.sync.busy import is_dead
+    from flux_assets.sync.gate import is_dead
     from flux_assets.wiring.target import postgis_target
 
     try:

@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.live_audits import all_audits_of, live_audits_of
+from flux_assets.checks.audits import audits_of
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.errors import FluxError
 from flux_assets.orchestration.dagster_internals import finished_evaluations
 from flux_assets.spec import Declaration, StaticTable
@@ -25,12 +26,12 @@ _LIVE = "WARN: investigate. Judged on the published rows."
 
 def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
     """Return one check for each audit of the table; the load refuses a version that fails one of severity ERROR."""
-    live = {audit.name for audit in live_audits_of(table)}
+    staged = {audit.name for audit in audits_of(table)}
     return [
         dg.AssetCheckSpec(
             audit.name,
             asset=table.name,
-            description=f"{audit.description} {_LIVE if audit.name in live else _CONSEQUENCE[audit.severity]}",
+            description=f"{audit.description} {_CONSEQUENCE[audit.severity] if audit.name in staged else _LIVE}",
         )
         for audit in all_audits_of(table)
     ]

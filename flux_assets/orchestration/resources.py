@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flux_assets.snowflake.overrides import Overrides
     from flux_assets.snowflake.source import Source
     from flux_assets.sync.reader import OpenSource
-    from flux_assets.sync.sync import Family
+    from flux_assets.sync.table import Family
 
 _finding = Lock()  # steps of a run are threads; the first to ask starts the server or makes the sample, the others wait
 
@@ -106,7 +106,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def family(self, declared: Sequence[DynamicTable]) -> Family:
         """Return the dynamic tables with the overrides of FLUX_CONFIG; raises SettingError naming an illegal one."""
-        from flux_assets.sync.sync import Family
+        from flux_assets.sync.table import Family
 
         settings, overrides = load_settings(), self._overrides()
         place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)

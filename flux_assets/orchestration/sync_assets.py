@@ -66,7 +66,7 @@ def _step(
     try:
         return SyncStep(context, asked, snowflake, target, tables)
     except FluxError as error:
-        from flux_assets.sync.sync import refuse
+        from flux_assets.sync.record import refuse
 
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         if refused := [table for table in tables if table.name in wanted]:

@@ -280,9 +280,8 @@ class SyncStep:
         Reading the source has shown its columns, as of this sync: the source need not be asked again.
         """
         from flux_assets.sync.live_audit import AuditRequest
-        from flux_assets.sync.table import UNREAD
 
-        table, is_read = self._tables[done.table], done.gate not in UNREAD
+        table, is_read = self._tables[done.table], done.was_read
         if done.error is not None:
             return AuditRequest(table=table, names=ALWAYS_JUDGED, missing=())
         names = names_of(table) if done.outcome == "changed" else self._reports.due(table) | ALWAYS_JUDGED

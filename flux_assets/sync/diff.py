@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
-from flux_assets.errors import SyncError, abbreviated, plainly
-from flux_assets.postgis import relations
+from flux_assets.errors import SyncError, abbreviated, plainly, reported
+from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
 from flux_assets.postgis.session import affected, run
 from flux_assets.sqlfiles import query
-from flux_assets.sync import parking
-from flux_assets.sync.derived_columns import NOW, bookkeeping, in_place, incoming, refreshed_rows, wanted_rows
+from flux_assets.sync.derived_columns import NOW, bookkeeping, refreshed_rows, wanted_rows
+from flux_assets.sync.gate import mark_of
 
 # Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
 _WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
@@ -30,239 +31,263 @@ _POLICIES_ON, _POLICIES_OFF = sql.SQL("SET LOCAL row_security = on"), sql.SQL("S
 class Difference:
     """How many rows are to be inserted, updated and deleted."""
 
-    inserts: int
-    updates: int
-    deletes: int
+    inserts: int = 0
+    updates: int = 0
+    deletes: int = 0
 
     @property
     def rows(self) -> int:
-        """How many rows are to be written."""
         return self.inserts + self.updates + self.deletes
 
 
-NO_DIFFERENCE = Difference(inserts=0, updates=0, deletes=0)
+@dataclass(frozen=True)
+class TableMerge:
+    """A table of the target in the sync's transaction, with its source's rows and the differences beside it.
 
-
-def stage(session: psycopg.Connection, live: LiveTable, before: sql.Composable, chunks: Iterable[bytes]) -> None:
-    """COPY the source's rows, a binary stream of the columns that the source fills, into a temporary table.
-
-    `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session: dropping
-    them with the transaction would put off its commit.
+    Rows that exchange values under a unique index of others are taken out and put back: PostgreSQL looks for a double
+    row by row, unless the constraint is deferrable, so that of two rows that swap values the first is refused.
     """
-    types = {column.name: relations.type_name(column) for column in live.table.columns}
-    columns = (sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in live.table.source_filled)
-    create = sql.SQL("CREATE TEMP TABLE {} ({})").format(incoming(live), sql.SQL(", ").join(columns))
-    run(session, [before, create])
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        incoming(live), relations.names(live.table.source_filled)
-    )
-    with session.cursor().copy(copy_in) as copy:
-        for chunk in chunks:
-            copy.write(chunk)
 
+    session: psycopg.Connection
+    live: LiveTable
 
-def compare(
-    session: psycopg.Connection, live: LiveTable, present: Mapping[str, str], before: Sequence[sql.Composable]
-) -> Difference:
-    """Find what differs between the staged rows and the table; `before` is run first, in the same round trip.
+    @property
+    def incoming(self) -> Identifier:
+        """The temporary table that holds the source's rows."""
+        return self._temporary("incoming")
 
-    Raises SyncError for NULL or duplicate keys, named.
-    """
-    script = [*before, _WHOLE_TABLES, locking(live), _faulty_keys(live), _difference(live, present), _counts(live)]
-    [[faulty]], [found] = run(session, script)
-    if faulty:
-        missing, doubled = run(session, _key_faults(live))
-        _refuse_keys(live, missing, doubled)
-    return Difference(inserts=found[0], updates=found[1], deletes=found[2])
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns whose change is a change of the row: all but the bookkeeping times."""
+        return tuple(name for name in self.live.table.column_names if name not in bookkeeping(self.live.table))
 
+    def stage(self, before: Composable, chunks: Iterable[bytes]) -> None:
+        """COPY the source's rows, a binary stream of the columns that the source fills, into a temporary table.
 
-def locking(live: LiveTable) -> sql.Composed:
-    """Make a statement that keeps others from writing the table until the transaction ends; readers may go on.
+        `before` is run first, in the same round trip. Temporary tables write no WAL, and end with the session:
+        dropping them with the transaction would put off its commit.
+        """
+        filled, columns = self.live.table.source_filled, self.live.table.table.columns
+        typed = [sql.SQL("{} {}").format(Identifier(n), sql.SQL(relations.type_name(columns[n]))) for n in filled]
+        run(self.session, [before, sql.SQL("CREATE TEMP TABLE {} ({})").format(self.incoming, _listed(typed))])
+        copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self.incoming, relations.names(filled))
+        with self.session.cursor().copy(copy_in) as copy:
+            for chunk in chunks:
+                copy.write(chunk)
 
-    What they committed before is compared and put right; what they would write meanwhile would pass for ours.
-    """
-    return sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(live.own_rows)
+    def compare(self, present: Mapping[str, str], before: Sequence[Composable]) -> Difference:
+        """Find what differs between the staged rows and the table; `before` is run first, in the same round trip.
 
-
-def deleted_keys(session: psycopg.Connection, live: LiveTable) -> list[tuple[Any, ...]]:
-    """Return the keys of the rows that the source gives no longer."""
-    deleted = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'")
-    return session.execute(deleted.format(relations.names(live.table.key), _differences(live))).fetchall()
-
-
-def write(
-    session: psycopg.Connection, live: LiveTable, found: Difference, collision: parking.Collision | None = None
-) -> None:
-    """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them.
-
-    After a `collision` of rows under a unique index of others, those that change are taken out and put back.
-    """
-    parts: dict[str, sql.Composable] = {
-        "table": live.public,
-        "own": live.own_rows,
-        "rows": _differences(live),
-        "same": _same(live, "t", "d"),
-        "columns": relations.names((*in_place(live), *bookkeeping(live))),
-        "values": sql.SQL(", ").join([*map(sql.Identifier, in_place(live)), *(NOW for _ in bookkeeping(live))]),
-        "set": sql.SQL(", ").join([*_arrival(live), _assignments(live, in_place(live))]),
-    }
-    delete, update, insert = (
-        sql.SQL(statement).format(**parts)
-        for statement in (
-            "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
-            "UPDATE {own} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
-            "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
+        Raises SyncError for NULL or duplicate keys, named.
+        """
+        key = self.live.table.key
+        faulty = sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
+            self.incoming, relations.names(key), self._is_incomplete()
         )
-    )
-    updates = parking.exchanging(session, live, parts, collision) if collision else [update]
-    _, deleted, *written, inserted, _ = affected(session, [_POLICIES_ON, delete, *updates, insert, _POLICIES_OFF])
-    updated = min(written)
-    if (deleted, updated, inserted) != (found.deletes, found.updates, found.inserts):
-        raise SyncError(
-            f"{live.title} took {deleted:,} of {found.deletes:,} rows to be deleted, {updated:,} of {found.updates:,}"
-            f" to be updated and {inserted:,} of {found.inserts:,} to be inserted.",
-            "A trigger, rule or row-level policy of the table swallows the others: remove it; the table is as it was.",
+        values = [name for name in self.columns if name not in key]
+        keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=Identifier(name)) for name in key]
+        difference = query("sync", "difference").format(
+            rows=self._differences,
+            first=Identifier(key[0]),
+            columns=_listed([*keys, *(Identifier("w", name) for name in values)]),
+            table=self.live.own_rows,
+            wanted=wanted_rows(self.live, self.incoming, present),
+            same=self._same("t", "w"),
+            differ=self._differ(values, "t", "w"),
+            # Rows too whose bookkeeping times others emptied, or that are older than the columns.
+            untimed=Composed(
+                [sql.SQL(" OR t.{} IS NULL").format(Identifier(name)) for name in bookkeeping(self.live.table)]
+            ),
         )
-
-
-def refresh(live: LiveTable, origins: Mapping[str, str]) -> sql.Composed | None:
-    """Make statements that bring the columns derived from `origins` up to date where they differ.
-
-    The last that returns rows returns one for each row that it changed; those before are refused where rows are hidden.
-    """
-    columns, present = refreshed_rows(live, origins)
-    if not columns:
-        return None
-    seen = [
-        sql.SQL("SELECT FROM {} WHERE false").format(own_rows(sql.Identifier(live.schema, name), kind))
-        for name, kind in origins.items()
-    ]
-    update = sql.SQL("UPDATE {table} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1").format(
-        table=live.own_rows,
-        set=_assignments(live, columns),
-        query=present,
-        same=_same(live, "t", "d"),
-        differ=_differ(live, columns, "t", "d"),
-    )
-    return sql.SQL("; ").join([*seen, _POLICIES_ON, update, _POLICIES_OFF])
-
-
-def refresh_in_two_steps(
-    session: psycopg.Connection, live: LiveTable, origins: Mapping[str, str], collision: parking.Collision
-) -> int:
-    """Do what `refresh` does after a `collision` of rows under a unique index of others; returns how many changed."""
-    columns, present = refreshed_rows(live, origins)
-    parts: dict[str, sql.Composable] = {
-        "table": live.public,
-        "own": live.own_rows,
-        "rows": _differences(live),
-        "same": _same(live, "t", "d"),
-        "set": _assignments(live, columns),
-        "query": present,
-        "differ": _differ(live, columns, "t", "d"),
-    }
-    note = "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
-    noting = sql.SQL(note + " WHERE {same} AND {differ}").format(**parts)
-    exchange = parking.exchanging(session, live, parts, collision)
-    return affected(session, [noting, _POLICIES_ON, *exchange, _POLICIES_OFF])[-2]
-
-
-def _difference(live: LiveTable, present: Mapping[str, str]) -> sql.Composed:
-    key, columns = live.table.key, in_place(live)
-    keys = [sql.SQL("coalesce(w.{c}, t.{c}) AS {c}").format(c=sql.Identifier(name)) for name in key]
-    others = [sql.Identifier("w", name) for name in columns if name not in key]
-    first = sql.Identifier(key[0])
-    return query("sync", "difference").format(
-        rows=_differences(live),
-        first=first,
-        columns=sql.SQL(", ").join([*keys, *others]),
-        table=live.own_rows,
-        wanted=wanted_rows(live, incoming(live), present),
-        same=_same(live, "t", "w"),
-        differ=_differ(live, tuple(name for name in columns if name not in key), "t", "w"),
-        untimed=_untimed(live),
-    )
-
-
-def _counts(live: LiveTable) -> sql.Composed:
-    return query("sync", "difference_counts").format(rows=_differences(live))
-
-
-def _faulty_keys(live: LiveTable) -> sql.Composed:
-    """Make a query for whether any key is incomplete or there more than once; which, is asked when there is one."""
-    return sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY {} HAVING count(*) > 1 OR {})").format(
-        incoming(live), relations.names(live.table.key), _is_incomplete(live.table.key)
-    )
-
-
-def _is_incomplete(key: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in key)
-
-
-def _key_faults(live: LiveTable) -> tuple[sql.Composed, sql.Composed]:
-    """Make queries for rows without a complete key, as text, and for keys that are there more than once."""
-    key, limit = relations.names(live.table.key), sql.Literal(SAMPLE_KEYS)
-    null = _is_incomplete(live.table.key)
-    missing = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}")
-    doubled = query("sync", "doubled_keys").format(key=key, rows=incoming(live), limit=limit)
-    return missing.format(incoming(live), null, limit), doubled
-
-
-def _refuse_keys(live: LiveTable, missing: list[tuple[Any, ...]], doubled: list[tuple[Any, ...]]) -> None:
-    key = ", ".join(live.table.key)
-    if missing:
-        shown = "; ".join(abbreviated(row) for _, row in missing[:3])
-        raise SyncError(
-            f"{live.title}: {missing[0][0]:,} rows of {live.table.source} have no {key}: {shown}.",
-            "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG; the table is as it was.",
-            [
-                _refused(
-                    "not_null", f"Every row has a {key}.", "null_rows", missing[0][0], [plainly(r) for _, r in missing]
-                )
-            ],
+        counts = query("sync", "difference_counts").format(rows=self._differences)
+        [[is_faulty]], [(inserts, updates, deletes)] = run(
+            self.session, [*before, _WHOLE_TABLES, self.locking(), faulty, difference, counts]
         )
-    if doubled:
-        sample = [f"{plainly(keys)} ({count} times)" for keys, count, _ in doubled]
-        raise SyncError(
-            f"{live.title}: {live.table.source} holds {key} more than once: {', '.join(sample)}.",
-            "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG; the table is as it was.",
-            [_refused("unique", f"No two rows share {key}.", "doubled_values", doubled[0][2], sample)],
+        if is_faulty:
+            self._refuse_keys()
+        return Difference(inserts=inserts, updates=updates, deletes=deletes)
+
+    def locking(self) -> Composed:
+        """Make a statement that keeps others from writing the table until the transaction ends; readers may go on.
+
+        What they committed before is compared and put right; what they would write meanwhile would pass for ours.
+        """
+        return sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(self.live.own_rows)
+
+    def deleted_keys(self) -> list[tuple[Any, ...]]:
+        """Return the keys of the rows that the source gives no longer."""
+        deleted = sql.SQL("SELECT {} FROM {} WHERE flux_action = 'delete'")
+        return self.session.execute(deleted.format(relations.names(self.live.table.key), self._differences)).fetchall()
+
+    def write(self, found: Difference, collision: psycopg.IntegrityError | None = None) -> None:
+        """Write the differences found, and nothing else. Raises SyncError when the table did not take each of them.
+
+        After a `collision` of rows under a unique index of others, those that change are taken out and put back.
+        """
+        times = bookkeeping(self.live.table)
+        sets = self._assignments(self.columns)
+        if arrived := self.live.table.arrived_column:
+            sets.append(sql.SQL("{c} = coalesce(t.{c}, {now})").format(c=Identifier(arrived), now=NOW))
+        parts = {
+            **self._parts(_listed(sets)),
+            "columns": relations.names((*self.columns, *times)),
+            "values": _listed([*map(Identifier, self.columns), *(NOW for _ in times)]),
+        }
+        delete, update, insert = (
+            sql.SQL(statement).format(**parts)
+            for statement in (
+                "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'delete' AND {same}",
+                "UPDATE {own} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+                "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} WHERE flux_action = 'insert'",
+            )
+        )
+        updates = self._exchanging(parts, collision) if collision else [update]
+        _, deleted, *written, inserted, _ = affected(
+            self.session, [_POLICIES_ON, delete, *updates, insert, _POLICIES_OFF]
+        )
+        updated = min(written)
+        if (deleted, updated, inserted) != (found.deletes, found.updates, found.inserts):
+            raise SyncError(
+                f"{self.live.title} took {deleted:,} of {found.deletes:,} rows to be deleted, {updated:,} of"
+                f" {found.updates:,} to be updated and {inserted:,} of {found.inserts:,} to be inserted.",
+                "A trigger, rule or row-level policy of the table swallows the others: remove it; the table is as it"
+                " was.",
+            )
+
+    def refresh(
+        self, origins: Mapping[str, str], before: Composable, collision: psycopg.IntegrityError | None = None
+    ) -> tuple[int, str]:
+        """Bring the columns derived from `origins` up to date where they differ; `before` is run first.
+
+        Returns how many rows changed, and the table's mark once nobody else could write it. Hidden rows of an origin
+        refuse it. After a `collision` the rows that change are taken out and put back.
+        """
+        columns, present = refreshed_rows(self.live, origins)
+        parts = {
+            **self._parts(_listed(self._assignments(columns))),
+            "query": present,
+            "differ": self._differ(columns, "t", "d"),
+        }
+        locking = [before, self.locking(), mark_of(self.live)]
+        if collision is None:
+            seen = [
+                sql.SQL("SELECT FROM {} WHERE false").format(own_rows(Identifier(self.live.schema, name), kind))
+                for name, kind in origins.items()
+            ]
+            update = "UPDATE {own} AS t SET {set} FROM ({query}) AS d WHERE {same} AND {differ} RETURNING 1"
+            statements = [*seen, _POLICIES_ON, sql.SQL(update).format(**parts), _POLICIES_OFF]
+            [(mark,)], *_, changed = run(self.session, [*locking, *statements])
+            return len(changed), mark
+        [[(mark,)]] = run(self.session, locking)
+        note = (
+            "CREATE TEMP TABLE {rows} AS SELECT 'update' AS flux_action, d.* FROM {own} AS t, ({query}) AS d"
+            " WHERE {same} AND {differ}"
+        )
+        exchange = self._exchanging(parts, collision)
+        statements = [sql.SQL(note).format(**parts), _POLICIES_ON, *exchange, _POLICIES_OFF]
+        return affected(self.session, statements)[-2], mark
+
+    def is_own(self, error: psycopg.IntegrityError) -> bool:
+        """Tell whether rows of this very table collided, and not those of one that a trigger writes to."""
+        return (error.diag.schema_name, error.diag.table_name) == (self.live.schema, self.live.name)
+
+    def describe_collision(self, collision: psycopg.IntegrityError) -> SyncError:
+        """Return the error of rows that collide however they are written."""
+        title = self.live.title
+        return SyncError(
+            f"{title}: rows of {self.live.table.source} collide under {collision.diag.constraint_name}, which is not of"
+            f" the declaration.{_detail(collision)}",
+            f"Remove the double in Snowflake, or drop that index or constraint of {title}; the table is as it was.",
         )
 
+    def _exchanging(self, parts: Mapping[str, Composable], collision: psycopg.IntegrityError) -> list[Composed]:
+        """Make statements that replace the UPDATE: note the changed rows whole, change the notes, take out, put back.
 
-def _refused(name: str, claim: str, number: str, count: int, sample: Sequence[str]) -> AuditResult:
-    return AuditResult(
-        name=name, passed=False, severity="ERROR", description=claim, numbers={number: count}, sample=tuple(sample)
-    )
+        The last two write the table. Raises SyncError where others would take that for rows that are gone.
+        """
+        title = self.live.title
+        relation = catalog.find(self.session, self.live.schema, self.live.name)
+        oid = relation.oid if relation else 0
+        obstacles = [f"the foreign key of {key}" for key in catalog.kin(self.session, oid, "inbound_keys")]
+        obstacles += [who for (who,) in self.session.execute(query("sync", "watchers"), {"oid": oid})]
+        if obstacles:
+            raise SyncError(
+                f"{title}: rows that change collide under {collision.diag.constraint_name}.{_detail(collision)} Where"
+                f" they only exchange values, they would have to be taken out in between, and {', '.join(obstacles)}"
+                " would take them for deleted, and not for changed.",
+                f"Make it a deferrable constraint (ALTER TABLE {title} … ADD CONSTRAINT … UNIQUE (…) DEFERRABLE), or"
+                " drop it; where the source holds a double, remove that in Snowflake. The table is as it was.",
+            )
+        columns = [Identifier(column.name) for column in catalog.columns(self.session, oid) if not column.generated]
+        given = {**parts, "notes": self._temporary("parked"), "all": _listed(columns)}
+        statements = (
+            "CREATE TEMP TABLE {notes} AS SELECT t.* FROM {own} AS t, {rows} AS d"
+            " WHERE d.flux_action = 'update' AND {same}",
+            "UPDATE {notes} AS t SET {set} FROM {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+            "DELETE FROM {own} AS t USING {rows} AS d WHERE d.flux_action = 'update' AND {same}",
+            "INSERT INTO {table} ({all}) OVERRIDING SYSTEM VALUE SELECT {all} FROM {notes}",
+        )
+        return [sql.SQL(statement).format(**given) for statement in statements]
+
+    def _refuse_keys(self) -> None:
+        """Raise SyncError for rows without a complete key, or for keys that are there more than once."""
+        table, key = self.live.table, ", ".join(self.live.table.key)
+        missing_query = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}").format(
+            self.incoming, self._is_incomplete(), SAMPLE_KEYS
+        )
+        doubled_query = query("sync", "doubled_keys").format(
+            key=relations.names(table.key), rows=self.incoming, limit=SAMPLE_KEYS
+        )
+        missing, doubled = run(self.session, [missing_query, doubled_query])
+        if missing:
+            count, sample = missing[0][0], [plainly(row) for _, row in missing]
+            shown = "; ".join(abbreviated(row) for _, row in missing[:3])
+            problem = f"{count:,} rows of {table.source} have no {key}: {shown}."
+            remedy = "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG"
+            name, claim, numbers = "not_null", f"Every row has a {key}.", {"null_rows": count}
+        else:
+            sample = [f"{plainly(keys)} ({times} times)" for keys, times, _ in doubled]
+            problem = f"{table.source} holds {key} more than once: {', '.join(sample)}."
+            remedy = "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG"
+            name, claim, numbers = "unique", f"No two rows share {key}.", {"doubled_values": doubled[0][2]}
+        failed = AuditResult(
+            name=name, passed=False, severity="ERROR", description=claim, numbers=numbers, sample=tuple(sample)
+        )
+        raise SyncError(f"{self.live.title}: {problem}", f"{remedy}; the table is as it was.", [failed])
+
+    @property
+    def _differences(self) -> Identifier:
+        return self._temporary("difference")
+
+    def _temporary(self, purpose: str) -> Identifier:
+        return Identifier("pg_temp", f"{purpose}_{self.live.name}"[:63])
+
+    def _parts(self, sets: Composed) -> dict[str, Composable]:
+        parts = {"table": self.live.public, "own": self.live.own_rows, "rows": self._differences}
+        return {**parts, "same": self._same("t", "d"), "set": sets}
+
+    def _is_incomplete(self) -> Composed:
+        return sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(Identifier(name)) for name in self.live.table.key)
+
+    def _assignments(self, columns: Collection[str]) -> list[Composable]:
+        changed = [name for name in columns if name not in self.live.table.key]
+        sets: list[Composable] = [sql.SQL("{} = {}").format(Identifier(n), Identifier("d", n)) for n in changed]
+        if self.live.table.changed_column:
+            sets.append(sql.SQL("{} = {}").format(Identifier(self.live.table.changed_column), NOW))
+        return sets
+
+    def _same(self, left: str, right: str) -> Composed:
+        return same_by_value(self.live.table.table, self.live.table.key, left, right)
+
+    def _differ(self, columns: Sequence[str], left: str, right: str) -> Composed:
+        """Compare row by row, NULL equal to NULL; the fields one after another until two differ."""
+        sides = (_listed(values_of(self.live.table.table, columns, side)) for side in (left, right))
+        return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)
 
 
-def _differences(live: LiveTable) -> sql.Identifier:
-    return sql.Identifier("pg_temp", f"difference_{live.name}"[:63])
+def _listed(parts: Iterable[Composable]) -> Composed:
+    return sql.SQL(", ").join(parts)
 
 
-def _untimed(live: LiveTable) -> sql.Composed:
-    """Take rows too whose bookkeeping times others emptied, or that are older than the columns."""
-    return sql.Composed([sql.SQL(" OR t.{} IS NULL").format(sql.Identifier(name)) for name in bookkeeping(live)])
-
-
-def _arrival(live: LiveTable) -> Iterator[sql.Composed]:
-    if live.table.arrived_column:
-        yield sql.SQL("{c} = coalesce(t.{c}, {now})").format(c=sql.Identifier(live.table.arrived_column), now=NOW)
-
-
-def _assignments(live: LiveTable, columns: Collection[str]) -> sql.Composed:
-    changed = [name for name in columns if name not in live.table.key]
-    sets = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("d", name)) for name in changed]
-    if live.table.changed_column:
-        sets.append(sql.SQL("{} = {}").format(sql.Identifier(live.table.changed_column), NOW))
-    return sql.SQL(", ").join(sets)
-
-
-def _same(live: LiveTable, left: str, right: str) -> sql.Composed:
-    return same_by_value(live.table.table, live.table.key, left, right)
-
-
-def _differ(live: LiveTable, columns: tuple[str, ...], left: str, right: str) -> sql.Composed:
-    """Compare row by row, NULL equal to NULL; the fields one after another until two differ."""
-    sides = (sql.SQL(", ").join(values_of(live.table.table, columns, side)) for side in (left, right))
-    return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(*sides)
+def _detail(collision: psycopg.IntegrityError) -> str:
+    return f" {reported(collision.diag.message_detail)}." if collision.diag.message_detail else ""

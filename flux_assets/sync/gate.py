@@ -12,7 +12,7 @@ from psycopg import errors, sql
 
 from flux_assets.errors import SyncError, TargetError
 from flux_assets.ledger.entries import Known, known_in
-from flux_assets.ledger.leases import SYNC, Lease, acquired, acquiring
+from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Lease, acquired, acquiring, holder
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.relations import LiveTable, text_by_value
@@ -24,12 +24,15 @@ from flux_assets.sync.result import SyncOptions
 # The server ends our session when nothing has come from it for as long as a sync may take, and its transaction when a
 # frozen process leaves that open.
 TIME_LIMIT = timedelta(minutes=10)
-IDLE_LIMIT = timedelta(minutes=2)
+_IDLE_LIMIT = timedelta(minutes=2)
 # Readers lock nothing that a sync needs; whoever else edits a row gets this long to finish.
-LOCK_WAIT = timedelta(seconds=10)
+_LOCK_WAIT = timedelta(seconds=10)
 # What is missing in a database that was never made ready for a sync, or only for one of an older release.
 _NOT_READY = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 _MARK = sql.SQL("count(*) || ':' || coalesce(sum(hash_record_extended((ctid, xmin), 0)), 0)")
+
+# A table's mark, and whether rows have left their time window since they were read.
+_Mark = tuple[str, bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,40 +70,14 @@ class TargetState:
     known: Known
     under_way: bool
 
-    def shape(self, live: LiveTable) -> str:
-        """Return what tells whether a table, or its declaration, changed since it was last found fit."""
-        return f"{self.shapes.get(live.name, '')} {live.table.digest}"
-
-    def origins(self, table: DynamicTable, family: Collection[str]) -> dict[str, str | None]:
-        """Return versions and shapes of the tables outside the family that columns are derived from, None if missing.
-
-        A version stays in the register when a view, or another table, takes the place of its layer.
-        """
-        static = [name for name in table.origins if name not in family]
-        return {
-            name: f"{self.versions.get(name, 'of others')} {self.shapes[name]}" if name in self.shapes else None
-            for name in static
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
-class GateResult:
-    """What the first round trip found: the lease of all syncs into the schema, if it was free, and the target's state.
-
-    `at` is when the lease was asked for, by the database's clock.
-    """
+class _GateResult:
+    """What the first round trip found: the lease, if it was free, `at` when (the database's clock), and the target."""
 
     lease: Lease | None
     at: datetime
     target: TargetState
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableMark:
-    """A table's mark, and whether rows have left their time window since they were read."""
-
-    mark: str
-    expired: bool
 
 
 @contextmanager
@@ -113,8 +90,8 @@ def sync_session(target: Target, options: SyncOptions) -> Iterator[WatchedConnec
         raise translate_error(f"sync into {target.schema}", error, options.stop, SyncError) from error
 
 
-def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> GateResult:
-    """Set the session up, take the sync's lease if it is free, and read the target's state: in one round trip.
+def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> _GateResult:
+    """Set the session up, take the lease of all syncs if it is free, and read the target's state: in one round trip.
 
     A database that is not ready is made so first. Raises TargetError when that cannot be done.
     """
@@ -140,14 +117,20 @@ def read_target(session: psycopg.Connection, schema: str, tables: Sequence[Dynam
     return _target_state(run(session, _questions(schema, tables)))
 
 
-def read_marks(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, TableMark | psycopg.Error]:
-    """Read the tables' marks, by name; the error takes its place where a table is locked or cannot be read."""
-    return dict(zip([table.name for table in tables], _marks(session, tables), strict=True))
-
-
-def load_postgis(session: psycopg.Connection) -> None:
-    """Let the server load PostGIS into the session, which it does at the first use."""
-    session.execute("SELECT 'POINT EMPTY'::geometry")
+def read_marks(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, _Mark | psycopg.Error]:
+    """Read each table's mark, and whether rows have left their time window; or why, where they cannot be read."""
+    queries = [sql.SQL("SELECT {}, {} FROM {}").format(_MARK, _expired(table), table.own_rows) for table in tables]
+    names = [table.name for table in tables]
+    try:
+        return dict(zip(names, [row for (row,) in run(session, queries)] if queries else [], strict=True))
+    except psycopg.Error:
+        if session.closed or session.broken:
+            raise
+    # At least one cannot be read: which, shows when each is read by itself. The wait is over already.
+    session.execute("SET lock_timeout = '100ms'")
+    marks = {name: _one_mark(session, each) for name, each in zip(names, queries, strict=True)}
+    session.execute(sql.SQL("SET lock_timeout = {}").format(_milliseconds(_LOCK_WAIT)))
+    return marks
 
 
 def mark_of(table: LiveTable) -> sql.Composed:
@@ -158,35 +141,26 @@ def mark_of(table: LiveTable) -> sql.Composed:
     return sql.SQL("SELECT {} FROM {}").format(_MARK, table.own_rows)
 
 
-def _opened(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> GateResult | None:
+def _opened(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> _GateResult | None:
     """Return None where PostGIS, the schema or our own revision is missing."""
     script = [_own_settings(schema), *acquiring(schema, SYNC), *_questions(schema, tables)]
     [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
-    return GateResult(lease=acquired(session, schema, SYNC, lease), at=at, target=_target_state(answers))
+    return _GateResult(lease=acquired(session, schema, SYNC, lease), at=at, target=_target_state(answers))
 
 
 def _own_settings(schema: str) -> sql.Composed:
-    limit, wait, idle = map(_milliseconds, (TIME_LIMIT, LOCK_WAIT, IDLE_LIMIT))
-    return query("sync", "opening").format(limit=limit, wait=wait, idle=idle, schema=sql.Literal(schema))
+    limit, wait, idle = map(_milliseconds, (TIME_LIMIT, _LOCK_WAIT, _IDLE_LIMIT))
+    return query("sync", "opening").format(limit=limit, wait=wait, idle=idle, schema=schema)
 
 
 def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed]:
     """Make the queries whose answers `_target_state` takes."""
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
-    asked = {
-        "shapes": [*names, *origins],
-        "last_syncs": names,
-        "current_versions": origins,
-        "is_under_way": names,
-    }
-    script = [
-        query("sync", name).format(schema=sql.Literal(schema), names=sql.Literal(wanted))
-        for name, wanted in asked.items()
-    ]
-    return [*script, known_in(schema)]
+    asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
+    return [*(query("sync", each).format(schema=schema, names=of) for each, of in asked.items()), known_in(schema)]
 
 
 def _target_state(answers: Sequence[Rows]) -> TargetState:
@@ -203,33 +177,14 @@ def _target_state(answers: Sequence[Rows]) -> TargetState:
     )
 
 
-def _marks(session: psycopg.Connection, tables: Sequence[LiveTable]) -> list[TableMark | psycopg.Error]:
-    queries = [_mark_and_expiry(table) for table in tables]
+def _one_mark(session: psycopg.Connection, mark_query: sql.Composed) -> _Mark | psycopg.Error:
     try:
-        return [TableMark(mark=mark, expired=gone) for [(mark, gone)] in (run(session, queries) if queries else [])]
-    except psycopg.Error:
-        if session.closed or session.broken:
-            raise
-    # At least one cannot be read: which, shows when each is read by itself. The wait is over already.
-    session.execute("SET lock_timeout = '100ms'")
-    marks = [_one_mark(session, each) for each in queries]
-    session.execute(sql.SQL("SET lock_timeout = {}").format(_milliseconds(LOCK_WAIT)))
-    return marks
-
-
-def _one_mark(session: psycopg.Connection, mark_query: sql.Composed) -> TableMark | psycopg.Error:
-    try:
-        [[(mark, expired)]] = run(session, [mark_query])
+        [[mark]] = run(session, [mark_query])
     except psycopg.Error as error:
         if session.closed or session.broken:
             raise
         return error
-    return TableMark(mark=mark, expired=expired)
-
-
-def _mark_and_expiry(table: LiveTable) -> sql.Composed:
-    """Make a query for the mark, and whether a row has left its time window, in one pass over the table."""
-    return sql.SQL("SELECT {}, {} FROM {}").format(_MARK, _expired(table), table.own_rows)
+    return mark
 
 
 def _expired(table: LiveTable) -> sql.Composable:
@@ -238,11 +193,59 @@ def _expired(table: LiveTable) -> sql.Composable:
         return sql.SQL("false")
     return query("sync", "is_expired").format(
         status=text_by_value(sql.Identifier(rule.status_column)),
-        open=sql.Literal(list(rule.open_statuses)),
+        open=list(rule.open_statuses),
         time=sql.Identifier(rule.time_column),
-        window=sql.Literal(rule.window),
+        window=rule.window,
     )
 
 
-def _milliseconds(span: timedelta) -> sql.Literal:
-    return sql.Literal(f"{span.total_seconds() * 1000:.0f}ms")
+def _milliseconds(span: timedelta) -> str:
+    return f"{span.total_seconds() * 1000:.0f}ms"
+
+
+# A run imports and signs in before it is seen in the database, and judges and draws once it has gone from there.
+_BEFORE, _AFTER = timedelta(minutes=2), timedelta(minutes=4)
+
+
+def describe_busy(
+    session: psycopg.Connection, schema: str, wanted: Collection[str] = (), options: SyncOptions | None = None
+) -> str:
+    """Say who holds the lease; with `options`, what becomes of the sync of the `wanted` tables that was asked for."""
+    held = holder(session, schema, SYNC)
+    # Nothing before that sync has noted what it is about.
+    under_way: dict[str, str | None] = dict(
+        session.execute(query("sync", "under_way"), [schema, held.pid]).fetchall() if held else []
+    )
+    run_id = next(iter(under_way.values()), None)
+    of_run = f", of Dagster run {run_id}" if run_id else ""
+    busy = f"Another sync into schema {schema} is running: {held or 'a process that has just ended'}{of_run}."
+    if options is None:
+        return busy
+    busy += " Nothing that was asked for here was done"
+    if options.once:
+        return f"{busy}, and {' and '.join(options.once)} will not be kept: ask again when that sync has ended."
+    if left := sorted(set(wanted) - under_way.keys()):
+        return f"{busy}; {', '.join(left)} follow with the next tick, or when asked for again."
+    return f"{busy}: that sync brings the same tables up to date."
+
+
+def is_dead(target: Target, run_id: str, age: timedelta, *, is_ours: bool) -> bool:
+    """Tell whether nothing will come any more of a run that was started `age` ago.
+
+    A sync that holds the lease, and gives signs of life, may be this run's, also before its rows are in the ledger.
+    Where it is not sure that the run `is_ours`, only what the ledger knows of it counts. Raises TargetError or
+    psycopg.Error when the database does not say.
+    """
+    given = {"schema": target.schema, "run_id": run_id, "sync": SYNC, "stale": timedelta(seconds=STALE_SECONDS)}
+    nothing: tuple[bool, bool | None, bool | None, timedelta | None] = False, None, None, None
+    with target.session("schedule") as session:
+        try:
+            newest = session.execute(query("sync", "newest_of_run"), given).fetchone() or nothing
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName):
+            newest = nothing  # no sync has ever come so far
+    is_held, is_running, is_holder, since = newest
+    if is_running is None:
+        return is_ours and age > _BEFORE and not is_held
+    if is_running:
+        return not (is_held and is_holder)
+    return since is None or since > _AFTER

@@ -17,8 +17,8 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync import setup
 from flux_assets.sync.reader import OpenSource
+from flux_assets.sync.setup import TableSetup
 
 # Whoever locks a table for long must not keep the next sync from beginning.
 _LIMITS = "SET lock_timeout = '10s'; SET statement_timeout = '60s'"
@@ -31,8 +31,7 @@ _BESIDE_THE_ROWS = ALWAYS_JUDGED | {"columns"}
 class AuditRequest:
     """Which audits of a table are wanted, by `names`, and what a sync knows that the table does not show.
 
-    `missing` are columns that the source lacks; None has the source asked for them, when they are wanted, and for its
-    change token, which lag is measured by.
+    `missing` are columns that the source lacks; None has the source asked for them, and for the token of the lag.
     """
 
     table: DynamicTable
@@ -44,9 +43,10 @@ class AuditRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveAudit:
-    """What was found of a table. `version` is the same as long as nobody writes it; None before the first sync.
+    """What was found of a table; `error` is why some of the audits asked for are not among `audits`.
 
-    `error` is why some of the audits asked for are not among `audits`.
+    `version` is the same as long as nobody writes the table: its row count, and a hash over where each row lies and
+    which transaction wrote it. None before the first sync.
     """
 
     version: str | None
@@ -102,7 +102,8 @@ class _Auditing:
     def _counted(self, live: LiveTable, *, synced: bool) -> int | FluxError:
         """Return the table's number of rows, or why there is nothing to count."""
         try:
-            return setup.obstacle(self.session, live, synced=synced) or catalog.count_rows(self.session, live.own_rows)
+            obstacle = TableSetup(self.session, live).obstacle(synced=synced)
+            return obstacle or catalog.count_rows(self.session, live.own_rows)
         except psycopg.Error as refused:
             return self._described(live, refused)
 
@@ -110,18 +111,14 @@ class _Auditing:
         """Return why a statement about one table was refused; raise what concerns all of them."""
         if self.stop.asked or self.session.closed or self.session.broken:
             raise refused
-        explained = setup.explanation(self.session, live, refused)
+        explained = TableSetup(self.session, live).explanation(refused)
         return explained or translate_error(live.title, refused, self.stop, SyncError)
 
 
 def audit_tables(
     requests: Sequence[AuditRequest], target: Target, open_source: OpenSource, stop: Stop
 ) -> dict[str, LiveAudit]:
-    """Run the audits asked for, in one session; what is wrong with one table hides no other.
-
-    A version is the row count and a hash over where each row lies and which transaction wrote it. Raises TargetError
-    or SyncError when none can be read.
-    """
+    """Run the audits asked for, in one session; raises TargetError or SyncError only where no table can be read."""
     missing, tokens = _ask_sources(requests, open_source)
     names = [request.table.name for request in requests]
     try:

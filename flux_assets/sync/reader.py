@@ -1,8 +1,12 @@
-"""The source's side of a sync, on a second thread: it signs in and reads while PostgreSQL is asked."""
+"""The source's side of a sync, on a second thread: it signs in and reads while PostgreSQL is asked.
+
+The source is read to its end before the target's transaction begins, so that a source that stalls half-way costs the
+target nothing; what was read is kept until it is known whether it changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -23,22 +27,31 @@ from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.steps import StepTimer
 
-_Chunk = bytes
 _IN_MEMORY_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 18
 # Encoding holds Python's lock; the thread that asks PostgreSQL meanwhile shall not wait for a whole batch.
 _ROWS_AT_ONCE = 8192
+# How long reading may take in all, a little less than a sync: what comes slowly for ever is given up by this process.
+_LONGEST_SECONDS = 540.0
+# How soon a request to stop is seen while the source lets us wait.
+_POLL_SECONDS = 0.2
+
+OpenSource = Callable[[], AbstractContextManager[Source]]
+# Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
+_Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
+_Keys = Collection[tuple[object, ...]]
+_Chunks = Iterator[bytes]
 
 
-class Spool:
+class _Spool:
     """Chunks in the order given. The first of them stay as they came: a copy takes as long as encoding did."""
 
     def __init__(self) -> None:
-        self._kept: list[_Chunk] = []
+        self._kept: list[bytes] = []
         self._room = _IN_MEMORY_BYTES
         self._file: IO[bytes] | None = None
 
-    def write(self, chunk: _Chunk) -> None:
+    def write(self, chunk: bytes) -> None:
         if self._file is None and len(chunk) <= self._room:
             self._kept.append(chunk)
             self._room -= len(chunk)
@@ -53,8 +66,7 @@ class Spool:
                 "Make room there, or let TMPDIR name another folder.",
             ) from error
 
-    def chunks(self) -> Iterator[_Chunk]:
-        """Yield all of them, from the first."""
+    def chunks(self) -> _Chunks:
         yield from self._kept
         if self._file is not None:
             self._file.seek(0)
@@ -62,7 +74,6 @@ class Spool:
                 yield chunk
 
     def close(self) -> None:
-        """Free memory and file."""
         self._kept.clear()
         if self._file is not None:
             self._file.close()
@@ -76,46 +87,44 @@ class Snapshot:
     bytes: int
     fingerprint: str
     newest_change: datetime | None
-    spool: Spool
+    spool: _Spool
 
-    def chunks(self) -> Iterator[_Chunk]:
+    @staticmethod
+    def take(rows: Rows) -> Snapshot:
+        """Read the rows to their end; raises what reading them raises. Whoever takes a snapshot closes it."""
+        # Not cryptographic, under a tenth of SHA-256's time: who could forge a change away is who writes the source.
+        digest, spool = xxhash.xxh3_128(), _Spool()
+        try:
+            for chunk in _encoded(rows):
+                digest.update(chunk)
+                spool.write(chunk)
+        except BaseException:
+            spool.close()
+            raise
+        return Snapshot(
+            rows=rows.rows,
+            bytes=rows.bytes,
+            fingerprint=digest.hexdigest(),
+            newest_change=rows.newest_change,
+            spool=spool,
+        )
+
+    def chunks(self) -> _Chunks:
         """Yield the rows as a binary COPY stream, from its start."""
         return self.spool.chunks()
 
+    def close(self) -> None:
+        """Free memory and file."""
+        self.spool.close()
 
-def take(rows: Rows) -> Snapshot:
-    """Read the rows to their end; raises what reading them raises. Whoever takes a snapshot closes its spool."""
+
+def _encoded(rows: Rows) -> _Chunks:
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-    # Not cryptographic, under a tenth of SHA-256's time: who could forge a change away is who writes the source.
-    digest = xxhash.xxh3_128()
-    spool = Spool()
-    try:
-        for chunk in _encoded(encoder, rows):
-            digest.update(chunk)
-            spool.write(chunk)
-    except BaseException:
-        spool.close()
-        raise
-    return Snapshot(
-        rows=rows.rows, bytes=rows.bytes, fingerprint=digest.hexdigest(), newest_change=rows.newest_change, spool=spool
-    )
-
-
-def _encoded(encoder: ArrowToPostgresBinaryEncoder, rows: Rows) -> Iterator[_Chunk]:
     yield encoder.write_header()
     for batch in rows:
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
             yield encoder.write_batch(batch.slice(start, _ROWS_AT_ONCE))
     yield encoder.finish()
-
-
-OpenSource = Callable[[], AbstractContextManager[Source]]
-# Names the tables that have to be read, from the change tokens of all of them and the digests of their mappings.
-_Choose = Callable[[Mapping[str, str], Mapping[str, str]], Collection[str]]
-# How long reading may take in all, a little less than a sync: what comes slowly for ever is given up by this process.
-LONGEST_SECONDS = 540.0
-# How soon a request to stop is seen while the source lets us wait.
-_POLL_SECONDS = 0.2
 
 
 @dataclass(kw_only=True)
@@ -130,7 +139,7 @@ class TableRead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceRead:
+class _SourceRead:
     """The tables that had to be read, as of one instant; and of all tables, change tokens and the digests of mappings.
 
     The instant is by the source's clock; by the target's, and of before the tokens, where no table had to be read.
@@ -140,14 +149,6 @@ class SourceRead:
     tokens: Mapping[str, str]
     mappings: Mapping[str, str]
     taken: Mapping[str, TableRead]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldRead:
-    """Of some keys, those that the source holds, whatever their state, and those that the next reading would take."""
-
-    there: Set[tuple[object, ...]]
-    taken: Set[tuple[object, ...]]
 
 
 class SourceSide:
@@ -164,7 +165,7 @@ class SourceSide:
         self._clock = clock
         self._admitted: Future[datetime] = Future()
         self._choose: Future[_Choose] = Future()
-        self._found: Future[tuple[Source, SourceRead]] = Future()
+        self._found: Future[tuple[Source, _SourceRead]] = Future()
         self._over = Event()
 
     def __enter__(self) -> SourceSide:
@@ -191,48 +192,50 @@ class SourceSide:
         """Whether `found` would not have to wait."""
         return self._found.done()
 
-    def found(self) -> SourceRead:
+    def found(self) -> _SourceRead:
         """Wait for what was read and return it; raise what went wrong for all tables, or that a stop was asked for."""
-        deadline = monotonic() + LONGEST_SECONDS
+        deadline = monotonic() + _LONGEST_SECONDS
         while not wait([self._found], timeout=_POLL_SECONDS).done:
             self._stop.check()
             if monotonic() > deadline:
                 raise WarehouseError(
-                    f"Snowflake has not delivered the rows within {LONGEST_SECONDS:g} s.",
+                    f"Snowflake has not delivered the rows within {_LONGEST_SECONDS:g} s.",
                     "The next tick tries again. A larger SNOWFLAKE_WAREHOUSE or a smaller window in FLUX_CONFIG makes"
                     " it quicker.",
                 )
         return self._found.result()[1]
 
-    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> HeldRead:
-        """Return which of these keys the source still holds, and which of those in rows that the rule takes."""
+    def held(self, table: DynamicTable, keys: Sequence[tuple[object, ...]]) -> tuple[_Keys, _Keys]:
+        """Return which of these keys the source still holds, whatever their state, and which the rule still takes."""
         source, found = self._found.result()
 
-        def asked() -> HeldRead:
+        def asked() -> tuple[_Keys, _Keys]:
             mapping = source.mapping(table)
             there = source.existing(mapping, keys, found.instant)
-            taken = source.existing(mapping, sorted(there), found.instant, only_taken=True)
-            return HeldRead(there=frozenset(there), taken=frozenset(taken))
+            return there, source.existing(mapping, sorted(there), found.instant, only_taken=True)
 
         return source.retrying(asked)
 
     def _run(self) -> None:
-        try:
-            with ExitStack() as stack:
-                with self._clock.timed("connect"):
-                    source = stack.enter_context(self._open_source())
-                source.look_ahead(self._tables)
-                self._admitted.result()
-                # A source that cannot be read as of an instant has to be read whole again when its session is lost.
-                found = source.retrying(lambda: self._read_all(source))
-                stack.callback(_free, found.taken)
-                self._found.set_result((source, found))
-                self._over.wait()
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits for what was found
-            if not self._found.done():
-                self._found.set_exception(error)
+        with ExitStack() as stack:
+            stack.push(self._hand_over)
+            with self._clock.timed("connect"):
+                source = stack.enter_context(self._open_source())
+            source.look_ahead(self._tables)
+            self._admitted.result()
+            # A source that cannot be read as of an instant has to be read whole again when its session is lost.
+            found = source.retrying(lambda: self._read_all(source))
+            stack.callback(_free, found.taken)
+            self._found.set_result((source, found))
+            self._over.wait()
 
-    def _read_all(self, source: Source) -> SourceRead:
+    def _hand_over(self, _: object, error: BaseException | None, __: object) -> bool:
+        """Have what ended the thread raised in the one that waits for what was found."""
+        if error is not None and not self._found.done():
+            self._found.set_exception(error)
+        return True
+
+    def _read_all(self, source: Source) -> _SourceRead:
         # Tokens first: what changes between them and the instant is read now, and found to be the same next time.
         tokens = source.tokens(self._tables)
         mappings = source.mappings(self._tables)
@@ -252,27 +255,26 @@ class SourceSide:
         except BaseException:
             _free(taken)
             raise
-        return SourceRead(instant=instant, tokens=believed, mappings=mappings, taken=taken)
+        return _SourceRead(instant=instant, tokens=believed, mappings=mappings, taken=taken)
 
 
 def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
     """Read one table. A source that cannot be read fails it alone; a retryable fault is raised."""
-    clock = StepTimer()
-    missing: tuple[str, ...] = ()
+    read = TableRead()
     try:
-        with clock.timed("read"):
+        with read.clock.timed("read"):
             mapping = source.mapping(table)
-            missing = mapping.missing
-            snapshot = take(source.rows(mapping, instant))
-            return TableRead(snapshot=snapshot, mapping=mapping.digest, missing=missing, clock=clock)
+            read.missing = mapping.missing
+            read.snapshot = Snapshot.take(source.rows(mapping, instant))
+            read.mapping = mapping.digest
     except FluxError as error:
         if isinstance(error, WarehouseError) and error.retryable:
             raise
-        return TableRead(error=error, missing=missing, clock=clock)
+        read.error = error
+    return read
 
 
 def _free(taken: Mapping[str, TableRead]) -> None:
-    """Free the memory and files of what was read."""
     for each in taken.values():
         if each.snapshot is not None:
-            each.snapshot.spool.close()
+            each.snapshot.close()

@@ -12,12 +12,13 @@ from psycopg import sql
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, Synced, announcing
-from flux_assets.ledger.leases import Lease, overtaken
+from flux_assets.ledger.leases import overtaken
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.session import Target, run
+from flux_assets.postgis.session import Target, prepare, run
+from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
 from flux_assets.sync.gate import mark_of
-from flux_assets.sync.table import TableSync
+from flux_assets.sync.table import SyncContext, TableSync
 
 
 def begin(
@@ -28,29 +29,37 @@ def begin(
     *,
     under_way: bool = True,
 ) -> dict[str, Entry]:
-    """Open a RUNNING ledger row for each of `tables`.
+    """Open a RUNNING ledger row for each of `tables`, after the statements that make declarations `known`.
 
-    Rows of syncs that died are closed first where any are `under_way`, and the statements that make declarations
-    `known` are run.
+    Rows of syncs that died are closed first, where any are `under_way`.
     """
     dead = [entries.closing_dead(tables)] if under_way else []
     opened, *_ = run(session, [*known, *dead, entries.opening(tables, "DELTA", run_id)])
     return {name: Entry(sync_id, "DELTA") for sync_id, name in opened}
 
 
+def refuse(
+    tables: Sequence[DynamicTable], target: Target, error: FluxError, run_id: str | None, log: Callable[[str], None]
+) -> None:
+    """Note in the ledger that a sync of these tables could not begin, so that whoever asks it learns of it."""
+    try:
+        with target.session("ledger") as session:
+            prepare(session, target.schema)
+            opened = begin(session, [LiveTable(target.schema, table) for table in tables], run_id)
+            _fail(session, dict.fromkeys(opened.values(), error))
+    except (FluxError, psycopg.Error) as other:
+        log(f"The ledger could not be reached, and does not know of this failure: {other}")
+
+
 def close(
-    session: psycopg.Connection,
-    lease: Lease,
-    tables: Sequence[TableSync],
-    instant: datetime,
-    ending: Sequence[sql.SQL] = (),
+    context: SyncContext, tables: Sequence[TableSync], instant: datetime, ending: Sequence[sql.SQL] = ()
 ) -> datetime | None:
     """Write ledger and state of all tables, and run `ending`, in one round trip; returns the time that `ending` gives.
 
     Raises TargetError when the connection is lost before the answer is there.
     """
-    written = [table for table in tables if table.step == "written"]
-    script: list[sql.Composable] = [remember(table, instant) for table in written]
+    lease, written = context.lease, [table for table in tables if table.step == "written"]
+    script: list[sql.Composable] = [_state(table, instant) for table in written]
     script += [statement for table in tables for statement in _notes(table, instant)]
     if not script and not ending:
         return None
@@ -59,14 +68,14 @@ def close(
     # Last, for the lease's own signs of life wait for it.
     script += [lease.holding(), *([lease.releasing()] if gives_back else []), *ending]
     try:
-        answers = run(session, script)
+        answers = run(context.session, script)
     except psycopg.Error as error:
         if overtaken(error):
             raise SyncError(
                 "Another sync has begun since this one was interrupted, so this one writes nothing.",
                 "Nothing to do: the newer sync brings the tables up to date.",
             ) from error
-        if not session.closed:
+        if not context.session.closed:
             raise
         raise TargetError(
             "The connection to the database was lost during the sync's commit, and it is unknown whether that"
@@ -76,94 +85,78 @@ def close(
         ) from error
     lease.is_given_back = gives_back
     for table, [(rows,)] in zip(written, answers, strict=False):
-        table.counted(rows)
+        table.rows = rows
     return answers[-1][0][0] if ending else None
 
 
-def close_failed(
-    session: psycopg.Connection,
-    target: Target,
-    lease: Lease,
-    failed: Mapping[Entry, FluxError],
-    log: Callable[[str], None],
-) -> None:
+def close_failed(context: SyncContext, tables: Sequence[TableSync]) -> None:
     """Close the ledger's rows of what failed, through another session where the sync's is broken.
 
     Rows that a commit closed whose answer was lost are SUCCESS already, and stay so.
     """
+    failed = {each.entry: each.error for each in tables if each.entry and each.error}
     if not failed:
         return
+    session, lease = context.session, context.lease
     try:
         if session.closed or session.broken:
-            with target.session("ledger") as other:
+            with context.target.session("ledger") as other:
                 # The lost session may still commit what it was sent, but not after this.
                 other.execute(lease.ending_session())
                 other.execute(lease.revoking())
-                fail(other, failed)
+                _fail(other, failed)
         else:
-            fail(session, failed)
+            _fail(session, failed)
     except (FluxError, psycopg.Error) as error:
-        log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
+        context.log(f"The ledger could not be written; its RUNNING rows are closed by the next sync: {error}")
 
 
-def fail(session: psycopg.Connection, failed: Mapping[Entry, FluxError]) -> None:
-    """Close rows of the ledger as FAILED."""
+def _fail(session: psycopg.Connection, failed: Mapping[Entry, FluxError]) -> None:
     for entry, error in failed.items():
         entries.fail(session, entry, str(error))
 
 
-def remember(table: TableSync, instant: datetime) -> sql.Composed:
+def _state(table: TableSync, instant: datetime) -> sql.Composed:
     """Make a statement that notes what was read and what the table now looks like; it returns its number of rows.
 
     When readers last saw a change moves only where the sync wrote a row.
     """
-    outcome = table.outcome
-    noted = {
-        "schema": table.live.schema,
-        "name": table.name,
-        "declaration": table.state.declared,
-        "token": outcome.token,
-        "mapping": outcome.mapping,
-        "fingerprint": outcome.snapshot.fingerprint if outcome.snapshot else "",
-        "origins": json.dumps(dict(table.state.origins)),
-        "shape": table.state.shape,
-        "source_instant": instant,
-        "source_changed_at": table.source_changed_at(instant),
-        "read_at": table.state.at,
-        "wrote": table.is_changed,
-    }
-    literals = {name: sql.Literal(value) for name, value in noted.items()}
-    return query("sync", "note_sync").format(mark=mark_of(table.live), **literals)
+    return query("sync", "note_sync").format(
+        schema=table.live.schema,
+        name=table.name,
+        declaration=table.state.declared,
+        token=table.token,
+        mapping=table.read.mapping,
+        fingerprint=table.read.snapshot.fingerprint if table.read.snapshot else "",
+        origins=json.dumps(table.state.origins),
+        shape=table.state.shape,
+        source_instant=instant,
+        source_changed_at=table.source_changed_at(instant),
+        read_at=table.state.at,
+        wrote=table.is_changed,
+        mark=mark_of(table.live),
+    )
 
 
 def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
     """Make statements about one table. Its mark is noted only where it was right before: writes of others must show."""
-    live, outcome, last = table.live, table.outcome, table.state.last
-    name = {"schema": sql.Literal(live.schema), "name": sql.Literal(live.name)}
-    if outcome.refreshed and table.is_trusted:
+    live, last, name = table.live, table.state.last, {"schema": table.live.schema, "name": table.name}
+    if table.refreshed and table.is_trusted:
         yield query("sync", "note_refresh").format(mark=mark_of(live), **name)
-    has_new_signs = last is not None and (outcome.token, outcome.mapping) != (last.token, last.mapping)
-    if table.step == "unchanged" and (has_new_signs or _is_reading_noted(table)):
-        token, mapping, read_at = map(sql.Literal, (outcome.token, outcome.mapping, table.state.at))
-        yield query("sync", "note_reading").format(token=token, mapping=mapping, read_at=read_at, **name)
+    has_new_signs = last is not None and (table.token, table.read.mapping) != (last.token, last.mapping)
+    # The next sync has to know when the source was read, where it goes by that.
+    is_token_or_age = table.token is not None or live.table.tokens.read_every is not None
+    if table.step == "unchanged" and (has_new_signs or (table.read.snapshot is not None and is_token_or_age)):
+        given = {"token": table.token, "mapping": table.read.mapping, "read_at": table.state.at}
+        yield query("sync", "note_reading").format(**given, **name)
     if table.entry and table.step in {"written", "unchanged"}:
-        yield entries.succeeding(table.entry, "DELTA" if table.is_changed else "UNCHANGED", _synced(table, instant))
+        synced = Synced(
+            inserted=table.difference.inserts,
+            updated=table.difference.updates + table.refreshed,
+            deleted=table.difference.deletes,
+            source_instant=instant,
+            source_changed_at=table.source_changed_at(instant),
+        )
+        yield entries.succeeding(table.entry, "DELTA" if table.is_changed else "UNCHANGED", synced)
     if table.is_changed:
         yield announcing(live, "synced", sync_id=table.entry.sync_id if table.entry and table.state.is_fit else None)
-
-
-def _is_reading_noted(table: TableSync) -> bool:
-    """Tell whether the next sync has to know when the source was read, which it was by this one."""
-    is_token_or_age = table.outcome.token is not None or table.live.table.tokens.read_every is not None
-    return table.outcome.snapshot is not None and is_token_or_age
-
-
-def _synced(table: TableSync, instant: datetime) -> Synced:
-    difference = table.difference
-    return Synced(
-        inserted=difference.inserts,
-        updated=difference.updates + table.outcome.refreshed,
-        deleted=difference.deletes,
-        source_instant=instant,
-        source_changed_at=table.source_changed_at(instant),
-    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError
 from flux_assets.postgis.liveness import Stop
 
@@ -30,19 +29,19 @@ class SyncOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TableResult:
-    """What a sync did to one table.
+    """What a sync did to one table; times are UTC.
 
     `gate` says why it was, or was not, looked at. `rows` is what it holds now, `rows_read` and `bytes` what the source
     sent, `lag_seconds` the age of the newest source change when readers could see it, where any arrived; `published_at`
-    is when readers last saw a change, now or long ago. `seconds` go by step, and steps overlap; `total_seconds` are
-    those of the whole sync; times are UTC. `missing` are columns that the source does not have, `heirs` the
-    tables that inherit from it, which a sync leaves alone. `error` is set when the outcome is failed, and then the
-    table is as it was, but for columns derived from tables that did change.
+    is when readers last saw a change, now or long ago. `seconds` go by step, and steps overlap. `missing` are columns
+    that the source does not have, `heirs` the tables that inherit from it, which a sync leaves alone. Where it failed
+    with an `error` it is as it was, but for columns derived from tables that did change.
     """
 
     table: str
     outcome: Literal["changed", "unchanged", "failed"]
     gate: str
+    was_read: bool = False
     rows: int = 0
     rows_read: int = 0
     inserted: int = 0
@@ -58,7 +57,6 @@ class TableResult:
     total_seconds: float = 0.0
     missing: tuple[str, ...] = ()
     heirs: tuple[str, ...] = ()
-    audits: tuple[AuditResult, ...] = ()
     error: FluxError | None = None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
@@ -14,24 +14,15 @@ from flux_assets.ledger.leases import held
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.session import Target, prepare
-from flux_assets.spec import DynamicTable
+from flux_assets.postgis.session import Target
 from flux_assets.steps import StepTimer, reach
-from flux_assets.sync import gate, record, setup
-from flux_assets.sync.busy import describe_busy
-from flux_assets.sync.gate import GateResult, TableMark, TargetState
+from flux_assets.sync import gate, record
+from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.reader import OpenSource, SourceSide
 from flux_assets.sync.result import SyncOptions, SyncResult
-from flux_assets.sync.table import TableState, TableSync
-from flux_assets.sync.write import SyncContext, write
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """The dynamic tables of one database, overrides applied, and a digest of the `configuration` they came with."""
-
-    tables: Sequence[DynamicTable]
-    configuration: str = ""
+from flux_assets.sync.setup import TableSetup
+from flux_assets.sync.table import Family, SyncContext, TableState, TableSync
+from flux_assets.sync.write import write
 
 
 def sync_tables(
@@ -59,50 +50,28 @@ def sync_tables(
             source.admit(opened.at)
         with held(session, target, opened.lease):
             context = SyncContext(
-                target=target, session=session, lease=opened.lease, options=options, log=log, clock=clock
+                source=source,
+                target=target,
+                session=session,
+                lease=opened.lease,
+                options=options,
+                log=log,
+                clock=clock,
             )
             with clock.timed("gate"):
-                tables = _begin(context, wanted, family, opened)
-            return _sync(context, tables, source)
+                tables = _begin(context, wanted, family, opened.target, opened.at)
+            return _sync(context, tables)
 
 
-def refuse(
-    tables: Sequence[DynamicTable], target: Target, error: FluxError, run_id: str | None, log: Callable[[str], None]
-) -> None:
-    """Note in the ledger that a sync of these tables could not begin, so that whoever asks it learns of it."""
-    try:
-        with target.session("ledger") as session:
-            prepare(session, target.schema)
-            entries = record.begin(session, [LiveTable(target.schema, table) for table in tables], run_id)
-            record.fail(session, dict.fromkeys(entries.values(), error))
-    except (FluxError, psycopg.Error) as other:
-        log(f"The ledger could not be reached, and does not know of this failure: {other}")
-
-
-def _begin(context: SyncContext, wanted: Collection[str], family: Family, opened: GateResult) -> list[TableSync]:
-    """Make every table fit that can be, and open a row of the ledger for each of the `wanted` ones."""
-    schema = context.target.schema
-    lives = [LiveTable(schema, table) for table in family.tables]
-    target, unfit = _make_fit(context, lives, opened.target)
-    declared = register_declarations(schema, context.target.declared, family.tables, target.known)
-    asked = [live for live in lives if live.name in wanted]
-    entries = record.begin(context.session, asked, context.options.run_id, declared, under_way=target.under_way)
-    tables = [TableSync(state=_state(live, family, target, opened.at), entry=entries.get(live.name)) for live in lives]
-    for table in tables:
-        if error := unfit.get(table.name):
-            table.found_unfit(error)
-    return tables
-
-
-def _sync(context: SyncContext, tables: Sequence[TableSync], source: SourceSide) -> SyncResult:
+def _sync(context: SyncContext, tables: Sequence[TableSync]) -> SyncResult:
     """Take the tables through the steps; what stops one, or all of them, is in their results and in the ledger."""
     instant = visible = None
     try:
         reach("sync.begun")
         _read_marks(context, tables)
         reach("sync.looked")
-        instant = _read_source(context, tables, source)
-        visible = write(context, tables, instant, source.held)
+        instant = _read_source(context, tables)
+        visible = write(context, tables, instant)
     except BaseException as error:
         # Nothing was written for any table.
         for table in tables:
@@ -111,42 +80,37 @@ def _sync(context: SyncContext, tables: Sequence[TableSync], source: SourceSide)
         if not isinstance(error, FluxError | psycopg.Error):
             raise
     finally:
-        failed = {each.entry: each.outcome.error for each in tables if each.entry and each.outcome.error}
-        record.close_failed(context.session, context.target, context.lease, failed, context.log)
-    reported = [each for each in tables if each.entry or (each.state.is_fit and each.outcome.refreshed)]
+        record.close_failed(context, tables)
+    reported = [each for each in tables if each.entry or (each.state.is_fit and each.refreshed)]
     reported.sort(key=lambda each: each.state.is_fit)
     return SyncResult(tables=tuple(each.result(instant, visible, context.clock) for each in reported))
 
 
-def _make_fit(
-    context: SyncContext, lives: Sequence[LiveTable], target: TargetState
-) -> tuple[TargetState, dict[str, FluxError]]:
-    """Make every table as it is declared; return the target as it is then, and why some tables cannot be."""
-    changed = [live for live in lives if not _is_fit(live, target)]
-    found = {live.name: setup.set_up(context.session, live, context.options, context.log) for live in changed}
+def _begin(
+    context: SyncContext, wanted: Collection[str], family: Family, target: gate.TargetState, at: datetime
+) -> list[TableSync]:
+    """Make every table fit that can be, and open a row of the ledger for each of the `wanted` ones."""
+    session, schema = context.session, context.target.schema
+    states = [TableState(live=LiveTable(schema, each), family=family, target=target, at=at) for each in family.tables]
+    found = {
+        state.live.name: TableSetup(session, state.live).make_fit(context.options, context.log)
+        for state in states
+        if not state.has_last_shape
+    }
     if any(done is True for done in found.values()):
-        target = gate.read_target(context.session, context.target.schema, [live.table for live in lives])
-    gone = {live.name: setup.absent(live, synced=True) for live in lives if live.name not in target.shapes}
-    return target, gone | {name: done for name, done in found.items() if isinstance(done, FluxError)}
-
-
-def _is_fit(live: LiveTable, target: TargetState) -> bool:
-    """Tell whether the table is as it was when it was last found fit, for this very declaration."""
-    last = target.last.get(live.name)
-    return last is not None and last.shape == target.shape(live)
-
-
-def _state(live: LiveTable, family: Family, target: TargetState, at: datetime) -> TableState:
-    return TableState(
-        live=live,
-        shape=target.shape(live),
-        origins=target.origins(live.table, [table.name for table in family.tables]),
-        last=target.last.get(live.name),
-        present=target.kinds,
-        configuration=family.configuration,
-        heirs=target.heirs.get(live.name, ()),
-        at=at,
-    )
+        target = gate.read_target(session, schema, family.tables)
+        states = [replace(state, target=target) for state in states]
+    declared = register_declarations(schema, context.target.declared, family.tables, target.known)
+    asked = [state.live for state in states if state.live.name in wanted]
+    entries = record.begin(session, asked, context.options.run_id, declared, under_way=target.under_way)
+    tables = [TableSync(state=state, entry=entries.get(state.live.name)) for state in states]
+    for table in tables:
+        error = found.get(table.name)
+        if isinstance(error, FluxError):
+            table.found_unfit(error)
+        elif not table.state.exists:
+            table.found_unfit(TableSetup(session, table.live).absent(synced=True))
+    return tables
 
 
 def _read_marks(context: SyncContext, tables: Sequence[TableSync]) -> None:
@@ -155,15 +119,15 @@ def _read_marks(context: SyncContext, tables: Sequence[TableSync]) -> None:
         marks = gate.read_marks(context.session, [table.live for table in fit])
     for table in fit:
         mark = marks[table.name]
-        if isinstance(mark, TableMark):
-            table.found(mark)
-        else:
+        if isinstance(mark, psycopg.Error):
             table.found_unfit(_unreadable(context, table.live, mark))
+        else:
+            table.state = replace(table.state, mark=mark[0], expired=mark[1])
 
 
 def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> FluxError:
     if not isinstance(error, psycopg.errors.LockNotAvailable):
-        hidden = setup.hidden_rows(context.session, live)
+        hidden = TableSetup(context.session, live).hidden_rows()
         return hidden or translate_error(live.title, error, context.options.stop, SyncError)
     who = holders(context.session, live.schema, live.name, "reading") or GONE
     return SyncError(
@@ -171,9 +135,9 @@ def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> 
     )
 
 
-def _read_source(context: SyncContext, tables: Sequence[TableSync], source: SourceSide) -> datetime:
+def _read_source(context: SyncContext, tables: Sequence[TableSync]) -> datetime:
     """Let the source be read where the gate is open, and hand each table what was read; return as of when that is."""
-    force = context.options.force
+    force, source = context.options.force, context.source
     waiting = [table for table in tables if table.entry and table.step == "waiting"]
     source.choose(
         lambda tokens, mappings: [
@@ -183,8 +147,8 @@ def _read_source(context: SyncContext, tables: Sequence[TableSync], source: Sour
         ]
     )
     if not source.is_done:
-        # Whatever is written needs it, and there is nothing else to do.
-        gate.load_postgis(context.session)
+        # The server loads PostGIS at its first use. Whatever is written needs it, and there is nothing else to do.
+        context.session.execute("SELECT 'POINT EMPTY'::geometry")
     found = source.found()
     reach("sync.read")
     for table in waiting:

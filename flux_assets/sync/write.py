@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
 
 import psycopg
@@ -12,109 +11,45 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.checks.audit import SAMPLE_KEYS
 from flux_assets.errors import FluxError, SyncError, plainly, reported
-from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
-from flux_assets.postgis.session import Target, run
-from flux_assets.spec import DynamicTable
-from flux_assets.steps import StepTimer, reach
-from flux_assets.sync import diff, parking, record
-from flux_assets.sync.gate import mark_of
-from flux_assets.sync.reader import HeldRead
-from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.table import TableSync
-
-# Which of these keys of a table the source still holds, and which of those the rule still takes.
-HeldOf = Callable[[DynamicTable, Sequence[tuple[object, ...]]], HeldRead]
-
-
-def guard(session: psycopg.Connection, table: TableSync, held_of: HeldOf, *, accept_vanished: bool) -> None:
-    """Raise SyncError when the source lost many rows, with the number left in the outcome, or when reading did.
-
-    A row that is to be deleted is judged by the rule itself: the source does not hold it any more (it vanished, and
-    many of those are refused unless that is accepted), or holds it closed or out of its window (it may go), or holds
-    it as the rule still takes it: then the reading lost it, and nothing that was read is to be believed. The source is
-    asked only where rows enough are to be deleted; a reading that was cut is found by its own count before.
-    """
-    last, snapshot, difference = table.state.last, table.outcome.snapshot, table.difference
-    held = (snapshot.rows if snapshot else 0) - difference.inserts + difference.deletes
-    # Rows beyond those that the last sync left were put in by others, and are no loss of the source's.
-    strange = max(0, held - last.rows) if last else 0
-    limit = table.live.table.vanished
-    allowed = table.live.table.may_vanish(held - strange)
-    # Where the source's rows are those of the last sync, others put or changed here whatever is to be deleted.
-    is_as_it_was = last is not None and snapshot is not None and last.fingerprint == snapshot.fingerprint
-    if difference.deletes <= allowed or is_as_it_was:
-        return
-    keys = diff.deleted_keys(session, table.live)
-    found = held_of(table.live.table, keys)
-    if found.taken:
-        raise _lost(table, len(keys), found.taken)
-    # Strange rows may be among those that the source holds, closed or out of their window, and count once.
-    vanished = 0 if accept_vanished else len(keys) - max(len(found.there), min(len(keys), strange))
-    table.lost(vanished)
-    if vanished > allowed:
-        raise SyncError(
-            f"{table.live.title}: {vanished:,} of its {held:,} rows are gone from {table.live.table.source},"
-            f" which looks truncated or half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows if"
-            " that is less than half).",
-            "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
-            " is as it was.",
-        )
-
-
-def _lost(table: TableSync, missing: int, taken: Collection[tuple[object, ...]]) -> SyncError:
-    shown = ", ".join(sorted("/".join(plainly(str(part)) for part in key) for key in taken)[:SAMPLE_KEYS])
-    others = ", among others" if len(taken) > SAMPLE_KEYS else ""
-    return SyncError(
-        f"{table.live.title}: {len(taken):,} of the {missing:,} rows that were not read are still in"
-        f" {table.live.table.source}, and are to be taken: reading lost them ({', '.join(table.live.table.key)} {shown}"
-        f"{others}).",
-        "Nothing was deleted, and the next tick reads again. Where it stays so, look for what cuts results:"
-        " SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …, or a program between here and Snowflake.",
-    )
-
+from flux_assets.postgis.session import run
+from flux_assets.steps import reach
+from flux_assets.sync import record
+from flux_assets.sync.diff import TableMerge
+from flux_assets.sync.table import SyncContext, TableSync
 
 # PostgreSQL's own 8 MB hold what is staged of this, and its differences.
 _LARGE_BYTES = 2 << 20
+_COLLISIONS = (errors.UniqueViolation, errors.ExclusionViolation)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyncContext:
-    """What the steps of one sync share: its session and lease in the target, what was asked for, how to report."""
-
-    target: Target
-    session: psycopg.Connection
-    lease: Lease
-    options: SyncOptions
-    log: Callable[[str], None]
-    clock: StepTimer = field(default_factory=StepTimer)
-
-
-def write(context: SyncContext, tables: Sequence[TableSync], instant: datetime, held_of: HeldOf) -> datetime | None:
+def write(context: SyncContext, tables: Sequence[TableSync], instant: datetime) -> datetime | None:
     """Write what differs, in one transaction, and close the ledger's rows; returns the time just before the commit.
 
-    `held_of` says which of the given keys the source still holds. A table that cannot be written fails alone, or
-    with those that it follows from where its columns could not follow; what is raised is raised for all of them, and
-    then nothing was written.
+    A table that cannot be written fails alone, or with those that it follows from where its columns could not follow;
+    what is raised is raised for all of them, and then nothing was written.
     """
     groups = [group for group in _groups(tables) if any(each.step == "read" or each.is_adrift for each in group)]
     if not groups:
-        return record.close(context.session, context.lease, tables, instant)
+        return record.close(context, tables, instant)
     try:
-        opening: list[sql.Composable] = [*_room(tables), sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")]
+        # Room for temporary tables, where they need much: to have it costs a session a third of a millisecond.
+        is_large = sum(table.read.snapshot.bytes for table in tables if table.read.snapshot) > _LARGE_BYTES
+        opening: list[sql.Composable] = [sql.SQL("SET temp_buffers = '64MB'")] if is_large else []
+        opening.append(sql.SQL("BEGIN; SET CONSTRAINTS ALL IMMEDIATE"))
         for table in tables:
             if table.step == "read":
                 _stage(context, table, opening)
                 opening = []
         for group in groups:
-            _write_group(context, group, opening, held_of)
+            _write_group(context, group, opening)
             opening = []
         reach("sync.before_commit")
         with context.clock.timed("commit"):
             # Nothing after the COMMIT: what was refused there would pass for a refused commit.
             ending = [sql.SQL("SELECT clock_timestamp()"), sql.SQL("COMMIT")]
-            visible = record.close(context.session, context.lease, tables, instant, ending)
+            visible = record.close(context, tables, instant, ending)
     except BaseException:
         _roll_back(context.session)
         raise
@@ -123,12 +58,6 @@ def write(context: SyncContext, tables: Sequence[TableSync], instant: datetime, 
         _analyze(context, table)
     reach("sync.analyzed")
     return visible
-
-
-def _room(tables: Sequence[TableSync]) -> list[sql.SQL]:
-    """Make room for temporary tables, where they need much: to have it costs a session a third of a millisecond."""
-    large = sum(table.outcome.snapshot.bytes for table in tables if table.outcome.snapshot) > _LARGE_BYTES
-    return [sql.SQL("SET temp_buffers = '64MB'")] if large else []
 
 
 def _groups(tables: Sequence[TableSync]) -> list[list[TableSync]]:
@@ -149,24 +78,22 @@ def _are_tied(table: TableSync, other: TableSync) -> bool:
 def _stage(context: SyncContext, table: TableSync, opening: Sequence[sql.Composable]) -> None:
     """COPY what was read, before anything is locked: how long that takes, also when it stalls, is nobody's concern."""
     before = f"before staging {table.name}"
-    snapshot = table.outcome.snapshot
     try:
-        with table.clock.timed("stage"):
+        with table.read.clock.timed("stage"):
             script = sql.SQL("; ").join([*opening, _savepoint(before)])
-            diff.stage(context.session, table.live, script, snapshot.chunks() if snapshot else ())
+            chunks = table.read.snapshot.chunks() if table.read.snapshot else ()
+            TableMerge(context.session, table.live).stage(script, chunks)
         reach(f"sync.staged:{table.name}")
     except (FluxError, psycopg.Error) as error:
         _give_up(context, [table], error, at=table, to=before)
 
 
-def _write_group(
-    context: SyncContext, group: Sequence[TableSync], begin: Sequence[sql.Composable], held_of: HeldOf
-) -> None:
+def _write_group(context: SyncContext, group: Sequence[TableSync], begin: Sequence[sql.Composable]) -> None:
     opening = [*begin, _savepoint(_of_group(group))]
     names = {table.name for table in group}
     for table in sorted(group, key=lambda each: bool(names.intersection(each.live.table.origins))):
         if table.step == "read":
-            _merge(context, table, opening, held_of)
+            _merge(context, table, opening)
             opening = []
     if opening:
         run(context.session, opening)
@@ -183,8 +110,7 @@ def _back_to(name: str) -> sql.Composed:
 
 
 def _of_group(group: Sequence[TableSync]) -> str:
-    """Name the group's savepoint: of two with the same name, going back would take the wrong one where the later was
-    not made."""
+    """Name the group's savepoint as no table's is: going back would take the wrong one where the later was not made."""
     return f"group of {group[0].name}"
 
 
@@ -192,30 +118,75 @@ def _merge(
     context: SyncContext,
     table: TableSync,
     opening: Sequence[sql.Composable],
-    held_of: HeldOf,
-    collision: parking.Collision | None = None,
+    collision: psycopg.IntegrityError | None = None,
 ) -> None:
-    live, before = table.live, f"before {table.name}"
+    merge, before = TableMerge(context.session, table.live), f"before {table.name}"
     try:
-        with table.clock.timed("compare"):
-            table.compared(diff.compare(context.session, live, table.state.present, [*opening, _savepoint(before)]))
-            guard(context.session, table, held_of, accept_vanished=context.options.accept_vanished)
+        with table.read.clock.timed("compare"):
+            table.difference = merge.compare(table.state.target.kinds, [*opening, _savepoint(before)])
+            _guard(context, table, merge)
         reach(f"sync.compared:{table.name}")
         context.options.stop.check()
-        with table.clock.timed("write"):
+        with table.read.clock.timed("write"):
             if table.difference.rows:
-                diff.write(context.session, live, table.difference, collision)
+                merge.write(table.difference, collision)
         reach(f"sync.written:{table.name}")
-        table.written()
-    except (errors.UniqueViolation, errors.ExclusionViolation) as error:
-        if collision is None and parking.is_of(live, error):
+        table.step = "written"
+    except _COLLISIONS as error:
+        if collision is None and merge.is_own(error):
             # What was compared goes back with the savepoint, and the lock that kept others from writing meanwhile.
-            _merge(context, table, [_back_to(before)], held_of, error)
+            _merge(context, table, [_back_to(before)], error)
         else:
-            refused = parking.describe_collision(live, error) if parking.is_of(live, error) else error
+            refused = merge.describe_collision(error) if merge.is_own(error) else error
             _give_up(context, [table], refused, at=table, to=before)
     except (FluxError, psycopg.Error) as error:
         _give_up(context, [table], error, at=table, to=before)
+
+
+def _guard(context: SyncContext, table: TableSync, merge: TableMerge) -> None:
+    """Raise SyncError when the source lost many rows, truncated or half-loaded, or when reading did.
+
+    A row that is to be deleted is judged by the rule itself: the source does not hold it any more (it vanished, and
+    many of those are refused unless that is accepted), or holds it closed or out of its window (it may go), or holds
+    it as the rule still takes it: then the reading lost it, and nothing that was read is to be believed. The source is
+    asked only where rows enough are to be deleted; a reading that was cut is found by its own count before.
+    """
+    last, snapshot, difference, source = (
+        table.state.last,
+        table.read.snapshot,
+        table.difference,
+        table.live.table.source,
+    )
+    held = (snapshot.rows if snapshot else 0) - difference.inserts + difference.deletes
+    # Rows beyond those that the last sync left were put in by others, and are no loss of the source's.
+    strange = max(0, held - last.rows) if last else 0
+    limit = table.live.table.vanished
+    allowed = table.live.table.may_vanish(held - strange)
+    # Where the source's rows are those of the last sync, others put or changed here whatever is to be deleted.
+    is_as_it_was = last is not None and snapshot is not None and last.fingerprint == snapshot.fingerprint
+    if difference.deletes <= allowed or is_as_it_was:
+        return
+    keys = merge.deleted_keys()
+    there, taken = context.source.held(table.live.table, keys)
+    if taken:
+        shown = ", ".join(sorted("/".join(plainly(str(part)) for part in key) for key in taken)[:SAMPLE_KEYS])
+        others = ", among others" if len(taken) > SAMPLE_KEYS else ""
+        raise SyncError(
+            f"{table.live.title}: {len(taken):,} of the {len(keys):,} rows that were not read are still in {source},"
+            f" and are to be taken: reading lost them ({', '.join(table.live.table.key)} {shown}{others}).",
+            "Nothing was deleted, and the next tick reads again. Where it stays so, look for what cuts results:"
+            " SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …, or a program between here and Snowflake.",
+        )
+    # Strange rows may be among those that the source holds, closed or out of their window, and count once.
+    vanished = len(keys) - max(len(there), min(len(keys), strange))
+    table.vanished = 0 if context.options.accept_vanished else vanished
+    if table.vanished > allowed:
+        raise SyncError(
+            f"{table.live.title}: {vanished:,} of its {held:,} rows are gone from {source}, which looks truncated or"
+            f" half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows if that is less than half).",
+            "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
+            " is as it was.",
+        )
 
 
 def _refreshed(context: SyncContext, table: TableSync, group: Sequence[TableSync]) -> bool:
@@ -225,22 +196,19 @@ def _refreshed(context: SyncContext, table: TableSync, group: Sequence[TableSync
     """
     # Tables that were written or may have been; all of them, where somebody wrote into this one.
     moved = [each.name for each in group if each.difference.rows or each.is_adrift or table.is_adrift]
-    origins = {name: table.state.present[name] for name in moved}
-    statement = None if table.step == "written" else diff.refresh(table.live, origins)
-    if statement is None:
+    follows = any(derived.from_table in moved and not derived.fills for derived in table.live.table.derived)
+    if table.step == "written" or not follows:
         return True
-    before = f"before refreshing {table.name}"
+    merge, before = TableMerge(context.session, table.live), f"before refreshing {table.name}"
+    origins = {name: table.state.target.kinds[name] for name in moved}
     try:
-        with table.clock.timed("refresh"):
-            locking = [diff.locking(table.live), mark_of(table.live)]
+        with table.read.clock.timed("refresh"):
             try:
-                [(mark,)], *_, rows = run(context.session, [_savepoint(before), *locking, statement])
-                table.refreshed(len(rows), mark)
-            except (errors.UniqueViolation, errors.ExclusionViolation) as error:
-                if not parking.is_of(table.live, error):
+                table.refreshed, table.locked_mark = merge.refresh(origins, _savepoint(before))
+            except _COLLISIONS as error:
+                if not merge.is_own(error):
                     raise
-                [[(mark,)]] = run(context.session, [_back_to(before), *locking])
-                table.refreshed(diff.refresh_in_two_steps(context.session, table.live, origins, error), mark)
+                table.refreshed, table.locked_mark = merge.refresh(origins, _back_to(before), error)
     except (FluxError, psycopg.Error) as error:
         if not table.state.is_fit and not isinstance(error, errors.LockNotAvailable):
             _give_up(context, [], error, at=table, to=before)
@@ -252,7 +220,7 @@ def _refreshed(context: SyncContext, table: TableSync, group: Sequence[TableSync
         concerned = [each for each in group if each.step == "written" or (each is table and asked_for)]
         _give_up(context, concerned, error, at=table, to=_of_group(group))
         for each in group:
-            each.refreshed(0)
+            each.refreshed, each.locked_mark = 0, ""
         return False
     return True
 
@@ -300,7 +268,7 @@ def _analyze(context: SyncContext, table: TableSync) -> None:
     if not table.is_stale:
         return
     try:
-        with table.clock.timed("analyze"):
+        with table.read.clock.timed("analyze"):
             table.live.analyze(context.session)
     except psycopg.Error as error:
         context.log(

@@ -16,9 +16,9 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake import mapping as mapping_module
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.source import Source
-from flux_assets.sync import diff
+from flux_assets.sync.diff import TableMerge
 from flux_assets.sync.gate import mark_of
-from flux_assets.sync.sync import Family
+from flux_assets.sync.table import Family
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
@@ -295,13 +295,13 @@ def test_nothing_is_written_and_no_sync_is_held_up(running: Utility, sql: Sql, m
 
 
 def test_a_comparison_that_is_stopped_ends_at_once(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, staging = Stop(), diff.stage
+    stop, staging = Stop(), TableMerge.stage
 
     def stopped(*arguments: object) -> None:
         staging(*arguments)
         stop.request()
 
-    monkeypatch.setattr(diff, "stage", stopped)
+    monkeypatch.setattr(TableMerge, "stage", stopped)
     with pytest.raises(SyncError, match="topped on request"):
         outcomes(running, stop=stop)
     monkeypatch.undo()

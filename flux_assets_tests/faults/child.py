@@ -32,7 +32,8 @@ from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import open_source
 from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, sync_tables
+from flux_assets.sync.sync import sync_tables
+from flux_assets.sync.table import Family
 from flux_assets_tests.faults import clocks
 from flux_assets_tests.made_layers import made_up
 from flux_assets_tests.synced import FAULTS, FEEDERS
@@ -141,7 +142,7 @@ def main(job: Job, pipe: Connection) -> None:
     """Run the job and say how it ended."""
     liveness.LIMITS = SOON
     if job.idle_seconds is not None:
-        gate.IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
+        gate._IDLE_LIMIT = timedelta(seconds=job.idle_seconds)
     stop = Stop()
     # As Dagster's executor does with SIGTERM, and with Terminate in its UI.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop.request).start())

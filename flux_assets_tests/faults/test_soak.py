@@ -21,7 +21,8 @@ from flux_assets.postgis import liveness
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.sync import Family, sync_tables
+from flux_assets.sync.sync import sync_tables
+from flux_assets.sync.table import Family
 from flux_assets_tests.faults.case import Verdict
 from flux_assets_tests.faults.child import SOON, SYNCED
 from flux_assets_tests.faults.memory_source import MemorySource

@@ -23,7 +23,7 @@ from flux_assets.postgis.liveness import Limits
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, run
-from flux_assets.sync import diff
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
@@ -132,16 +132,16 @@ def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
 ) -> None:
     utility.tell("INSERT INTO FEEDERS VALUES ('L1', 'one', 1)")
     utility.synced()
-    stage = diff.stage
+    stage = TableMerge.stage
 
     def freeze(*given: object) -> None:
-        monkeypatch.setattr(diff, "stage", stage)
+        monkeypatch.setattr(TableMerge, "stage", stage)
         stage(*given)
         sql(SILENT, leases.SYNC)
         utility.tell("UPDATE FEEDERS SET TITLE = 'new'")
         assert utility.synced("feeders")["feeders"].updated == 1
 
-    monkeypatch.setattr(diff, "stage", freeze)
+    monkeypatch.setattr(TableMerge, "stage", freeze)
     utility.tell("UPDATE FEEDERS SET TITLE = 'old'")
     assert "Another sync has begun since this one was interrupted" in utility.failed("feeders")["feeders"]
     assert sql("SELECT title FROM feeders") == [("new",)]

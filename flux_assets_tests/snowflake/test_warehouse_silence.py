@@ -152,7 +152,7 @@ def test_a_reading_that_never_ends_is_given_up_as_a_whole(
     utility: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer of it may still come in time."""
-    monkeypatch.setattr(source_side, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(source_side, "_LONGEST_SECONDS", 1.0)
     with faulting_proxy(utility.account.port or 0, Fault("dribble", times=None)) as proxy:
         harmed = Impatient(account=patient(utility.account, proxy.port), target=utility.target)
         failed = harmed.failed()

@@ -267,7 +267,7 @@ def test_readers_of_any_kind_do_not_hold_a_sync_up(running: Utility, sql: Sql) -
 def test_a_row_locked_by_others_fails_its_table_and_names_them(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "_LOCK_WAIT", timedelta(seconds=0.3))
     running.tell("UPDATE FAULTS SET HOMES = 1000; UPDATE FEEDERS SET TITLE = 'Other'")
     reader = psycopg.connect(running.target.conninfo, application_name="reader")
     with reader, psycopg.connect(running.target.conninfo, application_name="editor") as editor:

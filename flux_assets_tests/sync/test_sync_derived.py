@@ -54,7 +54,7 @@ def running(utility: Utility) -> Utility:
 @contextmanager
 def locked(running: Utility, row: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The row is held by an open transaction of another program; the number of its process."""
-    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "_LOCK_WAIT", timedelta(seconds=0.3))
     with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
         editor.execute(f"SELECT FROM {row} FOR UPDATE")
         yield editor.info.backend_pid

@@ -17,7 +17,8 @@ from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source, open_source
 from flux_assets.spec import DynamicTable
-from flux_assets.sync import diff, setup
+from flux_assets.sync import setup
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from flux_assets_tests.snowflake.test_warehouse_network import LONG, SHORT, without_pauses
@@ -132,7 +133,7 @@ def test_an_interrupt_is_told_as_a_stop_and_loses_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(diff, "compare", interrupted)
+    monkeypatch.setattr(TableMerge, "compare", interrupted)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     with pytest.raises(KeyboardInterrupt):
         running.sync()

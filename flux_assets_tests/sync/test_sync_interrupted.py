@@ -13,8 +13,8 @@ import pytest
 from psycopg import errors
 from psycopg.sql import Composable
 
-from flux_assets.sync import diff, gate, record
-from flux_assets.sync.gate import GateResult
+from flux_assets.sync import gate, record
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import Utility
 
@@ -59,8 +59,10 @@ def test_a_table_that_fails_before_its_savepoint_takes_no_other_back(
 ) -> None:
     """As a cancelled statement does that comes before the table's first round trip has made the savepoint."""
     running.tell("UPDATE FAULTS SET HOMES = 800 WHERE FAULT_ID = 'F3'; UPDATE FEEDERS SET TITLE = 'y'")
-    cancelled = failing_once(diff.stage, errors.QueryCanceled("cancelled"), lambda _, live, *__: live.name == "feeders")
-    monkeypatch.setattr(diff, "stage", cancelled)
+    cancelled = failing_once(
+        TableMerge.stage, errors.QueryCanceled("cancelled"), lambda merge, *_: merge.live.name == "feeders"
+    )
+    monkeypatch.setattr(TableMerge, "stage", cancelled)
     assert told(running, sql) == {"faults": ("failed", "FAILED"), "feeders": ("failed", "FAILED")}
     assert sql("SELECT homes FROM faults WHERE fault_id = 'F3'") == [(3,)]
     assert told(running, sql) == {"faults": ("changed", "SUCCESS"), "feeders": ("changed", "SUCCESS")}
@@ -135,7 +137,7 @@ def test_where_nothing_is_read_the_instant_is_the_databases(running: Utility, mo
     # Within the hour for which a change token is believed.
     at, opened = datetime.now(UTC) + timedelta(minutes=20), gate.open_gate
 
-    def opening(*given: Any) -> GateResult:
+    def opening(*given: Any) -> Any:
         return replace(opened(*given), at=at)
 
     plain = running.source
@@ -177,14 +179,14 @@ def test_a_source_that_is_as_it_was_lost_nothing_whatever_others_did_here(
 def test_rows_that_others_put_in_while_a_sync_is_under_way_are_not_the_sources(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = diff.stage
+    stage = TableMerge.stage
 
-    def meanwhile(session: psycopg.Connection, live: Any, *given: Any) -> None:
-        if live.name == "faults":
+    def meanwhile(merge: TableMerge, *given: Any) -> None:
+        if merge.live.name == "faults":
             sql("INSERT INTO faults (fault_id, state) SELECT 'H' || n, 'OPEN' FROM generate_series(1, 40) AS n")
-        stage(session, live, *given)
+        stage(merge, *given)
 
-    monkeypatch.setattr(diff, "stage", meanwhile)
+    monkeypatch.setattr(TableMerge, "stage", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = 800 WHERE FAULT_ID = 'F3'")
     assert running.synced()["faults"].deleted == 40
 

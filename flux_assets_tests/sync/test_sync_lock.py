@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from flux_assets.sync import diff, gate
+from flux_assets.sync import gate
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import Utility
 
@@ -29,13 +30,13 @@ def running(utility: Utility) -> Utility:
 def test_the_lock_is_held_through_the_whole_sync(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str | None] = []
     for name in ("stage", "compare"):
-        step = getattr(diff, name)
+        step = getattr(TableMerge, name)
 
         def meanwhile(*given: object, step: Any = step) -> object:
             said.append(running.sync().busy)
             return step(*given)
 
-        monkeypatch.setattr(diff, name, meanwhile)
+        monkeypatch.setattr(TableMerge, name, meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1; UPDATE FEEDERS SET TITLE = 'Other'")
     running.synced()
     assert len(said) == 4
@@ -48,13 +49,13 @@ def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
     running: Utility, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str | None] = []
-    stage = diff.stage
+    stage = TableMerge.stage
 
     def meanwhile(*given: Any) -> None:
         said.extend(running.sync(*wanted).busy for wanted in (["faults"], ["faults", "feeders"]))
         stage(*given)
 
-    monkeypatch.setattr(diff, "stage", meanwhile)
+    monkeypatch.setattr(TableMerge, "stage", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     running.synced("faults", run_id="the-run")
     same, more = said
@@ -68,7 +69,7 @@ def test_who_holds_the_lock_is_told_with_its_run_and_what_it_does_not_bring(
 def test_a_sync_that_hangs_gives_the_lock_back_after_its_time(
     running: Utility, monkeypatch: pytest.MonkeyPatch, opening: str
 ) -> None:
-    for name in ("TIME_LIMIT", "IDLE_LIMIT"):
+    for name in ("TIME_LIMIT", "_IDLE_LIMIT"):
         monkeypatch.setattr(gate, name, timedelta(seconds=1))
     with running.target.session("sync") as ghost:
         assert gate.open_gate(ghost, "public", []).lease

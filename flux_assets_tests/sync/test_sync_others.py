@@ -10,9 +10,9 @@ import pytest
 from psycopg.sql import Composed
 
 from flux_assets.errors import WarehouseError
-from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake.source import Source
-from flux_assets.sync import diff, gate
+from flux_assets.sync import gate
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.sync.test_sync_derived import CREWS, DISAGREE
 from flux_assets_tests.synced import Utility
@@ -49,7 +49,7 @@ def edited(running: Utility, statement: str) -> None:
 def test_what_others_write_while_the_source_is_read_is_put_right(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, step: str, statement: str, wrong: str
 ) -> None:
-    plain: Callable[..., object] = getattr(diff, step)
+    plain: Callable[..., object] = getattr(TableMerge, step)
     done: list[bool] = []
 
     def meanwhile(*given: object) -> object:
@@ -58,7 +58,7 @@ def test_what_others_write_while_the_source_is_read_is_put_right(
             edited(running, statement)
         return plain(*given)
 
-    monkeypatch.setattr(diff, step, meanwhile)
+    monkeypatch.setattr(TableMerge, step, meanwhile)
     # A fault that is shut moves a count, so that feeders are written without being read for news.
     running.tell("UPDATE FAULTS SET STATE = 'SHUT' WHERE FAULT_ID = 'F1'")
     running.sync()
@@ -73,14 +73,14 @@ def test_what_others_write_is_seen_however_strictly_the_database_isolates(
     running: Utility, sql: Sql, admin_sql: Sql, database: str, monkeypatch: pytest.MonkeyPatch, isolation: str
 ) -> None:
     admin_sql(f"ALTER DATABASE {database} SET default_transaction_isolation = '{isolation}'")
-    locking = diff.locking
+    locking = TableMerge.locking
 
-    def meanwhile(live: LiveTable) -> Composed:
-        if live.name == "faults":
+    def meanwhile(merge: TableMerge) -> Composed:
+        if merge.live.name == "faults":
             edited(running, "UPDATE faults SET homes = 777 WHERE fault_id = 'F3'")
-        return locking(live)
+        return locking(merge)
 
-    monkeypatch.setattr(diff, "locking", meanwhile)
+    monkeypatch.setattr(TableMerge, "locking", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = 500 WHERE FAULT_ID = 'F4'")
     assert running.synced("faults")["faults"].updated == 2
     assert sql("SELECT homes FROM faults WHERE fault_id IN ('F3', 'F4') ORDER BY fault_id") == [(3,), (500,)]
@@ -89,7 +89,7 @@ def test_what_others_write_is_seen_however_strictly_the_database_isolates(
 def test_nobody_writes_a_table_between_its_comparison_and_the_end(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = diff.write
+    written = TableMerge.write
     refused: list[str] = []
 
     def meanwhile(*given: object) -> None:
@@ -100,7 +100,7 @@ def test_nobody_writes_a_table_between_its_comparison_and_the_end(
             refused.append(editor.execute("SELECT count(*) FROM faults").fetchone()[0])
         written(*given)
 
-    monkeypatch.setattr(diff, "write", meanwhile)
+    monkeypatch.setattr(TableMerge, "write", meanwhile)
     running.tell("UPDATE FAULTS SET HOMES = HOMES + 1")
     assert running.synced("faults")["faults"].updated == 6
     assert refused == [6], "readers go on"
@@ -172,7 +172,7 @@ def test_a_deferred_constraint_fails_its_own_table(running: Utility, sql: Sql) -
 def test_a_table_that_is_locked_whole_fails_with_what_is_tied_to_it_and_is_in_the_ledger(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch, locked: str, failing: set[str]
 ) -> None:
-    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "_LOCK_WAIT", timedelta(seconds=0.3))
     more = replace(running, tables=(*running.tables, CREWS))
     more.tell("CREATE TABLE CREWS (CREW VARCHAR(50), PLACE VARCHAR(50)); INSERT INTO CREWS VALUES ('C1', 'here')")
     more.synced()
@@ -201,7 +201,7 @@ def test_an_origin_that_is_locked_is_named_with_who_locked_it(
 ) -> None:
     sql("CREATE TABLE assets (feeder text, load float8)")
     running.synced()
-    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "_LOCK_WAIT", timedelta(seconds=0.3))
     running.tell("UPDATE FEEDERS SET TITLE = 'new'")
     with psycopg.connect(running.target.conninfo, application_name="editor") as editor:
         editor.execute("LOCK TABLE assets")
@@ -215,7 +215,7 @@ def test_an_origin_that_is_locked_is_named_with_who_locked_it(
 def test_of_a_queue_for_a_table_the_one_that_keeps_readers_out_is_named(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "LOCK_WAIT", timedelta(seconds=0.3))
+    monkeypatch.setattr(gate, "_LOCK_WAIT", timedelta(seconds=0.3))
     conninfo = running.target.conninfo
     reader = psycopg.connect(conninfo, application_name="reader")
     with reader, psycopg.connect(conninfo, application_name="editor") as editor, ThreadPoolExecutor() as pool:
@@ -250,8 +250,8 @@ def test_a_stand_in_that_restarts_before_the_guard_asks_is_asked_again(
         return mapping(self, table)
 
     merging: list[bool] = []
-    compare = diff.compare
-    monkeypatch.setattr(diff, "compare", lambda *given: merging.append(True) or compare(*given))
+    compare = TableMerge.compare
+    monkeypatch.setattr(TableMerge, "compare", lambda *given: merging.append(True) or compare(*given))
     monkeypatch.setattr(Source, "mapping", ended)
     running.tell("UPDATE FAULTS SET STATE = 'SHUT', BEGUN = DATEADD(day, -30, BEGUN)")
     assert running.synced("faults")["faults"].deleted == 46

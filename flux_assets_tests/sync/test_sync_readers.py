@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from flux_assets import steps
 from flux_assets.errors import TargetError
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
-from flux_assets.sync import diff, record
+from flux_assets.sync.diff import TableMerge
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.cutting_proxy import Cut, cutting_proxy
 from flux_assets_tests.synced import Utility
@@ -83,38 +84,37 @@ def _kill(session: psycopg.Connection, conninfo: str) -> None:
 
 
 def _at_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    staged = diff.stage
+    staged = TableMerge.stage
 
-    def stage(session: psycopg.Connection, *rest: object) -> None:
-        _kill(session, running.target.conninfo)
-        staged(session, *rest)
+    def stage(merge: TableMerge, *rest: object) -> None:
+        _kill(merge.session, running.target.conninfo)
+        staged(merge, *rest)
 
-    monkeypatch.setattr(diff, "stage", stage)
+    monkeypatch.setattr(TableMerge, "stage", stage)
 
 
 def _after_staging(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = diff.compare
+    compared = TableMerge.compare
 
-    def compare(session: psycopg.Connection, *rest: object) -> diff.Difference:
-        found = compared(session, *rest)
-        _kill(session, running.target.conninfo)
+    def compare(merge: TableMerge, *rest: object) -> object:
+        found = compared(merge, *rest)
+        _kill(merge.session, running.target.conninfo)
         return found
 
-    monkeypatch.setattr(diff, "compare", compare)
+    monkeypatch.setattr(TableMerge, "compare", compare)
 
 
 def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = record.remember
-
-    def remembered(*given: object, **named: object) -> object:
+    def kill(point: str) -> None:
+        if point != "sync.before_commit":
+            return
         with psycopg.connect(running.target.conninfo, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE application_name = 'flux_assets sync' AND datname = current_database()"
             )
-        return remember(*given, **named)
 
-    monkeypatch.setattr(record, "remember", remembered)
+    monkeypatch.setattr(steps, "hooks", [kill])
 
 
 @pytest.mark.parametrize("breaks", [_at_staging, _after_staging, _before_commit])
@@ -174,14 +174,14 @@ def test_a_server_that_is_not_there_is_an_error_before_anything_is_read(running:
 def test_a_request_to_stop_ends_the_sync_and_keeps_what_was_there(running: Utility, sql: Sql) -> None:
     before = sql("SELECT sum(homes) FROM faults")
     running.tell("UPDATE FAULTS SET HOMES = 1000")
-    stop, staged = Stop(), diff.stage
+    stop, staged = Stop(), TableMerge.stage
 
     def stage(*given: object) -> None:
         staged(*given)
         stop.request()
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(diff, "stage", stage)
+        monkeypatch.setattr(TableMerge, "stage", stage)
         failed = running.failed(stop=stop)
     assert failed.keys() == {"faults", "feeders"}
     assert sql("SELECT sum(homes) FROM faults") == before
