@@ -183,7 +183,7 @@ def _origin(version: Version) -> Numbers:
 def _another_file(context: _Context, layer: Layer, version: Version, file: ReleaseFile) -> AuditResult:
     """Return the result where the layer's own file is gone: to report every row as different would be no help."""
     now: Numbers = {"sha256_now": file.sha256, "release_tag_now": context.release.tag, "compared_rows": 0}
-    pin = versions.pin_of(context.session, layer)
+    pin = versions.Pin.of(context.session, layer)
     remedy = _LOAD if pin is None else _PINNED.format(pin, layer.name)
     return _result("WARN", _origin(version) | now, note=f"{_ANOTHER_FILE.format(file.address)} {remedy}")
 

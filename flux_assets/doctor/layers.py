@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.layers.takeover import left_behind, listed, parts, readers
+from flux_assets.layers.takeover import dependents, left_behind, listed
 from flux_assets.ledger import status
 from flux_assets.postgis import catalog
 from flux_assets.postgis.catalog import hidden, hides_rows, protection
@@ -79,7 +79,7 @@ def _foreign(session: psycopg.Connection, layer: Layer, relation: catalog.Relati
                 f" {title}, and grant the rights again.",
             )
             return
-        if left := left_behind(session, layer, oid, ()):
+        if left := left_behind(session, layer, oid):
             yield _LAYERS.note(
                 f"what stays with the ordinary table {title} when it is taken over: {listed(left)}",
                 "Create on the new table what is still needed.",
@@ -218,7 +218,7 @@ def _on_the_version(session: psycopg.Connection, layer: Layer, version: int, pub
 
 def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
     """Yield what a publish does not update or apply."""
-    both = [*readers(session, oid), *parts(session, oid)]
+    both = dependents(session, oid)
     if found := [each for each in both if each.kind in _NOT_REACHED]:
         yield _LAYERS.note(
             f"a load of {layer.title} swaps whole versions, which these do not notice: {listed(found)}",

@@ -10,7 +10,8 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
-from flux_assets.layers import staging, versions
+from flux_assets.layers import versions
+from flux_assets.layers.staging import Need
 from flux_assets.ledger import status
 from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.stream import expanded_bytes
@@ -78,11 +79,9 @@ def _disk(
         yield _DISK.ok(are) if free > together else _DISK.failed(are, remedy)
 
 
-def _need(
-    session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int
-) -> staging.Need:
+def _need(session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int) -> Need:
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
     found = versions.known_versions(session, layer) if status.is_prepared(session) else []
-    return staging.need_of(plain, sum(version.bytes or 0 for version in found))
+    return Need.of_csv(plain, sum(version.bytes or 0 for version in found))

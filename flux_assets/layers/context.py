@@ -1,27 +1,22 @@
-"""What may be asked of a load, and what its steps share."""
+"""A run about one layer: what may be asked of it, what its steps share, and its row of the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from flux_assets.errors import FluxError
 from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
+from flux_assets.ledger.entries import Entry, register_declarations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, run, translated
 from flux_assets.steps import StepTimer, reach
-
-if TYPE_CHECKING:
-    # It brings pyarrow, and definitions import this module.
-    from flux_assets.release.release import Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +59,22 @@ class VersionContext:
     joined: bool = False
     clock: StepTimer = field(default_factory=StepTimer)
 
-
-@dataclass(frozen=True, kw_only=True)
-class LoadContext(VersionContext):
-    """What every step of one load needs: besides what any version does, the release that it comes from."""
-
-    release: Release
+    @property
+    def patience(self) -> LockRetries:
+        """How long a publish tries, with where to say so."""
+        return self.options.patience(self.log)
 
 
 @contextmanager
 def recorded(
-    layer: Layer, target: Target, options: LoadOptions, sync_type: str
-) -> Iterator[tuple[psycopg.Connection, Entry]]:
+    layer: Layer, target: Target, options: LoadOptions, log: Callable[[str], None], sync_type: str
+) -> Iterator[tuple[VersionContext, Entry]]:
     """Open a session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
 
     Rows of runs that died are closed first, whatever this run will find to do.
     """
-    with (
-        translated(layer.title, options.stop),
-        target.session(f"{sync_type.lower()} {layer.name}", options.stop, is_set=False) as control,
-    ):
+    purpose = f"{sync_type.lower()} {layer.name}"
+    with translated(layer.title, options.stop), target.session(purpose, options.stop, is_set=False) as control:
         prepare(control, target.schema)
         reach("run.opened")
         statements = [
@@ -93,22 +84,10 @@ def recorded(
         ]
         [[(sync_id, _)]] = run(control, statements)
         entry = Entry(sync_id, sync_type)
-        try:
+        with _failing(target, [entry]):
             reach("run.recorded")
             with translated(layer.title, options.stop):
-                yield control, entry
-        except BaseException as error:
-            _record_failure(target, entry, error)
-            raise
-
-
-def _record_failure(target: Target, entry: Entry, error: BaseException) -> None:
-    """Close a row as FAILED, through a session of its own: the load's may be broken."""
-    try:
-        with target.session("ledger") as session:
-            entries.fail(session, entry, str(error).strip() or type(error).__name__)
-    except (FluxError, psycopg.Error):
-        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
+                yield VersionContext(layer=layer, target=target, control=control, options=options, log=log), entry
 
 
 @contextmanager
@@ -120,11 +99,23 @@ def recorded_together(
         prepare(control, target.schema)
         found: list[tuple[int, str]] = []
         if layers:
-            (found,) = run(control, [closing_dead(layers), opening(layers, sync_type, options.run_id)])
-        entries = {name: Entry(sync_id, sync_type) for sync_id, name in found}
+            statements = [entries.closing_dead(layers), entries.opening(layers, sync_type, options.run_id)]
+            [found] = run(control, statements)
+        opened = {name: Entry(sync_id, sync_type) for sync_id, name in found}
+        with _failing(target, opened.values()):
+            yield control, opened
+
+
+@contextmanager
+def _failing(target: Target, opened: Iterable[Entry]) -> Iterator[None]:
+    """Close rows as FAILED when the block raises, through a session of their own: the run's may be broken."""
+    try:
+        yield
+    except BaseException as error:
         try:
-            yield control, entries
-        except BaseException as error:
-            for entry in entries.values():
-                _record_failure(target, entry, error)
-            raise
+            with target.session("ledger") as session:
+                for entry in opened:
+                    entries.fail(session, entry, str(error).strip() or type(error).__name__)
+        except (FluxError, psycopg.Error):
+            error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
+        raise

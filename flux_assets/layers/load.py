@@ -13,23 +13,14 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.errors import PinnedError, PublishError, reported
-from flux_assets.layers import indexes, publish, quarantine, schema_diff, versions
-from flux_assets.layers.context import LoadContext, LoadOptions, recorded
+from flux_assets.errors import ManifestError, PinnedError, PublishError, counted, reported
+from flux_assets.layers import publish, schema_diff
+from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import make_equal
-from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.staging import Candidate, make_candidate, refuse_contradiction
-from flux_assets.layers.versions import (
-    LayerState,
-    Pin,
-    Version,
-    VersionTimes,
-    ask_state,
-    confirm_live,
-    note_release,
-    noting_release,
-    retag,
-)
+from flux_assets.layers.publish import Publication
+from flux_assets.layers.schema_diff import Public
+from flux_assets.layers.staging import stage
+from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
@@ -42,9 +33,8 @@ from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 from flux_assets.steps import reach
 
-PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
+_PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
 """Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
-_Outcome = Literal["published", "unchanged", "pinned"]
 _AUDITED = frozenset({"staged", "published"})
 
 
@@ -70,7 +60,7 @@ class LoadResult:
     `quarantined` how many records of the file the version lacks because they were refused.
     """
 
-    outcome: _Outcome
+    outcome: Literal["published", "unchanged", "pinned"]
     rows_changed: bool
     version: str
     sha256: str
@@ -82,7 +72,7 @@ class LoadResult:
     table_bytes: int
     seconds: dict[str, float]
     peak_memory_bytes: int
-    extent: tuple[float, float, float, float] | None
+    extent: Extent | None
     audits: tuple[AuditResult, ...]
     clocks: VersionTimes | None = None
     pin: Pin | None = None
@@ -95,7 +85,7 @@ def load_layer(
     target: Target,
     options: LoadOptions,
     log: Callable[[str], None],
-    publish_with: PublishWith | None = None,
+    publish_with: _PublishWith | None = None,
 ) -> LoadResult:
     """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
 
@@ -105,254 +95,207 @@ def load_layer(
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
-    with stoppable(options.stop.check), recorded(layer, target, options, "FULL") as (control, entry):
-        context = LoadContext(
-            layer=layer,
-            release=release,
-            target=target,
-            control=control,
-            options=options,
-            log=log,
-            joined=publish_with is not None,
-        )
-        result = _load(context, entry, publish_with)
+    with stoppable(options.stop.check), recorded(layer, target, options, log, "FULL") as (alone, entry):
+        context = replace(alone, joined=publish_with is not None)
+        with context.clock.timed("resolve"):
+            file = release.resolve(table.file_name, layer.name)
+            version = hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
+        reach("load.resolved")
+        result = _Load(context, release, file, version, entry, publish_with).run()
         reach("load.done")
         return result
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What a load is to publish: the file of the release, the version made of it, and the ledger's row of the load."""
+class _Load:
+    """A load of a version, which is made of a file of a release; `entry` is the load's row of the ledger."""
 
+    context: VersionContext
+    release: Release
     file: ReleaseFile
     version: str
     entry: Entry
+    publish_with: _PublishWith | None
 
+    def run(self) -> LoadResult:
+        context, control, layer = self.context, self.context.control, self.context.layer
+        state = LayerState.of(control, layer)
+        if current := self._current(state):
+            return self._unchanged(state, current)
+        if state.pin and state.pin.version != self.version:
+            return self._pinned(state, state.pin)
+        with leases.leased(control, context.target, layer, context.patience) as lease:
+            reach("load.leased")
+            # Another process may have published meanwhile.
+            state = LayerState.of(control, layer)
+            if current := self._current(state):
+                return self._unchanged(state, current)
+            try:
+                return self._publish(state, lease)
+            except PinnedError:
+                state = LayerState.of(control, layer)
+                if state.pin is None:
+                    raise
+                return self._pinned(state, state.pin)
 
-def _load(context: LoadContext, entry: Entry, publish_with: PublishWith | None) -> LoadResult:
-    control, layer = context.control, context.layer
-    with context.clock.timed("resolve"):
-        file = context.release.resolve(layer.table.file_name, layer.name)
-        wanted = _Wanted(file, _version_id(file, layer.table), entry)
-    reach("load.resolved")
-    state = ask_state(control, layer)
-    if current := _current(context, wanted, state):
-        return _unchanged(context, wanted, state, current)
-    if state.pin and state.pin.version != wanted.version:
-        return _pinned(context, wanted, state, state.pin)
-    with leases.leased(control, context.target, layer, context.options.patience(context.log)) as lease:
-        reach("load.leased")
-        # Another process may have published meanwhile.
-        state = ask_state(control, layer)
-        if current := _current(context, wanted, state):
-            return _unchanged(context, wanted, state, current)
-        try:
-            return _publish(context, wanted, state, lease, publish_with)
-        except PinnedError:
-            state = ask_state(control, layer)
-            if state.pin is None:
-                raise
-            return _pinned(context, wanted, state, state.pin)
-
-
-def _current(context: LoadContext, wanted: _Wanted, state: LayerState) -> Version | None:
-    """Return the live version when it is the wanted one and nobody asked for it to be loaded again."""
-    attached = state.attached
-    if context.options.force or attached is None or not attached.holds(wanted.version):
-        return None
-    return confirm_live(context.control, state) if schema_diff.keeps_declared_columns(context.layer, state) else None
-
-
-def _unchanged(context: LoadContext, wanted: _Wanted, state: LayerState, current: Version) -> LoadResult:
-    control, layer, tag = context.control, context.layer, context.release.tag
-    refuse_contradiction(context, wanted.file, current, state.waiting)
-    schema_diff.refresh_comments(control, layer, state)
-    statements = [
-        *(noting_release(layer, current, tag) if not context.joined else ()),
-        entries.loaded(wanted.entry, 0, version=current.version, sync_type="UNCHANGED"),
-        quarantine.noting(layer, wanted.entry, current),
-        versions.asking_times(layer),
-    ]
-    [[(quarantined,)], times] = run(control, statements)
-    context.log(f"{layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
-    result = _result(context, wanted, Candidate(current, 0), quarantined, versions.read_times(times))
-    return replace(result, outcome="unchanged", rows_changed=False, pin=state.pin)
-
-
-def _pinned(context: LoadContext, wanted: _Wanted, state: LayerState, pin: Pin) -> LoadResult:
-    is_staged = any(each.version == wanted.version and each.state in _AUDITED for each in state.versions)
-    held = HeldLoad(
-        version=wanted.version, sha256=wanted.file.sha256, release_tag=context.release.tag, staged=is_staged
-    )
-    live = _hold(context, confirm_live(context.control, state), wanted.entry, pin, held)
-    quarantined = quarantine.note(context.control, context.layer, wanted.entry, live)
-    result = _result(context, wanted, Candidate(live, 0), quarantined, _times(context))
-    return replace(
-        result,
-        outcome="pinned",
-        rows_changed=False,
-        sha256=live.sha256,
-        release_tag=live.release_tag,
-        gz_bytes=0,
-        pin=pin,
-        held=held,
-    )
-
-
-def _hold(context: LoadContext, live: Version | None, entry: Entry, pin: Pin, held: HeldLoad) -> Version:
-    """End a load of a pinned layer well; returns the version that stays, which is the `live` one.
-
-    Raises PinnedError when the version that the layer is pinned to is not what readers see: that calls for a person.
-    """
-    layer = context.layer
-    if live is None or live.version != pin.version:
-        raise PinnedError(
-            f"{layer.title} is {pin}, but readers do not see that version any more.",
-            f"Run `flux-assets unpin {layer.name}` and load again.",
-        )
-    _record_held(context.control, entry, live.version, held.version)
-    forced = "; force: true does not override a pin" if context.options.force else ""
-    context.log(
-        f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."
-    )
-    return live
-
-
-def _record_held(connection: psycopg.Connection, entry: Entry, live: str, held: str) -> None:
-    """Close a load's row of the ledger as PINNED: version `live` stays, version `held` was not published."""
-    connection.execute(
-        query("entries", "close_held").format(
-            version=sql.Literal(live), held=sql.Literal(held), sync_id=sql.Literal(entry.sync_id)
-        )
-    )
-
-
-def _publish(
-    context: LoadContext, wanted: _Wanted, state: LayerState, lease: Lease, publish_with: PublishWith | None
-) -> LoadResult:
-    control, layer, options = context.control, context.layer, context.options
-    patience = options.patience(context.log)
-    public = schema_diff.reconcile(
-        control,
-        layer,
-        state,
-        lease,
-        patience,
-        accept_change=options.accept_schema_change,
-        take_over=options.take_over,
-    )
-    reach("load.reconciled")
-    ready = None if options.force else _ready_version(context, wanted, state)
-    spare = ready.lease if ready else None
-    dropped = publish.clean_up(control, layer, lease, options, context.log, state=state, spare=spare)
-    reach("load.cleaned")
-    if ready:
-        candidate = _ready(context, wanted, ready, public)
-    else:
-        new = _new(context, wanted, lease)
-        candidate = make_candidate(context, wanted.file, new, public, state.without(dropped))
-    quarantined = quarantine.note(control, layer, wanted.entry, candidate.version)
-    swap = Swap(candidate.version, lease, wanted.entry, "PUBLISH" if ready else "FULL")
-    reach("load.before_swap")
-    with context.clock.timed("publish"):
-        if publish_with is None:
-            locked_ms = publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
+    def _publish(self, state: LayerState, lease: Lease) -> LoadResult:
+        context, control, layer = self.context, self.context.control, self.context.layer
+        public = schema_diff.reconcile(context, state, lease)
+        reach("load.reconciled")
+        ready = None if context.options.force else self._ready_version(state)
+        kept = publish.clean_up(context, lease, state, spare=ready.lease if ready else None)
+        reach("load.cleaned")
+        if ready:
+            version, csv_bytes = self._made_equal(ready, public, kept), 0
         else:
-            locked_ms, judged = publish_with(control, Publication(layer, public, swap), patience)
-            candidate = replace(candidate, version=judged)
-    reach("load.swapped")
-    version, locked = candidate.version, f", locked for {locked_ms:.1f} ms" if locked_ms else ""
-    context.log(f"{layer.title}: published version {version.version[:12]}, {version.rows or 0:,} rows{locked}")
-    _tidy(context, state, version, lease)
-    reach("load.tidied")
-    return _result(context, wanted, candidate, quarantined, _times(context))
+            new = Version(
+                lease=lease.number,
+                version=self.version,
+                sha256=self.file.sha256,
+                release_tag=self.release.tag,
+                relation=layer.relation(self.version, lease.number),
+                run_id=context.options.run_id,
+            )
+            version, csv_bytes = stage(context, self.release, self.file, new, public, kept)
+        [[(quarantined,)]] = run(control, [version.noting_quarantined(layer, self.entry)])
+        entry = replace(self.entry, sync_type="PUBLISH") if ready else self.entry
+        publication = Publication(layer, public, version, lease, entry)
+        reach("load.before_swap")
+        with context.clock.timed("publish"):
+            if self.publish_with is None:
+                locked_ms = publish.publish(control, context.target, [publication], context.patience)
+            else:
+                locked_ms, version = self.publish_with(control, publication, context.patience)
+        reach("load.swapped")
+        locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
+        context.log(f"{layer.title}: published version {version.version[:12]}, {version.rows or 0:,} rows{locked}")
+        self._tidy(state, version, lease)
+        reach("load.tidied")
+        return self._result(version, quarantined, self._times(), csv_bytes)
 
+    def _current(self, state: LayerState) -> Version | None:
+        """Return the live version when it is the wanted one and nobody asked for it to be loaded again."""
+        context, attached = self.context, state.attached
+        if context.options.force or attached is None or not attached.holds(self.version):
+            return None
+        return state.live(context.control) if schema_diff.keeps_declared_columns(context.layer, state) else None
 
-def _ready_version(context: LoadContext, wanted: _Wanted, state: LayerState) -> Version | None:
-    """Return a version of the wanted id that was audited, or published, before and has all its rows and columns."""
-    for version in state.versions:
-        fits = version.holds(wanted.version) and version.state in _AUDITED and not version.current
-        whole = fits and indexes.is_whole(context.control, version.relation, version.rows)
-        if whole and schema_diff.has_columns(context.control, context.layer, version.relation, state):
-            return version
-    return None
+    def _unchanged(self, state: LayerState, current: Version) -> LoadResult:
+        context, control, layer = self.context, self.context.control, self.context.layer
+        self._refuse_contradiction(current, state)
+        schema_diff.refresh_comments(control, layer, state)
+        statements = [
+            *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
+            entries.loaded(self.entry, 0, version=current.version, sync_type="UNCHANGED"),
+            current.noting_quarantined(layer, self.entry),
+            VersionTimes.asking(layer),
+        ]
+        [[(quarantined,)], times] = run(control, statements)
+        context.log(f"{layer.title} is unchanged: version {current.version[:12]}, {current.rows or 0:,} rows")
+        result = self._result(current, quarantined, VersionTimes.read(times))
+        return replace(result, outcome="unchanged", rows_changed=False, pin=state.pin)
 
+    def _pinned(self, state: LayerState, pin: Pin) -> LoadResult:
+        """End well; raises PinnedError when readers do not see the pinned version: that calls for a person."""
+        context, control, layer = self.context, self.context.control, self.context.layer
+        is_staged = any(each.version == self.version and each.state in _AUDITED for each in state.versions)
+        held = HeldLoad(version=self.version, sha256=self.file.sha256, release_tag=self.release.tag, staged=is_staged)
+        live = state.live(control)
+        if live is None or live.version != pin.version:
+            raise PinnedError(
+                f"{layer.title} is {pin}, but readers do not see that version any more.",
+                f"Run `flux-assets unpin {layer.name}` and load again.",
+            )
+        named = {"version": live.version, "held": held.version, "sync_id": self.entry.sync_id}
+        closing = query("entries", "close_held").format(**{name: sql.Literal(value) for name, value in named.items()})
+        [[(quarantined,)]] = run(control, [closing, live.noting_quarantined(layer, self.entry)])
+        forced = "; force: true does not override a pin" if context.options.force else ""
+        context.log(
+            f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."
+        )
+        return replace(
+            self._result(live, quarantined, self._times()),
+            outcome="pinned",
+            rows_changed=False,
+            sha256=live.sha256,
+            release_tag=live.release_tag,
+            gz_bytes=0,
+            pin=pin,
+            held=held,
+        )
 
-def _ready(context: LoadContext, wanted: _Wanted, version: Version, public: schema_diff.Public) -> Candidate:
-    control, layer = context.control, context.layer
-    refuse_contradiction(context, wanted.file, version)
-    context.log(f"{layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
-    make_equal(control, layer, context.target, context.options, version.relation, public)
-    return Candidate(retag(control, layer, version, context.release.tag), 0)
-
-
-def _new(context: LoadContext, wanted: _Wanted, lease: Lease) -> Version:
-    return Version(
-        lease=lease.number,
-        version=wanted.version,
-        sha256=wanted.file.sha256,
-        release_tag=context.release.tag,
-        relation=context.layer.relation(wanted.version, lease.number),
-        run_id=context.options.run_id,
-    )
-
-
-def _tidy(context: LoadContext, state: LayerState, version: Version, lease: Lease) -> None:
-    """Do what may fail without harm once the version is live."""
-    control, layer = context.control, context.layer
-    try:
-        with context.clock.timed("tidy"):
-            schema_diff.refresh_comments(control, layer, state)
-            note_release(control, layer, version, context.release.tag)
-            layer.analyze(control, version.relation)
-            publish.clean_up(control, layer, lease, context.options, context.log)
-    except (psycopg.Error, PublishError) as error:
-        context.log(f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}")
-
-
-def _version_id(file: ReleaseFile, table: StaticTable) -> str:
-    return hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
-
-
-def _result(
-    context: LoadContext, wanted: _Wanted, candidate: Candidate, quarantined: int, times: VersionTimes | None
-) -> LoadResult:
-    """Return what a load that has published says; other outcomes replace what is otherwise."""
-    version = candidate.version
-    return LoadResult(
-        outcome="published",
-        rows_changed=True,
-        version=version.version,
-        sha256=wanted.file.sha256,
-        release_tag=context.release.tag,
-        rows=version.rows or 0,
-        quarantined=quarantined,
-        gz_bytes=wanted.file.bytes or 0,
-        csv_bytes=candidate.csv_bytes,
-        table_bytes=version.bytes or 0,
-        seconds=dict(context.clock.seconds),
-        peak_memory_bytes=_peak_memory_bytes(),
-        extent=version.extent,
-        audits=_readable(context.layer, version),
-        clocks=times,
-    )
-
-
-def _times(context: LoadContext) -> VersionTimes | None:
-    """Return the layer's clocks; what is published stays published when the session breaks before this is asked."""
-    try:
-        return versions.version_times(context.control, context.layer)
-    except psycopg.Error:
+    def _ready_version(self, state: LayerState) -> Version | None:
+        """Return a version of the wanted id that was audited, or published, before and has all its rows and columns."""
+        control, layer = self.context.control, self.context.layer
+        for version in state.versions:
+            fits = version.holds(self.version) and version.state in _AUDITED and not version.current
+            if fits and version.is_whole(control) and schema_diff.has_columns(control, layer, version, state):
+                return version
         return None
 
+    def _made_equal(self, version: Version, public: Public, state: LayerState) -> Version:
+        context, layer = self.context, self.context.layer
+        self._refuse_contradiction(version, state)
+        context.log(f"{layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
+        make_equal(context, version, public)
+        return version.retagged(context.control, layer, self.release.tag)
 
-def _readable(layer: Layer, version: Version) -> tuple[AuditResult, ...]:
-    """Return the version's audits, with queries that ask the public table now that it is there."""
-    staged, public = version_table(version.relation).as_string(), layer.public.as_string()
-    found = (AuditResult.from_json(stored) for stored in version.audits)
-    return tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in found)
+    def _refuse_contradiction(self, version: Version, state: LayerState) -> None:
+        """Raise ManifestError when the manifest says another count than the file had when `version` was made of it."""
+        file, waiting = self.file, state.waiting.get(version.lease, 0)
+        if file.rows is None or version.rows is None or version.rows + waiting == file.rows:
+            return
+        parts = f" ({version.rows:,} in the table, {waiting:,} in quarantine)" if waiting else ""
+        raise ManifestError(
+            f"{file.address}: the manifest says {counted(file.rows, 'row')}, and the register says"
+            f" {version.rows + waiting:,}{parts}: the file has the same bytes as the one that version"
+            f" {version.version[:12]} of {self.context.layer.title} was made of.",
+            "Regenerate the manifest for this file, or deliver the file that the manifest describes. Published data is"
+            " intact.",
+        )
 
+    def _tidy(self, state: LayerState, version: Version, lease: Lease) -> None:
+        """Do what may fail without harm once the version is live."""
+        context, control, layer = self.context, self.context.control, self.context.layer
+        try:
+            with context.clock.timed("tidy"):
+                schema_diff.refresh_comments(control, layer, state)
+                for statement in version.noting_release(layer, self.release.tag):
+                    control.execute(statement)
+                layer.analyze(control, version.relation)
+                publish.clean_up(context, lease, LayerState.of(control, layer))
+        except (psycopg.Error, PublishError) as error:
+            context.log(
+                f"{layer.title} is published; tidying up is left to the next run, because of: {reported(error)}"
+            )
 
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    def _times(self) -> VersionTimes | None:
+        """Return the layer's clocks; what is published stays published when the session breaks before this is asked."""
+        try:
+            return VersionTimes.of(self.context.control, self.context.layer)
+        except psycopg.Error:
+            return None
+
+    def _result(self, version: Version, quarantined: int, times: VersionTimes | None, csv_bytes: int = 0) -> LoadResult:
+        """Return what a load that has published says; other outcomes replace what is otherwise."""
+        # The audits asked the version's table; from now on their queries ask the public one.
+        staged, public = version_table(version.relation).as_string(), self.context.layer.public.as_string()
+        audits = (AuditResult.from_json(stored) for stored in version.audits)
+        peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return LoadResult(
+            outcome="published",
+            rows_changed=True,
+            version=version.version,
+            sha256=self.file.sha256,
+            release_tag=self.release.tag,
+            rows=version.rows or 0,
+            quarantined=quarantined,
+            gz_bytes=self.file.bytes or 0,
+            csv_bytes=csv_bytes,
+            table_bytes=version.bytes or 0,
+            seconds=dict(self.context.clock.seconds),
+            peak_memory_bytes=peak_memory if sys.platform == "darwin" else peak_memory * 1024,
+            extent=version.extent,
+            audits=tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in audits),
+            clocks=times,
+        )

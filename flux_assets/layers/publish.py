@@ -7,51 +7,46 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.errors import LayerError
-from flux_assets.layers import indexes, takeover, versions
-from flux_assets.layers.context import LoadOptions
+from flux_assets.errors import LayerError, PinnedError
+from flux_assets.layers import indexes, takeover
+from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import LayerState, Version, ask_state
+from flux_assets.layers.versions import LayerState, Version, pinning
 from flux_assets.ledger import entries
 from flux_assets.ledger.entries import Entry, Kind, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.catalog import refuse_unprotected_copy
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
-from flux_assets.postgis.relations import VERSIONS, Layer, version_table
+from flux_assets.postgis.relations import Layer, version_table
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
+_PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
+_MILLISECOND = timedelta(milliseconds=1)
 _LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
 
 @dataclass(frozen=True)
-class Swap:
-    """What to publish, as what: the version, our lease (not the version's own on a rollback) and the ledger's row.
-
-    With a `pin`, the reason for it, the layer is pinned to the version; without, an earlier pin is respected.
-    """
-
-    version: Version
-    lease: Lease
-    entry: Entry
-    sync_type: str
-    pin: str | None = None
-
-
-@dataclass(frozen=True)
 class Publication:
-    """A layer, its public table as found, and what to swap in."""
+    """What to publish: a version of a layer, by its public table as found, our lease and the ledger's row.
+
+    The lease is not the version's own on a rollback. With a `pin`, the reason for it, the layer is pinned to the
+    version; without, an earlier pin is respected.
+    """
 
     layer: Layer
     public: Public
-    swap: Swap
+    version: Version
+    lease: Lease
+    entry: Entry
+    pin: str | None = None
 
 
 def publish(
@@ -83,7 +78,8 @@ def publish(
     except psycopg.Error as error:
         if overtaken(error):
             raise overtaken_error(error.diag.table_name or titles) from error
-        versions.tell_refusal(error)
+        if error.sqlstate == _PINNED:
+            raise _pinned(error) from error
         if connection.closed and _were_committed(target, found):
             patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
@@ -92,16 +88,21 @@ def publish(
     released = await_standbys(connection, titles, patience.log) or done
     if not waiting_for:
         return 0.0
-    if (held_ms := _milliseconds(released - locked)) > PROMISED_MS:
+    if (held_ms := (released - locked) / _MILLISECOND) > PROMISED_MS:
         patience.log(
             f"{titles}: readers may have waited for up to {held_ms:.0f} ms, longer than the {PROMISED_MS} ms that they"
             " are promised: the server took long to swap or to commit (its disk, its processors, an event trigger)"
         )
-    return _milliseconds(done - locked)
+    return float((done - locked) / _MILLISECOND)
 
 
-def _milliseconds(span: timedelta) -> float:
-    return span.total_seconds() * 1000
+def _pinned(error: psycopg.Error) -> PinnedError:
+    name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
+    pinned = (error.diag.message_primary or "").removeprefix("pinned to version ")[:12]
+    return PinnedError(
+        f"{error.diag.schema_name}.{name} is pinned to version {pinned}, so version {version} was not published.",
+        f"Run `flux-assets unpin {name}` and load again.",
+    )
 
 
 def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publication]) -> None:
@@ -115,7 +116,7 @@ def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publi
     indexes.refuse_unequal(
         connection,
         [
-            (each.layer, each.swap.version.relation, each.public.oid)
+            (each.layer, each.version.relation, each.public.oid)
             for each in publications
             if each.public.oid is not None and not each.public.changes
         ],
@@ -124,51 +125,58 @@ def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publi
 
 def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     """Make all statements that lock out no reader: leases first, so that who was overtaken writes nothing."""
-    statements: list[sql.Composable] = [each.swap.lease.holding() for each in publications]
+    statements: list[sql.Composable] = [each.lease.holding() for each in publications]
     for each in publications:
-        layer, swap, version = each.layer, each.swap, each.swap.version
-        kind: Kind = "rolled back" if swap.sync_type == "ROLLBACK" else "published"
-        pin = swap.pin
+        layer, entry, version = each.layer, each.entry, each.version
+        kind: Kind = "rolled back" if entry.sync_type == "ROLLBACK" else "published"
         statements += [
-            versions.refusing(layer, version.version) if pin is None else versions.pinning(layer, version.version, pin),
-            *versions.making_current(layer, version),
-            entries.loaded(swap.entry, version.rows or 0, version=version.version, sync_type=swap.sync_type),
+            _refusing_pinned(layer, version) if each.pin is None else pinning(layer, version.version, each.pin),
+            *version.making_current(layer),
+            entries.loaded(entry, version.rows or 0, version=version.version, sync_type=entry.sync_type),
             announcing(layer, kind, version=version.version),
         ]
     return statements
 
 
+def _refusing_pinned(layer: Layer, version: Version) -> sql.Composed:
+    """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
+
+    Whoever pins holds the lease's row too, so that one comes before the other.
+    """
+    named = map(sql.Literal, (layer.schema, layer.name, version.version))
+    return sql.SQL("SELECT postgres_sync.refuse_pinned({}, {}, {})").format(*named)
+
+
 def _asked(
     connection: psycopg.Connection,
     publications: Sequence[Publication],
-    old: Sequence[tuple[str, str] | None],
+    old: Sequence[sql.Identifier | None],
     swaps: Sequence[sql.Composable],
 ) -> sql.Composed:
     """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements."""
     there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
-    going = [sql.Identifier(*before) for before in old if before is not None]
-    coming = [version_table(each.swap.version.relation) for each in publications]
+    coming = [version_table(each.version.relation) for each in publications]
     asked = {
         "milliseconds": LOCK_TIMEOUT_MS,
-        "tables": [table.as_string(connection) for table in (*there, *going, *coming)],
+        "tables": [table.as_string(connection) for table in (*there, *filter(None, old), *coming)],
         "statements": [statement.as_string(connection) for statement in swaps],
     }
     return sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
 
 
 def _swapping(
-    connection: psycopg.Connection, publication: Publication, old: tuple[str, str] | None
+    connection: psycopg.Connection, publication: Publication, old: sql.Identifier | None
 ) -> list[sql.Composable]:
     layer, public = publication.layer, publication.public
     statements: list[sql.Composable] = []
     if public.plain_oid is not None:
-        statements.append(takeover.rename(layer))
+        statements.append(sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(layer.old_name)))
     if public.oid is None:
         statements += layer.create_public()
     if old is not None:
-        statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, sql.Identifier(*old)))
-    statements += [change(layer.public) for change in public.changes]
-    version = version_table(publication.swap.version.relation)
+        statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, old))
+    statements += public.altering(layer.public)
+    version = version_table(publication.version.relation)
     statements.append(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version))
     if public.plain_oid is not None:
         statements += takeover.grants(connection, layer, public.plain_oid)
@@ -179,68 +187,58 @@ def _were_committed(target: Target, publications: Sequence[Publication]) -> bool
     """Tell what became of a swap whose answer was lost, and keep it from being done later."""
     with target.session("ledger") as session:
         for each in publications:
-            session.execute(each.swap.lease.revoking())
-        return all(entries.succeeded(session, each.swap.entry) for each in publications)
+            session.execute(each.lease.revoking())
+        return all(entries.succeeded(session, each.entry) for each in publications)
 
 
 def _swapped_out(
     connection: psycopg.Connection, publications: Sequence[Publication]
-) -> tuple[list[tuple[str, str] | None], list[int]]:
+) -> tuple[list[sql.Identifier | None], list[int]]:
     """Return the partition that each public table has now, and the OIDs of all tables that the swap will lock."""
-    going: list[tuple[str, str] | None] = []
+    going: list[sql.Identifier | None] = []
     locked: list[int] = []
     statement = query("publish", "swapped_out")
     names = [{"schema": sql.Literal(each.layer.schema), "name": sql.Literal(each.layer.name)} for each in publications]
     for found in run(connection, [statement.format(**name) for name in names]):
         partition, oids = found[0] if found else (None, [])
-        going.append((partition[0], partition[1]) if partition else None)
+        going.append(sql.Identifier(*partition) if partition else None)
         locked += oids
     return going, locked
 
 
-def clean_up(  # noqa: PLR0913 - whose versions, which of them stay
-    connection: psycopg.Connection,
-    layer: Layer,
-    lease: Lease,
-    options: LoadOptions,
-    log: Callable[[str], None],
-    *,
-    state: LayerState | None = None,
-    spare: int | None = None,
-) -> list[Version]:
-    """Drop what nobody needs: published versions beyond those that `options` keep, rejected and interrupted ones.
+def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare: int | None = None) -> LayerState:
+    """Drop what nobody needs: published versions beyond those that are kept, rejected and interrupted ones.
 
-    Whatever is still staging belongs to a dead process, for the layer's lease is ours: raises PublishError where it was
-    overtaken meanwhile. `state` is asked for where it is not given; `spare` is the lease of a version that must stay. A
-    version that somebody is reading is left for the next run, and what is attached stays, whoever attached it.
+    Returns the state afterwards. Whatever is still staging belongs to a dead process, for the layer's lease is ours:
+    raises PublishError where it was overtaken meanwhile. `spare` is the lease of a version that must stay. A version
+    that somebody is reading is left for the next run, and what is attached stays, whoever attached it.
     """
-    state = state or ask_state(connection, layer)
-    kept = {*_worth_keeping(state, options), spare}
+    kept = {*_worth_keeping(state, context.options), spare}
     dropped = []
     for version in sorted((*state.versions, *state.leftovers), key=lambda version: -version.lease):
-        if version.current or version.lease in kept or state.default_partition == (VERSIONS, version.relation):
+        if version.current or version.is_attached or version.lease in kept:
             continue
         try:
-            _drop(connection, layer, version, lease)
+            _drop(context, version, lease)
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
-            log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
+            context.log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
         except psycopg.Error as error:
             if overtaken(error):
-                raise overtaken_error(layer.title) from error
+                raise overtaken_error(context.layer.title) from error
             raise
         dropped.append(version)
-    return dropped
+    return replace(state, versions=tuple(version for version in state.versions if version not in dropped))
 
 
-def _drop(connection: psycopg.Connection, layer: Layer, version: Version, lease: Lease) -> None:
+def _drop(context: VersionContext, version: Version, lease: Lease) -> None:
     """Drop a version's table where it still exists, and note that; give up at once when somebody is reading it.
 
     The layer's lease is kept meanwhile, or this is refused. Dropping a table with a foreign key locks the table that it
     points at, which others read.
     """
     drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(version.relation))
-    at_once(connection, [lease.holding(), drop, versions.dropping(layer, version)])
+    at_once(context.control, [lease.holding(), drop, version.dropping(context.layer)])
 
 
 def _worth_keeping(state: LayerState, options: LoadOptions) -> set[int]:

@@ -17,7 +17,6 @@ from flux_assets.errors import counted
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import relations
 from flux_assets.postgis.copying import encoded
 from flux_assets.postgis.relations import Layer
@@ -125,22 +124,6 @@ def waiting(connection: psycopg.Connection, layer: Layer, lease: int) -> int:
     return int(row[0]) if row else 0
 
 
-def note(connection: psycopg.Connection, layer: Layer, entry: Entry, version: Version) -> int:
-    """Have the ledger's row of a run say how many records the version that it publishes lacks; returns that."""
-    row = connection.execute(noting(layer, entry, version)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def noting(layer: Layer, entry: Entry, version: Version) -> sql.Composed:
-    """Make the statement of `note`, which returns the number."""
-    return query("quarantine", "note").format(
-        schema=sql.Literal(layer.schema),
-        name=sql.Literal(layer.name),
-        lease=sql.Literal(version.lease),
-        sync_id=sql.Literal(entry.sync_id),
-    )
-
-
 def note_base(connection: psycopg.Connection, layer: Layer, version: Version, base: str, replayed: int) -> None:
     """Have the register say which version of a release another one contains, and how many rows replays added."""
     connection.execute(
@@ -158,24 +141,11 @@ def forget(connection: psycopg.Connection, layer: Layer, lease: int) -> None:
     )
 
 
-def prune(connection: psycopg.Connection, layer: Layer) -> None:
-    """Delete the records of the layer's versions that are gone."""
-    connection.execute(pruning(layer))
-
-
-def pruning(layer: Layer) -> sql.Composed:
-    """Make the statement of `prune`."""
-    return _delete_gone(layer.schema, layer.name, timedelta())
-
-
 def prune_old(connection: psycopg.Connection, schema: str) -> int:
     """Delete the records of all versions that are gone, unless they are new; returns how many."""
-    return connection.execute(_delete_gone(schema, None, _KEPT_OF_FAILED)).rowcount
-
-
-def _delete_gone(schema: str, name: str | None, kept: timedelta) -> sql.Composed:
-    values = {"schema": schema, "name": name, "kept": kept}
-    return query("quarantine", "delete_gone").format(**{key: sql.Literal(value) for key, value in values.items()})
+    values = {"schema": schema, "name": None, "kept": _KEPT_OF_FAILED}
+    deleting = query("quarantine", "delete_gone").format(**{key: sql.Literal(value) for key, value in values.items()})
+    return connection.execute(deleting).rowcount
 
 
 REFUSALS = (errors.DataError, errors.IntegrityError, errors.InternalError_)
@@ -189,8 +159,8 @@ def create_probe(session: psycopg.Connection, layer: Layer, public: Public) -> N
     if public.oid is not None:
         session.execute(layer.create_template())
     session.execute(layer.create_probe(like_template=public.oid is not None))
-    for change in public.changes:
-        session.execute(change(_PROBE))
+    for statement in public.altering(_PROBE):
+        session.execute(statement)
 
 
 def refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator[tuple[int, str | None, str]]:

@@ -9,17 +9,29 @@ import psycopg
 from psycopg import errors
 
 from flux_assets.errors import BusyError, LayerError
-from flux_assets.layers import indexes, publish, schema_diff, versions
+from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, recorded
 from flux_assets.layers.indexes import make_equal
-from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.versions import Pin, Version, ask_state
+from flux_assets.layers.publish import Publication
+from flux_assets.layers.versions import (
+    LayerState,
+    Pin,
+    Version,
+    VersionTimes,
+    known_versions,
+    live_version,
+    pinning,
+)
 from flux_assets.ledger import leases
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
 from flux_assets.steps import reach
+
+# A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
+LEASE_WAIT_MS = 10_000
+_LONGEST_REASON = 200
 
 
 def rollback(
@@ -37,40 +49,32 @@ def rollback(
     when there is no such version, PublishError when it cannot be swapped in now.
     """
     layer = Layer(target.schema, table)
-    _refuse_hopeless(layer, target, options, to)
+    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
+        prepare(session, target.schema)
+        _kept_version(layer, session, to)  # a version that is not there is no failed run for the ledger
     with (
-        recorded(layer, target, options, "ROLLBACK") as (control, entry),
-        leases.leased(control, target, layer, options.patience(log)) as lease,
+        recorded(layer, target, options, log, "ROLLBACK") as (context, entry),
+        leases.leased(context.control, target, layer, context.patience) as lease,
     ):
+        control = context.control
         reach("rollback.leased")
-        version = _kept_version(control, layer, to)
-        public = schema_diff.reconcile(control, layer, ask_state(control, layer), lease, options.patience(log))
+        version, current = _kept_version(layer, control, to)
+        public = schema_diff.reconcile(context, LayerState.of(control, layer), lease)
         reach("rollback.reconciled")
-        make_equal(control, layer, target, options, version.relation, public)
+        make_equal(context, version, public)
         reach("rollback.before_swap")
-        swap = Swap(version, lease, entry, "ROLLBACK", pin=reason or pin_reason(control, layer))
-        publish.publish(control, target, [Publication(layer, public, swap)], options.patience(log))
+        before = f"rolled back from version {current.version[:12]}" if current else "rolled back"
+        publication = Publication(layer, public, version, lease, entry, pin=reason or before)
+        publish.publish(control, target, [publication], context.patience)
         reach("rollback.swapped")
         relations.analyze(control, layer.public)
         reach("rollback.analyzed")
-        return replace(version, current=True, published_at=versions.version_times(control, layer).published_at)
+        return replace(version, current=True, published_at=VersionTimes.of(control, layer).published_at)
 
 
-def pin_reason(connection: psycopg.Connection, layer: Layer) -> str:
-    """Return why a layer is pinned that is about to be rolled back."""
-    current = next((version for version in versions.known_versions(connection, layer) if version.current), None)
-    return f"rolled back from version {current.version[:12]}" if current else "rolled back"
-
-
-def _refuse_hopeless(layer: Layer, target: Target, options: LoadOptions, to: str | None) -> None:
-    """Raise LayerError for a version that is not there, which is no failed run for the ledger."""
-    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
-        prepare(session, target.schema)
-        _kept_version(session, layer, to)
-
-
-def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) -> Version:
-    found = versions.known_versions(connection, layer)
+def _kept_version(layer: Layer, connection: psycopg.Connection, to: str | None) -> tuple[Version, Version | None]:
+    """Return the version to roll back to, and the register's current one."""
+    found = known_versions(connection, layer)
     kept = [version for version in found if version.state == "published" and not version.current]
     kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
     fitting = [version for version in kept if to is None or version.version.startswith(to)]
@@ -80,20 +84,21 @@ def _kept_version(connection: psycopg.Connection, layer: Layer, to: str | None) 
             f"{layer.title} has no {f'kept version {to}' if to else 'earlier version'} to roll back to; kept: {names}.",
             "See `flux-assets versions`; FLUX_KEEP_VERSIONS says how many are kept.",
         )
-    if not indexes.is_whole(connection, fitting[0].relation, fitting[0].rows):
+    version = fitting[0]
+    if not version.is_whole(connection):
         raise LayerError(
-            f"{layer.title}: version {fitting[0].version[:12]} is not published: its table"
-            f" flux_versions.{fitting[0].relation} is gone or has lost rows.",
+            f"{layer.title}: version {version.version[:12]} is not published: its table"
+            f" flux_versions.{version.relation} is gone or has lost rows.",
             "Choose another version (`flux-assets versions`), or load the release it came from.",
         )
-    if to is not None and len({version.version for version in fitting}) > 1:
+    if to is not None:
+        _refuse_ambiguous(layer, to, fitting)
+    return version, next((version for version in found if version.current), None)
+
+
+def _refuse_ambiguous(layer: Layer, to: str, fitting: list[Version]) -> None:
+    if len({version.version for version in fitting}) > 1:
         raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")
-    return fitting[0]
-
-
-# A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
-LEASE_WAIT_MS = 10_000
-_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +132,7 @@ def pin(
         prepare(session, target.schema)
         live = _pin_live(session, layer, to, reason)
         version = live or rollback(table, target, options, log, to, reason=reason)
-        found = versions.pin_of(session, layer)
+        found = Pin.of(session, layer)
     if found is None:
         raise LayerError(f"{layer.title} was unpinned meanwhile.", "Pin it again if it is to stay.")
     return Pinned(pin=found, version=version, published=live is None)
@@ -136,31 +141,29 @@ def pin(
 def unpin(table: StaticTable, target: Target) -> bool:
     """Let loads publish the layer again; returns whether it was pinned."""
     layer, options = Layer(target.schema, table), LoadOptions()
+    statement = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
     with translated(layer.title, options.stop), target.session(f"unpin {layer.name}") as session:
         prepare(session, target.schema)
-        return versions.unpin(session, layer)
+        return session.execute(statement, [layer.schema, layer.name]).rowcount > 0
 
 
 def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason: str) -> Version | None:
     """Pin the live version when it is the one asked for; None when it is another."""
+    leased = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
     try:
         with session.transaction():
             session.execute(f"SET LOCAL lock_timeout = '{LEASE_WAIT_MS}ms'")
             # Until this transaction ends nobody publishes: what is live when the pin is set is what is pinned.
-            versions.hold_still(session, layer)
-            live = versions.live_version(session, layer)
+            session.execute(leased, [layer.schema, layer.name])
+            live = live_version(session, layer)
             if live is None and to is None:
                 raise LayerError(f"{layer.title} has no live version to pin.", "Load it first.")
             if live is None or (to is not None and not live.version.startswith(to)):
                 return None
-            _refuse_ambiguous(session, layer, to)
-            session.execute(versions.pinning(layer, live.version, reason))
+            if to is not None:
+                published = [each for each in known_versions(session, layer) if each.state == "published"]
+                _refuse_ambiguous(layer, to, [each for each in published if each.version.startswith(to)])
+            session.execute(pinning(layer, live.version, reason))
             return live
     except errors.LockNotAvailable:
         raise BusyError(f"{layer.title} is being published right now.", "Pin it when that is done.") from None
-
-
-def _refuse_ambiguous(session: psycopg.Connection, layer: Layer, to: str | None) -> None:
-    found = {v.version for v in versions.known_versions(session, layer) if v.state == "published"}
-    if to is not None and len([version for version in found if version.startswith(to)]) > 1:
-        raise LayerError(f"{layer.title}: several kept versions begin with {to}.", "Give more of the version's id.")

@@ -4,8 +4,9 @@ can decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 import sqlalchemy as sa
@@ -13,18 +14,17 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.layers import takeover
-from flux_assets.layers.versions import LayerState, PublicTable
+from flux_assets.layers.context import VersionContext
+from flux_assets.layers.versions import LayerState, PublicTable, Version
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys, refuse_unprotected_copy
-from flux_assets.postgis.locking import LockRetries, briefly
+from flux_assets.postgis.locking import briefly
 from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, version_table
 from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
-
-Change = Callable[[sql.Identifier], sql.Composed]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,12 @@ class Public:
     """
 
     oid: int | None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[sql.Composed, ...] = ()
     plain_oid: int | None = None
+
+    def altering(self, table: sql.Identifier) -> list[sql.Composed]:
+        """Make the statements that make the changes to one of the tables."""
+        return [sql.SQL("ALTER TABLE {} {}").format(table, change) for change in self.changes]
 
 
 @dataclass(frozen=True)
@@ -49,37 +53,32 @@ class _Difference:
     relaxed: list[sa.Column[object]]
 
 
-def reconcile(  # noqa: PLR0913 - what every step needs, and what may be asked of it
-    connection: psycopg.Connection,
-    layer: Layer,
-    state: LayerState,
-    lease: Lease,
-    patience: LockRetries,
-    *,
-    accept_change: bool = False,
-    take_over: bool = False,
-) -> Public:
+def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Public:
     """Make the public table fit the declaration as far as that loses nothing.
 
     Adds declared columns to it and to every kept version, and declared plain indexes.
     Raises LayerError for a table that is not ours, SchemaChangeError for a removed or retyped column that was not
     accepted, with the views that read it, PublishError when the lease was overtaken.
     """
-    public = state.public
+    connection, layer, public = context.control, context.layer, state.public
     if public is None:
-        _refuse_unprotected(connection, layer)
+        # A table that was renamed by hand may have taken along what protects its rows.
+        if old := catalog.find(connection, layer.schema, layer.old_name):
+            refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
         return Public(None)
-    if public.shape.kind == "r" and take_over:
-        takeover.announce(connection, layer, public.oid, patience.log)
+    if public.shape.kind == "r" and context.options.take_over:
+        takeover.announce(connection, layer, public.oid, context.log)
         return Public(None, plain_oid=public.oid)
     _refuse_foreign(connection, layer, public)
     refuse_folding_keys(LayerError, layer.title, layer.table.key, public.shape.columns)
     difference = _difference(layer.table, public.shape)
-    changes = _accepted_changes(connection, layer, public, difference, accept_change=accept_change)
+    _refuse_change(context, public, difference)
     if difference.added:
-        _add_columns(connection, layer, state, difference.added, lease, patience)
-    _add_plain_indexes(connection, layer, public.shape)
-    return Public(public.oid, changes)
+        _add_columns(context, state, public, difference.added, lease)
+    for index in layer.public_indexes:
+        if not any(live.is_declared(index) for live in public.shape.indexes):
+            connection.execute(relations.create_index(layer.public, index))  # blocks no reader
+    return Public(public.oid, _changes(difference, relax=context.options.accept_schema_change))
 
 
 def keeps_declared_columns(layer: Layer, state: LayerState) -> bool:
@@ -90,9 +89,9 @@ def keeps_declared_columns(layer: Layer, state: LayerState) -> bool:
     return not difference.added and not difference.retyped
 
 
-def has_columns(connection: psycopg.Connection, layer: Layer, relation: str, state: LayerState) -> bool:
+def has_columns(connection: psycopg.Connection, layer: Layer, version: Version, state: LayerState) -> bool:
     """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
-    found = catalog.find(connection, VERSIONS, relation)
+    found = catalog.find(connection, VERSIONS, version.relation)
     wanted: dict[str, tuple[str, str | None]] = {c.name: (relations.type_name(c), None) for c in layer.table.columns}
     if state.public is not None and state.public.shape.kind == PARTITIONED:
         there = state.public.shape.columns
@@ -117,12 +116,6 @@ def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerS
         run(connection, outdated)
 
 
-def _refuse_unprotected(connection: psycopg.Connection, layer: Layer) -> None:
-    """Raise LayerError where a table that was renamed by hand took along what protects its rows."""
-    if old := catalog.find(connection, layer.schema, layer.old_name):
-        refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
-
-
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: PublicTable) -> None:
     kind = public.shape.kind
     if kind == "r":
@@ -139,12 +132,12 @@ def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: Public
         )
     strategy, table = public.partitioning, layer.table
     expected = (table.key or table.column_names)[0]
-    if strategy != ("l", expected):
+    if strategy != ["l", expected]:
         raise LayerError(
             f"{layer.title} is partitioned by {strategy and strategy[1]}, where flux_assets expects LIST ({expected}).",
             f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
-    if (key := public.primary_key) != table.key:
+    if (key := tuple(public.primary_key)) != table.key:
         raise LayerError(
             f"{layer.title} has the primary key ({', '.join(key)}), where ({', '.join(table.key)}) is declared.",
             f"Rename it (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
@@ -174,109 +167,79 @@ def _difference(table: StaticTable, public: Shape) -> _Difference:
     )
 
 
-def _accepted_changes(
-    connection: psycopg.Connection, layer: Layer, public: PublicTable, difference: _Difference, *, accept_change: bool
-) -> tuple[Change, ...]:
-    touched = [column.name for column in difference.removed] + [theirs.name for theirs, _ in difference.retyped]
-    said = [f"column {column.name} ({column.type}) is no longer declared" for column in difference.removed]
-    said += [
-        f"column {theirs.name} is {theirs.type} and declared as {relations.type_name(ours)}"
-        for theirs, ours in difference.retyped
-    ]
-    if said:
-        _refuse_change(connection, layer, public, touched, "; ".join(said), accept_change=accept_change)
+def _changes(difference: _Difference, *, relax: bool) -> tuple[sql.Composed, ...]:
+    """Return what comes after ALTER TABLE for each change. The tables are empty where this runs.
+
+    So a USING clause converts nothing and only has to be accepted. A NOT NULL that is not declared may be a user's own:
+    it stands unless the change is accepted, which is to `relax` it.
+    """
+
+    def each(clause: LiteralString, columns: Iterable[LiveColumn | sa.Column[object]]) -> list[sql.Composed]:
+        return [sql.SQL(clause).format(sql.Identifier(column.name)) for column in columns]
+
+    retyping = sql.SQL("ALTER COLUMN {} TYPE {kind} USING NULL::{kind}")
     return (
-        *(_dropping(column.name) for column in difference.removed),
-        *(_retyping(ours) for _, ours in difference.retyped),
-        *(_requiring(column.name) for column in difference.required),
-        *(_requiring(column.name) for column in difference.added if not column.nullable),
-        # A NOT NULL that is not declared may be a user's own: it stands unless the change is accepted.
-        *(_relaxing(column.name) for column in difference.relaxed if accept_change),
+        *each("DROP COLUMN IF EXISTS {}", difference.removed),
+        *(
+            retyping.format(sql.Identifier(ours.name), kind=sql.SQL(relations.type_name(ours)))
+            for _, ours in difference.retyped
+        ),
+        *each("ALTER COLUMN {} SET NOT NULL", difference.required),
+        *each("ALTER COLUMN {} SET NOT NULL", (column for column in difference.added if not column.nullable)),
+        *each("ALTER COLUMN {} DROP NOT NULL", difference.relaxed if relax else ()),
     )
 
 
-def _refuse_change(
-    connection: psycopg.Connection,
-    layer: Layer,
-    public: PublicTable,
-    touched: list[str],
-    said: str,
-    *,
-    accept_change: bool,
-) -> None:
+def _refuse_change(context: VersionContext, public: PublicTable, difference: _Difference) -> None:
+    """Raise SchemaChangeError for removed or retyped columns: nobody accepted that, or it cannot be done."""
+    layer = context.layer
+    touched = [column.name for column in difference.removed] + [theirs.name for theirs, _ in difference.retyped]
+    if not touched:
+        return
+    changes = [f"column {column.name} ({column.type}) is no longer declared" for column in difference.removed]
+    changes += [
+        f"column {theirs.name} is {theirs.type} and declared as {relations.type_name(ours)}"
+        for theirs, ours in difference.retyped
+    ]
+    changed = f"{layer.title}: {'; '.join(changes)}."
     asked = query("catalog", "dependent_views"), [public.oid, public.oid, public.oid, touched]
-    views = [name for (name,) in connection.execute(*asked)]
-    partition = public.partitioning
+    views = [name for (name,) in context.control.execute(*asked)]
     reading = f" Views read it: {', '.join(views)}." if views else ""
-    if partition and partition[1] in touched:
+    key = public.partitioning[1] if public.partitioning else None
+    if key in touched:
         raise SchemaChangeError(
-            f"{layer.title}: {said}. {partition[1]} is the partition key, which PostgreSQL cannot change.{reading}",
+            f"{changed} {key} is the partition key, which PostgreSQL cannot change.{reading}",
             f"Rename the table (ALTER TABLE {layer.title} RENAME TO {layer.old_name}) and load again.",
         )
     if views:
         raise SchemaChangeError(
-            f"{layer.title}: {said}.{reading}",
+            f"{changed}{reading}",
             "Change or drop those views first; flux_assets never drops what others made. Then load with"
             " accept_schema_change: true.",
         )
-    if not accept_change:
+    if not context.options.accept_schema_change:
         raise SchemaChangeError(
-            f"{layer.title}: {said}.",
+            changed,
             "Load with accept_schema_change: true to change the public table when the new version is published;"
             " versions kept from before can then no longer be rolled back to.",
         )
 
 
-def _dropping(name: str) -> Change:
-    return lambda on: sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}").format(on, sql.Identifier(name))
-
-
-def _retyping(column: sa.Column[object]) -> Change:
-    # Both tables are empty where this runs: the USING clause converts nothing and only has to be accepted.
-    statement = "ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {kind} USING NULL::{kind}".format(
-        kind=relations.type_name(column)
-    )
-    return lambda on: sql.SQL(statement).format(on, sql.Identifier(column.name))
-
-
-def _requiring(name: str) -> Change:
-    return lambda on: sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL").format(on, sql.Identifier(name))
-
-
-def _relaxing(name: str) -> Change:
-    return lambda on: sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(on, sql.Identifier(name))
-
-
 def _add_columns(
-    connection: psycopg.Connection,
-    layer: Layer,
-    state: LayerState,
-    added: list[sa.Column[object]],
-    lease: Lease,
-    patience: LockRetries,
+    context: VersionContext, state: LayerState, public: PublicTable, added: list[sa.Column[object]], lease: Lease
 ) -> None:
-    kept = [version for version in state.versions if not version.current]
-    waiting_for = [state.public.oid] if state.public else []
-    tables = [layer.public, *(version_table(version.relation) for version in kept)]
-
+    layer = context.layer
+    earlier = (version_table(version.relation) for version in state.versions if not version.current)
     statement = sql.SQL("ALTER TABLE IF EXISTS {} {}")
+    column = sql.SQL("ADD COLUMN IF NOT EXISTS {} {}")
     columns = sql.SQL(", ").join(
-        sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
-            sql.Identifier(column.name), sql.SQL(relations.type_name(column))
-        )
-        for column in added
+        column.format(sql.Identifier(each.name), sql.SQL(relations.type_name(each))) for each in added
     )
-    script = [lease.holding(), *(statement.format(table, columns) for table in tables)]
+    script = [lease.holding(), *(statement.format(table, columns) for table in (layer.public, *earlier))]
+    doing = f"adding columns to {layer.title}"
     try:
-        briefly(connection, lambda: script, patience, waiting_for=waiting_for, doing=f"adding columns to {layer.title}")
+        briefly(context.control, lambda: script, context.patience, waiting_for=[public.oid], doing=doing)
     except psycopg.Error as error:
         if overtaken(error):
             raise overtaken_error(layer.title) from error
         raise
-
-
-def _add_plain_indexes(connection: psycopg.Connection, layer: Layer, public: Shape) -> None:
-    """Add the declared plain indexes that the public table lacks; readers are not blocked while they are built."""
-    for index in layer.public_indexes:
-        if not any(live.is_declared(index) for live in public.indexes):
-            connection.execute(relations.create_index(layer.public, index))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from psycopg import sql
+
 from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
@@ -17,6 +19,7 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import PARTITIONED, Layer, own_rows
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.sqlfiles import query
 
 
 def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable]) -> list[TableStatus]:
@@ -50,7 +53,10 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
 def layer_pins(target: Target) -> dict[str, Pin]:
     """Return the pins of the target's layers by name."""
     with target.session("pins") as session:
-        return versions.known_pins(session, target.schema)
+        if catalog.find(session, "postgres_sync", "layer_pins") is None:  # the ledger is of an earlier release
+            return {}
+        asking = query("versions", "pins").format(schema=sql.Literal(target.schema), name=sql.NULL)
+        return {row[0]: Pin(*row) for row in session.execute(asking)}
 
 
 def _unknown(table: StaticTable | DynamicTable) -> TableStatus:

@@ -29,7 +29,9 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
             f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
             "Rename or drop one of the two.",
         )
-    left = [*_undeclared_columns(connection, layer, oid), *left_behind(connection, layer, oid, ())]
+    columns = (column.name for column in catalog.columns(connection, oid))
+    undeclared = [Dependent("column", name, None) for name in columns if name not in layer.table.column_names]
+    left = [*undeclared, *left_behind(connection, layer, oid)]
     views = [each.name for each in left if each.kind in _VIEWS]
     reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
@@ -63,11 +65,6 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
         )
 
 
-def rename(layer: Layer) -> sql.Composed:
-    """Give the old table its new name."""
-    return sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(layer.old_name))
-
-
 def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
     """Repeat what others may do with the old table as grants on the new one, without any default privileges."""
     yield revoking_all(layer.public)
@@ -90,7 +87,7 @@ _VIEWS = frozenset({"view", "materialized view"})
 
 @dataclass(frozen=True)
 class Dependent:
-    """Something that stays with a table, in words; its `twin` is the same of another table's equal one."""
+    """Something that stays with a table, in words; its `twin`, where it can have one, is the same of its equal's."""
 
     kind: str
     name: str
@@ -100,26 +97,17 @@ class Dependent:
         return f"{self.kind} {self.name}"
 
 
-def readers(connection: psycopg.Connection, oid: int) -> list[Dependent]:
-    """Return what reads or points at this very table, whatever its name: views, functions, keys of others."""
-    return _found(connection, query("takeover", "readers"), oid)
+def dependents(connection: psycopg.Connection, oid: int) -> list[Dependent]:
+    """Return what reads or points at this very table, whatever its name, and what others have put on it."""
+    with connection.cursor(row_factory=class_row(Dependent)) as cursor:
+        found = (cursor.execute(query("takeover", name), {"oid": oid}).fetchall() for name in ("readers", "parts"))
+        return [each for kind in found for each in sorted(kind, key=str)]
 
 
-def parts(connection: psycopg.Connection, oid: int) -> list[Dependent]:
-    """Return what others have put on the table itself."""
-    return _found(connection, query("takeover", "parts"), oid)
-
-
-def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int]) -> list[Dependent]:
+def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()) -> list[Dependent]:
     """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
-    there = {each.twin for heir in heirs for each in parts(connection, heir)} | set(_declared(layer))
-    return [*readers(connection, oid), *(each for each in parts(connection, oid) if each.twin not in there)]
-
-
-def _undeclared_columns(connection: psycopg.Connection, layer: Layer, oid: int) -> list[Dependent]:
-    """Return the columns that a layer does not have."""
-    found = (column.name for column in catalog.columns(connection, oid))
-    return [Dependent("column", name, None) for name in found if name not in layer.table.column_names]
+    there = {each.twin for heir in heirs for each in dependents(connection, heir)} | set(_declared(layer))
+    return [each for each in dependents(connection, oid) if each.twin is None or each.twin not in there]
 
 
 def _declared(layer: Layer) -> Iterator[str]:
@@ -135,8 +123,3 @@ def listed(found: Collection[Dependent]) -> str:
     """List them in words, those of a kind together."""
     kinds = dict.fromkeys(each.kind for each in found)
     return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
-
-
-def _found(connection: psycopg.Connection, statement: sql.SQL, oid: int) -> list[Dependent]:
-    with connection.cursor(row_factory=class_row(Dependent)) as cursor:
-        return sorted(cursor.execute(statement, {"oid": oid}).fetchall(), key=str)

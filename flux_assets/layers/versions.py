@@ -1,30 +1,33 @@
-"""The register: what is known of every version of a layer, which is current, and which releases it belongs to."""
+"""What the database has of a layer: its versions by the register, its pin, and the table that readers see."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import PinnedError
+from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import catalog
-from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.relations import VERSIONS, Layer, version_table
+from flux_assets.postgis.catalog import Shape, count_rows
+from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, version_table
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
+
+Extent = tuple[float, float, float, float]
+"""West, south, east and north in degrees (EPSG:4326)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A row of the register: one version of a layer. `bytes` is its size on disk, `extent` in degrees (EPSG:4326).
+    """A row of the register: one version of a layer. `bytes` is its size on disk.
 
-    `base_version` is the version of the release that a version made by a replay contains; `is_there` tells whether
-    the version's table exists.
+    `base_version` is the version of the release that a version made by a replay contains. `is_there` tells whether the
+    version's table exists, `is_attached` whether it is what readers of the public table see.
     """
 
     lease: int
@@ -37,20 +40,99 @@ class Version:
     current: bool = False
     rows: int | None = None
     bytes: int | None = None
-    extent: tuple[float, float, float, float] | None = None
+    extent: Extent | None = None
     audits: list[dict[str, object]] = field(default_factory=list)
     staged_at: datetime = datetime.min
     published_at: datetime | None = None
     further_tags: list[str] = field(default_factory=list)
     base_version: str | None = None
     is_there: bool = True
+    is_attached: bool = False
 
     def holds(self, version: str) -> bool:
         """Tell whether this is that version of a release, or contains it, with rows that a replay added."""
         return version in {self.version, self.base_version}
 
+    def is_of(self, tag: str) -> bool:
+        """Tell whether the version is one of release `tag`."""
+        return tag in {self.release_tag, *self.further_tags}
 
-@dataclass(frozen=True, kw_only=True)
+    def is_whole(self, connection: psycopg.Connection) -> bool:
+        """Tell whether the version still has its table, with the rows it was registered with."""
+        there = catalog.find(connection, VERSIONS, self.relation) is not None
+        return there and count_rows(connection, own_rows(version_table(self.relation))) == self.rows
+
+    def adding(self, layer: Layer) -> sql.Composed:
+        """Make the statement that registers the version before its table is made, to be found if we die."""
+        names = ("lease", "version", "sha256", "release_tag", "relation", "run_id")
+        return _statement("add_staging", layer, **{name: getattr(self, name) for name in names})
+
+    def making_current(self, layer: Layer) -> list[sql.Composed]:
+        """Make the statements by which this version is the current one; they belong into the publish transaction."""
+        return [_statement("not_current", layer), _statement("current", layer, lease=self.lease)]
+
+    def dropping(self, layer: Layer) -> sql.Composed:
+        """Make the statement by which the version's table is gone."""
+        return _statement("dropped", layer, lease=self.lease)
+
+    def noting_release(self, layer: Layer, tag: str) -> list[sql.Composed]:
+        """Make the statement that notes that release `tag` holds this version too; none when that is known."""
+        return [] if self.is_of(tag) else [_statement("further_tag", layer, lease=self.lease, tag=tag)]
+
+    def noting_quarantined(self, layer: Layer, entry: Entry) -> sql.Composed:
+        """Have the ledger's row of a run say how many records of its file the version lacks, and return that."""
+        return _statement("note_quarantined", layer, lease=self.lease, sync_id=entry.sync_id)
+
+    def judged(self, connection: psycopg.Connection, layer: Layer) -> Version:
+        """Record the rows, extent, audits and state, `staged` or `rejected`, that were found; returns it with its size.
+
+        One that a newer load has dropped meanwhile stays dropped, unless its table was not yet to be seen then.
+        """
+        found = {"state": self.state, "rows": self.rows, "audits": json.dumps(self.audits)}
+        extent = list(self.extent) if self.extent else None
+        row = connection.execute(_statement("judged", layer, lease=self.lease, extent=extent, **found)).fetchone()
+        return replace(self, bytes=row[0] if row else None)
+
+    def retagged(self, connection: psycopg.Connection, layer: Layer, tag: str) -> Version:
+        """Have a version that was staged and never published be of release `tag`; any other stays as it is."""
+        if self.state != "staged" or self.release_tag == tag:
+            return self
+        connection.execute(_statement("release_tag", layer, lease=self.lease, tag=tag))
+        return replace(self, release_tag=tag)
+
+
+def known_versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
+    """Return every version of the layer whose table still exists by the register, the newest lease first."""
+    return [_version(row) for row in connection.execute(_statement("versions", layer, leftovers=False))]
+
+
+def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
+    """Return the version that readers see, when it is the register's and has rows where it should."""
+    return _live(connection, known_versions(connection, layer))
+
+
+def _live(connection: psycopg.Connection, versions: Sequence[Version]) -> Version | None:
+    version = _attached(versions)
+    if version is None:
+        return None
+    asking = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
+    return version if connection.execute(asking).fetchone() == (bool(version.rows),) else None
+
+
+def _attached(versions: Sequence[Version]) -> Version | None:
+    return next((version for version in versions if version.current and version.is_attached), None)
+
+
+_FIELDS = tuple(each.name for each in fields(Version))
+
+
+def _version(row: Sequence[Any]) -> Version:
+    columns = dict(zip(_FIELDS, row, strict=True))
+    extent = columns.pop("extent")
+    return Version(extent=tuple(extent) if extent else None, **columns)
+
+
+@dataclass(frozen=True)
 class VersionTimes:
     """Of a layer now: when its file was first seen, when it was last looked at, when what readers see last changed."""
 
@@ -58,187 +140,25 @@ class VersionTimes:
     checked_at: datetime
     published_at: datetime | None
 
+    @staticmethod
+    def asking(layer: Layer) -> sql.Composed:
+        """Make the query for them, whose answer `read` takes; view v_table_status tells the same."""
+        return _statement("version_times", layer)
 
-_COLUMNS = (
-    "lease",
-    "version",
-    "sha256",
-    "release_tag",
-    "relation",
-    "run_id",
-    "state",
-    "current",
-    "rows",
-    "bytes",
-    "extent",
-    "audits",
-    "staged_at",
-    "published_at",
-    "further_tags",
-    "base_version",
-    "is_there",
-)
+    @classmethod
+    def read(cls, rows: Sequence[tuple[Any, ...]]) -> VersionTimes:
+        """Return them from the answer."""
+        return cls(*rows[0]) if rows else cls(None, datetime.now(UTC), None)
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection, layer: Layer) -> VersionTimes:
+        """Ask for them, at the end of a load or rollback."""
+        return cls.read(connection.execute(cls.asking(layer)).fetchall())
 
 
-def asking_times(layer: Layer) -> sql.Composed:
-    """Make the query for the layer's three clocks; `read_times` takes the answer."""
-    return query("versions", "version_times").format(**_named(layer))
-
-
-def read_times(rows: Sequence[tuple[Any, ...]]) -> VersionTimes:
-    """Return the clocks from the answer to `asking_times`."""
-    source_changed_at, checked_at, published_at = rows[0] if rows else (None, datetime.now(UTC), None)
-    return VersionTimes(source_changed_at=source_changed_at, checked_at=checked_at, published_at=published_at)
-
-
-def version_times(connection: psycopg.Connection, layer: Layer) -> VersionTimes:
-    """Return the layer's three clocks, at the end of a load or rollback; view v_table_status tells the same."""
-    return read_times(connection.execute(asking_times(layer)).fetchall())
-
-
-def asking(layer: Layer, *, with_leftovers: bool = False) -> sql.Composed:
-    """Make the query for the layer's versions, whose rows `read` takes.
-
-    Leftovers are those whose table exists although the register says that it was dropped: the next run had given
-    the version up before the staging session, whose control session was gone, committed it.
-    """
-    return query("versions", "versions").format(**_named(layer), leftovers=sql.Literal(with_leftovers))
-
-
-def read(row: Sequence[Any]) -> Version:
-    """Return a row of the register."""
-    columns = dict(zip(_COLUMNS, row, strict=True))
-    extent = columns.pop("extent")
-    return Version(extent=tuple(extent) if extent else None, **columns)
-
-
-def known_versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
-    """Return every version of the layer whose table still exists by the register, the newest lease first."""
-    return [read(row) for row in connection.execute(asking(layer))]
-
-
-def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
-    """Return the current version when it is the public table's default partition and has rows where it should."""
-    current = next((version for version in known_versions(connection, layer) if version.current), None)
-    if current is None or default_partition(connection, layer) != (VERSIONS, current.relation):
-        return None
-    return current if has_rows(connection, current) == bool(current.rows) else None
-
-
-def default_partition(connection: psycopg.Connection, layer: Layer) -> tuple[str, str] | None:
-    """Return schema and name of the public table's default partition, None when there is none."""
-    return connection.execute(query("versions", "default_partition").format(**_named(layer))).fetchone()
-
-
-def adding_staging(layer: Layer, version: Version) -> sql.Composed:
-    """Make the statement that registers a version before its table is made.
-
-    It can then be found and dropped if we die.
-    """
-    values = {
-        name: sql.Literal(getattr(version, name)) for name in ("version", "sha256", "release_tag", "relation", "run_id")
-    }
-    return query("versions", "add_staging").format(**_of(layer, version), **values)
-
-
-def judged(  # noqa: PLR0913 - one parameter a column
-    connection: psycopg.Connection,
-    layer: Layer,
-    version: Version,
-    *,
-    state: str,
-    rows: int,
-    extent: tuple[float, float, float, float] | None,
-    audits: list[dict[str, object]],
-) -> Version:
-    """Record what the audits found of a staged version, and its size: `staged` when it may be published, or `rejected`.
-
-    One that a newer load has dropped meanwhile stays dropped, unless its table was not yet to be seen then.
-    """
-    size = sql.SQL("pg_total_relation_size(to_regclass({}))").format(
-        sql.Literal(version_table(version.relation).as_string(connection))
-    )
-    update = query("versions", "judged").format(
-        **_of(layer, version),
-        state=sql.Literal(state),
-        rows=sql.Literal(rows),
-        bytes=size,
-        extent=sql.Literal(list(extent) if extent else None),
-        audits=sql.Literal(json.dumps(audits)),
-    )
-    [[(measured,)]] = run(connection, [sql.SQL("SELECT {}").format(size), update])
-    return replace(version, state=state, rows=rows, bytes=measured, extent=extent, audits=audits)
-
-
-def making_current(layer: Layer, version: Version) -> list[sql.Composed]:
-    """Make the statements by which this version is the current one; they belong into the publish transaction."""
-    return [
-        query("versions", "not_current").format(**_named(layer)),
-        query("versions", "current").format(**_of(layer, version)),
-    ]
-
-
-def dropping(layer: Layer, version: Version) -> sql.Composed:
-    """Make the statement by which the version's table is gone."""
-    return query("versions", "dropped").format(**_of(layer, version))
-
-
-def has_rows(connection: psycopg.Connection, version: Version) -> bool:
-    """Tell whether the version's table has any row."""
-    found = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
-    row = connection.execute(found).fetchone()
-    return bool(row and row[0])
-
-
-def _named(layer: Layer) -> dict[str, sql.Literal]:
-    return {"schema": sql.Literal(layer.schema), "name": sql.Literal(layer.name)}
-
-
-def _of(layer: Layer, version: Version) -> dict[str, sql.Literal]:
-    return {**_named(layer), "lease": sql.Literal(version.lease)}
-
-
-def note_release(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> None:
-    """Note that release `tag` holds this version too; nothing is written when that is known."""
-    for statement in noting_release(layer, version, tag):
-        connection.execute(statement)
-
-
-def noting_release(layer: Layer, version: Version, tag: str) -> list[sql.Composed]:
-    """Make the statement that notes release `tag` for this version; none when that is known."""
-    return [] if is_of(version, tag) else [_statement("further_tag", layer, version, tag)]
-
-
-def retag(connection: psycopg.Connection, layer: Layer, version: Version, tag: str) -> Version:
-    """Have a version that was staged and never published be of release `tag`; any other stays as it is."""
-    if version.state != "staged" or version.release_tag == tag:
-        return version
-    connection.execute(_statement("release_tag", layer, version, tag))
-    return replace(version, release_tag=tag)
-
-
-def is_of(version: Version, tag: str) -> bool:
-    """Tell whether the version is one of release `tag`."""
-    return tag == version.release_tag or tag in version.further_tags
-
-
-def _statement(name: str, layer: Layer, version: Version, tag: str) -> sql.Composed:
-    return query("versions", name).format(
-        schema=sql.Literal(layer.schema),
-        name=sql.Literal(layer.name),
-        lease=sql.Literal(version.lease),
-        tag=sql.Literal(tag),
-    )
-
-
-# postgres_sync.refuse_pinned raises it.
-_REFUSED = "FXPIN"
-_PIN_COLUMNS = ("layer_name", "version", "pinned_at", "pinned_by", "reason")
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pin:
-    """A layer's pin: the version that stays, since when, by which database role, and why."""
+    """A layer's pin: the version that stays, whatever a load finds, since when, by which database role, and why."""
 
     layer_name: str
     version: str
@@ -251,89 +171,31 @@ class Pin:
         reason = f" ({self.reason})" if self.reason else ""
         return f"pinned to version {self.version[:12]} since {since} by {self.pinned_by}{reason}"
 
-
-def known_pins(connection: psycopg.Connection, schema: str) -> dict[str, Pin]:
-    """Return the pins of a schema by layer; none where the ledger is of an earlier release, or not there."""
-    if catalog.find(connection, "postgres_sync", "layer_pins") is None:
-        return {}
-    found = connection.execute(query("pins", "pins").format(schema=sql.Literal(schema), name=sql.NULL))
-    return {row[0]: _pin(row) for row in found}
-
-
-def asking_pin(layer: Layer) -> sql.Composed:
-    """Make the query for the layer's pin; `read` takes the answer."""
-    return query("pins", "pins").format(schema=sql.Literal(layer.schema), name=sql.Literal(layer.name))
-
-
-def read_pin(rows: Sequence[tuple[Any, ...]]) -> Pin | None:
-    """Return the pin from the answer to `asking`, None when there is none."""
-    return _pin(rows[0]) if rows else None
-
-
-def _pin(row: Sequence[Any]) -> Pin:
-    return Pin(**dict(zip(_PIN_COLUMNS, row, strict=True)))
-
-
-def pin_of(connection: psycopg.Connection, layer: Layer) -> Pin | None:
-    """Return the layer's pin, None when it has none."""
-    return read_pin(connection.execute(asking_pin(layer)).fetchall())
+    @classmethod
+    def of(cls, connection: psycopg.Connection, layer: Layer) -> Pin | None:
+        """Ask for the layer's pin; None when it has none."""
+        row = connection.execute(_statement("pins", layer)).fetchone()
+        return cls(*row) if row else None
 
 
 def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
     """Make a statement that pins the layer, in place of an earlier pin, whose reason stays where none is given."""
-    schema, name, said = sql.Literal(layer.schema), sql.Literal(layer.name), sql.Literal(reason)
-    return query("pins", "pin").format(schema=schema, name=name, version=sql.Literal(version), reason=said)
+    return _statement("pin", layer, version=version, reason=reason)
 
 
-def hold_still(connection: psycopg.Connection, layer: Layer) -> None:
-    """Within a transaction: keep the layer from being published until it ends."""
-    statement = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
-    connection.execute(statement, [layer.schema, layer.name])
-
-
-def unpin(connection: psycopg.Connection, layer: Layer) -> bool:
-    """Remove the layer's pin; returns whether it had one."""
-    statement = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
-    return connection.execute(statement, [layer.schema, layer.name]).rowcount > 0
-
-
-def refusing(layer: Layer, version: str) -> sql.Composed:
-    """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
-
-    Whoever pins holds the lease's row too, so that one comes before the other.
-    """
-    return sql.SQL("SELECT postgres_sync.refuse_pinned({}, {}, {})").format(
-        *map(sql.Literal, (layer.schema, layer.name, version))
-    )
-
-
-def tell_refusal(error: psycopg.Error) -> None:
-    """Raise the failure of `refusing` as a PinnedError; do nothing about another failure."""
-    if error.sqlstate != _REFUSED:
-        return
-    name, version = error.diag.table_name, (error.diag.constraint_name or "")[:12]
-    pinned = (error.diag.message_primary or "").removeprefix("pinned to version ")[:12]
-    raise PinnedError(
-        f"{error.diag.schema_name}.{name} is pinned to version {pinned}, so version {version} was not published.",
-        f"Run `flux-assets unpin {name}` and load again.",
-    ) from error
-
-
-_SHAPE_ANSWERS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PublicTable:
     """What stands under a layer's name; `partitioning` is the strategy (`l` for LIST) and column of its key.
 
-    `inbound_keys` are foreign keys of other tables that point at it, `partitions` all of its partitions by name.
+    `partitions` are all of its partitions by name, `default_partition` is schema and name of one of them, and
+    `inbound_keys` are foreign keys of other tables that point at it.
     """
 
     shape: Shape
-    partitioning: tuple[str, str] | None
-    primary_key: tuple[str, ...]
+    partitioning: list[str] | None
+    primary_key: list[str]
     partitions: list[str]
-    default_partition: tuple[str, str] | None
+    default_partition: list[str] | None
     inbound_keys: list[str]
     comment: str | None
 
@@ -347,88 +209,55 @@ class PublicTable:
 class LayerState:
     """A layer's public table, its versions by the register (the newest lease first), and its pin.
 
-    `versions` are those whose table exists by the register; `leftovers` those whose table exists although the register
-    says that it was dropped. `waiting` records in quarantine are missing in the current version.
+    `versions` are those whose table exists by the register. `leftovers` are those whose table exists although the
+    register says that it was dropped: the next run had given the version up before the staging session, whose control
+    session was gone, committed it. `waiting` records in quarantine are missing in a version, by its lease.
     """
 
     public: PublicTable | None
     versions: tuple[Version, ...]
     leftovers: tuple[Version, ...]
     pin: Pin | None
-    waiting: int
+    waiting: dict[int, int]
 
     @property
-    def default_partition(self) -> tuple[str, str] | None:
-        """Schema and name of the public table's default partition."""
-        return self.public.default_partition if self.public else None
-
-    @property
-    def current(self) -> Version | None:
-        """The version that the register calls current."""
-        return next((version for version in self.versions if version.current), None)
+    def attached(self) -> Version | None:
+        """The register's current version where it is what readers of the public table see."""
+        return _attached(self.versions)
 
     @property
     def kept_bytes(self) -> int:
         """The bytes on disk of all versions."""
         return sum(version.bytes or 0 for version in self.versions)
 
-    def without(self, dropped: Collection[Version]) -> LayerState:
-        """Return the state once these versions are dropped."""
-        return replace(self, versions=tuple(version for version in self.versions if version not in dropped))
+    def live(self, connection: psycopg.Connection) -> Version | None:
+        """Return the attached version when it has rows where it should."""
+        return _live(connection, self.versions)
 
-    @property
-    def attached(self) -> Version | None:
-        """The current version where it is the public table's default partition."""
-        current = self.current
-        return current if current and self.default_partition == (VERSIONS, current.relation) else None
-
-
-def ask_state(connection: psycopg.Connection, layer: Layer) -> LayerState:
-    """Ask for the state of a layer, in one round trip."""
-    named = {"schema": sql.Literal(layer.schema), "name": sql.Literal(layer.name)}
-    answers = run(
-        connection,
-        [
-            *catalog.Shape.queries(catalog.oid_of(layer.schema, layer.name)),
-            query("layer_state", "public_table").format(**named),
-            asking(layer, with_leftovers=True),
-            asking_pin(layer),
-            query("layer_state", "waiting").format(**named),
-        ],
-    )
-    public, register, pin, [(waiting,)] = answers[_SHAPE_ANSWERS:]
-    shape = catalog.Shape.read(answers[:_SHAPE_ANSWERS])
-    found = [read(row) for row in register]
-    return LayerState(
-        public=_public(shape, *public[0]) if shape and public else None,
-        versions=tuple(version for version in found if version.state != "dropped"),
-        leftovers=tuple(version for version in found if version.state == "dropped"),
-        pin=read_pin(pin),
-        waiting=waiting,
-    )
+    @classmethod
+    def of(cls, connection: psycopg.Connection, layer: Layer) -> LayerState:
+        """Ask for the state of a layer, in one round trip."""
+        shape = Shape.queries(catalog.oid_of(layer.schema, layer.name))
+        more = [
+            _statement("public_table", layer),
+            _statement("versions", layer, leftovers=True),
+            _statement("pins", layer),
+            _statement("waiting", layer),
+        ]
+        answers = run(connection, [*shape, *more])
+        public, register, pins, waiting = answers[len(shape) :]
+        standing = Shape.read(answers[: len(shape)])
+        found = [_version(row) for row in register]
+        return cls(
+            public=PublicTable(standing, *public[0]) if standing and public else None,
+            versions=tuple(version for version in found if version.state != "dropped"),
+            leftovers=tuple(version for version in found if version.state == "dropped"),
+            pin=Pin(*pins[0]) if pins else None,
+            waiting=dict(waiting),
+        )
 
 
-def confirm_live(connection: psycopg.Connection, state: LayerState) -> Version | None:
-    """Return the attached version when it has rows where it should."""
-    attached = state.attached
-    return attached if attached and has_rows(connection, attached) == bool(attached.rows) else None
-
-
-def _public(  # noqa: PLR0913, PLR0917 - a row's columns
-    shape: Shape,
-    partitioning: list[str] | None,
-    primary_key: list[str],
-    partitions: list[str],
-    default_partition: list[str] | None,
-    inbound_keys: list[str],
-    comment: str | None,
-) -> PublicTable:
-    return PublicTable(
-        shape=shape,
-        partitioning=(partitioning[0], partitioning[1]) if partitioning else None,
-        primary_key=tuple(primary_key),
-        partitions=partitions,
-        default_partition=(default_partition[0], default_partition[1]) if default_partition else None,
-        inbound_keys=inbound_keys,
-        comment=comment,
-    )
+def _statement(statement: str, layer: Layer, /, **values: object) -> sql.Composed:
+    """Make a statement of versions.sql about a layer."""
+    named = {"schema": layer.schema, "name": layer.name, **values}
+    return query("versions", statement).format(**{name: sql.Literal(value) for name, value in named.items()})

@@ -4,7 +4,7 @@ import pytest
 
 from flux_assets.errors import SettingError
 from flux_assets.layers import versions
-from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.ledger.leases import leased
@@ -70,7 +70,11 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
         if held:
             session.execute(versions.pinning(layer, first, "by hand"))
         with leased(session, target, layer, LockRetries(seconds=0, log=print)) as lease:
-            clean_up(session, layer, lease, LoadOptions(keep_versions=0, keep_bytes=0), loader.log.append)
+            options = LoadOptions(keep_versions=0, keep_bytes=0)
+            context = VersionContext(
+                layer=layer, target=target, control=session, options=options, log=loader.log.append
+            )
+            clean_up(context, lease, versions.LayerState.of(session, layer))
     assert kept(0) == ([1, 2] if held else [2])
 
 

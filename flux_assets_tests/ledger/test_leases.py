@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
-from types import ModuleType
 
 import psycopg
 import pytest
@@ -16,7 +15,8 @@ import sqlalchemy as sa
 
 from flux_assets import steps
 from flux_assets.errors import BusyError, LayerError, PublishError
-from flux_assets.layers import publish, schema_diff, versions
+from flux_assets.layers import publish, schema_diff
+from flux_assets.layers.versions import Version
 from flux_assets.ledger import leases
 from flux_assets.postgis import liveness
 from flux_assets.postgis.liveness import Limits
@@ -58,7 +58,7 @@ def loader(target: Target, tmp_path: Path) -> Loader:
 def frozen_before(loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Freeze the next load before it calls a function, for so long that a load of seven rows takes its place."""
 
-    def freeze(place: ModuleType, name: str, *, inspected: bool = False) -> None:
+    def freeze(place: object, name: str, *, inspected: bool = False) -> None:
         original = getattr(place, name)
 
         def frozen(*given: object, **more: object) -> object:
@@ -81,7 +81,7 @@ def test_a_load_that_was_frozen_meets_a_newer_lease_and_publishes_nothing(
 ) -> None:
     """It wakes up with its session alive, right before the swap."""
     loader.load(made_up(), rows(5))
-    frozen_before(versions, "making_current")
+    frozen_before(Version, "making_current")
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT count(*) FROM poles") == [(7,)]
@@ -96,7 +96,7 @@ def test_a_version_that_a_newer_load_dropped_is_not_brought_back_by_the_verdict_
     loader: Loader, sql: Sql, frozen_before: Callable[..., None]
 ) -> None:
     loader.load(made_up(), rows(5))
-    frozen_before(versions, "judged")
+    frozen_before(Version, "judged")
     with pytest.raises(LayerError, match=r"is gone. Run the load again"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT state, rows FROM postgres_sync.layer_versions ORDER BY lease") == [

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import versions
+from flux_assets.layers.versions import VersionTimes
 from flux_assets.ledger.pruning import KEPT_LONGER, prune_ledger, prune_register
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
@@ -179,13 +179,13 @@ def test_when_a_source_changed_is_told_as_before_the_pruning(target, session, tm
                     " published_at = published_at - interval '10 years' WHERE NOT current")  # fmt: skip
     clocks = "SELECT layer_name, source_changed_at, published_at FROM postgres_sync.v_table_status"
     before = session.execute(clocks).fetchall()
-    clocks_before = versions.version_times(session, Layer("public", made_up()))
+    clocks_before = VersionTimes.of(session, Layer("public", made_up()))
     assert session.execute("SELECT count(*) FROM postgres_sync.layer_versions WHERE state = 'dropped'").fetchone() == (
         2,
     )
     assert prune_register(session, "public", KEEP) == 1
     assert session.execute(clocks).fetchall() == before
-    after = versions.version_times(session, Layer("public", made_up()))
+    after = VersionTimes.of(session, Layer("public", made_up()))
     assert after.source_changed_at == clocks_before.source_changed_at
     assert (after.published_at - after.source_changed_at).days > 3600
     # And the next load and the next rollback are as they were.

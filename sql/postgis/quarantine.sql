@@ -4,9 +4,3 @@ DELETE FROM postgres_sync.quarantine WHERE schema_name = {schema} AND NOT EXISTS
     WHERE version.schema_name = quarantine.schema_name AND version.layer_name = quarantine.layer_name
       AND version.lease = quarantine.lease AND version.state <> 'dropped')
     AND layer_name = coalesce({name}, layer_name) AND quarantined_at < statement_timestamp() - {kept};
-
--- note --
-UPDATE postgres_sync.sync_status SET rows_quarantined = (
-    SELECT count(*) FROM postgres_sync.quarantine
-    WHERE schema_name = {schema} AND layer_name = {name} AND lease = {lease} AND replayed_at IS NULL)
-WHERE sync_id = {sync_id} RETURNING rows_quarantined;

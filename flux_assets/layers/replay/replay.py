@@ -11,14 +11,15 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import indexes, publish, quarantine, schema_diff, staging, versions
+from flux_assets.layers import publish, quarantine, schema_diff, versions
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
-from flux_assets.layers.indexes import Extent, finish
-from flux_assets.layers.publish import Publication, Swap
+from flux_assets.layers.indexes import finish
+from flux_assets.layers.publish import Publication
 from flux_assets.layers.quarantine import QuarantinedRecord, create_probe, refused_rows
 from flux_assets.layers.replay.records import SURPLUS, Correction, ReadAgain, read_again, surplus_of, without, written
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import Version, ask_state
+from flux_assets.layers.staging import Need, fill
+from flux_assets.layers.versions import Extent, LayerState, Version, VersionTimes
 from flux_assets.ledger import entries, leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
@@ -62,12 +63,11 @@ def replay(
     if (nothing := _nothing_to_do(layer, target, options)) is not None:
         return nothing
     with (
-        recorded(layer, target, options, "REPLAY") as (control, entry),
-        leases.leased(control, target, layer, options.patience(log)) as lease,
+        recorded(layer, target, options, log, "REPLAY") as (context, entry),
+        leases.leased(context.control, target, layer, context.patience) as lease,
     ):
-        context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
-        current = _current(control, layer)
-        _correct(control, layer, current, given)
+        current = _current(context.control, layer)
+        _correct(context.control, layer, current, given)
         return _replay(context, entry, current, lease)
 
 
@@ -84,7 +84,7 @@ def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> Replay
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
     """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
-    if pin := versions.pin_of(session, layer):
+    if pin := versions.Pin.of(session, layer):
         raise PinnedError(
             f"{layer.title} is {pin}, and a replay would publish another version.",
             f"Run `flux-assets unpin {layer.name}` and replay again.",
@@ -93,28 +93,26 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
 
 def _replay(context: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
     control, layer = context.control, context.layer
-    patience = context.options.patience(context.log)
-    state, accept_change = ask_state(control, layer), context.options.accept_schema_change
-    public = schema_diff.reconcile(control, layer, state, lease, patience, accept_change=accept_change)
+    state = LayerState.of(control, layer)
+    public = schema_diff.reconcile(context, state, lease)
     _refuse_retyped(control, layer, current)
     found = _read(context, public, _waiting(control, layer, current))
     quarantine.explain(control, layer, current.lease, found.refused)
     if not found.passed:
-        quarantine.note(control, layer, entry, current)
+        control.execute(current.noting_quarantined(layer, entry))
         control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
-    dropped = publish.clean_up(control, layer, lease, context.options, context.log, state=state)
-    need = staging.need_of_copy(current.bytes or 0, state.without(dropped).kept_bytes)
-    staging.refuse_above(layer, need, context.options.disk_limit)
+    kept = publish.clean_up(context, lease, state)
+    Need.of_copy(current.bytes or 0, kept.kept_bytes).refuse_above(layer, context.options.disk_limit)
     version = _made(context, current, public, found, lease)
-    quarantine.note(control, layer, entry, version)
-    swap = Swap(version, lease, entry, "REPLAY")
-    publish.publish(control, context.target, [Publication(layer, public, swap)], patience)
+    control.execute(version.noting_quarantined(layer, entry))
+    publication = Publication(layer, public, version, lease, entry)
+    publish.publish(control, context.target, [publication], context.patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     schema_diff.refresh_comments(control, layer, state)
     layer.analyze(control, version.relation)
-    publish.clean_up(control, layer, lease, context.options, context.log)
-    published_at = versions.version_times(control, layer).published_at
+    publish.clean_up(context, lease, LayerState.of(control, layer))
+    published_at = VersionTimes.of(control, layer).published_at
     return ReplayResult(
         version=replace(version, current=True, published_at=published_at),
         replayed=len(found.passed),
@@ -124,7 +122,7 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
 
 def _current(connection: psycopg.Connection, layer: Layer) -> Version:
     current = versions.live_version(connection, layer)
-    if current is None or not indexes.is_whole(connection, current.relation, current.rows):
+    if current is None or not current.is_whole(connection):
         raise LayerError(
             f"{layer.title} has no published version with all its rows, so there is nothing to add records to.",
             "Load it (`flux-assets status` says what is wrong).",
@@ -218,13 +216,13 @@ def _made(context: VersionContext, current: Version, public: Public, found: Read
         run_id=context.options.run_id,
         base_version=current.base_version or current.version,
     )
-    control.execute(versions.adding_staging(layer, version))
+    control.execute(version.adding(layer))
     try:
         with context.clock.timed("stage"):
             _fill(context, current, version, public, found)
     except BaseException:
         if not control.closed and not control.broken:
-            control.execute(versions.dropping(layer, version))
+            control.execute(version.dropping(layer))
         raise
     _hold(control, layer, current, version, found)
     rows = catalog.count_rows(control, version_table(version.relation))
@@ -246,24 +244,9 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
 
 
 def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
-    layer, stop = context.layer, context.options.stop
-    create = [layer.create_version(version.relation, like_template=True)]
-    create += [change(version_table(version.relation)) for change in public.changes]
-    with (
-        context.target.session(f"stage {layer.name}", stop) as session,
-        context.target.session(f"copy {layer.name}", stop) as reading,
-    ):
+    with context.target.session(f"copy {context.layer.name}", context.options.stop) as reading:
         chunks = continued(reading, current.relation, found.batch)
-        staging.fill_from(
-            session,
-            version.relation,
-            create,
-            chunks,
-            layer.table.column_names,
-            before=[layer.create_template()],
-            limit_bytes=None,
-            stop=stop,
-        )
+        fill(context, version, public, chunks, context.layer.table.column_names, None)
 
 
 def _hold(connection: psycopg.Connection, layer: Layer, current: Version, version: Version, found: ReadAgain) -> None:

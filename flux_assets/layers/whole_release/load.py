@@ -18,7 +18,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.indexes import REFERENCES, describe_audit
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
-from flux_assets.layers.versions import Version, note_release
+from flux_assets.layers.versions import Version
 from flux_assets.ledger import leases
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
@@ -117,20 +117,20 @@ class Together:
             reason = error.problem if isinstance(error, FluxError) else str(error)
             self._failures[name] = f"publishing it failed: {reported(reason)}"
             raise
-        self._published = {each.layer.name: (locked_ms, each.swap.version) for each in found}
+        self._published = {each.layer.name: (locked_ms, each.version) for each in found}
 
     def _judged(
         self, connection: psycopg.Connection, found: Sequence[Publication], patience: LockRetries
     ) -> list[Publication]:
         """Return the publications with their references judged again, now that it is known what they will point at."""
-        staged = {each.layer.name: version_table(each.swap.version.relation) for each in found}
+        staged = {each.layer.name: version_table(each.version.relation) for each in found}
         judged = []
         for each in found:
             case = Case(
                 connection=connection,
                 layer=each.layer,
                 relation=staged[each.layer.name],
-                rows=each.swap.version.rows or 0,
+                rows=each.version.rows or 0,
                 staged=staged,
             )
             result = next((audit.run(case) for audit in audits_of(each.layer.table) if audit.name == REFERENCES), None)
@@ -147,18 +147,10 @@ class Together:
 
 
 def _with(connection: psycopg.Connection, publication: Publication, result: AuditResult) -> Publication:
-    version = publication.swap.version
+    version = publication.version
     stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
-    judged = versions.judged(
-        connection,
-        publication.layer,
-        version,
-        state=version.state,
-        rows=version.rows or 0,
-        extent=version.extent,
-        audits=stored,
-    )
-    return replace(publication, swap=replace(publication.swap, version=judged))
+    judged = replace(version, audits=stored).judged(connection, publication.layer)
+    return replace(publication, version=judged)
 
 
 def load_release(
@@ -249,4 +241,5 @@ def _note_unchanged(
         version = versions.live_version(session, layer)
         # Somebody may have published another one since this release met it.
         if version is not None and version.version == met:
-            note_release(session, layer, version, tag)
+            for statement in version.noting_release(layer, tag):
+                session.execute(statement)

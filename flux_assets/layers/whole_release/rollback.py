@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import indexes, publish, schema_diff, versions
-from flux_assets.layers.context import LoadOptions, recorded_together
+from flux_assets.layers import publish, schema_diff, versions
+from flux_assets.layers.context import LoadOptions, VersionContext, recorded_together
 from flux_assets.layers.indexes import make_equal
-from flux_assets.layers.publish import Publication, Swap
-from flux_assets.layers.versions import Version, ask_state, is_of
+from flux_assets.layers.publish import Publication
+from flux_assets.layers.versions import LayerState, Version, VersionTimes
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import relations
@@ -43,7 +43,7 @@ def versions_of(connection: psycopg.Connection, layers: Sequence[Layer], tag: st
         published = [version for version in versions.known_versions(connection, layer) if version.state == "published"]
         if not published:
             continue
-        fitting = [version for version in published if is_of(version, tag)]
+        fitting = [version for version in published if version.is_of(tag)]
         current = next((version for version in fitting if version.current), None)
         if current is not None and versions.live_version(connection, layer) is not None:
             staying[layer] = current
@@ -62,7 +62,7 @@ def versions_of(connection: psycopg.Connection, layers: Sequence[Layer], tag: st
 
 
 def _can_be_published(connection: psycopg.Connection, version: Version) -> bool:
-    return not version.current and indexes.is_whole(connection, version.relation, version.rows)
+    return not version.current and version.is_whole(connection)
 
 
 def _releases(published: Sequence[Version]) -> str:
@@ -118,12 +118,11 @@ def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
         publications = []
         for layer, version in planned.moving.items():
             with translated(layer.title, options.stop):
-                public = schema_diff.reconcile(
-                    control, layer, ask_state(control, layer), taken[layer], options.patience(log)
-                )
-                make_equal(control, layer, target, options, version.relation, public)
-            swap = Swap(version, taken[layer], entries[layer.name], "ROLLBACK", pin=f"rolled back to release {tag}")
-            publications.append(Publication(layer, public, swap))
+                context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
+                public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
+                make_equal(context, version, public)
+            entry, pin = entries[layer.name], f"rolled back to release {tag}"
+            publications.append(Publication(layer, public, version, taken[layer], entry, pin))
         staying = [
             part
             for layer, version in planned.staying.items()
@@ -137,6 +136,6 @@ def _done(control: psycopg.Connection, planned: ReleaseVersions) -> ReleaseRollb
     moved = []
     for layer, version in planned.moving.items():
         relations.analyze(control, layer.public)
-        published_at = versions.version_times(control, layer).published_at
+        published_at = VersionTimes.of(control, layer).published_at
         moved.append((layer.table, replace(version, current=True, published_at=published_at)))
     return ReleaseRollback(moved=moved, stayed=[(layer.table, version) for layer, version in planned.staying.items()])

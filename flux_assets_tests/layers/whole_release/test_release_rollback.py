@@ -9,7 +9,7 @@ import pytest
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.publish import Publication, Swap, publish
+from flux_assets.layers.publish import Publication, publish
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
 from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
@@ -186,8 +186,7 @@ def test_what_readers_meet_goes_to_the_server_in_one_round_trip(city, sql, targe
             )  # fmt: skip
             entry = entries.open_entry(session, layer, "ROLLBACK", None)
             held = Lease(schema="public", name=table.name, number=lease)
-            swap = Swap(version, held, entry, "ROLLBACK", pin="by hand")
-            publications.append(Publication(layer, Public(oid), swap))
+            publications.append(Publication(layer, Public(oid), version, held, entry, pin="by hand"))
         publish(session, target, publications, LoadOptions().patience(city.log.append))
         (met,) = [text for text in session.sent if "ALTER TABLE" in text or "LOCK TABLE" in text]
     assert met.count("DO $$") == 1

@@ -10,10 +10,9 @@ import pytest
 from flux_assets.errors import PublishError
 from flux_assets.layers import load, publish, rollback
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.indexes import IndexToBuild, build_side_by_side, refuse_unequal
+from flux_assets.layers.indexes import refuse_unequal
 from flux_assets.layers.publish import Publication
 from flux_assets.postgis import catalog
-from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
@@ -97,7 +96,7 @@ def test_an_index_that_is_like_another_is_not_built_under_the_lock_either(
     counts: list[tuple[int, int]] = []
 
     def counted(connection: object, target: Target, publications: list[Publication], patience: LockRetries) -> float:
-        relation = publications[0].swap.version.relation
+        relation = publications[0].version.relation
         before = indexes(sql, relation)
         locked_ms = publish.publish(connection, target, publications, patience)
         counts.append((before, indexes(sql, relation)))
@@ -137,11 +136,12 @@ def test_a_version_made_earlier_gets_a_check_as_it_stands_now(loader: Loader, sq
     ]
 
 
-def test_indexes_for_which_postgresql_chooses_one_name_are_built_side_by_side(sql: Sql, target: Target) -> None:
+def test_indexes_for_which_postgresql_chooses_one_name_are_built_side_by_side(loader: Loader, sql: Sql) -> None:
     """It makes the name of an index from its columns, and two sessions may choose it in the same moment."""
-    sql("CREATE TABLE alike (name text)")
-    missing = [IndexToBuild(psycopg.sql.SQL("CREATE INDEX ON public.alike (name)").format(), "btree")] * 8
-    for _ in range(10):
-        for building in build_side_by_side(target, missing, "index alike", 8, Stop()):
-            building.result()
-    assert sql("SELECT count(*) FROM pg_index WHERE indrelid = 'alike'::regclass") == [(80,)]
+    alike = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%%(score)' AND tablename = %s"
+    for _ in range(8):
+        sql("CREATE INDEX ON poles (score)")
+    for count in range(10):
+        loader.load(made_up(), rows(70 + count), index_sessions=8)
+        ((relation,),) = sql("SELECT relation FROM postgres_sync.layer_versions WHERE current")
+        assert sql(alike, relation) == [(8,)]
