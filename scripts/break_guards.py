@@ -48,17 +48,17 @@ GUARDS = (
         (_POINTS, "-k", "sync.read and SIGSTOP"),
     ),
     Guard(
-        "lease check of dropping versions", "flux_assets/layers/staging.py",
+        "lease check of dropping versions", "flux_assets/layers/publish.py",
         "at_once(session, [holding, drop])", "at_once(session, [drop])",
         (_POINTS, "-k", "load.swapped and woken"),
     ),
     Guard(
-        "one lease at a time", "flux_assets/ledger/leases.py",
+        "one lease at a time", "sql/postgis/leases.sql",
         "ELSE NOT postgres_sync.is_alive(held.holder_pid, held.holder_start) END", "ELSE true END",
         (_OTHERS, "-k", "another_run_at_the_same_time"),
     ),
     Guard(
-        "overtaking a holder that gives no sign of life", "flux_assets/ledger/leases.py",
+        "overtaking a holder that gives no sign of life", "sql/postgis/leases.sql",
         "WHEN held.seen_at NOT BETWEEN clock_timestamp() - {stale} AND clock_timestamp() + {stale} THEN true", "",
         (_POINTS, "-k", "load.staged and overtaken"),
     ),
