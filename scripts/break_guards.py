@@ -39,7 +39,7 @@ class Guard:
 GUARDS = (
     Guard(
         "lease check of a publish", "flux_assets/layers/publish.py",
-        "[each.swap.lease.holding() for each in publications]", "[]",
+        "[each.lease.holding() for each in publications]", "[]",
         (_LEASES, "-k", "frozen_load_whose_version_is_still_there"),
     ),
     Guard(
@@ -49,7 +49,7 @@ GUARDS = (
     ),
     Guard(
         "lease check of dropping versions", "flux_assets/layers/publish.py",
-        "at_once(session, [holding, drop])", "at_once(session, [drop])",
+        "at_once(context.control, [lease.holding(), drop, ", "at_once(context.control, [drop, ",
         (_POINTS, "-k", "load.swapped and woken"),
     ),
     Guard(
