@@ -90,7 +90,6 @@ def load_layer(
     """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
 
     With `publish_with`, which takes the place of `publish`, it is published with those of other layers or not at all.
-
     Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
