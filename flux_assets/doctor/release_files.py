@@ -43,12 +43,12 @@ def findings(
         yield _RELEASE.error(error)
         return
     yield _RELEASE.ok(f"{release.address}, release {release.tag}")
-    listed = f"manifest.json lists {len(manifest.files)} files" if manifest else ""
+    listed = f"manifest.json lists {len(manifest)} files" if manifest is not None else ""
     yield _RELEASE.ok(listed or "there is no manifest.json, and none is required")
     sizes: dict[StaticTable, int] = {}
     for table in tables:
         try:
-            sizes[table] = release.size(table.file_name, table.name) or 0
+            sizes[table] = release.glance(table.file_name, table.name).size or 0
         except FluxError as error:
             yield _RELEASE.error(error)
     if sizes:

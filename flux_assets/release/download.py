@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.files import Address, mismatch
+from flux_assets.release.files import Address
 from flux_assets.release.files import opened as opened_file
 from flux_assets.release.stopping import check_stop, pause
-from flux_assets.release.stores import KEPT, FileStore, Limits, Opened, Stamp, TemporaryError, TooLargeError, Watch
+from flux_assets.release.stores import KEPT, FileStore, Limits, Opened, Stamp, TemporaryError, TooLargeError
 from flux_assets.retry import RetryPolicy
+from flux_assets.words import megabytes
 
 Progress = Callable[[int, int | None], object]
 """Called with the bytes that have come and those there will be, None where unknown."""
@@ -63,9 +65,10 @@ class Download:
         self._limits, self._promised = limits, promised
         folder = cache / hashlib.sha256(address.text.encode()).hexdigest()[:20]
         self._path = folder / (address.last_segment or "file")
-        self._part = self._path.with_name(f"{self._path.name}.part")
-        self._notes = self._path.with_name(f"{self._path.name}.json")
-        self._lock = self._path.with_name(f"{self._path.name}.lock")
+        # Beside it: what has come so far, the mark of the file that this belongs to, what is known of the whole file.
+        self._part, self._marker, self._notes, self._lock = (
+            self._path.with_name(f"{self._path.name}.{suffix}") for suffix in ("part", "part.mark", "json", "lock")
+        )
 
     def kept(self) -> _Kept | None:
         """Return the file as it is in the cache, whatever the store has by now."""
@@ -83,7 +86,11 @@ class Download:
         """
         with self._alone():
             kept = self.kept()
-            if kept is not None and kept.stamp.mark is not None and self._patiently(self._stamp, None) == kept.stamp:
+            if (
+                kept is not None
+                and kept.stamp.mark is not None
+                and self._patiently(lambda: self._store.stamp(self._address), None) == kept.stamp
+            ):
                 return kept
             return self._fetched(progress)
 
@@ -100,12 +107,9 @@ class Download:
         for path in (self._notes, self._path, self._part):
             path.unlink(missing_ok=True)
 
-    def _stamp(self) -> Stamp:
-        return self._store.stamp(self._address)
-
     def _fetched(self, progress: Progress | None) -> _Kept:
         self._notes.unlink(missing_ok=True)
-        watch = Watch(self._limits, self._address.shown, self._part.parent)
+        watch = _Watch(self._limits, self._address.shown, self._part.parent)
         stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
         kept = _Kept(self._path, stamp, digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
@@ -114,12 +118,7 @@ class Download:
         self._marker.unlink(missing_ok=True)
         return kept
 
-    @property
-    def _marker(self) -> Path:
-        """The path that holds the mark of the file that the part belongs to."""
-        return self._part.with_name(f"{self._part.name}.mark")
-
-    def _attempt(self, watch: Watch, progress: Progress | None) -> Stamp:
+    def _attempt(self, watch: _Watch, progress: Progress | None) -> Stamp:
         """Fetch what is missing, from the first byte on when the file has changed."""
         have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
         opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
@@ -138,7 +137,7 @@ class Download:
             )
         return opened.stamp
 
-    def _written(self, opened: Opened, watch: Watch, progress: Progress | None) -> int:
+    def _written(self, opened: Opened, watch: _Watch, progress: Progress | None) -> int:
         """Append what is `opened` to the part, and return its size."""
         if opened.stamp.size is not None:
             self._check_size(opened.stamp.size, watch, found=str(opened.stamp.size))
@@ -157,12 +156,12 @@ class Download:
             file.truncate()
             return file.tell()
 
-    def _check_size(self, size: int, watch: Watch, found: str) -> None:
+    def _check_size(self, size: int, watch: _Watch, found: str) -> None:
         if self._promised is not None and size > self._promised:
-            raise mismatch(self._address.shown, "bytes", self._promised, found)
+            raise self._address.mismatch("bytes", self._promised, found)
         watch.reached(size)
 
-    def _patiently(self, work: Callable[[], Stamp], watch: Watch | None) -> Stamp:
+    def _patiently(self, work: Callable[[], Stamp], watch: _Watch | None) -> Stamp:
         """Return what `work` returns, tried again for as long as every few attempts bring some bytes."""
 
         def fetched() -> int:
@@ -198,6 +197,52 @@ class Download:
             f"{self._address.shown}: another process has been fetching it for {self._limits.queue:,.0f} seconds.",
             f"End the process that holds {self._lock}, then run again.",
         )
+
+
+class _Watch:
+    """One download under way. Every method raises ReleaseError when a limit is passed."""
+
+    def __init__(self, limits: Limits, shown: str, folder: Path) -> None:
+        self._limits, self._shown, self._folder = limits, shown, folder
+        self._began = self._since = time.monotonic()
+        self._came = 0
+
+    def needs(self, count: int) -> None:
+        """Require room for `count` more bytes."""
+        free = shutil.disk_usage(self._folder).free
+        if free - count < self._limits.spare:
+            raise ReleaseError(
+                f"{self._shown}: {megabytes(free, 1)} are free under {self._folder}, and"
+                f" {megabytes(count + self._limits.spare, 1)} are needed to fetch it and keep some free.",
+                "Make room, or set FLUX_HOME to another disk.",
+            )
+
+    def reached(self, size: int) -> None:
+        """Note that the file has at least `size` bytes."""
+        if size > self._limits.largest:
+            raise TooLargeError(
+                f"{self._shown} is larger than {megabytes(self._limits.largest, 1)}, the most that is fetched.",
+                "Check the file; raise FLUX_DOWNLOAD_LIMIT if it really is that large.",
+            )
+
+    def came(self, count: int) -> None:
+        """Note that `count` more bytes came; 0 means that the download is still waiting."""
+        self._came += count
+        if count:
+            self.needs(0)
+        now = time.monotonic()
+        if now - self._began > self._limits.total:
+            raise ReleaseError(f"{self._shown} has not come within {self._limits.total:,.0f} seconds.", KEPT)
+        elapsed = now - self._since
+        if elapsed < self._limits.window:
+            return
+        if self._came < elapsed * self._limits.least_speed:
+            raise ReleaseError(
+                f"{self._shown} comes too slowly: {self._came:,} bytes in {elapsed:,.0f} seconds, where"
+                f" {self._limits.least_speed:,} a second are the least.",
+                KEPT,
+            )
+        self._since, self._came = now, 0
 
 
 def digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Where a release is: a folder or a URL prefix, shown in messages without its secrets."""
+"""Where the files of a release are: addresses that show no secrets, and files of a folder, opened and nothing else."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.locality import is_local_host
 
-_HTTP = {"http", "https"}
-_PLAIN = {"http", "ftp"}
+
+class MissingError(ReleaseError):
+    """The folder or store answers, and has no such file."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Address:
 
     @property
     def is_http(self) -> bool:
-        return self.scheme in _HTTP
+        return self.scheme in {"http", "https"}
 
     @property
     def folder(self) -> Path | None:
@@ -69,75 +70,68 @@ class Address:
         below = quote(name) if self.is_http else name
         return Address(self._parts._replace(path=f"{self._parts.path.rstrip('/')}/{below}", fragment="").geturl())
 
-    def _scrubbed(self, text: str) -> str:
-        """Return `text` (of another library's error) without this address's secrets."""
-        user, at, _ = self._parts.netloc.rpartition("@")
-        secrets = [self._parts.query, unquote(self._parts.query)]
-        if at:
-            secrets += [user, unquote(user), self._parts.password or "", unquote(self._parts.password or "")]
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
-
-    def describe(self, error: BaseException) -> str:
-        """Return kind and first line of another library's error, bounded and without this address's secrets."""
-        lines = self._scrubbed(str(error)).strip().splitlines()
-        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
     def check(self) -> None:
         """Raise ReleaseError for an address that would be read over a network in the clear, or names no host."""
         if "::" in self.text.partition("://")[0]:
             raise ReleaseError(f"{self.shown} is a chain of addresses.", "Set FLUX_RELEASE to the last of them alone.")
         if self.is_http and not self._parts.hostname:
             raise ReleaseError(f"{self.shown} names no host.", "Set FLUX_RELEASE to https://host/path.")
-        if self.scheme in _PLAIN and not is_local_host(self._parts.hostname or ""):
+        if self.scheme in {"http", "ftp"} and not is_local_host(self._parts.hostname or ""):
             raise ReleaseError(f"{self.shown} would be read unencrypted.", "Set FLUX_RELEASE to the https:// address.")
 
+    def local_file(self, folder: Path, name: str) -> Path:
+        """Return the path of this file, which is `name` in `folder`, without any link in it.
 
-def mismatch(file: str, what: str, promised: object, found: object) -> ManifestError:
-    """Return the error of a file that is not as the manifest says."""
-    return ManifestError(
-        f"{file}: {what} is {found}, the manifest says {promised}.",
-        "Fetch or copy the file again; if the file is right, rewrite the manifest.",
-    )
-
-
-_OUTSIDE = "Put the file itself there, or a link to a file within the folder."
-
-
-class OutsideError(ReleaseError):
-    """A link in a release folder leads out of it, or did while the file was opened."""
-
-    def __init__(self, shown: str) -> None:
-        super().__init__(f"{shown} is a symbolic link that leads out of the release folder.", _OUTSIDE)
-
-
-def canonical(folder: Path, path: Path, shown: str) -> Path | None:
-    """Return the file at `path` below `folder` without any link in its path; None when it does not exist.
-
-    Raises OutsideError, which does not name the target, when a link leads out of `folder`; ReleaseError for what is not
-    a regular file; OSError when the path is inaccessible.
-    """
-    found = Path(os.path.realpath(path))
-    if not found.is_relative_to(os.path.realpath(folder)):
-        raise OutsideError(shown)
-    try:
-        mode = found.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ReleaseError(f"{shown} is a symbolic link that leads to itself.", _OUTSIDE) from None
-        raise
-    if not stat.S_ISREG(mode):
+        Raises MissingError when there is none; ReleaseError when a link, whose target is not named, leads out of the
+        folder, for what is not a regular file, and when it is inaccessible.
+        """
+        shown, found = self.shown, Path(os.path.realpath(folder / name))
+        if not found.is_relative_to(os.path.realpath(folder)):
+            raise _outside(shown)
+        try:
+            if stat.S_ISREG(found.stat().st_mode):
+                return found
+        except (FileNotFoundError, NotADirectoryError):
+            raise self.missing() from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ReleaseError(f"{shown} is a symbolic link that leads to itself.", _BELOW) from None
+            raise unreadable(shown, error) from error
         raise _irregular(shown)
-    return found
+
+    def describe(self, error: BaseException) -> str:
+        """Return kind and first line of another library's error, bounded and without this address's secrets."""
+        text = str(error)
+        user, at, _ = self._parts.netloc.rpartition("@")
+        secrets = [self._parts.query, *((user, self._parts.password or "") if at else ())]
+        for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        lines = text.strip().splitlines()
+        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+    def missing(self) -> MissingError:
+        """Return the error of a file that does not exist."""
+        return MissingError(
+            f"There is no {self.shown}.", "Check FLUX_RELEASE: it is the folder or prefix that holds the files."
+        )
+
+    def mismatch(self, what: str, promised: object, found: object) -> ManifestError:
+        """Return the error of a file that is not as the manifest says."""
+        return ManifestError(
+            f"{self.shown}: {what} is {found}, the manifest says {promised}.",
+            "Fetch or copy the file again; if the file is right, rewrite the manifest.",
+        )
+
+
+def unreadable(path: str, error: OSError) -> ReleaseError:
+    """Return the error of a file that is there and cannot be read."""
+    return ReleaseError(f"{path} cannot be read: {error.strerror or error}.", "Let the user of this process read it.")
 
 
 def opened(path: Path, shown: str) -> BinaryIO:
     """Open a regular file for reading, unbuffered. `path` has no link in it; one put there since is not followed.
 
-    Raises OutsideError when there is one, OSError when the file cannot be opened.
+    Raises ReleaseError when there is one, OSError when the file cannot be opened.
     """
     # Non-blocking, so as not to wait for the other end of a pipe that was put in the file's place.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -149,16 +143,23 @@ def opened(path: Path, shown: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def _irregular(shown: str) -> ReleaseError:
-    return ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")
-
-
 def _check_same(descriptor: int, path: Path, shown: str) -> None:
     """Raise ReleaseError unless the path leads, without links, to what was opened: a folder may have been replaced."""
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
         raise _irregular(shown)
     if os.path.realpath(path) != str(path.absolute()):
-        raise OutsideError(shown)
+        raise _outside(shown)
     if not os.path.samestat(state, os.lstat(path)):
         raise ReleaseError(f"{shown} was replaced while it was opened.", "Run again.")
+
+
+_BELOW = "Put the file itself there, or a link to a file within the folder."
+
+
+def _outside(shown: str) -> ReleaseError:
+    return ReleaseError(f"{shown} is a symbolic link that leads out of the release folder.", _BELOW)
+
+
+def _irregular(shown: str) -> ReleaseError:
+    return ReleaseError(f"{shown} is not a regular file.", "Put the file itself there.")

@@ -1,6 +1,7 @@
 """manifest.json: what is read of it, and what is refused, with its place."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -11,19 +12,19 @@ SHA = "a" * 64
 WHERE = "https://host/v1/manifest.json"
 
 
-def parse(*files: object) -> object:
+def parse(*files: object) -> Mapping[str, FileEntry]:
     return parse_manifest(json.dumps({"files": list(files)}).encode(), WHERE)
 
 
 def test_reads_entries_and_ignores_unknown_keys():
     entry = {"table": "t", "file": "t.csv.gz", "rows": 3, "bytes": 9, "sha256": SHA.upper(), "made": "today"}
     manifest = parse_manifest(json.dumps({"files": [entry], "more": [1]}).encode(), WHERE)
-    assert manifest.entry("t") == FileEntry(table="t", file="t.csv.gz", rows=3, bytes=9, sha256=SHA)
-    assert manifest.entry("u") is None
+    assert manifest["t"] == FileEntry(table="t", file="t.csv.gz", rows=3, bytes=9, sha256=SHA)
+    assert manifest.get("u") is None
 
 
 def test_what_is_not_said_is_unknown():
-    assert parse({"table": "t", "file": "t.csv.gz"}).entry("t") == FileEntry(table="t", file="t.csv.gz")
+    assert parse({"table": "t", "file": "t.csv.gz"})["t"] == FileEntry(table="t", file="t.csv.gz")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_refuses_a_file_outside_the_release(file):
 
 
 def test_a_file_in_a_folder_of_the_release_is_inside():
-    assert parse({"table": "t", "file": "layers/t..1.csv.gz"}).entry("t").file == "layers/t..1.csv.gz"
+    assert parse({"table": "t", "file": "layers/t..1.csv.gz"})["t"].file == "layers/t..1.csv.gz"
 
 
 @pytest.mark.parametrize(

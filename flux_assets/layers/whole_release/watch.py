@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from flux_assets.errors import ManifestError
+from flux_assets.release.files import MissingError
 from flux_assets.release.release import Glance, Release
-from flux_assets.release.stores import MissingError
 from flux_assets.spec import StaticTable
 
 
@@ -140,7 +140,7 @@ class _Look:
         try:
             return self._release.glance(table.file_name, table.name)
         except MissingError as error:
-            if self._manifest and self._manifest.entry(table.name):
+            if self._manifest and self._manifest.get(table.name):
                 raise ManifestError(f"The manifest names a file of {table.name}. {error.problem}") from error
             self._missing.append(table.name)
             return None
@@ -166,7 +166,7 @@ class _Look:
         return replace(known or Seen(stamp=""), stamp=glance.stamp, settling=True)
 
     def _promised(self, table: StaticTable) -> str | None:
-        entry = self._manifest.entry(table.name) if self._manifest else None
+        entry = self._manifest.get(table.name) if self._manifest else None
         return entry.sha256 if entry else None
 
     def _decided(self, table: StaticTable, known: Seen, glance: Glance) -> Seen:
