@@ -18,8 +18,9 @@ from typing import IO
 from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.files import Address
 from flux_assets.release.files import opened as opened_file
+from flux_assets.release.http import HttpStore
 from flux_assets.release.stopping import check_stop, pause
-from flux_assets.release.stores import KEPT, FileStore, Limits, Opened, Stamp, TemporaryError, TooLargeError
+from flux_assets.release.stores import KEPT, FsspecStore, Limits, Opened, Stamp, TemporaryError, TooLargeError
 from flux_assets.retry import RetryPolicy
 from flux_assets.words import megabytes
 
@@ -53,7 +54,7 @@ class Download:
 
     def __init__(
         self,
-        store: FileStore,
+        store: FsspecStore | HttpStore,
         address: Address,
         cache: Path,
         limits: Limits,
@@ -98,7 +99,7 @@ class Download:
         """Return the file from the cache when it has the digest `sha256`, else fetched, whatever its digest then is."""
         with self._alone():
             kept = self.kept()
-            if kept is not None and kept.sha256 == sha256 and digest(kept.path) == sha256:
+            if kept is not None and kept.sha256 == sha256 and _digest(kept.path) == sha256:
                 return kept
             return self._fetched(progress)
 
@@ -111,7 +112,7 @@ class Download:
         self._notes.unlink(missing_ok=True)
         watch = _Watch(self._limits, self._address.shown, self._part.parent)
         stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
-        kept = _Kept(self._path, stamp, digest(self._part))
+        kept = _Kept(self._path, stamp, _digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
         self._part.replace(self._path)
         self._notes.write_text(json.dumps(notes | {"sha256": kept.sha256}))
@@ -245,7 +246,7 @@ class _Watch:
         self._since, self._came = now, 0
 
 
-def digest(path: Path) -> str:
+def _digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a regular file. Raises ReleaseError for another, OSError for an unreadable one."""
     found = hashlib.sha256()
     with opened_file(path, str(path)) as file:
@@ -256,7 +257,7 @@ def digest(path: Path) -> str:
 
 
 def remembered_digest(path: Path, cache: Path) -> str:
-    """Return `digest`, from `cache` while the file's size, times and inode are the same.
+    """Return the SHA-256 (hex) of a file, from `cache` while the file's size, times and inode are the same.
 
     The digest of a file that was written in the last seconds is not kept: its next change might not show in its times.
     """
@@ -269,7 +270,7 @@ def remembered_digest(path: Path, cache: Path) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    found = digest(path)
+    found = _digest(path)
     if time.time() - max(state.st_mtime, state.st_ctime) > 3:
         _write(note, json.dumps({"file": str(path), "shape": shape, "sha256": found}))
     return found

@@ -96,7 +96,7 @@ class Address:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise ReleaseError(f"{shown} is a symbolic link that leads to itself.", _BELOW) from None
-            raise unreadable(shown, error) from error
+            raise self.unreadable(error) from error
         raise _irregular(shown)
 
     def describe(self, error: BaseException) -> str:
@@ -115,17 +115,17 @@ class Address:
             f"There is no {self.shown}.", "Check FLUX_RELEASE: it is the folder or prefix that holds the files."
         )
 
+    def unreadable(self, error: OSError) -> ReleaseError:
+        """Return the error of a file that is there and cannot be read."""
+        problem = f"{self.shown} cannot be read: {error.strerror or error}."
+        return ReleaseError(problem, "Let the user of this process read it.")
+
     def mismatch(self, what: str, promised: object, found: object) -> ManifestError:
         """Return the error of a file that is not as the manifest says."""
         return ManifestError(
             f"{self.shown}: {what} is {found}, the manifest says {promised}.",
             "Fetch or copy the file again; if the file is right, rewrite the manifest.",
         )
-
-
-def unreadable(path: str, error: OSError) -> ReleaseError:
-    """Return the error of a file that is there and cannot be read."""
-    return ReleaseError(f"{path} cannot be read: {error.strerror or error}.", "Let the user of this process read it.")
 
 
 def opened(path: Path, shown: str) -> BinaryIO:

@@ -57,15 +57,15 @@ class Reach(IntEnum):
     PRIVATE = 1
     PUBLIC = 2
 
-
-def reach_of(address: str) -> Reach:
-    """Return the reach of a numeric address."""
-    parsed = ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    plain = mapped or parsed
-    if plain.is_loopback or plain.is_unspecified:
-        return Reach.MACHINE
-    return Reach.PUBLIC if plain.is_global else Reach.PRIVATE
+    @staticmethod
+    def of(address: str) -> Reach:
+        """Return the reach of a numeric address."""
+        parsed = ip_address(address.partition("%")[0])
+        mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+        plain = mapped or parsed
+        if plain.is_loopback or plain.is_unspecified:
+            return Reach.MACHINE
+        return Reach.PUBLIC if plain.is_global else Reach.PRIVATE
 
 
 class HttpStore:
@@ -148,7 +148,7 @@ class _Exchange:
             raise TimeoutError("broken off")
         if not direct:
             return
-        reach = reach_of(connection.sock.getpeername()[0])
+        reach = Reach.of(connection.sock.getpeername()[0])
         if not isinstance(connection, HTTPSConnection) and reach is not Reach.MACHINE:
             raise self._refused("its host is not on this machine, and would be asked unencrypted")
         self._judge(reach)
@@ -175,7 +175,7 @@ class _Exchange:
         parts = urlsplit(url)
         host = parts.hostname or ""
         try:
-            named = reach_of(host)
+            named = Reach.of(host)
         except ValueError:  # judged by its name where only a proxy knows its address
             named = Reach.MACHINE if is_local_host(host) else Reach.PUBLIC
         if parts.scheme != "https" and not (parts.scheme == "http" and named is Reach.MACHINE):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from flux_assets.errors import ManifestError, ReleaseError, abbreviated
 from flux_assets.release.download import Download, Progress, remembered_digest
-from flux_assets.release.files import Address, MissingError, opened, unreadable
+from flux_assets.release.files import Address, MissingError, opened
 from flux_assets.release.http import HttpStore
-from flux_assets.release.stores import FileStore, FsspecStore, Limits, TooLargeError
+from flux_assets.release.stores import FsspecStore, Limits, TooLargeError
 
 _MANIFEST = "manifest.json"
 _LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
@@ -75,7 +75,7 @@ class Release:
         self._address = Address(address)
         self._address.check()
         self._cache, self._pause, self._limits = cache.resolve(), pause, limits or Limits()
-        self._store: FileStore = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
+        self._store = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
         self.tag = tag or self._address.last_segment
 
     def __repr__(self) -> str:
@@ -178,7 +178,7 @@ class Release:
         except TooLargeError:
             raise _too_large(where.shown) from None
         except OSError as error:
-            raise unreadable(where.shown, error) from error
+            raise where.unreadable(error) from error
 
     @cached_property
     def _folder(self) -> Path | None:
@@ -202,7 +202,7 @@ class Release:
         try:
             return remembered_digest(path, self._cache)
         except OSError as error:
-            raise unreadable(str(path), error) from error
+            raise Address(str(path)).unreadable(error) from error
 
     def _download(self, entry: FileEntry) -> Download:
         address = self._address.file(entry.file)

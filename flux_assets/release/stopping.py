@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from flux_assets.retry import started
 
 _T = TypeVar("_T")
-Check = Callable[[], None]
+_Check = Callable[[], None]
 _POLL_SECONDS = 0.2
 
 
@@ -24,7 +24,7 @@ def _nothing() -> None:
     """Check nothing: no stop can be requested."""
 
 
-_check: ContextVar[Check] = ContextVar("check", default=_nothing)
+_check: ContextVar[_Check] = ContextVar("check", default=_nothing)
 
 
 def check_stop() -> None:
@@ -33,7 +33,7 @@ def check_stop() -> None:
 
 
 @contextmanager
-def stoppable(check: Check) -> Iterator[None]:
+def stoppable(check: _Check) -> Iterator[None]:
     """Have `check_stop` call `check` within the block, after the check of the block around it."""
     outer = _check.get()
 
@@ -57,7 +57,7 @@ def pause(seconds: float) -> None:
     check_stop()
 
 
-def within(seconds: float, call: Callable[[], _T], cancel: Check = _nothing) -> _T:
+def within(seconds: float, call: Callable[[], _T], cancel: _Check = _nothing) -> _T:
     """Return what `call` returns, or raise what it raises; it runs in another thread.
 
     Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is

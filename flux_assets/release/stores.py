@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import fsspec
 
@@ -70,29 +70,22 @@ class Opened:
     chunks: Generator[bytes, None, None]
 
 
-class FileStore(Protocol):
-    """A place to read files from. Everything raises MissingError, TemporaryError, or else a plain ReleaseError."""
-
-    def stamp(self, address: Address) -> Stamp:
-        """Return the file's state, without reading it."""
-        ...
-
-    def open(self, address: Address, start: int, mark: str | None) -> Opened:
-        """Read from byte `start` on if the file still has `mark`, else from its beginning."""
-        ...
-
-
 class FsspecStore:
-    """Any store that fsspec has a file system for."""
+    """Any store that fsspec has a file system for.
+
+    As HttpStore, it raises MissingError, TemporaryError, or else a plain ReleaseError.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     def stamp(self, address: Address) -> Stamp:
+        """Return the file's state, without reading it."""
         with _explained(address):
             return within(self._limits.silence, lambda: _stamp(*_found(address)))
 
     def open(self, address: Address, start: int, mark: str | None) -> Opened:
+        """Read from byte `start` on if the file still has `mark`, else from its beginning."""
         with _explained(address):
             system, path = within(self._limits.silence, lambda: _found(address))
             stamp = within(self._limits.silence, lambda: _stamp(system, path))

@@ -13,8 +13,7 @@ import pytest
 
 from flux_assets.errors import LayerError, ManifestError, ReleaseError
 from flux_assets.postgis.liveness import Stop
-from flux_assets.release import http
-from flux_assets.release.http import Reach, reach_of
+from flux_assets.release.http import Reach
 from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
 from flux_assets.release.stores import Limits
@@ -249,7 +248,8 @@ def far_and_near(tmp_path, monkeypatch):
     path = certificate(tmp_path, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     seen = {"127.0.0.2": Reach.PUBLIC, "127.0.0.3": Reach.PRIVATE}
-    monkeypatch.setattr(http, "reach_of", lambda address: seen.get(address) or reach_of(address))
+    reach_of = Reach.of
+    monkeypatch.setattr(Reach, "of", lambda address: seen.get(address) or reach_of(address))
     with hosting("127.0.0.2", path) as far, hosting("127.0.0.3", path) as private, hosting("127.0.0.1", path) as near:
         for each in (far, private, near):
             each.answers["/file"] = content(BODY)
@@ -312,7 +312,7 @@ def test_a_proxy_is_not_asked_for_this_machine(host, tmp_path, monkeypatch):
     ],
 )
 def test_the_reach_of_an_address(address, found):
-    assert reach_of(address) is found
+    assert Reach.of(address) is found
 
 
 @pytest.mark.parametrize("address", ["ftp://example.org/v1", "simplecache::https://example.org/v1"])

@@ -17,7 +17,7 @@ from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.release.decode.blocks import Block, MalformedError, blocks, fields
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, read_columns
-from flux_assets.release.decode.faults import explained
+from flux_assets.release.decode.faults import fault_in
 from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
 from flux_assets.spec import StaticTable
 
@@ -76,8 +76,8 @@ def _read(
     parser = Parser(header, columns, ask)
     try:
         return parser.decoded(block)
-    except (pa.ArrowInvalid, SuspectError) as error:
-        raise explained(block, parser, str(error)) from None
+    except (pa.ArrowInvalid, SuspectError):
+        raise fault_in(block, parser) from None
 
 
 _IN_PART = " The record is kept in part only: correct it."

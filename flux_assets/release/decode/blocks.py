@@ -68,6 +68,10 @@ class Block:
         first = np.frombuffer(self.data, np.uint8)[self._bounds[:-1]]
         return bool(((first == _NEWLINE) | (first == ord("\r"))).any())
 
+    def count_fields(self) -> int:
+        """Return the number of fields, of a block of one record."""
+        return 1 + _outside_quotes(self.data, b",").size
+
     def part(self, low: int, high: int) -> Block:
         """Return the records from `low` to before `high`."""
         start = self._bounds[low]
@@ -113,11 +117,6 @@ def fields(record: bytes, most: int) -> list[bytes | None]:
     differently.
     """
     return [value for _, value in islice(_walked(record), most)]
-
-
-def count_fields(record: bytes) -> int:
-    """Return the number of fields of a whole record, however many there are."""
-    return 1 + _outside_quotes(record, b",").size
 
 
 def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:

@@ -50,7 +50,7 @@ _WORDS = r"[+-]?(?i:inf|infinity)|(?i:nan)"
 _BLANK = " \t"
 _LONGEST = 100_000  # bytes of a number or time: PostgreSQL keeps no numeric of more digits than about so many
 # Days that are others at the next load. The server takes a word's letters together.
-MOVING = re.compile(r"(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
+_MOVING = re.compile(r"(?<![a-z])(now|today|tomorrow|yesterday)(?![a-z])", re.IGNORECASE)
 _FROM_2000_DAYS, _FROM_2000_US = 10957, 946_684_800_000_000
 
 
@@ -95,6 +95,36 @@ class ReadColumn:
     def most_degrees(self) -> int:
         """The limit of the axis."""
         return 180 if self.axis == "longitude" else 90
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it holds dates or times."""
+        return pa.types.is_temporal(self.arrow)
+
+    def is_moving(self, text: str) -> bool:
+        """Return whether a text is a time that is another one at the next load."""
+        return self.is_time and _MOVING.search(text) is not None
+
+    def read_times(self, texts: pa.Array[Any]) -> pa.Array[Any]:
+        """Return the times of plain texts. Raises SuspectError when one is not plain, or there is no such time."""
+        if not _are_usual(self, texts) and pc.all(_are_plain(self, texts)).as_py() is False:
+            raise SuspectError
+        return _cast(self, texts)
+
+    def read_texts(self, texts: pa.Array[Any], ask: AskServer | None) -> pa.Array[Any]:
+        """Return the values of any texts, of a geometry hexadecimal EWKB. Raises SuspectError when one is refused."""
+        if self.spatial is None and np.diff(layout(texts)[0]).max(initial=0) > _LONGEST:
+            raise SuspectError  # each step would copy it
+        coded = texts.dictionary_encode()
+        words = coded.dictionary
+        plain = np.asarray(_are_plain(self, words)).astype(bool)
+        values = _cast(self, words.filter(pa.array(plain)))
+        if not plain.all():
+            odd = _asked(self, cast("list[str]", words.filter(pa.array(~plain)).to_pylist()), ask)
+            values = pa.concat_arrays([values, odd])
+        places = np.empty(len(words), np.int64)
+        places[np.argsort(~plain, kind="stable")] = np.arange(len(words))
+        return values.take(pa.array(places, pa.int64()).take(coded.indices))
 
 
 def read_columns(table: StaticTable) -> tuple[ReadColumn, ...]:
@@ -151,29 +181,6 @@ def layout(column: pa.Array[Any]) -> tuple[npt.NDArray[np.int32], memoryview]:
     return np.frombuffer(offsets, np.int32, len(column) + 1, 4 * column.offset), data
 
 
-def read_times(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
-    """Return the dates or times of plain texts. Raises SuspectError when one is not plain, or there is no such time."""
-    if not _are_usual(column, texts) and pc.all(_are_plain(column, texts)).as_py() is False:
-        raise SuspectError
-    return _cast(column, texts)
-
-
-def read_texts(column: ReadColumn, texts: pa.Array[Any], ask: AskServer | None) -> pa.Array[Any]:
-    """Return the values of any texts, of a geometry its hexadecimal EWKB. Raises SuspectError when one is refused."""
-    if column.spatial is None and np.diff(layout(texts)[0]).max(initial=0) > _LONGEST:
-        raise SuspectError  # each step would copy it
-    coded = texts.dictionary_encode()
-    words = coded.dictionary
-    plain = np.asarray(_are_plain(column, words)).astype(bool)
-    values = _cast(column, words.filter(pa.array(plain)))
-    if not plain.all():
-        odd = _asked(column, cast("list[str]", words.filter(pa.array(~plain)).to_pylist()), ask)
-        values = pa.concat_arrays([values, odd])
-    places = np.empty(len(words), np.int64)
-    places[np.argsort(~plain, kind="stable")] = np.arange(len(words))
-    return values.take(pa.array(places, pa.int64()).take(coded.indices))
-
-
 def _are_usual(column: ReadColumn, texts: pa.Array[Any]) -> bool:
     """Return whether all are plain and written as most are, at a third of the cost of the pattern."""
     given = texts.drop_null()
@@ -215,7 +222,7 @@ def _cast(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
     if column.spatial is not None:
         return texts.cast(pa.binary())
     bare = pc.utf8_trim(cast("pa.StringArray", texts), _BLANK)
-    if not pa.types.is_temporal(column.arrow):
+    if not column.is_time:
         bare = pc.replace_substring_regex(bare, r"^\+", "")
     try:
         return cast("pa.Array[Any]", pc.cast(bare, column.arrow))
@@ -226,10 +233,10 @@ def _cast(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
 def _asked(column: ReadColumn, texts: list[str], ask: AskServer | None) -> pa.Array[Any]:
     """Return the values that the server makes of texts. Raises SuspectError when it refuses one, or a layer does."""
     kind = column.arrow
-    if ask is None or (pa.types.is_temporal(kind) and any(map(MOVING.search, texts))):
+    if ask is None or any(map(column.is_moving, texts)):
         raise SuspectError
     values = [_value(column, answer) for answer in ask(column.ddl, texts)]
-    if not pa.types.is_temporal(kind):
+    if not column.is_time:
         return pa.array(values, kind)
     return pa.array(values, pa.int32() if pa.types.is_date(kind) else pa.int64()).view(kind)
 
@@ -249,7 +256,7 @@ def _value(column: ReadColumn, answer: _Answer) -> int | float | Decimal | bytes
             return amount
         raise SuspectError(f"{amount} is not an amount that a layer can hold")
     number = int.from_bytes(value, "big", signed=True)
-    if not pa.types.is_temporal(column.arrow):
+    if not column.is_time:
         return number
     most = 2 ** (8 * len(value) - 1) - 1
     if number in {-most - 1, most}:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flux_assets.release.decode.columns import KIND_NAMES, Spatial
+from flux_assets.release.decode.columns import KIND_NAMES, Spatial, SuspectError
 from flux_assets.release.stopping import check_stop
 
 _LINES, _POLYGONS = {2, 8}, {3, 17}
@@ -20,11 +20,7 @@ _Z, _M, _SRID = 0x80000000, 0x40000000, 0x20000000
 _DEEPEST = 32
 
 
-class GeometryError(ValueError):
-    """States what is wrong with a geometry."""
-
-
-Run = tuple[int, int, bool]
+_Run = tuple[int, int, bool]
 """Coordinates in a row: their first byte, the number of points, whether they are a ring."""
 
 
@@ -33,8 +29,8 @@ class _Walked:
     """The outcome of a walk: the outer type and where the coordinates are, by byte order."""
 
     kind: int = 0
-    little_endian: list[Run] = field(default_factory=list)
-    big_endian: list[Run] = field(default_factory=list)
+    little_endian: list[_Run] = field(default_factory=list)
+    big_endian: list[_Run] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -42,14 +38,14 @@ class _Walked:
 
 
 def walk(data: bytes, column: Spatial) -> _Walked:
-    """Return the structure of `data`. Raises GeometryError when it is incomplete or not what `column` takes.
+    """Return the structure of `data`. Raises SuspectError when it is incomplete or not what `column` takes.
 
     Coordinates are left to the caller.
     """
     walker = _Walker(data, column)
     walker.geometry(depth=0)
     if walker.position != len(data):
-        raise GeometryError(f"its EWKB is over-long: {len(data) - walker.position} bytes follow its end")
+        raise SuspectError(f"its EWKB is over-long: {len(data) - walker.position} bytes follow its end")
     return walker.found
 
 
@@ -57,7 +53,7 @@ def judge_geometry(data: bytes, column: Spatial) -> str | None:
     """Return what is wrong with one geometry, coordinates included; None when nothing is."""
     try:
         found = walk(data, column)
-    except GeometryError as fault:
+    except SuspectError as fault:
         return str(fault)
     runs = sorted([(*run, "<f8") for run in found.little_endian] + [(*run, ">f8") for run in found.big_endian])
     for start, count, _, kind in runs:
@@ -94,10 +90,10 @@ class _Walker:
     def geometry(self, depth: int, within: int = 0) -> None:
         """Walk one geometry; `within` is the kind of what it is a part of."""
         if depth > _DEEPEST:
-            raise GeometryError(f"its parts are nested more than {_DEEPEST} deep")
+            raise SuspectError(f"its parts are nested more than {_DEEPEST} deep")
         mark = self._take(1)[0]
         if mark > 1:
-            raise GeometryError(f"it is not EWKB: the byte order mark is {mark:02X}, not 00 or 01")
+            raise SuspectError(f"it is not EWKB: the byte order mark is {mark:02X}, not 00 or 01")
         order = "<" if mark else ">"
         kind = self._header(order, outermost=depth == 0)
         self._drawn(kind, within)
@@ -106,7 +102,7 @@ class _Walker:
         elif kind in _LINES:
             count = self._number(order, 0)
             if count == 1:
-                raise GeometryError("it has a line of a single point")
+                raise SuspectError("it has a line of a single point")
             self._run(order, count, ring=False)
         elif kind in _POLYGONS:
             for _ in range(self._number(order, 4)):
@@ -123,14 +119,14 @@ class _Walker:
         if drawn is None or kind in drawn or within in _SIMPLE_COLLECTIONS:
             return
         how = f"it has a part that is a {KIND_NAMES[kind]}" if within else f"it is a {KIND_NAMES[kind]}"
-        raise GeometryError(f"{how}, which the readers of the layer cannot draw")
+        raise SuspectError(f"{how}, which the readers of the layer cannot draw")
 
     def _header(self, order: str, *, outermost: bool) -> int:
         word: int = struct.unpack(order + "I", self._take(4))[0]
         flagged, code = word & (_Z | _M | _SRID), word & ~(_Z | _M | _SRID)
         iso, kind = divmod(code, 1000)
         if kind not in KIND_NAMES or iso > 3:
-            raise GeometryError(f"it is not EWKB: there is no geometry type {code}")
+            raise SuspectError(f"it is not EWKB: there is no geometry type {code}")
         srid = struct.unpack(order + "I", self._take(4))[0] if flagged & _SRID else 0
         if outermost:
             self.found.kind = kind
@@ -138,7 +134,7 @@ class _Walker:
         has_z, has_m = bool(flagged & _Z) or iso in (1, 3), bool(flagged & _M) or iso in (2, 3)
         for letter, has, wanted in (("Z", has_z, self.column.has_z), ("M", has_m, self.column.has_m)):
             if has != wanted:
-                raise GeometryError(
+                raise SuspectError(
                     f"it has {'a' if has else 'no'} {letter} coordinate, the column takes {'one' if wanted else 'none'}"
                 )
         return kind
@@ -146,22 +142,22 @@ class _Walker:
     def _outer(self, kind: int, srid: int) -> None:
         wanted = self.column.kind
         if wanted is not None and kind != wanted:
-            raise GeometryError(f"it is a {KIND_NAMES[kind]}, the column takes {KIND_NAMES[wanted]}")
+            raise SuspectError(f"it is a {KIND_NAMES[kind]}, the column takes {KIND_NAMES[wanted]}")
         if srid == 0:
-            raise GeometryError(f"it carries no SRID, expected {self.column.srid}")
+            raise SuspectError(f"it carries no SRID, expected {self.column.srid}")
         if srid != self.column.srid:
-            raise GeometryError(f"its SRID is {srid}, expected {self.column.srid} (degrees)")
+            raise SuspectError(f"its SRID is {srid}, expected {self.column.srid} (degrees)")
 
     def _ring(self, order: str) -> None:
         count = self._number(order, 0)
         if count < 4:
-            raise GeometryError(f"it has a ring of {count} points, and needs at least 4")
+            raise SuspectError(f"it has a ring of {count} points, and needs at least 4")
         start, width = self.position, self.column.point_bytes
         self._run(order, count, ring=True)
         if self.data[start : start + 16] != self.data[start + width * (count - 1) :][:16]:
             first, last = (struct.unpack_from(order + "dd", self.data, at) for at in (start, self.position - width))
             if first != last:
-                raise GeometryError(f"it has a ring that is not closed: it begins at {first} and ends at {last}")
+                raise SuspectError(f"it has a ring that is not closed: it begins at {first} and ends at {last}")
 
     def _run(self, order: str, count: int, *, ring: bool) -> None:
         start = self.position
@@ -171,10 +167,10 @@ class _Walker:
             runs.append((start, count, ring))
 
     def _number(self, order: str, least: int) -> int:
-        """Return a count; raise GeometryError at once when even the smallest parts of that number would not fit."""
+        """Return a count; raise SuspectError at once when even the smallest parts of that number would not fit."""
         number: int = struct.unpack(order + "I", self._take(4))[0]
         if number * least > len(self.data) - self.position:
-            raise GeometryError(
+            raise SuspectError(
                 f"its EWKB is truncated: {number} parts are announced, {len(self.data) - self.position} bytes are left"
             )
         return number
@@ -187,7 +183,7 @@ class _Walker:
     def _skip(self, size: int) -> None:
         left = len(self.data) - self.position
         if left < size:
-            raise GeometryError(
+            raise SuspectError(
                 f"its EWKB is truncated: {size} bytes are needed at byte {self.position}, {left} are left"
             )
         self.position += size

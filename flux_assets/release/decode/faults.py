@@ -13,8 +13,8 @@ from typing import cast
 import pyarrow as pa
 
 from flux_assets.errors import RecordError
-from flux_assets.release.decode.blocks import Block, count_fields, fields
-from flux_assets.release.decode.columns import MOVING, AskServer, ReadColumn, SuspectError, read_texts
+from flux_assets.release.decode.blocks import Block, fields
+from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
 from flux_assets.release.decode.ewkb import judge_geometry
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.stopping import check_stop
@@ -65,19 +65,19 @@ def refused(block: Block, parser: Parser, low: int = 0, high: int | None = None)
     else:
         return
     if high - low == 1:
-        yield low, explained(part, parser, reason)
+        yield low, _explained(part, parser, reason)
         return
     middle = (low + high) // 2
     yield from refused(block, parser, low, middle)
     yield from refused(block, parser, middle, high)
 
 
-def explained(record: Block, parser: Parser, reason: str) -> RecordError:
+def _explained(record: Block, parser: Parser, reason: str) -> RecordError:
     """Return the error of a single refused record; `reason` is the parser's message on it."""
     names = record.names
     if not record.data.strip(b"\r\n") and len(names) > 1:
         return record.error_of(0, "the line is empty.", "Remove it.")
-    if (count := count_fields(record.data)) != len(names):
+    if (count := record.count_fields()) != len(names):
         return record.error_of(
             0,
             f"the record has {count} values, the header names {len(names)} columns.",
@@ -108,7 +108,7 @@ def _judge(column: ReadColumn, value: bytes | None, ask: AskServer | None) -> _J
     if pa.types.is_string(column.arrow):
         return _text(column, text)
     try:
-        found = read_texts(column, pa.array([text]), ask)[0]
+        found = column.read_texts(pa.array([text]), ask)[0]
     except SuspectError as refusal:
         return _refused(column, text, str(refusal))
     if column.spatial is not None:
@@ -122,7 +122,7 @@ def _refused(column: ReadColumn, text: str, reason: str) -> _Judgement:
     kind = column.arrow
     if column.spatial is not None:
         return _no_geometry(column, text, by_server if reason else "")
-    if pa.types.is_temporal(kind):
+    if column.is_time:
         problem = _time(column, text)
     elif pa.types.is_integer(kind):
         problem = _integer(column, text)
@@ -134,7 +134,7 @@ def _refused(column: ReadColumn, text: str, reason: str) -> _Judgement:
 def _remedy(column: ReadColumn) -> str:
     if column.spatial is not None:
         return f"Write hexadecimal EWKB of {column.ddl}, as PostGIS prints a geometry."
-    if not pa.types.is_temporal(column.arrow):
+    if not column.is_time:
         return _EMPTY_IS_NULL
     wanted = "YYYY-MM-DD" if pa.types.is_date(column.arrow) else "YYYY-MM-DD HH:MM:SS"
     return f"Write {wanted}, or leave the value empty for NULL."
@@ -231,7 +231,7 @@ def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
 def _time(column: ReadColumn, text: str) -> _Judgement | None:
     is_date = pa.types.is_date(column.arrow)
     problem = f"it is not written as {column.ddl} is."
-    if MOVING.search(text):
+    if column.is_moving(text):
         problem = f"only PostgreSQL knows what {text.strip()!r} means, and it means a different time at every load."
     elif text.strip().lower() in _INFINITE:
         problem = f"only PostgreSQL knows what {text.strip()!r} means, and no map draws an infinite time."

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flux_assets.release.decode.columns import Spatial, SuspectError, layout
-from flux_assets.release.decode.ewkb import GeometryError, Run, walk
+from flux_assets.release.decode.ewkb import walk
 from flux_assets.release.stopping import check_stop
 
 _Numbers = npt.NDArray[np.int64]
+_Run = tuple[int, int, bool]
 _SHORTEST = 21  # header, SRID, a count and one more field: below that, only empty lines and polygons, and damage
 _MANY_RINGS = 16
 
@@ -74,7 +75,7 @@ class _Column:
         self._starts: list[_Numbers] = []
         self._counts: list[_Numbers] = []
         self._ringed: list[npt.NDArray[np.bool_]] = []
-        self._other: dict[str, list[Run]] = {"<f8": [], ">f8": []}
+        self._other: dict[str, list[_Run]] = {"<f8": [], ">f8": []}
         self._shapes = Shapes()
 
     def read(self, begin: _Numbers, end: _Numbers) -> None:
@@ -199,14 +200,11 @@ class _Column:
     def _walk(self, begin: _Numbers, end: _Numbers) -> None:
         """Walk values in other forms: multi-part, big-endian, empty; or wrong."""
         data = self._data
-        runs: list[Run] = []
+        runs: list[_Run] = []
         for number, (first, after) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
             if not number & 0xFFF:
                 check_stop()
-            try:
-                found = walk(data[first:after], self._takes)
-            except GeometryError:
-                raise SuspectError from None
+            found = walk(data[first:after], self._takes)
             self._shapes.kinds[found.kind] += 1
             self._shapes.empty += found.is_empty
             runs += [(first + start, count, ring) for start, count, ring in found.little_endian]

@@ -16,7 +16,7 @@ import pyarrow.csv as pv
 
 from flux_assets.errors import Place, RecordError, abbreviated
 from flux_assets.release.decode.blocks import LONGEST_RECORD, Block
-from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, layout, read_texts, read_times
+from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, layout
 from flux_assets.release.decode.geometry import Shapes, examined
 
 _SHOWN = 10  # names of each fault of a header
@@ -81,7 +81,7 @@ class Parser:
         self._layout = pv.ReadOptions(column_names=list(header.names), use_threads=False, block_size=2 * LONGEST_RECORD)
         self._as_texts = _options({column.name: pa.string() for column in columns})
         self._as_declared = _options(
-            {column.name: pa.string() if pa.types.is_temporal(column.arrow) else column.arrow for column in columns}
+            {column.name: pa.string() if column.is_time else column.arrow for column in columns}
         )
 
     def decoded(self, block: Block) -> Judged:
@@ -95,15 +95,15 @@ class Parser:
         try:
             raw = self._read(block, self._as_texts)
             odd = [column for column in self.columns if not pa.types.is_string(column.arrow)]
-            return self._audited(raw, {each.name: read_texts(each, raw[each.name], self.ask) for each in odd}, block)
+            return self._audited(raw, {each.name: each.read_texts(raw[each.name], self.ask) for each in odd}, block)
         except (pa.ArrowInvalid, SuspectError):
             raise first from None
 
     def read_alike(self, block: Block) -> Judged:
         """Return what `decoded` does. Raises SuspectError also where Arrow and COPY may read a text differently."""
         raw = self._read(block, self._as_declared)
-        times = [column for column in self.columns if pa.types.is_temporal(column.arrow)]
-        batch, facts = self._audited(raw, {each.name: read_times(each, raw[each.name]) for each in times}, block)
+        times = [column for column in self.columns if column.is_time]
+        batch, facts = self._audited(raw, {each.name: each.read_times(raw[each.name]) for each in times}, block)
         if _is_doubtful(batch, block.data):
             raise SuspectError
         return batch, facts

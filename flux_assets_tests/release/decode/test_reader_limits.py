@@ -15,7 +15,7 @@ from flux_assets.errors import LayerError, Place, RecordError
 from flux_assets.postgis.liveness import Stop
 from flux_assets.release.decode.blocks import LONGEST_RECORD
 from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
-from flux_assets.release.download import digest
+from flux_assets.release.download import remembered_digest
 from flux_assets.release.stopping import stoppable
 from flux_assets_tests.hostile_files import FILES, HEADER, ROW, of_members, write
 from flux_assets_tests.release_files import FILE, SITES, compressed, narrow, read
@@ -114,7 +114,7 @@ def long_text(folder: Path) -> Path:
 LOOPS = {
     "a stream's padding": (padded, lambda path: list(LayerStream(path, FILE, SITES))),
     "a stream's rows": (long_text, lambda path: sum(len(batch) for batch in LayerStream(path, FILE, SITES))),
-    "a digest": (padded, digest),
+    "a digest": (padded, lambda path: remembered_digest(path, path.parent)),
     "the line of a record": (padded, lambda path: describe_record(path, Place(file=FILE, record=2), "", "")),
     "the line of a late record": (
         long_text,
