@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -58,10 +59,6 @@ class Block:
         starts = _outside_quotes(self.data, b"\n") + 1
         return [0, *starts[starts < len(self.data)].tolist(), len(self.data)]
 
-    @cached_property
-    def _newlines(self) -> _Offsets:
-        return _where(self.data, b"\n")
-
     @property
     def has_blank_record(self) -> bool:
         """Whether one of the records is an empty line."""
@@ -74,9 +71,11 @@ class Block:
 
     def part(self, low: int, high: int) -> Block:
         """Return the records from `low` to before `high`."""
-        start = self._bounds[low]
-        line, record = self.line + int(np.searchsorted(self._newlines, start)), self.record + low
-        return replace(self, data=self.data[start : self._bounds[high]], line=line, record=record, records=high - low)
+        start, data = self._bounds[low], self.data[self._bounds[low] : self._bounds[high]]
+        return replace(self, data=data, line=self._line_at(start), record=self.record + low, records=high - low)
+
+    def _line_at(self, position: int) -> int:
+        return self.line + self.data.count(b"\n", 0, position)
 
     def without(self, left_out: Collection[int]) -> Block:
         """Return all other records; the place is that of the first record."""
@@ -92,17 +91,17 @@ class Block:
         starts = [start + at for at, _ in islice(_walked(self.data[start:]), len(self.names))] if column else []
         if column in self.names[: len(starts)]:
             return self.error_at(starts[self.names.index(column)], problem, remedy)
-        line = self.line + self.data.count(b"\n", 0, start)
-        return RecordError(Place(file=self.file, line=line, record=self.record + index, value=value), problem, remedy)
+        place = Place(file=self.file, line=self._line_at(start), record=self.record + index, value=value)
+        return RecordError(place, problem, remedy)
 
     def error_at(self, position: int, problem: str, remedy: str) -> RecordError:
         """Return the error of the field that holds the byte at `position`, with line, record, column and value."""
-        index = min(int(np.searchsorted(self._bounds, position, side="right")), len(self._bounds) - 1) - 1
+        index = bisect_right(self._bounds, position, hi=len(self._bounds) - 1) - 1
         start = self._bounds[index]
         column, begin, value = _field_at(self.data[start:], position - start, len(self.names))
         place = Place(
             file=self.file,
-            line=self.line + self.data.count(b"\n", 0, start + begin),
+            line=self._line_at(start + begin),
             record=self.record + index,
             column=self.names[column] if column < len(self.names) else None,
             value=value,
@@ -288,9 +287,8 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Block, bytes]:
     if len(record) > _LONGEST_HEADER:
         raise _bad_header(file, record, f"the header is longer than {_LONGEST_HEADER >> 20} MB.")
     if not record.strip(b"\r\n"):
-        raise _bad_header(
-            file, b"", "the file has no header." if text else "the file holds nothing, not even a header."
-        )
+        problem = "the file has no header." if text else "the file holds nothing, not even a header."
+        raise _bad_header(file, b"", problem)
     try:
         names = tuple((value or b"").decode() for value in fields(record, _MOST_COLUMNS + 1))
     except (MalformedError, UnicodeDecodeError) as error:
