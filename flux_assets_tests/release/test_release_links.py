@@ -39,7 +39,7 @@ def release(folder, tmp_path):
 
 def asks(folder, tmp_path):
     some = release(folder, tmp_path)
-    return (some.resolve, some.glance, some.size)
+    return (some.resolve, some.glance)
 
 
 def refused(folder, tmp_path, name=FILE) -> None:
