@@ -196,7 +196,8 @@ def _are_usual(column: ReadColumn, texts: pa.Array[Any]) -> bool:
 
 
 def _are_plain(column: ReadColumn, texts: pa.Array[Any]) -> pa.Array[Any]:
-    pattern = f"^[{_BLANK}]*(?:{_plain(column)})[{_BLANK}]*$"
+    blank = f"[{_BLANK}]*" if column.spatial is None else ""
+    pattern = f"^{blank}(?:{_plain(column)}){blank}$"
     return cast("pa.Array[Any]", pc.match_substring_regex(cast("pa.StringArray", texts), pattern))
 
 
