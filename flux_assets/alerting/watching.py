@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +10,13 @@ import psycopg
 from psycopg.rows import class_row
 
 from flux_assets.alerting.cause import ErrorCause
-from flux_assets.alerting.incident import Kind, Observation, Policy
-from flux_assets.alerting.message import length
-from flux_assets.ledger.status import TableStatus, is_prepared
+from flux_assets.alerting.delivery import length
+from flux_assets.alerting.incident import Kind, Observation, Observed, Policy
+from flux_assets.ledger.status import TableStatus, is_prepared, statuses
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
 
-WATCHED: frozenset[Kind] = frozenset({"sync", "load", "layer", "late"})
+_KINDS: frozenset[Kind] = frozenset({"sync", "load", "layer"})
 _DIED = "The process of the run died without finishing. Run it again; see its log for how far it got."
 
 
@@ -48,26 +48,17 @@ class _Failure:
     message: str | None
 
 
-def server_time(session: psycopg.Connection) -> datetime:
-    """Return the server's clock (UTC), which the ledger's times come from."""
+def observed(session: psycopg.Connection, watch: Watch) -> tuple[Observed, dict[str, datetime]]:
+    """Return all that is wrong with the tables by the server's clock (UTC), and when each was last made current."""
     row = session.execute("SELECT clock_timestamp()").fetchone()
-    return row[0] if row else datetime.now(UTC)
-
-
-def observed(
-    session: psycopg.Connection, statuses: Mapping[str, TableStatus], watch: Watch, now: datetime
-) -> Iterator[Observation]:
-    """Yield all that is wrong with the tables. `statuses` are those of the tables that the database knows."""
-    if is_prepared(session):
-        with session.cursor(row_factory=class_row(_Failure)) as cursor:
-            values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
-            failures = cursor.execute(query("watching", "failures"), values).fetchall()
-        for table in watch.tables:
-            if streak := [failure for failure in failures if failure.layer_name == table.name]:
-                yield _streak("sync" if isinstance(table, DynamicTable) else "load", streak, watch, now)
+    now = row[0] if row else datetime.now(UTC)
+    known = statuses(session, watch.schema)
+    wrong = list(_failing(session, watch, now))
     for table in watch.tables:
-        if status := statuses.get(table.name):
-            yield from _standing(table, status, now)
+        if status := known.get(table.name):
+            wrong += _standing(table, status, now)
+    checked = {name: status.checked_at for name, status in known.items() if status.checked_at}
+    return Observed(wrong, _KINDS, now), checked
 
 
 def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
@@ -76,6 +67,17 @@ def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]
         return set()
     values = {"schema": schema, "run_ids": list(run_ids)}
     return {(run_id, name) for run_id, name in session.execute(query("watching", "failed_runs"), values)}
+
+
+def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterator[Observation]:
+    if not is_prepared(session):
+        return
+    with session.cursor(row_factory=class_row(_Failure)) as cursor:
+        values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
+        failures = cursor.execute(query("watching", "failures"), values).fetchall()
+    for table in watch.tables:
+        if streak := [failure for failure in failures if failure.layer_name == table.name]:
+            yield _streak("sync" if isinstance(table, DynamicTable) else "load", streak, watch, now)
 
 
 def _streak(kind: Kind, streak: Sequence[_Failure], watch: Watch, now: datetime) -> Observation:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flux_assets.cli.terminal import exit_if, moment, one_of, print_json, print_warning, show_table, the_target
+from flux_assets.cli.terminal import exit_if, moment, one_of, print_json, show_table, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def watchdog(as_json: bool, to_send: bool) -> None:
       flux-assets watchdog --json
       */5 * * * *  cd /srv/flux_assets && .venv/bin/flux-assets watchdog --send >> watchalerts.log 2>&1
     """
-    from flux_assets.alerting.message import length, title
+    from flux_assets.alerting.delivery import length, title
     from flux_assets.orchestration.alerts.rounds import run_watchdog
 
     rounds, found = run_watchdog(send=to_send)
@@ -67,7 +67,7 @@ def watchdog(as_json: bool, to_send: bool) -> None:
         for message in sent:
             click.echo(f"sent: {message['title']}")
     for error in undelivered:
-        print_warning(str(error))
+        click.secho(f"Warning: {error}", fg="yellow", err=True)
     exit_if(wrong)
 
 

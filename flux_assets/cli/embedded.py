@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,22 +167,11 @@ def sample(scale: float, seed: int, out: Path) -> None:
       flux-assets sample --scale 0.05 --seed 7 --out city
       FLUX_RELEASE=city dagster asset materialize -m flux_assets.definitions --select group:static_layers
     """
-    from flux_assets.sample.city.release_writer import write_release
-    from flux_assets.tables import static_tables
-
-    with _progress_bars() as progress:
-        write_release(out, static_tables(), scale=scale, seed=seed, progress=progress)
-    files = sorted(out.glob("*.csv.gz"))
-    written = sum(file.stat().st_size for file in files)
-    click.echo(f"Wrote {len(files)} files, {size(written)}, and manifest.json to {out}.")
-    click.echo(f"Load it with FLUX_RELEASE={out.absolute()}")
-
-
-@contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield `report(name, done, of)`, which moves the bar of that name on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from flux_assets.sample.city.release_writer import write_release
+    from flux_assets.tables import static_tables
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -196,7 +183,11 @@ def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
                 tasks[name] = bars.add_task(name, total=of)
             bars.update(tasks[name], completed=done, total=of)
 
-        yield report
+        write_release(out, static_tables(), scale=scale, seed=seed, progress=report)
+    files = sorted(out.glob("*.csv.gz"))
+    written = sum(file.stat().st_size for file in files)
+    click.echo(f"Wrote {len(files)} files, {size(written)}, and manifest.json to {out}.")
+    click.echo(f"Load it with FLUX_RELEASE={out.absolute()}")
 
 
 def _show_step(step: Ticked) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import exit_if, moment, print_warning, the_layer, the_target
+from flux_assets.cli.terminal import exit_if, moment, the_layer, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
@@ -267,4 +267,5 @@ def _inform_dagster(report: Callable[[ModuleType], object]) -> None:
 
         report(layer_history)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
-        print_warning(f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}")
+        problem = f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}"
+        click.secho(f"Warning: {problem}", fg="yellow", err=True)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import Cell, drawn_table, exit_if, is_expected, print_json, style_of, the_target
+from flux_assets.cli.terminal import drawn_table, exit_if, is_expected, print_json, style_of, the_target
 from flux_assets.errors import LONGEST_MESSAGE, counted, reported
 from flux_assets.words import brief_span, in_words
 
 if TYPE_CHECKING:
     from flux_assets.ledger.status import TableStatus
 
-_Column = tuple[str, Callable[["TableStatus"], Cell]]
+_Column = tuple[str, Callable[["TableStatus"], object]]
 _Read = Callable[[], list["TableStatus"]]
 _REMARKS = "remarks"
 

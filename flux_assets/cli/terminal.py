@@ -35,7 +35,6 @@ _STYLES = {
     "late": "bold red",
     "still": "yellow",
 }
-Cell = str | int | None
 _T = TypeVar("_T", bound="Declaration")
 
 
@@ -105,11 +104,6 @@ def one_of(
     return named[name]
 
 
-def print_warning(problem: str) -> None:
-    """Print to stderr what did not work although the command succeeds."""
-    click.secho(f"Warning: {problem}", fg="yellow", err=True)
-
-
 def print_json(value: object, indent: int | None = 2) -> None:
     """Print the value as JSON, times in ISO format."""
     click.echo(json.dumps(value, indent=indent, default=lambda instant: instant.isoformat()))
@@ -120,18 +114,18 @@ def moment(instant: datetime | None) -> str | None:
     return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
 
 
-def style_of(cell: Cell) -> str:
+def style_of(cell: object) -> str:
     """Return the Rich style of a state's name, an empty one for any other word."""
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""
 
 
-def show_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table, numbers to the right."""
     terminal = sys.stdout.isatty()
     click.echo(drawn_table(headings, rows, terminal=terminal), color=terminal or None)
 
 
-def drawn_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, folded: str = "", terminal: bool) -> str:
+def drawn_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, folded: str = "", terminal: bool) -> str:
     """Return a table, with colours for a terminal; there alone, and in the `folded` column alone, lines are wrapped."""
     from rich import box
     from rich.cells import cell_len
@@ -159,7 +153,7 @@ def drawn_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, fold
     return "\n".join(line.rstrip() for line in drawn.getvalue().rstrip("\n").split("\n"))
 
 
-def _shown(cell: Cell) -> str:
+def _shown(cell: object) -> str:
     if cell is None:
         return "-"
-    return f"{cell:,}" if isinstance(cell, int) else cell
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)

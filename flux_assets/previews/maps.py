@@ -13,7 +13,7 @@ from psycopg import Connection
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, find_postgis
 from flux_assets.previews.features import FeatureSample, Point, Window, largest_shapes, points
-from flux_assets.previews.panel import INK, PAPER, Panel, png
+from flux_assets.previews.panel import Panel, png
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 from flux_assets.spec.facts import Picture
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flux_assets.previews.panel import Numbers
 
+_PAPER, _INK = "#fbfaf7", "#333333"
 _PANEL = 300  # pixels of the sides of a layer's panels
 _SEEN = 3.0  # pixels below which a feature's shape cannot be seen
 _NEAR = 16  # pixels of a usual feature in the second panel
@@ -66,7 +67,7 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
         if (spot := _dense_spot(spread, whole)) is not None:
             drawn.append((geopandas.GeoSeries.from_wkb(sample.within(session, spot), crs=4326), spot))
         basemaps = [_basemap(session, target.schema, below, window, _PANEL) for _, window in drawn]
-    figure = Figure(figsize=(3 * len(drawn), 3), dpi=_PANEL / 3, facecolor=PAPER)
+    figure = Figure(figsize=(3 * len(drawn), 3), dpi=_PANEL / 3, facecolor=_PAPER)
     panels = [Panel(figure, window, side=_PANEL, left=at * _PANEL) for at, (_, window) in enumerate(drawn)]
     for panel, (features, _), basemap in zip(panels, drawn, basemaps, strict=True):
         _draw_basemap(panel, basemap)
@@ -74,7 +75,7 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
     if spot is not None:
         _frame(panels[0], spot)
     line = to_hex(_darker(table.draw, _LINE))
-    return png(figure, [PAPER, INK, table.draw, line, *(str(layer.ground) for layer in below)])
+    return png(figure, [_PAPER, _INK, table.draw, line, *(str(layer.ground) for layer in below)])
 
 
 def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable] = ()) -> bytes | None:
@@ -93,12 +94,12 @@ def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable
         spare = len(found) // 50  # outliers
         window = Window(xs[spare], ys[spare], xs[-1 - spare], ys[-1 - spare]).squared(least=0.01, margin=1.12)
         basemap = _basemap(session, target.schema, grounds, window, _MAP)
-    figure = Figure(figsize=(_MAP / 100, (_MAP + _LEGEND) / 100), dpi=100, facecolor=PAPER)
+    figure = Figure(figsize=(_MAP / 100, (_MAP + _LEGEND) / 100), dpi=100, facecolor=_PAPER)
     panel = Panel(figure, window, side=_MAP, bottom=_LEGEND)
     _draw_basemap(panel, basemap)
     _draw_points(panel, picture, found)
     _write_legend(figure, picture, found)
-    shown = [PAPER, INK, _OTHER, *(colour for _, colour in picture.colours)]
+    shown = [_PAPER, _INK, _OTHER, *(colour for _, colour in picture.colours)]
     return png(figure, [*shown, *(str(layer.ground) for layer in grounds)])
 
 
@@ -160,8 +161,8 @@ def _frame(panel: Panel, spot: Window) -> None:
 
     seen, whole = spot.squared(least=5 * panel.pixel), panel.window
     corner, width, height = (seen.west, seen.south), seen.east - seen.west, seen.north - seen.south
-    panel.add(Rectangle(corner, width, height, fill=False, edgecolor=INK, linewidth=1.2))
-    panel.add(Line2D([whole.east, whole.east], [whole.south, whole.north], color=INK, linewidth=1.5))
+    panel.add(Rectangle(corner, width, height, fill=False, edgecolor=_INK, linewidth=1.2))
+    panel.add(Line2D([whole.east, whole.east], [whole.south, whole.north], color=_INK, linewidth=1.5))
 
 
 def _darker(color: str, by: float) -> tuple[float, float, float]:
@@ -183,7 +184,7 @@ def _draw_points(panel: Panel, picture: Picture, found: Sequence[Point]) -> None
         most = shown[0].size or 1.0
         areas = [_SMALLEST + (_LARGEST - _SMALLEST) * max(0.0, point.size) / most for point in shown]
         filled = [colours[str(point.colour)] for point in shown]
-        panel.add_dots(np.array([point[:2] for point in shown]), areas, filled, edge=PAPER)
+        panel.add_dots(np.array([point[:2] for point in shown]), areas, filled, edge=_PAPER)
 
 
 def _write_legend(figure: Figure, picture: Picture, found: Sequence[Point]) -> None:
@@ -207,7 +208,7 @@ def _write_legend(figure: Figure, picture: Picture, found: Sequence[Point]) -> N
 def _write(figure: Figure, text: str, left: float, middle: float) -> float:
     """Write a text, `middle` pixels above the figure's lower edge; returns where it ends."""
     across, up = _MAP, _MAP + _LEGEND
-    figure.text(left / across, middle / up, text, fontsize=7.5, color=INK, va="center_baseline")
+    figure.text(left / across, middle / up, text, fontsize=7.5, color=_INK, va="center_baseline")
     return left + 5.4 * len(text)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Shapes = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
     Colour = str | tuple[float, ...]
 
-PAPER, INK = "#fbfaf7", "#333333"
 _MOST_BYTES = 20_000
 _COLORS = (32, 12, 6)
 

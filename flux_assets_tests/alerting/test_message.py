@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flux_assets.alerting.delivery import Letterhead, length, title
 from flux_assets.alerting.incident import Incident, Kind
-from flux_assets.alerting.message import Letterhead, length, title
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOME = Letterhead(schema="public", ui_url="https://dagster.example.com/")

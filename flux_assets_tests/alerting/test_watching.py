@@ -12,7 +12,6 @@ from flux_assets.alerting import watching
 from flux_assets.alerting.incident import Observation, Policy, join_causes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
-from flux_assets.ledger import status as overview
 from flux_assets.postgis.session import Target
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
@@ -27,8 +26,8 @@ def seen(target: Target, *tables, policy: Policy | None = None) -> dict[str, Obs
         clean=lambda text: text.replace("hush", "***"),
     )  # fmt: skip
     with target.session("test") as session:
-        statuses = overview.statuses(session, target.schema)
-        found = join_causes(watching.observed(session, statuses, watch, watching.server_time(session)))
+        observed, _ = watching.observed(session, watch)
+    found = join_causes(observed.wrong)
     assert len({each.kind for each in found}) == len(found)
     return {each.kind: each for each in found}
 

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from flux_assets.alerting.delivery import RUNS_LOOKED_BACK
+from flux_assets.alerting.delivery import RUNS_LOOKED_BACK, length
 from flux_assets.alerting.incident import Observation
-from flux_assets.alerting.message import length
 from flux_assets.alerting.watching import Watch, late
 from flux_assets.orchestration.automation import AD_HOC_JOB, dynamic_sync_schedule
 from flux_assets.orchestration.checks import JUDGED_AT
@@ -33,22 +32,6 @@ class LedgerState:
     succeeded: Mapping[str, datetime]
 
 
-@dataclass(frozen=True)
-class _FailedRuns:
-    """Runs of the same job and the same assets that failed one after another, the newest first."""
-
-    runs: list[dg.RunRecord]
-
-    @property
-    def newest(self) -> dg.DagsterRun:
-        return self.runs[0].dagster_run
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The names of the assets, where the run names any."""
-        return tuple(sorted({name.partition(":")[0] for name in _selected(self.newest) or ()}))
-
-
 def observed(
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetCheckKey],
@@ -57,12 +40,12 @@ def observed(
     now: datetime,
 ) -> Iterator[Observation]:
     """Yield all that is wrong and that the ledger does not describe better; `ledger` says what it has of some runs."""
-    checks, runs = _failing_checks(instance, keys), _failed_runs(instance, now)
-    known = ledger({record.run_id for record in checks} | {failed.newest.run_id for failed in runs})
+    checks, failures = _failing_checks(instance, keys), _failed_runs(instance, now)
+    known = ledger({record.run_id for record in checks} | {runs[0].dagster_run.run_id for runs in failures})
     yield from _of_checks(checks, known, watch)
-    for failed in runs:
-        if not _in_ledger(failed, known):
-            yield _of_runs(instance, failed, watch, now)
+    for runs in failures:
+        if not _in_ledger(runs[0], known):
+            yield _of_runs(instance, runs, watch, now)
     yield from _stale(instance, known, watch)
     yield from _nobody_starts_syncs(instance, known, watch, now)
 
@@ -106,8 +89,8 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState,
         )
 
 
-def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRuns]:
-    """Return the failed runs of the last days that no later success of the same job and assets follows."""
+def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[list[dg.RunRecord]]:
+    """Return the failed runs of the last days that no later success follows, by job and assets, the newest first."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
     for record in instance.get_run_records(filters, limit=_MOST_RUNS):
@@ -119,7 +102,7 @@ def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[_FailedRun
         # None, all of the job, covers whatever is wanted.
         made_good = [at for done, at in good[job] if done is None or (wanted is not None and wanted <= done)]
         if left := [record for record in records if all(_ended(record) > at for at in made_good)]:
-            found.append(_FailedRuns(left))
+            found.append(left)
     return found
 
 
@@ -143,27 +126,33 @@ def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
     return frozenset(assets | checks)
 
 
+def _tables(run: dg.DagsterRun) -> tuple[str, ...]:
+    """Return the names of the assets, where the run names any."""
+    return tuple(sorted({name.partition(":")[0] for name in _selected(run) or ()}))
+
+
 def _ended(record: dg.RunRecord) -> datetime:
     ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
     return datetime.fromtimestamp(ended, UTC)
 
 
-def _in_ledger(failed: _FailedRuns, known: LedgerState) -> bool:
+def _in_ledger(record: dg.RunRecord, known: LedgerState) -> bool:
     """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
-    if any(run_id == failed.newest.run_id for run_id, _ in known.failed):
+    if any(run_id == record.dagster_run.run_id for run_id, _ in known.failed):
         return True
-    since, ended = [known.succeeded.get(table) for table in failed.tables], _ended(failed.runs[0])
-    return bool(since) and all(succeeded and succeeded > ended for succeeded in since)
+    since = [known.succeeded.get(table) for table in _tables(record.dagster_run)]
+    return bool(since) and all(succeeded and succeeded > _ended(record) for succeeded in since)
 
 
-def _of_runs(instance: dg.DagsterInstance, failed: _FailedRuns, watch: Watch, now: datetime) -> Observation:
-    run, ticks, since = failed.newest, len(failed.runs), _ended(failed.runs[-1])
+def _of_runs(instance: dg.DagsterInstance, records: Sequence[dg.RunRecord], watch: Watch, now: datetime) -> Observation:
+    run, ticks, since = records[0].dagster_run, len(records), _ended(records[-1])
+    tables = _tables(run)
     words = watch.cause_of(_message(instance, run.run_id))
     return Observation(
         kind="run",
-        cause=", ".join(failed.tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name,
+        cause=", ".join(tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name,
         apart=", ".join(sorted(_selected(run) or ())),
-        tables=failed.tables,
+        tables=tables,
         problem=words.problem,
         remedy=words.remedy,
         since=since,

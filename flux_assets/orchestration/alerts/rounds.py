@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 
 import dagster as dg
 import psycopg
@@ -13,14 +13,13 @@ from click import ClickException
 
 from flux_assets.alerting import watching
 from flux_assets.alerting.cause import secret_remover
-from flux_assets.alerting.delivery import Delivery, Event, run_round
+from flux_assets.alerting.delivery import Delivery, Event, Letterhead, run_round
 from flux_assets.alerting.incident import Incident, Kind, Observation, Observed, Policy, decide
-from flux_assets.alerting.message import Letterhead
 from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError, counted
-from flux_assets.ledger.status import statuses
 from flux_assets.orchestration.alerts import events
+from flux_assets.orchestration.dagster_internals import ReconstructableRepository
 from flux_assets.orchestration.layer_history import dagster_folder
 from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
@@ -29,8 +28,7 @@ from flux_assets.wiring.target import postgis_target, require_running_cluster
 
 _Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 _SECONDS_BETWEEN_ROUNDS = 60
-_OF_POSTGRES: frozenset[Kind] = frozenset({"sync", "load", "layer"})
-# That a table is late, both know.
+# That a table is late, PostgreSQL knows as well.
 _OF_DAGSTER: frozenset[Kind] = frozenset({"late", "check", "run", "schedule", "daemon", "dagster"})
 
 
@@ -128,22 +126,20 @@ def _watch(settings: Settings) -> Watch:
 
 def _observed(session: psycopg.Connection, watch: Watch, dagster: _Dagster) -> Observed:
     """Return everything that PostgreSQL and Dagster know."""
-    now, found = watching.server_time(session), statuses(session, watch.schema)
-    wrong = list(watching.observed(session, found, watch, now))
-    checked = {name: status.checked_at for name, status in found.items() if status.checked_at}
+    found, checked = watching.observed(session, watch)
 
     def ledger(run_ids: set[str]) -> events.LedgerState:
         return events.LedgerState(failed=watching.in_ledger(session, watch.schema, run_ids), succeeded=checked)
 
     try:
         instance, keys = dagster()
-        wrong += list(events.observed(instance, keys, ledger, watch, now))
+        more = list(events.observed(instance, keys, ledger, watch, found.now))
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         words = watch.cause_of(str(error) or type(error).__name__)
         remedy = words.remedy or "`flux-assets doctor` tests Dagster's storage."
-        wrong.append(Observation(kind="dagster", cause="dagster", problem=words.problem, remedy=remedy, since=now))
-        return Observed(wrong, _OF_POSTGRES, now)
-    return Observed(wrong, _OF_POSTGRES | _OF_DAGSTER, now)
+        fault = Observation(kind="dagster", cause="dagster", problem=words.problem, remedy=remedy, since=found.now)
+        return replace(found, wrong=[*found.wrong, fault])
+    return replace(found, wrong=[*found.wrong, *more], kinds={*found.kinds, *_OF_DAGSTER})
 
 
 def _of_target(fault: FluxError | psycopg.Error | None, watch: Watch) -> Observed:
@@ -177,7 +173,7 @@ def _dagster_of(settings: Settings) -> Iterator[_Dagster]:
                 instance = opened.enter_context(dg.DagsterInstance.from_config(str(dagster_folder())))
             except ClickException as error:  # how our storage class says a sentence and a remedy
                 raise EmbeddedError(error.message) from error
-            definitions: dg.Definitions = import_module("flux_assets.definitions").defs
-            return instance, sorted(definitions.resolve_asset_graph().asset_check_keys)
+            whole = ReconstructableRepository.for_module("flux_assets.definitions", fn_name="defs").get_definition()
+            return instance, sorted(whole.asset_graph.asset_check_keys)
 
         yield found
