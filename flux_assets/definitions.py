@@ -5,29 +5,27 @@ from __future__ import annotations
 import dagster as dg
 
 from flux_assets.orchestration.alerts.rounds import alert_sensor
-from flux_assets.orchestration.automation import (
-    CHECK_JOBS,
-    CHECK_SCHEDULES,
-    dynamic_sync_schedule,
-    load_static_layers,
-    setup_dynamic_tables,
-    sync_all_dynamic,
-)
+from flux_assets.orchestration.automation import JOBS, SCHEDULES, setup_dynamic_tables
 from flux_assets.orchestration.executor import threads_executor
-from flux_assets.orchestration.layer_assets import layer_assets
+from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.origins import release_sources, snowflake_sources
-from flux_assets.orchestration.pruning import prune_history, prune_history_schedule
+from flux_assets.orchestration.pruning import prune_history
 from flux_assets.orchestration.release_sensor import release_sensor
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.tables import dynamic_tables, static_tables
 
 defs = dg.Definitions(
-    assets=[*layer_assets(), release_sources(), dynamic_assets(dynamic_tables()), *snowflake_sources(dynamic_tables())],
+    assets=[
+        *(layer_asset(table, static_tables()) for table in static_tables()),
+        release_sources(static_tables()),
+        dynamic_assets(dynamic_tables()),
+        *snowflake_sources(dynamic_tables()),
+    ],
     asset_checks=[release_match(static_tables()), source_match(dynamic_tables())],
-    jobs=[load_static_layers, sync_all_dynamic, setup_dynamic_tables, prune_history, *CHECK_JOBS],
-    schedules=[dynamic_sync_schedule, prune_history_schedule, *CHECK_SCHEDULES],
+    jobs=[*JOBS, setup_dynamic_tables, prune_history],
+    schedules=SCHEDULES,
     sensors=[release_sensor, alert_sensor],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flux_assets.orchestration.automation import SYNC_TAGS
+from flux_assets.orchestration.automation import sync_all_dynamic
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
@@ -38,7 +38,7 @@ def definitions() -> dg.Definitions:
     tables = (FAULTS, FEEDERS)
     job = dg.define_asset_job(
         JOB, selection=dg.AssetSelection.groups("dynamic_operations").without_checks(),
-        executor_def=dg.in_process_executor, tags=SYNC_TAGS,
+        executor_def=dg.in_process_executor, tags=sync_all_dynamic.tags,
     )  # fmt: skip
     return dg.Definitions(
         assets=[dynamic_assets(tables), *snowflake_sources(tables)],

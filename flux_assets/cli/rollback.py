@@ -263,9 +263,9 @@ def _inform_dagster(report: Callable[[ModuleType], object]) -> None:
     if settings.dagster_postgres_url is None and not Cluster(settings.flux_home).data.exists():
         return
     try:
-        from flux_assets.orchestration import layer_history
+        from flux_assets.orchestration import commands
 
-        report(layer_history)
+        report(commands)
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         problem = f"Dagster was not informed, so its UI shows the earlier state: {' '.join(str(error).split())}"
         click.secho(f"Warning: {problem}", fg="yellow", err=True)

@@ -10,7 +10,7 @@ from flux_assets.cli.terminal import BUSY, exit_if, one_of, the_layer
 from flux_assets.errors import SyncError
 
 if TYPE_CHECKING:
-    from flux_assets.orchestration.by_command import RunEnd
+    from flux_assets.orchestration.commands import RunEnd
 
 _force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
 
@@ -48,7 +48,7 @@ def load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> None
     if quarantine is not None:
         config["quarantine"] = quarantine
 
-    from flux_assets.orchestration.by_command import load_layers
+    from flux_assets.orchestration.commands import load_layers
 
     _finish("load", "loading", load_layers(list(dict.fromkeys(names)), config))
 
@@ -77,7 +77,7 @@ def sync(tables: tuple[str, ...], **flags: bool) -> None:
         one_of(dynamic_tables(), "synced table", name, elsewhere if name in loaded else None, SyncError)
     names = tables or [table.name for table in dynamic_tables()]
 
-    from flux_assets.orchestration.by_command import sync_tables
+    from flux_assets.orchestration.commands import sync_tables
 
     config = {name: True for name, given in flags.items() if given}
     _finish("sync", "syncing", sync_tables(list(dict.fromkeys(names)), config))

@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
+from flux_assets.checks.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.errors import FluxError
-from flux_assets.orchestration.dagster_internals import finished_evaluations
-from flux_assets.spec import Declaration, StaticTable
+from flux_assets.orchestration.dagster_internals import (
+    AssetCheckEvaluationTargetMaterializationData,
+    AssetCheckExecutionRecord,
+    finished_evaluations,
+)
+from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
-_CONSEQUENCE = {
+JUDGED_AT = "judged_at"
+# How earlier releases began what they reported of rows that were not published.
+_OF_A_CANDIDATE = "Of a version that was not published:"
+_LIVE = "WARN: investigate. Judged on the published rows."
+_OF_A_LOAD = {
     "ERROR": "ERROR: do not trust the table. A load itself refuses a version that fails it, so Dagster has nothing to"
     " block.",
     "WARN": "WARN: investigate; a version that fails it is published, with the rows named.",
 }
-_LIVE = "WARN: investigate. Judged on the published rows."
+_OF_A_SYNC = {
+    "ERROR": "ERROR: do not trust the table. A sync itself refuses rows that would break it, so Dagster has nothing to"
+    " block.",
+    "WARN": "WARN: investigate; the rows are synced all the same.",
+}
 
 
-def check_specs(table: StaticTable) -> list[dg.AssetCheckSpec]:
-    """Return one check for each audit of the table; the load refuses a version that fails one of severity ERROR."""
-    staged = {audit.name for audit in audits_of(table)}
+def check_specs(table: StaticTable | DynamicTable) -> list[dg.AssetCheckSpec]:
+    """Return a check for each audit of the table; its description ends with what a failure means."""
+    if isinstance(table, StaticTable):
+        audits, meaning = all_audits_of(table), _OF_A_LOAD
+        own = dict.fromkeys({audit.name for audit in audits} - {audit.name for audit in audits_of(table)}, _LIVE)
+    else:
+        audits, meaning = sync_audits(table), _OF_A_SYNC
+        own = dict.fromkeys(ALWAYS_JUDGED, "")  # they explain their severities themselves
     return [
         dg.AssetCheckSpec(
             audit.name,
             asset=table.name,
-            description=f"{audit.description} {_CONSEQUENCE[audit.severity] if audit.name in staged else _LIVE}",
+            description=f"{audit.description} {own.get(audit.name, meaning[audit.severity])}".strip(),
         )
-        for audit in all_audits_of(table)
+        for audit in audits
     ]
 
 
@@ -52,8 +68,34 @@ def check_results(
                 passed=audit.passed,
                 severity=dg.AssetCheckSeverity(audit.severity),
                 description=f"{judged} {audit.description}".strip(),
-                metadata=_metadata(audit),
+                metadata={
+                    **audit.numbers,
+                    **({"sample": _markdown(*(f"- `{key}`" for key in audit.sample))} if audit.sample else {}),
+                    **({"sql": _markdown("```sql", audit.sql, "```")} if audit.sql else {}),
+                },
             )
+
+
+def _markdown(*lines: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def as_evaluation(
+    table: str,
+    result: dg.AssetCheckResult,
+    description: str | None,
+    about: AssetCheckEvaluationTargetMaterializationData | None = None,
+) -> dg.AssetCheckEvaluation:
+    """Return a result as an event: a step may yield no AssetCheckResult of a check that was not selected."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(table),
+        check_name=str(result.check_name),
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+        description=description,
+        target_materialization_data=about,
+    )
 
 
 def log_outcomes(name: str, audits: Collection[AuditResult], log: dg.DagsterLogManager) -> None:
@@ -61,8 +103,11 @@ def log_outcomes(name: str, audits: Collection[AuditResult], log: dg.DagsterLogM
     failed = [audit for audit in audits if not audit.passed]
     log.info(f"{name}: {len(audits) - len(failed)} of {len(audits)} checks passed")
     for audit in failed:
-        numbers = ", ".join(f"{number} {value}" for number, value in audit.numbers.items())
-        log.warning(f"{name}: {audit.name} ({audit.severity}) failed: {'; '.join(audit.sample[:3]) or numbers}")
+        log.warning(f"{name}: {audit.name} ({audit.severity}) failed: {'; '.join(audit.sample[:3]) or _figures(audit)}")
+
+
+def _figures(audit: AuditResult) -> str:
+    return ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
 
 
 def without_outcome(job: dg.JobDefinition, keys: Iterable[dg.AssetCheckKey]) -> Iterator[dg.Output[None]]:
@@ -72,107 +117,79 @@ def without_outcome(job: dg.JobDefinition, keys: Iterable[dg.AssetCheckKey]) -> 
             yield dg.Output(None, output_name)
 
 
-def _metadata(audit: AuditResult) -> dict[str, int | float | str | dg.MarkdownMetadataValue]:
-    shown: dict[str, int | float | str | dg.MarkdownMetadataValue] = {**audit.numbers}
-    if audit.sample:
-        shown["sample"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in audit.sample))
-    if audit.sql:
-        shown["sql"] = dg.MetadataValue.md(f"```sql\n{audit.sql}\n```")
-    return shown
+def recorded_outcome(record: AssetCheckExecutionRecord) -> dg.AssetCheckResult | None:
+    """Return a recorded outcome with the time of its judgement in JUDGED_AT; None where it was only planned.
+
+    That time may be before the record's, which may itself repeat an earlier one.
+    """
+    evaluation = record.evaluation
+    if not isinstance(evaluation, dg.AssetCheckEvaluation):
+        return None
+    judged_at = evaluation.metadata.get(JUDGED_AT, dg.MetadataValue.timestamp(record.create_timestamp))
+    return dg.AssetCheckResult(
+        asset_key=evaluation.asset_key,
+        check_name=evaluation.check_name,
+        passed=evaluation.passed,
+        severity=evaluation.severity,
+        description=evaluation.description,
+        metadata={**evaluation.metadata, JUDGED_AT: judged_at},
+    )
 
 
-JUDGED_AT = "judged_at"
-# How earlier releases began what they reported of rows that were not published.
-_OF_A_CANDIDATE = "Of a version that was not published:"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The last outcome of a check on the published rows, and when it was judged, which may be before its report."""
-
-    judged_at: float
-    evaluation: dg.AssetCheckEvaluation
-
-    @staticmethod
-    def of(recorded_at: float, evaluation: dg.AssetCheckEvaluation) -> Outcome:
-        """Return the outcome of an evaluation, which may itself repeat an earlier one."""
-        judged_at = evaluation.metadata.get(JUDGED_AT)
-        return Outcome(judged_at.value if isinstance(judged_at, dg.TimestampMetadataValue) else recorded_at, evaluation)
-
-    def again(self) -> dg.AssetCheckResult:
-        """Return the same outcome, for a check that this run planned."""
-        return dg.AssetCheckResult(**self._fields)
-
-    def unplanned(self) -> dg.AssetCheckEvaluation:
-        """Return the same outcome, for a check that is not of the step that reports it."""
-        return dg.AssetCheckEvaluation(**self._fields)
-
-    @property
-    def _fields(self) -> dict[str, Any]:
-        names = ("asset_key", "check_name", "passed", "severity", "description")
-        judged_at = {JUDGED_AT: dg.MetadataValue.timestamp(self.judged_at)}
-        return {name: getattr(self.evaluation, name) for name in names} | {
-            "metadata": {**self.evaluation.metadata, **judged_at}
-        }
-
-
-def _last_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
-    """Return the last outcome of each check, also where this run has planned it since."""
-    found: dict[dg.AssetCheckKey, Outcome] = {}
-    for key in keys:
-        for record in finished_evaluations(instance, key):
-            evaluation = record.evaluation
-            if evaluation is not None and not (evaluation.description or "").startswith(_OF_A_CANDIDATE):
-                found[key] = Outcome.of(record.create_timestamp, evaluation)
-    return found
+def _last_outcome(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckResult | None:
+    """Return the last outcome of the check on published rows, also where this run has planned it since."""
+    for record in finished_evaluations(instance, key):
+        outcome = recorded_outcome(record)
+        if outcome and not (outcome.description or "").startswith(_OF_A_CANDIDATE):
+            return outcome
+    return None
 
 
 def repeat_outcomes(
-    context: dg.AssetExecutionContext, table: str, names: Collection[str], before: Iterable[dg.AssetCheckResult] = ()
-) -> Iterator[dg.AssetCheckResult]:
-    """Yield the last outcomes of these checks; where Dagster has none, those of `before`."""
-    asset = dg.AssetKey(table)
-    found = _last_outcomes(context.instance, [dg.AssetCheckKey(asset, name) for name in sorted(names)])
-    yield from (outcome.again() for outcome in found.values())
-    known = {key.name for key in found}
-    yield from (result for result in before if result.check_name in names and result.check_name not in known)
+    context: dg.AssetExecutionContext,
+    table: str,
+    names: Collection[str],
+    comparison: str,
+    before: Iterable[dg.AssetCheckResult] = (),
+) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
+    """Yield the last outcomes of these checks; where Dagster has none, those of `before`.
 
-
-def repeat_comparison(context: dg.AssetExecutionContext, table: str, name: str) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the last outcome of the comparison `name` if this run planned it: its step does not run after a failure.
-
-    One that was never made is reported as such: Dagster would show it as failed.
+    And that of the `comparison` if this run planned it: its step does not run after a failure. One that was never made
+    is reported as such, because Dagster would show it as failed.
     """
-    key = dg.AssetCheckKey(dg.AssetKey(table), name)
+    unknown = set()
+    for name in sorted(names):
+        if outcome := _last_outcome(context.instance, dg.AssetCheckKey(dg.AssetKey(table), name)):
+            yield outcome
+        else:
+            unknown.add(name)
+    yield from (result for result in before if result.check_name in unknown)
+    key = dg.AssetCheckKey(dg.AssetKey(table), comparison)
     if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
         return
-    found = _last_outcomes(context.instance, [key])
-    yield found[key].unplanned() if found else _never_compared(key)
-
-
-def _never_compared(key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
+    outcome = _last_outcome(context.instance, key) or dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
         description="No comparison has been made yet. Execute the check to make one.",
     )
+    yield as_evaluation(table, outcome, outcome.description)
 
 
 def failed_attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
     """Return the observation of a failed load or sync (`what`) for the page of the asset."""
-    shown: dict[str, dg.MetadataValue] = {
-        "last_attempt": dg.MetadataValue.text("failed"),
-        "ended_at": dg.MetadataValue.timestamp(time.time()),
-        "error": dg.MetadataValue.md(str(error)),
-    }
-    for audit in audits:
-        if not audit.passed:
-            details = "; ".join(audit.sample) or ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
-            shown[f"not_published/{audit.name}"] = dg.MetadataValue.text(f"{audit.severity}: {details}")
     return dg.AssetObservation(
         table,
         description=f"A {what} failed. Published data is unchanged, and so are the outcomes of its checks.",
-        metadata=shown,
+        metadata={
+            "last_attempt": "failed",
+            "ended_at": dg.MetadataValue.timestamp(time.time()),
+            "error": _markdown(str(error)),
+            **{
+                f"not_published/{audit.name}": f"{audit.severity}: {'; '.join(audit.sample) or _figures(audit)}"
+                for audit in audits
+                if not audit.passed
+            },
+        },
     )

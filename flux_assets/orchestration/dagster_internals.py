@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.definitions.data_version import DATA_VERSION_TAG, get_input_data_version_tag
 from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
@@ -26,10 +26,13 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
+    "DATA_VERSION_TAG",
+    "NOT_FINISHED_STATUSES",
     "ActiveExecution",
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecord",
@@ -44,11 +47,10 @@ __all__ = [
     "ReconstructableRepository",
     "RetryMode",
     "SentenceError",
-    "UnresolvedAssetJobDefinition",
     "capture_interrupts",
     "dagster_event_sequence_for_step",
     "finished_evaluations",
-    "is_finished",
+    "get_input_data_version_tag",
     "trigger_hook",
 ]
 trigger_hook = _trigger_hook
@@ -61,11 +63,6 @@ class SentenceError(DagsterUserCodeProcessError):
     def __init__(self, sentence: str, shown_as: str, **arguments: object) -> None:
         shown = SerializableErrorInfo(message=f"{sentence}\n", stack=[], cls_name=shown_as)
         super().__init__(user_code_process_error_infos=[shown], **arguments)  # type: ignore[no-untyped-call]
-
-
-def is_finished(record: AssetCheckExecutionRecord) -> bool:
-    """Return whether the check was evaluated, and not only planned by a run that is under way or died."""
-    return record.status in _FINISHED
 
 
 def finished_evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Sequence[AssetCheckExecutionRecord]:

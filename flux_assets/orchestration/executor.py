@@ -11,9 +11,8 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
 from uuid import uuid4
 
 import dagster as dg
@@ -36,7 +35,7 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.settings import load_settings
 
 _POLL_SECONDS = 0.2
-_Report = tuple[int, dg.DagsterEvent | None]  # number of the start; None is its last report
+_Reports = queue.SimpleQueue[tuple[int, dg.DagsterEvent | None]]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
 
 
@@ -75,10 +74,10 @@ def threads_executor(init: dg.InitExecutorContext) -> dg.Executor:
     """Run steps side by side on threads of one process; higher `dagster/priority` first."""
     retries = RetryMode.DISABLED if init.executor_config["retries"] == {"disabled": {}} else RetryMode.ENABLED
     limit = init.executor_config["max_concurrent"] or load_settings().flux_parallel_layers
-    return ThreadsExecutor(retries=retries, max_concurrent=int(str(limit)))
+    return _ThreadsExecutor(retries=retries, max_concurrent=int(str(limit)))
 
 
-class ThreadsExecutor(dg.Executor):
+class _ThreadsExecutor(dg.Executor):
     """Initialise resources once, then run up to `max_concurrent` steps at a time, each on its own thread."""
 
     def __init__(self, *, retries: RetryMode, max_concurrent: int) -> None:
@@ -137,7 +136,7 @@ class _Steps:
         self._context = job_context
         self._active = active
         self._stop = stop
-        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        self._reports: _Reports = queue.SimpleQueue()
         self._running: dict[int, str] = {}  # step keys by number of the start: a second try may overlap the first's end
         self._starts = itertools.count()
 
@@ -164,13 +163,10 @@ class _Steps:
             self._running[start] = step.key
             threading.Thread(
                 target=contextvars.copy_context().run,
-                args=(_run_step, step_context, partial(self._report, start)),
+                args=(_run_step, step_context, start, self._reports),
                 name=step.key,
                 daemon=True,
             ).start()
-
-    def _report(self, start: int, event: dg.DagsterEvent | None) -> None:
-        self._reports.put((start, event))
 
     def _reported(self) -> Iterator[dg.DagsterEvent]:
         """Yield the events that have come in, waiting briefly for the first; signals are seen between two waits."""
@@ -194,18 +190,18 @@ class _Steps:
         self._context.log.warning(f"Interrupted; stopping {running or 'before the next step'}")
 
 
-def _run_step(step_context: dg.StepExecutionContext, report: Callable[[dg.DagsterEvent | None], None]) -> None:
+def _run_step(step_context: dg.StepExecutionContext, start: int, reports: _Reports) -> None:
     """Run one step to its end; the last report is None. Events are stored as they arise, on this thread."""
     events: list[dg.DagsterEvent] = []
     try:
         with suppress(dg.DagsterExecutionInterruptedError):  # raised after the step's failure has been reported
             for event in dagster_event_sequence_for_step(step_context):
                 events.append(event)
-                report(event)
+                reports.put((start, event))
         for event in trigger_hook(step_context, events):
-            report(event)
+            reports.put((start, event))
     finally:
-        report(None)
+        reports.put((start, None))
 
 
 def _capture_output(stack: ExitStack, context: PlanExecutionContext, plan: ExecutionPlan) -> dg.DagsterEvent:

@@ -3,7 +3,7 @@
 They leave out tables that their own run materialises. Dagster reads config and resources from the annotations.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -20,11 +20,17 @@ from flux_assets.spec import Declaration, DynamicTable, StaticTable
 if TYPE_CHECKING:
     from flux_assets.checks.audit import AuditResult
 
-RELEASE_STEP = "match_static_layers"
-SOURCE_STEP = "match_dynamic_tables"
-Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
-Table = TypeVar("Table", bound=Declaration)
+_Results = Iterator[dg.AssetCheckResult | dg.Output[None]]
+_Table = TypeVar("_Table", bound=Declaration)
 _Outcomes = Iterable[tuple[str, "AuditResult | FluxError"]]
+_CONSEQUENCE = {
+    MATCHES_RELEASE: "ERROR: somebody changed rows; WARN: the release holds another file by now. Reads the whole file"
+    " and the whole table, so it runs weekly and when asked, not with a load:"
+    " `dagster job execute -m flux_assets.definitions -j check_static_layers_match`.",
+    MATCHES_SOURCE: "ERROR: do not trust the table; WARN: the next sync may explain the difference. Takes warehouse"
+    " time, so it runs nightly and when asked, not with a sync:"
+    " `dagster job execute -m flux_assets.definitions -j check_dynamic_tables_match`.",
+}
 
 
 class _MatchConfig(dg.Config):
@@ -33,15 +39,23 @@ class _MatchConfig(dg.Config):
     tables: list[str] = Field(default=[], description="Names of the tables to compare; all that are selected if empty.")
 
 
+def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
+    """Return the keys of the check `name` of the tables."""
+    return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
+
+
+def _specs(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckSpec]:
+    description = f"{CLAIMS[name]} {_CONSEQUENCE[name]}"
+    return [dg.AssetCheckSpec(name, asset=table.name, description=description) for table in tables]
+
+
 def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
     """Return `matches_release` of every layer, as one step."""
 
-    @dg.multi_asset_check(
-        name=RELEASE_STEP, specs=_specs(tables, MATCHES_RELEASE, _RELEASE_CONSEQUENCE), can_subset=True
-    )
+    @dg.multi_asset_check(specs=_specs(tables, MATCHES_RELEASE), can_subset=True)
     def match_static_layers(
         context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
-    ) -> Results:
+    ) -> _Results:
         from flux_assets.compare.release import match_release
 
         def compare(asked: dict[str, StaticTable]) -> _Outcomes:
@@ -56,13 +70,13 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
 def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
     """Return `matches_source` of every dynamic table, as one step."""
 
-    @dg.multi_asset_check(name=SOURCE_STEP, specs=_specs(tables, MATCHES_SOURCE, _SOURCE_CONSEQUENCE), can_subset=True)
+    @dg.multi_asset_check(specs=_specs(tables, MATCHES_SOURCE), can_subset=True)
     def match_dynamic_tables(
         context: dg.AssetCheckExecutionContext,
         config: _MatchConfig,
         postgis: PostgisResource,
         snowflake: WarehouseResource,
-    ) -> Results:
+    ) -> _Results:
         from flux_assets.compare.source import match_source
 
         def compare(asked: dict[str, DynamicTable]) -> _Outcomes:
@@ -75,73 +89,41 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
     return match_dynamic_tables
 
 
-def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
-    """Return the keys of the check `name` of the tables."""
-    return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
-
-
-_RELEASE_CONSEQUENCE = (
-    "ERROR: somebody changed rows; WARN: the release holds another file by now. Reads the whole file and the whole"
-    " table, so it runs weekly and when asked, not with a load:"
-    " `dagster job execute -m flux_assets.definitions -j check_static_layers_match`."
-)
-_SOURCE_CONSEQUENCE = (
-    "ERROR: do not trust the table; WARN: the next sync may explain the difference. Takes warehouse time, so it runs"
-    " nightly and when asked, not with a sync:"
-    " `dagster job execute -m flux_assets.definitions -j check_dynamic_tables_match`."
-)
-
-
-def _specs(tables: Sequence[Declaration], name: str, consequence: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=table.name, description=f"{CLAIMS[name]} {consequence}") for table in tables]
-
-
 def _compared(
     context: dg.AssetCheckExecutionContext,
     config: _MatchConfig,
-    tables: Sequence[Table],
-    compare: Callable[[dict[str, Table]], _Outcomes],
-) -> Results:
+    tables: Sequence[_Table],
+    compare: Callable[[dict[str, _Table]], _Outcomes],
+) -> _Results:
+    """Yield each outcome as it comes, and log it, which is all that a command line shows.
+
+    Tables that could not be compared fail the step once the others are recorded.
+    """
+    failed: list[FluxError] = []
     try:
         asked = _asked(context, config, tables)
         keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
         yield from without_outcome(context.job_def, keys)
-        if asked:
-            yield from _recorded(context.log, asked, compare(asked))
+        for name, outcome in compare(asked) if asked else ():
+            if isinstance(outcome, FluxError):
+                failed.append(outcome)
+            else:
+                log_outcomes(name, [outcome], context.log)
+                yield from check_results(asked[name], [outcome], {outcome.name})
     except FluxError as error:
         raise LayerFailure(error) from None
+    if failed:
+        raise LayerFailure(failed[0] if len(failed) == 1 else LayerError("\n".join(map(str, failed))))
 
 
-def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[Table]) -> dict[str, Table]:
+def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[_Table]) -> dict[str, _Table]:
     """Return the tables to compare: selected, named by the config if that names any, not materialised."""
     known = {table.name: table for table in tables}
     if unknown := set(config.tables) - known.keys():
         raise SettingError(f"No such table: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
     materialised = context.job_def.asset_layer.selected_asset_keys
     selected = {key.asset_key for key in context.selected_asset_check_keys}
-    if left_out := selected & materialised:
-        context.log.info(f"A run that materialises a table does not compare it: {_names(left_out)}.")
+    if left_out := sorted(key.to_user_string() for key in selected & materialised):
+        context.log.info(f"A run that materialises a table does not compare it: {', '.join(left_out)}.")
     keys = {name: dg.AssetKey(name) for name in config.tables or known}
     return {name: known[name] for name, key in keys.items() if key in selected - materialised}
-
-
-def _names(keys: Collection[dg.AssetKey]) -> str:
-    return ", ".join(sorted(key.to_user_string() for key in keys))
-
-
-def _recorded(log: dg.DagsterLogManager, tables: Mapping[str, Declaration], found: _Outcomes) -> Results:
-    """Yield each outcome as it comes, and log it, which is all that a command line shows.
-
-    Tables that could not be compared fail the step once the others are recorded.
-    """
-    failed: dict[str, FluxError] = {}
-    for name, outcome in found:
-        if isinstance(outcome, FluxError):
-            failed[name] = outcome
-        else:
-            log_outcomes(name, [outcome], log)
-            yield from check_results(tables[name], [outcome], {outcome.name})
-    if len(failed) == 1:
-        raise next(iter(failed.values()))
-    if failed:
-        raise LayerError("\n".join(str(error) for error in failed.values()))

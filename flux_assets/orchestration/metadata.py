@@ -1,4 +1,4 @@
-"""What Dagster's UI shows of a table: its columns, figures of a load or sync, and links to SQL, code and docs."""
+"""What Dagster's UI shows of a table: its columns, links to SQL, code and docs, and the figures of a load or sync."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from psycopg import sql as psql
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.layers.versions import Pin
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
 from flux_assets.sqlfiles import query
@@ -26,67 +25,21 @@ if TYPE_CHECKING:
 Metadata = dict[str, Any]
 
 
-def table_links(table: Declaration) -> Metadata:
-    """Return the links of a table in PostGIS."""
-    about = "syncing.md" if isinstance(table, DynamicTable) else "publishing.md"
-    return {
-        "sql": _sql(
-            _some_rows(table.name), _ledger("status", table), by="`flux-assets psql`, or any client of PostGIS"
-        ),
-        **_code(table, about),
-    }
-
-
-def file_links(table: StaticTable) -> Metadata:
-    """Return the links of a layer's file in the release."""
-    by = "the versions made from it, by `flux-assets psql`"
-    return {"sql": _sql(_ledger("versions", table), by=by), **_code(table, "publishing.md")}
-
-
-def source_links(table: DynamicTable) -> Metadata:
-    """Return the links of a table in Snowflake."""
-    by = "in Snowflake, in the database and schema of the settings"
-    return {"sql": _sql(_some_rows(table.source), by=by), **_code(table, "source-contract.md")}
-
-
-def _some_rows(table: str) -> str:
-    return f"SELECT * FROM {table} LIMIT 10;"  # noqa: S608 - shown, never run
-
-
-def _ledger(name: str, table: Declaration) -> str:
-    return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
-
-
-def _sql(*queries: str, by: str) -> dg.MarkdownMetadataValue:
-    written = "\n".join(queries)
-    return dg.MetadataValue.md(f"```sql\n{written}\n```\n{by}")
-
-
-def _code(table: Declaration, about: str) -> Metadata:
-    """Return the files on this machine that exist, for the button that opens an editor."""
-    declared = declared_in(table)
-    files = [
-        (path, label)
-        for path, label in ((declared, "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}"))
-        if path and path.is_file()
-    ]
-    if not files:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        references = [dg.LocalFileCodeReference(file_path=str(at), line_number=1, label=label) for at, label in files]
-        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=list(references))}
-
-
-def declared_layer_metadata(table: StaticTable) -> Metadata:
-    """Return the metadata of the asset itself, the same whatever is loaded."""
-    references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
-    return {
-        "dagster/column_schema": column_schema(table),
-        "release_file": table.file_name,
-        **({"references": "; ".join(references)} if references else {}),
-        **table_links(table),
-    }
+def declared_metadata(table: StaticTable | DynamicTable) -> Metadata:
+    """Return the metadata of the asset itself, the same whatever is loaded or synced."""
+    shown: Metadata = {"dagster/column_schema": column_schema(table)}
+    if isinstance(table, StaticTable):
+        shown["release_file"] = table.file_name
+    else:
+        shown["snowflake_table"] = table.source
+        shown["row_filter"] = table.row_filter.description if table.row_filter else "every row"
+        if table.derived:
+            shown["computed_columns"] = dg.MetadataValue.json(_computed(table))
+    if table.references:
+        shown["references"] = "; ".join(f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references)
+    queries = f"{_some_rows(table.name)}\n{_ledger('status', table)}"
+    about = "publishing.md" if isinstance(table, StaticTable) else "syncing.md"
+    return shown | _links(table, queries, "`flux-assets psql`, or any client of PostGIS", about)
 
 
 def column_schema(table: Declaration) -> dg.TableSchema:
@@ -114,8 +67,52 @@ def _constraints(table: Declaration, column: sa.Column[object]) -> dg.TableColum
     )
 
 
+def _computed(table: DynamicTable) -> dict[str, str]:
+    """Return what each column is computed from."""
+    shown = {}
+    for column in table.derived:
+        what = "count" if column.of_column is None else f"{column.function} of {column.of_column}"
+        only = f", {column.where_column} one of {', '.join(column.where_values)}" if column.where_column else ""
+        unless = ", where the source has none" if column.fills else ""
+        shown[column.target] = f"{what} of rows of {column.from_table} with the same {column.there}{only}{unless}"
+    return shown
+
+
+def origin_links(table: StaticTable | DynamicTable) -> Metadata:
+    """Return the links of a layer's file in the release, or of a dynamic table's source in Snowflake."""
+    if isinstance(table, StaticTable):
+        by = "the versions made from it, by `flux-assets psql`"
+        return _links(table, _ledger("versions", table), by, "publishing.md")
+    by = "in Snowflake, in the database and schema of the settings"
+    return _links(table, _some_rows(table.source), by, "source-contract.md")
+
+
+def _some_rows(table: str) -> str:
+    return query("links", "some_rows").format(table=psql.SQL(table)).as_string() + ";"
+
+
+def _ledger(name: str, table: Declaration) -> str:
+    return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
+
+
+def _links(table: Declaration, queries: str, by: str, about: str) -> Metadata:
+    """Return queries to copy, and those files on this machine that exist, for the button that opens an editor."""
+    shown: Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
+    files = [(declared_in(table), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        if references := [
+            dg.LocalFileCodeReference(file_path=str(path), line_number=1, label=label)
+            for path, label in files
+            if path and path.is_file()
+        ]:
+            shown["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=list(references))
+    return shown
+
+
 def loaded_metadata(result: LoadResult) -> Metadata:
-    """Return the metadata of one materialisation."""
+    """Return the metadata of one materialisation of a layer."""
+    total_seconds = sum(result.seconds.values())
     figures: Metadata = {
         "outcome": result.outcome,
         "dagster/row_count": result.rows,
@@ -125,9 +122,9 @@ def loaded_metadata(result: LoadResult) -> Metadata:
         "sha256": result.sha256,
         "gz_bytes": result.gz_bytes,
         "table_bytes": result.table_bytes,
-        "total_seconds": round(sum(result.seconds.values()), 3),
+        "total_seconds": round(total_seconds, 3),
+        **({"pinned": str(result.pin)} if result.pin else {}),
     }
-    figures |= pin_metadata(result.pin)
     if result.held is not None:
         figures |= {"not_published": str(result.held), "held_version": result.held.version}
         figures.pop("gz_bytes")
@@ -136,15 +133,17 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     if result.clocks is not None:
         figures |= clock_metadata(**asdict(result.clocks))
     if result.rows_changed:
-        figures |= _effort(result)
+        seconds = [(stage, round(took, 3)) for stage, took in result.seconds.items()]
+        figures |= {
+            "csv_bytes": result.csv_bytes,
+            "rows_per_second": round(result.rows / max(0.001, total_seconds)),
+            "peak_memory_bytes": result.peak_memory_bytes,
+            "seconds": _table({"stage": "string", "seconds": "float"}, seconds),
+        }
     if result.audits:
-        figures["audits"] = _table(["audit", "outcome", "figures"], [_audit_row(audit) for audit in result.audits])
+        columns = dict.fromkeys(("audit", "outcome", "figures"), "string")
+        figures["audits"] = _table(columns, [_audit_row(audit) for audit in result.audits])
     return figures
-
-
-def pin_metadata(pin: Pin | None) -> Metadata:
-    """Return since when a layer is pinned, by whom, and why; nothing where it is not."""
-    return {} if pin is None else {"pinned": str(pin)}
 
 
 def clock_metadata(**clocks: datetime | None) -> Metadata:
@@ -152,44 +151,24 @@ def clock_metadata(**clocks: datetime | None) -> Metadata:
     return {name: dg.MetadataValue.timestamp(moment) for name, moment in clocks.items() if moment is not None}
 
 
-def _effort(result: LoadResult) -> Metadata:
-    """Return what the load of these rows took."""
-    return {
-        "csv_bytes": result.csv_bytes,
-        "rows_per_second": round(result.rows / max(0.001, sum(result.seconds.values()))),
-        "peak_memory_bytes": result.peak_memory_bytes,
-        "seconds": _table(["stage", "seconds"], [(stage, round(took, 3)) for stage, took in result.seconds.items()]),
-    }
-
-
 def _audit_row(audit: AuditResult) -> tuple[str, str, str]:
     outcome = "passed" if audit.passed else ("failed" if audit.severity == "ERROR" else "warning")
     return audit.name, outcome, ", ".join(f"{name} {value}" for name, value in audit.numbers.items())
 
 
-def _table(columns: Sequence[str], rows: Sequence[tuple[str | float, ...]]) -> dg.TableMetadataValue:
-    numeric = {name for row in rows for name, value in zip(columns, row, strict=True) if not isinstance(value, str)}
+def _table(columns: dict[str, str], rows: Sequence[tuple[str | float, ...]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
-        schema=dg.TableSchema([dg.TableColumn(name, "float" if name in numeric else "string") for name in columns]),
+        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
     )
 
 
-def declared_sync_metadata(table: DynamicTable) -> Metadata:
-    """Return the metadata of the asset itself, the same whatever is synced."""
-    references = [f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references]
-    return {
-        "dagster/column_schema": column_schema(table),
-        "snowflake_table": table.source,
-        "row_filter": table.row_filter.description if table.row_filter else "every row",
-        **({"computed_columns": dg.MetadataValue.json(_computed(table))} if table.derived else {}),
-        **({"references": "; ".join(references)} if references else {}),
-        **table_links(table),
-    }
-
-
 def synced_metadata(done: TableResult) -> Metadata:
-    """Return the metadata of one materialisation."""
+    """Return the metadata of one materialisation of a dynamic table: short, for there are 288 a day.
+
+    The table was checked at the instant as of which its source was read.
+    """
+    lag = {} if done.lag_seconds is None else {"lag_seconds": round(done.lag_seconds, 1)}
     return {
         "outcome": done.outcome,
         "gate": done.gate,
@@ -202,7 +181,10 @@ def synced_metadata(done: TableResult) -> Metadata:
         "bytes": done.bytes,
         "total_seconds": round(done.total_seconds, 3),
         "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
-        **_clocks(done),
+        **clock_metadata(
+            source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
+        ),
+        **lag,
         **({"missing_columns": ", ".join(done.missing)} if done.missing else {}),
         **({"inherited_by": ", ".join(done.heirs)} if done.heirs else {}),
     }
@@ -215,28 +197,3 @@ def describe_result(done: TableResult) -> str:
     lag = "" if done.lag_seconds is None else f", {done.lag_seconds:.0f} s behind the source"
     written = f"{done.inserted:,} inserted, {done.updated:,} updated, {done.deleted:,} deleted"
     return f"{done.table}: {written}, {done.unchanged:,} unchanged{lag} ({done.gate})"
-
-
-def _clocks(done: TableResult) -> Metadata:
-    """Return the table's times; it was checked at the instant as of which its source was read."""
-    clocks = clock_metadata(
-        source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
-    )
-    if done.lag_seconds is not None:
-        clocks["lag_seconds"] = round(done.lag_seconds, 1)
-    return clocks
-
-
-def _computed(table: DynamicTable) -> dict[str, str]:
-    """Return what each column is computed from."""
-    shown = {}
-    for column in table.derived:
-        rows = f"rows of {column.from_table} with the same {column.there}"
-        only = f", {column.where_column} one of {', '.join(column.where_values)}" if column.where_column else ""
-        text = (
-            f"count of {rows}{only}"
-            if column.of_column is None
-            else f"{column.function} of {column.of_column} of {rows}"
-        )
-        shown[column.target] = f"{text}, where the source has none" if column.fills else text
-    return shown

@@ -4,48 +4,63 @@ Annotations are evaluated here: Dagster reads resources from them.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
 from flux_assets.errors import FluxError, SettingError
+from flux_assets.orchestration.dagster_internals import DATA_VERSION_TAG, get_input_data_version_tag
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.metadata import column_schema, file_links, source_links
+from flux_assets.orchestration.metadata import column_schema, origin_links
 from flux_assets.orchestration.resources import ReleaseResource
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.spec.facts import SourceColumn
-from flux_assets.tables import static_tables
 
-_RELEASE = "release"
-
-
-def file_key(table: StaticTable) -> dg.AssetKey:
-    """Return the key of the asset that stands for the layer's file."""
-    return dg.AssetKey([_RELEASE, table.name])
+_RELEASE, _SNOWFLAKE = "release", "snowflake"
+_ORIGIN_TAGS = ("dagster/code_version", "dagster/input_data_version", "dagster/input_event_pointer")
+_LOOKED_BACK = 200
 
 
-def release_sources() -> dg.AssetsDefinition:
-    """Return the files of all declared layers; observing them reads digests, never rows."""
-    tables = {file_key(table): table for table in static_tables()}
+def origin_key(table: StaticTable | DynamicTable) -> dg.AssetKey:
+    """Return the key of the asset that stands for the layer's file, or the dynamic table's source."""
+    return dg.AssetKey([_RELEASE, table.name] if isinstance(table, StaticTable) else [_SNOWFLAKE, table.source.lower()])
+
+
+def release_sources(layers: Sequence[StaticTable]) -> dg.AssetsDefinition:
+    """Return the files of the layers; observing them reads digests (SHA-256, the data version), never rows."""
+    tables = {origin_key(table): table for table in layers}
 
     def observe_release(context: dg.AssetExecutionContext, release: ReleaseResource) -> Iterator[dg.ObserveResult]:
         problems = []
         for key in sorted(context.selected_asset_keys):
+            table = tables[key]
             try:
                 with stoppable(stop_of(context.run.run_id).check):
-                    observation = _observation(context, tables[key], release)
-                yield observation
+                    sha256 = release.release(context.log.info).resolve(table.file_name, table.name).sha256
+                yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(sha256), metadata={"sha256": sha256})
             except FluxError as error:
                 problems.append(str(error))
         if problems:
             raise dg.Failure("\n".join(problems), allow_retries=False)
 
+    specs = [
+        dg.AssetSpec(
+            key,
+            description=f"The file {table.file_name} of the release: {table.description}",
+            group_name=_RELEASE,
+            owners=[table.owner],
+            kinds={"csv"},
+            metadata={"dagster/column_schema": column_schema(table), **origin_links(table)},
+        )
+        for key, table in tables.items()
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
-        observable = dg.multi_observable_source_asset(specs=[_file_spec(t) for t in tables.values()], can_subset=True)
-        observed_sources: dg.AssetsDefinition = observable(observe_release)
+        observed_sources: dg.AssetsDefinition = dg.multi_observable_source_asset(specs=specs, can_subset=True)(
+            observe_release
+        )
     return observed_sources
 
 
@@ -54,55 +69,60 @@ def record_file(context: dg.AssetExecutionContext, table: StaticTable, sha256: s
 
     Dagster reads the versions of a step's inputs before the step begins; reading again replaces them.
     """
-    key, step = file_key(table), context.get_step_execution_context()
+    key, step = origin_key(table), context.get_step_execution_context()
     known = step.maybe_fetch_and_get_input_asset_version_info(key)
     if known is None or known.data_version != dg.DataVersion(sha256):
-        yield dg.AssetObservation(key, tags={"dagster/data_version": sha256}, metadata={"sha256": sha256})
+        yield dg.AssetObservation(key, tags={DATA_VERSION_TAG: sha256}, metadata={"sha256": sha256})
         step.wipe_input_asset_version_info(key)
         step.maybe_fetch_and_get_input_asset_version_info(key)
 
 
-def _file_spec(table: StaticTable) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        file_key(table),
-        description=f"The file {table.file_name} of the release: {table.description}",
-        group_name=_RELEASE,
-        owners=[table.owner],
-        kinds={"csv"},
-        metadata={"dagster/column_schema": column_schema(table), **file_links(table)},
-    )
+def origin_tags(instance: dg.DagsterInstance, table: StaticTable, version: str, sha256: str) -> dict[str, str]:
+    """Return the tags of a version in the history that name what it was made of, and that of its file."""
+    found = find_materialization(instance, table.name, lambda known: known == version)
+    tags = {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
+    return {**tags, get_input_data_version_tag(origin_key(table)): sha256}
 
 
-def _observation(context: dg.AssetExecutionContext, table: StaticTable, release: ReleaseResource) -> dg.ObserveResult:
-    file = release.release(context.log.info).resolve(table.file_name, table.name)
-    return dg.ObserveResult(
-        asset_key=file_key(table), data_version=dg.DataVersion(file.sha256), metadata={"sha256": file.sha256}
-    )
-
-
-_SNOWFLAKE = "snowflake"
-
-
-def source_key(table: DynamicTable) -> dg.AssetKey:
-    """Return the key of the asset that stands for the table's source."""
-    return dg.AssetKey([_SNOWFLAKE, table.source.lower()])
+def find_materialization(
+    instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
+) -> dg.AssetMaterialization | None:
+    """Return the newest materialisation whose version `fits`; None without a recent one."""
+    for record in instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK).records:
+        materialization = record.asset_materialization
+        if materialization and fits((materialization.tags or {}).get(DATA_VERSION_TAG, "")):
+            return materialization
+    return None
 
 
 def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
-    """Return the source of every declared dynamic table; no run materialises it."""
-    return [_source_spec(table) for table in tables]
+    """Return the source of every declared dynamic table; no run materialises it.
 
-
-def _source_spec(table: DynamicTable) -> dg.AssetSpec:
-    read_from, place = _place(table)
-    return dg.AssetSpec(
-        source_key(table),
-        description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
-        group_name=_SNOWFLAKE,
-        owners=[table.owner],
-        kinds={"snowflake"},
-        metadata={"dagster/column_schema": _columns(table), **place, **source_links(table)},
-    )
+    The types of its columns are those that they become: the source's own may be any that can be read as such.
+    """
+    specs = []
+    for table in tables:
+        read_from, place = _place(table)
+        types = {column.name: type_ddl(column) for column in table.columns}
+        columns = [
+            dg.TableColumn(
+                column.names[0],
+                types[column.target],
+                description=_description(column),
+                constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
+            )
+            for column in table.source_columns
+        ]
+        spec = dg.AssetSpec(
+            origin_key(table),
+            description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
+            group_name=_SNOWFLAKE,
+            owners=[table.owner],
+            kinds={"snowflake"},
+            metadata={"dagster/column_schema": dg.TableSchema(columns), **place, **origin_links(table)},
+        )
+        specs.append(spec)
+    return specs
 
 
 def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
@@ -125,25 +145,6 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     else:
         return f"It is {full}, of no account yet: set SNOWFLAKE_ACCOUNT.", {"dagster/table_name": full}
     return f"It is read from {full} of {of}.", {"dagster/table_name": full, "account": account}
-
-
-def _columns(table: DynamicTable) -> dg.TableSchema:
-    """Return the columns that are read, with what each feeds.
-
-    Their types are those that they become: the source's own may be any that can be read as such.
-    """
-    types = {column.name: type_ddl(column) for column in table.columns}
-    return dg.TableSchema(
-        [
-            dg.TableColumn(
-                column.names[0],
-                types[column.target],
-                description=_description(column),
-                constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
-            )
-            for column in table.source_columns
-        ]
-    )
 
 
 def _description(column: SourceColumn) -> str:

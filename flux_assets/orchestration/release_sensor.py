@@ -6,38 +6,37 @@ The decision is made in layers/whole_release/watch.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from queue import Empty, SimpleQueue
-from threading import Thread
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from flux_assets.errors import FluxError, TargetError
-from flux_assets.orchestration.automation import AD_HOC_JOB, UNFINISHED, load_static_layers
+from flux_assets.orchestration.automation import AD_HOC_JOB, load_static_layers, unfinished_runs
 from flux_assets.orchestration.checks import check_specs
-from flux_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
-from flux_assets.settings import Settings, load_settings
+from flux_assets.retry import GivenUpError, awaited, started
+from flux_assets.settings import SAMPLE, Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
 
-SECONDS_BETWEEN_CHECKS = 300
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
-SECONDS_FOR_A_CHECK = 45
-_RUNS_END = 14_400  # seconds, as run monitoring has it in dagster.yaml: what is older is a ghost
-_running: list[Thread] = []
+_SECONDS_FOR_A_CHECK = 45
+_RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
+_asked: list[Future[News]] = []
 
 
-def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def sensor_of(tables: Sequence[StaticTable], job: str) -> dg.SensorDefinition:
     """Return the sensor for these layers and the job that loads them."""
 
     @dg.sensor(
         name="release_sensor",
-        job=job,
-        minimum_interval_seconds=SECONDS_BETWEEN_CHECKS,
+        job_name=job,
+        minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for the layers whose release file is new or changed, once for each version, in one run."
         " Started, it publishes a new release without asking: that is why it is created stopped.",
@@ -51,37 +50,33 @@ def sensor_of(tables: Sequence[StaticTable], job: UnresolvedAssetJobDefinition) 
             return dg.SkipReason(f"The release cannot be read: {error}")
         if isinstance(news, str):
             return dg.SkipReason(news)
-        return _answer(context.instance, job.name, tables, news)
+        if not news.wanted:
+            reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
+            return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
+        if run_id := _under_way(context.instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
+            # Two loads of a layer would wait for one another, and the later one might give up.
+            return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
+        request = dg.RunRequest(
+            run_key=news.memory.run_key,
+            asset_selection=[dg.AssetKey(name) for name in news.wanted],
+            # Without them Dagster would plan the comparison with the release too, which the job leaves out.
+            asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
+            tags={"flux/changed": str(len(news.wanted))},
+        )
+        return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
 
     return release_sensor
-
-
-def _answer(
-    instance: dg.DagsterInstance, job: str, tables: Sequence[StaticTable], news: News
-) -> dg.SensorResult | dg.SkipReason:
-    reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
-    if not news.wanted:
-        return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
-    if run_id := _under_way(instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
-        # Two loads of a layer would wait for one another, and the later one might give up.
-        return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
-    request = dg.RunRequest(
-        run_key=news.memory.run_key,
-        asset_selection=[dg.AssetKey(name) for name in news.wanted],
-        # Without them Dagster would plan the comparison with the release too, which the job leaves out.
-        asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
-        tags={"flux/changed": str(len(news.wanted))},
-    )
-    return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
 
 
 def _news(
     settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, Loaded]
 ) -> News | str:
-    """Return what the release holds that is new, or why that is unknown."""
+    """Return what the release holds that is new, or why that is unknown.
+
+    A silent host is given up only after minutes, so it is asked on a thread; one request at a time.
+    """
     from flux_assets.layers.status import layer_pins
     from flux_assets.layers.whole_release.watch import Memory, check_release
-    from flux_assets.settings import SAMPLE
     from flux_assets.wiring.source import layer_release
     from flux_assets.wiring.target import postgis_target
 
@@ -89,35 +84,18 @@ def _news(
     if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
         return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
 
-    def work() -> News:
+    def check() -> News:
         release, now = layer_release(settings), time.time()
         memory = Memory.read(cursor, release.address, now)
         return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
-    return _with_time_limit(work)
-
-
-def _with_time_limit(work: Callable[[], News]) -> News | str:
-    """Do the work on a thread, because a silent host is given up only after minutes; one request at a time."""
-    if _running and _running[0].is_alive():
+    if _asked and not _asked[0].done():
         return "The last request to the release is still waiting for an answer."
-    answers: SimpleQueue[News | Exception] = SimpleQueue()
-    _running[:] = [Thread(target=lambda: answers.put(_outcome(work)), daemon=True)]
-    _running[0].start()
+    _asked[:] = [started(check)]
     try:
-        answer = answers.get(timeout=SECONDS_FOR_A_CHECK)
-    except Empty:
-        return f"The release has not answered for {SECONDS_FOR_A_CHECK} s; the next tick tries again."
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _outcome(work: Callable[[], News]) -> News | Exception:
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001 - raised where it is waited for
-        return error
+        return awaited(_asked[0], _SECONDS_FOR_A_CHECK)
+    except GivenUpError:
+        return f"The release has not answered for {_SECONDS_FOR_A_CHECK} s; the next tick tries again."
 
 
 def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, Loaded]:
@@ -128,20 +106,18 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict
     found: dict[str, Loaded] = {}
     for key, event in instance.event_log_storage.get_latest_materialization_events(keys).items():
         if event is not None and event.asset_materialization is not None:
-            figures = {name: value.value for name, value in event.asset_materialization.metadata.items()}
-            found[key.to_user_string()] = Loaded(sha256=str(figures.get("sha256")), at=event.timestamp)
+            sha256 = event.asset_materialization.metadata.get("sha256")
+            found[key.to_user_string()] = Loaded(sha256=str(sha256 and sha256.value), at=event.timestamp)
     return found
 
 
 def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
     """Return an unfinished run that loads one of these layers, unless it is too old to be alive."""
-    oldest = time.time() - _RUNS_END
-    for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
-        run = record.dagster_run
+    for run, age in unfinished_runs(instance):
         loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
-        if loads and (record.start_time or record.create_timestamp.timestamp()) > oldest:
+        if loads and age < _RUNS_END:
             return run.run_id
     return None
 
 
-release_sensor = sensor_of(static_tables(), load_static_layers)
+release_sensor = sensor_of(static_tables(), load_static_layers.name)

@@ -1,7 +1,7 @@
 """The resources of a step: the database of the tables, the release and the Snowflake account they come from.
 
 Each is found when a step first asks, so that definitions load without any of them, and an error of one stops only the
-steps that need it.
+steps that need it. Dagster makes them anew for each run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -39,10 +39,6 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _target: Target | None = PrivateAttr(default=None)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Find the database anew in every run: the server of the last may have been stopped."""
-        self._target = None
-
     def target(self) -> Target:
         """Return the database; raises SettingError or EmbeddedError when it is unavailable."""
         from flux_assets.wiring.target import postgis_target
@@ -63,19 +59,8 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     _release: Any = PrivateAttr(default=None)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Read the manifest anew in every run."""
-        self._release = None
-
-    def is_whole(self) -> bool:
-        """Tell whether the layers of a run are published together."""
-        return self._whole() != "off"
-
-    def is_strict(self) -> bool:
-        """Tell whether a reference between layers that leads nowhere keeps all of them from being published."""
-        return self._whole() == "strict"
-
-    def _whole(self) -> str:
+    def whole_release(self) -> str:
+        """Return how the layers of a run are published: "off", "on" or "strict", as `whole` or the settings say."""
         asked = self.whole
         if isinstance(asked, dict) and [*asked] == ["env"]:
             name = str(asked["env"])
@@ -108,7 +93,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Return the dynamic tables with the overrides of FLUX_CONFIG; raises SettingError naming an illegal one."""
         from flux_assets.sync.table import Family
 
-        settings, overrides = load_settings(), self._overrides()
+        settings, overrides = load_settings(), _overrides()
         place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)
         configuration = repr((place, sorted(overrides.sources.items())))
         return Family(
@@ -120,8 +105,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Return what signs in when it is called; `run_id` and the names of the `layers` go into the query tag."""
         layer = ", ".join(sorted(layers))
 
-        @contextmanager
-        def opened() -> Iterator[Source]:
+        def opened() -> AbstractContextManager[Source]:
             from flux_assets.snowflake.source import open_source
             from flux_assets.wiring.source import snowflake_account
 
@@ -129,16 +113,15 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 with _finding:
                     return replace(snowflake_account(load_settings()), run_id=run_id, layer=layer)
 
-            with open_source(find(), self._overrides(), connect=connect, find=find, log=log) as source:
-                yield source
+            return open_source(find(), _overrides(), connect=connect, find=find, log=log)
 
         return opened
 
-    @staticmethod
-    def _overrides() -> Overrides:
-        from flux_assets.snowflake.overrides import load_overrides
 
-        return load_overrides(load_settings().flux_config)
+def _overrides() -> Overrides:
+    from flux_assets.snowflake.overrides import load_overrides
+
+    return load_overrides(load_settings().flux_config)
 
 
 @contextmanager
@@ -147,25 +130,11 @@ def connect(arguments: dict[str, Any]) -> Iterator[Any]:
     # Three seconds of processor time, ten on a busy machine: it imports Snowpark.
     from dagster_snowflake import SnowflakeResource
 
-    fields = {name: value for name, value in arguments.items() if name in _OWN_FIELDS}
-    others = {name: value for name, value in arguments.items() if name not in _OWN_FIELDS}
+    # A key file is none of its fields: it would report one that cannot be read in words that name no setting.
+    own = {field.alias or name for name, field in SnowflakeResource.model_fields.items()}
+    fields = {name: value for name, value in arguments.items() if name in own}
+    others = {name: value for name, value in arguments.items() if name not in own}
     # Without autocommit it would send a COMMIT at the end, also on a session that is broken.
     resource = SnowflakeResource(**fields, autocommit=True, additional_snowflake_connection_args=others)
     with resource.get_connection() as connection, closing(connection):
         yield connection
-
-
-# Of the arguments that it knows. Key files are among the others: it would read them itself, and report a key that
-# cannot be read in words of its own that name no setting.
-_OWN_FIELDS = (
-    "account",
-    "user",
-    "password",
-    "authenticator",
-    "role",
-    "warehouse",
-    "database",
-    "schema",
-    "login_timeout",
-    "network_timeout",
-)

@@ -74,7 +74,7 @@ def test_within_the_hour_there_is_a_link_to_the_event_that_has_the_map(context, 
 
 def test_an_hour_later_it_is_drawn_again(materialised, monkeypatch):
     materialised("changed")
-    monkeypatch.setattr(pictures, "SECONDS_BETWEEN_PREVIEWS", 0)
+    monkeypatch.setattr(pictures, "_SECONDS_BETWEEN_PREVIEWS", 0)
     assert materialised("unchanged")["preview"].startswith("[as of ")
     assert materialised("changed")["preview"].startswith("![faults]")
 
@@ -108,7 +108,7 @@ def test_a_picture_whose_event_is_gone_is_drawn_again_and_not_linked_to(context,
 
 def test_an_old_picture_is_drawn_again_before_its_event_is_pruned(materialised, monkeypatch):
     materialised("changed")
-    monkeypatch.setattr(pictures, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(pictures, "_LONGEST_SECONDS", 0)
     assert materialised("unchanged")["preview"].startswith("![faults]")
 
 

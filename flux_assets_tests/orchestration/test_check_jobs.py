@@ -9,12 +9,10 @@ import pytest
 
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.definitions import defs
-from flux_assets.orchestration import checks as layer_checks
-from flux_assets.orchestration import sync_step as sync_checks
-from flux_assets.orchestration.automation import check_all_tables
+from flux_assets.orchestration.checks import check_specs
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
-from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys
+from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, dynamic_tables, static_tables
@@ -24,8 +22,7 @@ from flux_assets_tests.running import instance_in, run_assets, run_job
 
 def test_it_selects_every_check_that_is_cheap_and_no_asset() -> None:
     layer = defs.resolve_job_def("check_all_tables").asset_layer
-    wanted = {spec.key for table in static_tables() for spec in layer_checks.check_specs(table)}
-    wanted |= {spec.key for spec in sync_checks.check_specs(dynamic_tables())}
+    wanted = {spec.key for table in (*static_tables(), *dynamic_tables()) for spec in check_specs(table)}
     assert set(layer.asset_graph.asset_check_keys) == wanted
     assert layer.selected_asset_keys == set()
     steps = {node.name for node in defs.resolve_job_def("check_all_tables").nodes}
@@ -48,9 +45,10 @@ def made(tmp_path: Path, cluster, database, monkeypatch) -> dg.Definitions:
     monkeypatch.setenv("FLUX_RELEASE", str(tmp_path / "v7"))
     load_settings.cache_clear()
     write_trees(tmp_path / "v7", grove(90))
+    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(trees())))
     return dg.Definitions(
         assets=[layer_asset(trees())],
-        jobs=[check_all_tables([trees()], [])],
+        jobs=[dg.define_asset_job("check_all_tables", checks)],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
     )
@@ -66,7 +64,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
         failed = {key for key, outcome in run.checks().items() if not outcome.passed}
         assert failed == {("trees", "accepted_range")}
         count = len(run.checks())
-        assert {name for _, name in run.checks()} == {spec.name for spec in layer_checks.check_specs(trees())}
+        assert {name for _, name in run.checks()} == {spec.name for spec in check_specs(trees())}
         assert run.lines("trees") == [
             f"trees: {count - 1} of {count} checks passed",
             "trees: accepted_range (WARN) failed: T7: height_m = 900",
@@ -76,7 +74,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
 def test_a_load_reports_the_checks_of_what_it_published(made, tmp_path, sql) -> None:
     """The live table's, and of a version that an earlier release of flux_assets staged those that it did not know."""
     with instance_in(tmp_path / "dagster") as instance:
-        every = {spec.name for spec in layer_checks.check_specs(trees())}
+        every = {spec.name for spec in check_specs(trees())}
         assert {name for _, name in run_assets(made, instance, "trees").checks()} == every
         sql("""UPDATE postgres_sync.layer_versions SET audits = '[]'""")
         again = run_assets(made, instance, "trees")
@@ -100,8 +98,8 @@ def test_a_load_that_failed_reports_that_it_did(made, tmp_path) -> None:
 each_kind = pytest.mark.parametrize(
     ("name", "step", "keys", "cron"),
     [
-        ("static_layers_match", RELEASE_STEP, match_keys(static_tables(), MATCHES_RELEASE), "17 3 * * 0"),
-        ("dynamic_tables_match", SOURCE_STEP, match_keys(dynamic_tables(), MATCHES_SOURCE), "33 2 * * *"),
+        ("static_layers_match", "match_static_layers", match_keys(static_tables(), MATCHES_RELEASE), "17 3 * * 0"),
+        ("dynamic_tables_match", "match_dynamic_tables", match_keys(dynamic_tables(), MATCHES_SOURCE), "33 2 * * *"),
     ],
 )
 

@@ -12,7 +12,7 @@ from flux_assets.settings import REPOSITORY
 
 PACKAGE = REPOSITORY / "flux_assets"
 DOORS = [PACKAGE / "orchestration" / place / "dagster_internals.py" for place in ("", "storage")]
-_EXECUTOR = "Compare ThreadsExecutor with dagster's own executors (in_process.py, multiprocess.py), which use the same."
+_EXECUTOR = "Compare executor.py with dagster's own executors (in_process.py, multiprocess.py), which use the same."
 _TYPE = "It is a type annotation only: take what the public function that it comes from returns now."
 
 _EVALUATION = "dagster._core.definitions.asset_checks.asset_check_evaluation"
@@ -26,13 +26,17 @@ INTERNALS = {
         "ties the checks of a version that was rolled back to the materialisation that reports it",
         "See how AssetCheckEvaluation names the materialisation that it is about; without it the UI shows them as old.",
     ),
+    ("dagster._core.definitions.data_version", "DATA_VERSION_TAG"): (
+        "names the tag of a materialisation that holds its version",
+        "See which tags of a materialisation the UI shows.",
+    ),
+    ("dagster._core.definitions.data_version", "get_input_data_version_tag"): (
+        "names the tag of a materialisation that holds the version of what it was made of",
+        "As for DATA_VERSION_TAG.",
+    ),
     ("dagster._core.definitions.reconstruct", "ReconstructableRepository"): (
         "makes a job of the definitions for some tables and some checks, which flux-assets load and sync run",
         "dg.build_reconstructable_job will do if dg.execute_job can select checks by now.",
-    ),
-    ("dagster._core.definitions.unresolved_asset_job_definition", "UnresolvedAssetJobDefinition"): (
-        "is what dg.define_asset_job returns",
-        _TYPE,
     ),
     ("dagster._core.errors", "DagsterUserCodeProcessError"): (
         "makes Dagster show a failed step as one sentence",
@@ -65,6 +69,10 @@ INTERNALS = {
     ("dagster._core.storage.asset_check_execution_record", "AssetCheckExecutionRecordStatus"): (
         "tells a check that was evaluated from one that was only planned",
         "See what get_asset_check_execution_history filters by now.",
+    ),
+    ("dagster._core.storage.dagster_run", "NOT_FINISHED_STATUSES"): (
+        "finds runs under way, beside which no other is started",
+        "See what DagsterRun.is_finished asks.",
     ),
     ("dagster._core.storage.event_log.schema", "AssetCheckExecutionsTable"): (
         "stores the planned checks of a run in one statement",
@@ -120,19 +128,18 @@ def test_nothing_else_knows_dagsters_private_parts():
 
 
 def test_names_that_are_stored_are_dagsters_own():
-    """Tags and the name of a job are in everybody's history of events; Dagster does not export them."""
-    from dagster._core.definitions import data_version
+    """Tags and the name of a job are in everybody's history of events."""
     from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-    from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+    from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-    from flux_assets.orchestration import automation, layer_history
+    from flux_assets.orchestration import automation, dagster_internals
 
     key = dg.AssetKey(["release", "oaks"])
-    assert layer_history.DATA_VERSION_TAG == data_version.DATA_VERSION_TAG
-    assert layer_history.input_version_tag(key) == data_version.get_input_data_version_tag(key)
+    assert dagster_internals.DATA_VERSION_TAG == "dagster/data_version"
+    assert dagster_internals.get_input_data_version_tag(key) == "dagster/input_data_version/release/oaks"
     assert automation.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
-    assert set(automation.UNFINISHED) == set(NOT_FINISHED_STATUSES)
-    assert not set(automation.UNFINISHED) & set(FINISHED_STATUSES)
+    others = set(dg.DagsterRunStatus) - set(dagster_internals.NOT_FINISHED_STATUSES)
+    assert others == {*FINISHED_STATUSES, dg.DagsterRunStatus.MANAGED}
 
 
 def _private_imports(path: Path) -> Iterator[tuple[str, str]]:

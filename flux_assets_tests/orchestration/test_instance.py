@@ -137,7 +137,7 @@ def backend(engine: Engine) -> int:
 def test_a_connection_that_broke_while_it_was_idle_is_replaced(
     engine: Engine, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "PAUSE_SECONDS", -1.0)
+    monkeypatch.setattr(instances, "_PAUSE_SECONDS", -1.0)
     first = backend(engine)
     assert backend(engine) == first
     with cluster.admin_session() as admin:
@@ -148,6 +148,6 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced(
 def test_a_connection_that_was_used_a_moment_ago_is_not_tested(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     tested = []
     monkeypatch.setattr(engine.dialect, "do_ping", tested.append)
-    monkeypatch.setattr(instances, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(instances, "_PAUSE_SECONDS", 3600.0)
     assert [backend(engine) for _ in range(5)] == [backend(engine)] * 5
     assert tested == []

@@ -13,7 +13,7 @@ from flux_assets.definitions import defs as ours
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
-from flux_assets.orchestration.match_checks import RELEASE_STEP, SOURCE_STEP, match_keys, release_match, source_match
+from flux_assets.orchestration.match_checks import match_keys, release_match, source_match
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.settings import load_settings
@@ -24,6 +24,7 @@ from flux_assets_tests.made_up import grove, trees, write_trees
 from flux_assets_tests.running import Run, run_assets, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
+RELEASE_STEP, SOURCE_STEP = "match_static_layers", "match_dynamic_tables"
 OAKS, ELMS = trees("oaks"), trees("elms")
 
 

@@ -9,9 +9,9 @@ from dagster._core.loader import LoadingContextForTest
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
+from flux_assets.orchestration.commands import report_pins
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
-from flux_assets.orchestration.layer_history import report_pins
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_up import grove, trees, write_trees
@@ -133,12 +133,13 @@ def test_an_unchanged_load_of_a_pinned_layer_shows_the_pin(instance, release, ta
     assert shown["pinned"].startswith(f"pinned to version {shown['version'][:12]} since ")
 
 
-def test_a_pin_is_an_observation_of_the_asset(release, target, instance, tmp_path):
+def test_a_pin_is_an_observation_of_the_asset(release, target, instance, tmp_path, monkeypatch):
     write_trees(release, grove(90))
     loaded(instance)
     done = pin(TREES, target, LoadOptions(), print)
     (tmp_path / "told").mkdir()
-    report_pins([(TREES, done.pin)], tmp_path / "told")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "told"))
+    report_pins([(TREES, done.pin)])
     with dg.DagsterInstance.from_config(str(tmp_path / "told")) as told:
         (record,) = told.fetch_observations(KEY, limit=9).records
         assert told.get_latest_materialization_event(KEY) is None

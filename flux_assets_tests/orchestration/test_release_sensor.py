@@ -50,7 +50,7 @@ load_trees = dg.define_asset_job("load_trees", selection=dg.AssetSelection.group
 watched = dg.Definitions(
     assets=[layer_asset(OAKS), layer_asset(ELMS)],
     jobs=[load_trees],
-    sensors=[sensor_of((OAKS, ELMS), load_trees)],
+    sensors=[sensor_of((OAKS, ELMS), load_trees.name)],
     resources={"postgis": PostgisResource(), "release": ReleaseResource()},
     executor=threads_executor,
 )
@@ -73,7 +73,7 @@ class Daemon:
 
     def tick(self) -> InstigatorTick:
         """The next tick, done."""
-        self._clock += timedelta(seconds=module.SECONDS_BETWEEN_CHECKS)
+        self._clock += timedelta(seconds=release_sensor.minimum_interval_seconds)
         pool = SingleThreadPoolExecutor()
         clock = SimpleNamespace(time=self._clock.timestamp)
         with pool, freeze_time(self._clock), patch.object(module, "time", clock):
@@ -248,7 +248,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), threading.Semaphore(0)
-    monkeypatch.setattr(module, "SECONDS_FOR_A_CHECK", 0.05)
+    monkeypatch.setattr(module, "_SECONDS_FOR_A_CHECK", 0.05)
     monkeypatch.setattr(
         "flux_assets.layers.whole_release.watch.check_release", lambda *_, **__: asked.release() or answer.wait(60)
     )
@@ -259,7 +259,7 @@ def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
-        module._running[0].join()
+        module._asked[0].result(timeout=60)
 
 
 @pytest.mark.parametrize(

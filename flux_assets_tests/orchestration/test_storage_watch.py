@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from flux_assets.orchestration.storage import watch
 from flux_assets.orchestration.storage.instance import InstanceStorage
-from flux_assets.orchestration.storage.watch import APPLICATION, with_parameters
+from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import REPOSITORY
 from flux_assets_tests.silent_proxy import Silence, SilentProxy, silent_proxy
@@ -57,7 +57,7 @@ def storage(url: str) -> InstanceStorage:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on the deadline is short."""
-    return lambda: monkeypatch.setattr(watch, "ANSWER_SECONDS", SHORT)
+    return lambda: monkeypatch.setattr(watch, "_ANSWER_SECONDS", SHORT)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_kept_connection_that_went_silent_is_replaced(
 ) -> None:
     from flux_assets.orchestration.storage import instance as instances
 
-    monkeypatch.setattr(instances, "PAUSE_SECONDS", -1.0)
+    monkeypatch.setattr(instances, "_PAUSE_SECONDS", -1.0)
     engine = storage.run_storage._engine
     with engine.connect() as connection:
         assert answer(connection) == 1
@@ -127,7 +127,7 @@ def test_the_server_ends_what_a_frozen_process_leaves_open(storage: InstanceStor
     with storage.event_log_storage._engine.connect() as connection:
         assert answer(connection, "SHOW idle_in_transaction_session_timeout") == "2min"
         assert answer(connection, "SHOW tcp_keepalives_idle") == "60"
-        assert answer(connection, "SHOW application_name") == APPLICATION
+        assert answer(connection, "SHOW application_name") == "flux_assets dagster"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_connections_of_others_are_not_watched(url: str) -> None:
 PROGRAM = """
 import sys, threading
 from flux_assets.orchestration.storage import watch as storage_watch
-storage_watch.ANSWER_SECONDS = 5.0
+storage_watch._ANSWER_SECONDS = 5.0
 storage_watch._PARAMETERS["connect_timeout"] = "2"
 from dagster._cli import main
 sys.argv = ["dagster", *sys.argv[1:]]

@@ -12,7 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, sync_audits
 from flux_assets.layers.status import table_statuses
-from flux_assets.orchestration import sync_step
+from flux_assets.orchestration import sync_assets
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.settings import load_settings
@@ -144,7 +144,7 @@ def test_what_nobody_wrote_is_judged_once_an_hour_and_told_at_every_tick(defs, i
         False, changed.metadata["zero_zero"], changed.description,
     )  # fmt: skip
     assert first.metadata[JUDGED_AT] == second.metadata[JUDGED_AT]
-    monkeypatch.setattr(sync_step, "SECONDS_BETWEEN_JUDGEMENTS", -1)
+    monkeypatch.setattr(sync_assets, "_SECONDS_BETWEEN_JUDGEMENTS", -1)
     assert not [outcome for outcome in tick(defs, instance).checks().values() if JUDGED_AT in outcome.metadata]
 
 

@@ -1,5 +1,8 @@
 -- What the pages of assets in Dagster's UI suggest to ask; none of it is run by us.
 
+-- some_rows --
+SELECT * FROM {table} LIMIT 10;
+
 -- status --
 SELECT * FROM postgres_sync.v_sync_status WHERE layer_name = {layer};
 

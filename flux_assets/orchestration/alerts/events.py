@@ -13,7 +13,7 @@ from flux_assets.alerting.incident import Observation
 from flux_assets.alerting.watching import Watch, late
 from flux_assets.orchestration.automation import AD_HOC_JOB, dynamic_sync_schedule
 from flux_assets.orchestration.checks import JUDGED_AT
-from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations, is_finished
+from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations
 from flux_assets.spec import DynamicTable
 
 _SCHEDULE = dynamic_sync_schedule.name
@@ -55,7 +55,8 @@ def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKe
     records: list[AssetCheckExecutionRecord] = []
     for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys)).items():
         # One that is only planned: a run is under way, or died.
-        records += [record] if is_finished(record) else finished_evaluations(instance, key)
+        is_finished = isinstance(record.evaluation, dg.AssetCheckEvaluation)
+        records += [record] if is_finished else finished_evaluations(instance, key)
     error = dg.AssetCheckSeverity.ERROR
     return [each for each in records if (said := each.evaluation) and not said.passed and said.severity is error]
 

@@ -19,8 +19,8 @@ from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError, counted
 from flux_assets.orchestration.alerts import events
+from flux_assets.orchestration.commands import dagster_instance
 from flux_assets.orchestration.dagster_internals import ReconstructableRepository
-from flux_assets.orchestration.layer_history import dagster_folder
 from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
 from flux_assets.tables import declarations
@@ -170,7 +170,7 @@ def _dagster_of(settings: Settings) -> Iterator[_Dagster]:
             if settings.dagster_postgres_url is None and settings.flux_profile == "embedded":
                 require_running_cluster(settings)
             try:
-                instance = opened.enter_context(dg.DagsterInstance.from_config(str(dagster_folder())))
+                instance = opened.enter_context(dagster_instance())
             except ClickException as error:  # how our storage class says a sentence and a remedy
                 raise EmbeddedError(error.message) from error
             whole = ReconstructableRepository.for_module("flux_assets.definitions", fn_name="defs").get_definition()

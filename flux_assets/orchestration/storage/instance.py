@@ -19,7 +19,6 @@ from typing import Any
 
 import dagster as dg
 from click import ClickException
-from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -63,14 +62,14 @@ class EventLog(PostgresEventLogStorage):
             self._asset_columns.add(column_name)
         return there
 
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         planned = [event for event in events if _is_planned_check(event)]
         if others := [event for event in events if not _is_planned_check(event)]:
             super().store_event_batch(others)
         if planned:
             self._store_planned_checks(planned)
 
-    def _store_planned_checks(self, events: Sequence[EventLogEntry]) -> None:
+    def _store_planned_checks(self, events: Sequence[dg.EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in events]
         insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
         with self.index_transaction() as connection:
@@ -92,13 +91,13 @@ class EventLog(PostgresEventLogStorage):
             )
 
 
-def _is_planned_check(event: EventLogEntry) -> bool:
+def _is_planned_check(event: dg.EventLogEntry) -> bool:
     """Return whether the event plans a check; checks of partitions, which no table of ours has, are left to Dagster."""
-    planned = event.dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    planned = event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
     return planned and event.get_dagster_event().asset_check_planned_data.partitions_subset is None
 
 
-PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
 # Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 # Characters of an error that is none of ours, and so has no bound, in an event; Dagster keeps half a million.
@@ -181,7 +180,7 @@ def ping_after_a_pause(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def test(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-        if time.monotonic() - record.info.get("used", math.inf) > PAUSE_SECONDS:
+        if time.monotonic() - record.info.get("used", math.inf) > _PAUSE_SECONDS:
             try:
                 engine.dialect.do_ping(connection)
             except engine.dialect.loaded_dbapi.Error as error:

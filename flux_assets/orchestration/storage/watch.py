@@ -23,13 +23,13 @@ from sqlalchemy import Engine, event
 from flux_assets.encryption import confirm
 from flux_assets.errors import TargetError, reported
 
-APPLICATION = "flux_assets dagster"
-ANSWER_SECONDS = 120.0
+_APPLICATION = "flux_assets dagster"
+_ANSWER_SECONDS = 120.0
 # Upkeep and migrations of Dagster's schema; on large tables they take their time.
 _LONG_SECONDS = 7200.0
 _LONG = ("VACUUM", "CREATE", "ALTER", "DROP", "REINDEX", "ANALYZE")
 _PARAMETERS = {
-    "application_name": APPLICATION,
+    "application_name": _APPLICATION,
     "connect_timeout": "10",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -47,14 +47,14 @@ _REMEDY = "See whether the server that DAGSTER_POSTGRES_URL names is up; `flux-a
 def with_parameters(url: str) -> str:
     """Return the URL with parameters that end a connection to a dead server; those it has stay, but for its name."""
     given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-    query = urlencode(_PARAMETERS | given | {"application_name": APPLICATION}, quote_via=quote)
+    query = urlencode(_PARAMETERS | given | {"application_name": _APPLICATION}, quote_via=quote)
     return f"{url.partition('?')[0]}?{query}"
 
 
 @event.listens_for(Engine, "do_connect")
 def _connect(_dialect: object, _record: object, arguments: Sequence[str], parameters: dict[str, Any]) -> object:
     """Open a watched connection of the storage, encrypted or local; others are left to SQLAlchemy."""
-    if parameters.get("application_name") != APPLICATION:
+    if parameters.get("application_name") != _APPLICATION:
         return None
     try:
         connection = psycopg2.connect(*arguments, **parameters, connection_factory=_Connection)
@@ -82,7 +82,17 @@ class _Watch:
     @contextmanager
     def over(self, connection: _Connection, seconds: float) -> Iterator[None]:
         """Limit the time that the connection may wait while the block runs; then it is shut, and psycopg2 raises."""
-        number = self._enter(connection, seconds)
+        deadline = monotonic() + seconds
+        with self._changed:
+            number = self._count = self._count + 1
+            if not connection.closed:
+                self._waiting[number] = deadline, connection.fileno()
+            # A process that was forked has the watch and not its thread.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._run, name="flux_assets storage", daemon=True)
+                self._thread.start()
+            elif deadline < self._wakes:
+                self._changed.notify()
         try:
             yield
         except psycopg2.Error as error:
@@ -96,20 +106,6 @@ class _Watch:
                 self._waiting.pop(number, None)
                 self._overdue.discard(number)
 
-    def _enter(self, connection: _Connection, seconds: float) -> int:
-        with self._changed:
-            self._count += 1
-            deadline = monotonic() + seconds
-            if not connection.closed:
-                self._waiting[self._count] = deadline, connection.fileno()
-            # A process that was forked has the watch and not its thread.
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._run, name="flux_assets storage", daemon=True)
-                self._thread.start()
-            elif deadline < self._wakes:
-                self._changed.notify()
-            return self._count
-
     def _run(self) -> None:
         with self._changed:
             while True:
@@ -118,7 +114,9 @@ class _Watch:
                     if deadline <= now:
                         del self._waiting[number]
                         self._overdue.add(number)
-                        _shut(descriptor)
+                        # Both directions are shut, and the descriptor stays psycopg2's to close.
+                        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
+                            duplicate.shutdown(socket.SHUT_RDWR)
                 self._wakes = min((deadline for deadline, _ in self._waiting.values()), default=inf)
                 self._changed.wait(None if self._wakes == inf else max(self._wakes - now, 0.0))
 
@@ -133,11 +131,11 @@ class _Connection(psycopg2.extensions.connection):  # type: ignore[misc]
         return super().cursor(*arguments, **{"cursor_factory": _Cursor, **named})
 
     def commit(self) -> None:
-        with _watch.over(self, ANSWER_SECONDS):
+        with _watch.over(self, _ANSWER_SECONDS):
             super().commit()
 
     def rollback(self) -> None:
-        with _watch.over(self, ANSWER_SECONDS):
+        with _watch.over(self, _ANSWER_SECONDS):
             super().rollback()
 
 
@@ -153,10 +151,4 @@ class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
 def _patience(query: object) -> float:
     begins = str(query[:20] if isinstance(query, str) else "").lstrip().upper()
-    return _LONG_SECONDS if begins.startswith(_LONG) else ANSWER_SECONDS
-
-
-def _shut(descriptor: int) -> None:
-    """End the wait: both directions are shut, and the descriptor stays psycopg2's to close."""
-    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
+    return _LONG_SECONDS if begins.startswith(_LONG) else _ANSWER_SECONDS
