@@ -74,8 +74,7 @@ def release(ground: Ground, *, in_order: bool) -> Section:
         goal("one unchanged layer", "< 1 s", unchanged, 3, worst=True),
     ]
     notes = ["the server has just been told to write a checkpoint; files are in the page cache", runs.by_step(POOL)]
-    title = f"The whole release, {keys}, into an empty database"
-    found = section(title, runs, PUBLISHED, goals=goals, notes=notes)
+    found = section(f"The {claim}, into an empty database", runs, PUBLISHED, goals=goals, notes=notes)
     return replace(found, values={**found.values, **again.values()})
 
 
@@ -118,9 +117,8 @@ def tick(ground: Ground) -> Section:
         goal("tick to visible, beyond the imports of dagster and dagster_snowflake", "≤ 4 s", over),
         goal("of it the sync", "≤ 1 s", runs.seconds(SYNCED_HERE)),
     ]
-    notes = [f"start to commit, when the sync closed its row in the ledger: {visible:.2f} s"]
-    title = f"Tick to visible: sync_all_dynamic at scale {TICK_SCALE:g}"
-    return section(title, runs, IMPORTS, goals=goals, notes=notes)
+    notes = [f"start to commit, when the sync closed its row in the ledger: {visible:.2f} s; scale {TICK_SCALE:g}"]
+    return section("Tick to visible: sync_all_dynamic", runs, IMPORTS, goals=goals, notes=notes)
 
 
 def _sync(stand_in: StandIn, target: Target) -> None:

@@ -152,7 +152,7 @@ def buildings(ground: Ground, *, in_order: bool) -> Section:
         goal(f"{claim}: published / ours", "≥ 1.8x", runs.ratio(PUBLISHED, BARE, _alone)),
         goal(f"{claim}: ours / floor", "≤ 1.4x", quotients(runs.of(BARE, _alone), runs.seconds(FLOOR))),
     ]
-    alone = f"alone: {' + '.join(ALONE)} of ours with audits off, for the warning audits take cores from these steps"
+    alone = f"alone: {' + '.join(ALONE)}, audits off: warning audits take cores from these steps"
     notes = [alone, *map(runs.by_step, (OURS, BARE))]
     return section(f"{keys}, one layer", runs, PUBLISHED, goals=goals, notes=notes)
 
@@ -162,9 +162,9 @@ def peers(ground: Ground) -> Section:
     part = first_rows(ground.city(), PEER_ROWS)
     other = partial(_geopandas, part, ground.fresh_database("bench_geopandas"))
     works: dict[str, Work] = {GEOPANDAS: other, OURS: _loaded(part, ground.fresh_database("bench_ours"))}
-    how = "geopandas: pandas.read_csv with every id as text, from_wkb, to_postgis, then key, GiST, ANALYZE"
-    runs = _alternated(ground, works)
-    return section(f"Peers: {PEER_ROWS:,} rows of {LAYER.name} at most", runs, GEOPANDAS, notes=[how])
+    notes = ["geopandas: pandas.read_csv with every id as text, from_wkb, to_postgis, then key, GiST, ANALYZE"]
+    title = f"Peers: {PEER_ROWS:,} rows of {LAYER.name} at most"
+    return section(title, _alternated(ground, works), GEOPANDAS, notes=notes)
 
 
 def _alternated(ground: Ground, works: Mapping[str, Work]) -> Runs:

@@ -181,5 +181,4 @@ def dlt(ground: Ground) -> Section:
         "both sides open both sessions anew and read the connector's Arrow batches; dlt's state is kept between runs",
         "docs/performance.md says what dlt leaves out",
     ]
-    title = f"Beside the goals: the same table by dlt, {rows:,} rows, 1 % changed"
-    return section(title, runs, OURS, notes=notes)
+    return section(f"The same table by dlt, {rows:,} rows, 1 % changed", runs, OURS, notes=notes)

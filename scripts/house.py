@@ -21,6 +21,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "flux_assets"
 SAMPLE = PACKAGE / "sample"
+BENCH = ROOT / "bench"
 # Folders that may be as large as what they describe: a module a table, a module a part of the city.
 LARGE_ON_PURPOSE = {PACKAGE / "tables", SAMPLE / "city"}
 DOOR = "dagster_internals"
@@ -70,6 +71,7 @@ def static_figures() -> list[Figure]:
         Figure("# fmt: skip in the package", _counted(every, r"# fmt: (skip|off)"), 20),
         Figure("# noqa in the package", _counted(every, r"# noqa"), 30),
         Figure("# type: ignore in the package", _counted(every, r"# type: ignore"), 15),
+        Figure("lines of bench/", sum(len(path.read_text().splitlines()) for path in BENCH.glob("*.py")), 1_735),
     ]
 
 
@@ -81,7 +83,8 @@ def public_names(tree: ast.Module) -> list[str]:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.append(node.name)
             case ast.Assign():
-                names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+                bound = (each for target in node.targets for each in ast.walk(target))
+                names += [each.id for each in bound if isinstance(each, ast.Name)]
             case ast.AnnAssign(target=ast.Name(id=name)):
                 names.append(name)
     return [name for name in dict.fromkeys(names) if not name.startswith("_")]
