@@ -1,4 +1,4 @@
-"""Somebody else who holds a lease, for tests of what everybody else then does."""
+"""Leases and rows of the ledger of somebody else, for tests of what everybody else then does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import psycopg
 
-from flux_assets.ledger.leases import SYNC, acquiring
+from flux_assets.ledger.entries import Entry, opening
+from flux_assets.ledger.leases import SYNC, Lease
+from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import prepare, run
 
 
@@ -16,5 +18,11 @@ def someone_else(conninfo: str, schema: str = "public", name: str = SYNC) -> Ite
     """A session named "another" that holds the lease of a layer, or of all syncs into the schema, while it is open."""
     with psycopg.connect(conninfo, autocommit=True, application_name="another") as session:
         prepare(session, schema)
-        [[_]] = run(session, acquiring(schema, name))
+        [[_]] = run(session, Lease.acquiring(schema, name))
         yield session
+
+
+def open_entry(session: psycopg.Connection, layer: Layer, sync_type: str, run_id: str | None = None) -> Entry:
+    """A RUNNING row of the ledger, as every run opens it."""
+    [[(sync_id, _)]] = run(session, [opening([layer], sync_type, run_id)])
+    return Entry(sync_id, sync_type)

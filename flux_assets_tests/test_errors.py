@@ -10,7 +10,6 @@ import pytest
 from flux_assets.alerting.cause import ErrorCause, secret_remover
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
-from flux_assets.ledger.entries import Entry, fail, open_entry
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
@@ -18,6 +17,7 @@ from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.settings import Settings, load_settings
 from flux_assets_tests.conftest import Sql
+from flux_assets_tests.leasing import open_entry
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.made_up import grove, trees, write_trees
 from flux_assets_tests.running import run_assets
@@ -83,8 +83,7 @@ def test_what_alerts_take_apart_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_ledger_keeps_no_more(target: Target, sql: Sql) -> None:
     with target.session("test") as session:
         prepare(session, "public")
-        entry: Entry = open_entry(session, Layer("public", made_up()), "FULL", None)
-        fail(session, entry, "x" * LONG)
+        open_entry(session, Layer("public", made_up()), "FULL").fail(session, "x" * LONG)
     assert sql("SELECT length(error_message) <= %s FROM postgres_sync.sync_status", LONGEST_MESSAGE) == [(True,)]
 
 

@@ -6,17 +6,20 @@ memory. Only when two digests differ are the rows joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
-from psycopg import sql
+from psycopg import IsolationLevel, sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers
+from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers, Severity
 from flux_assets.errors import FluxError
 from flux_assets.postgis import relations
+from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import by_value, same_by_value
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
@@ -32,8 +35,19 @@ Outcome = tuple[str, AuditResult | FluxError]
 _Kind = Literal["changed", "missing", "extra"]
 _KINDS: tuple[_Kind, ...] = ("changed", "missing", "extra")
 _DIFFERING = sql.Identifier("pg_temp", "flux_differing")
+_LOCK_WAIT = "SET lock_timeout = '10s'"
 # Statistics are not collected for temporary tables; whole tables are compared, so one pass over each is right.
 WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
+
+
+@contextmanager
+def comparing(target: Target, origin: str, stop: Stop) -> Iterator[psycopg.Connection]:
+    """Open a session whose transactions read as of one snapshot each, and wait for nobody's lock without end."""
+    with target.session(f"match with the {origin}", stop) as session:
+        session.isolation_level = IsolationLevel.REPEATABLE_READ
+        session.execute(_LOCK_WAIT)
+        prepare(session, target.schema)
+        yield session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +72,16 @@ class Comparison:
         return self.table.key or self.table.column_names[:2]
 
 
-@dataclass(frozen=True)
-class Digest:
-    """A number of rows and the sum of their hashes."""
-
-    rows: int
-    total: str
-
-    def __str__(self) -> str:
-        return f"{self.rows}:{self.total}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What a comparison found; `counts`, `sample` and `sql` are filled only where the digests differ."""
+    """What a comparison found; `counts`, `sample` and `sql` are filled only where the digests differ.
 
-    expected: Digest
-    actual: Digest
-    counts: dict[_Kind, int] = field(default_factory=dict)
+    A digest is a number of rows and the sum of their hashes.
+    """
+
+    expected: tuple[int, str]
+    actual: tuple[int, str]
+    counts: Mapping[_Kind, int] = field(default_factory=dict)
     sample: tuple[str, ...] = ()
     sql: str = ""
 
@@ -86,9 +92,31 @@ class Match:
 
     def numbers(self, source: str) -> Numbers:
         """Return the figures for a check; `source` names the expected side."""
-        found: Numbers = {"rows": self.actual.rows, f"rows_in_{source}": self.expected.rows}
+        (rows, total), (expected_rows, expected_total) = self.actual, self.expected
+        found: Numbers = {"rows": rows, f"rows_in_{source}": expected_rows}
         found |= {kind: self.counts.get(kind, 0) for kind in _KINDS}
-        return found | {"digest": str(self.actual), f"digest_of_{source}": str(self.expected)}
+        return found | {"digest": f"{rows}:{total}", f"digest_of_{source}": f"{expected_rows}:{expected_total}"}
+
+
+def judged(
+    check: str,
+    numbers: Numbers,
+    note: str,
+    *,
+    severity: Severity = "ERROR",
+    found: Match | None = None,
+    sample: tuple[str, ...] = (),
+) -> AuditResult:
+    """Return the result of a check: what was `found`, or a `sample` of why the rows were not compared."""
+    return AuditResult(
+        name=check,
+        passed=found is not None and found.same,
+        severity=severity,
+        description=f"{CLAIMS[check]} {note}".strip(),
+        numbers=numbers,
+        sample=found.sample if found else sample,
+        sql=found.sql if found else "",
+    )
 
 
 def match(session: psycopg.Connection, pair: Comparison) -> Match:
@@ -97,30 +125,26 @@ def match(session: psycopg.Connection, pair: Comparison) -> Match:
     if expected == actual:
         return Match(expected=expected, actual=actual)
     session.execute(_difference(pair))
-    counted = session.execute(
-        sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
-    ).fetchall()
+    counted = sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
     rows = {kind: session.execute(_sample_of(pair, kind)).fetchall() for kind in _KINDS}
+    reasons = session.execute(_explanation(pair)).fetchall() if rows["changed"] else []
+    sample = [f"changed {_named(row)}: {reason}" for row, (reason,) in zip(rows["changed"], reasons, strict=True)]
+    sample += [f"{kind} {_named(row)}" for kind in _KINDS[1:] for row in rows[kind]]
+    shown = [_is_row(pair.names, row) for row in (*rows["changed"], *rows["extra"])]
+    listing = sql.SQL("SELECT * FROM {} WHERE {}").format(pair.actual, sql.SQL(" OR ").join(shown))
     return Match(
         expected=expected,
         actual=actual,
-        counts=dict(counted),
-        sample=tuple(_lines(rows, session.execute(_explanation(pair)).fetchall() if rows["changed"] else [])),
-        sql=_listing(session, pair, [*rows["changed"], *rows["extra"]]),
+        counts=dict(session.execute(counted).fetchall()),
+        sample=tuple(sample),
+        sql=listing.as_string(session) if shown else "",  # the table lacks all of them
     )
 
 
-def is_keyed(session: psycopg.Connection, rows: sql.Composable, key: tuple[str, ...]) -> bool:
-    """Tell whether no two rows share a key."""
-    counted = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(relations.names(key), rows)
-    row = session.execute(counted).fetchone()
-    return bool(row and row[0])
-
-
-def _digest(session: psycopg.Connection, pair: Comparison, rows: sql.Composable) -> Digest:
+def _digest(session: psycopg.Connection, pair: Comparison, rows: sql.Composable) -> tuple[int, str]:
     digested = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(_hash(pair, "t"), rows)
-    row = session.execute(digested).fetchone()
-    return Digest(*row) if row else Digest(0, "0")
+    ((count, total),) = session.execute(digested)
+    return count, total
 
 
 def _hash(pair: Comparison, alias: str) -> sql.Composed:
@@ -138,10 +162,10 @@ def _bytes(columns: Sequence[str], alias: str) -> sql.Composed:
 
 def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
     """Return what equals another value when the values do: bytes of a shape, of which PostGIS has no 64-bit hash."""
-    spatial = {column.name for column in pair.table.spatial_columns}
-    if pair.exact or name in spatial:
+    column = pair.table.table.columns[name]
+    if pair.exact or column in pair.table.spatial_columns:
         return _bytes([name], alias)
-    return by_value(sql.Identifier(alias, name), pair.table.table.columns[name])
+    return by_value(sql.Identifier(alias, name), column)
 
 
 def _difference(pair: Comparison) -> sql.Composed:
@@ -151,14 +175,15 @@ def _difference(pair: Comparison) -> sql.Composed:
     else:
         number = sql.SQL("row_number() OVER (PARTITION BY {})").format(_hash(pair, "t"))
         same = sql.SQL("e.flux_hash = a.flux_hash AND e.flux_number = a.flux_number")
-    side = sql.SQL("SELECT {names}, {hash} AS flux_hash, {number} AS flux_number FROM {rows} AS t")
+    side = sql.SQL("SELECT {}, {} AS flux_hash, {} AS flux_number FROM {} AS t")
     expected, actual = (
-        side.format(names=relations.names(pair.names), hash=_hash(pair, "t"), number=number, rows=rows)
+        side.format(relations.names(pair.names), _hash(pair, "t"), number, rows)
         for rows in (pair.expected, pair.actual)
     )
     named = [sql.SQL("coalesce(e.{c}, a.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
+    named_all = sql.SQL(", ").join(named)
     return query("match", "difference").format(
-        into=_DIFFERING, named=sql.SQL(", ").join(named), expected=expected, actual=actual, same=same
+        into=_DIFFERING, named=named_all, expected=expected, actual=actual, same=same
     )
 
 
@@ -169,15 +194,14 @@ def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
 
 
 def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
-    return sql.SQL("SELECT * FROM {} WHERE flux_kind = {} ORDER BY {} LIMIT {}").format(
-        _DIFFERING, sql.Literal(kind), relations.names(pair.names), sql.Literal(SAMPLE_KEYS)
+    return query("match", "first").format(
+        rows=_DIFFERING, kind=kind, names=relations.names(pair.names), most=SAMPLE_KEYS
     )
 
 
 def _explanation(pair: Comparison) -> sql.Composed:
     """Return a query for what differs in each sampled changed row, in their order; values of shapes are not shown."""
     differences = [_describe_difference(pair, name) for name in pair.columns if name not in pair.table.key]
-    order = sql.SQL(", ").join(sql.Identifier("d", name) for name in pair.names)
     return query("match", "explanation").format(
         differences=sql.SQL(", ").join(differences),
         first=_first(pair, "changed"),
@@ -185,33 +209,21 @@ def _explanation(pair: Comparison) -> sql.Composed:
         actual=pair.actual,
         same_expected=same_by_value(pair.table.table, pair.names, "d", "e"),
         same_actual=same_by_value(pair.table.table, pair.names, "d", "a"),
-        order=order,
+        order=sql.SQL(", ").join(sql.Identifier("d", name) for name in pair.names),
     )
 
 
 def _describe_difference(pair: Comparison, name: str) -> sql.Composed:
-    column = pair.table.table.columns[name]
     differs = sql.SQL("{} IS DISTINCT FROM {}").format(_comparable(pair, name, "a"), _comparable(pair, name, "e"))
-    if column in pair.table.spatial_columns:
+    if pair.table.table.columns[name] in pair.table.spatial_columns:
         return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
-    return sql.SQL(
-        "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
-    ).format(differs, sql.Literal(name), sql.Identifier("a", name), sql.Identifier("e", name))
+    values = sql.Identifier("a", name), sql.Identifier("e", name)
+    shown = "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
+    return sql.SQL(shown).format(differs, sql.Literal(name), *values)
 
 
-def _lines(rows: dict[_Kind, list[tuple[Any, ...]]], explained: list[tuple[Any, ...]]) -> Iterator[str]:
-    for kind in _KINDS:
-        why = [f": {row[0]}" for row in explained] if kind == "changed" else [""] * len(rows[kind])
-        for name, reason in zip(rows[kind], why, strict=True):
-            yield f"{kind} {' '.join(str(part) for part in name if part is not None)}{reason}"
-
-
-def _listing(session: psycopg.Connection, pair: Comparison, rows: list[tuple[Any, ...]]) -> str:
-    """Return a query for the named rows of the table; empty where the table lacks all of them."""
-    if not rows:
-        return ""
-    conditions = sql.SQL(" OR ").join(_is_row(pair.names, row) for row in rows)
-    return sql.SQL("SELECT * FROM {} WHERE {}").format(pair.actual, conditions).as_string(session)
+def _named(row: Sequence[str | None]) -> str:
+    return " ".join(part for part in row if part is not None)
 
 
 def _is_row(names: Sequence[str], values: Sequence[str | None]) -> sql.Composed:

@@ -6,36 +6,39 @@ that lasts no longer than one or two passes over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
 import psycopg
-import pyarrow as pa
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
-from flux_assets.checks.audit import AuditResult, Numbers, Severity
+from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, Comparison, Outcome
+from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, Outcome, judged
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.layers import quarantine, versions
-from flux_assets.layers.quarantine import QuarantinedRecord
+from flux_assets.layers import versions
+from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Version
 from flux_assets.postgis import catalog, copying, relations
 from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import Target, prepare, translated
+from flux_assets.postgis.session import Target, translated
 from flux_assets.release.decode.stream import LayerStream, LeftOut
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 _STAGED = sql.Identifier("pg_temp", "release_rows")
-_LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3
+_DIFFERS = "Not so: somebody changed the table. Load it with force: true to restore the file's rows."
+_OTHER_COLUMNS = (
+    "Not so: its columns are not the declared ones, so its rows were not compared. Load the layer, with"
+    " accept_schema_change: true where it asks for that."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,7 @@ def match_release(
 
     Raises TargetError for the database, LayerError when stopped.
     """
-    with target.session("match with the release", stop) as session:
-        session.isolation_level = IsolationLevel.REPEATABLE_READ
-        session.execute(_LOCK_WAIT)
-        prepare(session, target.schema)
+    with match.comparing(target, "release", stop) as session:
         context = _Context(session=session, target=target, release=release, stop=stop, log=log)
         for table in tables:
             yield table.name, _outcome(context, Layer(target.schema, table))
@@ -78,15 +78,24 @@ def _outcome(context: _Context, layer: Layer) -> AuditResult | FluxError:
 def _compared(context: _Context, layer: Layer) -> AuditResult:
     for _ in range(_ATTEMPTS):
         version = _live(context, layer)
+        origin: Numbers = {
+            "version": version.version,
+            "sha256": version.sha256,
+            "release_tag": version.release_tag,
+        }
         file = context.release.resolve(layer.table.file_name, layer.name)
         if file.sha256 != version.sha256:
-            return _another_file(context, layer, version, file)
+            now: Numbers = {"sha256_now": file.sha256, "release_tag_now": context.release.tag, "compared_rows": 0}
+            return judged(MATCHES_RELEASE, origin | now, _another_file(context, layer, file), severity="WARN")
         if others := _other_columns(context.session, layer):
-            return _result("ERROR", _origin(version), sample=others, note=_OTHER_COLUMNS)
-        held = quarantine.kept_records(context.session, layer, version.lease)
+            return judged(MATCHES_RELEASE, origin, _OTHER_COLUMNS, sample=others)
+        held = VersionQuarantine(context.session, layer, version).records()
         _stage(context, layer, file, held)
-        if (found := _judged(context, layer, version, held)) is not None:
-            return found
+        if (found := _matched(context, layer, version)) is not None:
+            replayed = sum(one.replayed for one in held)
+            aside: Numbers = {"quarantined": len(held) - replayed, "replayed": replayed} if held else {}
+            numbers = found.numbers("release") | origin | aside
+            return judged(MATCHES_RELEASE, numbers, "" if found.same else _DIFFERS, found=found)
         context.log(f"{layer.title} was published anew meanwhile; it is compared with its new file.")
     raise LayerError(
         f"{layer.title} was published anew {_ATTEMPTS} times while it was compared.", "Run the check again."
@@ -99,6 +108,17 @@ def _live(context: _Context, layer: Layer) -> Version:
     if version is None or catalog.find(context.session, layer.schema, layer.name) is None:
         raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
     return version
+
+
+def _another_file(context: _Context, layer: Layer, file: ReleaseFile) -> str:
+    """Say that the layer's own file is gone: to report every row as different would be no help."""
+    said = f"Unknown: {file.address} is another file by now, so the rows were not compared."
+    if pin := versions.Pin.of(context.session, layer):
+        return (
+            f"{said} The layer is {pin}. Run `flux-assets unpin {layer.name}` and load it, or set FLUX_RELEASE to the"
+            " release that it came from."
+        )
+    return f"{said} Load the layer, or set FLUX_RELEASE to the release that it was loaded from."
 
 
 def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]:
@@ -118,26 +138,24 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
 
     Without the records that the version has `held` in quarantine, and with those that a replay added to it.
     """
-    path = context.release.at_hand(file)
+    path, session = context.release.at_hand(file), context.session
     columns = sql.SQL(", ").join(relations.column_definition(column) for column in layer.table.columns)
-    context.session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
-    context.session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
+    session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
+    session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
     sieve = LeftOut([one.record for one in held]) if held else None
     with texts_of(context.target, layer.name, context.stop) as ask:
         stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
         replayed = read_again(layer.table, [one for one in held if one.replayed], ask)
-        _copy(context, chain(stream, [replayed.batch]), stream.schema)
+        names = relations.names(tuple(stream.schema.names))
+        copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, names)
+        batches = copying.encoded(chain(stream, [replayed.batch]), stream.schema)
+        with session.cursor().copy(copy_in) as copy, closing(batches) as chunks:
+            for chunk in chunks:
+                context.stop.check()
+                copy.write(chunk)
 
 
-def _copy(context: _Context, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, relations.names(tuple(schema.names)))
-    with context.session.cursor().copy(copy_in) as copy, closing(copying.encoded(batches, schema)) as chunks:
-        for chunk in chunks:
-            context.stop.check()
-            copy.write(chunk)
-
-
-def _judged(context: _Context, layer: Layer, version: Version, held: Sequence[QuarantinedRecord]) -> AuditResult | None:
+def _matched(context: _Context, layer: Layer, version: Version) -> Match | None:
     """Compare as of one snapshot; None when the layer holds another version by now."""
     session = context.session
     with session.transaction():
@@ -146,75 +164,14 @@ def _judged(context: _Context, layer: Layer, version: Version, held: Sequence[Qu
         if _live(context, layer).lease != version.lease:
             return None
         session.execute(match.WHOLE_TABLES)
-        found = match.match(session, _pair(session, layer))
-    return _result(
-        "ERROR",
-        found.numbers("release") | _origin(version) | _aside(held),
-        passed=found.same,
-        sample=found.sample,
-        query=found.sql,
-        note="" if found.same else _DIFFERS,
-    )
-
-
-def _aside(held: Sequence[QuarantinedRecord]) -> Numbers:
-    """Return what explains that the layer has other rows than the file."""
-    replayed = sum(one.replayed for one in held)
-    return {"quarantined": len(held) - replayed, "replayed": replayed} if held else {}
-
-
-def _pair(session: psycopg.Connection, layer: Layer) -> Comparison:
-    relation = catalog.find(session, layer.schema, layer.name)
-    key = catalog.primary_key(session, relation.oid) if relation else ()
-    return Comparison(
-        table=layer.table,
-        expected=_STAGED,
-        actual=layer.public,
-        columns=layer.table.column_names,
-        exact=True,
-        keyed=bool(key) and key == layer.table.key,
-    )
-
-
-def _origin(version: Version) -> Numbers:
-    return {"version": version.version, "sha256": version.sha256, "release_tag": version.release_tag}
-
-
-def _another_file(context: _Context, layer: Layer, version: Version, file: ReleaseFile) -> AuditResult:
-    """Return the result where the layer's own file is gone: to report every row as different would be no help."""
-    now: Numbers = {"sha256_now": file.sha256, "release_tag_now": context.release.tag, "compared_rows": 0}
-    pin = versions.Pin.of(context.session, layer)
-    remedy = _LOAD if pin is None else _PINNED.format(pin, layer.name)
-    return _result("WARN", _origin(version) | now, note=f"{_ANOTHER_FILE.format(file.address)} {remedy}")
-
-
-_DIFFERS = "Not so: somebody changed the table. Load it with force: true to restore the file's rows."
-_OTHER_COLUMNS = (
-    "Not so: its columns are not the declared ones, so its rows were not compared. Load the layer, with"
-    " accept_schema_change: true where it asks for that."
-)
-_ANOTHER_FILE = "Unknown: {} is another file by now, so the rows were not compared."
-_LOAD = "Load the layer, or set FLUX_RELEASE to the release that it was loaded from."
-_PINNED = (
-    "The layer is {}. Run `flux-assets unpin {}` and load it, or set FLUX_RELEASE to the release that it came from."
-)
-
-
-def _result(
-    severity: Severity,
-    numbers: Numbers,
-    *,
-    passed: bool = False,
-    sample: tuple[str, ...] = (),
-    query: str = "",
-    note: str = "",
-) -> AuditResult:
-    return AuditResult(
-        name=MATCHES_RELEASE,
-        passed=passed,
-        severity=severity,
-        description=f"{CLAIMS[MATCHES_RELEASE]} {note}".strip(),
-        numbers=numbers,
-        sample=sample,
-        sql=query,
-    )
+        relation = catalog.find(session, layer.schema, layer.name)
+        key = catalog.primary_key(session, relation.oid) if relation else ()
+        pair = Comparison(
+            table=layer.table,
+            expected=_STAGED,
+            actual=layer.public,
+            columns=layer.table.column_names,
+            exact=True,
+            keyed=bool(key) and key == layer.table.key,
+        )
+        return match.match(session, pair)

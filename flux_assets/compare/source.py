@@ -5,22 +5,23 @@ Where the source cannot be read as of that instant, it is read as it is now, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 import psycopg
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import CLAIMS, MATCHES_SOURCE, Comparison, Match, Outcome
+from flux_assets.compare.match import MATCHES_SOURCE, Comparison, Match, Outcome, judged
 from flux_assets.errors import FluxError, SyncError
+from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.session import Target, prepare
+from flux_assets.postgis.session import Target
 from flux_assets.snowflake.source import Source
 from flux_assets.sqlfiles import query
 from flux_assets.sync import gate
@@ -31,8 +32,14 @@ from flux_assets.sync.reader import OpenSource, Snapshot
 from flux_assets.sync.setup import TableSetup
 from flux_assets.sync.table import Family, TableState
 
-_LOCK_WAIT = "SET lock_timeout = '10s'"
 _ATTEMPTS = 3
+_WRITTEN = "rows here were written by others"
+_LATER = "Not so, which the next sync may fix: sync the table and run the check again."
+_BY_OTHERS = "Not so: somebody wrote to the table since the last sync. The next one fixes it."
+_UNEXPLAINED = (
+    "Not so, and nothing that happened since the last sync explains it. Sync it with force: true and run the check"
+    " again; report it if the difference remains."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +83,11 @@ def match_source(
     Yields each table's name with what was found, or why it could not be compared. Raises TargetError or WarehouseError
     when an end is unavailable, SyncError when stopped.
     """
-    lives = [LiveTable(target.schema, table) for table in family.tables if table.name in wanted]
-    with open_source() as source, target.session("match with the source", stop) as session:
-        session.isolation_level = IsolationLevel.REPEATABLE_READ
-        session.execute(_LOCK_WAIT)
-        prepare(session, target.schema)
+    with open_source() as source, match.comparing(target, "source", stop) as session:
         context = _Context(session=session, source=source, family=family, schema=target.schema, stop=stop, log=log)
-        for live in lives:
-            yield live.name, _outcome(context, live)
+        for table in family.tables:
+            if table.name in wanted:
+                yield table.name, _outcome(context, LiveTable(target.schema, table))
 
 
 def _outcome(context: _Context, live: LiveTable) -> AuditResult | FluxError:
@@ -121,11 +125,10 @@ def _state(context: _Context, live: LiveTable) -> _State:
     last = target.last.get(live.name)
     if last is None or live.name not in target.kinds:
         raise TableSetup(context.session, live).absent(synced=last is not None)
-    (mark,) = context.session.execute(gate.mark_of(live)).fetchone() or ("",)
+    ((mark,),) = context.session.execute(gate.mark_of(live))
     table = TableState(live=live, family=context.family, target=target, mark=mark)
-    row = context.session.execute(query("match", "last_source_instant"), [context.schema, live.name]).fetchone()
-    checked_at = max(filter(None, [last.source_instant, row and row[0]]))
-    return _State(table=table, last=last, checked_at=checked_at)
+    ((noted,),) = context.session.execute(query("match", "last_source_instant"), [context.schema, live.name])
+    return _State(table=table, last=last, checked_at=max(filter(None, [last.source_instant, noted])))
 
 
 def _read(context: _Context, live: LiveTable, state: _State) -> _Read:
@@ -144,64 +147,53 @@ def _judged(context: _Context, live: LiveTable, state: _State, read: _Read) -> A
         now = _state(context, live)
         if (now.last.fingerprint, now.last.mark) != (state.last.fingerprint, state.last.mark):
             return None
-        found = match.match(context.session, _pair(merge, now))
-    return _result(now, read, found)
+        pair = Comparison(
+            table=live.table,
+            expected=sql.SQL("({})").format(wanted_rows(live, merge.incoming, now.table.target.kinds)),
+            actual=live.own_rows,
+            columns=merge.columns,
+            exact=False,
+            keyed=_is_keyed(merge),
+        )
+        return _result(now, read, match.match(context.session, pair))
 
 
-def _pair(merge: TableMerge, state: _State) -> Comparison:
-    live, incoming = merge.live, merge.incoming
-    rows = sql.SQL("({})").format(wanted_rows(live, incoming, state.table.target.kinds))
-    return Comparison(
-        table=live.table,
-        expected=rows,
-        actual=live.own_rows,
-        columns=merge.columns,
-        exact=False,
-        keyed=match.is_keyed(merge.session, incoming, live.table.key),
-    )
+def _is_keyed(merge: TableMerge) -> bool:
+    """Tell whether no two of the source's rows share a key."""
+    key = relations.names(merge.live.table.key)
+    counted = sql.SQL("SELECT count(*) = count(DISTINCT ({})) FROM {} AS t").format(key, merge.incoming)
+    ((is_keyed,),) = merge.session.execute(counted)
+    return bool(is_keyed)
 
 
 def _result(state: _State, read: _Read, found: Match) -> AuditResult:
-    explanations = _later(state, read)
+    since = _later(state, read)
     by_others = state.table.is_written_by_others
-    may_be_later = bool(explanations) and not by_others
+    may_be_later = bool(since) and not by_others
+    if by_others:
+        since = [*since, _WRITTEN]
+    circumstances: Numbers = {
+        "last_sync": state.checked_at.isoformat(timespec="seconds"),
+        "source_read": "as of the last sync" if read.as_of else "as it is now",
+        "since_the_last_sync": "; ".join(since) or "nothing that explains a difference",
+    }
     note = "" if found.same else _LATER if may_be_later else _BY_OTHERS if by_others else _UNEXPLAINED
-    return AuditResult(
-        name=MATCHES_SOURCE,
-        passed=found.same,
+    return judged(
+        MATCHES_SOURCE,
+        found.numbers("source") | circumstances,
+        note,
         severity="WARN" if may_be_later else "ERROR",
-        description=f"{CLAIMS[MATCHES_SOURCE]} {note}".strip(),
-        numbers=found.numbers("source") | _circumstances(state, read, [*explanations, *[_WRITTEN] * by_others]),
-        sample=found.sample,
-        sql=found.sql,
+        found=found,
     )
 
 
 def _later(state: _State, read: _Read) -> list[str]:
     """Name what happened since the last sync that the next one is going to follow."""
     table, last = state.table, state.last
-    found = ["its declaration or configuration changed"] if last.declaration != table.declared else []
-    found += [f"{', '.join(table.moved)} changed"] if table.moved else []
-    found += ["the source's columns changed"] if last.mapping not in {None, read.mapping} else []
-    return found + (["the source's rows changed"] if not read.as_of and _other_rows(last, read) else [])
-
-
-def _other_rows(last: LastSync, read: _Read) -> bool:
-    return read.snapshot.fingerprint != last.fingerprint
-
-
-def _circumstances(state: _State, read: _Read, since: Sequence[str]) -> Numbers:
-    return {
-        "last_sync": state.checked_at.isoformat(timespec="seconds"),
-        "source_read": "as of the last sync" if read.as_of else "as it is now",
-        "since_the_last_sync": "; ".join(since) or "nothing that explains a difference",
+    happened = {
+        "its declaration or configuration changed": last.declaration != table.declared,
+        f"{', '.join(table.moved)} changed": bool(table.moved),
+        "the source's columns changed": last.mapping not in {None, read.mapping},
+        "the source's rows changed": not read.as_of and read.snapshot.fingerprint != last.fingerprint,
     }
-
-
-_WRITTEN = "rows here were written by others"
-_LATER = "Not so, which the next sync may fix: sync the table and run the check again."
-_BY_OTHERS = "Not so: somebody wrote to the table since the last sync. The next one fixes it."
-_UNEXPLAINED = (
-    "Not so, and nothing that happened since the last sync explains it. Sync it with force: true and run the check"
-    " again; report it if the difference remains."
-)
+    return [what for what, has_happened in happened.items() if has_happened]

@@ -10,8 +10,7 @@ from datetime import timedelta
 import psycopg
 
 from flux_assets.errors import FluxError
-from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, register_declarations
+from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
@@ -79,8 +78,8 @@ def recorded(
         reach("run.opened")
         statements = [
             *register_declarations(target.schema, target.declared, [layer.table]),
-            entries.closing_dead([layer]),
-            entries.opening([layer], sync_type, options.run_id),
+            closing_dead([layer]),
+            opening([layer], sync_type, options.run_id),
         ]
         [[(sync_id, _)]] = run(control, statements)
         entry = Entry(sync_id, sync_type)
@@ -99,7 +98,7 @@ def recorded_together(
         prepare(control, target.schema)
         found: list[tuple[int, str]] = []
         if layers:
-            statements = [entries.closing_dead(layers), entries.opening(layers, sync_type, options.run_id)]
+            statements = [closing_dead(layers), opening(layers, sync_type, options.run_id)]
             [found] = run(control, statements)
         opened = {name: Entry(sync_id, sync_type) for sync_id, name in found}
         with _failing(target, opened.values()):
@@ -115,7 +114,7 @@ def _failing(target: Target, opened: Iterable[Entry]) -> Iterator[None]:
         try:
             with target.session("ledger") as session:
                 for entry in opened:
-                    entries.fail(session, entry, str(error).strip() or type(error).__name__)
+                    entry.fail(session, str(error).strip() or type(error).__name__)
         except (FluxError, psycopg.Error):
             error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
         raise

@@ -21,7 +21,7 @@ from flux_assets.layers.publish import Publication
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger import entries, leases
+from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.locking import LockRetries
@@ -123,7 +123,7 @@ class _Load:
             return self._unchanged(state, current)
         if state.pin and state.pin.version != self.version:
             return self._pinned(state, state.pin)
-        with leases.leased(control, context.target, layer, context.patience) as lease:
+        with leases.leased(control, context.target, context.patience, layer) as lease:
             reach("load.leased")
             # Another process may have published meanwhile.
             state = LayerState.of(control, layer)
@@ -185,7 +185,7 @@ class _Load:
         schema_diff.refresh_comments(control, layer, state)
         statements = [
             *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
-            entries.loaded(self.entry, 0, version=current.version, sync_type="UNCHANGED"),
+            self.entry.loaded(0, version=current.version, sync_type="UNCHANGED"),
             current.noting_quarantined(layer, self.entry),
             VersionTimes.asking(layer),
         ]

@@ -19,8 +19,7 @@ from flux_assets.layers import indexes, takeover
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version, pinning
-from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, Kind, announcing
+from flux_assets.ledger.entries import Entry, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.catalog import refuse_unprotected_copy
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
@@ -128,12 +127,11 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     statements: list[sql.Composable] = [each.lease.holding() for each in publications]
     for each in publications:
         layer, entry, version = each.layer, each.entry, each.version
-        kind: Kind = "rolled back" if entry.sync_type == "ROLLBACK" else "published"
         statements += [
             _refusing_pinned(layer, version) if each.pin is None else pinning(layer, version.version, each.pin),
             *version.making_current(layer),
-            entries.loaded(entry, version.rows or 0, version=version.version, sync_type=entry.sync_type),
-            announcing(layer, kind, version=version.version),
+            entry.loaded(version.rows or 0, version=version.version, sync_type=entry.sync_type),
+            announcing(layer, "rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
         ]
     return statements
 
@@ -188,7 +186,7 @@ def _were_committed(target: Target, publications: Sequence[Publication]) -> bool
     with target.session("ledger") as session:
         for each in publications:
             session.execute(each.lease.revoking())
-        return all(entries.succeeded(session, each.entry) for each in publications)
+        return all(each.entry.succeeded(session) for each in publications)
 
 
 def _swapped_out(

@@ -54,7 +54,7 @@ def rollback(
         _kept_version(layer, session, to)  # a version that is not there is no failed run for the ledger
     with (
         recorded(layer, target, options, log, "ROLLBACK") as (context, entry),
-        leases.leased(context.control, target, layer, context.patience) as lease,
+        leases.leased(context.control, target, context.patience, layer) as lease,
     ):
         control = context.control
         reach("rollback.leased")

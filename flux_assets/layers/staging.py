@@ -116,8 +116,7 @@ def stage(
 
 def _forgetting_quarantine(layer: Layer) -> sql.Composed:
     """Make the statement that deletes the records of the layer's versions that are gone."""
-    values = {"schema": layer.schema, "name": layer.name, "kept": timedelta()}
-    return query("quarantine", "delete_gone").format(**{key: sql.Literal(value) for key, value in values.items()})
+    return query("quarantine", "delete_gone").format(schema=layer.schema, name=layer.name, kept=timedelta())
 
 
 def _staged(

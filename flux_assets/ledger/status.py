@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
-from psycopg import Connection
 from psycopg.rows import class_row
 
 from flux_assets.errors import TargetError
@@ -16,7 +14,7 @@ from flux_assets.postgis import catalog
 from flux_assets.sqlfiles import query
 
 # A view of an earlier revision than 7 has loading, failed and interrupted among its states, and no last_attempt.
-State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
+_State = Literal["live", "loading", "still", "late", "failed", "interrupted", "broken", "never loaded", "not synced"]
 _Attempt = Literal["succeeded", "failed", "interrupted", "under way"]
 
 
@@ -37,7 +35,7 @@ class TableStatus:
 
     table: str
     kind: Literal["static", "dynamic"]
-    state: State
+    state: _State
     trusted: bool | None = None
     detail: str = ""
     rows: int | None = None
@@ -110,9 +108,6 @@ def foreign_kind(kind: str) -> str:
     return kinds.get(kind, "a relation of another kind")
 
 
-MOST_PAST = 24
-
-
 @dataclass(frozen=True)
 class Past:
     """A load or sync that has ended: rows in the table after it, how long it took, how it ended."""
@@ -122,20 +117,16 @@ class Past:
     failed: bool
 
 
-def recent(session: Connection, schema: str, name: str, rows: int) -> list[Past]:
-    """Return the table's last MOST_PAST loads or syncs, oldest first; it has `rows` now."""
-    found = session.execute(query("recent_runs", "recent_runs"), {"name": name, "schema": schema, "most": MOST_PAST})
-    return list(_counted(found, rows))[::-1]
+def recent(session: psycopg.Connection, schema: str, name: str, rows: int) -> list[Past]:
+    """Return the table's last 24 loads or syncs, oldest first; it has `rows` now.
 
-
-def _counted(newest_first: Iterable[tuple[Any, ...]], rows_now: int) -> Iterator[Past]:
-    """Count the rows after each, back from now: a load knows its rows, a sync only by how many they grew.
-
-    Before others took rows out by hand there may seem to have been fewer than none.
+    The rows after each are counted back from now: a load knows them, a sync only by how many they grew. Before others
+    took rows out by hand there may seem to have been fewer than none.
     """
-    rows = rows_now
-    for status, seconds, loaded, grown in newest_first:
+    found = []
+    for status, seconds, loaded, grown in session.execute(query("recent_runs", "recent_runs"), [name, schema]):
         failed = status == "FAILED"
         rows = rows if loaded is None or failed else loaded
-        yield Past(max(rows, 0), seconds or 0.0, failed)
+        found.append(Past(max(rows, 0), seconds or 0.0, failed))
         rows -= 0 if failed else grown or 0
+    return found[::-1]

@@ -180,18 +180,15 @@ def _is_id(name: str) -> bool:
 
 
 def _prune_ledger(context: dg.OpExecutionContext, postgis: PostgisResource, keep: timedelta) -> None:
-    from flux_assets.layers.quarantine import prune_old
-    from flux_assets.ledger.pruning import prune_ledger, prune_register
+    from flux_assets.ledger import pruning
     from flux_assets.postgis.session import prepare, require_writable
 
     target, stop = postgis.target(), stop_of(context.run.run_id)
     with target.session("prune the ledger", stop) as session:
         require_writable(session)
         prepare(session, target.schema)
-        rows = prune_ledger(session, target.schema, keep, stop=stop)
-        versions = prune_register(session, target.schema, keep, stop=stop)
-        records = prune_old(session, target.schema)
+        runs, versions, records = pruning.prune(session, target.schema, keep, stop=stop)
         context.log.info(
-            f"Removed: {rows:,} rows of the ledger, {versions:,} of versions that were dropped, {records:,} of the"
+            f"Removed: {runs:,} rows of the ledger, {versions:,} of versions that were dropped, {records:,} of the"
             " quarantine"
         )

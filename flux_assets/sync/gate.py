@@ -11,8 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import SyncError, TargetError
-from flux_assets.ledger.entries import Known, known_in
-from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Lease, acquired, acquiring, holder
+from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Holder, Lease
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.relations import LiveTable, text_by_value
@@ -67,7 +66,7 @@ class TargetState:
     kinds: dict[str, str]
     heirs: dict[str, tuple[str, ...]]
     versions: dict[str, str]
-    known: Known
+    known: frozenset[tuple[object, ...]]
     under_way: bool
 
 
@@ -143,11 +142,11 @@ def mark_of(table: LiveTable) -> sql.Composed:
 
 def _opened(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> _GateResult | None:
     """Return None where PostGIS, the schema or our own revision is missing."""
-    script = [_own_settings(schema), *acquiring(schema, SYNC), *_questions(schema, tables)]
+    script = [_own_settings(schema), *Lease.acquiring(schema, SYNC), *_questions(schema, tables)]
     [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
-    return _GateResult(lease=acquired(session, schema, SYNC, lease), at=at, target=_target_state(answers))
+    return _GateResult(lease=Lease.acquired(session, schema, SYNC, lease), at=at, target=_target_state(answers))
 
 
 def _own_settings(schema: str) -> sql.Composed:
@@ -160,7 +159,8 @@ def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
     asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
-    return [*(query("sync", each).format(schema=schema, names=of) for each, of in asked.items()), known_in(schema)]
+    script = [query("sync", each).format(schema=schema, names=of) for each, of in asked.items()]
+    return [*script, query("registry", "known").format(schema=schema)]
 
 
 def _target_state(answers: Sequence[Rows]) -> TargetState:
@@ -211,7 +211,7 @@ def describe_busy(
     session: psycopg.Connection, schema: str, wanted: Collection[str] = (), options: SyncOptions | None = None
 ) -> str:
     """Say who holds the lease; with `options`, what becomes of the sync of the `wanted` tables that was asked for."""
-    held = holder(session, schema, SYNC)
+    held = Holder.of(session, schema, SYNC)
     # Nothing before that sync has noted what it is about.
     under_way: dict[str, str | None] = dict(
         session.execute(query("sync", "under_way"), [schema, held.pid]).fetchall() if held else []

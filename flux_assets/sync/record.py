@@ -10,8 +10,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
-from flux_assets.ledger import entries
-from flux_assets.ledger.entries import Entry, Synced, announcing
+from flux_assets.ledger.entries import Entry, announcing, closing_dead, opening
 from flux_assets.ledger.leases import overtaken
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare, run
@@ -33,8 +32,8 @@ def begin(
 
     Rows of syncs that died are closed first, where any are `under_way`.
     """
-    dead = [entries.closing_dead(tables)] if under_way else []
-    opened, *_ = run(session, [*known, *dead, entries.opening(tables, "DELTA", run_id)])
+    dead = [closing_dead(tables)] if under_way else []
+    opened, *_ = run(session, [*known, *dead, opening(tables, "DELTA", run_id)])
     return {name: Entry(sync_id, "DELTA") for sync_id, name in opened}
 
 
@@ -113,7 +112,7 @@ def close_failed(context: SyncContext, tables: Sequence[TableSync]) -> None:
 
 def _fail(session: psycopg.Connection, failed: Mapping[Entry, FluxError]) -> None:
     for entry, error in failed.items():
-        entries.fail(session, entry, str(error))
+        entry.fail(session, str(error))
 
 
 def _state(table: TableSync, instant: datetime) -> sql.Composed:
@@ -150,13 +149,13 @@ def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
         given = {"token": table.token, "mapping": table.read.mapping, "read_at": table.state.at}
         yield query("sync", "note_reading").format(**given, **name)
     if table.entry and table.step in {"written", "unchanged"}:
-        synced = Synced(
+        yield table.entry.synced(
+            "DELTA" if table.is_changed else "UNCHANGED",
             inserted=table.difference.inserts,
             updated=table.difference.updates + table.refreshed,
             deleted=table.difference.deletes,
-            source_instant=instant,
-            source_changed_at=table.source_changed_at(instant),
+            instant=instant,
+            changed=table.source_changed_at(instant),
         )
-        yield entries.succeeding(table.entry, "DELTA" if table.is_changed else "UNCHANGED", synced)
     if table.is_changed:
         yield announcing(live, "synced", sync_id=table.entry.sync_id if table.entry and table.state.is_fit else None)

@@ -11,7 +11,6 @@ from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.ledger.entries import register_declarations
-from flux_assets.ledger.leases import held
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, hides_rows, refuse_unprotected_copy
@@ -41,7 +40,7 @@ def set_up_tables(
         lease = gate.open_gate(session, target.schema, tables).lease
         if lease is None:
             raise SyncError(describe_busy(session, target.schema), "Wait for it to end and try again.")
-        with held(session, target, lease):
+        with lease.held(session, target):
             run(session, register_declarations(target.schema, target.declared, tables))
             lives = [LiveTable(target.schema, table) for table in tables]
             return {live.name: TableSetup(session, live).make_fit(options, log) for live in lives}

@@ -10,7 +10,6 @@ import psycopg
 
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.ledger.entries import register_declarations
-from flux_assets.ledger.leases import held
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.relations import LiveTable
@@ -48,7 +47,7 @@ def sync_tables(
                 return SyncResult(busy=describe_busy(session, target.schema, wanted, options))
             reach("sync.gated")
             source.admit(opened.at)
-        with held(session, target, opened.lease):
+        with opened.lease.held(session, target):
             context = SyncContext(
                 source=source,
                 target=target,

@@ -268,7 +268,7 @@ def test_layers_that_cannot_be_compared_do_not_stop_the_others(loaded: Loader) -
 
 
 def test_a_lock_of_somebody_else_is_not_waited_for_without_end(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOCK_WAIT", "SET lock_timeout = '50ms'")
+    monkeypatch.setattr(match, "_LOCK_WAIT", "SET lock_timeout = '50ms'")
     with psycopg.connect(loaded.target.conninfo) as other:
         other.execute("LOCK TABLE poles")
         assert "another session holds a lock" in str(outcomes(loaded)["poles"])

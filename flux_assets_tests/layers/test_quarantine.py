@@ -1,6 +1,7 @@
 """Records that are refused and set aside: found exactly, counted, and nothing else of the file touched."""
 
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Column, Date, Integer, Numeric, String
 
 from flux_assets.errors import AuditError, QuarantineError, RecordError
-from flux_assets.layers import quarantine
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import audit_live, table_statuses
+from flux_assets.ledger.pruning import prune
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.sieve import Quarantine
@@ -105,7 +106,7 @@ def test_a_long_record_is_kept_in_part_and_says_so(loader: Loader, sql: Sql) -> 
     content[1]["name"] = "ü" * 50_000
     loader.load(table(), content, quarantine=1)
     ((text, size, cut),) = sql("SELECT raw_record, raw_bytes, raw_cut FROM postgres_sync.quarantine")
-    assert len(text.encode()) <= quarantine.LONGEST_RAW < size
+    assert len(text.encode()) <= 64 << 10 < size
     assert cut
 
 
@@ -246,9 +247,9 @@ def test_old_rows_of_failed_loads_are_pruned(loader: Loader, sql: Sql, target: T
     with pytest.raises(QuarantineError):
         loader.load(table(), content, quarantine=2)
     with target.session("test") as session:
-        assert quarantine.prune_old(session, target.schema) == 0
+        assert prune(session, target.schema, timedelta(days=90))[2] == 0
         sql("UPDATE postgres_sync.quarantine SET quarantined_at = quarantined_at - interval '8 days'")
-        assert quarantine.prune_old(session, target.schema) == 2
+        assert prune(session, target.schema, timedelta(days=90))[2] == 2
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -69,7 +69,7 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
         layer = Layer("public", POLES)
         if held:
             session.execute(versions.pinning(layer, first, "by hand"))
-        with leased(session, target, layer, LockRetries(seconds=0, log=print)) as lease:
+        with leased(session, target, LockRetries(seconds=0, log=print), layer) as lease:
             options = LoadOptions(keep_versions=0, keep_bytes=0)
             context = VersionContext(
                 layer=layer, target=target, control=session, options=options, log=loader.log.append

@@ -30,14 +30,14 @@ POLES = made_up()
 # A load as the engine begins it, in a process of its own that can be killed.
 RUNNING = """
 import sys, time
-from flux_assets.ledger import entries
 from flux_assets.postgis.session import prepare
 from flux_assets.postgis.session import Target
 from flux_assets.postgis.relations import Layer
+from flux_assets_tests.leasing import open_entry
 from flux_assets_tests.made_layers import made_up
 with Target(conninfo=sys.argv[1]).session("load poles") as session:
     prepare(session, "public")
-    entries.open_entry(session, Layer("public", made_up()), "FULL", "run-7")
+    open_entry(session, Layer("public", made_up()), "FULL", "run-7")
     print(session.info.backend_pid, flush=True)
     time.sleep(600)
 """

@@ -9,7 +9,6 @@ import pytest
 from flux_assets.errors import AuditError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.ledger.entries import CHANNEL
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 PATIENCE = 60
@@ -26,9 +25,9 @@ def listening(target) -> Iterator[list[dict]]:
     """What is told while the block runs, in order."""
     heard: list[dict] = []
     with target.session("listener") as listener, target.session("teller") as teller:
-        listener.execute(f"LISTEN {CHANNEL}")
+        listener.execute("LISTEN flux_published")
         yield heard
-        teller.execute(f"NOTIFY {CHANNEL}, '{ENOUGH}'")
+        teller.execute(f"NOTIFY flux_published, '{ENOUGH}'")
         for told in listener.notifies(timeout=PATIENCE):
             if told.payload == ENOUGH:
                 return
@@ -65,7 +64,7 @@ def test_a_version_that_is_not_published(loader, target):
 def test_what_is_told_can_be_read_by_who_hears_it(loader, target, sql):
     """It is sent in the transaction that publishes: nobody hears of a version before it is there."""
     with target.session("listener") as listener:
-        listener.execute(f"LISTEN {CHANNEL}")
+        listener.execute("LISTEN flux_published")
         result = loader.load(made_up(), rows(5))
         (heard,) = listener.notifies(timeout=PATIENCE, stop_after=1)
         current = listener.execute("SELECT version FROM postgres_sync.v_table_status").fetchall()

@@ -200,11 +200,11 @@ def test_a_run_that_had_given_its_lease_back_closes_its_own_row(target: Target, 
             " SELECT layer_name, holder_pid, holder_start FROM postgres_sync.layer_leases")  # fmt: skip
         with ThreadPoolExecutor(1) as pool, other.transaction():
             other.execute(leases.Lease(schema="public", name="poles", number=1).releasing())
-            taking = pool.submit(lambda: run(session, leases.acquiring("public", "poles")))
+            taking = pool.submit(lambda: run(session, leases.Lease.acquiring("public", "poles")))
             while not sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0]:
                 sleep(0.02)
         [found] = taking.result()
-        assert leases.acquired(session, "public", "poles", found) is not None
+        assert leases.Lease.acquired(session, "public", "poles", found) is not None
         assert sql("SELECT status FROM postgres_sync.sync_status") == [("RUNNING",)]
 
 
@@ -223,10 +223,10 @@ def test_a_holder_that_lost_its_connection_ends_what_it_left_open(target: Target
 
 def test_a_lease_is_free_as_soon_as_its_session_has_ended(target: Target, sql: Sql) -> None:
     with someone_else(target.conninfo, name="poles") as other, target.session("load") as session:
-        with pytest.raises(BusyError), leases.leased(session, target, POLES, patience(0)):
+        with pytest.raises(BusyError), leases.leased(session, target, patience(0), POLES):
             pass
         sql("SELECT pg_terminate_backend(%s)", other.info.backend_pid)
-        with leases.leased(session, target, POLES, patience(60)) as lease:
+        with leases.leased(session, target, patience(60), POLES) as lease:
             assert lease.number == 2
     assert sql("SELECT holder_pid, seen_at FROM postgres_sync.layer_leases") == [(None, None)]
 
@@ -237,7 +237,7 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
     with (
         someone_else(target.conninfo, name="other"),
         target.session("load") as session,
-        leases.leased(session, target, POLES, patience(0)),
+        leases.leased(session, target, patience(0), POLES),
     ):
         first = sql(seen)
         while sql(seen) == first:
@@ -246,7 +246,7 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
 
 
 def test_who_was_overtaken_gives_back_nothing_of_the_next_holders(target: Target, sql: Sql) -> None:
-    with ready(target) as session, leases.leased(session, target, POLES, patience(0)) as lease:
+    with ready(target) as session, leases.leased(session, target, patience(0), POLES) as lease:
         sql(SILENT, "poles")
         with someone_else(target.conninfo, name="poles") as other:
             session.execute(lease.beating())

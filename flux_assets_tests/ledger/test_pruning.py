@@ -6,7 +6,7 @@ import pytest
 
 from flux_assets.errors import LayerError
 from flux_assets.layers.versions import VersionTimes
-from flux_assets.ledger.pruning import KEPT_LONGER, prune_ledger, prune_register
+from flux_assets.ledger.pruning import prune
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import prepare
@@ -46,24 +46,24 @@ def left(session) -> list[int]:
 def test_what_is_older_than_that_goes(session, entry):
     entry(91), entry(400, "DELTA")
     stay = [entry(89), entry(1, "DELTA")]
-    assert prune_ledger(session, "public", KEEP) == 2
+    assert prune(session, "public", KEEP)[0] == 2
     assert left(session) == stay
-    assert prune_ledger(session, "public", KEEP) == 0
+    assert prune(session, "public", KEEP)[0] == 0
 
 
 def test_failures_and_published_versions_stay_longer(session, entry):
     entry(0), entry(0, "DELTA", "FAILED")
     stay = left(session)
     stay += [entry(91, "DELTA", "FAILED"), entry(91, "FULL"), entry(91, "ROLLBACK"), entry(359, "PUBLISH")]
-    entry(90 * KEPT_LONGER + 1, "DELTA", "FAILED"), entry(90 * KEPT_LONGER + 1, "FULL"), entry(400, "FULL", "RUNNING")
-    assert prune_ledger(session, "public", KEEP) == 3
+    entry(90 * 4 + 1, "DELTA", "FAILED"), entry(90 * 4 + 1, "FULL"), entry(400, "FULL", "RUNNING")
+    assert prune(session, "public", KEEP)[0] == 3
     assert left(session) == stay
 
 
 def test_the_newest_success_change_and_failure_of_each_table_stay_for_ever(session, entry):
     entry(4000), entry(4000, "DELTA"), entry(4000, "DELTA", "FAILED"), entry(4000, table="masts")
     stay = [entry(3000), entry(3500, "DELTA"), entry(3700, "DELTA", "FAILED"), entry(3000, table="masts")]
-    assert prune_ledger(session, "public", KEEP) == 4
+    assert prune(session, "public", KEEP)[0] == 4
     assert left(session) == stay
 
 
@@ -75,7 +75,7 @@ def test_loads_that_a_pin_held_back_go_like_those_that_found_nothing(target, ses
     session.execute("UPDATE postgres_sync.sync_status SET started_at = started_at - interval '400 days'")
     entry(91, "PINNED", version=version)
     newest = entry(1, "PINNED", version=version)
-    assert prune_ledger(session, "public", KEEP) == 1
+    assert prune(session, "public", KEEP)[0] == 1
     assert left(session) == [published, newest]
 
 
@@ -84,7 +84,7 @@ def test_the_runs_of_a_version_that_can_be_rolled_back_to_stay(target, session, 
     kept = [loader.load(made_up(), rows(2)).version, loader.load(made_up(), rows(3)).version]
     session.execute("UPDATE postgres_sync.sync_status SET started_at = now() - interval '10 years'")
     entry(400, "FULL", version="gone by now"), entry(0, "FULL")
-    assert prune_ledger(session, "public", KEEP) == 1
+    assert prune(session, "public", KEEP)[0] == 1
     (found,) = zip(*session.execute("SELECT version FROM postgres_sync.sync_status ORDER BY sync_id"), strict=True)
     assert found == (*kept, None)
 
@@ -95,14 +95,14 @@ def test_a_run_under_way_stays(session, entry):
         "UPDATE postgres_sync.sync_status SET backend_pid = pid, backend_start = session.backend_start"
         " FROM pg_stat_activity AS session WHERE pid = pg_backend_pid()"
     )
-    assert prune_ledger(session, "public", KEEP) == 0
+    assert prune(session, "public", KEEP)[0] == 0
     assert left(session) == [number]
 
 
 def test_another_schemas_rows_are_its_own(session, entry):
     stay = [entry(200, schema="gis"), entry(100, schema="gis"), entry(0)]
     entry(200)
-    assert prune_ledger(session, "public", KEEP) == 1
+    assert prune(session, "public", KEEP)[0] == 1
     assert left(session) == stay
 
 
@@ -110,7 +110,7 @@ def test_in_batches(session, entry):
     for day in range(100, 125):
         entry(day)
     entry(0)
-    assert prune_ledger(session, "public", KEEP, batch=10) == 25
+    assert prune(session, "public", KEEP, batch=10)[0] == 25
     assert len(left(session)) == 1
 
 
@@ -119,7 +119,7 @@ def test_a_stop_request_is_heard_between_batches(session, entry):
     stop = Stop()
     stop.request()
     with pytest.raises(LayerError, match="Stopped on request"):
-        prune_ledger(session, "public", KEEP, stop=stop)
+        prune(session, "public", KEEP, stop=stop)
 
 
 @pytest.fixture
@@ -145,13 +145,13 @@ def leases(session) -> list[int]:
 
 
 def test_old_rows_of_dropped_versions_go(session, version):
-    version(91, lease=1), version(90 * KEPT_LONGER + 1, lease=2, published=True)
+    version(91, lease=1), version(90 * 4 + 1, lease=2, published=True)
     stay = [version(89, lease=3), version(91, lease=4, published=True), version(200, lease=5, schema="gis")]
     for lease, state in enumerate(("staging", "staged", "rejected", "published"), 6):
         stay.append(version(4000, state, lease=lease, sha256=state))
-    assert prune_register(session, "public", KEEP) == 2
+    assert prune(session, "public", KEEP)[1] == 2
     assert leases(session) == stay
-    assert prune_register(session, "public", KEEP) == 0
+    assert prune(session, "public", KEEP)[1] == 0
 
 
 def test_the_first_sight_of_a_file_that_a_version_holds_stays(session, version):
@@ -159,14 +159,14 @@ def test_the_first_sight_of_a_file_that_a_version_holds_stays(session, version):
     version(4000, lease=2, published=True), version(3000, lease=3, published=True)
     held = version(5, "published", lease=4)
     version(4500, lease=5, sha256="of no other", published=True)
-    assert prune_register(session, "public", KEEP) == 3
+    assert prune(session, "public", KEEP)[1] == 3
     assert leases(session) == [first, held]
 
 
 def test_a_table_that_is_there_all_the_same_keeps_its_row(session, version):
     session.execute("CREATE TABLE flux_versions.poles__1 ()")
     stay = [version(4000, lease=1)]
-    assert prune_register(session, "public", KEEP) == 0
+    assert prune(session, "public", KEEP)[1] == 0
     assert leases(session) == stay
 
 
@@ -183,7 +183,7 @@ def test_when_a_source_changed_is_told_as_before_the_pruning(target, session, tm
     assert session.execute("SELECT count(*) FROM postgres_sync.layer_versions WHERE state = 'dropped'").fetchone() == (
         2,
     )
-    assert prune_register(session, "public", KEEP) == 1
+    assert prune(session, "public", KEEP)[1] == 1
     assert session.execute(clocks).fetchall() == before
     after = VersionTimes.of(session, Layer("public", made_up()))
     assert after.source_changed_at == clocks_before.source_changed_at
@@ -196,4 +196,4 @@ def test_when_a_source_changed_is_told_as_before_the_pruning(target, session, tm
 def test_dropped_versions_go_in_batches(session, version):
     for lease in range(25):
         version(100, lease=lease)
-    assert prune_register(session, "public", KEEP, batch=10) == 25
+    assert prune(session, "public", KEEP, batch=10)[1] == 25

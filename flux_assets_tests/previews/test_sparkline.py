@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flux_assets.ledger.status import MOST_PAST, Past, recent
+from flux_assets.ledger.status import Past, recent
 from flux_assets.postgis.session import prepare
 from flux_assets.previews.sparkline import sparkline
 
@@ -55,6 +55,11 @@ def test_loads_say_how_many_rows_they_published(past):
     assert [each.rows for each in found] == [10, 14, 14]
 
 
+def test_the_newest_two_dozen_are_read(past):
+    found = past(30, *[("DELTA", "SUCCESS", 1, 1, 0, "2026-01-01")] * 30)
+    assert [each.rows for each in found] == list(range(7, 31))
+
+
 def test_other_tables_and_schemas_are_left_out(past, sql):
     assert past(5, ("DELTA", "SUCCESS", 5, 5, 0, "2026-01-01"))
     sql("UPDATE postgres_sync.sync_status SET schema_name = 'elsewhere'")
@@ -81,7 +86,7 @@ def test_a_table_that_never_changes_has_a_level_line():
 
 def test_the_longest_is_shown_in_place():
     """Dagster puts Markdown from 1,000 characters on behind a click."""
-    rows = [Past(2_670_707 + at * 1000 * (-1) ** at, 100.0 + at * 3.7, at % 2 == 0) for at in range(MOST_PAST)]
+    rows = [Past(2_670_707 + at * 1000 * (-1) ** at, 100.0 + at * 3.7, at % 2 == 0) for at in range(24)]
     assert len(sparkline(rows)) < 1000
 
 

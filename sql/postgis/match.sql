@@ -12,3 +12,6 @@ JOIN {expected} AS e ON {same_expected} JOIN {actual} AS a ON {same_actual} ORDE
 -- last_source_instant --
 SELECT max(source_instant) FROM postgres_sync.sync_status
 WHERE schema_name = %s AND layer_name = %s AND status = 'SUCCESS';
+
+-- first --
+SELECT * FROM {rows} WHERE flux_kind = {kind} ORDER BY {names} LIMIT {most};

@@ -6,6 +6,7 @@ behind them `flux_surplus` (what stands behind the last column) where a record h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,16 +14,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flux_assets.errors import Place, RecordError, ReleaseError
+from flux_assets.errors import LayerError, Place, RecordError, ReleaseError
 from flux_assets.layers.quarantine import QuarantinedRecord
+from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.blocks import Block, MalformedError, blocks, fields
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, read_columns
 from flux_assets.release.decode.faults import fault_in
 from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
+from flux_assets.release.decode.sieve import Probe
 from flux_assets.spec import StaticTable
 
+_IN_PART = " The record is kept in part only: correct it."
+_RECORD, _REASON, _SURPLUS = "flux_record", "flux_reason", "flux_surplus"
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class ReadAgain:
     """Rows of the records that are acceptable now, in their order, and the records that still are not, with why."""
 
@@ -32,67 +38,51 @@ class ReadAgain:
     facts: LayerFacts = field(default_factory=LayerFacts)
 
 
-def read_again(table: StaticTable, records: Sequence[QuarantinedRecord], ask: AskServer) -> ReadAgain:
-    """Decode and judge records as a load would; `ask` is put the texts that only a server can read as COPY does."""
+def read_again(
+    table: StaticTable, records: Sequence[QuarantinedRecord], ask: AskServer, probe: Probe | None = None
+) -> ReadAgain:
+    """Decode and judge records as a load would; what a `probe` refuses of their rows is refused too.
+
+    `ask` is put the texts that only a server can read as COPY does.
+    """
     columns = read_columns(table)
-    found = ReadAgain(pa.RecordBatch.from_pylist([], schema=delivered_schema(columns)))
-    batches = [found.batch]
+    batches = [pa.RecordBatch.from_pylist([], schema=delivered_schema(columns))]
+    passed, refused, facts = [], [], LayerFacts()
     for held in records:
         try:
-            batch, facts = _read(held, columns, ask)
+            batch, found = _decoded(held, columns, ask)
         except RecordError as error:
             reason = error.problem.removeprefix(f"{error.place}: ")
-            found.refused.append(replace(held, column_name=error.place.column, reason=reason))
+            refused.append(replace(held, column_name=error.place.column, reason=reason))
         else:
             batches.append(batch)
-            found.passed.append(held)
-            found.facts.add(facts)
-    found.batch = _joined(batches)
-    return found
+            passed.append(held)
+            facts.add(found)
+    joined = pa.Table.from_batches(batches).combine_chunks()
+    batch = joined.to_batches()[0] if joined.num_rows else batches[0]
+    more = {index: (column, reason) for index, column, reason in probe(batch)} if probe else {}
+    if not more:
+        return ReadAgain(batch=batch, passed=passed, refused=refused, facts=facts)
+    refused += [replace(passed[index], column_name=column, reason=reason) for index, (column, reason) in more.items()]
+    rest = read_again(table, [held for index, held in enumerate(passed) if index not in more], ask)
+    return replace(rest, refused=[*rest.refused, *refused])
 
 
-def without(
-    table: StaticTable, found: ReadAgain, refused: Sequence[tuple[int, str | None, str]], ask: AskServer
-) -> ReadAgain:
-    """Return the same without rows that somebody else refuses: index, column and reason of each."""
-    if not refused:
-        return found
-    out = {index: (column, reason) for index, column, reason in refused}
-    rest = read_again(table, [held for index, held in enumerate(found.passed) if index not in out], ask)
-    more = [replace(found.passed[index], column_name=column, reason=reason) for index, (column, reason) in out.items()]
-    rest.refused += [*found.refused, *more]
-    return rest
-
-
-def _read(
+def _decoded(
     held: QuarantinedRecord, columns: tuple[ReadColumn, ...], ask: AskServer
 ) -> tuple[pa.RecordBatch, LayerFacts]:
+    place = Place(file=held.file, line=held.line, column=held.column_name)
     if held.raw_cut:
-        raise _error(held, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
+        raise RecordError(place, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
     file = _as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
     header, block = blocks(iter([file]), held.file)
     if block.records != 1:
-        raise _error(held, f"it is {block.records} records.")
+        raise RecordError(place, f"it is {block.records} records.")
     parser = Parser(header, columns, ask)
     try:
         return parser.decoded(block)
     except (pa.ArrowInvalid, SuspectError):
         raise fault_in(block, parser) from None
-
-
-_IN_PART = " The record is kept in part only: correct it."
-
-
-def _error(held: QuarantinedRecord, reason: str) -> RecordError:
-    return RecordError(Place(file=held.file, line=held.line, column=held.column_name), reason)
-
-
-def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(list(batches)).combine_chunks()
-    return table.to_batches()[0] if table.num_rows else batches[0]
-
-
-RECORD, REASON, SURPLUS = "flux_record", "flux_reason", "flux_surplus"
 
 
 @dataclass(frozen=True)
@@ -104,9 +94,12 @@ class Correction:
     raw: str
     surplus: bytes | None = None
 
-    def values(self) -> dict[str, bytes | None]:
-        """Return the record's values by column."""
-        return dict(zip(self.header, fields(self.raw.encode(), len(self.header)), strict=True))
+    def changes(self, table: StaticTable, held: QuarantinedRecord) -> bool:
+        """Tell whether it is another record than the one that was written."""
+        values = fields(self.raw.encode(), len(self.header))
+        if dict(zip(self.header, values, strict=True)) != _written(table, held):
+            return True
+        return self.surplus is not None and self.surplus != (_surplus(held) or b"")
 
 
 def write_corrections(path: Path, table: StaticTable, records: Sequence[QuarantinedRecord]) -> None:
@@ -114,12 +107,12 @@ def write_corrections(path: Path, table: StaticTable, records: Sequence[Quaranti
 
     Raises ReleaseError when the file exists already, or cannot be written.
     """
-    surplus = {held.record: surplus_of(held) for held in records}
-    last = (SURPLUS,) if any(surplus.values()) else ()
-    lines = [_as_csv(name.encode() for name in (RECORD, REASON, *table.column_names, *last))]
+    surplus = {held.record: _surplus(held) for held in records}
+    last = (_SURPLUS,) if any(surplus.values()) else ()
+    lines = [_as_csv(name.encode() for name in (_RECORD, _REASON, *table.column_names, *last))]
     for held in records:
         where = f"line {held.line}{f', column {held.column_name}' if held.column_name else ''}: {held.reason}"
-        values = [str(held.record).encode(), where.encode(), *written(table, held).values()]
+        values = [str(held.record).encode(), where.encode(), *_written(table, held).values()]
         lines.append(_as_csv([*values, surplus[held.record]] if last else values))
     try:
         _write_new(path, b"\n".join(lines) + b"\n")
@@ -142,13 +135,13 @@ def _write_new(path: Path, content: bytes) -> None:
             raise
 
 
-def written(table: StaticTable, held: QuarantinedRecord) -> dict[str, bytes | None]:
+def _written(table: StaticTable, held: QuarantinedRecord) -> dict[str, bytes | None]:
     """Return the values by column that the file has of a record before anybody corrects it."""
     values = dict(zip(held.header, _values(held), strict=False))
     return {name: values.get(name) for name in table.column_names}
 
 
-def surplus_of(held: QuarantinedRecord) -> bytes | None:
+def _surplus(held: QuarantinedRecord) -> bytes | None:
     """Return values of a record that stand behind the last column, as CSV; None when there are none."""
     beyond = _values(held)[len(held.header) :]
     # Quoted also where there is nothing: a comma too many has to be seen to be removed.
@@ -176,9 +169,9 @@ def read_corrections(path: Path) -> Iterator[Correction]:
     except OSError as error:
         raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
     for block in blocks(pieces, str(path)):
-        if RECORD not in block.names:
+        if _RECORD not in block.names:
             raise ReleaseError(
-                f"{path}: the header has no column {RECORD}.",
+                f"{path}: the header has no column {_RECORD}.",
                 "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
             )
         for index in range(block.records):
@@ -192,12 +185,40 @@ def _correction(record: Block) -> Correction:
             0, f"the record has {len(values)} values, the header {len(record.names)} columns.", "Quote the values."
         )
     given = dict(zip(record.names, values, strict=True))
-    number = given.pop(RECORD)
-    given.pop(REASON, None)
-    surplus = given.pop(SURPLUS) or b"" if SURPLUS in given else None
+    number = given.pop(_RECORD)
+    given.pop(_REASON, None)
+    surplus = given.pop(_SURPLUS) or b"" if _SURPLUS in given else None
     if number is None or not number.isdigit():
-        raise record.error_at(0, f"{RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
+        raise record.error_at(0, f"{_RECORD} is not the number of a record.", "Take it from postgres_sync.quarantine.")
     try:
         return Correction(int(number), list(given), _as_csv(given.values()).decode(), surplus)
     except UnicodeDecodeError:
         raise record.error_at(0, "the record is not UTF-8.", "Write the file in UTF-8.") from None
+
+
+def changed(layer: Layer, given: Sequence[Correction], waiting: Sequence[QuarantinedRecord]) -> list[Correction]:
+    """Return those that somebody changed; raises LayerError where one of them cannot be stored.
+
+    A record that came back as it was written is no correction: what the file could not hold of it would be lost.
+    """
+    table, known = layer.table, {held.record: held for held in waiting}
+    for one in given:
+        if sorted(one.header) != sorted(table.column_names):
+            raise LayerError(
+                f"{layer.title}: the corrections have the columns {', '.join(one.header)}, and the table"
+                f" {', '.join(table.column_names)}; nothing was corrected.",
+                "Keep the header that `flux-assets replay TABLE --out FILE` writes.",
+            )
+    if doubled := [number for number, count in Counter(one.record for one in given).items() if count > 1]:
+        raise LayerError(
+            f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
+            "Leave one line of each record.",
+        )
+    found = [one for one in given if one.record not in known or one.changes(table, known[one.record])]
+    if kept := [one.record for one in found if one.surplus]:
+        raise LayerError(
+            f"{layer.title}: record {kept[0]} still has values in {_SURPLUS}, behind its last column; nothing was"
+            " corrected.",
+            "Move them where they belong, or empty the cell.",
+        )
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,16 +10,16 @@ import psycopg
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import publish, quarantine, schema_diff, versions
+from flux_assets.layers import publish, schema_diff, versions
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import finish
 from flux_assets.layers.publish import Publication
-from flux_assets.layers.quarantine import QuarantinedRecord, create_probe, refused_rows
-from flux_assets.layers.replay.records import SURPLUS, Correction, ReadAgain, read_again, surplus_of, without, written
+from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine, probing
+from flux_assets.layers.replay.records import Correction, ReadAgain, changed, read_again
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill
 from flux_assets.layers.versions import Extent, LayerState, Version, VersionTimes
-from flux_assets.ledger import entries, leases
+from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import catalog, relations
@@ -44,7 +43,7 @@ def waiting_records(table: StaticTable, target: Target) -> list[QuarantinedRecor
     layer = Layer(target.schema, table)
     with target.session(f"look {layer.name}") as session:
         prepare(session, target.schema)
-        return _waiting(session, layer, _current(session, layer))
+        return _of_live(session, layer).waiting()
 
 
 def replay(
@@ -60,26 +59,29 @@ def replay(
     as a load does, PinnedError when the layer is pinned; what is published then stays as it is.
     """
     layer, given = Layer(target.schema, table), list(corrections)
-    if (nothing := _nothing_to_do(layer, target, options)) is not None:
-        return nothing
-    with (
-        recorded(layer, target, options, log, "REPLAY") as (context, entry),
-        leases.leased(context.control, target, layer, context.patience) as lease,
-    ):
-        current = _current(context.control, layer)
-        _correct(context.control, layer, current, given)
-        return _replay(context, entry, current, lease)
-
-
-def _nothing_to_do(layer: Layer, target: Target, options: LoadOptions) -> ReplayResult | None:
-    """Return the result where the quarantine is empty, which is no run for the ledger."""
     with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
         prepare(session, target.schema)
-        current = _current(session, layer)
-        if quarantine.waiting(session, layer, current.lease):
-            _refuse_pinned(session, layer)
-            return None
-        return ReplayResult(version=current, replayed=0, waiting=())
+        quarantine = _of_live(session, layer)
+        if not quarantine.count_waiting():  # which is no run for the ledger
+            return ReplayResult(version=quarantine.version, replayed=0, waiting=())
+        _refuse_pinned(session, layer)
+    with (
+        recorded(layer, target, options, log, "REPLAY") as (context, entry),
+        leases.leased(context.control, target, context.patience, layer) as lease,
+    ):
+        quarantine = _of_live(context.control, layer)
+        _correct(quarantine, given)
+        return _replay(context, entry, quarantine, lease)
+
+
+def _of_live(connection: psycopg.Connection, layer: Layer) -> VersionQuarantine:
+    current = versions.live_version(connection, layer)
+    if current is None or not current.is_whole(connection):
+        raise LayerError(
+            f"{layer.title} has no published version with all its rows, so there is nothing to add records to.",
+            "Load it (`flux-assets status` says what is wrong).",
+        )
+    return VersionQuarantine(connection, layer, current)
 
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
@@ -91,20 +93,34 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
         )
 
 
-def _replay(context: VersionContext, entry: Entry, current: Version, lease: Lease) -> ReplayResult:
-    control, layer = context.control, context.layer
+def _correct(quarantine: VersionQuarantine, given: Sequence[Correction]) -> None:
+    """Store the records that somebody changed: all of them, or none."""
+    stored = changed(quarantine.layer, given, quarantine.waiting())
+    with quarantine.connection.transaction():
+        for one in stored:
+            if not quarantine.correct(one.record, one.header, one.raw):
+                raise LayerError(
+                    f"{quarantine.layer.title}: record {one.record} is not in quarantine, so nothing was corrected.",
+                    "`flux-assets replay TABLE --out FILE` writes those that are.",
+                )
+
+
+def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine, lease: Lease) -> ReplayResult:
+    control, layer, current = context.control, context.layer, quarantine.version
     state = LayerState.of(control, layer)
     public = schema_diff.reconcile(context, state, lease)
     _refuse_retyped(control, layer, current)
-    found = _read(context, public, _waiting(control, layer, current))
-    quarantine.explain(control, layer, current.lease, found.refused)
+    # What passes by the declaration is tried in an empty table that is as the version's will be.
+    with texts_of(context.target, layer.name, context.options.stop) as ask, probing(context, public) as probe:
+        found = read_again(layer.table, quarantine.waiting(), ask, probe)
+    quarantine.explain(found.refused)
     if not found.passed:
         control.execute(current.noting_quarantined(layer, entry))
-        control.execute(entries.loaded(entry, 0, version=current.version, sync_type=entry.sync_type))
+        control.execute(entry.loaded(0, version=current.version, sync_type=entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
     kept = publish.clean_up(context, lease, state)
     Need.of_copy(current.bytes or 0, kept.kept_bytes).refuse_above(layer, context.options.disk_limit)
-    version = _made(context, current, public, found, lease)
+    version = _made(context, quarantine, public, found, lease)
     control.execute(version.noting_quarantined(layer, entry))
     publication = Publication(layer, public, version, lease, entry)
     publish.publish(control, context.target, [publication], context.patience)
@@ -118,59 +134,6 @@ def _replay(context: VersionContext, entry: Entry, current: Version, lease: Leas
         replayed=len(found.passed),
         waiting=tuple(found.refused),
     )
-
-
-def _current(connection: psycopg.Connection, layer: Layer) -> Version:
-    current = versions.live_version(connection, layer)
-    if current is None or not current.is_whole(connection):
-        raise LayerError(
-            f"{layer.title} has no published version with all its rows, so there is nothing to add records to.",
-            "Load it (`flux-assets status` says what is wrong).",
-        )
-    return current
-
-
-def _waiting(connection: psycopg.Connection, layer: Layer, version: Version) -> list[QuarantinedRecord]:
-    return [held for held in quarantine.kept_records(connection, layer, version.lease) if not held.replayed]
-
-
-def _correct(connection: psycopg.Connection, layer: Layer, current: Version, given: Sequence[Correction]) -> None:
-    """Store the records that somebody changed: all of them, or none.
-
-    A record that came back as it was written is no correction: what the file could not hold of it would be lost.
-    """
-    table, known = layer.table, {held.record: held for held in _waiting(connection, layer, current)}
-    for one in given:
-        if sorted(one.header) != sorted(table.column_names):
-            raise LayerError(
-                f"{layer.title}: the corrections have the columns {', '.join(one.header)}, and the table"
-                f" {', '.join(table.column_names)}; nothing was corrected.",
-                "Keep the header that `flux-assets replay TABLE --out FILE` writes.",
-            )
-    if doubled := [number for number, count in Counter(one.record for one in given).items() if count > 1]:
-        raise LayerError(
-            f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
-            "Leave one line of each record.",
-        )
-    changed = [one for one in given if one.record not in known or _is_changed(table, one, known[one.record])]
-    if kept := [one.record for one in changed if one.surplus]:
-        raise LayerError(
-            f"{layer.title}: record {kept[0]} still has values in {SURPLUS}, behind its last column; nothing was"
-            " corrected.",
-            "Move them where they belong, or empty the cell.",
-        )
-    with connection.transaction():
-        for one in changed:
-            if not quarantine.correct(connection, layer, current.lease, one.record, one.header, one.raw):
-                raise LayerError(
-                    f"{layer.title}: record {one.record} is not in quarantine, so nothing was corrected.",
-                    "`flux-assets replay TABLE --out FILE` writes those that are.",
-                )
-
-
-def _is_changed(table: StaticTable, one: Correction, before: QuarantinedRecord) -> bool:
-    surplus = surplus_of(before) or b""
-    return one.values() != written(table, before) or (one.surplus is not None and one.surplus != surplus)
 
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:
@@ -193,19 +156,10 @@ def _is_text(type_name: str) -> bool:
     return type_name == "text" or type_name.startswith("character varying")
 
 
-def _read(context: VersionContext, public: Public, waiting: Sequence[QuarantinedRecord]) -> ReadAgain:
-    """Return what passes by the declaration, and then in an empty table that is as the version's will be."""
-    with (
-        texts_of(context.target, context.layer.name, context.options.stop) as ask,
-        context.target.session(f"probe {context.layer.name}", context.options.stop) as session,
-    ):
-        found = read_again(context.layer.table, waiting, ask)
-        create_probe(session, context.layer, public)
-        return without(context.layer.table, found, [*refused_rows(session, found.batch)], ask)
-
-
-def _made(context: VersionContext, current: Version, public: Public, found: ReadAgain, lease: Lease) -> Version:
-    control, layer = context.control, context.layer
+def _made(
+    context: VersionContext, quarantine: VersionQuarantine, public: Public, found: ReadAgain, lease: Lease
+) -> Version:
+    control, layer, current = context.control, context.layer, quarantine.version
     name = _version_id(layer.table, current, found.passed)
     version = Version(
         lease=lease.number,
@@ -224,13 +178,12 @@ def _made(context: VersionContext, current: Version, public: Public, found: Read
         if not control.closed and not control.broken:
             control.execute(version.dropping(layer))
         raise
-    _hold(control, layer, current, version, found)
-    rows = catalog.count_rows(control, version_table(version.relation))
+    _keep(quarantine, version, found)
     case = Case(
         connection=control,
         layer=layer,
         relation=version_table(version.relation),
-        rows=rows,
+        rows=catalog.count_rows(control, version_table(version.relation)),
         promised_rows=(current.rows or 0) + len(found.passed),
         published_rows=current.rows,
     )
@@ -249,14 +202,14 @@ def _fill(context: VersionContext, current: Version, version: Version, public: P
         fill(context, version, public, chunks, context.layer.table.column_names, None)
 
 
-def _hold(connection: psycopg.Connection, layer: Layer, current: Version, version: Version, found: ReadAgain) -> None:
+def _keep(quarantine: VersionQuarantine, version: Version, found: ReadAgain) -> None:
     """Write the new version's quarantine: what was replayed, now and before, and what it still lacks."""
-    before = [held for held in quarantine.kept_records(connection, layer, current.lease) if held.replayed]
-    now = [replace(held, replayed=True) for held in found.passed]
-    with connection.transaction():
-        quarantine.hold(connection, layer, version, [*before, *now, *found.refused])
-        base = version.base_version or current.version
-        quarantine.note_base(connection, layer, version, base, len(before) + len(now))
+    replayed = [held for held in quarantine.records() if held.replayed]
+    replayed += [replace(held, replayed=True) for held in found.passed]
+    kept = replace(quarantine, version=version)
+    with quarantine.connection.transaction():
+        kept.add([*replayed, *found.refused])
+        kept.note_base(len(replayed))
 
 
 def _joined(one: Extent | None, other: Extent | None) -> Extent | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Condition, Semaphore
 
 import psycopg
+from psycopg import sql
 
-from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.checks.audit import Case
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError, FluxError, LayerError, reported
 from flux_assets.layers import publish, versions
@@ -108,7 +109,8 @@ class Together:
 
     def _publish_all(self, connection: psycopg.Connection, patience: LockRetries, name: str) -> None:
         try:
-            found = self._judged(connection, list(self._arrived.values()), patience)
+            staged = {name: version_table(each.version.relation) for name, each in self._arrived.items()}
+            found = [self._judged(connection, each, staged, patience.log) for each in self._arrived.values()]
             if self._refused:
                 self._failures = {each: f"{each} failed" for each in self._refused}
                 return
@@ -120,37 +122,34 @@ class Together:
         self._published = {each.layer.name: (locked_ms, each.version) for each in found}
 
     def _judged(
-        self, connection: psycopg.Connection, found: Sequence[Publication], patience: LockRetries
-    ) -> list[Publication]:
-        """Return the publications with their references judged again, now that it is known what they will point at."""
-        staged = {each.layer.name: version_table(each.version.relation) for each in found}
-        judged = []
-        for each in found:
-            case = Case(
-                connection=connection,
-                layer=each.layer,
-                relation=staged[each.layer.name],
-                rows=each.version.rows or 0,
-                staged=staged,
-            )
-            result = next((audit.run(case) for audit in audits_of(each.layer.table) if audit.name == REFERENCES), None)
-            if result is not None and not result.passed:
-                patience.log(describe_audit(each.layer, result))
-                if self.strict:
-                    self._refused[each.layer.name] = AuditError(
-                        f"{each.layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
-                        "Fix the release and load it again; no layer was published.",
-                        [result],
-                    )
-            judged.append(each if result is None else _with(connection, each, result))
-        return judged
-
-
-def _with(connection: psycopg.Connection, publication: Publication, result: AuditResult) -> Publication:
-    version = publication.version
-    stored = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
-    judged = replace(version, audits=stored).judged(connection, publication.layer)
-    return replace(publication, version=judged)
+        self,
+        connection: psycopg.Connection,
+        publication: Publication,
+        staged: Mapping[str, sql.Identifier],
+        log: Callable[[str], None],
+    ) -> Publication:
+        """Return a publication with its references judged again, now that it is known what they will point at."""
+        layer, version = publication.layer, publication.version
+        case = Case(
+            connection=connection,
+            layer=layer,
+            relation=staged[layer.name],
+            rows=version.rows or 0,
+            staged=staged,
+        )
+        result = next((audit.run(case) for audit in audits_of(layer.table) if audit.name == REFERENCES), None)
+        if result is None:
+            return publication
+        if not result.passed:
+            log(describe_audit(layer, result))
+            if self.strict:
+                self._refused[layer.name] = AuditError(
+                    f"{layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
+                    "Fix the release and load it again; no layer was published.",
+                    [result],
+                )
+        audits = [result.as_json() if audit["name"] == result.name else audit for audit in version.audits]
+        return replace(publication, version=replace(version, audits=audits).judged(connection, layer))
 
 
 def load_release(
@@ -171,31 +170,13 @@ def load_release(
     if not tables:
         return {}
     stop = next(iter(tables.values())).stop
-    patience = LockRetries(
-        seconds=max(options.publish_wait.total_seconds() for options in tables.values()), log=log, stop=stop
-    )
-    try:
-        return _loaded(tables, release, target, patience, parallel=parallel, strict=strict)
-    except psycopg.Error as error:
-        raise translate_error(f"Release {release.tag}", error, stop) from error
-
-
-def _loaded(
-    tables: Mapping[StaticTable, LoadOptions],
-    release: Release,
-    target: Target,
-    patience: LockRetries,
-    *,
-    parallel: int,
-    strict: bool,
-) -> dict[str, LoadResult | FluxError]:
+    seconds = max(options.publish_wait.total_seconds() for options in tables.values())
     together = Together(target=target, expected={table.name for table in tables}, parallel=parallel, strict=strict)
 
-    def load(table: StaticTable, options: LoadOptions) -> LoadResult | FluxError:
+    def load(table: StaticTable) -> LoadResult | FluxError:
         try:
             with together.part(table.name):
-                asked = replace(options, stop=patience.stop)
-                result = load_layer(table, release, target, asked, patience.log, together.publish)
+                result = load_layer(table, release, target, replace(tables[table], stop=stop), log, together.publish)
                 if result.outcome == "pinned":
                     together.hold(table.name)
                 return result
@@ -203,26 +184,29 @@ def _loaded(
             return error
 
     largest_first = sorted(tables, key=lambda table: -table.release_rows)
-    with target.session("release", patience.stop) as session:
-        prepare(session, target.schema)
-        with (
-            leases.release_leased(session, target, patience),
-            # A thread each, for those that wait for the others take none of the places of those that work.
-            ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
-        ):
-            results = pool.map(lambda table: load(table, tables[table]), largest_first)
+    try:
+        with target.session("release", stop) as session:
+            prepare(session, target.schema)
+            with (
+                leases.leased(session, target, LockRetries(seconds=seconds, log=log, stop=stop)),
+                # A thread each, for those that wait for the others take none of the places of those that work.
+                ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
+            ):
+                results = pool.map(load, largest_first)
+                try:
+                    found = dict(zip(largest_first, results, strict=True))
+                except BaseException:  # Ctrl-C: the pool waits for its threads
+                    stop.request()
+                    raise
             try:
-                found = dict(zip(largest_first, results, strict=True))
-            except BaseException:  # Ctrl-C: the pool waits for its threads
-                patience.stop.request()
-                raise
-        try:
-            _note_unchanged(session, target, release.tag, found)
-        except psycopg.Error as error:
-            patience.log(
-                f"Release {release.tag} is published; which versions belong to it too is left to the next run, because"
-                f" of: {reported(error)}"
-            )
+                _note_unchanged(session, target, release.tag, found)
+            except psycopg.Error as error:
+                log(
+                    f"Release {release.tag} is published; which versions belong to it too is left to the next run,"
+                    f" because of: {reported(error)}"
+                )
+    except psycopg.Error as error:
+        raise translate_error(f"Release {release.tag}", error, stop) from error
     return {table.name: result for table, result in found.items()}
 
 
@@ -230,16 +214,14 @@ def _note_unchanged(
     session: psycopg.Connection, target: Target, tag: str, found: Mapping[StaticTable, LoadResult | FluxError]
 ) -> None:
     """Note that versions that were live before belong to this release too, once all of it is published."""
-    if any(isinstance(result, FluxError) or result.outcome == "pinned" for result in found.values()):
+    results = {table: result for table, result in found.items() if isinstance(result, LoadResult)}
+    if len(results) < len(found) or any(result.outcome == "pinned" for result in results.values()):
         return
-    unchanged = {
-        Layer(target.schema, table): result.version
-        for table, result in found.items()
-        if not isinstance(result, FluxError) and result.outcome == "unchanged"
-    }
-    for layer, met in unchanged.items():
-        version = versions.live_version(session, layer)
-        # Somebody may have published another one since this release met it.
-        if version is not None and version.version == met:
-            for statement in version.noting_release(layer, tag):
-                session.execute(statement)
+    for table, result in results.items():
+        if result.outcome == "unchanged":
+            layer = Layer(target.schema, table)
+            version = versions.live_version(session, layer)
+            # Somebody may have published another one since this release met it.
+            if version is not None and version.version == result.version:
+                for statement in version.noting_release(layer, tag):
+                    session.execute(statement)

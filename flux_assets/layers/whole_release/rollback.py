@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -15,59 +15,13 @@ from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Version, VersionTimes
 from flux_assets.ledger import leases
-from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleaseVersions:
-    """The version of a release that each layer has to go back to, and of those that are at it already."""
-
-    moving: dict[Layer, Version]
-    staying: dict[Layer, Version]
-
-
-def versions_of(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) -> ReleaseVersions:
-    """Return the versions of release `tag`; layers that were never published are left out.
-
-    Raises LayerError naming every layer of which no version of the release is kept, and what there is of it.
-    """
-    moving: dict[Layer, Version] = {}
-    staying: dict[Layer, Version] = {}
-    lacking: list[str] = []
-    for layer in layers:
-        published = [version for version in versions.known_versions(connection, layer) if version.state == "published"]
-        if not published:
-            continue
-        fitting = [version for version in published if version.is_of(tag)]
-        current = next((version for version in fitting if version.current), None)
-        if current is not None and versions.live_version(connection, layer) is not None:
-            staying[layer] = current
-        elif whole := [version for version in fitting if _can_be_published(connection, version)]:
-            moving[layer] = max(whole, key=lambda version: version.published_at or version.staged_at)
-        else:
-            lacking.append(f"{layer.title} (has {_releases(published)})")
-    if lacking or not (moving or staying):
-        raise LayerError(
-            f"No layer was rolled back: no whole version of release {tag} is kept of"
-            f" {'; '.join(lacking) or 'any layer'}.",
-            "See `flux-assets versions`; load that release instead (FLUX_RELEASE), or roll single layers back."
-            " FLUX_KEEP_VERSIONS and FLUX_KEEP_BYTES say what is kept.",
-        )
-    return ReleaseVersions(moving=moving, staying=staying)
-
-
-def _can_be_published(connection: psycopg.Connection, version: Version) -> bool:
-    return not version.current and version.is_whole(connection)
-
-
-def _releases(published: Sequence[Version]) -> str:
-    tags = dict.fromkeys(tag for version in published for tag in (version.release_tag, *version.further_tags))
-    return ", ".join(tags)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,55 +41,94 @@ def rollback_release(
     such version, PublishError when they cannot be swapped in now; then none has changed.
     """
     layers = [Layer(target.schema, table) for table in sorted(tables, key=lambda table: table.name)]
+    patience = options.patience(log)
     try:
         with target.session("look", options.stop) as session:
             prepare(session, target.schema)
-            planned = versions_of(session, layers, tag)
-        with recorded_together(list(planned.moving), target, options, "ROLLBACK") as (control, entries):
-            return _go_back(control, planned, tag, target, options, log, entries)
+            planned = _planned(session, layers, tag)
+        with (
+            recorded_together(list(planned.moving), target, options, "ROLLBACK") as (control, entries),
+            _leased(control, target, patience, [*planned.moving, *planned.staying]) as taken,
+        ):
+            if _planned(control, list(taken), tag) != planned:
+                raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
+            publications = []
+            for layer, version in planned.moving.items():
+                with translated(layer.title, options.stop):
+                    context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
+                    public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
+                    make_equal(context, version, public)
+                entry, pin = entries[layer.name], f"rolled back to release {tag}"
+                publications.append(Publication(layer, public, version, taken[layer], entry, pin))
+            staying = [
+                part
+                for layer, version in planned.staying.items()
+                for part in (taken[layer].holding(), versions.pinning(layer, version.version, f"kept at release {tag}"))
+            ]
+            publish.publish(control, target, publications, patience, staying)
+            return ReleaseRollback(
+                moved=[(layer.table, _as_live(control, layer, version)) for layer, version in planned.moving.items()],
+                stayed=[(layer.table, version) for layer, version in planned.staying.items()],
+            )
     except psycopg.Error as error:
         raise translate_error(f"Release {tag}", error, options.stop) from error
 
 
-def _go_back(  # noqa: PLR0913, PLR0917 - what every step of it needs
-    control: psycopg.Connection,
-    planned: ReleaseVersions,
-    tag: str,
-    target: Target,
-    options: LoadOptions,
-    log: Callable[[str], None],
-    entries: dict[str, Entry],
-) -> ReleaseRollback:
+@contextmanager
+def _leased(
+    control: psycopg.Connection, target: Target, patience: LockRetries, layers: Iterable[Layer]
+) -> Iterator[dict[Layer, Lease]]:
+    """Hold the leases of the layers, and that of whole releases: two such runs would wait for each other's."""
     with ExitStack() as held:
-        # Two that take several layers' leases would wait for each other's.
-        held.enter_context(leases.release_leased(control, target, options.patience(log)))
-        taken = {
-            layer: held.enter_context(leases.leased(control, target, layer, options.patience(log)))
-            for layer in sorted([*planned.moving, *planned.staying], key=lambda layer: layer.name)
+        held.enter_context(leases.leased(control, target, patience))
+        yield {
+            layer: held.enter_context(leases.leased(control, target, patience, layer))
+            for layer in sorted(layers, key=lambda layer: layer.name)
         }
-        if versions_of(control, list(taken), tag) != planned:
-            raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
-        publications = []
-        for layer, version in planned.moving.items():
-            with translated(layer.title, options.stop):
-                context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
-                public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
-                make_equal(context, version, public)
-            entry, pin = entries[layer.name], f"rolled back to release {tag}"
-            publications.append(Publication(layer, public, version, taken[layer], entry, pin))
-        staying = [
-            part
-            for layer, version in planned.staying.items()
-            for part in (taken[layer].holding(), versions.pinning(layer, version.version, f"kept at release {tag}"))
-        ]
-        publish.publish(control, target, publications, options.patience(log), staying)
-        return _done(control, planned)
 
 
-def _done(control: psycopg.Connection, planned: ReleaseVersions) -> ReleaseRollback:
-    moved = []
-    for layer, version in planned.moving.items():
-        relations.analyze(control, layer.public)
-        published_at = VersionTimes.of(control, layer).published_at
-        moved.append((layer.table, replace(version, current=True, published_at=published_at)))
-    return ReleaseRollback(moved=moved, stayed=[(layer.table, version) for layer, version in planned.staying.items()])
+def _as_live(control: psycopg.Connection, layer: Layer, version: Version) -> Version:
+    relations.analyze(control, layer.public)
+    return replace(version, current=True, published_at=VersionTimes.of(control, layer).published_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """The version of a release that each layer has to go back to, and of those that are at it already."""
+
+    moving: dict[Layer, Version]
+    staying: dict[Layer, Version]
+
+
+def _planned(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) -> _Planned:
+    """Return the versions of release `tag`; layers that were never published are left out.
+
+    Raises LayerError naming every layer of which no version of the release is kept, and what there is of it.
+    """
+    planned, lacking = _Planned(moving={}, staying={}), []
+    for layer in layers:
+        known = versions.known_versions(connection, layer)
+        published = [version for version in known if version.state == "published"]
+        if not published:
+            continue
+        fitting = [version for version in published if version.is_of(tag)]
+        current = next((version for version in fitting if version.current), None)
+        if current is not None and versions.live_version(connection, layer) is not None:
+            planned.staying[layer] = current
+        elif whole := [version for version in fitting if _can_be_published(connection, version)]:
+            planned.moving[layer] = max(whole, key=lambda version: version.published_at or version.staged_at)
+        else:
+            tags = dict.fromkeys(tag for version in published for tag in (version.release_tag, *version.further_tags))
+            lacking.append(f"{layer.title} (has {', '.join(tags)})")
+    if lacking or not (planned.moving or planned.staying):
+        raise LayerError(
+            f"No layer was rolled back: no whole version of release {tag} is kept of"
+            f" {'; '.join(lacking) or 'any layer'}.",
+            "See `flux-assets versions`; load that release instead (FLUX_RELEASE), or roll single layers back."
+            " FLUX_KEEP_VERSIONS and FLUX_KEEP_BYTES say what is kept.",
+        )
+    return planned
+
+
+def _can_be_published(connection: psycopg.Connection, version: Version) -> bool:
+    return not version.current and version.is_whole(connection)

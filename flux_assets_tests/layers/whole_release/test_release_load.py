@@ -13,7 +13,6 @@ from flux_assets.layers.load import LoadResult
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.whole_release import load as release_load
 from flux_assets.layers.whole_release.load import Together, load_release
-from flux_assets.ledger.leases import RELEASE
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
@@ -216,7 +215,10 @@ def test_a_pinned_layer_keeps_the_others_where_it_stays(city, sql, target):
 
 def test_a_second_whole_release_waits_for_the_first_and_names_it(city, target, sql):
     city.write(13, 14, 15)
-    with someone_else(target.conninfo, name=RELEASE), pytest.raises(BusyError, match=r"A whole release .* \(another"):
+    with (
+        someone_else(target.conninfo, name="(release)"),
+        pytest.raises(BusyError, match=r"A whole release .* \(another"),
+    ):
         city.load(publish_wait=LoadOptions().publish_wait * 0)
     assert sql(COUNTS) == [(3, 4, 5)]
 

@@ -13,10 +13,9 @@ from flux_assets.layers.publish import Publication, publish
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
 from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
-from flux_assets.ledger import entries
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.relations import Layer
-from flux_assets_tests.leasing import someone_else
+from flux_assets_tests.leasing import open_entry, someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 NAMES = ("poles", "wires", "masts")
@@ -184,7 +183,7 @@ def test_what_readers_meet_goes_to_the_server_in_one_round_trip(city, sql, targe
                 "SELECT lease, %s::regclass::oid FROM postgres_sync.layer_leases WHERE layer_name = %s",
                 table.name, table.name,
             )  # fmt: skip
-            entry = entries.open_entry(session, layer, "ROLLBACK", None)
+            entry = open_entry(session, layer, "ROLLBACK")
             held = Lease(schema="public", name=table.name, number=lease)
             publications.append(Publication(layer, Public(oid), version, held, entry, pin="by hand"))
         publish(session, target, publications, LoadOptions().patience(city.log.append))
