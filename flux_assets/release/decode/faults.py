@@ -6,7 +6,6 @@ import re
 from binascii import unhexlify
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import cast
 
@@ -25,7 +24,6 @@ _Judgement = tuple[str, str]
 _SHOWN = 300  # characters of Arrow's message, which may hold the value
 _AS_COPY = "Write it as COPY … WITH (FORMAT csv) does."
 _EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
-_CORRECT = "Correct the value, or widen the declared column."
 _TRANSFORM = "Transform it with PostGIS's ST_Transform(geom, 4326)."
 _REMEDIES = {
     "cannot draw": "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and"
@@ -37,7 +35,9 @@ _REMEDIES = {
 }
 # Possessive, so that a value of megabytes takes one pass; and of ASCII, as Arrow and PostgreSQL read numbers.
 _WHOLE = re.compile(r"\s*+(-?)0*+(\d*+)(?<=\d)\s*+", re.ASCII)
-_NUMBER = re.compile(r"\s*+[+-]?(?=\.?\d)\d*+(\.\d*+)?(e[+-]?\d++)?\s*+", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(
+    r"\s*+[+-]?(?=\.?\d)(?P<whole>\d*+)(\.(?P<part>\d*+))?(e(?P<exponent>[+-]?\d++))?\s*+", re.IGNORECASE | re.ASCII
+)
 _NOT_A_NUMBER = re.compile(r"\s*+[+-]?(nan|inf|infinity)\s*+", re.IGNORECASE | re.ASCII)
 _LONGEST_WHOLE = 19  # digits of the largest bigint
 _HEXADECIMAL = re.compile(r"([0-9A-Fa-f]{2})++")
@@ -193,23 +193,31 @@ def _double(column: ReadColumn, text: str) -> _Judgement | None:
 
 
 def _numeric(column: ReadColumn, text: str) -> _Judgement | None:
-    if not _NUMBER.fullmatch(text):
+    found = _NUMBER.fullmatch(text)
+    if not found:
         return f"it is not a number, as {column.ddl} needs.", _EMPTY_IS_NULL
     kind = cast("pa.Decimal128Type[int, int]", column.arrow)
-    too_large = f"it is out of range for {column.ddl}.", _CORRECT
-    try:
-        digits, exponent = Decimal(text).as_tuple()[1:]
-    except InvalidOperation:
-        return too_large
-    significant = "".join(map(str, digits)).lstrip("0")
-    shortest = significant.rstrip("0")
-    decimals = -(int(exponent) + len(significant) - len(shortest)) if shortest else 0
-    if decimals > kind.scale:
+    before, after = _places(found["whole"], found["part"] or "", found["exponent"] or "0")
+    if after > kind.scale:
         return (
             f"it has more decimals than {column.ddl} keeps.",
             f"Round it to {kind.scale} decimals, or widen the declared column.",
         )
-    return too_large if len(shortest) - decimals > kind.precision - kind.scale else None
+    if before > kind.precision - kind.scale:
+        return f"it is out of range for {column.ddl}.", "Correct the value, or widen the declared column."
+    return None
+
+
+def _places(whole: str, part: str, exponent: str) -> tuple[int, int]:
+    """Return how many digits a number has before and after the point: text, since it may have millions."""
+    sign, digits = exponent[:1].strip("+0123456789"), exponent.lstrip("+-").lstrip("0") or "0"
+    shift = int(sign + (digits if len(digits) < _LONGEST_WHOLE else "9" * _LONGEST_WHOLE))
+    significant = (whole + part).lstrip("0")
+    shortest = significant.rstrip("0")
+    if not shortest:
+        return 0, 0
+    end = shift - len(part) + len(significant) - len(shortest)
+    return len(shortest) + end, -end
 
 
 def _degrees(column: ReadColumn, number: float) -> _Judgement | None:
