@@ -56,7 +56,7 @@ class Block:
     @cached_property
     def _bounds(self) -> list[int]:
         """Where the records begin: after every newline outside quotes; and the end."""
-        starts = _outside_quotes(self.data, b"\n") + 1
+        starts = np.concatenate([*_outside_quotes(self.data, b"\n")]) + 1
         return [0, *starts[starts < len(self.data)].tolist(), len(self.data)]
 
     @property
@@ -67,7 +67,7 @@ class Block:
 
     def count_fields(self) -> int:
         """Return the number of fields, of a block of one record."""
-        return 1 + _outside_quotes(self.data, b",").size
+        return 1 + sum(commas.size for commas in _outside_quotes(self.data, b","))
 
     def part(self, low: int, high: int) -> Block:
         """Return the records from `low` to before `high`."""
@@ -219,15 +219,14 @@ def _are_outside(signs: _Offsets, quotes: _Offsets, quoted: bool) -> npt.NDArray
     return outside
 
 
-def _outside_quotes(data: bytes, sign: bytes, *, quoted: bool = False) -> _Offsets:
-    """Return the offsets of a byte outside quotes, slice by slice: a list of all quotes is eight times as large."""
-    found = [_NOWHERE]
+def _outside_quotes(data: bytes, sign: bytes, *, quoted: bool = False) -> Iterator[_Offsets]:
+    """Yield the offsets of a byte outside quotes, slice by slice: a list of all quotes is eight times as large."""
+    yield _NOWHERE
     for start in range(0, len(data), _SLICE):
         part = data[start : start + _SLICE]
         quotes, signs = _where(part, b'"'), _where(part, sign)
-        found.append(start + signs[_are_outside(signs, quotes, quoted)])
+        yield start + signs[_are_outside(signs, quotes, quoted)]
         quoted ^= bool(quotes.size & 1)
-    return np.concatenate(found)
 
 
 def _walked(record: bytes) -> Iterator[tuple[int, bytes | None]]:
@@ -278,7 +277,7 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Block, bytes]:
     """
     text, end, quoted = bytearray(), 0, False
     while not end and len(text) <= _LONGEST_HEADER and (piece := next(pieces, b"")):
-        ends = _outside_quotes(piece, b"\n", quoted=quoted)
+        ends = np.concatenate([*_outside_quotes(piece, b"\n", quoted=quoted)])
         quoted ^= bool(piece.count(b'"') & 1)
         end = len(text) + int(ends[0]) + 1 if ends.size else 0
         text += piece
