@@ -42,10 +42,30 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
             f"Run CREATE SCHEMA {schema}, or set FLUX_POSTGRES_SCHEMA to an existing schema.",
         )
         return
-    user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
-    is_prepared = status.is_prepared(session)
+    user, is_prepared = f'"{session.info.user}"', status.is_prepared(session)
     row = session.execute(query("doctor", "rights_on_schemas"), [schema, schema]).fetchone() or [False] * 5
-    on_database, temporary, create, usage, sees_others = row
+    yield from _on_schemas(session, schema, row, is_prepared=is_prepared)
+    names = [table.name for table in tables]
+    foreign = session.execute(query("doctor", "tables_of_others"), [schema, names]).fetchall()
+    for name, owner in foreign:
+        yield _RIGHTS.failed(
+            f"{name} belongs to {owner}, and only its owner can publish into it, take it over or change it",
+            f'Run ALTER TABLE {name} OWNER TO {user}, or GRANT "{owner}" TO {user}.',
+        )
+    if not foreign:
+        yield _RIGHTS.ok("this user owns every table of the layers, of the ledger and of the versions")
+    *_, create, usage, _ = row
+    if create and usage:
+        yield _tried(session, schema)
+    if is_prepared:
+        yield from _of_versions(session, user)
+
+
+def _on_schemas(
+    session: psycopg.Connection, schema: str, rights: Sequence[bool], *, is_prepared: bool
+) -> Iterator[Finding]:
+    user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
+    on_database, temporary, create, usage, sees_others = rights
     both = "the schemas postgres_sync and flux_versions"
     tested = (
         (
@@ -84,19 +104,6 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
         ),
     )
     yield from (_RIGHTS.ok(message) if passed else finding for passed, message, finding in tested)
-    names = [table.name for table in tables]
-    foreign = session.execute(query("doctor", "tables_of_others"), [schema, names]).fetchall()
-    for name, owner in foreign:
-        yield _RIGHTS.failed(
-            f"{name} belongs to {owner}, and only its owner can publish into it, take it over or change it",
-            f'Run ALTER TABLE {name} OWNER TO {user}, or GRANT "{owner}" TO {user}.',
-        )
-    if not foreign:
-        yield _RIGHTS.ok("this user owns every table of the layers, of the ledger and of the versions")
-    if create and usage:
-        yield _tried(session, schema)
-    if is_prepared:
-        yield from _of_versions(session, user)
 
 
 def _tried(session: psycopg.Connection, schema: str) -> Finding:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from time import sleep
@@ -212,14 +213,14 @@ def test_a_sync_goes_on_when_it_was_killed_and_started_again_elsewhere(
 
     settings(monkeypatch, FLUX_HOME=new_home, FLUX_RELEASE=sample_cities.folder())
     stand_in, log = StandIn(new_home), []
-    with WarehouseResource().opening("run-1", "work_orders", log.append)() as source:
+    with WarehouseResource().opening("run-1", ["work_orders"], log.append)() as source:
         before = source.retrying(source.instant)
         os.kill(process_of(stand_in), signal.SIGKILL)
         while accepts(stand_in.account().port):
             sleep(0.02)
         start_elsewhere(stand_in)
         assert source.retrying(source.instant) > before
-        assert source.account == stand_in.account()
+        assert source.account == replace(stand_in.account(), run_id="run-1", layer="work_orders")
         assert source.mapping(WORK_ORDERS).table is WORK_ORDERS
     assert [line.partition(":")[0] for line in log] == ["Retrying on a new session"]
 
