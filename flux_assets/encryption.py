@@ -14,7 +14,7 @@ from psycopg import ProgrammingError, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.errors import TargetError
-from flux_assets.locality import is_loopback, is_socket, loopback_addresses
+from flux_assets.locality import Host
 
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
 _ADD_TLS = "Set sslmode=verify-full in its address, or use a server on this machine."
@@ -40,13 +40,16 @@ class _Server:
         """
         if not self.is_name:
             return [self]
-        return [replace(self, hostaddr=address) for address in loopback_addresses(self.hostaddr or self.host)]
+        return [replace(self, hostaddr=address) for address in self._place.loopback_addresses]
 
     @property
     def is_name(self) -> bool:
         """Whether it is neither a socket nor an address of this machine."""
-        place = self.hostaddr or self.host
-        return bool(place) and not is_socket(place) and not is_loopback(place)
+        return bool(self._place.name) and not self._place.is_socket and not self._place.is_loopback
+
+    @property
+    def _place(self) -> Host:
+        return Host(self.hostaddr or self.host)
 
 
 def completed(conninfo: str) -> dict[str, str]:
@@ -149,7 +152,7 @@ def _stays_here(descriptor: int) -> bool:
     except OSError:
         return False
     try:
-        return connection.family == socket.AF_UNIX or is_loopback(str(connection.getpeername()[0]))
+        return connection.family == socket.AF_UNIX or Host(str(connection.getpeername()[0])).is_loopback
     except OSError:
         return False
     finally:

@@ -29,13 +29,18 @@ from typing import Any
 # Characters of a whole message, and of what another program reports within one. A server repeats the value that it
 # refuses, however long it is, and messages are stored, sent and printed.
 LONGEST_MESSAGE, LONGEST_REPORT = 8_000, 600
-_LONGEST_REMEDY = 2_000
+_LONGEST_REMEDY, _LONGEST_VALUE = 2_000, 80
 # A word, such as a connection string with its password, is left out whole rather than cut where that costs no more.
 _LONGEST_WORD = 200
 
 
 class FluxError(Exception):
-    """Something that the user can fix; `problem` and `remedy` are cut to the length of a message."""
+    """Something that the user can fix; `problem` and `remedy` are cut to the length of a message.
+
+    `retryable` says that another attempt, on a new session or connection, may succeed.
+    """
+
+    retryable = False
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = bounded(problem, LONGEST_MESSAGE - _LONGEST_REMEDY - 1)
@@ -134,10 +139,7 @@ class SyncError(FluxError):
 
 
 class WarehouseError(FluxError):
-    """Snowflake cannot be used for any table: sign-in, session, network, or a statement that is refused.
-
-    `retryable` says that a new attempt on a new session may succeed.
-    """
+    """Snowflake cannot be used for any table: sign-in, session, network, or a statement that is refused."""
 
     def __init__(self, problem: str, remedy: str = "", *, retryable: bool = False) -> None:
         self.retryable = retryable
@@ -160,16 +162,14 @@ class EmbeddedError(FluxError):
     """The embedded PostGIS or the stand-in could not be found, created or started."""
 
 
-def plainly(value: str, limit: int = 80) -> str:
-    """Return a short printable value unchanged, any other `abbreviated`."""
-    shows = value.isprintable() and value == value.strip() and 0 < len(value) <= limit
-    return value if shows else abbreviated(value, limit)
+def abbreviated(value: str, *, bare: bool = False) -> str:
+    """Return a value as a message shows it: quoted, on one line, a long one cut and followed by its length.
 
-
-def abbreviated(value: str, limit: int = 80) -> str:
-    """Return a value as a message shows it: quoted, on one line, a long one cut and followed by its length."""
-    shown = repr(value[:limit])
-    return shown if len(value) <= limit else f"{shown}… ({len(value)} characters)"
+    With `bare`, a short printable one is not quoted.
+    """
+    if len(value) > _LONGEST_VALUE:
+        return f"{value[:_LONGEST_VALUE]!r}… ({len(value)} characters)"
+    return value if bare and value and value.isprintable() and value == value.strip() else repr(value)
 
 
 def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:

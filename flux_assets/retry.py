@@ -17,11 +17,6 @@ from flux_assets.errors import FluxError
 _T = TypeVar("_T")
 
 
-def is_retryable(error: BaseException) -> bool:
-    """Return whether the same may work on another attempt."""
-    return isinstance(error, FluxError) and bool(getattr(error, "retryable", False))
-
-
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """How often and for how long (seconds) to try; no attempt begins after `total`.
@@ -66,7 +61,7 @@ class RetryPolicy:
         jitter = wait_random(0, self.pause)
         out_of_time = stop_before_delay(self.total)
         policy = Retrying(
-            retry=retry_if_exception(is_retryable),
+            retry=retry_if_exception(lambda error: isinstance(error, FluxError) and error.retryable),
             after=count,
             wait=wait,
             stop=lambda state: fruitless >= self.attempts or out_of_time(state),
@@ -81,33 +76,32 @@ class GivenUpError(Exception):
     """The other side did not answer in time. The call is abandoned, and its result discarded."""
 
 
-def started(work: Callable[[], _T]) -> Future[_T]:
-    """Begin a call in a daemon thread, so that a call that never ends keeps no process from ending."""
-    outcome: Future[_T] = Future()
+class Call(Future[_T]):
+    """A call that is under way in a daemon thread, so that one that never ends keeps no process from ending."""
 
-    def run() -> None:
+    def __init__(self, work: Callable[[], _T]) -> None:
+        super().__init__()
+        Thread(target=self._run, args=(work,), name="flux_assets network", daemon=True).start()
+
+    def _run(self, work: Callable[[], _T]) -> None:
         try:
-            outcome.set_result(work())
+            self.set_result(work())
         except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
-            outcome.set_exception(error)
+            self.set_exception(error)
 
-    Thread(target=run, name="flux_assets network", daemon=True).start()
-    return outcome
-
-
-def awaited(outcome: Future[_T], seconds: float, discard: Callable[[_T], object] | None = None) -> _T:
-    """Return the result of the call. Raises GivenUpError after `seconds`; `discard` takes a result that comes later."""
-    try:
-        return outcome.result(timeout=seconds)
-    except BaseException as error:
-        if not outcome.done() and discard is not None:
-            outcome.add_done_callback(partial(_discarded, discard))
-        if isinstance(error, TimeoutError) and not outcome.done():
-            raise GivenUpError(f"no answer within {seconds:g} s; the session was closed") from None
-        raise
+    def within(self, seconds: float, discard: Callable[[_T], object] | None = None) -> _T:
+        """Return the result. Raises GivenUpError after `seconds`; `discard` takes a result that comes later."""
+        try:
+            return self.result(timeout=seconds)
+        except BaseException as error:
+            if not self.done() and discard is not None:
+                self.add_done_callback(partial(_discarded, discard))
+            if isinstance(error, TimeoutError) and not self.done():
+                raise GivenUpError(f"no answer within {seconds:g} s; the session was closed") from None
+            raise
 
 
 def _discarded(discard: Callable[[_T], object], outcome: Future[_T]) -> None:
     """Discard in another thread, since discarding may wait for the same other side."""
     if outcome.exception() is None:
-        started(partial(discard, outcome.result()))
+        Call(partial(discard, outcome.result()))

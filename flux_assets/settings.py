@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flux_assets import legality
 from flux_assets.errors import SettingError
-from flux_assets.locality import is_local_host
+from flux_assets.locality import Host
 
 _LIBPQ_ENDS = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGSERVICEFILE")
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _private_source(self) -> Settings:
-        if self.snowflake_protocol == "http" and not is_local_host(self.snowflake_host or ""):
+        if self.snowflake_protocol == "http" and not Host(self.snowflake_host or "").is_local:
             raise ValueError("SNOWFLAKE_PROTOCOL is http, but SNOWFLAKE_HOST is not on this machine; use https")
         return self
 
@@ -221,7 +221,7 @@ def _check_web_address(url: str, *, https_over_network: bool) -> None:
         raise ValueError("is not a web address") from None
     if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
         raise ValueError("is not a web address; write https://host/path")
-    if https_over_network and parts.scheme == "http" and not is_local_host(host):
+    if https_over_network and parts.scheme == "http" and not Host(host).is_local:
         raise ValueError("would be called unencrypted, but its host is not local; use https://")
 
 

@@ -20,6 +20,7 @@ from flux_assets import encryption
 from flux_assets.doctor.connection import refused
 from flux_assets.encryption import confirm
 from flux_assets.errors import FluxError, SettingError, TargetError
+from flux_assets.locality import Host
 from flux_assets.orchestration.storage.instance import InstanceStorage
 from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.postgis import liveness
@@ -311,4 +312,4 @@ def test_psql_goes_where_the_address_says(cluster: Cluster, away: Away) -> None:
 def _is_elsewhere(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a network has only loopback addresses; its relay counts as away then."""
     if away.relay.host == "0.0.0.0":
-        monkeypatch.setattr(encryption, "is_loopback", lambda _: False)
+        monkeypatch.setattr(Host, "is_loopback", False)

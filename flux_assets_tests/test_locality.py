@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from flux_assets.errors import ReleaseError
-from flux_assets.locality import is_local_host
+from flux_assets.locality import Host
 from flux_assets.release.files import Address
 
 LOOKALIKES = ("127.evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "local-host", "127.0.0.1 ", "")
@@ -15,14 +15,14 @@ LOOKALIKES = ("127.evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "lo
     "host", ["/run/postgresql", "@abstract", "localhost", "127.0.0.1", "127.8.9.1", "127.1", "::1", "::ffff:127.0.0.1"]
 )
 def test_this_machine_is_local(host: str) -> None:
-    assert is_local_host(host)
+    assert Host(host).is_local
 
 
 @pytest.mark.parametrize(
     "host", [*LOOKALIKES, "10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0", "::", "a\0b", "-" * 70]
 )
 def test_what_is_elsewhere_or_nowhere_is_not(host: str) -> None:
-    assert not is_local_host(host)
+    assert not Host(host).is_local
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_name_is_local_when_all_its_addresses_are(
 ) -> None:
     found = [(socket.AF_INET6 if ":" in a else socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, 0)) for a in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    assert is_local_host("maps.example") is local
+    assert Host("maps.example").is_local is local
 
 
 @pytest.mark.parametrize("host", ["127.evil.test", "localhost.evil.test", "10.0.0.1", "[fd00::1]"])

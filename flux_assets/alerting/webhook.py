@@ -19,7 +19,7 @@ from urllib3 import HTTPConnectionPool
 
 from flux_assets.alerting.cause import HIDDEN
 from flux_assets.errors import AlertError
-from flux_assets.locality import is_local_host
+from flux_assets.locality import Host
 
 _THREAD = "flux_assets alert"
 _CHECK = "Check FLUX_ALERT_URL; the message is sent again."
@@ -68,7 +68,7 @@ class Webhook:
         logging.getLogger("urllib3.connectionpool").addFilter(_hide_requests)
         try:
             # The name may lead elsewhere than when the settings were read.
-            if plain and not is_local_host(parts.hostname or ""):
+            if plain and not Host(parts.hostname or "").is_local:
                 return AlertError(
                     "The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL."
                 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import dagster as dg
 from flux_assets.errors import FluxError, TargetError
 from flux_assets.orchestration.automation import AD_HOC_JOB, load_static_layers, unfinished_runs
 from flux_assets.orchestration.checks import check_specs
-from flux_assets.retry import GivenUpError, awaited, started
+from flux_assets.retry import Call, GivenUpError
 from flux_assets.settings import SAMPLE, Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 _SECONDS_FOR_A_CHECK = 45
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
-_asked: list[Future[News]] = []
+_asked: list[Call[News]] = []
 
 
 def sensor_of(tables: Sequence[StaticTable], job: str) -> dg.SensorDefinition:
@@ -91,9 +90,9 @@ def _news(
 
     if _asked and not _asked[0].done():
         return "The last request to the release is still waiting for an answer."
-    _asked[:] = [started(check)]
+    _asked[:] = [Call(check)]
     try:
-        return awaited(_asked[0], _SECONDS_FOR_A_CHECK)
+        return _asked[0].within(_SECONDS_FOR_A_CHECK)
     except GivenUpError:
         return f"The release has not answered for {_SECONDS_FOR_A_CHECK} s; the next tick tries again."
 

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +19,14 @@ from flux_assets.errors import ManifestError, ReleaseError
 from flux_assets.release.files import Address
 from flux_assets.release.files import opened as opened_file
 from flux_assets.release.http import HttpStore
-from flux_assets.release.stopping import check_stop, pause
-from flux_assets.release.stores import KEPT, FsspecStore, Limits, Opened, Stamp, TemporaryError, TooLargeError
+from flux_assets.release.stopping import check_stop
+from flux_assets.release.stores import FsspecStore, Limits, Stamp, TemporaryError, TooLargeError
 from flux_assets.retry import RetryPolicy
 from flux_assets.words import megabytes
 
-Progress = Callable[[int, int | None], object]
-"""Called with the bytes that have come and those there will be, None where unknown."""
-
 _FRUITLESS = 5  # attempts in a row that bring no byte
 _LONGEST_PAUSE = 20.0
-_QUEUE_SECONDS = 0.1
+_QUEUE_SECONDS, _POLL_SECONDS = 0.1, 0.2
 _READ = 1 << 20
 
 
@@ -80,7 +77,7 @@ class Download:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def current(self, progress: Progress | None = None) -> _Kept:
+    def current(self) -> _Kept:
         """Return the file as the store has it now, from the cache when that is the same.
 
         Raises ReleaseError when it is unavailable, or above a limit.
@@ -93,25 +90,25 @@ class Download:
                 and self._patiently(lambda: self._store.stamp(self._address), None) == kept.stamp
             ):
                 return kept
-            return self._fetched(progress)
+            return self._fetched()
 
-    def having(self, sha256: str, progress: Progress | None = None) -> _Kept:
+    def having(self, sha256: str) -> _Kept:
         """Return the file from the cache when it has the digest `sha256`, else fetched, whatever its digest then is."""
         with self._alone():
             kept = self.kept()
             if kept is not None and kept.sha256 == sha256 and _digest(kept.path) == sha256:
                 return kept
-            return self._fetched(progress)
+            return self._fetched()
 
     def drop(self) -> None:
         """Delete all that is kept of the file."""
         for path in (self._notes, self._path, self._part):
             path.unlink(missing_ok=True)
 
-    def _fetched(self, progress: Progress | None) -> _Kept:
+    def _fetched(self) -> _Kept:
         self._notes.unlink(missing_ok=True)
         watch = _Watch(self._limits, self._address.shown, self._part.parent)
-        stamp = self._patiently(lambda: self._attempt(watch, progress), watch)
+        stamp = self._patiently(lambda: self._attempt(watch), watch)
         kept = _Kept(self._path, stamp, _digest(self._part))
         notes = {"from": self._address.shown, "stamp": asdict(stamp), "bytes": self._part.stat().st_size}
         self._part.replace(self._path)
@@ -119,41 +116,37 @@ class Download:
         self._marker.unlink(missing_ok=True)
         return kept
 
-    def _attempt(self, watch: _Watch, progress: Progress | None) -> Stamp:
+    def _attempt(self, watch: _Watch) -> Stamp:
         """Fetch what is missing, from the first byte on when the file has changed."""
         have = self._part.stat().st_size if self._part.is_file() and self._marker.is_file() else 0
-        opened = self._store.open(self._address, have, self._marker.read_text() if have else None)
-        if not opened.start:
+        stamp, start, chunks = self._store.open(self._address, have, self._marker.read_text() if have else None)
+        if not start:
             self._part.unlink(missing_ok=True)
             self._marker.unlink(missing_ok=True)
         try:
-            with closing(opened.chunks):
-                size = self._written(opened, watch, progress)
+            with closing(chunks):
+                size = self._written(stamp, start, chunks, watch)
         except (TooLargeError, ManifestError):
             self.drop()
             raise
-        if opened.stamp.size is not None and size != opened.stamp.size:
-            raise TemporaryError(
-                f"{self._address.shown}: the connection broke off after {size} of {opened.stamp.size} bytes.", KEPT
-            )
-        return opened.stamp
+        if stamp.size is not None and size != stamp.size:
+            raise TemporaryError(f"{self._address.shown}: the connection broke off after {size} of {stamp.size} bytes.")
+        return stamp
 
-    def _written(self, opened: Opened, watch: _Watch, progress: Progress | None) -> int:
-        """Append what is `opened` to the part, and return its size."""
-        if opened.stamp.size is not None:
-            self._check_size(opened.stamp.size, watch, found=str(opened.stamp.size))
-            watch.needs(opened.stamp.size - opened.start)
-        with self._part.open("r+b" if opened.start else "wb") as file:
-            file.seek(opened.start)
-            if opened.stamp.mark is not None:
-                self._marker.write_text(opened.stamp.mark)
-            for chunk in opened.chunks:
+    def _written(self, stamp: Stamp, start: int, chunks: Iterable[bytes], watch: _Watch) -> int:
+        """Put `chunks` into the part from byte `start` on, and return its size."""
+        if stamp.size is not None:
+            self._check_size(stamp.size, watch, found=str(stamp.size))
+            watch.needs(stamp.size - start)
+        with self._part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            if stamp.mark is not None:
+                self._marker.write_text(stamp.mark)
+            for chunk in chunks:
                 check_stop()
                 self._check_size(file.tell() + len(chunk), watch, found=f"more than {self._promised}")
                 file.write(chunk)
                 watch.came(len(chunk))
-                if progress is not None:
-                    progress(file.tell(), opened.stamp.size)
             file.truncate()
             return file.tell()
 
@@ -171,7 +164,7 @@ class Download:
             return self._part.stat().st_size if self._part.exists() else 0
 
         policy = RetryPolicy(attempts=_FRUITLESS, pause=self._pause, longest_pause=_LONGEST_PAUSE, total=math.inf)
-        return policy.spend(work, progress=fetched, sleep=pause)
+        return policy.spend(work, progress=fetched, sleep=_pause)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -193,7 +186,7 @@ class Download:
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pause(_QUEUE_SECONDS)
+                _pause(_QUEUE_SECONDS)
         raise ReleaseError(
             f"{self._address.shown}: another process has been fetching it for {self._limits.queue:,.0f} seconds.",
             f"End the process that holds {self._lock}, then run again.",
@@ -233,7 +226,9 @@ class _Watch:
             self.needs(0)
         now = time.monotonic()
         if now - self._began > self._limits.total:
-            raise ReleaseError(f"{self._shown} has not come within {self._limits.total:,.0f} seconds.", KEPT)
+            raise ReleaseError(
+                f"{self._shown} has not come within {self._limits.total:,.0f} seconds.", TemporaryError.KEPT
+            )
         elapsed = now - self._since
         if elapsed < self._limits.window:
             return
@@ -241,7 +236,7 @@ class _Watch:
             raise ReleaseError(
                 f"{self._shown} comes too slowly: {self._came:,} bytes in {elapsed:,.0f} seconds, where"
                 f" {self._limits.least_speed:,} a second are the least.",
-                KEPT,
+                TemporaryError.KEPT,
             )
         self._since, self._came = now, 0
 
@@ -285,3 +280,12 @@ def _write(path: Path, text: str) -> None:
         unfinished.replace(path)
     except OSError:
         unfinished.unlink(missing_ok=True)
+
+
+def _pause(seconds: float) -> None:
+    """Sleep, and wake for a request to stop."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check_stop()
+        time.sleep(min(_POLL_SECONDS, left))
+    check_stop()

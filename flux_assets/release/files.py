@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.locality import is_local_host
+from flux_assets.locality import Host
 
 
 class MissingError(ReleaseError):
@@ -76,7 +76,7 @@ class Address:
             raise ReleaseError(f"{self.shown} is a chain of addresses.", "Set FLUX_RELEASE to the last of them alone.")
         if self.is_http and not self._parts.hostname:
             raise ReleaseError(f"{self.shown} names no host.", "Set FLUX_RELEASE to https://host/path.")
-        if self.scheme in {"http", "ftp"} and not is_local_host(self._parts.hostname or ""):
+        if self.scheme in {"http", "ftp"} and not Host(self._parts.hostname or "").is_local:
             raise ReleaseError(f"{self.shown} would be read unencrypted.", "Set FLUX_RELEASE to the https:// address.")
 
     def local_file(self, folder: Path, name: str) -> Path:

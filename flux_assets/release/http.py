@@ -35,10 +35,10 @@ from urllib3.exceptions import (
 from urllib3.util import make_headers, parse_url
 
 from flux_assets.errors import ReleaseError
-from flux_assets.locality import is_local_host
+from flux_assets.locality import Host
 from flux_assets.release.files import Address
 from flux_assets.release.stopping import within
-from flux_assets.release.stores import KEPT, Limits, Opened, Stamp, TemporaryError
+from flux_assets.release.stores import Limits, Stamp, TemporaryError
 
 _CHUNK = 1 << 20
 _CHUNK_SECONDS = 0.5
@@ -79,13 +79,13 @@ class HttpStore:
         with _explained(address):
             return within(self._limits.silence, exchange.stamp, exchange.cancel)
 
-    def open(self, address: Address, start: int, mark: str | None) -> Opened:
+    def open(self, address: Address, start: int, mark: str | None) -> tuple[Stamp, int, Generator[bytes, None, None]]:
         exchange = _Exchange(address, self._limits)
         with _explained(address):
             answer, begin = within(self._limits.silence, lambda: exchange.opened(start, mark), exchange.cancel)
         chunks = self._chunks(exchange, answer)
         next(chunks)
-        return Opened(_stamp(answer), begin, chunks)
+        return _stamp(answer), begin, chunks
 
     def _chunks(self, exchange: _Exchange, answer: BaseHTTPResponse) -> Generator[bytes, None, None]:
         with _explained(exchange.address):
@@ -177,7 +177,7 @@ class _Exchange:
         try:
             named = Reach.of(host)
         except ValueError:  # judged by its name where only a proxy knows its address
-            named = Reach.MACHINE if is_local_host(host) else Reach.PUBLIC
+            named = Reach.MACHINE if Host(host).is_local else Reach.PUBLIC
         if parts.scheme != "https" and not (parts.scheme == "http" and named is Reach.MACHINE):
             raise self._refused("it redirects to an address that is not https")
         proxy = None if named is Reach.MACHINE or proxy_bypass(host) else getproxies().get(parts.scheme)
@@ -234,7 +234,7 @@ class _Exchange:
                 " what they have also answer so for a file that does not exist.",
             )
         if answer.status in _BUSY:
-            raise TemporaryError(f"{shown}: the server cannot answer now ({status}).", KEPT)
+            raise TemporaryError(f"{shown}: the server cannot answer now ({status}).")
         raise ReleaseError(f"{shown}: the server refuses ({status}).", "Check FLUX_RELEASE.")
 
 
@@ -298,7 +298,7 @@ def _of_network(address: Address, error: Exception) -> ReleaseError:
     reason = address.describe(cause)
     if isinstance(error, _UNREACHED):
         return TemporaryError(f"{address.shown}: the host cannot be reached ({reason}).", remedy)
-    return TemporaryError(f"{address.shown}: the connection broke off ({reason}).", KEPT)
+    return TemporaryError(f"{address.shown}: the connection broke off ({reason}).")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from flux_assets.errors import ManifestError, ReleaseError, abbreviated
-from flux_assets.release.download import Download, Progress, remembered_digest
+from flux_assets.release.download import Download, remembered_digest
 from flux_assets.release.files import Address, MissingError, opened
 from flux_assets.release.http import HttpStore
 from flux_assets.release.stores import FsspecStore, Limits, TooLargeError
@@ -118,7 +118,7 @@ class Release:
             table=entry.table, file=entry.file, address=address, sha256=sha256, bytes=size, rows=entry.rows
         )
 
-    def fetch(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
+    def fetch(self, file: ReleaseFile) -> Path:
         """Return a local path of the file with its digest: in place in a folder, else fetched to the cache.
 
         Raises ReleaseError when it is unavailable, ManifestError when it is not as the manifest says; it is then not
@@ -130,7 +130,7 @@ class Release:
             self._check_same(entry, file, self._digest(path), path.stat().st_size)
             return path
         download = self._download(entry)
-        kept = download.having(file.sha256, progress)
+        kept = download.having(file.sha256)
         try:
             self._check_same(entry, file, kept.sha256, kept.bytes)
         except ReleaseError:
@@ -138,13 +138,13 @@ class Release:
             raise
         return kept.path
 
-    def at_hand(self, file: ReleaseFile, progress: Progress | None = None) -> Path:
+    def at_hand(self, file: ReleaseFile) -> Path:
         """Return what `fetch` does, for a reader that compares the digest of what it reads, as LayerStream does.
 
         Of a file in a folder only the size is compared: reading all of it twice would prove no more.
         """
         if self._folder is None:
-            return self.fetch(file, progress)
+            return self.fetch(file)
         return self._local(self._entry(file.file, file.table))
 
     def glance(self, file_name: str, table: str) -> Glance:
@@ -172,7 +172,7 @@ class Release:
             else:
                 path = Download(self._store, where, self._cache, limits, pause=self._pause).current().path
             with opened(path, where.shown) as file:
-                return parse_manifest(file.read(_LARGEST + 1), where.shown)
+                return _parsed(file.read(_LARGEST + 1), where.shown)
         except MissingError:
             return None
         except TooLargeError:
@@ -223,7 +223,7 @@ class Release:
             raise self._address.file(entry.file).mismatch("bytes", entry.bytes, size)
 
 
-def parse_manifest(content: bytes, where: str) -> Mapping[str, FileEntry]:
+def _parsed(content: bytes, where: str) -> Mapping[str, FileEntry]:
     """Read a manifest by table; optional keys may be absent, unknown ones are ignored.
 
     Raises ManifestError, naming `where`, the entry and the key, for anything malformed.

@@ -13,7 +13,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from flux_assets.retry import started
+from flux_assets.retry import Call
 
 _T = TypeVar("_T")
 _Check = Callable[[], None]
@@ -48,22 +48,13 @@ def stoppable(check: _Check) -> Iterator[None]:
         _check.reset(token)
 
 
-def pause(seconds: float) -> None:
-    """Sleep, and wake for a request to stop."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        check_stop()
-        time.sleep(min(_POLL_SECONDS, left))
-    check_stop()
-
-
 def within(seconds: float, call: Callable[[], _T], cancel: _Check = _nothing) -> _T:
     """Return what `call` returns, or raise what it raises; it runs in another thread.
 
     Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is
     abandoned, since a call into the network cannot be ended from outside.
     """
-    outcome = started(partial(copy_context().run, call))
+    outcome = Call(partial(copy_context().run, call))
     end = time.monotonic() + seconds
     try:
         while not outcome.done() and (left := end - time.monotonic()) > 0:

@@ -17,7 +17,6 @@ from flux_assets.release.stopping import within
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-KEPT = "Try again later; what has been fetched is kept, and the next attempt resumes there."
 _PART = 4 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 _MARKS = ("ETag", "etag", "md5", "content_md5", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -32,6 +31,10 @@ class TemporaryError(ReleaseError):
     """Something that another attempt may fix: a dropped connection, a server that is busy."""
 
     retryable = True
+    KEPT = "Try again later; what has been fetched is kept, and the next attempt resumes there."
+
+    def __init__(self, problem: str, remedy: str = KEPT) -> None:
+        super().__init__(problem, remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +64,6 @@ class Stamp:
     mark: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A file being read: its state, the byte at which `chunks` begin, and the chunks."""
-
-    stamp: Stamp
-    start: int
-    chunks: Generator[bytes, None, None]
-
-
 class FsspecStore:
     """Any store that fsspec has a file system for.
 
@@ -84,14 +78,17 @@ class FsspecStore:
         with _explained(address):
             return within(self._limits.silence, lambda: _stamp(*_found(address)))
 
-    def open(self, address: Address, start: int, mark: str | None) -> Opened:
-        """Read from byte `start` on if the file still has `mark`, else from its beginning."""
+    def open(self, address: Address, start: int, mark: str | None) -> tuple[Stamp, int, Generator[bytes, None, None]]:
+        """Read from byte `start` on if the file still has `mark`, else from its beginning.
+
+        Returns the file's state, the byte at which the chunks begin, and the chunks.
+        """
         with _explained(address):
             system, path = within(self._limits.silence, lambda: _found(address))
             stamp = within(self._limits.silence, lambda: _stamp(system, path))
         same = stamp.mark is not None and stamp.mark == mark
         begin = start if same and start <= (stamp.size or 0) else 0
-        return Opened(stamp, begin, self._parts(address, system, path, begin, stamp))
+        return stamp, begin, self._parts(address, system, path, begin, stamp)
 
     def _parts(
         self, address: Address, system: AbstractFileSystem, path: str, start: int, stamp: Stamp
@@ -106,12 +103,11 @@ class FsspecStore:
                 if stamp.size is None and not part:
                     break
                 if len(part) > end - begin or (stamp.size is not None and len(part) < end - begin):
-                    problem = f"{address.shown}: {len(part)} bytes came, {end - begin} were requested."
-                    raise TemporaryError(problem, KEPT)
+                    raise TemporaryError(f"{address.shown}: {len(part)} bytes came, {end - begin} were requested.")
                 yield part
                 begin += len(part)
             if within(self._limits.silence, lambda: _stamp(system, path)) != stamp:
-                raise TemporaryError(f"{address.shown} changed while it was fetched.", KEPT)
+                raise TemporaryError(f"{address.shown} changed while it was fetched.")
 
 
 def _found(address: Address) -> tuple[AbstractFileSystem, str]:
@@ -162,5 +158,5 @@ def _of_client(address: Address, error: Exception) -> ReleaseError:
     if isinstance(error, OSError) or any(
         sign in names for sign in ("Timeout", "Connection", "Client", "Server", "Http")
     ):
-        return TemporaryError(problem, KEPT)
+        return TemporaryError(problem)
     return ReleaseError(problem, "Check FLUX_RELEASE.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError, plainly
-from flux_assets.retry import GivenUpError, awaited, is_retryable, started
+from flux_assets.errors import FluxError, SourceError, WarehouseError, abbreviated
+from flux_assets.retry import Call, GivenUpError
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn, arrow_type, cast, in_microseconds
 from flux_assets.snowflake.faults import NOTHING, SIGN_IN, Subject, translated, unfinished
@@ -57,7 +56,7 @@ class Session:
         stack, self._stack = self._stack, ExitStack()
         # A broken session cannot be closed properly, which does not matter.
         with suppress(Exception):
-            awaited(started(stack.close), self.account.close_deadline)
+            Call(stack.close).within(self.account.close_deadline)
 
     def renew(self) -> None:
         """Close the session and find out anew where to open the next one. Raises what `find` raises."""
@@ -70,9 +69,9 @@ class Session:
         if self._connection is None:
             with self._translating(SIGN_IN):
                 opened = self._connect(self.account.arguments())
-                signing_in = started(opened.__enter__)
-                connection = awaited(
-                    signing_in, self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
+                signing_in = Call(opened.__enter__)
+                connection = signing_in.within(
+                    self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
                 )
                 self._stack.push(opened)
                 if connection.rest is None or not connection.rest.token:
@@ -113,7 +112,7 @@ class Session:
         try:
             yield
         except FluxError as refusal:
-            if self._snapshot_in is not None and self._snapshot_in is self._connection and not is_retryable(refusal):
+            if self._snapshot_in is not None and self._snapshot_in is self._connection and not refusal.retryable:
                 self.begin()
             raise
 
@@ -160,17 +159,17 @@ class Session:
 
     def _arriving(self, cursor: SnowflakeCursor) -> Iterator[pa.Table]:
         connection = self.connection()
-        arriving: deque[Future[pa.Table]] = deque()
+        arriving: deque[Call[pa.Table]] = deque()
         for piece in _arrow_pieces(self._answered(lambda: cursor.get_result_batches() or []), self.account.user):
             # Microseconds, always: nanoseconds overflow in years such as 9999.
-            arriving.append(started(partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)))
+            arriving.append(Call(partial(piece.to_arrow, connection=connection, force_microsecond_precision=True)))
             if len(arriving) > _AHEAD:
-                yield awaited(arriving.popleft(), self.account.answer_deadline)
+                yield arriving.popleft().within(self.account.answer_deadline)
         while arriving:
-            yield awaited(arriving.popleft(), self.account.answer_deadline)
+            yield arriving.popleft().within(self.account.answer_deadline)
 
     def _answered(self, work: Callable[[], _T]) -> _T:
-        return awaited(started(work), self.account.answer_deadline)
+        return Call(work).within(self.account.answer_deadline)
 
     @contextmanager
     def _translating(self, subject: Subject) -> Iterator[None]:
@@ -279,4 +278,4 @@ class Rows:
 
     def _keys(self, batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
         columns = [batch.column(self._places[name]) for name in self._mapping.table.key]
-        return ["/".join(plainly(str(column[row].as_py())) for column in columns) for row in rows]
+        return ["/".join(abbreviated(str(column[row].as_py()), bare=True) for column in columns) for row in rows]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError
-from flux_assets.retry import RetryPolicy, is_retryable
+from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn, Resolver
 from flux_assets.snowflake.faults import Subject
@@ -109,7 +109,7 @@ class Source:
             with self._session.cursor(asked) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
-            if is_retryable(refusal):
+            if refusal.retryable:
                 raise
             self.capabilities = replace(self.capabilities, change_token=False)
             self._log(f"Change tokens are unavailable, so all sources are read for changes. {refusal.problem}")
@@ -131,7 +131,7 @@ class Source:
         try:
             doubt = self._why_not_believed(name)
         except FluxError as refusal:
-            if is_retryable(refusal):
+            if refusal.retryable:
                 raise
             doubt = f"its kind of object is unknown: {refusal.problem}"
         if doubt is not None:
@@ -176,7 +176,7 @@ class Source:
             try:
                 self._ahead[table.name] = self.mapping(table)
             except FluxError as refusal:
-                if is_retryable(refusal):
+                if refusal.retryable:
                     return
             else:
                 if not self.capabilities.change_token:
@@ -228,7 +228,7 @@ class Source:
             asked = probe(object_, "1 AS A", at=" AT(TIMESTAMP => CURRENT_TIMESTAMP())")
             self._session.described(asked, Subject(object=object_))
         except FluxError as refusal:
-            if is_retryable(refusal):
+            if refusal.retryable:
                 raise
             self._travelling[object_] = False
             self._log(f"{object_} cannot be read as of an instant, so it is read as of now. {refusal.problem}")

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
-from flux_assets.errors import SyncError, abbreviated, plainly, reported
+from flux_assets.errors import SyncError, abbreviated, reported
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
 from flux_assets.postgis.session import affected, run
@@ -240,13 +240,13 @@ class TableMerge:
         )
         missing, doubled = run(self.session, [missing_query, doubled_query])
         if missing:
-            count, sample = missing[0][0], [plainly(row) for _, row in missing]
+            count, sample = missing[0][0], [abbreviated(row, bare=True) for _, row in missing]
             shown = "; ".join(abbreviated(row) for _, row in missing[:3])
             problem = f"{count:,} rows of {table.source} have no {key}: {shown}."
             remedy = "Give them a key in Snowflake, or leave them out with a view named in FLUX_CONFIG"
             name, claim, numbers = "not_null", f"Every row has a {key}.", {"null_rows": count}
         else:
-            sample = [f"{plainly(keys)} ({times} times)" for keys, times, _ in doubled]
+            sample = [f"{abbreviated(keys, bare=True)} ({times} times)" for keys, times, _ in doubled]
             problem = f"{table.source} holds {key} more than once: {', '.join(sample)}."
             remedy = "Remove the duplicates in Snowflake, or name a view without them in FLUX_CONFIG"
             name, claim, numbers = "unique", f"No two rows share {key}.", {"doubled_values": doubled[0][2]}

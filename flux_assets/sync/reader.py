@@ -268,7 +268,7 @@ def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
             read.snapshot = Snapshot.take(source.rows(mapping, instant))
             read.mapping = mapping.digest
     except FluxError as error:
-        if isinstance(error, WarehouseError) and error.retryable:
+        if error.retryable:
             raise
         read.error = error
     return read

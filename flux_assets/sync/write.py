@@ -10,7 +10,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from flux_assets.checks.audit import SAMPLE_KEYS
-from flux_assets.errors import FluxError, SyncError, plainly, reported
+from flux_assets.errors import FluxError, SyncError, abbreviated, reported
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.session import run
@@ -169,7 +169,9 @@ def _guard(context: SyncContext, table: TableSync, merge: TableMerge) -> None:
     keys = merge.deleted_keys()
     there, taken = context.source.held(table.live.table, keys)
     if taken:
-        shown = ", ".join(sorted("/".join(plainly(str(part)) for part in key) for key in taken)[:SAMPLE_KEYS])
+        shown = ", ".join(
+            sorted("/".join(abbreviated(str(part), bare=True) for part in key) for key in taken)[:SAMPLE_KEYS]
+        )
         others = ", among others" if len(taken) > SAMPLE_KEYS else ""
         raise SyncError(
             f"{table.live.title}: {len(taken):,} of the {len(keys):,} rows that were not read are still in {source},"

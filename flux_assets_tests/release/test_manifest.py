@@ -6,24 +6,37 @@ from collections.abc import Mapping
 import pytest
 
 from flux_assets.errors import ManifestError
-from flux_assets.release.release import FileEntry, parse_manifest
+from flux_assets.release.release import FileEntry, Release
 
 SHA = "a" * 64
-WHERE = "https://host/v1/manifest.json"
 
 
-def parse(*files: object) -> Mapping[str, FileEntry]:
-    return parse_manifest(json.dumps({"files": list(files)}).encode(), WHERE)
+@pytest.fixture
+def read(tmp_path):
+    """The manifest of a release, given its bytes."""
+
+    def read(content: bytes) -> Mapping[str, FileEntry]:
+        (tmp_path / "manifest.json").write_bytes(content)
+        manifest = Release(str(tmp_path), None, tmp_path / "cache").manifest()
+        assert manifest is not None
+        return manifest
+
+    return read
 
 
-def test_reads_entries_and_ignores_unknown_keys():
+@pytest.fixture
+def parse(read):
+    return lambda *files: read(json.dumps({"files": list(files)}).encode())
+
+
+def test_reads_entries_and_ignores_unknown_keys(read):
     entry = {"table": "t", "file": "t.csv.gz", "rows": 3, "bytes": 9, "sha256": SHA.upper(), "made": "today"}
-    manifest = parse_manifest(json.dumps({"files": [entry], "more": [1]}).encode(), WHERE)
+    manifest = read(json.dumps({"files": [entry], "more": [1]}).encode())
     assert manifest["t"] == FileEntry(table="t", file="t.csv.gz", rows=3, bytes=9, sha256=SHA)
     assert manifest.get("u") is None
 
 
-def test_what_is_not_said_is_unknown():
+def test_what_is_not_said_is_unknown(parse):
     assert parse({"table": "t", "file": "t.csv.gz"})["t"] == FileEntry(table="t", file="t.csv.gz")
 
 
@@ -32,11 +45,9 @@ def test_what_is_not_said_is_unknown():
     [b"", b"{", b"[]", b"{}", b'{"files": {}}', b'"files"', b"\xff", b"[" * 100_000],
     ids=lambda c: repr(c[:9]),
 )
-def test_refuses_what_is_no_manifest(content):
-    with pytest.raises(
-        ManifestError, match=r"https://host/v1/manifest.json: (this is not JSON|it is not an object with)"
-    ):
-        parse_manifest(content, WHERE)
+def test_refuses_what_is_no_manifest(read, content):
+    with pytest.raises(ManifestError, match=r"/manifest.json: (this is not JSON|it is not an object with)"):
+        read(content)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +65,10 @@ def test_refuses_what_is_no_manifest(content):
         ({"table": "t", "file": "t", "sha256": 5}, "files[1].sha256 is 5, not 64 hexadecimal digits"),
     ],
 )
-def test_refuses_an_entry_and_says_where(entry, said):
+def test_refuses_an_entry_and_says_where(parse, tmp_path, entry, said):
     with pytest.raises(ManifestError) as caught:
         parse({"table": "s", "file": "s.csv.gz"}, entry)
-    assert f"{WHERE}: {said}" in str(caught.value)
+    assert f"{tmp_path}/manifest.json: {said}" in str(caught.value)
     assert "flux-assets sample" in caught.value.remedy
 
 
@@ -78,12 +89,12 @@ def test_refuses_an_entry_and_says_where(entry, said):
         "..",
     ],
 )
-def test_refuses_a_file_outside_the_release(file):
+def test_refuses_a_file_outside_the_release(parse, file):
     with pytest.raises(ManifestError, match="does not name a file within the release"):
         parse({"table": "t", "file": file})
 
 
-def test_a_file_in_a_folder_of_the_release_is_inside():
+def test_a_file_in_a_folder_of_the_release_is_inside(parse):
     assert parse({"table": "t", "file": "layers/t..1.csv.gz"})["t"].file == "layers/t..1.csv.gz"
 
 
@@ -94,6 +105,6 @@ def test_a_file_in_a_folder_of_the_release_is_inside():
         ({"table": "u", "file": "t"}, "file 't' is listed twice"),
     ],
 )
-def test_refuses_two_entries_for_one_thing(second, said):
+def test_refuses_two_entries_for_one_thing(parse, second, said):
     with pytest.raises(ManifestError, match=said):
         parse({"table": "t", "file": "t"}, second)

@@ -18,7 +18,7 @@ import pytest
 from snowflake.connector import SnowflakeConnection
 
 from flux_assets.errors import WarehouseError
-from flux_assets.retry import GivenUpError, RetryPolicy, awaited, started
+from flux_assets.retry import Call, GivenUpError, RetryPolicy
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
@@ -173,7 +173,7 @@ def test_what_arrives_too_late_is_discarded() -> None:
         discarded.set()
 
     with pytest.raises(GivenUpError, match=r"no answer within 0\.01 s"):
-        awaited(started(late), 0.01, discard)
+        Call(late).within(0.01, discard)
     go.set()
     assert discarded.wait(60)
     assert given == ["a session"]
@@ -184,7 +184,7 @@ def test_an_error_of_the_call_is_its_own_also_when_it_is_a_time_out() -> None:
         raise TimeoutError("of a socket")
 
     with pytest.raises(TimeoutError, match="of a socket"):
-        awaited(started(fails), 60)
+        Call(fails).within(60)
 
 
 def test_a_process_ends_although_a_download_never_does(filled: Account) -> None:
