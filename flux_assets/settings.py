@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -30,21 +30,19 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # The account name that asks for the stand-in.
 STAND_IN = "stand-in"
 # The release that asks for the sample city.
-SAMPLE = "sample"
+_SAMPLE = "sample"
 _OF_AN_ACCOUNT = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def duration(text: str) -> timedelta:
-    """Return a time span: seconds, or a number followed by s, m, h or d. Raises ValueError for anything else."""
-    seconds = _scaled(text, _UNITS, "a time span such as 90, 10m or 2h")
+def _duration(value: object) -> object:
+    """Return a time span: seconds, or a number followed by s, m, h or d."""
+    if not isinstance(value, str):
+        return value
+    seconds = _scaled(value, _UNITS, "a time span such as 90, 10m or 2h")
     if seconds > _LONGEST_SECONDS:
         raise ValueError("is longer than a hundred years")
     return timedelta(seconds=seconds)
-
-
-def _duration(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
 
 
 def _size(value: object) -> object:
@@ -71,36 +69,33 @@ def _after(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-After = Annotated[int | timedelta, BeforeValidator(_after)]
-Bytes = Annotated[int, BeforeValidator(_size)]
+_Bytes = Annotated[int, BeforeValidator(_size)]
 
 
-def default_home() -> Path:
+def _default_home() -> Path:
     """Return `.flux` in the repository, or in the working folder when the package is installed without one."""
     inside = (REPOSITORY / "pyproject.toml").is_file()
     return (REPOSITORY if inside else Path.cwd()) / ".flux"
-
-
-# Each is a row of the quarantine, with its text.
-MOST_QUARANTINED = 1_000_000
 
 
 class Settings(BaseSettings):
     """Every setting, under the name of its environment variable in lower case."""
 
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True)
+    # Each is a row of the quarantine, with its text.
+    most_quarantined: ClassVar[int] = 1_000_000
 
     flux_profile: Literal["embedded", "production"] = "embedded"
-    flux_home: Path = Field(default_factory=default_home)
+    flux_home: Path = Field(default_factory=_default_home)
 
     flux_postgres_url: SecretStr | None = None
     flux_postgres_schema: str = "public"
     flux_publish_wait: Duration = timedelta(minutes=10)
     flux_whole_release: Literal["off", "on", "strict"] = "off"
     flux_keep_versions: int = Field(default=1, ge=0, le=100)
-    flux_keep_bytes: Bytes | None = None
-    flux_disk_limit: Bytes | None = None
-    flux_quarantine_limit: int = Field(default=0, ge=0, le=MOST_QUARANTINED)
+    flux_keep_bytes: _Bytes | None = None
+    flux_disk_limit: _Bytes | None = None
+    flux_quarantine_limit: int = Field(default=0, ge=0, le=most_quarantined)
     flux_parallel_layers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 2), ge=1, le=32)
     flux_keep_runs: int = Field(default=100, ge=1)
     flux_keep_runs_for: Duration = timedelta(days=3)
@@ -113,7 +108,7 @@ class Settings(BaseSettings):
 
     flux_release: str | None = None
     flux_release_tag: str | None = None
-    flux_download_limit: Bytes = Field(default=20 * 10**9, ge=1)
+    flux_download_limit: _Bytes = Field(default=20 * 10**9, ge=1)
 
     snowflake_account: str | None = None
     snowflake_user: str | None = None
@@ -133,7 +128,7 @@ class Settings(BaseSettings):
 
     flux_alert_url: SecretStr | None = None
     flux_alert_format: Literal["json", "slack"] = "json"
-    flux_alert_after: After = 3
+    flux_alert_after: Annotated[int | timedelta, BeforeValidator(_after)] = 3
     flux_alert_remind: Duration = timedelta(days=1)
     flux_ui_url: str | None = None
 
@@ -202,6 +197,17 @@ class Settings(BaseSettings):
         return self.flux_postgres_url is not None or self.libpq_end is not None
 
     @property
+    def release_is_set(self) -> bool:
+        """Whether the user named a release other than the sample city."""
+        return self.flux_release not in {None, _SAMPLE}
+
+    @property
+    def release_is_sample(self) -> bool:
+        """Whether the layers come from the sample city: it was asked for, or neither release nor target is set."""
+        unasked = self.flux_release is None and not self.target_is_set
+        return self.flux_profile != "production" and (self.flux_release == _SAMPLE or unasked)
+
+    @property
     def source_is_set(self) -> bool:
         """Whether the user named a source: a Snowflake account, perhaps incompletely, or the stand-in."""
         return any(getattr(self, f"snowflake_{name}") is not None for name in _OF_AN_ACCOUNT)
@@ -211,6 +217,13 @@ class Settings(BaseSettings):
         """Whether the dynamic tables come from the stand-in: it was asked for, or neither source nor target is set."""
         unasked = not self.source_is_set and not self.target_is_set
         return self.flux_profile != "production" and (self.snowflake_account == STAND_IN or unasked)
+
+    @staticmethod
+    def env_file() -> Path | None:
+        """Return the `.env` file that settings come from, there or not; None when FLUX_ENV_FILE is empty."""
+        here = Path(".env")
+        named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
+        return Path(named) if named else None
 
 
 def _check_web_address(url: str, *, https_over_network: bool) -> None:
@@ -263,17 +276,10 @@ def load_settings() -> Settings:
     Raises SettingError, which names each illegal variable and what is legal, and shows no secret value.
     """
     try:
-        return Settings(_env_file=env_file())
+        return Settings(_env_file=Settings.env_file())
     except ValidationError as error:
         problems = "; ".join(map(_described, error.errors()))
         raise SettingError(f"{problems}.", "Correct it and try again.") from None
-
-
-def env_file() -> Path | None:
-    """Return the `.env` file that settings come from, whether or not it exists; None when FLUX_ENV_FILE is empty."""
-    here = Path(".env")
-    named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
-    return Path(named) if named else None
 
 
 def _described(problem: ErrorDetails) -> str:

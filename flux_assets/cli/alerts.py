@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 def _time_span(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
     """Return a time span such as 90m, 2h or 1d. Raises BadParameter for one without a unit, unlike in settings."""
-    from flux_assets.settings import duration
+    from pydantic import TypeAdapter
+
+    from flux_assets.settings import Duration
 
     bare = value.strip()
     if bare.strip("0.") and bare.replace(".", "", 1).isdecimal():
         raise click.BadParameter(f"{value!r} has no unit; write {bare}m, {bare}h or {bare}d")
     try:
-        span = duration(value)
+        span: timedelta = TypeAdapter(Duration).validate_python(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a time span of at most a year such as 30m, 2h or 1d") from None
     if not timedelta() < span <= timedelta(days=366):

@@ -14,7 +14,7 @@ from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.postgis.session import Target
 from flux_assets.release.files import Address
-from flux_assets.settings import REPOSITORY, Settings, env_file
+from flux_assets.settings import REPOSITORY, Settings
 from flux_assets.wiring.target import dagster_storage_url, embedded_cluster, psql_program
 
 _SETTINGS, _DAGSTER, _PROGRAMS = Group("Settings"), Group("Dagster"), Group("Programs")
@@ -42,7 +42,7 @@ def findings(settings: Settings | SettingError) -> Iterator[Finding]:
 
 def _env_file() -> Iterator[Finding]:
     """Yield which `.env` is read, and names in it or the environment that are none of ours."""
-    path = env_file()
+    path = Settings.env_file()
     if path is None:
         yield _SETTINGS.note("no .env is read, because FLUX_ENV_FILE is empty")
     elif path.is_file():

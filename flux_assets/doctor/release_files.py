@@ -16,7 +16,7 @@ from flux_assets.ledger import status
 from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.stream import expanded_bytes
 from flux_assets.release.release import Release
-from flux_assets.settings import SAMPLE, Settings
+from flux_assets.settings import Settings
 from flux_assets.spec import StaticTable
 from flux_assets.wiring.source import SAMPLE_SCALE, layer_release
 from flux_assets.wiring.target import embedded_cluster
@@ -31,8 +31,8 @@ def findings(
     settings: Settings, session: psycopg.Connection | None, tables: Sequence[StaticTable]
 ) -> Iterator[Finding]:
     """Yield the findings about the release, then the disk; `session` is None where the target cannot be reached."""
-    if settings.flux_release in {None, SAMPLE}:
-        if settings.flux_profile != "production" and not (settings.flux_release is None and settings.target_is_set):
+    if not settings.release_is_set:
+        if settings.release_is_sample:
             scale = f"the sample city at scale {SAMPLE_SCALE:g}"
             yield _RELEASE.ok(f"{scale}; the first load writes it if it does not exist")
         return

@@ -27,7 +27,7 @@ from flux_assets.orchestration.metadata import declared_metadata, loaded_metadat
 from flux_assets.orchestration.origins import origin_key, origin_tags, record_file
 from flux_assets.orchestration.pictures import layer_pictures
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
-from flux_assets.settings import MOST_QUARANTINED, load_settings
+from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ class _LayerConfig(dg.Config):
     def options(self, run_id: str, layer: str) -> LoadOptions:
         """Return what run and settings ask of a load; raises SettingError naming the `layer` for an illegal value."""
         settings = load_settings()
-        if self.quarantine is not None and not 0 <= self.quarantine <= MOST_QUARANTINED:
+        if self.quarantine is not None and not 0 <= self.quarantine <= settings.most_quarantined:
             raise SettingError(
                 f"quarantine of {layer} is {self.quarantine:,} in the run config.",
-                f"Give a number of records from 0 to {MOST_QUARANTINED:,}.",
+                f"Give a number of records from 0 to {settings.most_quarantined:,}.",
             )
         return LoadOptions(
             force=self.force,

@@ -16,7 +16,7 @@ from flux_assets.errors import FluxError, TargetError
 from flux_assets.orchestration.automation import AD_HOC_JOB, load_static_layers, unfinished_runs
 from flux_assets.orchestration.checks import check_specs
 from flux_assets.retry import Call, GivenUpError
-from flux_assets.settings import SAMPLE, Settings, load_settings
+from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
@@ -79,8 +79,7 @@ def _news(
     from flux_assets.wiring.source import layer_release
     from flux_assets.wiring.target import postgis_target
 
-    is_sample = settings.flux_release in {None, SAMPLE} and not settings.target_is_set
-    if settings.flux_release == SAMPLE or (is_sample and settings.flux_profile == "embedded"):
+    if settings.release_is_sample:
         return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
 
     def check() -> News:

@@ -54,6 +54,11 @@ class Cluster:
         """Return whether the server accepts connections now."""
         return self._layout.data.exists() and Server.of(self._layout).running()
 
+    def require_running(self) -> None:
+        """Raise EmbeddedError when the server does not run, where it must not be started."""
+        if not self.running():
+            raise EmbeddedError("The embedded PostGIS is not running.", "Start it with `flux-assets up`, or `make ui`.")
+
     def start(self) -> None:
         """Create the cluster if there is none, start it if it does not run, and wait until it accepts connections.
 

@@ -13,7 +13,7 @@ from flux_assets.release.stores import Limits
 from flux_assets.sample.release import SCALE as SAMPLE_SCALE
 from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
-from flux_assets.settings import SAMPLE, Settings
+from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
 
 if TYPE_CHECKING:
@@ -28,23 +28,20 @@ def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: Non
     Raises SettingError where a release must be configured: in profile production, and for a target that the user set,
     which gets sample rows only with FLUX_RELEASE=sample.
     """
-    address = settings.flux_release
-    if address is not None and address != SAMPLE:
-        return _opened(settings, address)
-    if settings.flux_profile == "production":
+    if settings.release_is_sample:
+        address = str(sample_release(settings.flux_home, log))
+    elif settings.release_is_set:
+        address = str(settings.flux_release)
+    elif settings.flux_profile == "production":
         raise SettingError(
             "FLUX_RELEASE names no release, and profile production provides none.",
             "Set FLUX_RELEASE to a folder or to an https://, s3://, gs:// or abfs:// prefix with the layer files.",
         )
-    if address is None and settings.target_is_set:
+    else:
         raise SettingError(
             "FLUX_RELEASE is not set, and the sample city is loaded into your database only on request.",
             "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
         )
-    return _opened(settings, str(sample_release(settings.flux_home, log)))
-
-
-def _opened(settings: Settings, address: str) -> Release:
     limits = Limits(largest=settings.flux_download_limit)
     return Release(address, settings.flux_release_tag, settings.flux_home / "releases", limits=limits)
 

@@ -27,12 +27,6 @@ def embedded_cluster(settings: Settings) -> Cluster:
     return Cluster(settings.flux_home)
 
 
-def require_running_cluster(settings: Settings) -> None:
-    """Raise EmbeddedError when the embedded cluster does not run, where it must not be started."""
-    if not embedded_cluster(settings).running():
-        raise EmbeddedError("The embedded PostGIS is not running.", "Start it with `flux-assets up`, or `make ui`.")
-
-
 def postgis_target(settings: Settings) -> Target:
     """Return the database of the layers; the embedded one is created and started when no other is configured.
 

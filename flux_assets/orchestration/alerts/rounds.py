@@ -24,7 +24,7 @@ from flux_assets.orchestration.dagster_internals import ReconstructableRepositor
 from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
 from flux_assets.tables import declarations
-from flux_assets.wiring.target import postgis_target, require_running_cluster
+from flux_assets.wiring.target import embedded_cluster, postgis_target
 
 _Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
 _SECONDS_BETWEEN_ROUNDS = 60
@@ -157,7 +157,7 @@ def _of_target(fault: FluxError | psycopg.Error | None, watch: Watch) -> Observe
 def _running_target(settings: Settings) -> Target:
     """Return the database of the tables; the embedded one is not started for this."""
     if not settings.target_is_set and settings.flux_profile == "embedded":
-        require_running_cluster(settings)
+        embedded_cluster(settings).require_running()
     return postgis_target(settings)
 
 
@@ -168,7 +168,7 @@ def _dagster_of(settings: Settings) -> Iterator[_Dagster]:
 
         def found() -> tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]:
             if settings.dagster_postgres_url is None and settings.flux_profile == "embedded":
-                require_running_cluster(settings)
+                embedded_cluster(settings).require_running()
             try:
                 instance = opened.enter_context(dagster_instance())
             except ClickException as error:  # how our storage class says a sentence and a remedy
