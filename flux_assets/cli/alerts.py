@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flux_assets.cli.terminal import exit_if, moment, one_of, print_json, show_table, the_target
+from flux_assets.cli.terminal import exit_if, one_of, print_json, show_table, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
     from flux_assets.alerting.incident import Incident
+
+COMMANDS = click.Group()
 
 
 def _time_span(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
@@ -32,10 +34,10 @@ def _time_span(_context: click.Context, _parameter: click.Parameter, value: str)
     return span
 
 
-@click.command()
+@COMMANDS.command("watchdog")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--send", "to_send", is_flag=True, help="Also send what has not been reported yet to FLUX_ALERT_URL.")
-def watchdog(as_json: bool, to_send: bool) -> None:
+def _watchdog(as_json: bool, to_send: bool) -> None:
     """Check all tables, PostGIS and Dagster once, and print a line for each problem.
 
     Made for cron: it needs no Dagster daemon, reports when the daemon is dead, and starts nothing. Exit code 1 when
@@ -88,7 +90,7 @@ def _as_json(title: str, incident: Incident, muted: bool) -> dict[str, Any]:
     }
 
 
-@click.command()
+@COMMANDS.command("mute")
 @click.option(
     "--for",
     "span",
@@ -101,7 +103,7 @@ def _as_json(title: str, incident: Incident, muted: bool) -> dict[str, Any]:
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table; may be given several times.")
 @click.option("--off", is_flag=True, help="End all mutes, or those of --table.")
 @click.option("--list", "listed", is_flag=True, help="List the mutes.")
-def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> None:
+def _mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> None:
     """Send no alerts for a while, about all tables or about some.
 
     A problem that lasts longer than the mute is reported when the mute ends; one that is over by then is not.
@@ -137,5 +139,5 @@ def mute(span: timedelta, tables: tuple[str, ...], off: bool, listed: bool) -> N
     if not held.all:
         click.echo("Nothing is muted.")
         return
-    rows = [(mute.layer_name or "all tables", moment(mute.ends_at), mute.begun_by) for mute in held.all]
+    rows = [(mute.layer_name or "all tables", mute.ends_at, mute.begun_by) for mute in held.all]
     show_table(("muted", "until", "by"), rows)

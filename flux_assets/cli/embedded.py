@@ -23,10 +23,11 @@ If many synced rows are gone now, such as those of a storm, the next sync treats
 half-loaded: it fails and leaves the table unchanged. To accept the change once:
   dagster asset materialize -m flux_assets.definitions --select 'group:dynamic_operations' \
       --config-json '{"ops": {"sync_dynamic_tables": {"config": {"accept_vanished": true}}}}'"""
+COMMANDS = click.Group()
 
 
-@click.command()
-def up() -> None:
+@COMMANDS.command("up")
+def _up() -> None:
     """Start the embedded PostGIS and the Snowflake stand-in, and print how to connect.
 
     Both start by themselves whenever they are needed; use this to connect a map program. The stand-in does not
@@ -71,8 +72,8 @@ def up() -> None:
     click.echo(f"  password:     in {StandIn(settings.flux_home).layout.secret}")
 
 
-@click.command()
-def down() -> None:
+@COMMANDS.command("down")
+def _down() -> None:
     """Stop the embedded PostGIS and the Snowflake stand-in, and nothing else.
 
     Only what this project started under FLUX_HOME is stopped; its data stays.
@@ -96,7 +97,7 @@ def down() -> None:
         click.echo(f"Nothing to stop: neither an embedded PostGIS nor a Snowflake stand-in of {home} is running.")
 
 
-@click.command()
+@COMMANDS.command("simulate")
 @click.option("--tick", "once", is_flag=True, help="Take one step and end: the default.")
 @click.option(
     "--every",
@@ -118,7 +119,7 @@ def down() -> None:
     show_default=True,
     help="Simulated minutes that a step takes at least.",
 )
-def simulate(every: float | None, seed: int | None, minutes: float, **flags: bool) -> None:
+def _simulate(every: float | None, seed: int | None, minutes: float, **flags: bool) -> None:
     """Simulate a utility's day on the Snowflake stand-in.
 
     Outages begin, crews are assigned, customers are restored; work orders are scheduled, started, completed. A step
@@ -153,11 +154,11 @@ def simulate(every: float | None, seed: int | None, minutes: float, **flags: boo
         _show_step(simulation.tick(length))
 
 
-@click.command()
+@COMMANDS.command("sample")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Size; 1 is that of the published release.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Random seed; another one makes another city.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
-def sample(scale: float, seed: int, out: Path) -> None:
+def _sample(scale: float, seed: int, out: Path) -> None:
     """Write a made-up release of any size: the sample city.
 
     The same scale and seed give the same bytes.

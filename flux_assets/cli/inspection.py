@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flux_assets.cli.terminal import exit_if, moment, print_json, show_table, the_layer, the_target
+from flux_assets.cli.terminal import exit_if, print_json, show_table, the_layer, the_target
 from flux_assets.words import size
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ _COLOURS: dict[str, dict[str, Any]] = {
 }
 _MARGIN = " " * 11
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with identifiers in full.")
+COMMANDS = click.Group()
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@COMMANDS.command("psql", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL ARGUMENTS]...")
-def psql(arguments: tuple[str, ...]) -> None:
+def _psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the target database, passing all arguments on.
 
     Address and password go through the environment. Put `--` before arguments that this command would take itself.
@@ -48,10 +49,10 @@ def psql(arguments: tuple[str, ...]) -> None:
     os.execve(program, [program, *arguments], environment)  # noqa: S606 - the user's own terminal, and no shell
 
 
-@click.command()
+@COMMANDS.command("versions")
 @click.argument("table", required=False)
 @_as_json
-def versions(table: str | None, as_json: bool) -> None:
+def _versions(table: str | None, as_json: bool) -> None:
     """List the versions of every layer, or of TABLE.
 
     The newest comes first. `current` marks the published version, `pinned` the one that loads do not replace; versions
@@ -84,8 +85,8 @@ def versions(table: str | None, as_json: bool) -> None:
                 version.rows,
                 size(version.bytes),
                 ", ".join((version.release_tag, *version.further_tags)),
-                moment(version.staged_at),
-                moment(version.published_at),
+                version.staged_at,
+                version.published_at,
                 version.run_id,
             )
         )
@@ -98,9 +99,9 @@ def versions(table: str | None, as_json: bool) -> None:
         show_table((*headings, "run"), rows)
 
 
-@click.command()
+@COMMANDS.command("doctor")
 @_as_json
-def doctor(as_json: bool) -> None:
+def _doctor(as_json: bool) -> None:
     """Test every setting and permission, and print a remedy for each that fails.
 
     Exit code 1 when a test failed; warnings and notes do not count.

@@ -1,16 +1,17 @@
-"""The command line `flux-assets`. A command imports what it runs when it is called, so that --help answers at once."""
+"""The command line `flux-assets`, and the commands that start a run of Dagster's and wait for it: load and sync.
+
+A command imports what it runs when it is called, so that --help answers at once.
+"""
 
 from __future__ import annotations
 
 import click
 
-from flux_assets.cli.alerts import mute, watchdog
-from flux_assets.cli.embedded import down, sample, simulate, up
-from flux_assets.cli.inspection import doctor, psql, versions
-from flux_assets.cli.rollback import pin, replay, roll_back, unpin
-from flux_assets.cli.runs import load, sync
-from flux_assets.cli.status import status
-from flux_assets.cli.terminal import Commands
+from flux_assets.cli import alerts, embedded, inspection, rollback, status
+from flux_assets.cli.terminal import Commands, exit_if, one_of, the_layer
+from flux_assets.errors import SyncError
+
+_force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -25,8 +26,82 @@ def main() -> None:
     """
 
 
-_LOADING = load, sync, replay, roll_back, pin, unpin
-_INSPECTING = status, versions, doctor, psql, watchdog, mute
-_EMBEDDED = up, down, simulate, sample
-for command in (*_LOADING, *_INSPECTING, *_EMBEDDED):
-    main.add_command(command)
+for module in (alerts, embedded, inspection, rollback, status):
+    main.commands |= module.COMMANDS.commands
+
+
+@main.command("load")
+@click.argument("layers", nargs=-1, metavar="[LAYER]...")
+@_force
+@click.option(
+    "--accept-fewer-rows", is_flag=True, help="Publish a version even if it has less than half of the published rows."
+)
+@click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
+@click.option("--take-over", is_flag=True, help="Rename another loader's table of that name once the layer is ready.")
+@click.option(
+    "--quarantine",
+    type=click.IntRange(min=0),
+    metavar="RECORDS",
+    help="Put up to RECORDS refused records into quarantine  [default: FLUX_QUARANTINE_LIMIT].",
+)
+def _load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> None:
+    """Load every layer that the release has changed, or only LAYER.
+
+    A run of Dagster's job load_static_layers, with the same history, checks and log in the UI. Exit code 1 when a layer
+    could not be loaded, 3 when nothing was loaded because another process is loading it.
+
+    \b
+    Examples:
+      flux-assets load
+      flux-assets load substations transformers
+      flux-assets load substations --force
+    """
+    from flux_assets.tables import static_tables
+
+    names = [the_layer(name).name for name in layers] or [table.name for table in static_tables()]
+    config: dict[str, object] = {name: True for name, given in flags.items() if given}
+    if quarantine is not None:
+        config["quarantine"] = quarantine
+
+    from flux_assets.orchestration.commands import load_layers
+
+    _finish("load", "loading", *load_layers(list(dict.fromkeys(names)), config))
+
+
+@main.command("sync")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@_force
+@click.option("--accept-vanished", is_flag=True, help="Accept this once that many rows have vanished from the source.")
+def _sync(tables: tuple[str, ...], **flags: bool) -> None:
+    """Sync all synced tables, or only TABLE, with Snowflake.
+
+    A run of Dagster's job sync_all_dynamic, as its schedule starts it. Exit code 1 when a table could not be synced, 3
+    when another process is syncing.
+
+    \b
+    Examples:
+      flux-assets sync
+      flux-assets sync work_orders
+      flux-assets sync --accept-vanished
+    """
+    from flux_assets.tables import dynamic_tables, static_tables
+
+    loaded = {table.name for table in static_tables()}
+    for name in tables:
+        elsewhere = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
+        one_of(dynamic_tables(), "synced table", name, elsewhere if name in loaded else None, SyncError)
+    names = tables or [table.name for table in dynamic_tables()]
+
+    from flux_assets.orchestration.commands import sync_tables
+
+    config = {name: True for name, given in flags.items() if given}
+    _finish("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))
+
+
+def _finish(command: str, doing: str, run_id: str, succeeded: bool, busy: bool) -> None:
+    if busy:
+        done = f"Nothing was done: another process is {doing} it."
+        click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
+    elif not succeeded:
+        click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
+    exit_if(not succeeded, busy=busy)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import exit_if, moment, the_layer, the_target
+from flux_assets.cli.terminal import exit_if, the_layer, the_target
 from flux_assets.errors import counted
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _REFUSED_SHOWN = 10
 _log = partial(click.echo, err=True)
+COMMANDS = click.Group()
 
 
 def _not_empty(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -31,7 +32,7 @@ def _not_empty(_context: click.Context, parameter: click.Parameter, value: str |
     return value
 
 
-@click.command("rollback")
+@COMMANDS.command("rollback")
 @click.argument("table", required=False)
 @click.option(
     "--to",
@@ -46,7 +47,7 @@ def _not_empty(_context: click.Context, parameter: click.Parameter, value: str |
     callback=_not_empty,
     help="Roll all layers back to this release, in one transaction.",
 )
-def roll_back(table: str | None, to: str | None, tag: str | None) -> None:
+def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     """Publish an earlier version of TABLE again, and pin the layer to it.
 
     Readers see either version, never a mixture. Without --to, the version published before the current one is used;
@@ -99,7 +100,7 @@ def _roll_back_release(tag: str) -> None:
     _inform_dagster(lambda history: history.report_pins(stayed))
 
 
-@click.command()
+@COMMANDS.command("pin")
 @click.argument("table")
 @click.option(
     "--version",
@@ -109,7 +110,7 @@ def _roll_back_release(tag: str) -> None:
     help="Pin to this kept version; the first characters of its id are enough.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown with the pin.")
-def pin(table: str, to: str | None, reason: str) -> None:
+def _pin(table: str, to: str | None, reason: str) -> None:
     """Keep TABLE at its current version, whatever the release holds.
 
     No load publishes another version before `flux-assets unpin TABLE`, not even with force: true; such a load succeeds
@@ -134,10 +135,10 @@ def pin(table: str, to: str | None, reason: str) -> None:
     _inform_dagster(lambda history: history.report_pins([(declared, done.pin)]))
 
 
-@click.command()
+@COMMANDS.command("unpin")
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @click.option("--all", "every", is_flag=True, help="Unpin every pinned layer.")
-def unpin(tables: tuple[str, ...], every: bool) -> None:
+def _unpin(tables: tuple[str, ...], every: bool) -> None:
     """Let loads publish TABLE again.
 
     This publishes nothing: the next load does, and release_sensor requests one when it runs next. A TABLE that is
@@ -169,7 +170,7 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
         _inform_dagster(lambda history: history.report_pins([(table, None) for table in freed]))
 
 
-@click.command()
+@COMMANDS.command("replay")
 @click.argument("table")
 @click.option(
     "--out",
@@ -183,7 +184,7 @@ def unpin(tables: tuple[str, ...], every: bool) -> None:
     help="Read the corrected records from this CSV file instead of the release.",
 )
 @click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
-def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_change: bool) -> None:
+def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_change: bool) -> None:
     """Read the refused records of TABLE again, and publish those that pass.
 
     The published version and these records make a new version, which is audited and published as by a load. Records
@@ -196,8 +197,7 @@ def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_c
       flux-assets replay substations --from wrong.csv
     """
     from flux_assets.layers.replay.records import read_corrections, write_corrections
-    from flux_assets.layers.replay.replay import replay as replay_records
-    from flux_assets.layers.replay.replay import waiting_records
+    from flux_assets.layers.replay.replay import replay, waiting_records
 
     declared, target = the_layer(table), the_target()
     if out is not None and corrected is not None:
@@ -212,7 +212,7 @@ def replay(table: str, out: Path | None, corrected: Path | None, accept_schema_c
         return
     options = replace(_options(), accept_schema_change=accept_schema_change)
     given = list(read_corrections(corrected)) if corrected else []
-    result = replay_records(declared, target, options, _log, given)
+    result = replay(declared, target, options, _log, given)
     _show_replayed(table, result)
     if result.replayed:
         left = len(result.waiting)
@@ -251,7 +251,7 @@ def _options() -> LoadOptions:
 
 def _show_live(table: StaticTable, version: Version) -> None:
     click.echo(f"{table.name}: version {version.version[:12]} of release {version.release_tag} is live now,")
-    click.echo(f"  {version.rows or 0:,} rows, staged {moment(version.staged_at)}.")
+    click.echo(f"  {version.rows or 0:,} rows, staged {version.staged_at:%Y-%m-%d %H:%M:%SZ}.")
 
 
 def _inform_dagster(report: Callable[[ModuleType], object]) -> None:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 _Column = tuple[str, Callable[["TableStatus"], object]]
 _Read = Callable[[], list["TableStatus"]]
 _REMARKS = "remarks"
+COMMANDS = click.Group()
 
 
-@click.command()
+@COMMANDS.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with identifiers in full.")
 @click.option(
     "--watch",
@@ -39,7 +40,7 @@ _REMARKS = "remarks"
     help="Refresh every 5 seconds, or every SECONDS, until Ctrl-C (exit code 130).",
 )
 @click.option("--attempts", is_flag=True, help="Show how each table's last load or sync ended, with the whole reason.")
-def status(as_json: bool, every: float | None, attempts: bool) -> None:
+def _status(as_json: bool, every: float | None, attempts: bool) -> None:
     """Show the published state of every table and, apart from that, how its last load or sync ended.
 
     Shown are rows and version; when the source last changed, when it was last checked, when the published rows last

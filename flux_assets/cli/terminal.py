@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
@@ -15,12 +16,10 @@ import click
 from flux_assets.errors import BusyError, FluxError, LayerError, reported
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from flux_assets.postgis.session import Target
     from flux_assets.spec import Declaration, StaticTable
 
-_WRONG, BUSY, _INTERRUPTED = 1, 3, 130
+_WRONG, _BUSY, _INTERRUPTED = 1, 3, 130
 _NO_LIMIT = 10_000
 _FOLDED_WIDTH = 30
 _STYLES = {
@@ -59,7 +58,7 @@ class Commands(click.Group):
             click.secho(f"Error: {problem}", fg="red", err=True)
             if remedy:
                 click.echo(remedy, err=True)
-            raise click.exceptions.Exit(BUSY if isinstance(error, BusyError) else _WRONG) from None
+            raise click.exceptions.Exit(_BUSY if isinstance(error, BusyError) else _WRONG) from None
 
 
 def is_expected(error: Exception) -> bool:
@@ -68,10 +67,10 @@ def is_expected(error: Exception) -> bool:
     return isinstance(error, FluxError) or (psycopg is not None and isinstance(error, psycopg.Error))
 
 
-def exit_if(wrong: bool, code: int = _WRONG) -> None:
-    """End the command with the exit code if something is wrong."""
-    if wrong:
-        click.get_current_context().exit(code)
+def exit_if(wrong: bool, *, busy: bool = False) -> None:
+    """End the command if something is wrong, or if another process is at it."""
+    if wrong or busy:
+        click.get_current_context().exit(_BUSY if busy else _WRONG)
 
 
 def the_target() -> Target:
@@ -109,18 +108,13 @@ def print_json(value: object, indent: int | None = 2) -> None:
     click.echo(json.dumps(value, indent=indent, default=lambda instant: instant.isoformat()))
 
 
-def moment(instant: datetime | None) -> str | None:
-    """Return an instant in UTC, to the second."""
-    return instant.strftime("%Y-%m-%d %H:%M:%SZ") if instant else None
-
-
 def style_of(cell: object) -> str:
     """Return the Rich style of a state's name, an empty one for any other word."""
     return _STYLES.get(cell, "") if isinstance(cell, str) else ""
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, numbers to the right."""
+    """Print a table, numbers to the right, times in UTC to the second."""
     terminal = sys.stdout.isatty()
     click.echo(drawn_table(headings, rows, terminal=terminal), color=terminal or None)
 
@@ -156,4 +150,6 @@ def drawn_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, fo
 def _shown(cell: object) -> str:
     if cell is None:
         return "-"
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%SZ}"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)

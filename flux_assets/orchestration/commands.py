@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -32,13 +31,8 @@ from flux_assets.spec import StaticTable
 _LOGGERS = {"console": {"config": {"log_level": "INFO"}}}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunEnd:
-    """How a run ended; `busy` says that it did nothing because another process is at it."""
-
-    run_id: str
-    succeeded: bool
-    busy: bool
+# The id of a run, whether it succeeded, and whether it did nothing because another process is at it.
+_RunEnd = tuple[str, bool, bool]
 
 
 def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
@@ -51,19 +45,19 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
     raise SettingError("There is no dagster.yaml here.", "Set DAGSTER_HOME to the folder that holds it.")
 
 
-def load_layers(names: Sequence[str], config: Mapping[str, object]) -> RunEnd:
+def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Make these layers current, each with the same run config."""
     result = _run(load_static_layers.name, names, dict.fromkeys(names, config))
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     busy = [error is not None and error.cls_name == BusyError.__name__ for error in failures]
-    return RunEnd(run_id=result.run_id, succeeded=result.success, busy=bool(busy) and all(busy))
+    return result.run_id, result.success, bool(busy) and all(busy)
 
 
-def sync_tables(names: Sequence[str], config: Mapping[str, object]) -> RunEnd:
+def sync_tables(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Sync these tables. A run that finds another sync under way succeeds without doing anything."""
     result = _run(sync_all_dynamic.name, names, {STEP: config})
     done = result.get_asset_materialization_events()
-    return RunEnd(run_id=result.run_id, succeeded=result.success, busy=result.success and not done)
+    return result.run_id, result.success, result.success and not done
 
 
 def _run(job: str, names: Sequence[str], configs: Mapping[str, Mapping[str, object]]) -> dg.JobExecutionResult:
