@@ -4,6 +4,8 @@
 # uv; `VERSIONS=lowest` picks one. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Many containers forbid Python to keep its bytecode; without it every process of the tests would compile all packages.
+unset PYTHONDONTWRITEBYTECODE
 root="$(pwd -P)"
 tests=(
     flux_assets_tests/orchestration flux_assets_tests/wiring flux_assets_tests/project/test_definitions.py
@@ -26,9 +28,10 @@ make_environment() {
     shift
     rm -rf "$environment"
     "$uv" venv --quiet --python .venv/bin/python "$environment"
-    "$uv" pip compile --quiet pyproject.toml --extra embedded --extra test --python "$environment/bin/python" \
+    "$uv" pip compile --quiet pyproject.toml --extra build --extra embedded --extra test --python "$environment/bin/python" \
         --no-header --no-annotate "$@" -o "$environment/versions.txt"
-    "$uv" pip install --quiet --python "$environment/bin/python" --no-deps -r "$environment/versions.txt"
+    "$uv" pip install --quiet --compile-bytecode --python "$environment/bin/python" --no-deps \
+        -r "$environment/versions.txt"
     "$uv" pip install --quiet --python "$environment/bin/python" --no-deps --no-build-isolation -e .
     grep -E '^(dagster|dagster-postgres|sqlalchemy|psycopg|psycopg2-binary|pydantic|geoalchemy2)==' "$environment/versions.txt" |
         paste -s -d ' ' -

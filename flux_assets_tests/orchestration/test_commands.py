@@ -106,14 +106,14 @@ def test_a_sync_is_a_run_of_the_job_and_exit_code_3_while_another_is_under_way(
         (("sync", "work_order"), "There is no synced table 'work_order'. Did you mean work_orders?"),
         (("sync", "substations"), "by `flux-assets load substations`"),
         (("versions", "transformer"), "Did you mean transformers?"),
-        (("load", "--forse"), "Did you mean '--force'?"),
+        (("load", "--forse"), "Did you mean --force?"),
     ],
 )
 def test_a_name_that_is_misspelt_gives_one_sentence_and_starts_nothing(
     words: tuple[str, ...], said: str, dagster_home: Path
 ) -> None:
     result = call(*words)
-    assert result.exit_code == (2 if said.endswith("'--force'?") else 1)
-    assert said in result.output
+    assert result.exit_code == (2 if said.endswith("--force?") else 1)
+    assert said in result.output.replace("'--force'", "--force")  # later versions of click quote it
     assert "Traceback" not in result.output
     assert list(dagster_home.iterdir()) == []
