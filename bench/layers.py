@@ -22,7 +22,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from bench.ground import LAYER, Ground, first_rows, keys_in_order, run
 from bench.runs import Run, Runs, Section, Side, Work, alternated, goal, quotients, section
-from flux_assets.checks import audits
+from flux_assets.layers import indexes
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.postgis.session import Target
@@ -139,7 +139,7 @@ def buildings(ground: Ground, *, in_order: bool) -> Section:
     encoded = encoded_layer(LAYER, release)
     old, new, low = (ground.fresh_database(name) for name in ("bench_published", "bench_ours", "bench_floor"))
     ours = _loaded(release, new)
-    without_audits = patch.object(audits, "run_audits", lambda *_, **__: ())
+    without_audits = patch.object(indexes, "audits_of", lambda _: ())
     works: dict[str, Work] = {
         PUBLISHED: partial(load_published, [LAYER], release, old),
         OURS: ours,

@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Literal, LiteralString
+from typing import ClassVar, Literal, LiteralString
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
-from psycopg.sql import Composable, Composed
+from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
+from flux_assets.spec.facts import SIMPLE_KINDS, Assignment
 from flux_assets.sqlfiles import query
 
 Severity = Literal["ERROR", "WARN"]
 Numbers = dict[str, int | float | str]
-SAMPLE_KEYS = 10
 _SAMPLED_ROWS = 200_000
+_KEYS_OF_A_VALUE = 3
+# Blanks that do not show around a value: of the keyboard, of typesetters, and of no width.
+_BLANKS = " \t\r\n\v\f\u00a0\u2002\u2003\u2007\u2009\u200b\u202f\u3000\ufeff"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """What an audit found: the numbers it judged, offending keys, and SQL that shows the offending rows."""
+    """What an audit found: the numbers it judged, at most SAMPLE_KEYS offending keys, SQL that shows offending rows."""
+
+    SAMPLE_KEYS: ClassVar[int] = 10
 
     name: str
     passed: bool
@@ -42,6 +48,17 @@ class AuditResult:
     def refuses(self) -> bool:
         """Whether it keeps a version from being published."""
         return self.severity == "ERROR" and not self.passed
+
+    @property
+    def findings(self) -> str:
+        """What was found, for a line."""
+        numbers = ", ".join(f"{name} {value}" for name, value in self.numbers.items())
+        more = f"; and {len(self.sample) - 3} more" if len(self.sample) > 3 else ""
+        return f"{'; '.join(self.sample[:3])}{more} ({numbers})" if self.sample else numbers
+
+    def failure(self, title: str) -> str:
+        """Say that the audit of a table failed, in a line for the log."""
+        return f"{title}: audit {self.name} ({self.severity}) failed: {self.findings}"
 
     def as_json(self) -> dict[str, object]:
         """Return what the register keeps; `from_json` reads it back."""
@@ -119,7 +136,7 @@ class Case:
 
     connection: psycopg.Connection
     layer: PublicTable
-    relation: sql.Identifier
+    relation: Identifier
     rows: int
     promised_rows: int | None = None
     published_rows: int | None = None
@@ -127,7 +144,7 @@ class Case:
     accept_fewer_rows: bool = False
     decoded: bool = False
     present: frozenset[str] = frozenset()
-    staged: Mapping[str, sql.Identifier] = field(default_factory=dict)
+    staged: Mapping[str, Identifier] = field(default_factory=dict)
     alone: bool = False
     shape: catalog.Shape | None = None
 
@@ -165,7 +182,7 @@ class Case:
         if staged := self.staged.get(other):
             return staged
         relation = catalog.find(self.connection, self.layer.schema, other)
-        return own_rows(sql.Identifier(self.layer.schema, other), relation.kind) if relation else None
+        return own_rows(Identifier(self.layer.schema, other), relation.kind) if relation else None
 
     @property
     def all_rows(self) -> str:
@@ -181,8 +198,18 @@ class Case:
     def key_text(self) -> Composed:
         """The key of a row (of the alias t) as text; a table without one is named by its first two columns."""
         columns = self.layer.table.key or self.layer.table.column_names[:2]
-        parts = sql.SQL(", ").join(sql.Identifier("t", name) for name in columns)
+        parts = sql.SQL(", ").join(Identifier("t", name) for name in columns)
         return sql.SQL("nullif(concat_ws(' ', {}), '')").format(parts)
+
+    @staticmethod
+    def as_geometry(column: sa.Column[object]) -> Composed:
+        """Return the column of a row (of the alias t) as geometry, also when it is geography."""
+        return sql.SQL("{}::geometry").format(Identifier("t", column.name))
+
+    @classmethod
+    def kinds_of(cls, column: sa.Column[object]) -> Composed:
+        """Return the kinds of geometry in a row's column, parts of collections included, as an array."""
+        return query("geometries", "kinds").format(shape=cls.as_geometry(column), simple=list(SIMPLE_KINDS))
 
     def random_rows(self, count: int) -> Composed:
         """Return a FROM item named t: about `count` random rows, or all where there are not more."""
@@ -210,7 +237,7 @@ class Case:
             )
             for rule in rules
         )
-        counted = query("audit", "count_offenders").format(bad=bad, limit=SAMPLE_KEYS)
+        counted = query("audit", "count_offenders").format(bad=bad, limit=AuditResult.SAMPLE_KEYS)
         count, sample = self.connection.execute(counted).fetchone() or (0, [])
         judged_rows = f"about {_SAMPLED_ROWS:,} random rows of {self.rows:,}" if sampled else self.all_rows
         conditions = sql.SQL(" OR ").join(sql.SQL("({})").format(rule.condition) for rule in rules)
@@ -226,8 +253,57 @@ class Case:
         Values are the same when their bytes are. Indexes serve that only where both columns have the same usual
         collation, so just the others are cast.
         """
-        sides = sql.Identifier("o", there), sql.Identifier("t", here)
-        others = self.staged.get(other, sql.Identifier(self.layer.schema, other))
+        sides = Identifier("o", there), Identifier("t", here)
+        others = self.staged.get(other, Identifier(self.layer.schema, other))
         columns = {"there": [others.as_string(), there], "here": [self.relation.as_string(), here]}
         row = self.connection.execute(query("audit", "has_unusual_collation"), columns).fetchone()
         return sql.SQL("{} = {}").format(*(map(text_by_value, sides) if row and row[0] else sides))
+
+    def strays(self, assignment: Assignment) -> AuditFinding | None:
+        """Find the rows that belong to no row of another table, by their value; None where that table does not exist.
+
+        It names the values, how many rows have them, and which value was meant where only blanks or capitals differ.
+        """
+        others = self.rows_of(assignment.to_table)
+        if others is None:
+            return None
+        there = text_by_value(Identifier("o", assignment.to_column))
+        parts = {
+            "value": text_by_value(Identifier("t", assignment.column)),
+            "there": there,
+            "folded_there": _folded(there),
+            "folded_value": _folded(Identifier("value")),
+            "key": self.key_text,
+            "keys": _KEYS_OF_A_VALUE,
+            "rows": self.own_rows,
+            "others": others,
+            "judged": _assigned(assignment),
+            "reason": f"not in {assignment.to_table}: {assignment.column} ",
+            "limit": AuditResult.SAMPLE_KEYS,
+        }
+        counted = self.connection.execute(query("unmatched", "count_strays").format(**parts)).fetchone()
+        count, meant, sample = counted or (0, 0, [])
+        return AuditFinding(
+            numbers={
+                "offending_rows": count,
+                f"not_in_{assignment.to_table}": count,
+                "differ_in_blanks_or_case": meant,
+            },
+            sample=sample,
+            sql=query("unmatched", "list_strays").format(**parts),
+        )
+
+
+def _folded(value: Composable) -> Composed:
+    """Return a value as text without the blanks around it and in small letters, as people tell identifiers apart."""
+    return sql.SQL("""lower(btrim(({})::text COLLATE pg_catalog."default", {}))""").format(value, _BLANKS)
+
+
+def _assigned(assignment: Assignment) -> Composable:
+    conditions: list[Composable] = [sql.SQL("true")]
+    if assignment.where_column is not None:
+        where, values = text_by_value(Identifier("t", assignment.where_column)), list(assignment.where_values)
+        conditions.append(sql.SQL("{} = ANY ({})").format(where, values))
+    if not assignment.required:
+        conditions.append(sql.SQL("t.{} IS NOT NULL").format(Identifier(assignment.column)))
+    return sql.SQL(" AND ").join(conditions)

@@ -12,12 +12,11 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.sql import Composable, Composed, Identifier
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, AuditResult, Case, Numbers, Rule, Severity
-from flux_assets.checks.unmatched import ALL_ASSIGNED, all_assigned
+from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Rule
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import by_value, text_by_value
 from flux_assets.spec import Declaration, DynamicTable, geometry_kind
-from flux_assets.spec.facts import SIMPLE_KINDS, Reference
+from flux_assets.spec.facts import Reference
 from flux_assets.sqlfiles import query
 
 # A version with less than this share of the published rows looks truncated.
@@ -32,21 +31,6 @@ _REMEDY = "UPDATE its geometry with ST_CurveToLine, or fix the source: the next 
 def audits_of(table: Declaration) -> tuple[Audit, ...]:
     """Return the audits that judge rows, staged or live, blocking ones first."""
     return tuple(sorted(_declared(table), key=lambda audit: audit.severity != "ERROR"))
-
-
-def run_audits(case: Case, severity: Severity | None = None) -> tuple[AuditResult, ...]:
-    """Run the audits of rows on a staged version; `severity` narrows them down."""
-    return tuple(audit.run(case) for audit in audits_of(case.layer.table) if severity in {None, audit.severity})
-
-
-def _as_geometry(column: sa.Column[object]) -> Composed:
-    """Return the column of the alias t as geometry, also when it is geography."""
-    return sql.SQL("{}::geometry").format(Identifier("t", column.name))
-
-
-def kinds_of(column: sa.Column[object]) -> Composed:
-    """Return the kinds of geometry in a row's column, parts of collections included, as an array."""
-    return query("geometries", "kinds").format(shape=_as_geometry(column), simple=list(SIMPLE_KINDS))
 
 
 def _declared(table: Declaration) -> Iterator[Audit]:
@@ -69,7 +53,7 @@ def _declared(table: Declaration) -> Iterator[Audit]:
     if table.assignments:
         others = ", ".join(dict.fromkeys(f"{each.to_table} by {each.column}" for each in table.assignments))
         assigned = f"Rows belong to a row of what is computed from them: {others}."
-        yield Audit(ALL_ASSIGNED, "WARN", assigned, all_assigned)
+        yield Audit("all_assigned", "WARN", assigned, _all_assigned)
     if table.spatial_columns:
         typed = "Geometries have the declared type and SRID 4326, and can be drawn."
         yield Audit("geometry_type", "ERROR", typed, _geometry_type)
@@ -149,7 +133,7 @@ def _unique(case: Case) -> AuditFinding:
             continue
         repeated = _repeated_values(case, key)
         counted = query("values", "count_repeated").format(
-            key=relations.names(key), repeated=repeated, named=f"{', '.join(key)} = ", limit=SAMPLE_KEYS
+            key=relations.names(key), repeated=repeated, named=f"{', '.join(key)} = ", limit=AuditResult.SAMPLE_KEYS
         )
         times, examples = case.connection.execute(counted).fetchone() or (0, [])
         if times:
@@ -181,6 +165,22 @@ def _unresolved(case: Case, reference: Reference, rows: Composable) -> Rule:
     column, claim = Identifier("t", reference.column), f"{reference.column} not in {reference.to_table}: "
     same = case.matches_row_of(reference.column, reference.to_table, reference.to_column)
     return Rule.of(condition, "{claim} || {column}", column=column, rows=rows, same=same, claim=claim)
+
+
+def _all_assigned(case: Case) -> AuditFinding:
+    """Judge whether every row belongs to a row of the tables that are computed from it."""
+    numbers: Numbers = {"offending_rows": 0, "judged": case.all_rows}
+    samples: list[str] = []
+    listings: list[Composable] = []
+    for assignment in case.layer.table.assignments:
+        found = case.strays(assignment)
+        if found is None:
+            numbers["not_there"] = assignment.to_table
+        elif not found.passed:
+            numbers |= {name: int(numbers.get(name, 0)) + int(value) for name, value in found.numbers.items()}
+            samples += found.sample
+            listings.append(found.sql)
+    return AuditFinding(numbers=numbers, sample=samples[: AuditResult.SAMPLE_KEYS], sql=sql.SQL(";\n").join(listings))
 
 
 def _accepted_values(case: Case) -> AuditFinding:
@@ -215,7 +215,7 @@ def _undrawable(table: Declaration) -> list[Rule]:
     """Return the rules that geometries, and their parts, are of the kinds that readers draw."""
     drawn, remedy = list(table.drawable.kinds), f" cannot be drawn; {_REMEDY}"
     condition, reason = "NOT ({kinds} <@ {drawn}::text[])", "array_to_string({kinds}, ', ') || {remedy}"
-    return [Rule.of(condition, reason, kinds=kinds_of(c), drawn=drawn, remedy=remedy) for c in table.mixed_columns]
+    return [Rule.of(condition, reason, kinds=Case.kinds_of(c), drawn=drawn, remedy=remedy) for c in table.mixed_columns]
 
 
 def _geometry_type(case: Case) -> AuditFinding:
@@ -236,14 +236,14 @@ def _point_columns(case: Case) -> set[str]:
 def _wrong_geometry(column: sa.Column[object]) -> Rule:
     condition = "(ST_SRID({shape}) <> 4326 OR ({kind} <> 'GEOMETRY' AND GeometryType({shape}) <> {kind}))"
     reason = "GeometryType({shape}) || ' in SRID ' || ST_SRID({shape})"
-    return Rule.of(condition, reason, shape=_as_geometry(column), kind=geometry_kind(column))
+    return Rule.of(condition, reason, shape=Case.as_geometry(column), kind=geometry_kind(column))
 
 
 def _within(case: Case) -> AuditFinding:
     rules = []
     if not case.decoded:
         for column in case.layer.table.spatial_columns:
-            shape = _as_geometry(column)
+            shape = Case.as_geometry(column)
             condition = query("geometries", "outside_the_world").format(g=shape)
             rules.append(Rule(condition, sql.SQL("ST_AsText(ST_Envelope({}))").format(shape)))
         for position in case.layer.table.positions:
@@ -254,7 +254,7 @@ def _within(case: Case) -> AuditFinding:
 def _valid_geometry(case: Case) -> AuditFinding:
     points = _point_columns(case)
     rules = [
-        Rule.of("NOT ST_IsValid({shape})", "ST_IsValidReason({shape})", shape=_as_geometry(column))
+        Rule.of("NOT ST_IsValid({shape})", "ST_IsValidReason({shape})", shape=Case.as_geometry(column))
         for column in case.layer.table.spatial_columns
         if column.name not in points
     ]
@@ -277,7 +277,7 @@ def _same_position(case: Case) -> AuditFinding:
     rules = []
     for position in case.layer.table.positions:
         if position.same_as is not None:
-            point = _as_geometry(case.layer.table.table.columns[position.same_as])
+            point = Case.as_geometry(case.layer.table.table.columns[position.same_as])
             x, y = Identifier("t", position.longitude), Identifier("t", position.latitude)
             only = sql.SQL("" if position.same_as in points else "GeometryType({p}) = 'POINT' AND ").format(p=point)
             rules.append(Rule.of(condition, reason, only=only, p=point, x=x, y=y, tolerance=_SAME_DEGREES))
@@ -292,7 +292,7 @@ def _main_extent(case: Case) -> AuditFinding:
     y: Composable
     condition = "NOT ({x} BETWEEN {west} AND {east} AND {y} BETWEEN {south} AND {north})"
     if case.layer.table.spatial_columns:
-        shape = _as_geometry(case.layer.table.spatial_columns[0])
+        shape = Case.as_geometry(case.layer.table.spatial_columns[0])
         x = sql.SQL("((ST_XMin({g}) + ST_XMax({g})) / 2)").format(g=shape)
         y = sql.SQL("((ST_YMin({g}) + ST_YMax({g})) / 2)").format(g=shape)
         # Where the whole box lies within, so does its middle: that spares most rows the arithmetic.

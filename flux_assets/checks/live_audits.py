@@ -12,8 +12,8 @@ from geoalchemy2 import Geography
 from psycopg import sql
 from psycopg.sql import Composed, Identifier
 
-from flux_assets.checks.audit import SAMPLE_KEYS, Audit, AuditFinding, Case
-from flux_assets.checks.audits import audits_of, kinds_of
+from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case
+from flux_assets.checks.audits import audits_of
 from flux_assets.postgis import catalog, relations
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
@@ -72,7 +72,7 @@ def _quarantined(case: Case) -> AuditFinding:
 
 def _of_ledger(case: Case, name: str) -> Composed:
     return query("ledger_audits", name).format(
-        schema=case.layer.schema, name=case.layer.name, span=_SPAN, limit=SAMPLE_KEYS
+        schema=case.layer.schema, name=case.layer.name, span=_SPAN, limit=AuditResult.SAMPLE_KEYS
     )
 
 
@@ -164,7 +164,7 @@ def _undrawn(case: Case, column: sa.Column[object]) -> Iterator[str]:
     if geometry_kind(column) == "POINT":
         return  # always drawn; and a sync, which has points alone, must not wait for this
     one = sql.SQL("" if column in case.layer.table.mixed_columns else " LIMIT 1")
-    shape, kind = sql.SQL("{}::geometry").format(Identifier("t", column.name)), kinds_of(column)
+    shape, kind = case.as_geometry(column), case.kinds_of(column)
     some = sql.SQL("NOT ST_IsEmpty({})").format(shape)
     examples = query("map_ready", "examples_of_kinds").format(
         kinds=kind, key=case.key_text, table=case.own_rows, some=some, one=one

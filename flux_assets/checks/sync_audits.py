@@ -14,17 +14,14 @@ from psycopg.sql import Composed, Identifier
 
 from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Rule, Severity
 from flux_assets.checks.live_audits import all_audits_of
-from flux_assets.checks.unmatched import ALL_ASSIGNED, strays
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.facts import Assignment, Freshness
 from flux_assets.sqlfiles import query
 from flux_assets.words import span_in_words
 
-_SHARED = frozenset(
-    "not_null unique geometry_type valid_geometry relationships accepted_values accepted_range volume map_ready"
-    f" recent_failures {ALL_ASSIGNED}".split()
-)
+# Judged of layers alone, or of a synced table in another way.
+_OF_LAYERS = {"columns", "row_count", "within", "geometry_present", "same_position", "main_extent", "drawable"}
 # What changes although nothing was written here: judged after every sync, also one that found nothing to do or failed.
 ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
 
@@ -73,7 +70,7 @@ class SyncCase(Case):
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:
     """Return the audits that follow from a declaration, those of severity ERROR first."""
-    shared = [audit for audit in all_audits_of(table) if audit.name in _SHARED]
+    shared = [audit for audit in all_audits_of(table) if audit.name not in _OF_LAYERS]
     return tuple(sorted([*_own(table), *shared], key=lambda audit: (audit.severity != "ERROR", audit.name)))
 
 
@@ -211,7 +208,7 @@ def _derived(case: SyncCase) -> AuditFinding:
     findings = []
     for (origin, here, there), by_key in _lookups(case.layer.table).items():
         way = Assignment(column=here, to_table=origin, to_column=there, required=True)
-        finding = strays(case, way) if by_key else None
+        finding = case.strays(way) if by_key else None
         finding = finding or case.rows_breaking([_unfound(case, origin, here, there)])
         count = int(finding.numbers["offending_rows"])
         numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}

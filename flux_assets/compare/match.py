@@ -14,7 +14,7 @@ from typing import Literal
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult, Numbers, Severity
+from flux_assets.checks.audit import AuditResult, Numbers, Severity
 from flux_assets.errors import FluxError
 from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
@@ -195,7 +195,7 @@ def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
 
 def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
     return query("match", "first").format(
-        rows=_DIFFERING, kind=kind, names=relations.names(pair.names), most=SAMPLE_KEYS
+        rows=_DIFFERING, kind=kind, names=relations.names(pair.names), most=AuditResult.SAMPLE_KEYS
     )
 
 

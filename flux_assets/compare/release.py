@@ -18,10 +18,9 @@ from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
 from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, Outcome, judged
 from flux_assets.errors import FluxError, LayerError
-from flux_assets.layers import versions
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import read_again
-from flux_assets.layers.versions import Version
+from flux_assets.layers.versions import Pin, Version
 from flux_assets.postgis import catalog, copying, relations
 from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
@@ -104,7 +103,7 @@ def _compared(context: _Context, layer: Layer) -> AuditResult:
 
 def _live(context: _Context, layer: Layer) -> Version:
     """Return the version that was published last, whatever was done to its rows since."""
-    version = next((version for version in versions.known_versions(context.session, layer) if version.current), None)
+    version = next((version for version in Version.known(context.session, layer) if version.current), None)
     if version is None or catalog.find(context.session, layer.schema, layer.name) is None:
         raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
     return version
@@ -113,7 +112,7 @@ def _live(context: _Context, layer: Layer) -> Version:
 def _another_file(context: _Context, layer: Layer, file: ReleaseFile) -> str:
     """Say that the layer's own file is gone: to report every row as different would be no help."""
     said = f"Unknown: {file.address} is another file by now, so the rows were not compared."
-    if pin := versions.Pin.of(context.session, layer):
+    if pin := Pin.of(context.session, layer):
         return (
             f"{said} The layer is {pin}. Run `flux-assets unpin {layer.name}` and load it, or set FLUX_RELEASE to the"
             " release that it came from."

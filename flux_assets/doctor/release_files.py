@@ -10,8 +10,8 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
-from flux_assets.layers import versions
 from flux_assets.layers.staging import Need
+from flux_assets.layers.versions import Version
 from flux_assets.ledger import status
 from flux_assets.postgis.relations import Layer
 from flux_assets.release.decode.stream import expanded_bytes
@@ -83,5 +83,5 @@ def _need(session: psycopg.Connection, settings: Settings, release: Release, tab
     folder = Path(release.address).resolve()
     plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
-    found = versions.known_versions(session, layer) if status.is_prepared(session) else []
+    found = Version.known(session, layer) if status.is_prepared(session) else []
     return Need.of_csv(plain, sum(version.bytes or 0 for version in found))

@@ -13,21 +13,19 @@ from queue import Empty, SimpleQueue
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.checks import audits
-from flux_assets.checks.audit import AuditResult, Case
+from flux_assets.checks.audit import AuditResult, Case, Severity
+from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError, PublishError
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Extent, Version
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import Shape
-from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all, version_table
+from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable, index_method
 from flux_assets.steps import reach
 
-# Judged once more beside the layers that are published with it, where there are any.
-REFERENCES = "relationships"
 # Of a b-tree build. Short runs are sorted within the processor's caches and merged in one go: 2.7 million keys took 1.7
 # seconds of CPU with 8 MB, 2.2 with 64 and 3.1 with 256. With less than 32 MB a worker PostgreSQL starts no workers
 # for a build, which is meant: builds run side by side already. Other methods use their memory otherwise.
@@ -54,10 +52,11 @@ def finish(
     judged = found.judged(context.control, context.layer)
     reach("load.judged")
     for result in results:
-        if not result.passed and not (context.joined and result.name == REFERENCES):
-            context.log(describe_audit(context.layer, result))
+        # References are judged once more beside the layers that are published with it, where there are any.
+        if not result.passed and not (context.joined and result.name == "relationships"):
+            context.log(result.failure(context.layer.title))
     if refused:
-        failures = "; ".join(f"{result.name}: {_describe_findings(result)}" for result in refused)
+        failures = "; ".join(f"{result.name}: {result.findings}" for result in refused)
         raise AuditError(
             f"{context.layer.title}: {source} was not published: {failures}.",
             f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
@@ -71,7 +70,7 @@ def finish(
 def make_equal(context: VersionContext, version: Version, public: Public) -> None:
     """Give a version made earlier what the public table has gained since, and keep it from readers as a new one is."""
     control, relation = context.control, version.relation
-    control.execute(revoking_all(version_table(relation)))
+    control.execute(revoking_all(version.table))
     if doubled := _built(_start_building(context, _shapes(control, relation, public.oid))):
         raise doubled
     pair = _shapes(control, relation, public.oid)
@@ -82,14 +81,14 @@ def make_equal(context: VersionContext, version: Version, public: Public) -> Non
 
 def _index_and_audit(
     context: VersionContext, case: Case, version: Version, public: Public
-) -> tuple[tuple[AuditResult, ...], errors.UniqueViolation | None]:
+) -> tuple[list[AuditResult], errors.UniqueViolation | None]:
     control, relation = context.control, version.relation
     with context.clock.timed("index"):
         pair = _shapes(control, relation, public.oid)
         building = _start_building(context, pair)
         # A GiST index takes one core for a while: the warning audits, which need no index, fill the other.
         try:
-            warned = audits.run_audits(replace(case, shape=pair.mine), severity="WARN")
+            warned = _audited(replace(case, shape=pair.mine), "WARN")
         finally:
             wait(building)
         doubled = _built(building)
@@ -102,18 +101,11 @@ def _index_and_audit(
     reach("load.analyzed")
     with context.clock.timed("audit"):
         shape = _shapes(control, relation, None).mine
-        return (*audits.run_audits(replace(case, shape=shape), severity="ERROR"), *warned), doubled
+        return [*_audited(replace(case, shape=shape), "ERROR"), *warned], doubled
 
 
-def describe_audit(layer: Layer, result: AuditResult) -> str:
-    """Say that an audit failed, in a line for the log."""
-    return f"{layer.title}: audit {result.name} ({result.severity}) failed: {_describe_findings(result)}"
-
-
-def _describe_findings(result: AuditResult) -> str:
-    numbers = ", ".join(f"{name} {value}" for name, value in result.numbers.items())
-    more = f"; and {len(result.sample) - 3} more" if len(result.sample) > 3 else ""
-    return f"{'; '.join(result.sample[:3])}{more} ({numbers})" if result.sample else numbers
+def _audited(case: Case, severity: Severity) -> list[AuditResult]:
+    return [audit.run(case) for audit in audits_of(case.layer.table) if audit.severity == severity]
 
 
 @dataclass(frozen=True)
@@ -128,7 +120,7 @@ class _Pair:
 def _shapes(connection: psycopg.Connection, relation: str, public_oid: int | None) -> _Pair:
     public = [] if public_oid is None else [sql.Literal(public_oid)]
     mine, *theirs = Shape.read_all(connection, [catalog.oid_of(VERSIONS, relation), *public])
-    return _Pair(version_table(relation), _standing(relation, mine), theirs[0] if theirs else None)
+    return _Pair(sql.Identifier(VERSIONS, relation), _standing(relation, mine), theirs[0] if theirs else None)
 
 
 def _standing(relation: str, found: Shape | None) -> Shape:

@@ -25,7 +25,7 @@ from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.relations import Layer, version_table
+from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
@@ -177,12 +177,12 @@ class _Load:
         context, attached = self.context, state.attached
         if context.options.force or attached is None or not attached.holds(self.version):
             return None
-        return state.live(context.control) if schema_diff.keeps_declared_columns(context.layer, state) else None
+        return state.live(context.control) if state.keeps_declared_columns else None
 
     def _unchanged(self, state: LayerState, current: Version) -> LoadResult:
         context, control, layer = self.context, self.context.control, self.context.layer
         self._refuse_contradiction(current, state)
-        schema_diff.refresh_comments(control, layer, state)
+        state.refresh_comments(control)
         statements = [
             *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
             self.entry.loaded(0, version=current.version, sync_type="UNCHANGED"),
@@ -225,10 +225,10 @@ class _Load:
 
     def _ready_version(self, state: LayerState) -> Version | None:
         """Return a version of the wanted id that was audited, or published, before and has all its rows and columns."""
-        control, layer = self.context.control, self.context.layer
+        control = self.context.control
         for version in state.versions:
             fits = version.holds(self.version) and version.state in _AUDITED and not version.current
-            if fits and version.is_whole(control) and schema_diff.has_columns(control, layer, version, state):
+            if fits and version.is_whole(control) and state.fits(control, version):
                 return version
         return None
 
@@ -258,7 +258,7 @@ class _Load:
         context, control, layer = self.context, self.context.control, self.context.layer
         try:
             with context.clock.timed("tidy"):
-                schema_diff.refresh_comments(control, layer, state)
+                state.refresh_comments(control)
                 for statement in version.noting_release(layer, self.release.tag):
                     control.execute(statement)
                 layer.analyze(control, version.relation)
@@ -278,7 +278,7 @@ class _Load:
     def _result(self, version: Version, quarantined: int, times: VersionTimes | None, csv_bytes: int = 0) -> LoadResult:
         """Return what a load that has published says; other outcomes replace what is otherwise."""
         # The audits asked the version's table; from now on their queries ask the public one.
-        staged, public = version_table(version.relation).as_string(), self.context.layer.public.as_string()
+        staged, public = version.table.as_string(), self.context.layer.public.as_string()
         audits = (AuditResult.from_json(stored) for stored in version.audits)
         peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return LoadResult(

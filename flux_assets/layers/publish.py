@@ -18,12 +18,12 @@ from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers import indexes, takeover
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import LayerState, Version, pinning
+from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.entries import Entry, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.postgis.catalog import refuse_unprotected_copy
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
-from flux_assets.postgis.relations import Layer, version_table
+from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
@@ -128,7 +128,7 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     for each in publications:
         layer, entry, version = each.layer, each.entry, each.version
         statements += [
-            _refusing_pinned(layer, version) if each.pin is None else pinning(layer, version.version, each.pin),
+            _refusing_pinned(layer, version) if each.pin is None else version.pinning(layer, each.pin),
             *version.making_current(layer),
             entry.loaded(version.rows or 0, version=version.version, sync_type=entry.sync_type),
             announcing(layer, "rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
@@ -153,7 +153,7 @@ def _asked(
 ) -> sql.Composed:
     """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements."""
     there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
-    coming = [version_table(each.version.relation) for each in publications]
+    coming = [each.version.table for each in publications]
     asked = {
         "milliseconds": LOCK_TIMEOUT_MS,
         "tables": [table.as_string(connection) for table in (*there, *filter(None, old), *coming)],
@@ -174,8 +174,9 @@ def _swapping(
     if old is not None:
         statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, old))
     statements += public.altering(layer.public)
-    version = version_table(publication.version.relation)
-    statements.append(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, version))
+    statements.append(
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, publication.version.table)
+    )
     if public.plain_oid is not None:
         statements += takeover.grants(connection, layer, public.plain_oid)
     return statements
@@ -235,7 +236,7 @@ def _drop(context: VersionContext, version: Version, lease: Lease) -> None:
     The layer's lease is kept meanwhile, or this is refused. Dropping a table with a foreign key locks the table that it
     points at, which others read.
     """
-    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version_table(version.relation))
+    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version.table)
     at_once(context.control, [lease.holding(), drop, version.dropping(context.layer)])
 
 

@@ -13,15 +13,7 @@ from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, recorded
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
-from flux_assets.layers.versions import (
-    LayerState,
-    Pin,
-    Version,
-    VersionTimes,
-    known_versions,
-    live_version,
-    pinning,
-)
+from flux_assets.layers.versions import LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger import leases
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import Layer
@@ -74,7 +66,7 @@ def rollback(
 
 def _kept_version(layer: Layer, connection: psycopg.Connection, to: str | None) -> tuple[Version, Version | None]:
     """Return the version to roll back to, and the register's current one."""
-    found = known_versions(connection, layer)
+    found = Version.known(connection, layer)
     kept = [version for version in found if version.state == "published" and not version.current]
     kept.sort(key=lambda version: version.published_at or version.staged_at, reverse=True)
     fitting = [version for version in kept if to is None or version.version.startswith(to)]
@@ -155,15 +147,15 @@ def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason:
             session.execute(f"SET LOCAL lock_timeout = '{LEASE_WAIT_MS}ms'")
             # Until this transaction ends nobody publishes: what is live when the pin is set is what is pinned.
             session.execute(leased, [layer.schema, layer.name])
-            live = live_version(session, layer)
+            live = Version.live(session, layer)
             if live is None and to is None:
                 raise LayerError(f"{layer.title} has no live version to pin.", "Load it first.")
             if live is None or (to is not None and not live.version.startswith(to)):
                 return None
             if to is not None:
-                published = [each for each in known_versions(session, layer) if each.state == "published"]
+                published = [each for each in Version.known(session, layer) if each.state == "published"]
                 _refuse_ambiguous(layer, to, [each for each in published if each.version.startswith(to)])
-            session.execute(pinning(layer, live.version, reason))
+            session.execute(live.pinning(layer, reason))
             return live
     except errors.LockNotAvailable:
         raise BusyError(f"{layer.title} is being published right now.", "Pin it when that is done.") from None

@@ -15,14 +15,13 @@ from psycopg import sql
 from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.layers import takeover
 from flux_assets.layers.context import VersionContext
-from flux_assets.layers.versions import LayerState, PublicTable, Version
+from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
 from flux_assets.ledger.status import foreign_kind
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys, refuse_unprotected_copy
 from flux_assets.postgis.locking import briefly
-from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, version_table
-from flux_assets.postgis.session import run
+from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
@@ -79,41 +78,6 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
         if not any(live.is_declared(index) for live in public.shape.indexes):
             connection.execute(relations.create_index(layer.public, index))  # blocks no reader
     return Public(public.oid, _changes(difference, relax=context.options.accept_schema_change))
-
-
-def keeps_declared_columns(layer: Layer, state: LayerState) -> bool:
-    """Tell whether the public table still has every declared column with its type, whatever else users added."""
-    if state.public is None:
-        return False
-    difference = _difference(layer.table, state.public.shape)
-    return not difference.added and not difference.retyped
-
-
-def has_columns(connection: psycopg.Connection, layer: Layer, version: Version, state: LayerState) -> bool:
-    """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
-    found = catalog.find(connection, VERSIONS, version.relation)
-    wanted: dict[str, tuple[str, str | None]] = {c.name: (relations.type_name(c), None) for c in layer.table.columns}
-    if state.public is not None and state.public.shape.kind == PARTITIONED:
-        there = state.public.shape.columns
-        wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
-        wanted |= {c.name: (wanted[c.name][0], c.collation) for c in there if c.name in wanted}
-    if found is None:
-        return False
-    return wanted == {c.name: (c.bare_type, c.collation) for c in catalog.columns(connection, found.oid)}
-
-
-def refresh_comments(connection: psycopg.Connection, layer: Layer, state: LayerState) -> None:
-    """Bring the public table's comments up to date, touching only those that differ; a new table has them."""
-    public = state.public
-    if public is None or public.shape.kind != PARTITIONED:
-        return
-    live: dict[str | None, str | None] = {column.name: column.comment for column in public.shape.columns}
-    live[None] = public.comment
-    wanted: dict[str | None, str | None] = {None: layer.table.description}
-    wanted |= {column.name: column.comment for column in layer.table.columns}
-    statements = zip(wanted, layer.comments(), strict=True)
-    if outdated := [statement for name, statement in statements if live.get(name) != wanted[name]]:
-        run(connection, outdated)
 
 
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: PublicTable) -> None:
@@ -229,7 +193,7 @@ def _add_columns(
     context: VersionContext, state: LayerState, public: PublicTable, added: list[sa.Column[object]], lease: Lease
 ) -> None:
     layer = context.layer
-    earlier = (version_table(version.relation) for version in state.versions if not version.current)
+    earlier = (version.table for version in state.versions if not version.current)
     statement = sql.SQL("ALTER TABLE IF EXISTS {} {}")
     column = sql.SQL("ADD COLUMN IF NOT EXISTS {} {}")
     columns = sql.SQL(", ").join(

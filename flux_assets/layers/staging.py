@@ -20,7 +20,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.postgis import relations
 from flux_assets.postgis.copying import encoded, texts_of
-from flux_assets.postgis.relations import Layer, revoking_all, version_table
+from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
 from flux_assets.release.release import Release, ReleaseFile
@@ -101,7 +101,7 @@ def stage(
     case = Case(
         connection=control,
         layer=layer,
-        relation=version_table(version.relation),
+        relation=version.table,
         rows=stream.facts.rows,
         promised_rows=file.rows,
         quarantined_rows=refused,
@@ -156,7 +156,7 @@ def fill(
     All or nothing. Raises LayerError when more than `limit_bytes` would be written, psycopg errors as the server words
     them.
     """
-    layer, stop, table = context.layer, context.options.stop, version_table(version.relation)
+    layer, stop, table = context.layer, context.options.stop, version.table
     is_first = public.oid is None
     # Not by `session.transaction`, whose BEGIN would be a round trip: the end of the session rolls back what failed.
     template = [] if is_first else [_BEGIN, layer.create_template(), _COMMIT]

@@ -10,7 +10,6 @@ from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.errors import LayerError
-from flux_assets.layers import versions
 from flux_assets.layers.versions import Pin, Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
@@ -35,9 +34,7 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
         if not status.is_prepared(session):
             return []
         return [
-            (table.name, version)
-            for table in tables
-            for version in versions.known_versions(session, Layer(target.schema, table))
+            (table.name, version) for table in tables for version in Version.known(session, Layer(target.schema, table))
         ]
 
 
@@ -46,7 +43,7 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
     with target.session("audits") as session:
         if not status.is_prepared(session):
             return ()
-        version = versions.live_version(session, Layer(target.schema, table))
+        version = Version.live(session, Layer(target.schema, table))
         return tuple(AuditResult.from_json(stored) for stored in version.audits) if version else ()
 
 
@@ -76,7 +73,7 @@ def audit_live(
         relation = catalog.find(session, layer.schema, layer.name)
         if relation is None:
             raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
-        current = versions.live_version(session, layer)
+        current = Version.live(session, layer)
         registered = current.rows if current else None
         rows = own_rows(layer.public, relation.kind)
         case = Case(

@@ -14,7 +14,7 @@ from psycopg import sql
 from flux_assets.ledger.entries import Entry
 from flux_assets.postgis import catalog
 from flux_assets.postgis.catalog import Shape, count_rows
-from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, version_table
+from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, own_rows, type_name
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 
@@ -49,6 +49,21 @@ class Version:
     is_there: bool = True
     is_attached: bool = False
 
+    @property
+    def table(self) -> sql.Identifier:
+        """The version's table."""
+        return sql.Identifier(VERSIONS, self.relation)
+
+    @classmethod
+    def known(cls, connection: psycopg.Connection, layer: Layer) -> list[Version]:
+        """Return every version of the layer whose table still exists by the register, the newest lease first."""
+        return [_version(row) for row in connection.execute(_statement("versions", layer, leftovers=False))]
+
+    @classmethod
+    def live(cls, connection: psycopg.Connection, layer: Layer) -> Version | None:
+        """Return the version that readers see, when it is the register's and has rows where it should."""
+        return _live(connection, cls.known(connection, layer))
+
     def holds(self, version: str) -> bool:
         """Tell whether this is that version of a release, or contains it, with rows that a replay added."""
         return version in {self.version, self.base_version}
@@ -60,7 +75,7 @@ class Version:
     def is_whole(self, connection: psycopg.Connection) -> bool:
         """Tell whether the version still has its table, with the rows it was registered with."""
         there = catalog.find(connection, VERSIONS, self.relation) is not None
-        return there and count_rows(connection, own_rows(version_table(self.relation))) == self.rows
+        return there and count_rows(connection, own_rows(self.table)) == self.rows
 
     def adding(self, layer: Layer) -> sql.Composed:
         """Make the statement that registers the version before its table is made, to be found if we die."""
@@ -70,6 +85,10 @@ class Version:
     def making_current(self, layer: Layer) -> list[sql.Composed]:
         """Make the statements by which this version is the current one; they belong into the publish transaction."""
         return [_statement("not_current", layer), _statement("current", layer, lease=self.lease)]
+
+    def pinning(self, layer: Layer, reason: str) -> sql.Composed:
+        """Make a statement that pins the layer to it; the reason of an earlier pin of it stays where none is given."""
+        return _statement("pin", layer, version=self.version, reason=reason)
 
     def dropping(self, layer: Layer) -> sql.Composed:
         """Make the statement by which the version's table is gone."""
@@ -101,26 +120,16 @@ class Version:
         return replace(self, release_tag=tag)
 
 
-def known_versions(connection: psycopg.Connection, layer: Layer) -> list[Version]:
-    """Return every version of the layer whose table still exists by the register, the newest lease first."""
-    return [_version(row) for row in connection.execute(_statement("versions", layer, leftovers=False))]
-
-
-def live_version(connection: psycopg.Connection, layer: Layer) -> Version | None:
-    """Return the version that readers see, when it is the register's and has rows where it should."""
-    return _live(connection, known_versions(connection, layer))
+def _attached(versions: Sequence[Version]) -> Version | None:
+    return next((version for version in versions if version.current and version.is_attached), None)
 
 
 def _live(connection: psycopg.Connection, versions: Sequence[Version]) -> Version | None:
     version = _attached(versions)
     if version is None:
         return None
-    asking = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version_table(version.relation))
+    asking = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(version.table)
     return version if connection.execute(asking).fetchone() == (bool(version.rows),) else None
-
-
-def _attached(versions: Sequence[Version]) -> Version | None:
-    return next((version for version in versions if version.current and version.is_attached), None)
 
 
 _FIELDS = tuple(each.name for each in fields(Version))
@@ -178,11 +187,6 @@ class Pin:
         return cls(*row) if row else None
 
 
-def pinning(layer: Layer, version: str, reason: str) -> sql.Composed:
-    """Make a statement that pins the layer, in place of an earlier pin, whose reason stays where none is given."""
-    return _statement("pin", layer, version=version, reason=reason)
-
-
 @dataclass(frozen=True)
 class PublicTable:
     """What stands under a layer's name; `partitioning` is the strategy (`l` for LIST) and column of its key.
@@ -214,6 +218,7 @@ class LayerState:
     session was gone, committed it. `waiting` records in quarantine are missing in a version, by its lease.
     """
 
+    layer: Layer
     public: PublicTable | None
     versions: tuple[Version, ...]
     leftovers: tuple[Version, ...]
@@ -234,6 +239,36 @@ class LayerState:
         """Return the attached version when it has rows where it should."""
         return _live(connection, self.versions)
 
+    @property
+    def keeps_declared_columns(self) -> bool:
+        """Whether the public table still has every declared column with its type, whatever else users added."""
+        live = {column.name: column.bare_type for column in self.public.shape.columns} if self.public else {}
+        return all(live.get(column.name) == type_name(column) for column in self.layer.table.columns)
+
+    def fits(self, connection: psycopg.Connection, version: Version) -> bool:
+        """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
+        wanted: dict[str, tuple[str, str | None]] = {c.name: (type_name(c), None) for c in self.layer.table.columns}
+        if self.public is not None and self.public.shape.kind == PARTITIONED:
+            there = self.public.shape.columns
+            wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
+            wanted |= {c.name: (wanted[c.name][0], c.collation) for c in there if c.name in wanted}
+        found = catalog.find(connection, VERSIONS, version.relation)
+        standing = catalog.columns(connection, found.oid) if found else []
+        return wanted == {c.name: (c.bare_type, c.collation) for c in standing}
+
+    def refresh_comments(self, connection: psycopg.Connection) -> None:
+        """Bring the public table's comments up to date, touching only those that differ; a new table has them."""
+        public, table = self.public, self.layer.table
+        if public is None or public.shape.kind != PARTITIONED:
+            return
+        live: dict[str | None, str | None] = {column.name: column.comment for column in public.shape.columns}
+        wanted: dict[str | None, str | None] = {column.name: column.comment for column in table.columns}
+        comments = {None: table.description} | wanted
+        statements = zip(comments.items(), self.layer.comments(), strict=True)
+        there = live | {None: public.comment}
+        if outdated := [statement for (name, comment), statement in statements if there.get(name) != comment]:
+            run(connection, outdated)
+
     @classmethod
     def of(cls, connection: psycopg.Connection, layer: Layer) -> LayerState:
         """Ask for the state of a layer, in one round trip."""
@@ -249,6 +284,7 @@ class LayerState:
         standing = Shape.read(answers[: len(shape)])
         found = [_version(row) for row in register]
         return cls(
+            layer=layer,
             public=PublicTable(standing, *public[0]) if standing and public else None,
             versions=tuple(version for version in found if version.state != "dropped"),
             leftovers=tuple(version for version in found if version.state == "dropped"),

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, refusal, sync_audits
-from flux_assets.checks.unmatched import ALL_ASSIGNED
 from flux_assets.compare.match import MATCHES_SOURCE
 from flux_assets.errors import FluxError, SourceError, SyncError
 from flux_assets.orchestration.checks import (
@@ -254,7 +253,7 @@ class _SyncStep:
             return AuditRequest(table=table, names=ALWAYS_JUDGED, missing=())
         names = self._names[table.name] if done.outcome == "changed" else self._due(table) | ALWAYS_JUDGED
         if any(each.to_table in changed for each in table.assignments):
-            names |= {ALL_ASSIGNED}
+            names |= {"all_assigned"}
         if is_read:
             names |= {"columns"}
         elif "columns" not in self._selected_of(table):

@@ -12,13 +12,11 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
-from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.relations import version_table
 from flux_assets.postgis.session import Target
 from flux_assets.sqlfiles import query
 
-Answer = tuple[bytes | None, str]
+_Answer = tuple[bytes | None, str]
 """A value as its type sends it (EWKB of a geometry, the text of a numeric), or None and the reason."""
 
 _MOST_KEPT, _LONGEST_KEPT = 20_000, 100  # texts, and characters of one
@@ -40,7 +38,7 @@ _NUMERIC = re.compile(r"numeric\((\d+), ?(\d+)\)")
 
 
 @contextmanager
-def texts_of(target: Target, purpose: str, stop: Stop) -> Iterator[Callable[[str, Sequence[str]], list[Answer]]]:
+def texts_of(target: Target, purpose: str, stop: Stop) -> Iterator[Callable[[str, Sequence[str]], list[_Answer]]]:
     """Yield a function that asks the server about texts of a type, given by its DDL; the first call opens a session."""
     with ExitStack() as stack:
         yield _Asking(lambda: stack.enter_context(target.session(f"read {purpose}", stop))).ask
@@ -52,13 +50,13 @@ class _Asking:
     def __init__(self, open_session: Callable[[], psycopg.Connection]) -> None:
         self._open_session = open_session
         self._function = ""
-        self._answers: dict[tuple[str, str], Answer] = {}
+        self._answers: dict[tuple[str, str], _Answer] = {}
 
     @cached_property
     def _session(self) -> psycopg.Connection:
         return self._open_session()
 
-    def ask(self, ddl: str, texts: Sequence[str]) -> list[Answer]:
+    def ask(self, ddl: str, texts: Sequence[str]) -> list[_Answer]:
         # Which geometry and SRID a column takes is judged by the caller, as for any other geometry.
         kind = "geometry" if ddl.startswith(("geometry", "geography")) else ddl
         known = {text: self._answers[kind, text] for text in texts if (kind, text) in self._answers}
@@ -69,7 +67,7 @@ class _Asking:
         self._answers |= {(kind, text): answer for text, answer in known.items() if len(text) < _LONGEST_KEPT}
         return [known[text] for text in texts]
 
-    def _answers_for(self, kind: str, texts: Sequence[str]) -> Iterator[Answer]:
+    def _answers_for(self, kind: str, texts: Sequence[str]) -> Iterator[_Answer]:
         if self._function != kind:
             self._session.execute(_reading(kind))
             self._function = kind
@@ -115,30 +113,3 @@ def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[b
     for batch in batches:
         yield encoder.write_batch(batch)
     yield encoder.finish()
-
-
-_PIECE = 1 << 18
-# Of PostgreSQL's binary format: an empty stream begins with this many bytes and ends with these two.
-_HEADER, _TRAILER = 19, b"\xff\xff"
-
-
-def continued(session: psycopg.Connection, relation: str, batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Yield all rows of a version's table, then those of the batch, whose columns they have, as one stream."""
-    held: list[bytes] = []
-    size = 0
-    for chunk in _out(session, relation, tuple(batch.schema.names)):
-        if size >= _PIECE:
-            yield b"".join(held)
-            held, size = [], 0
-        held.append(chunk)
-        size += len(chunk)
-    yield b"".join(held).removesuffix(_TRAILER)
-    yield b"".join(encoded([batch], batch.schema))[_HEADER:]
-
-
-def _out(session: psycopg.Connection, relation: str, columns: tuple[str, ...]) -> Iterator[bytes]:
-    query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        relations.names(columns), version_table(relation)
-    )
-    with session.cursor().copy(query) as copy:
-        yield from map(bytes, copy)

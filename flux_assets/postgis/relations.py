@@ -128,7 +128,9 @@ class Layer(PublicTable):
 
     def create_version(self, relation: str, *, like_template: bool) -> sql.Composed:
         """Create a version's table without indexes: like the session's template, or by the declaration without one."""
-        return self._create_copy(sql.SQL("TABLE {}").format(version_table(relation)), like_template=like_template)
+        return self._create_copy(
+            sql.SQL("TABLE {}").format(sql.Identifier(VERSIONS, relation)), like_template=like_template
+        )
 
     def create_probe(self, *, like_template: bool) -> sql.Composed:
         """Create a temporary table as a version's would be, emptied at the end of every transaction."""
@@ -153,7 +155,7 @@ class Layer(PublicTable):
         if session.info.server_version >= _SINCE_ANALYZE_ONLY:
             run(session, [*prepared, sql.SQL("ANALYZE ONLY {}").format(self.public)])
             return
-        version = version_table(relation)
+        version = sql.Identifier(VERSIONS, relation)
         asked = query("statistics", "targets"), [version.as_string(session)]
         targets: dict[str, int] = dict(session.execute(*asked).fetchall())
         analyze_alone = [
@@ -175,11 +177,6 @@ def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Comp
     change = sql.SQL("ALTER COLUMN {} SET STATISTICS {}")
     changes = [change.format(sql.Identifier(name), sql.Literal(target)) for name, target in targets.items()]
     return sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(changes))
-
-
-def version_table(relation: str) -> sql.Identifier:
-    """Return a version's table by its name in the register."""
-    return sql.Identifier(VERSIONS, relation)
 
 
 def own_rows(table: sql.Identifier, kind: str = "r") -> sql.Composable:

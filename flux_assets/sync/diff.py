@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.sql import Composable, Composed, Identifier
 
-from flux_assets.checks.audit import SAMPLE_KEYS, AuditResult
+from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import SyncError, abbreviated, reported
 from flux_assets.postgis import catalog, relations
 from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
@@ -233,10 +233,10 @@ class TableMerge:
         """Raise SyncError for rows without a complete key, or for keys that are there more than once."""
         table, key = self.live.table, ", ".join(self.live.table.key)
         missing_query = sql.SQL("SELECT count(*) OVER (), i::text FROM {} AS i WHERE {} LIMIT {}").format(
-            self.incoming, self._is_incomplete(), SAMPLE_KEYS
+            self.incoming, self._is_incomplete(), AuditResult.SAMPLE_KEYS
         )
         doubled_query = query("sync", "doubled_keys").format(
-            key=relations.names(table.key), rows=self.incoming, limit=SAMPLE_KEYS
+            key=relations.names(table.key), rows=self.incoming, limit=AuditResult.SAMPLE_KEYS
         )
         missing, doubled = run(self.session, [missing_query, doubled_query])
         if missing:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from flux_assets.checks.audit import SAMPLE_KEYS
+from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError, SyncError, abbreviated, reported
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
@@ -170,9 +170,11 @@ def _guard(context: SyncContext, table: TableSync, merge: TableMerge) -> None:
     there, taken = context.source.held(table.live.table, keys)
     if taken:
         shown = ", ".join(
-            sorted("/".join(abbreviated(str(part), bare=True) for part in key) for key in taken)[:SAMPLE_KEYS]
+            sorted("/".join(abbreviated(str(part), bare=True) for part in key) for key in taken)[
+                : AuditResult.SAMPLE_KEYS
+            ]
         )
-        others = ", among others" if len(taken) > SAMPLE_KEYS else ""
+        others = ", among others" if len(taken) > AuditResult.SAMPLE_KEYS else ""
         raise SyncError(
             f"{table.live.title}: {len(taken):,} of the {len(keys):,} rows that were not read are still in {source},"
             f" and are to be taken: reading lost them ({', '.join(table.live.table.key)} {shown}{others}).",

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from flux_assets.errors import BusyError, LayerError, PinnedError, ReleaseError
-from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.layers.status import layer_pins, table_statuses
+from flux_assets.layers.versions import Version
 from flux_assets.postgis.relations import Layer
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
@@ -188,7 +188,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monke
     unpin(POLES, target)
     layer, done = Layer("public", POLES), []
     with target.session("publisher") as publisher, publisher.transaction():
-        (found,) = [each for each in versions.known_versions(publisher, layer) if each.version == second]
+        (found,) = [each for each in Version.known(publisher, layer) if each.version == second]
         ((going,),) = sql("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'poles'::regclass")
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         thread = threading.Thread(target=lambda: done.append(pinned(loader).pin.version))

@@ -3,10 +3,10 @@
 import pytest
 
 from flux_assets.errors import SettingError
-from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
+from flux_assets.layers.versions import LayerState
 from flux_assets.ledger.leases import leased
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
@@ -62,19 +62,19 @@ def test_behind_a_version_that_is_too_large_an_older_one_does_not_stay(kept, loa
 def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
     """Also where it is not the current one any more, whoever brought that about."""
     loader.load(POLES, rows(4))
-    first = pin(POLES, target, LoadOptions(), loader.log.append).pin.version
+    first = pin(POLES, target, LoadOptions(), loader.log.append).version
     unpin(POLES, target)
     loader.load(POLES, rows(5))
     with target.session("test") as session:
         layer = Layer("public", POLES)
         if held:
-            session.execute(versions.pinning(layer, first, "by hand"))
+            session.execute(first.pinning(layer, "by hand"))
         with leased(session, target, LockRetries(seconds=0, log=print), layer) as lease:
             options = LoadOptions(keep_versions=0, keep_bytes=0)
             context = VersionContext(
                 layer=layer, target=target, control=session, options=options, log=loader.log.append
             )
-            clean_up(context, lease, versions.LayerState.of(session, layer))
+            clean_up(context, lease, LayerState.of(session, layer))
     assert kept(0) == ([1, 2] if held else [2])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
+import pyarrow as pa
+from psycopg import sql
 
 from flux_assets.checks.audit import Case
 from flux_assets.errors import LayerError, PinnedError
-from flux_assets.layers import publish, schema_diff, versions
+from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import finish
 from flux_assets.layers.publish import Publication
@@ -18,15 +20,19 @@ from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine, 
 from flux_assets.layers.replay.records import Correction, ReadAgain, changed, read_again
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill
-from flux_assets.layers.versions import Extent, LayerState, Version, VersionTimes
+from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.copying import continued, texts_of
-from flux_assets.postgis.relations import VERSIONS, Layer, version_table
+from flux_assets.postgis.copying import encoded, texts_of
+from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
+
+_PIECE = 1 << 18
+# Of PostgreSQL's binary format: an empty stream begins with this many bytes and ends with these two.
+_HEADER, _TRAILER = 19, b"\xff\xff"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,7 @@ def replay(
 
 
 def _of_live(connection: psycopg.Connection, layer: Layer) -> VersionQuarantine:
-    current = versions.live_version(connection, layer)
+    current = Version.live(connection, layer)
     if current is None or not current.is_whole(connection):
         raise LayerError(
             f"{layer.title} has no published version with all its rows, so there is nothing to add records to.",
@@ -86,7 +92,7 @@ def _of_live(connection: psycopg.Connection, layer: Layer) -> VersionQuarantine:
 
 def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
     """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
-    if pin := versions.Pin.of(session, layer):
+    if pin := Pin.of(session, layer):
         raise PinnedError(
             f"{layer.title} is {pin}, and a replay would publish another version.",
             f"Run `flux-assets unpin {layer.name}` and replay again.",
@@ -125,7 +131,7 @@ def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine
     publication = Publication(layer, public, version, lease, entry)
     publish.publish(control, context.target, [publication], context.patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
-    schema_diff.refresh_comments(control, layer, state)
+    state.refresh_comments(control)
     layer.analyze(control, version.relation)
     publish.clean_up(context, lease, LayerState.of(control, layer))
     published_at = VersionTimes.of(control, layer).published_at
@@ -182,8 +188,8 @@ def _made(
     case = Case(
         connection=control,
         layer=layer,
-        relation=version_table(version.relation),
-        rows=catalog.count_rows(control, version_table(version.relation)),
+        relation=version.table,
+        rows=catalog.count_rows(control, version.table),
         promised_rows=(current.rows or 0) + len(found.passed),
         published_rows=current.rows,
     )
@@ -198,8 +204,24 @@ def _version_id(table: StaticTable, current: Version, passed: Sequence[Quarantin
 
 def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
     with context.target.session(f"copy {context.layer.name}", context.options.stop) as reading:
-        chunks = continued(reading, current.relation, found.batch)
+        chunks = _continued(reading, current.table, found.batch)
         fill(context, version, public, chunks, context.layer.table.column_names, None)
+
+
+def _continued(session: psycopg.Connection, table: sql.Identifier, batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Yield all rows of a version's table, then those of the batch, whose columns they have, as one stream."""
+    copying = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)")
+    held: list[bytes] = []
+    size = 0
+    with session.cursor().copy(copying.format(relations.names(batch.schema.names), table)) as copy:
+        for chunk in map(bytes, copy):
+            if size >= _PIECE:
+                yield b"".join(held)
+                held, size = [], 0
+            held.append(chunk)
+            size += len(chunk)
+    yield b"".join(held).removesuffix(_TRAILER)
+    yield b"".join(encoded([batch], batch.schema))[_HEADER:]
 
 
 def _keep(quarantine: VersionQuarantine, version: Version, found: ReadAgain) -> None:

@@ -14,16 +14,15 @@ from psycopg import sql
 from flux_assets.checks.audit import Case
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError, FluxError, LayerError, reported
-from flux_assets.layers import publish, versions
+from flux_assets.layers import publish
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.indexes import REFERENCES, describe_audit
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import leases
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.relations import Layer, version_table
+from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
@@ -109,7 +108,7 @@ class Together:
 
     def _publish_all(self, connection: psycopg.Connection, patience: LockRetries, name: str) -> None:
         try:
-            staged = {name: version_table(each.version.relation) for name, each in self._arrived.items()}
+            staged = {name: each.version.table for name, each in self._arrived.items()}
             found = [self._judged(connection, each, staged, patience.log) for each in self._arrived.values()]
             if self._refused:
                 self._failures = {each: f"{each} failed" for each in self._refused}
@@ -137,11 +136,11 @@ class Together:
             rows=version.rows or 0,
             staged=staged,
         )
-        result = next((audit.run(case) for audit in audits_of(layer.table) if audit.name == REFERENCES), None)
+        result = next((audit.run(case) for audit in audits_of(layer.table) if audit.name == "relationships"), None)
         if result is None:
             return publication
         if not result.passed:
-            log(describe_audit(layer, result))
+            log(result.failure(layer.title))
             if self.strict:
                 self._refused[layer.name] = AuditError(
                     f"{layer.title}: {'; '.join(result.sample[:3])}, which are in no layer of the release.",
@@ -220,7 +219,7 @@ def _note_unchanged(
     for table, result in results.items():
         if result.outcome == "unchanged":
             layer = Layer(target.schema, table)
-            version = versions.live_version(session, layer)
+            version = Version.live(session, layer)
             # Somebody may have published another one since this release met it.
             if version is not None and version.version == result.version:
                 for statement in version.noting_release(layer, tag):

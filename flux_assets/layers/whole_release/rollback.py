@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from flux_assets.errors import LayerError
-from flux_assets.layers import publish, schema_diff, versions
+from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded_together
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
@@ -63,7 +63,7 @@ def rollback_release(
             staying = [
                 part
                 for layer, version in planned.staying.items()
-                for part in (taken[layer].holding(), versions.pinning(layer, version.version, f"kept at release {tag}"))
+                for part in (taken[layer].holding(), version.pinning(layer, f"kept at release {tag}"))
             ]
             publish.publish(control, target, publications, patience, staying)
             return ReleaseRollback(
@@ -107,13 +107,13 @@ def _planned(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) 
     """
     planned, lacking = _Planned(moving={}, staying={}), []
     for layer in layers:
-        known = versions.known_versions(connection, layer)
+        known = Version.known(connection, layer)
         published = [version for version in known if version.state == "published"]
         if not published:
             continue
         fitting = [version for version in published if version.is_of(tag)]
         current = next((version for version in fitting if version.current), None)
-        if current is not None and versions.live_version(connection, layer) is not None:
+        if current is not None and Version.live(connection, layer) is not None:
             planned.staying[layer] = current
         elif whole := [version for version in fitting if _can_be_published(connection, version)]:
             planned.moving[layer] = max(whole, key=lambda version: version.published_at or version.staged_at)

@@ -144,14 +144,14 @@ def test_a_release_is_published_though_its_own_session_was_lost(city, sql, monke
     """It only waited meanwhile; the next run notes what it could not."""
     city.source.tag = "v2"
     city.write(3, 14, 15)
-    noted = release_load.versions.live_version
+    noted = release_load.Version.live
 
     def lost(session, layer):
         if session.info.parameter_status("application_name") == "flux_assets release":
             sql("SELECT pg_terminate_backend(%s)", session.info.backend_pid)
         return noted(session, layer)
 
-    monkeypatch.setattr(release_load.versions, "live_version", lost)
+    monkeypatch.setattr(release_load.Version, "live", lost)
     assert city.loaded()["wires"].outcome == "published"
     assert sql(COUNTS) == [(3, 14, 15)]
     assert [line for line in city.log if "v2 is published; which versions belong to it too" in line]

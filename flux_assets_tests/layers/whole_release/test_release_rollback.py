@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from flux_assets.errors import BusyError, LayerError, PublishError
-from flux_assets.layers import versions
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.publish import Publication, publish
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
+from flux_assets.layers.versions import Version
 from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
 from flux_assets.ledger.leases import Lease
 from flux_assets.postgis.relations import Layer
@@ -178,7 +178,7 @@ def test_what_readers_meet_goes_to_the_server_in_one_round_trip(city, sql, targe
         publications = []
         for table in TABLES:
             layer = Layer("public", table)
-            version = next(each for each in versions.known_versions(session, layer) if each.release_tag == "v1")
+            version = next(each for each in Version.known(session, layer) if each.release_tag == "v1")
             ((lease, oid),) = sql(
                 "SELECT lease, %s::regclass::oid FROM postgres_sync.layer_leases WHERE layer_name = %s",
                 table.name, table.name,
