@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psycopg
-import pyarrow as pa
-from psycopg import errors, sql
 from psycopg.rows import class_row
 
-from flux_assets.errors import counted
-from flux_assets.layers.context import VersionContext
-from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Version
-from flux_assets.postgis import relations
-from flux_assets.postgis.copying import encoded
 from flux_assets.postgis.relations import Layer
-from flux_assets.release.decode.sieve import Probe, Quarantine, Refused
-from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.decode.sieve import Refused
 from flux_assets.sqlfiles import query
 
-REFUSALS = (errors.DataError, errors.IntegrityError, errors.InternalError_)
-# COPY counts its tuples from 1.
-WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
-_PROBE = sql.Identifier("pg_temp", "flux_probe")
 _LONGEST_RAW = 64 << 10
 
 
@@ -115,94 +101,3 @@ class VersionQuarantine:
 
     def _of_version(self) -> dict[str, object]:
         return {"schema": self.layer.schema, "name": self.layer.name, "lease": self.version.lease}
-
-
-def stage_with_quarantine(
-    context: VersionContext,
-    version: Version,
-    public: Public,
-    stream_of: Callable[[Quarantine], LayerStream],
-    fill: Callable[[LayerStream, Iterable[pa.RecordBatch]], None],
-) -> tuple[LayerStream, int]:
-    """Fill the version with the acceptable rows of a stream; returns what read them and how many it refused.
-
-    Raises QuarantineError when there are more than may be refused; those found until then are kept to be looked at.
-    """
-    kept, title = VersionQuarantine(context.control, context.layer, version), context.layer.title
-
-    def staged(probe: Probe | None) -> tuple[LayerStream, int]:
-        sieve = Quarantine(context.options.quarantine, probe)
-        stream = stream_of(sieve)
-        with closing(_keeping(kept, stream, sieve)) as batches:
-            fill(stream, batches)
-        if sieve.count:
-            context.log(f"{title}: {counted(sieve.count, 'record')} refused, and set aside in postgres_sync.quarantine")
-        return stream, sieve.count
-
-    try:
-        return staged(None)
-    except REFUSALS as error:
-        # One refusal of the server's undoes all of a COPY (FREEZE), and no savepoint may stand before it.
-        context.log(
-            f"{title}: PostgreSQL refuses a record ({error.diag.message_primary}); reading the file again, trying every"
-            " batch first"
-        )
-    kept.clear()
-    with probing(context, public) as probe:
-        return staged(probe)
-
-
-def _keeping(kept: VersionQuarantine, stream: LayerStream, sieve: Quarantine) -> Generator[pa.RecordBatch, None, None]:
-    """Yield the stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
-
-    def keep() -> None:
-        if (found := sieve.taken()) and not kept.connection.closed and not kept.connection.broken:
-            kept.add(map(QuarantinedRecord.of, found))
-
-    try:
-        for batch in stream:
-            keep()
-            yield batch
-    finally:
-        keep()
-
-
-@contextmanager
-def probing(context: VersionContext, public: Public) -> Iterator[Probe]:
-    """Give what tries rows on an empty table that is as a new version's is, before one refusal undoes everything.
-
-    It returns index, column and reason of each row that the server refuses; all others are tried as well.
-    """
-    layer = context.layer
-    with context.target.session(f"probe {layer.name}", context.options.stop) as session:
-        if public.oid is not None:
-            session.execute(layer.create_template())
-        session.execute(layer.create_probe(like_template=public.oid is not None))
-        for statement in public.altering(_PROBE):
-            session.execute(statement)
-        yield lambda batch: list(_refused_rows(session, batch))
-
-
-def _refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator[tuple[int, str | None, str]]:
-    begin = 0
-    while begin < batch.num_rows and (found := _first_refused(session, batch.slice(begin))) is not None:
-        index, column, reason = found
-        yield begin + index, column, reason
-        begin += index + 1
-
-
-def _first_refused(session: psycopg.Connection, batch: pa.RecordBatch) -> tuple[int, str | None, str] | None:
-    columns = relations.names(tuple(batch.schema.names))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_PROBE, columns)
-    try:
-        with session.transaction(), session.cursor().copy(copy_in) as copy:
-            for chunk in encoded([batch], batch.schema):
-                copy.write(chunk)
-    except REFUSALS as error:
-        where = WHERE.search(error.diag.context or "")
-        if where is None:
-            raise
-        column = where[2] or error.diag.column_name
-        known = column if column in batch.schema.names else None
-        return int(where[1]) - 1, known, f"PostgreSQL refuses it: {error.diag.message_primary}."
-    return None

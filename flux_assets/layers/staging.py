@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 from psycopg import errors, sql
 
 from flux_assets.checks.audit import Case
-from flux_assets.errors import LayerError, Place, ReleaseError, reported
+from flux_assets.errors import LayerError, Place, ReleaseError, counted, reported
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.indexes import finish
-from flux_assets.layers.quarantine import REFUSALS, WHERE, stage_with_quarantine
+from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.postgis import relations
 from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.postgis.session import run
+from flux_assets.release.decode.sieve import Probe, Quarantine
 from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.sqlfiles import query
 from flux_assets.steps import reach
 from flux_assets.words import megabytes
 
+_REFUSALS = (errors.DataError, errors.IntegrityError, errors.InternalError_)
+# COPY counts its tuples from 1.
+_WHERE = re.compile(r"^COPY [^,]+, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
+_PROBE = sql.Identifier("pg_temp", "flux_probe")
 _BEGIN, _COMMIT = sql.SQL("BEGIN"), sql.SQL("COMMIT")
 # Shares of the CSV's bytes, measured on all ten layers of the sample city (docs/performance.md): hexadecimal
 # geometry halves, every row gains a header of about 28 bytes, indexes add a quarter to a half.
@@ -136,11 +143,61 @@ def _staged(
             return LayerStream(path, file.file, context.layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
 
         if options.quarantine:
-            return stage_with_quarantine(context, version, public, stream_of, fill_from)
+            return _sifted(context, version, public, stream_of, fill_from)
         stream = stream_of(None)
         with _described(context.layer, path, file.file):
             fill_from(stream, stream)
         return stream, 0
+
+
+def _sifted(
+    context: VersionContext,
+    version: Version,
+    public: Public,
+    stream_of: Callable[[Quarantine], LayerStream],
+    fill_from: Callable[[LayerStream, Iterable[pa.RecordBatch]], None],
+) -> tuple[LayerStream, int]:
+    """Fill the version with the acceptable rows of a stream; returns what read them and how many it refused.
+
+    Raises QuarantineError when there are more than may be refused; those found until then are kept to be looked at.
+    """
+    kept, title = VersionQuarantine(context.control, context.layer, version), context.layer.title
+
+    def staged(probe: Probe | None) -> tuple[LayerStream, int]:
+        sieve = Quarantine(context.options.quarantine, probe)
+        stream = stream_of(sieve)
+        with closing(_keeping(kept, stream, sieve)) as batches:
+            fill_from(stream, batches)
+        if sieve.count:
+            context.log(f"{title}: {counted(sieve.count, 'record')} refused, and set aside in postgres_sync.quarantine")
+        return stream, sieve.count
+
+    try:
+        return staged(None)
+    except _REFUSALS as error:
+        # One refusal of the server's undoes all of a COPY (FREEZE), and no savepoint may stand before it.
+        context.log(
+            f"{title}: PostgreSQL refuses a record ({error.diag.message_primary}); reading the file again, trying every"
+            " batch first"
+        )
+    kept.clear()
+    with probing(context, public) as probe:
+        return staged(probe)
+
+
+def _keeping(kept: VersionQuarantine, stream: LayerStream, sieve: Quarantine) -> Generator[pa.RecordBatch, None, None]:
+    """Yield the stream's batches; what it refuses meanwhile is written down, also when it ends with an error."""
+
+    def keep() -> None:
+        if (found := sieve.taken()) and not kept.connection.closed and not kept.connection.broken:
+            kept.add(map(QuarantinedRecord.of, found))
+
+    try:
+        for batch in stream:
+            keep()
+            yield batch
+    finally:
+        keep()
 
 
 def fill(
@@ -187,8 +244,8 @@ def _described(layer: Layer, path: Path, name: str) -> Iterator[None]:
     """Raise what the server refuses of a record within the block as a RecordError for the file `name` at `path`."""
     try:
         yield
-    except REFUSALS as error:
-        where = WHERE.search(error.diag.context or "")
+    except _REFUSALS as error:
+        where = _WHERE.search(error.diag.context or "")
         if where is None:
             raise
         column = where[2] if where[2] in layer.table.column_names else None
@@ -198,3 +255,44 @@ def _described(layer: Layer, path: Path, name: str) -> Iterator[None]:
             remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
         place = Place(file=name, record=int(where[1]), column=column)
         raise describe_record(path, place, problem, remedy) from error
+
+
+@contextmanager
+def probing(context: VersionContext, public: Public) -> Iterator[Probe]:
+    """Give what tries rows on an empty table that is as a new version's is, before one refusal undoes everything.
+
+    It returns index, column and reason of each row that the server refuses; all others are tried as well.
+    """
+    layer = context.layer
+    with context.target.session(f"probe {layer.name}", context.options.stop) as session:
+        if public.oid is not None:
+            session.execute(layer.create_template())
+        session.execute(layer.create_probe(like_template=public.oid is not None))
+        for statement in public.altering(_PROBE):
+            session.execute(statement)
+        yield lambda batch: list(_refused_rows(session, batch))
+
+
+def _refused_rows(session: psycopg.Connection, batch: pa.RecordBatch) -> Iterator[tuple[int, str | None, str]]:
+    begin = 0
+    while begin < batch.num_rows and (found := _first_refused(session, batch.slice(begin))) is not None:
+        index, column, reason = found
+        yield begin + index, column, reason
+        begin += index + 1
+
+
+def _first_refused(session: psycopg.Connection, batch: pa.RecordBatch) -> tuple[int, str | None, str] | None:
+    columns = relations.names(tuple(batch.schema.names))
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_PROBE, columns)
+    try:
+        with session.transaction(), session.cursor().copy(copy_in) as copy:
+            for chunk in encoded([batch], batch.schema):
+                copy.write(chunk)
+    except _REFUSALS as error:
+        where = _WHERE.search(error.diag.context or "")
+        if where is None:
+            raise
+        column = where[2] or error.diag.column_name
+        known = column if column in batch.schema.names else None
+        return int(where[1]) - 1, known, f"PostgreSQL refuses it: {error.diag.message_primary}."
+    return None

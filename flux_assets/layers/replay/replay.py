@@ -16,10 +16,10 @@ from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import finish
 from flux_assets.layers.publish import Publication
-from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine, probing
+from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import Correction, ReadAgain, changed, read_again
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.staging import Need, fill
+from flux_assets.layers.staging import Need, fill, probing
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
