@@ -17,7 +17,7 @@ from psycopg.rows import class_row, dict_row
 
 from flux_assets.alerting.incident import Incident
 from flux_assets.errors import AlertError
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import prepare
 from flux_assets.sqlfiles import query, script
 
@@ -66,7 +66,7 @@ class AlertTables:
 
     @property
     def exist(self) -> bool:
-        return catalog.find(self._session, "postgres_sync", "alert_mutes") is not None
+        return Relation.find(self._session, "postgres_sync", "alert_mutes") is not None
 
     def create(self) -> None:
         """Create our schemas and tables where they are missing; raises TargetError when the database is unusable."""

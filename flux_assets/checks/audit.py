@@ -13,7 +13,8 @@ from psycopg import sql
 from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.errors import LONGEST_REPORT, bounded
-from flux_assets.postgis import catalog, relations
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import LiveColumn, LiveIndex, Relation, Shape
 from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
 from flux_assets.spec.facts import SIMPLE_KINDS, Assignment
 from flux_assets.sqlfiles import query
@@ -146,17 +147,17 @@ class Case:
     present: frozenset[str] = frozenset()
     staged: Mapping[str, Identifier] = field(default_factory=dict)
     alone: bool = False
-    shape: catalog.Shape | None = None
+    shape: Shape | None = None
 
     @cached_property
-    def _oid(self) -> int:
+    def _relation(self) -> Relation:
         row = self.connection.execute("SELECT %s::regclass::oid", [self.relation.as_string(self.connection)]).fetchone()
-        return int(row[0]) if row else 0
+        return Relation(self.connection, row[0] if row else 0)
 
     @cached_property
-    def live_columns(self) -> dict[str, catalog.LiveColumn]:
+    def live_columns(self) -> dict[str, LiveColumn]:
         """The columns that the relation has in the database, by name; asked once."""
-        found = self.shape.columns if self.shape else catalog.columns(self.connection, self._oid)
+        found = self.shape.columns if self.shape else self._relation.columns()
         return {column.name: column for column in found}
 
     @cached_property
@@ -168,9 +169,9 @@ class Case:
         )
 
     @cached_property
-    def live_indexes(self) -> list[catalog.LiveIndex]:
+    def live_indexes(self) -> list[LiveIndex]:
         """The indexes that the relation has in the database; asked once."""
-        return self.shape.indexes if self.shape else catalog.indexes(self.connection, self._oid)
+        return self.shape.indexes if self.shape else self._relation.indexes()
 
     @property
     def own_rows(self) -> Composable:
@@ -181,7 +182,7 @@ class Case:
         """Return another table of the schema for FROM; None where it is neither staged nor there."""
         if staged := self.staged.get(other):
             return staged
-        relation = catalog.find(self.connection, self.layer.schema, other)
+        relation = Relation.find(self.connection, self.layer.schema, other)
         return own_rows(Identifier(self.layer.schema, other), relation.kind) if relation else None
 
     @property

@@ -14,7 +14,8 @@ from psycopg.sql import Composed, Identifier
 
 from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case
 from flux_assets.checks.audits import audits_of
-from flux_assets.postgis import catalog, relations
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import Relation
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
@@ -78,12 +79,12 @@ def _of_ledger(case: Case, name: str) -> Composed:
 
 def _map_ready(case: Case) -> AuditFinding:
     """Ask what QGIS and tile servers ask before they draw, draw a row of each kind, time a query as maps send it."""
-    table, found = case.layer.table, catalog.find(case.connection, case.layer.schema, case.layer.name)
+    table, found = case.layer.table, Relation.find(case.connection, case.layer.schema, case.layer.name)
     if found is None:
         return AuditFinding(sample=[f"there is no table {case.layer.title}"])
     leaves = [row[0] for row in case.connection.execute(query("map_ready", "tables_with_rows"), {"oid": found.oid})]
     problems: list[str] = []
-    if (key := catalog.primary_key(case.connection, found.oid)) != table.key:
+    if (key := found.primary_key()) != table.key:
         problems.append(f"the key is {', '.join(key) or 'missing'}, declared {', '.join(table.key)}")
     windows: list[Composed] = []
     rows, milliseconds, indexes = 0, 0.0, []
@@ -128,7 +129,7 @@ def _wrongly_registered(case: Case, column: sa.Column[object]) -> Iterator[str]:
 
 def _unindexed(case: Case, column: sa.Column[object], leaves: list[int]) -> Iterator[str]:
     for leaf in leaves:
-        live = catalog.indexes(case.connection, leaf)
+        live = Relation(case.connection, leaf).indexes()
         if not any(index.valid and index.covers("gist", (column.name,)) for index in live):
             yield f"{column.name} has no valid GiST index"
 

@@ -21,7 +21,8 @@ from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import read_again
 from flux_assets.layers.versions import Pin, Version
-from flux_assets.postgis import catalog, copying, relations
+from flux_assets.postgis import copying, relations
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
@@ -104,7 +105,7 @@ def _compared(context: _Context, layer: Layer) -> AuditResult:
 def _live(context: _Context, layer: Layer) -> Version:
     """Return the version that was published last, whatever was done to its rows since."""
     version = next((version for version in Version.known(context.session, layer) if version.current), None)
-    if version is None or catalog.find(context.session, layer.schema, layer.name) is None:
+    if version is None or Relation.find(context.session, layer.schema, layer.name) is None:
         raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
     return version
 
@@ -122,8 +123,8 @@ def _another_file(context: _Context, layer: Layer, file: ReleaseFile) -> str:
 
 def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]:
     """Name the declared columns that the table does not have as declared: then no row can be compared."""
-    relation = catalog.find(session, layer.schema, layer.name)
-    live = {column.name: column.bare_type for column in catalog.columns(session, relation.oid)} if relation else {}
+    relation = Relation.find(session, layer.schema, layer.name)
+    live = {column.name: column.bare_type for column in relation.columns()} if relation else {}
     declared = {column.name: relations.type_name(column) for column in layer.table.columns}
     return tuple(
         f"{name} is {live.get(name, 'missing')}, declared as {kind}"
@@ -163,8 +164,8 @@ def _matched(context: _Context, layer: Layer, version: Version) -> Match | None:
         if _live(context, layer).lease != version.lease:
             return None
         session.execute(match.WHOLE_TABLES)
-        relation = catalog.find(session, layer.schema, layer.name)
-        key = catalog.primary_key(session, relation.oid) if relation else ()
+        relation = Relation.find(session, layer.schema, layer.name)
+        key = relation.primary_key() if relation else ()
         pair = Comparison(
             table=layer.table,
             expected=_STAGED,

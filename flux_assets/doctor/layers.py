@@ -10,9 +10,7 @@ from psycopg import errors, sql
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
 from flux_assets.layers.takeover import dependents, left_behind, listed
-from flux_assets.ledger import status
-from flux_assets.postgis import catalog
-from flux_assets.postgis.catalog import hidden, hides_rows, protection
+from flux_assets.postgis.catalog import Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.locking import LockHolder, lock_holders
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.spec import StaticTable
@@ -28,7 +26,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
     published: list[tuple[Layer, int]] = []
     is_prevented = False
     for layer in (Layer(schema, table) for table in tables):
-        relation = catalog.find(session, schema, layer.name)
+        relation = Relation.find(session, schema, layer.name)
         if relation is None:
             found = list(_renamed_by_hand(session, layer))
         elif relation.kind != "p":
@@ -46,8 +44,8 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
 
 
 def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
-    old = catalog.find(session, layer.schema, layer.old_name)
-    protected, lifting = protection(session, layer.old_title, old.oid) if old else ("", "")
+    old = Relation.find(session, layer.schema, layer.old_name)
+    protected, lifting = old.protection(layer.old_title) if old else ("", "")
     if protected:
         yield _LAYERS.failed(
             f"{layer.title} is not created while {layer.old_title} has {protected}, which the new table would lack",
@@ -56,13 +54,13 @@ def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Find
         )
 
 
-def _foreign(session: psycopg.Connection, layer: Layer, relation: catalog.Relation) -> Iterator[Finding]:
+def _foreign(session: psycopg.Connection, layer: Layer, relation: Relation) -> Iterator[Finding]:
     """Yield what prevents taking over a relation that has the layer's name, or how to do it."""
     title, oid = layer.title, relation.oid
     remedy = f"Rename it to {layer.old_name} and load the layer."
     if relation.kind == "r":
         remedy = "Load it with take_over: true: the ordinary table is renamed once the new one is ready."
-        if kin := [*catalog.kin(session, oid, "heirs"), *catalog.kin(session, oid, "parents")]:
+        if kin := [*relation.kin("heirs"), *relation.kin("parents")]:
             yield _LAYERS.failed(
                 f"{title} is an ordinary table and cannot be taken over: it inherits from, or is inherited by,"
                 f" {', '.join(kin)}",
@@ -70,7 +68,7 @@ def _foreign(session: psycopg.Connection, layer: Layer, relation: catalog.Relati
                 " true.",
             )
             return
-        protected, lifting = protection(session, title, oid)
+        protected, lifting = relation.protection(title)
         if protected:
             yield _LAYERS.failed(
                 f"{title} is an ordinary table and cannot be taken over: it has {protected}, which the new table would"
@@ -84,23 +82,23 @@ def _foreign(session: psycopg.Connection, layer: Layer, relation: catalog.Relati
                 f"what stays with the ordinary table {title} when it is taken over: {listed(left)}",
                 "Create on the new table what is still needed.",
             )
-    yield _LAYERS.failed(f"{title} is {status.foreign_kind(relation.kind)} that flux_assets did not create", remedy)
+    yield _LAYERS.failed(f"{title} is {relation.kind_in_words} that flux_assets did not create", remedy)
 
 
 def _published(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
     """Yield what prevents publishing into a partitioned table, and an index that breaks what map servers call."""
     try:
-        catalog.refuse_folding_keys(LayerError, layer.title, layer.table.key, catalog.columns(session, oid))
+        refuse_folding_keys(LayerError, layer.title, layer.table.key, Relation(session, oid).columns())
     except LayerError as error:
         yield _LAYERS.error(error)
-    partitions = catalog.kin(session, oid, "heirs")
+    partitions = Relation(session, oid).kin("heirs")
     foreign = [name for name in partitions if not name.startswith(f"{VERSIONS}.")]
     if foreign or len(partitions) > 1:
         yield _LAYERS.failed(
             f"{layer.title} has partitions that flux_assets did not create: {', '.join(foreign or partitions)}",
             "Detach them (ALTER TABLE … DETACH PARTITION …); a layer is one version under a DEFAULT partition.",
         )
-    for key in catalog.kin(session, oid, "inbound_keys"):
+    for key in Relation(session, oid).kin("inbound_keys"):
         table, _, constraint = key.rstrip(")").partition(" (")
         yield _LAYERS.failed(
             f"the foreign key {constraint} of {table} points at {layer.title}: its versions cannot be swapped",
@@ -144,7 +142,7 @@ def _surprises(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[
             f"pg_total_relation_size('{name}') is 0, because the rows are in its partition",
             f"Use SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{name}').",  # noqa: S608 - words
         )
-    version = next(iter(catalog.kin(session, oid, "heirs")), f"{VERSIONS}.<its version>")
+    version = next(iter(Relation(session, oid).kin("heirs")), f"{VERSIONS}.<its version>")
     yield _LAYERS.note(
         f"pg_dump -t {name} dumps no rows, because the rows are in its partition",
         f"Name both: pg_dump -t {layer.title} -t {version}; from pg_dump 16 on --table-and-children={layer.title}.\n"
@@ -169,7 +167,7 @@ def _copies_out(session: psycopg.Connection, layer: Layer) -> bool:
 def left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
     """Yield what others put on a table that a layer replaced, on a version or on the layer, one layer after another."""
     for layer in layers:
-        relation = catalog.find(session, layer.schema, layer.name)
+        relation = Relation.find(session, layer.schema, layer.name)
         if relation is None or relation.kind != "p":
             continue
         versions = [row[0] for row in session.execute(query("doctor", "versions_of_layer"), [relation.oid])]
@@ -184,7 +182,7 @@ def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Se
 
 
 def _on_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence[int]) -> Iterator[Finding]:
-    old = catalog.find(session, layer.schema, layer.old_name)
+    old = Relation.find(session, layer.schema, layer.old_name)
     if old is None:
         return
     if found := _but_policies(session, layer, old.oid, heirs):
@@ -193,8 +191,8 @@ def _on_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence
             f"Create on {layer.title} what is still needed (CREATE OR REPLACE VIEW … for views), and drop"
             f" {layer.old_title} when nothing reads it any more.",
         )
-    protected, _ = protection(session, layer.old_title, old.oid)
-    if protected and not protection(session, layer.title, heirs[0])[0]:
+    protected, _ = old.protection(layer.old_title)
+    if protected and not Relation(session, heirs[0]).protection(layer.title)[0]:
         yield _LAYERS.warning(
             f"{layer.old_title} has {protected}, and {layer.title} has not: whoever may read the layer sees every row",
             f"Create the policies on {layer.title}, which keeps them through every load.",
@@ -207,7 +205,7 @@ def _on_the_version(session: psycopg.Connection, layer: Layer, version: int, pub
             f"the next publish of {layer.title} drops what depends on its version: {found}",
             f"Create it on {layer.title} instead, which stays and gives access to every version.",
         )
-    protected, _ = protection(session, layer.title, version)
+    protected, _ = Relation(session, version).protection(layer.title)
     if protected:
         yield _LAYERS.warning(
             f"the version of {layer.title} has {protected}, which do not apply to readers of {layer.title} and are"
@@ -231,7 +229,7 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
             f"{layer.title} has policies, and row-level security is off: the policies hide nothing",
             f"Run ALTER TABLE {layer.title} ENABLE ROW LEVEL SECURITY, or drop the policies.",
         )
-    if hides_rows(session, oid):
+    if Relation(session, oid).hides_rows():
         error = hidden(LayerError, session, layer.title)
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
 

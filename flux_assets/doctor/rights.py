@@ -12,7 +12,7 @@ from psycopg import sql
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import SyncError, TargetError, reported
 from flux_assets.ledger import status
-from flux_assets.postgis.catalog import hidden, hides_rows
+from flux_assets.postgis.catalog import Relation, hidden
 from flux_assets.postgis.session import is_current
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query, script
@@ -214,7 +214,7 @@ def used(
             if not may_read:
                 problem = f"may not read {schema}.{name} of {owner}, which columns of {table.name} are computed from"
                 yield _lacks(user, problem, f"SELECT ON {schema}.{name}")
-            elif hides_rows(session, oid):
+            elif Relation(session, oid).hides_rows():
                 error = hidden(SyncError, session, f"{schema}.{name}")
                 problem = f"{error.problem.rstrip('.')}; columns of {table.name} are computed from it"
                 yield _RIGHTS.failed(problem, error.remedy)

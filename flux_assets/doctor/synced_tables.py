@@ -10,7 +10,7 @@ import psycopg
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
 from flux_assets.ledger.leases import SYNC, Holder
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.settings import STAND_IN, Settings
 from flux_assets.snowflake.mapping import Mapping
@@ -34,7 +34,7 @@ def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTa
     found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
     yield from found
     if not any(finding.outcome == "failed" for finding in found):
-        there = [table.name for table in tables if catalog.find(session, schema, table.name)]
+        there = [table.name for table in tables if Relation.find(session, schema, table.name)]
         named = {
             "exist": there,
             "created by the next sync": [table.name for table in tables if table.name not in there],
@@ -47,7 +47,7 @@ def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTa
 
 def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[str]) -> Iterator[Finding]:
     user = session.info.user
-    relation = catalog.find(session, live.schema, live.name)
+    relation = Relation.find(session, live.schema, live.name)
     setup = TableSetup(session, live)
     if relation is None:
         if live.name in synced:
@@ -57,7 +57,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
     if error := setup.fault():
         yield _TARGET.error(error)
         return
-    if heirs := catalog.kin(session, relation.oid, "heirs"):
+    if heirs := relation.kin("heirs"):
         yield _TARGET.warning(
             f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"
             " returns their rows, which do not come from the source. A sync does not touch them.",
@@ -80,7 +80,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
 
 def _may_read(session: psycopg.Connection, name: str) -> bool:
     """Return whether a table of the ledger exists and the user may read it."""
-    found = catalog.find(session, "postgres_sync", name)
+    found = Relation.find(session, "postgres_sync", name)
     if found is None:
         return False
     usage = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()

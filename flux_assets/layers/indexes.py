@@ -19,8 +19,8 @@ from flux_assets.errors import AuditError, PublishError
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Extent, Version
-from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.catalog import Shape
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import Relation, Shape
 from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable, index_method
@@ -119,7 +119,7 @@ class _Pair:
 
 def _shapes(connection: psycopg.Connection, relation: str, public_oid: int | None) -> _Pair:
     public = [] if public_oid is None else [sql.Literal(public_oid)]
-    mine, *theirs = Shape.read_all(connection, [catalog.oid_of(VERSIONS, relation), *public])
+    mine, *theirs = Shape.read_all(connection, [Relation.oid_of(VERSIONS, relation), *public])
     return _Pair(sql.Identifier(VERSIONS, relation), _standing(relation, mine), theirs[0] if theirs else None)
 
 
@@ -255,7 +255,7 @@ def refuse_unequal(connection: psycopg.Connection, versions: Sequence[tuple[Laye
 
     Each version is given by its layer, its table's name, and the OID of its public table.
     """
-    oids = (named for _, relation, oid in versions for named in (catalog.oid_of(VERSIONS, relation), sql.Literal(oid)))
+    oids = (named for _, relation, oid in versions for named in (Relation.oid_of(VERSIONS, relation), sql.Literal(oid)))
     found = iter(Shape.read_all(connection, oids) if versions else [])
     for layer, relation, _ in versions:
         mine, public = _standing(relation, next(found)), next(found)

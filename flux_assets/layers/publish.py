@@ -21,7 +21,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.entries import Entry, announcing
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
-from flux_assets.postgis.catalog import refuse_unprotected_copy
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
@@ -111,7 +111,7 @@ def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publi
     """
     for each in publications:
         if (oid := each.public.plain_oid) is not None:
-            refuse_unprotected_copy(LayerError, connection, each.layer.title, each.layer.title, oid)
+            Relation(connection, oid).refuse_unprotected_copy(LayerError, each.layer.title, each.layer.title)
     indexes.refuse_unequal(
         connection,
         [

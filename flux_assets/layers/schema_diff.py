@@ -17,11 +17,10 @@ from flux_assets.layers import takeover
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
-from flux_assets.ledger.status import foreign_kind
-from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.catalog import LiveColumn, Shape, refuse_folding_keys, refuse_unprotected_copy
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import LiveColumn, Relation, Shape, refuse_folding_keys
 from flux_assets.postgis.locking import briefly
-from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer
+from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
@@ -62,8 +61,8 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
     connection, layer, public = context.control, context.layer, state.public
     if public is None:
         # A table that was renamed by hand may have taken along what protects its rows.
-        if old := catalog.find(connection, layer.schema, layer.old_name):
-            refuse_unprotected_copy(LayerError, connection, layer.title, layer.old_title, old.oid)
+        if old := Relation.find(connection, layer.schema, layer.old_name):
+            old.refuse_unprotected_copy(LayerError, layer.title, layer.old_title)
         return Public(None)
     if public.shape.kind == "r" and context.options.take_over:
         takeover.announce(connection, layer, public.oid, context.log)
@@ -81,18 +80,18 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
 
 
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: PublicTable) -> None:
-    kind = public.shape.kind
-    if kind == "r":
-        refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, public.oid)
-    if kind != PARTITIONED:
+    relation = Relation(connection, public.oid, public.shape.kind)
+    if relation.kind == "r":
+        relation.refuse_unprotected_copy(LayerError, layer.title, layer.title)
+    if not public.shape.is_partitioned:
         take_over = (
             f"Load with take_over: true: once the new table is ready, this one becomes {layer.old_name}, with"
             " all its rows, and its grants are repeated."
         )
         by_hand = f"Rename it to {layer.old_name} and load again."
         raise LayerError(
-            f"{layer.title} is {foreign_kind(kind)} that flux_assets did not make; it is left as it is.",
-            take_over if kind == "r" else by_hand,
+            f"{layer.title} is {relation.kind_in_words} that flux_assets did not make; it is left as it is.",
+            take_over if relation.kind == "r" else by_hand,
         )
     strategy, table = public.partitioning, layer.table
     expected = (table.key or table.column_names)[0]

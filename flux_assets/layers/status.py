@@ -13,9 +13,9 @@ from flux_assets.errors import LayerError
 from flux_assets.layers.versions import Pin, Version
 from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.relations import PARTITIONED, Layer, own_rows
+from flux_assets.postgis.relations import Layer, own_rows
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
@@ -50,7 +50,7 @@ def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
 def layer_pins(target: Target) -> dict[str, Pin]:
     """Return the pins of the target's layers by name."""
     with target.session("pins") as session:
-        if catalog.find(session, "postgres_sync", "layer_pins") is None:  # the ledger is of an earlier release
+        if Relation.find(session, "postgres_sync", "layer_pins") is None:  # the ledger is of an earlier release
             return {}
         asking = query("versions", "pins").format(schema=sql.Literal(target.schema), name=sql.NULL)
         return {row[0]: Pin(*row) for row in session.execute(asking)}
@@ -70,7 +70,7 @@ def audit_live(
     layer, stop = Layer(target.schema, table), stop or Stop()
     with translated(layer.title, stop), target.session(f"audit {table.name}", stop) as session:
         prepare(session, target.schema)
-        relation = catalog.find(session, layer.schema, layer.name)
+        relation = Relation.find(session, layer.schema, layer.name)
         if relation is None:
             raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")
         current = Version.live(session, layer)
@@ -80,9 +80,9 @@ def audit_live(
             connection=session,
             layer=layer,
             relation=layer.public,
-            rows=registered if _none_counts(table, names) and registered else catalog.count_rows(session, rows),
+            rows=registered if _none_counts(table, names) and registered else count_rows(session, rows),
             promised_rows=registered,
-            alone=relation.kind != PARTITIONED,
+            alone=relation.kind != "p",
         )
         wanted = [audit for audit in all_audits_of(table) if names is None or audit.name in names]
         return tuple(audit.run(case) for audit in wanted)

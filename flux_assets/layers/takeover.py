@@ -10,8 +10,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError
-from flux_assets.postgis import catalog
-from flux_assets.postgis.catalog import refuse_unprotected_copy
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.spec import index_columns, index_method
 from flux_assets.sqlfiles import query
@@ -22,14 +21,15 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
 
     Raises LayerError when its new name is taken, when it is kin, or when something protects its rows.
     """
-    _refuse_kin(connection, layer, oid)
-    refuse_unprotected_copy(LayerError, connection, layer.title, layer.title, oid)
-    if catalog.find(connection, layer.schema, layer.old_name):
+    old = Relation(connection, oid)
+    _refuse_kin(layer, old)
+    old.refuse_unprotected_copy(LayerError, layer.title, layer.title)
+    if Relation.find(connection, layer.schema, layer.old_name):
         raise LayerError(
             f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
             "Rename or drop one of the two.",
         )
-    columns = (column.name for column in catalog.columns(connection, oid))
+    columns = (column.name for column in old.columns())
     undeclared = [Dependent("column", name, None) for name in columns if name not in layer.table.column_names]
     left = [*undeclared, *left_behind(connection, layer, oid)]
     views = [each.name for each in left if each.kind in _VIEWS]
@@ -42,12 +42,12 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
         log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
 
 
-def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
+def _refuse_kin(layer: Layer, old: Relation) -> None:
     """Raise LayerError for inheritance, which goes with the renamed table and which no partitioned table can have.
 
     Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
     """
-    if heirs := catalog.kin(connection, oid, "heirs"):
+    if heirs := old.kin("heirs"):
         raise LayerError(
             f"{layer.title} cannot be taken over, because {', '.join(heirs)}"
             f" {'inherits' if len(heirs) == 1 else 'inherit'} from it, and nothing can inherit from the partitioned"
@@ -55,7 +55,7 @@ def _refuse_kin(connection: psycopg.Connection, layer: Layer, oid: int) -> None:
             "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
             + ", which leaves all rows where they are, and load again.",
         )
-    if parents := catalog.kin(connection, oid, "parents"):
+    if parents := old.kin("parents"):
         raise LayerError(
             f"{layer.title} cannot be taken over, because it inherits from {', '.join(parents)} or is a partition of"
             " it, and the partitioned table that a layer is cannot.",

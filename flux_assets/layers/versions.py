@@ -12,9 +12,8 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.ledger.entries import Entry
-from flux_assets.postgis import catalog
-from flux_assets.postgis.catalog import Shape, count_rows
-from flux_assets.postgis.relations import PARTITIONED, VERSIONS, Layer, own_rows, type_name
+from flux_assets.postgis.catalog import Relation, Shape, count_rows
+from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, type_name
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 
@@ -74,7 +73,7 @@ class Version:
 
     def is_whole(self, connection: psycopg.Connection) -> bool:
         """Tell whether the version still has its table, with the rows it was registered with."""
-        there = catalog.find(connection, VERSIONS, self.relation) is not None
+        there = Relation.find(connection, VERSIONS, self.relation) is not None
         return there and count_rows(connection, own_rows(self.table)) == self.rows
 
     def adding(self, layer: Layer) -> sql.Composed:
@@ -248,18 +247,18 @@ class LayerState:
     def fits(self, connection: psycopg.Connection, version: Version) -> bool:
         """Tell whether a version made earlier has the columns that the public table will have once it is attached."""
         wanted: dict[str, tuple[str, str | None]] = {c.name: (type_name(c), None) for c in self.layer.table.columns}
-        if self.public is not None and self.public.shape.kind == PARTITIONED:
+        if self.public is not None and self.public.shape.is_partitioned:
             there = self.public.shape.columns
             wanted |= {c.name: (c.bare_type, c.collation) for c in there if c.generated}
             wanted |= {c.name: (wanted[c.name][0], c.collation) for c in there if c.name in wanted}
-        found = catalog.find(connection, VERSIONS, version.relation)
-        standing = catalog.columns(connection, found.oid) if found else []
+        found = Relation.find(connection, VERSIONS, version.relation)
+        standing = found.columns() if found else []
         return wanted == {c.name: (c.bare_type, c.collation) for c in standing}
 
     def refresh_comments(self, connection: psycopg.Connection) -> None:
         """Bring the public table's comments up to date, touching only those that differ; a new table has them."""
         public, table = self.public, self.layer.table
-        if public is None or public.shape.kind != PARTITIONED:
+        if public is None or not public.shape.is_partitioned:
             return
         live: dict[str | None, str | None] = {column.name: column.comment for column in public.shape.columns}
         wanted: dict[str | None, str | None] = {column.name: column.comment for column in table.columns}
@@ -272,7 +271,7 @@ class LayerState:
     @classmethod
     def of(cls, connection: psycopg.Connection, layer: Layer) -> LayerState:
         """Ask for the state of a layer, in one round trip."""
-        shape = Shape.queries(catalog.oid_of(layer.schema, layer.name))
+        shape = Shape.queries(Relation.oid_of(layer.schema, layer.name))
         more = [
             _statement("public_table", layer),
             _statement("versions", layer, leftovers=True),

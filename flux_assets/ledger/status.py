@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from flux_assets.errors import TargetError
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation
 from flux_assets.sqlfiles import query
 
 # A view of an earlier revision than 7 has loading, failed and interrupted among its states, and no last_attempt.
@@ -76,7 +76,7 @@ class TableStatus:
 
 def is_prepared(connection: psycopg.Connection) -> bool:
     """Tell whether any load has ever made our schemas here."""
-    return catalog.find(connection, "postgres_sync", "layer_versions") is not None
+    return Relation.find(connection, "postgres_sync", "layer_versions") is not None
 
 
 def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
@@ -86,7 +86,7 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
     """
     if not is_prepared(connection):
         return {}
-    if catalog.find(connection, "postgres_sync", "v_table_status") is None:
+    if Relation.find(connection, "postgres_sync", "v_table_status") is None:
         raise TargetError(
             "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and lacks what this one"
             " reads.",
@@ -94,18 +94,6 @@ def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStat
         )
     with connection.cursor(row_factory=class_row(TableStatus)) as cursor:
         return {status.table: status for status in cursor.execute(query("status", "status"), [schema]).fetchall()}
-
-
-def foreign_kind(kind: str) -> str:
-    """Name a relation's kind in words, where it is not what was made there."""
-    kinds = {
-        "r": "a plain table",
-        "p": "a partitioned table",
-        "v": "a view",
-        "m": "a materialized view",
-        "f": "a foreign table",
-    }
-    return kinds.get(kind, "a relation of another kind")
 
 
 @dataclass(frozen=True)

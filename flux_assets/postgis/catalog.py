@@ -19,14 +19,6 @@ _SHAPE = ("relation_of", "columns", "indexes", "constraints")
 
 
 @dataclass(frozen=True)
-class Relation:
-    """A table by its OID and kind (`r` ordinary, `p` partitioned, `v` view, …)."""
-
-    oid: int
-    kind: str
-
-
-@dataclass(frozen=True)
 class LiveColumn:
     """A column in the database; `type` as format_type() writes it, `filled` when it has a default or fills itself.
 
@@ -116,6 +108,10 @@ class Shape:
     indexes: list[LiveIndex]
     constraints: list[_Constraint]
 
+    @property
+    def is_partitioned(self) -> bool:
+        return self.kind == "p"
+
     @staticmethod
     def queries(oid: sql.Composable) -> list[sql.Composed]:
         """Make the queries whose answers `read` takes; `oid` is an expression."""
@@ -144,43 +140,100 @@ class Shape:
         return [cls.read(answers[first : first + each]) for first in range(0, len(answers), each)]
 
 
-def oid_of(schema: str, name: str) -> sql.Composed:
-    """Make an expression for the OID of the relation of that name, NULL when there is none."""
-    return query("catalog", "oid_of").format(schema=sql.Literal(schema), name=sql.Literal(name))
+@dataclass(frozen=True)
+class Relation:
+    """A relation by its OID, and whom to ask about it; its kind is `r` ordinary, `p` partitioned, `v` view, …."""
 
+    connection: psycopg.Connection
+    oid: int
+    kind: str = "r"
 
-def find(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
-    """Return the relation of that name; None when there is none."""
-    row = connection.execute(query("catalog", "find"), [schema, name]).fetchone()
-    return Relation(*row) if row else None
+    @classmethod
+    def find(cls, connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
+        """Return the relation of that name; None when there is none."""
+        row = connection.execute(query("catalog", "find"), [schema, name]).fetchone()
+        return cls(connection, *row) if row else None
 
+    @staticmethod
+    def oid_of(schema: str, name: str) -> sql.Composed:
+        """Make an expression for the OID of the relation of that name, NULL when there is none."""
+        return query("catalog", "oid_of").format(schema=sql.Literal(schema), name=sql.Literal(name))
 
-def columns(connection: psycopg.Connection, oid: int) -> list[LiveColumn]:
-    """Return the columns in their order."""
-    return [LiveColumn(*row) for row in connection.execute(_about("columns", oid))]
+    @property
+    def kind_in_words(self) -> str:
+        """The kind, where it is not what was made there."""
+        kinds = {
+            "r": "a plain table",
+            "p": "a partitioned table",
+            "v": "a view",
+            "m": "a materialized view",
+            "f": "a foreign table",
+        }
+        return kinds.get(self.kind, "a relation of another kind")
 
+    def columns(self) -> list[LiveColumn]:
+        """Return the columns in their order."""
+        return [LiveColumn(*row) for row in self._ask("columns")]
 
-def indexes(connection: psycopg.Connection, oid: int) -> list[LiveIndex]:
-    """Return the indexes, those of constraints included."""
-    return [LiveIndex(*row) for row in connection.execute(_about("indexes", oid))]
+    def indexes(self) -> list[LiveIndex]:
+        """Return the indexes, those of constraints included."""
+        return [LiveIndex(*row) for row in self._ask("indexes")]
 
+    def _ask(self, name: str) -> Rows:
+        return self.connection.execute(query("catalog", name).format(oid=sql.Literal(self.oid))).fetchall()
 
-def kin(connection: psycopg.Connection, oid: int, kind: Literal["heirs", "parents", "inbound_keys"]) -> list[str]:
-    """Return other tables as `schema.name`.
+    def kin(self, kind: Literal["heirs", "parents", "inbound_keys"]) -> list[str]:
+        """Return other tables as `schema.name`.
 
-    `heirs` inherit from this one or are its partitions, without those that inherit from them; `parents` are those that
-    this one inherits from or is a partition of; `inbound_keys` refer to it by the foreign key that follows in brackets.
-    """
-    return [row[0] for row in connection.execute(query("catalog", kind), [oid])]
+        `heirs` inherit from this one or are its partitions, without those that inherit from them; `parents` are those
+        that this one inherits from or is a partition of; `inbound_keys` refer to it by the foreign key that follows in
+        brackets.
+        """
+        return [row[0] for row in self.connection.execute(query("catalog", kind), [self.oid])]
 
+    def primary_key(self) -> tuple[str, ...]:
+        """Return the columns of the primary key; none when there is no key."""
+        return tuple(row[0] for row in self.connection.execute(query("catalog", "primary_key"), {"oid": self.oid}))
 
-def primary_key(connection: psycopg.Connection, oid: int) -> tuple[str, ...]:
-    """Return the columns of the primary key; none when there is no key."""
-    return tuple(row[0] for row in connection.execute(query("catalog", "primary_key"), {"oid": oid}))
+    def protection(self, title: str) -> tuple[str, str]:
+        """Return in words what restricts who sees which rows or values, and the statements for a person to lift it.
 
+        Both are empty where nothing does; a renamed table takes all of it along.
+        """
+        asked = self.connection.execute(query("row_security", "protections"), [self.oid])
+        enabled, forced, providers = asked.fetchone() or (False, False, [])
+        policies = [row[0] for row in self.connection.execute(query("row_security", "policies"), [self.oid])]
+        found = ["row-level security"] if enabled else []
+        found += ["FORCE ROW LEVEL SECURITY"] if forced else []
+        found += [f"the {'policy' if len(policies) == 1 else 'policies'} {', '.join(policies)}"] if policies else []
+        found += [f"security labels of {provider}" for provider in providers]
+        lifting = [
+            *(f"DROP POLICY {name} ON {title}" for name in policies),
+            f"ALTER TABLE {title} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
+            *(f"SECURITY LABEL FOR {provider} ON TABLE {title} IS NULL" for provider in providers),
+        ]
+        return (" and ".join(found), "; ".join(lifting)) if found else ("", "")
 
-def _about(name: str, oid: int) -> sql.Composed:
-    return query("catalog", name).format(oid=sql.Literal(oid))
+    def refuse_unprotected_copy(self, kind: type[FluxError], title: str, old_title: str) -> None:
+        """Raise `kind` where a new table called `title` would lack what protects the rows of this older one."""
+        protects, lifting = self.protection(old_title)
+        if protects:
+            raise kind(
+                f"{old_title} has {protects}, which the new table {title} would not have: whoever may read it would see"
+                " every row.",
+                f"Take away the readers' rights (REVOKE ALL ON {old_title} FROM …), run {lifting}; and run this again."
+                f" Then create the policies on the new {title}, which keeps them through every later run, and grant the"
+                " rights again.",
+            )
+
+    def hides_rows(self) -> bool:
+        """Tell whether policies of the table apply to us.
+
+        Our sessions have row_security off: PostgreSQL then refuses a statement from which a policy would hide rows,
+        where it would otherwise answer from the others, and a sync would insert the hidden ones again.
+        """
+        row = self.connection.execute("SELECT row_security_active(%s::oid)", [self.oid]).fetchone()
+        return bool(row and row[0])
 
 
 def count_rows(session: psycopg.Connection, table: sql.Composable) -> int:
@@ -203,51 +256,6 @@ def refuse_folding_keys(
             f" COLLATE {folding[0].collation} into the queries that are to ignore the difference. The table is"
             " unchanged.",
         )
-
-
-def protection(connection: psycopg.Connection, title: str, oid: int) -> tuple[str, str]:
-    """Return in words what restricts who sees which rows or values, and the statements for a person to lift it.
-
-    Both are empty where nothing does; a renamed table takes all of it along.
-    """
-    asked = connection.execute(query("row_security", "protections"), [oid])
-    enabled, forced, providers = asked.fetchone() or (False, False, [])
-    policies = [row[0] for row in connection.execute(query("row_security", "policies"), [oid])]
-    found = ["row-level security"] if enabled else []
-    found += ["FORCE ROW LEVEL SECURITY"] if forced else []
-    found += [f"the {'policy' if len(policies) == 1 else 'policies'} {', '.join(policies)}"] if policies else []
-    found += [f"security labels of {provider}" for provider in providers]
-    lifting = [
-        *(f"DROP POLICY {name} ON {title}" for name in policies),
-        f"ALTER TABLE {title} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",
-        *(f"SECURITY LABEL FOR {provider} ON TABLE {title} IS NULL" for provider in providers),
-    ]
-    return (" and ".join(found), "; ".join(lifting)) if found else ("", "")
-
-
-def refuse_unprotected_copy(
-    kind: type[FluxError], connection: psycopg.Connection, title: str, old_title: str, oid: int
-) -> None:
-    """Raise `kind` where a new table called `title` would lack what protects the rows of an older one."""
-    protects, lifting = protection(connection, old_title, oid)
-    if protects:
-        raise kind(
-            f"{old_title} has {protects}, which the new table {title} would not have: whoever may read it would see"
-            " every row.",
-            f"Take away the readers' rights (REVOKE ALL ON {old_title} FROM …), run {lifting}; and run this again. Then"
-            f" create the policies on the new {title}, which keeps them through every later run, and grant the rights"
-            " again.",
-        )
-
-
-def hides_rows(connection: psycopg.Connection, oid: int) -> bool:
-    """Tell whether policies of the table apply to us.
-
-    Our sessions have row_security off: PostgreSQL then refuses a statement from which a policy would hide rows, where
-    it would otherwise answer from the others, and a sync would insert the hidden ones again.
-    """
-    row = connection.execute("SELECT row_security_active(%s::oid)", [oid]).fetchone()
-    return bool(row and row[0])
 
 
 def hidden(kind: type[FluxError], connection: psycopg.Connection, title: str) -> FluxError:

@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from flux_assets.errors import PublishError, bounded, reported
-from flux_assets.postgis.catalog import find
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Rows, at_once
 from flux_assets.sqlfiles import query
@@ -110,7 +110,7 @@ def lock_holders(
 
 def holders(connection: psycopg.Connection, schema: str, name: str, against: Literal["reading", "writing"]) -> str:
     """Describe who holds a lock that keeps us from reading a relation or writing its rows; empty when nobody does."""
-    found = find(connection, schema, name)
+    found = Relation.find(connection, schema, name)
     return "; ".join(map(str, lock_holders(connection, [found.oid], _MODES[against]))) if found else ""
 
 

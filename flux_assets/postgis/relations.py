@@ -16,9 +16,8 @@ from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_colum
 from flux_assets.sqlfiles import query
 
 VERSIONS = "flux_versions"
-PARTITIONED = "p"  # pg_class.relkind of a partitioned table
-LOCK_TIMEOUT = "10s"  # of ANALYZE, for somebody else's maintenance of the same table
-_LIMIT_WAIT = sql.SQL(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+_LOCK_TIMEOUT = "10s"  # of ANALYZE, for somebody else's maintenance of the same table
+_LIMIT_WAIT = sql.SQL(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
 _SINCE_ANALYZE_ONLY = 180000  # the server version
 _LONGEST = 63  # bytes of a PostgreSQL identifier
 _BEFORE = "_before_flux"
@@ -185,7 +184,7 @@ def own_rows(table: sql.Identifier, kind: str = "r") -> sql.Composable:
     An archive that INHERITS from the table shows its rows in it unless a statement says ONLY: they would be counted,
     compared and deleted as ours. Of a partitioned table, ONLY is empty.
     """
-    return table if kind == PARTITIONED else sql.SQL("ONLY {}").format(table)
+    return table if kind == "p" else sql.SQL("ONLY {}").format(table)
 
 
 def text_by_value(value: sql.Composable) -> sql.Composed:
@@ -249,6 +248,6 @@ def revoking_all(table: sql.Identifier) -> sql.Composed:
 def analyze(session: psycopg.Connection, table: sql.Composable) -> None:
     """Collect the statistics of a table; of a public table those of its version as well.
 
-    Gives up with LockNotAvailable when somebody else's maintenance holds the table for LOCK_TIMEOUT.
+    Gives up with LockNotAvailable when somebody else's maintenance holds the table for ten seconds.
     """
     run(session, [_LIMIT_WAIT, sql.SQL("ANALYZE {}").format(table)])

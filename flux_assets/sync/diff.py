@@ -12,7 +12,8 @@ from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import SyncError, abbreviated, reported
-from flux_assets.postgis import catalog, relations
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
 from flux_assets.postgis.session import affected, run
 from flux_assets.sqlfiles import query
@@ -206,10 +207,9 @@ class TableMerge:
         The last two write the table. Raises SyncError where others would take that for rows that are gone.
         """
         title = self.live.title
-        relation = catalog.find(self.session, self.live.schema, self.live.name)
-        oid = relation.oid if relation else 0
-        obstacles = [f"the foreign key of {key}" for key in catalog.kin(self.session, oid, "inbound_keys")]
-        obstacles += [who for (who,) in self.session.execute(query("sync", "watchers"), {"oid": oid})]
+        relation = Relation.find(self.session, self.live.schema, self.live.name) or Relation(self.session, 0)
+        obstacles = [f"the foreign key of {key}" for key in relation.kin("inbound_keys")]
+        obstacles += [who for (who,) in self.session.execute(query("sync", "watchers"), {"oid": relation.oid})]
         if obstacles:
             raise SyncError(
                 f"{title}: rows that change collide under {collision.diag.constraint_name}.{_detail(collision)} Where"
@@ -218,7 +218,7 @@ class TableMerge:
                 f"Make it a deferrable constraint (ALTER TABLE {title} … ADD CONSTRAINT … UNIQUE (…) DEFERRABLE), or"
                 " drop it; where the source holds a double, remove that in Snowflake. The table is as it was.",
             )
-        columns = [Identifier(column.name) for column in catalog.columns(self.session, oid) if not column.generated]
+        columns = [Identifier(column.name) for column in relation.columns() if not column.generated]
         given = {**parts, "notes": self._temporary("parked"), "all": _listed(columns)}
         statements = (
             "CREATE TEMP TABLE {notes} AS SELECT t.* FROM {own} AS t, {rows} AS d"

@@ -10,7 +10,7 @@ import psycopg
 from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import count_rows
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
@@ -103,7 +103,7 @@ class _Auditing:
         """Return the table's number of rows, or why there is nothing to count."""
         try:
             obstacle = TableSetup(self.session, live).obstacle(synced=synced)
-            return obstacle or catalog.count_rows(self.session, live.own_rows)
+            return obstacle or count_rows(self.session, live.own_rows)
         except psycopg.Error as refused:
             return self._described(live, refused)
 

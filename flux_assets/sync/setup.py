@@ -11,9 +11,8 @@ from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
 from flux_assets.ledger.entries import register_declarations
-from flux_assets.ledger.status import foreign_kind
-from flux_assets.postgis import catalog, relations
-from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, hides_rows, refuse_unprotected_copy
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries, briefly
 from flux_assets.postgis.relations import LiveTable
@@ -55,11 +54,11 @@ class TableSetup:
 
     @cached_property
     def _relation(self) -> Relation | None:
-        return catalog.find(self._session, self._live.schema, self._live.name)
+        return Relation.find(self._session, self._live.schema, self._live.name)
 
     @cached_property
     def _columns(self) -> dict[str, LiveColumn]:
-        found = catalog.columns(self._session, self._relation.oid) if self._relation else []
+        found = self._relation.columns() if self._relation else []
         return {column.name: column for column in found}
 
     @property
@@ -71,7 +70,7 @@ class TableSetup:
         """The declared indexes that the table lacks; none where there is no table."""
         if self._relation is None:
             return []
-        there = catalog.indexes(self._session, self._relation.oid)
+        there = self._relation.indexes()
         return [index for index in self._live.table.indexes if not any(each.is_declared(index) for each in there)]
 
     def make_fit(self, options: SyncOptions, log: Callable[[str], None]) -> FluxError | bool:
@@ -119,7 +118,7 @@ class TableSetup:
 
     def hidden_rows(self) -> FluxError | None:
         """Return why row-level security hides rows of the table from us, where it does."""
-        if self._relation is None or not hides_rows(self._session, self._relation.oid):
+        if self._relation is None or not self._relation.hides_rows():
             return None
         return hidden(SyncError, self._session, self._live.title)
 
@@ -140,7 +139,7 @@ class TableSetup:
         live = self._live
         if problem := self._other_kind(relation) or self.hidden_rows():
             raise problem
-        if (key := catalog.primary_key(self._session, relation.oid)) != live.table.key:
+        if (key := relation.primary_key()) != live.table.key:
             has = f"the primary key ({', '.join(key)})" if key else "no primary key"
             raise SyncError(
                 f"{live.title} has {has}, where ({', '.join(live.table.key)}) is declared.",
@@ -153,13 +152,13 @@ class TableSetup:
                 f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.old_name} and sync"
                 " again: a new one is made. This table is as it was.",
             )
-        catalog.refuse_folding_keys(SyncError, live.title, live.table.key, self._columns.values())
+        refuse_folding_keys(SyncError, live.title, live.table.key, self._columns.values())
 
     def _other_kind(self, relation: Relation) -> SyncError | None:
         if relation.kind == "r":
             return None
         return SyncError(
-            f"{self._live.title} is {foreign_kind(relation.kind)} and not an ordinary table, which a sync needs.",
+            f"{self._live.title} is {relation.kind_in_words} and not an ordinary table, which a sync needs.",
             f"Rename it (ALTER … {self._live.title} RENAME TO {self._live.old_name}) and sync again.",
         )
 
@@ -174,8 +173,8 @@ class TableSetup:
 
     def _create(self, log: Callable[[str], None]) -> None:
         live, session = self._live, self._session
-        if old := catalog.find(session, live.schema, live.old_name):
-            refuse_unprotected_copy(SyncError, session, live.title, live.old_title, old.oid)
+        if old := Relation.find(session, live.schema, live.old_name):
+            old.refuse_unprotected_copy(SyncError, live.title, live.old_title)
         columns = [relations.column_definition(column) for column in live.table.columns]
         key = sql.SQL("PRIMARY KEY ({})").format(relations.names(live.table.key))
         with session.transaction():

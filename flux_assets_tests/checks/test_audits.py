@@ -12,7 +12,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import AuditError
 from flux_assets.layers.status import audit_live
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, point, rows
@@ -207,8 +207,8 @@ def test_the_main_extent_is_judged_by_the_middle_of_a_shape(loader: Loader, west
 
 def test_the_columns_are_asked_once_for_all_audits(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     loader.load(made_up(), rows(40))
-    asked, columns_of = [], catalog.columns
-    monkeypatch.setattr(catalog, "columns", lambda *given: asked.append(given) or columns_of(*given))
+    asked, columns_of = [], Relation.columns
+    monkeypatch.setattr(Relation, "columns", lambda given: asked.append(given) or columns_of(given))
     names = ("columns", "not_null", "geometry_type", "valid_geometry", "same_position")
     assert [each.name for each in audit_live(made_up(), loader.target, names) if each.passed] == list(names)
     assert len(asked) == 1

@@ -12,7 +12,7 @@ from flux_assets.layers import load, publish, rollback
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.indexes import refuse_unequal
 from flux_assets.layers.publish import Publication
-from flux_assets.postgis import catalog
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
@@ -45,7 +45,7 @@ def test_what_attaching_would_still_have_to_do_is_named(
     ((kept,),) = sql("SELECT relation FROM postgres_sync.layer_versions WHERE NOT current")
     with psycopg.connect(target.conninfo, autocommit=True) as connection:
         layer = Layer("public", made_up())
-        public = catalog.find(connection, "public", "poles")
+        public = Relation.find(connection, "public", "poles")
         refuse_unequal(connection, [(layer, kept, public.oid)])
         sql(statement)
         with pytest.raises(PublishError, match=f"lacks {missing}"):

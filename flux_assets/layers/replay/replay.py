@@ -24,7 +24,8 @@ from flux_assets.layers.versions import Extent, LayerState, Pin, Version, Versio
 from flux_assets.ledger import leases
 from flux_assets.ledger.entries import Entry
 from flux_assets.ledger.leases import Lease
-from flux_assets.postgis import catalog, relations
+from flux_assets.postgis import relations
+from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target, prepare, translated
@@ -144,10 +145,8 @@ def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:
     """Raise LayerError for a retyped column: rows are copied, which fits texts of another length alone."""
-    relation = catalog.find(connection, VERSIONS, current.relation)
-    standing = {
-        column.name: column.bare_type for column in catalog.columns(connection, relation.oid if relation else 0)
-    }
+    relation = Relation.find(connection, VERSIONS, current.relation)
+    standing = {column.name: column.bare_type for column in (relation.columns() if relation else ())}
     for column in layer.table.columns:
         wanted, found = relations.type_name(column), standing.get(column.name, "missing")
         if wanted != found and not (_is_text(wanted) and _is_text(found)):
@@ -189,7 +188,7 @@ def _made(
         connection=control,
         layer=layer,
         relation=version.table,
-        rows=catalog.count_rows(control, version.table),
+        rows=count_rows(control, version.table),
         promised_rows=(current.rows or 0) + len(found.passed),
         published_rows=current.rows,
     )
