@@ -9,7 +9,7 @@ import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import FluxError
-from flux_assets.ledger.leases import SYNC, Holder
+from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.settings import STAND_IN, Settings
@@ -41,7 +41,7 @@ def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTa
         }
         details = "; ".join(f"{state}: {', '.join(names)}" for state, names in named.items() if names)
         yield _TARGET.ok(f"nothing prevents syncing the {len(tables)} tables", details)
-    if _may_read(session, "layer_leases") and (who := Holder.of(session, schema, SYNC)):
+    if _may_read(session, "layer_leases") and (who := Holder.of(session, schema, Lease.SYNC)):
         yield _TARGET.note(f"a sync is running: {who}")
 
 

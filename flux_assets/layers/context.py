@@ -10,12 +10,11 @@ from datetime import timedelta
 import psycopg
 
 from flux_assets.errors import FluxError
-from flux_assets.ledger.entries import Entry, closing_dead, opening, register_declarations
+from flux_assets.ledger.runs import Entry, StepTimer, reach, register_declarations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, run, translated
-from flux_assets.steps import StepTimer, reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +77,10 @@ def recorded(
         reach("run.opened")
         statements = [
             *register_declarations(target.schema, target.declared, [layer.table]),
-            closing_dead([layer]),
-            opening([layer], sync_type, options.run_id),
+            *Entry.opening([layer], sync_type, options.run_id),
         ]
-        [[(sync_id, _)]] = run(control, statements)
-        entry = Entry(sync_id, sync_type)
+        [found] = run(control, statements)
+        [entry] = Entry.opened(sync_type, found).values()
         with _failing(target, [entry]):
             reach("run.recorded")
             with translated(layer.title, options.stop):
@@ -96,11 +94,8 @@ def recorded_together(
     """Open a session and a RUNNING row for each layer, by its name; all become FAILED when the block raises."""
     with target.session(f"{sync_type.lower()} together", options.stop) as control:
         prepare(control, target.schema)
-        found: list[tuple[int, str]] = []
-        if layers:
-            statements = [closing_dead(layers), opening(layers, sync_type, options.run_id)]
-            [found] = run(control, statements)
-        opened = {name: Entry(sync_id, sync_type) for sync_id, name in found}
+        [found] = run(control, Entry.opening(layers, sync_type, options.run_id)) if layers else [[]]
+        opened = Entry.opened(sync_type, found)
         with _failing(target, opened.values()):
             yield control, opened
 

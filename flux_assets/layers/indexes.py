@@ -19,12 +19,12 @@ from flux_assets.errors import AuditError, PublishError
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import Extent, Version
+from flux_assets.ledger.runs import reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, Shape
 from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.spec import StaticTable, index_method
-from flux_assets.steps import reach
 
 # Of a b-tree build. Short runs are sorted within the processor's caches and merged in one go: 2.7 million keys took 1.7
 # seconds of CPU with 8 MB, 2.2 with 64 and 3.1 with 256. With less than 32 MB a worker PostgreSQL starts no workers

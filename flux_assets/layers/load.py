@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
-from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import ManifestError, PinnedError, PublishError, counted, reported
@@ -21,17 +20,13 @@ from flux_assets.layers.publish import Publication
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger import leases
-from flux_assets.ledger.entries import Entry
-from flux_assets.ledger.leases import Lease
+from flux_assets.ledger.runs import Entry, Lease, leased, reach
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
-from flux_assets.sqlfiles import query
-from flux_assets.steps import reach
 
 _PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
 """Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
@@ -123,7 +118,7 @@ class _Load:
             return self._unchanged(state, current)
         if state.pin and state.pin.version != self.version:
             return self._pinned(state, state.pin)
-        with leases.leased(control, context.target, context.patience, layer) as lease:
+        with leased(control, context.target, context.patience, layer) as lease:
             reach("load.leased")
             # Another process may have published meanwhile.
             state = LayerState.of(control, layer)
@@ -205,8 +200,7 @@ class _Load:
                 f"{layer.title} is {pin}, but readers do not see that version any more.",
                 f"Run `flux-assets unpin {layer.name}` and load again.",
             )
-        named = {"version": live.version, "held": held.version, "sync_id": self.entry.sync_id}
-        closing = query("entries", "close_held").format(**{name: sql.Literal(value) for name, value in named.items()})
+        closing = self.entry.held(live.version, held.version)
         [[(quarantined,)]] = run(control, [closing, live.noting_quarantined(layer, self.entry)])
         forced = "; force: true does not override a pin" if context.options.force else ""
         context.log(

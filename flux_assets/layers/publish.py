@@ -19,8 +19,7 @@ from flux_assets.layers import indexes, takeover
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
-from flux_assets.ledger.entries import Entry, announcing
-from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
+from flux_assets.ledger.runs import Entry, Lease
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
 from flux_assets.postgis.relations import Layer
@@ -75,8 +74,8 @@ def publish(
     try:
         answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {titles}")
     except psycopg.Error as error:
-        if overtaken(error):
-            raise overtaken_error(error.diag.table_name or titles) from error
+        if overtaken := Lease.overtaken(error, error.diag.table_name or titles):
+            raise overtaken from error
         if error.sqlstate == _PINNED:
             raise _pinned(error) from error
         if connection.closed and _were_committed(target, found):
@@ -131,7 +130,7 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
             _refusing_pinned(layer, version) if each.pin is None else version.pinning(layer, each.pin),
             *version.making_current(layer),
             entry.loaded(version.rows or 0, version=version.version, sync_type=entry.sync_type),
-            announcing(layer, "rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
+            layer.announcing("rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
         ]
     return statements
 
@@ -223,8 +222,8 @@ def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare:
             context.log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
         except psycopg.Error as error:
-            if overtaken(error):
-                raise overtaken_error(context.layer.title) from error
+            if overtaken := Lease.overtaken(error, context.layer.title):
+                raise overtaken from error
             raise
         dropped.append(version)
     return replace(state, versions=tuple(version for version in state.versions if version not in dropped))

@@ -14,12 +14,11 @@ from flux_assets.layers.context import LoadOptions, recorded
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger import leases
+from flux_assets.ledger.runs import leased, reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare, translated
 from flux_assets.spec import StaticTable
-from flux_assets.steps import reach
 
 # A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
 LEASE_WAIT_MS = 10_000
@@ -46,7 +45,7 @@ def rollback(
         _kept_version(layer, session, to)  # a version that is not there is no failed run for the ledger
     with (
         recorded(layer, target, options, log, "ROLLBACK") as (context, entry),
-        leases.leased(context.control, target, context.patience, layer) as lease,
+        leased(context.control, target, context.patience, layer) as lease,
     ):
         control = context.control
         reach("rollback.leased")

@@ -16,7 +16,7 @@ from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.layers import takeover
 from flux_assets.layers.context import VersionContext
 from flux_assets.layers.versions import LayerState, PublicTable
-from flux_assets.ledger.leases import Lease, overtaken, overtaken_error
+from flux_assets.ledger.runs import Lease
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import LiveColumn, Relation, Shape, refuse_folding_keys
 from flux_assets.postgis.locking import briefly
@@ -203,6 +203,6 @@ def _add_columns(
     try:
         briefly(context.control, lambda: script, context.patience, waiting_for=[public.oid], doing=doing)
     except psycopg.Error as error:
-        if overtaken(error):
-            raise overtaken_error(layer.title) from error
+        if overtaken := Lease.overtaken(error, layer.title):
+            raise overtaken from error
         raise

@@ -20,6 +20,7 @@ from flux_assets.layers.indexes import finish
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
+from flux_assets.ledger.runs import reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.relations import Layer, revoking_all
@@ -28,7 +29,6 @@ from flux_assets.release.decode.sieve import Probe, Quarantine
 from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.sqlfiles import query
-from flux_assets.steps import reach
 from flux_assets.words import megabytes
 
 _REFUSALS = (errors.DataError, errors.IntegrityError, errors.InternalError_)

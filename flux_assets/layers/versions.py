@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from flux_assets.ledger.entries import Entry
+from flux_assets.ledger.runs import Entry
 from flux_assets.postgis.catalog import Relation, Shape, count_rows
 from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, type_name
 from flux_assets.postgis.session import run

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 import sqlalchemy as sa
@@ -54,6 +56,22 @@ class PublicTable:
     def old_title(self) -> str:
         """That table as messages name it."""
         return f"{self.schema}.{self.old_name}"
+
+    def announcing(
+        self,
+        kind: Literal["published", "rolled back", "synced"],
+        *,
+        version: str | None = None,
+        sync_id: int | None = None,
+    ) -> sql.Composed:
+        """Make a statement that tells caches of the new `version`, or of the ledger's row whose sync changed the table.
+
+        It belongs into the transaction that makes the change, so that it is heard when, and only when, the change can
+        be seen. `sync_id` is None where a table only followed another that was synced.
+        """
+        what = {"sync_id": sync_id} if kind == "synced" else {"version": version}
+        payload = json.dumps({"schema": self.schema, "table": self.name, "kind": kind, **what})
+        return sql.SQL("NOTIFY flux_published, {}").format(sql.Literal(payload))
 
     def comments(self) -> Iterator[sql.Composed]:
         """Yield the statements that set the comments of the table and of every column."""

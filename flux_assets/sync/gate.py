@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.errors import SyncError, TargetError
-from flux_assets.ledger.leases import STALE_SECONDS, SYNC, Holder, Lease
+from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import WatchedConnection
 from flux_assets.postgis.relations import LiveTable, text_by_value
@@ -142,11 +142,11 @@ def mark_of(table: LiveTable) -> sql.Composed:
 
 def _opened(session: WatchedConnection, schema: str, tables: Sequence[DynamicTable]) -> _GateResult | None:
     """Return None where PostGIS, the schema or our own revision is missing."""
-    script = [_own_settings(schema), *Lease.acquiring(schema, SYNC), *_questions(schema, tables)]
+    script = [_own_settings(schema), *Lease.acquiring(schema, Lease.SYNC), *_questions(schema, tables)]
     [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
-    return _GateResult(lease=Lease.acquired(session, schema, SYNC, lease), at=at, target=_target_state(answers))
+    return _GateResult(lease=Lease.acquired(session, schema, Lease.SYNC, lease), at=at, target=_target_state(answers))
 
 
 def _own_settings(schema: str) -> sql.Composed:
@@ -211,7 +211,7 @@ def describe_busy(
     session: psycopg.Connection, schema: str, wanted: Collection[str] = (), options: SyncOptions | None = None
 ) -> str:
     """Say who holds the lease; with `options`, what becomes of the sync of the `wanted` tables that was asked for."""
-    held = Holder.of(session, schema, SYNC)
+    held = Holder.of(session, schema, Lease.SYNC)
     # Nothing before that sync has noted what it is about.
     under_way: dict[str, str | None] = dict(
         session.execute(query("sync", "under_way"), [schema, held.pid]).fetchall() if held else []
@@ -236,7 +236,7 @@ def is_dead(target: Target, run_id: str, age: timedelta, *, is_ours: bool) -> bo
     Where it is not sure that the run `is_ours`, only what the ledger knows of it counts. Raises TargetError or
     psycopg.Error when the database does not say.
     """
-    given = {"schema": target.schema, "run_id": run_id, "sync": SYNC, "stale": timedelta(seconds=STALE_SECONDS)}
+    given = {"schema": target.schema, "run_id": run_id, "sync": Lease.SYNC, "stale": Lease.STALE}
     nothing: tuple[bool, bool | None, bool | None, timedelta | None] = False, None, None, None
     with target.session("schedule") as session:
         try:

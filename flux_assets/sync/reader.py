@@ -21,11 +21,11 @@ import xxhash
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from flux_assets.errors import FluxError, SyncError, WarehouseError
+from flux_assets.ledger.runs import StepTimer
 from flux_assets.postgis.liveness import Stop
 from flux_assets.snowflake.session import Rows
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
-from flux_assets.steps import StepTimer
 
 _IN_MEMORY_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 18

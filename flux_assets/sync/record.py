@@ -10,8 +10,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
-from flux_assets.ledger.entries import Entry, announcing, closing_dead, opening
-from flux_assets.ledger.leases import overtaken
+from flux_assets.ledger.runs import Entry, Lease
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare, run
 from flux_assets.spec import DynamicTable
@@ -32,9 +31,9 @@ def begin(
 
     Rows of syncs that died are closed first, where any are `under_way`.
     """
-    dead = [closing_dead(tables)] if under_way else []
-    opened, *_ = run(session, [*known, *dead, opening(tables, "DELTA", run_id)])
-    return {name: Entry(sync_id, "DELTA") for sync_id, name in opened}
+    opening = Entry.opening(tables, "DELTA", run_id, close_dead=under_way)
+    [opened] = run(session, [*known, *opening])
+    return Entry.opened("DELTA", opened)
 
 
 def refuse(
@@ -69,7 +68,7 @@ def close(
     try:
         answers = run(context.session, script)
     except psycopg.Error as error:
-        if overtaken(error):
+        if Lease.overtaken(error, "sync"):
             raise SyncError(
                 "Another sync has begun since this one was interrupted, so this one writes nothing.",
                 "Nothing to do: the newer sync brings the tables up to date.",
@@ -158,4 +157,4 @@ def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
             changed=table.source_changed_at(instant),
         )
     if table.is_changed:
-        yield announcing(live, "synced", sync_id=table.entry.sync_id if table.entry and table.state.is_fit else None)
+        yield live.announcing("synced", sync_id=table.entry.sync_id if table.entry and table.state.is_fit else None)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg import errors, sql
 
 from flux_assets.errors import FluxError, SchemaChangeError, SyncError
-from flux_assets.ledger.entries import register_declarations
+from flux_assets.ledger.runs import register_declarations
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.errors import translate_error

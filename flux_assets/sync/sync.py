@@ -9,12 +9,11 @@ from datetime import datetime
 import psycopg
 
 from flux_assets.errors import FluxError, SyncError
-from flux_assets.ledger.entries import register_declarations
+from flux_assets.ledger.runs import StepTimer, reach, register_declarations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
-from flux_assets.steps import StepTimer, reach
 from flux_assets.sync import gate, record
 from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.reader import OpenSource, SourceSide

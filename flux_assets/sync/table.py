@@ -12,12 +12,10 @@ from typing import Literal
 import psycopg
 
 from flux_assets.errors import FluxError
-from flux_assets.ledger.entries import Entry
-from flux_assets.ledger.leases import Lease
+from flux_assets.ledger.runs import Entry, Lease, StepTimer
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
-from flux_assets.steps import StepTimer
 from flux_assets.sync.diff import Difference
 from flux_assets.sync.gate import LastSync, TargetState
 from flux_assets.sync.reader import Snapshot, SourceSide, TableRead

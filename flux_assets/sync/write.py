@@ -11,10 +11,10 @@ from psycopg.pq import TransactionStatus
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError, SyncError, abbreviated, reported
+from flux_assets.ledger.runs import reach
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import GONE, holders
 from flux_assets.postgis.session import run
-from flux_assets.steps import reach
 from flux_assets.sync import record
 from flux_assets.sync.diff import TableMerge
 from flux_assets.sync.table import SyncContext, TableSync

@@ -16,12 +16,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
-from flux_assets import steps
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.whole_release.load import load_release
+from flux_assets.ledger import runs
 from flux_assets.postgis import liveness
 from flux_assets.postgis.liveness import Limits, Stop
 from flux_assets.postgis.probing import Prober
@@ -169,7 +169,7 @@ def _stop_at(point: str, pipe: Connection) -> None:
             pipe.send("here")
             pipe.recv()
 
-    steps.hooks.append(hook)
+    runs.hooks.append(hook)
 
 
 def _run(job: Job, stop: Stop) -> tuple[str, str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flux_assets import steps
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
+from flux_assets.ledger import runs
 from flux_assets.postgis import liveness
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
@@ -150,17 +150,17 @@ class Soak:
 
         def hook(reached: str) -> None:
             if reached == point:
-                steps.hooks.remove(hook)
+                runs.hooks.remove(hook)
                 reached_it.append(True)
                 self.harmed += 1
                 harm(self)
 
-        steps.hooks.append(hook)
+        runs.hooks.append(hook)
         try:
             yield
         finally:
             if not reached_it:
-                steps.hooks.remove(hook)
+                runs.hooks.remove(hook)
             self.source.fails = False
 
 

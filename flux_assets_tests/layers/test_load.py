@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
-from flux_assets import steps
 from flux_assets.errors import AuditError, BusyError, LayerError, RecordError, SchemaChangeError, TargetError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.status import audit_live
+from flux_assets.ledger import runs
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
@@ -389,12 +389,12 @@ def test_a_load_that_fails_amid_its_copy_leaves_no_thread_behind(loader: Loader)
         if reached.count("load.copying") == 2:
             raise LayerError("As a cancelled statement does.")
 
-    steps.hooks.append(fail)
+    runs.hooks.append(fail)
     try:
         with pytest.raises(LayerError, match="cancelled") as held:
             loader.load(made_up(), content)
     finally:
-        steps.hooks.remove(fail)
+        runs.hooks.remove(fail)
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("parse", "gunzip"))]
     assert left == [], held.value
 

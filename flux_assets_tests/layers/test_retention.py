@@ -7,7 +7,7 @@ from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.versions import LayerState
-from flux_assets.ledger.leases import leased
+from flux_assets.ledger.runs import leased
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.settings import load_settings

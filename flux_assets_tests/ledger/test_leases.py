@@ -13,11 +13,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from flux_assets import steps
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.versions import Version
-from flux_assets.ledger import leases
+from flux_assets.ledger import runs
+from flux_assets.ledger.runs import Lease, leased
 from flux_assets.postgis import liveness
 from flux_assets.postgis.liveness import Limits
 from flux_assets.postgis.locking import LockRetries
@@ -137,7 +137,7 @@ def test_a_sync_that_was_frozen_meets_a_newer_lease_and_writes_nothing(
     def freeze(*given: object) -> None:
         monkeypatch.setattr(TableMerge, "stage", stage)
         stage(*given)
-        sql(SILENT, leases.SYNC)
+        sql(SILENT, Lease.SYNC)
         utility.tell("UPDATE FEEDERS SET TITLE = 'new'")
         assert utility.synced("feeders")["feeders"].updated == 1
 
@@ -159,11 +159,11 @@ def held_at_the_end(sql: Sql) -> Iterator[list[bool]]:
 
     def look(point: str) -> None:
         if point == "sync.committed":
-            found.extend(held for (held,) in sql(HELD, leases.SYNC))
+            found.extend(held for (held,) in sql(HELD, Lease.SYNC))
 
-    steps.hooks.append(look)
+    runs.hooks.append(look)
     yield found
-    steps.hooks.remove(look)
+    runs.hooks.remove(look)
 
 
 def test_a_sync_gives_its_lease_back_in_its_commit_unless_something_is_left_to_do(
@@ -178,7 +178,7 @@ def test_a_sync_gives_its_lease_back_in_its_commit_unless_something_is_left_to_d
     utility.tell("UPDATE FEEDERS SET TITLE = 'three'")
     assert utility.failed().keys() == {"faults"}
     assert held_at_the_end == [True, False, True]
-    assert sql(HELD, leases.SYNC) == [(False,)]
+    assert sql(HELD, Lease.SYNC) == [(False,)]
     assert sql("SELECT count(*) FROM postgres_sync.sync_status WHERE status = 'RUNNING'") == [(0,)]
 
 
@@ -199,17 +199,17 @@ def test_a_run_that_had_given_its_lease_back_closes_its_own_row(target: Target, 
         sql("INSERT INTO postgres_sync.sync_status (layer_name, backend_pid, backend_start)"
             " SELECT layer_name, holder_pid, holder_start FROM postgres_sync.layer_leases")  # fmt: skip
         with ThreadPoolExecutor(1) as pool, other.transaction():
-            other.execute(leases.Lease(schema="public", name="poles", number=1).releasing())
-            taking = pool.submit(lambda: run(session, leases.Lease.acquiring("public", "poles")))
+            other.execute(Lease(schema="public", name="poles", number=1).releasing())
+            taking = pool.submit(lambda: run(session, Lease.acquiring("public", "poles")))
             while not sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0]:
                 sleep(0.02)
         [found] = taking.result()
-        assert leases.Lease.acquired(session, "public", "poles", found) is not None
+        assert Lease.acquired(session, "public", "poles", found) is not None
         assert sql("SELECT status FROM postgres_sync.sync_status") == [("RUNNING",)]
 
 
 def test_a_holder_that_lost_its_connection_ends_what_it_left_open(target: Target, sql: Sql) -> None:
-    lease = leases.Lease(schema="public", name="poles", number=1)
+    lease = Lease(schema="public", name="poles", number=1)
     with someone_else(target.conninfo, name="poles") as other, ready(target) as session:
         session.execute(lease.ending_session())
         other.execute("SELECT 1")
@@ -223,10 +223,10 @@ def test_a_holder_that_lost_its_connection_ends_what_it_left_open(target: Target
 
 def test_a_lease_is_free_as_soon_as_its_session_has_ended(target: Target, sql: Sql) -> None:
     with someone_else(target.conninfo, name="poles") as other, target.session("load") as session:
-        with pytest.raises(BusyError), leases.leased(session, target, patience(0), POLES):
+        with pytest.raises(BusyError), leased(session, target, patience(0), POLES):
             pass
         sql("SELECT pg_terminate_backend(%s)", other.info.backend_pid)
-        with leases.leased(session, target, patience(60), POLES) as lease:
+        with leased(session, target, patience(60), POLES) as lease:
             assert lease.number == 2
     assert sql("SELECT holder_pid, seen_at FROM postgres_sync.layer_leases") == [(None, None)]
 
@@ -237,7 +237,7 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
     with (
         someone_else(target.conninfo, name="other"),
         target.session("load") as session,
-        leases.leased(session, target, patience(0), POLES),
+        leased(session, target, patience(0), POLES),
     ):
         first = sql(seen)
         while sql(seen) == first:
@@ -246,18 +246,18 @@ def test_a_holder_at_work_gives_signs_of_life(target: Target, sql: Sql, monkeypa
 
 
 def test_who_was_overtaken_gives_back_nothing_of_the_next_holders(target: Target, sql: Sql) -> None:
-    with ready(target) as session, leases.leased(session, target, patience(0), POLES) as lease:
+    with ready(target) as session, leased(session, target, patience(0), POLES) as lease:
         sql(SILENT, "poles")
         with someone_else(target.conninfo, name="poles") as other:
             session.execute(lease.beating())
             assert sql("SELECT lease, holder_pid FROM postgres_sync.layer_leases") == [(2, other.info.backend_pid)]
             with pytest.raises(psycopg.Error) as refused:
                 session.execute(lease.holding())
-            assert leases.overtaken(refused.value)
+            assert Lease.overtaken(refused.value, "poles")
 
 
 def test_who_waits_to_hold_a_lease_sees_what_became_of_it(target: Target, sql: Sql) -> None:
-    lease = leases.Lease(schema="public", name="poles", number=1)
+    lease = Lease(schema="public", name="poles", number=1)
     with someone_else(target.conninfo, name="poles") as other, ready(target) as session:
         with ThreadPoolExecutor(1) as pool, other.transaction():
             other.execute(lease.revoking())
@@ -266,7 +266,7 @@ def test_who_waits_to_hold_a_lease_sees_what_became_of_it(target: Target, sql: S
                 sleep(0.02)
         with pytest.raises(psycopg.Error, match="lease 1 was overtaken by lease 2") as refused:
             holding.result()
-        assert leases.overtaken(refused.value)
+        assert Lease.overtaken(refused.value, "poles")
         session.execute(replace(lease, number=2).holding())
 
 

@@ -14,7 +14,7 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from flux_assets.alerting.store import AlertTables
 from flux_assets.cli.main import main
-from flux_assets.ledger.entries import register_declarations
+from flux_assets.ledger.runs import register_declarations
 from flux_assets.settings import load_settings
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests.receiver import Receiver, receiving

@@ -11,7 +11,6 @@ import pytest
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.ledger.entries import announcing
 from flux_assets.postgis.relations import PublicTable
 from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY
@@ -65,7 +64,7 @@ def test_the_listener(target, cluster, database):
         try:
             assert listener.stdout.readline() == "flush everything\n"
             with target.session("teller") as teller:
-                teller.execute(announcing(PublicTable("public", static_tables()[0]), "published", version="1"))
+                teller.execute(PublicTable("public", static_tables()[0]).announcing("published", version="1"))
             assert listener.stdout.readline() == f"flush public {static_tables()[0].name}\n"
         finally:
             listener.kill()
@@ -75,6 +74,6 @@ def test_what_is_told_has_the_keys_that_the_page_shows():
     shown = [json.loads(line) for line in blocks("json")[0].splitlines()]
     table = PublicTable("public", static_tables()[0])
     for kind in ("published", "rolled back", "synced"):
-        payload = announcing(table, kind, version="3f", sync_id=1).as_string().partition(", '")[2].rstrip("'")
+        payload = table.announcing(kind, version="3f", sync_id=1).as_string().partition(", '")[2].rstrip("'")
         (page,) = [each for each in shown if each["kind"] == kind]
         assert json.loads(payload).keys() == page.keys()

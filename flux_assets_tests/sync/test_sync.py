@@ -7,7 +7,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from flux_assets.ledger.entries import register_declarations
+from flux_assets.ledger.runs import register_declarations
 from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.setup import set_up_tables

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from flux_assets import steps
 from flux_assets.errors import TargetError
+from flux_assets.ledger import runs
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.sync.diff import TableMerge
@@ -114,7 +114,7 @@ def _before_commit(running: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
                 " WHERE application_name = 'flux_assets sync' AND datname = current_database()"
             )
 
-    monkeypatch.setattr(steps, "hooks", [kill])
+    monkeypatch.setattr(runs, "hooks", [kill])
 
 
 @pytest.mark.parametrize("breaks", [_at_staging, _after_staging, _before_commit])

@@ -21,9 +21,7 @@ from flux_assets.layers.replay.records import Correction, ReadAgain, changed, re
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill, probing
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger import leases
-from flux_assets.ledger.entries import Entry
-from flux_assets.ledger.leases import Lease
+from flux_assets.ledger.runs import Entry, Lease, leased
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.copying import encoded, texts_of
@@ -74,7 +72,7 @@ def replay(
         _refuse_pinned(session, layer)
     with (
         recorded(layer, target, options, log, "REPLAY") as (context, entry),
-        leases.leased(context.control, target, context.patience, layer) as lease,
+        leased(context.control, target, context.patience, layer) as lease,
     ):
         quarantine = _of_live(context.control, layer)
         _correct(quarantine, given)

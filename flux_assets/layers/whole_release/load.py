@@ -19,7 +19,7 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version
-from flux_assets.ledger import leases
+from flux_assets.ledger.runs import leased
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
@@ -187,7 +187,7 @@ def load_release(
         with target.session("release", stop) as session:
             prepare(session, target.schema)
             with (
-                leases.leased(session, target, LockRetries(seconds=seconds, log=log, stop=stop)),
+                leased(session, target, LockRetries(seconds=seconds, log=log, stop=stop)),
                 # A thread each, for those that wait for the others take none of the places of those that work.
                 ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
             ):

@@ -14,8 +14,7 @@ from flux_assets.layers.context import LoadOptions, VersionContext, recorded_tog
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Version, VersionTimes
-from flux_assets.ledger import leases
-from flux_assets.ledger.leases import Lease
+from flux_assets.ledger.runs import Lease, leased
 from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
@@ -80,9 +79,9 @@ def _leased(
 ) -> Iterator[dict[Layer, Lease]]:
     """Hold the leases of the layers, and that of whole releases: two such runs would wait for each other's."""
     with ExitStack() as held:
-        held.enter_context(leases.leased(control, target, patience))
+        held.enter_context(leased(control, target, patience))
         yield {
-            layer: held.enter_context(leases.leased(control, target, patience, layer))
+            layer: held.enter_context(leased(control, target, patience, layer))
             for layer in sorted(layers, key=lambda layer: layer.name)
         }
 

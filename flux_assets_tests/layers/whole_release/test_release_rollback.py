@@ -13,7 +13,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
 from flux_assets.layers.versions import Version
 from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
-from flux_assets.ledger.leases import Lease
+from flux_assets.ledger.runs import Lease
 from flux_assets.postgis.relations import Layer
 from flux_assets_tests.leasing import open_entry, someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
