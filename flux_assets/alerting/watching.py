@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from flux_assets.alerting.cause import ErrorCause
 from flux_assets.alerting.delivery import length
 from flux_assets.alerting.incident import Kind, Observation, Observed, Policy
-from flux_assets.ledger.status import TableStatus, is_prepared, statuses
+from flux_assets.ledger.status import TableStatus, is_prepared
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
 
@@ -52,7 +52,7 @@ def observed(session: psycopg.Connection, watch: Watch) -> tuple[Observed, dict[
     """Return all that is wrong with the tables by the server's clock (UTC), and when each was last made current."""
     row = session.execute("SELECT clock_timestamp()").fetchone()
     now = row[0] if row else datetime.now(UTC)
-    known = statuses(session, watch.schema)
+    known = TableStatus.read(session, watch.schema)
     wrong = list(_failing(session, watch, now))
     for table in watch.tables:
         if status := known.get(table.name):

@@ -196,7 +196,7 @@ def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_
       flux-assets replay substations --out wrong.csv
       flux-assets replay substations --from wrong.csv
     """
-    from flux_assets.layers.replay.records import read_corrections, write_corrections
+    from flux_assets.layers.replay.records import Correction, write_corrections
     from flux_assets.layers.replay.replay import replay, waiting_records
 
     declared, target = the_layer(table), the_target()
@@ -211,7 +211,7 @@ def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_
         )
         return
     options = replace(_options(), accept_schema_change=accept_schema_change)
-    given = list(read_corrections(corrected)) if corrected else []
+    given = list(Correction.read(corrected)) if corrected else []
     result = replay(declared, target, options, _log, given)
     _show_replayed(table, result)
     if result.replayed:

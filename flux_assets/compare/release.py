@@ -19,7 +19,7 @@ from flux_assets.compare import match
 from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, Outcome, judged
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
-from flux_assets.layers.replay.records import read_again
+from flux_assets.layers.replay.records import ReadAgain
 from flux_assets.layers.versions import Pin, Version
 from flux_assets.postgis import copying, relations
 from flux_assets.postgis.catalog import Relation
@@ -145,7 +145,7 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
     sieve = LeftOut([one.record for one in held]) if held else None
     with texts_of(context.target, layer.name, context.stop) as ask:
         stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
-        replayed = read_again(layer.table, [one for one in held if one.replayed], ask)
+        replayed = ReadAgain.of(layer.table, [one for one in held if one.replayed], ask)
         names = relations.names(tuple(stream.schema.names))
         copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, names)
         batches = copying.encoded(chain(stream, [replayed.batch]), stream.schema)

@@ -9,9 +9,9 @@ from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group
 from flux_assets.errors import LayerError, reported
-from flux_assets.layers.takeover import dependents, left_behind, listed
+from flux_assets.layers.takeover import Dependent
 from flux_assets.postgis.catalog import Relation, hidden, refuse_folding_keys
-from flux_assets.postgis.locking import LockHolder, lock_holders
+from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
@@ -77,9 +77,9 @@ def _foreign(session: psycopg.Connection, layer: Layer, relation: Relation) -> I
                 f" {title}, and grant the rights again.",
             )
             return
-        if left := left_behind(session, layer, oid):
+        if left := Dependent.left_behind(session, layer, oid):
             yield _LAYERS.note(
-                f"what stays with the ordinary table {title} when it is taken over: {listed(left)}",
+                f"what stays with the ordinary table {title} when it is taken over: {Dependent.listed(left)}",
                 "Create on the new table what is still needed.",
             )
     yield _LAYERS.failed(f"{title} is {relation.kind_in_words} that flux_assets did not create", remedy)
@@ -119,7 +119,7 @@ def _published(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[
 def _waiting(session: psycopg.Connection, published: Sequence[tuple[Layer, int]]) -> Iterator[Finding]:
     left_open: dict[tuple[int, str | None], tuple[LockHolder, list[str]]] = {}
     for layer, oid in published:
-        for holder in lock_holders(session, [oid]):
+        for holder in LockHolder.find(session, [oid]):
             if holder.is_left_open:
                 left_open.setdefault((holder.pid, holder.gid), (holder, []))[1].append(layer.name)
     for holder, names in left_open.values():
@@ -178,7 +178,9 @@ def left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Iter
 
 
 def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Sequence[int]) -> str:
-    return listed([each for each in left_behind(session, layer, oid, heirs) if each.kind != "policy"])
+    return Dependent.listed(
+        [each for each in Dependent.left_behind(session, layer, oid, heirs) if each.kind != "policy"]
+    )
 
 
 def _on_the_old_table(session: psycopg.Connection, layer: Layer, heirs: Sequence[int]) -> Iterator[Finding]:
@@ -216,10 +218,10 @@ def _on_the_version(session: psycopg.Connection, layer: Layer, version: int, pub
 
 def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
     """Yield what a publish does not update or apply."""
-    both = dependents(session, oid)
+    both = Dependent.of(session, oid)
     if found := [each for each in both if each.kind in _NOT_REACHED]:
         yield _LAYERS.note(
-            f"a load of {layer.title} swaps whole versions, which these do not notice: {listed(found)}",
+            f"a load of {layer.title} swaps whole versions, which these do not notice: {Dependent.listed(found)}",
             "LISTEN to flux_published, and then run REFRESH MATERIALIZED VIEW CONCURRENTLY, or what the trigger"
             " would have done.",
         )

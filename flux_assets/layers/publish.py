@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from threading import Event, Timer
+from time import monotonic
 
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.errors import LayerError, PinnedError
+from flux_assets.errors import LayerError, PinnedError, reported
 from flux_assets.layers import indexes, takeover
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Entry, Lease
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.locking import LockRetries, await_standbys, briefly
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
 _PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
+# A wait for a standby for longer than the first is logged, and after the second the run continues without the standby.
+_REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
+_CANCEL_SECONDS = 5
 _MILLISECOND = timedelta(milliseconds=1)
 _LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
@@ -72,7 +78,7 @@ def publish(
 
     titles = ", ".join(each.layer.title for each in found)
     try:
-        answers = briefly(connection, statements, patience, waiting_for=waiting_for, doing=f"publishing {titles}")
+        answers = patience.briefly(connection, statements, waiting_for=waiting_for, doing=f"publishing {titles}")
     except psycopg.Error as error:
         if overtaken := Lease.overtaken(error, error.diag.table_name or titles):
             raise overtaken from error
@@ -83,7 +89,7 @@ def publish(
             return 0.0
         raise
     [(locked, done)] = answers[-1]
-    released = await_standbys(connection, titles, patience.log) or done
+    released = _await_standbys(connection, titles, patience.log) or done
     if not waiting_for:
         return 0.0
     if (held_ms := (released - locked) / _MILLISECOND) > PROMISED_MS:
@@ -92,6 +98,46 @@ def publish(
             " are promised: the server took long to swap or to commit (its disk, its processors, an event trigger)"
         )
     return float((done - locked) / _MILLISECOND)
+
+
+def _await_standbys(connection: psycopg.Connection, title: str, log: Callable[[str], None]) -> datetime | None:
+    """Wait until the synchronous standbys, where there are any, have what was committed; a minute at most.
+
+    A COMMIT that waits for a standby keeps its locks, for half a minute where the standby runs a long query: so what
+    locks readers out commits without that wait, which follows here. Returns when the server began with it, by which
+    time every lock is free; None where it could not be asked.
+    """
+    released: datetime
+    begun, cancelled = monotonic(), Event()
+
+    def cancel() -> None:
+        cancelled.set()
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    timer = Timer(_STANDBY_SECONDS, cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        try:
+            # Cancelled while it waits, a commit succeeds with a warning.
+            [(released, _)] = connection.execute(query("locking", "standby_wait")).fetchall()
+        finally:
+            timer.cancel()
+        seconds = monotonic() - begun
+        if cancelled.is_set():
+            # The following commits would each wait as long.
+            connection.execute("SET synchronous_commit = 'local'")
+            log(
+                f"{title} is published here; synchronous standbys did not confirm it within {_STANDBY_SECONDS:.0f} s,"
+                " and this run continues without them (pg_stat_replication on the primary says how far they are)"
+            )
+        elif seconds > _REPORTED_SECONDS:
+            log(f"{title} is published; its synchronous standbys had it after {seconds:.1f} s")
+    except psycopg.Error as error:
+        log(f"{title} is published; whether standbys have it could not be asked: {reported(error)}")
+        return None
+    return released
 
 
 def _pinned(error: psycopg.Error) -> PinnedError:

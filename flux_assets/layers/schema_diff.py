@@ -19,7 +19,6 @@ from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.runs import Lease
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import LiveColumn, Relation, Shape, refuse_folding_keys
-from flux_assets.postgis.locking import briefly
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
@@ -201,7 +200,7 @@ def _add_columns(
     script = [lease.holding(), *(statement.format(table, columns) for table in (layer.public, *earlier))]
     doing = f"adding columns to {layer.title}"
     try:
-        briefly(context.control, lambda: script, context.patience, waiting_for=[public.oid], doing=doing)
+        context.patience.briefly(context.control, lambda: script, waiting_for=[public.oid], doing=doing)
     except psycopg.Error as error:
         if overtaken := Lease.overtaken(error, layer.title):
             raise overtaken from error

@@ -24,7 +24,7 @@ from flux_assets.sqlfiles import query
 def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable]) -> list[TableStatus]:
     """Return the state of each table, in the order given. Raises TargetError when the database cannot be reached."""
     with target.session("status") as session:
-        known = status.statuses(session, target.schema)
+        known = TableStatus.read(session, target.schema)
         return [known.get(table.name) or _unknown(table) for table in tables]
 
 

@@ -31,12 +31,13 @@ def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callab
         )
     columns = (column.name for column in old.columns())
     undeclared = [Dependent("column", name, None) for name in columns if name not in layer.table.column_names]
-    left = [*undeclared, *left_behind(connection, layer, oid)]
+    left = [*undeclared, *Dependent.left_behind(connection, layer, oid)]
     views = [each.name for each in left if each.kind in _VIEWS]
     reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
     log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
     if others := [each for each in left if each.kind not in _VIEWS]:
-        log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed(others)}")
+        listed = Dependent.listed(others)
+        log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed}")
     owner, is_ours = connection.execute(query("takeover", "owner"), [oid]).fetchone() or ("", True)
     if not is_ours:
         log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
@@ -96,18 +97,26 @@ class Dependent:
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    @classmethod
+    def of(cls, connection: psycopg.Connection, oid: int) -> list[Dependent]:
+        """Return what reads or points at this very table, whatever its name, and what others have put on it."""
+        with connection.cursor(row_factory=class_row(cls)) as cursor:
+            found = (cursor.execute(query("takeover", name), {"oid": oid}).fetchall() for name in ("readers", "parts"))
+            return [each for kind in found for each in sorted(kind, key=str)]
 
-def dependents(connection: psycopg.Connection, oid: int) -> list[Dependent]:
-    """Return what reads or points at this very table, whatever its name, and what others have put on it."""
-    with connection.cursor(row_factory=class_row(Dependent)) as cursor:
-        found = (cursor.execute(query("takeover", name), {"oid": oid}).fetchall() for name in ("readers", "parts"))
-        return [each for kind in found for each in sorted(kind, key=str)]
+    @classmethod
+    def left_behind(
+        cls, connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()
+    ) -> list[Dependent]:
+        """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
+        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(_declared(layer))
+        return [each for each in cls.of(connection, oid) if each.twin is None or each.twin not in there]
 
-
-def left_behind(connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()) -> list[Dependent]:
-    """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
-    there = {each.twin for heir in heirs for each in dependents(connection, heir)} | set(_declared(layer))
-    return [each for each in dependents(connection, oid) if each.twin is None or each.twin not in there]
+    @staticmethod
+    def listed(found: Collection[Dependent]) -> str:
+        """List them in words, those of a kind together."""
+        kinds = dict.fromkeys(each.kind for each in found)
+        return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
 
 
 def _declared(layer: Layer) -> Iterator[str]:
@@ -117,9 +126,3 @@ def _declared(layer: Layer) -> Iterator[str]:
     for key in layer.table.unique_keys:
         yield f"UNIQUE ({', '.join(key)})"
         yield f"truebtree ({', '.join(key)})"
-
-
-def listed(found: Collection[Dependent]) -> str:
-    """List them in words, those of a kind together."""
-    kinds = dict.fromkeys(each.kind for each in found)
-    return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)

@@ -63,6 +63,23 @@ class TableStatus:
     last_attempt_age_seconds: float | None = None
     last_attempt_detail: str = ""
 
+    @classmethod
+    def read(cls, connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
+        """Return what the view says of each table that the database knows; nothing where no load was yet.
+
+        Raises TargetError when the ledger was made by an earlier release, which any load or sync brings up to date.
+        """
+        if not is_prepared(connection):
+            return {}
+        if Relation.find(connection, "postgres_sync", "v_table_status") is None:
+            raise TargetError(
+                "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and lacks what this"
+                " one reads.",
+                "Any load or sync adds it: dagster job execute -m flux_assets.definitions -j setup_dynamic_tables",
+            )
+        with connection.cursor(row_factory=class_row(cls)) as cursor:
+            return {status.table: status for status in cursor.execute(query("status", "status"), [schema]).fetchall()}
+
     @property
     def wrong(self) -> bool:
         """Whether what readers see is not what it should be."""
@@ -79,23 +96,6 @@ def is_prepared(connection: psycopg.Connection) -> bool:
     return Relation.find(connection, "postgres_sync", "layer_versions") is not None
 
 
-def statuses(connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:
-    """Return what the view says of each table that the database knows; nothing where no load was yet.
-
-    Raises TargetError when the ledger was made by an earlier release, which the next load or sync brings up to date.
-    """
-    if not is_prepared(connection):
-        return {}
-    if Relation.find(connection, "postgres_sync", "v_table_status") is None:
-        raise TargetError(
-            "The ledger (schema postgres_sync) was made by an earlier release of flux_assets and lacks what this one"
-            " reads.",
-            "Any load or sync adds it: dagster job execute -m flux_assets.definitions -j setup_dynamic_tables",
-        )
-    with connection.cursor(row_factory=class_row(TableStatus)) as cursor:
-        return {status.table: status for status in cursor.execute(query("status", "status"), [schema]).fetchall()}
-
-
 @dataclass(frozen=True)
 class Past:
     """A load or sync that has ended: rows in the table after it, how long it took, how it ended."""
@@ -104,17 +104,17 @@ class Past:
     seconds: float
     failed: bool
 
+    @classmethod
+    def recent(cls, session: psycopg.Connection, schema: str, name: str, rows: int) -> list[Past]:
+        """Return the table's last 24 loads or syncs, oldest first; it has `rows` now.
 
-def recent(session: psycopg.Connection, schema: str, name: str, rows: int) -> list[Past]:
-    """Return the table's last 24 loads or syncs, oldest first; it has `rows` now.
-
-    The rows after each are counted back from now: a load knows them, a sync only by how many they grew. Before others
-    took rows out by hand there may seem to have been fewer than none.
-    """
-    found = []
-    for status, seconds, loaded, grown in session.execute(query("recent_runs", "recent_runs"), [name, schema]):
-        failed = status == "FAILED"
-        rows = rows if loaded is None or failed else loaded
-        found.append(Past(max(rows, 0), seconds or 0.0, failed))
-        rows -= 0 if failed else grown or 0
-    return found[::-1]
+        The rows after each are counted back from now: a load knows them, a sync only by how many they grew. Before
+        others took rows out by hand there may seem to have been fewer than none.
+        """
+        found = []
+        for status, seconds, loaded, grown in session.execute(query("recent_runs", "recent_runs"), [name, schema]):
+            failed = status == "FAILED"
+            rows = rows if loaded is None or failed else loaded
+            found.append(cls(max(rows, 0), seconds or 0.0, failed))
+            rows -= 0 if failed else grown or 0
+        return found[::-1]

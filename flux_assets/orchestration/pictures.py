@@ -157,12 +157,12 @@ def _map_of(table: StaticTable | DynamicTable, target: Target, rows: int) -> str
 
 
 def _history(context: dg.AssetExecutionContext, name: str, target: Target, rows: int) -> Metadata:
-    from flux_assets.ledger.status import recent
+    from flux_assets.ledger.status import Past
     from flux_assets.previews.sparkline import sparkline
 
     def line() -> str | None:
         with target.session(f"history {name}") as session:
-            return sparkline(recent(session, target.schema, name, rows))
+            return sparkline(Past.recent(session, target.schema, name, rows))
 
     return _tried(context, name, "history", line)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from random import SystemRandom
-from threading import Event, Timer
 from time import monotonic
-from typing import Literal
+from typing import ClassVar, Literal
 
 import psycopg
 from psycopg import errors, sql
@@ -21,7 +18,6 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Rows, at_once
 from flux_assets.sqlfiles import query
 
-GONE = "a session that is gone by now"
 _LONGEST_QUERY = 120
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 _JITTER = SystemRandom()
@@ -34,9 +30,6 @@ _MODES = {
         *("ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"),
     ],
 }
-# A wait for a standby for longer than the first is logged, and after the second the run continues without the standby.
-_REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
-_CANCEL_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,25 @@ class LockHolder:
     query: str | None
     database: str
     tables: list[list[str]]
+
+    GONE: ClassVar[str] = "a session that is gone by now"
+
+    @classmethod
+    def find(
+        cls, connection: psycopg.Connection, oids: Sequence[int], modes: Sequence[str] | None = None
+    ) -> list[LockHolder]:
+        """Find who else holds a lock, of these modes or of any, on one of the tables; the oldest transaction first."""
+        given = {"oids": list(oids), "modes": None if modes is None else list(modes)}
+        with connection.cursor(row_factory=class_row(cls)) as cursor:
+            return cursor.execute(query("lock_holders", "holders"), given).fetchall()
+
+    @classmethod
+    def describe(
+        cls, connection: psycopg.Connection, schema: str, name: str, against: Literal["reading", "writing"]
+    ) -> str:
+        """Describe who keeps us from reading a relation or writing its rows; empty when nobody does."""
+        found = Relation.find(connection, schema, name)
+        return "; ".join(map(str, cls.find(connection, [found.oid], _MODES[against]))) if found else ""
 
     @property
     def is_autovacuum(self) -> bool:
@@ -99,21 +111,6 @@ class LockHolder:
         return sql.Literal(self.gid).as_string()
 
 
-def lock_holders(
-    connection: psycopg.Connection, oids: Sequence[int], modes: Sequence[str] | None = None
-) -> list[LockHolder]:
-    """Find who else holds a lock, of these modes or of any, on one of the tables; the oldest transaction first."""
-    given = {"oids": list(oids), "modes": None if modes is None else list(modes)}
-    with connection.cursor(row_factory=class_row(LockHolder)) as cursor:
-        return cursor.execute(query("lock_holders", "holders"), given).fetchall()
-
-
-def holders(connection: psycopg.Connection, schema: str, name: str, against: Literal["reading", "writing"]) -> str:
-    """Describe who holds a lock that keeps us from reading a relation or writing its rows; empty when nobody does."""
-    found = Relation.find(connection, schema, name)
-    return "; ".join(map(str, lock_holders(connection, [found.oid], _MODES[against]))) if found else ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LockRetries:
     """For how long to retry, where to log it, and what stops it."""
@@ -122,57 +119,55 @@ class LockRetries:
     log: Callable[[str], None]
     stop: Stop = field(default_factory=Stop)
 
+    def briefly(
+        self,
+        connection: psycopg.Connection,
+        statements: Callable[[], Sequence[sql.Composable]],
+        *,
+        waiting_for: Sequence[int],
+        doing: str,
+    ) -> list[Rows]:
+        """Run `statements` in a transaction of one round trip that gives up a lock after 40 ms, until it succeeds.
 
-def briefly(
-    connection: psycopg.Connection,
-    statements: Callable[[], Sequence[sql.Composable]],
-    retries: LockRetries,
-    *,
-    waiting_for: Sequence[int],
-    doing: str,
-) -> list[Rows]:
-    """Run `statements` in a transaction of one round trip that gives up a lock after 40 ms, until it succeeds.
+        `statements` is called anew at each attempt. `waiting_for` are the OIDs of the tables whose holders are named in
+        the log and in errors; no session is ever terminated. Raises PublishError naming them when the time is over.
+        """
+        deadline = monotonic() + self.seconds
+        attempt = 0
+        while True:
+            self.stop.check()
+            script = statements()
+            try:
+                return at_once(connection, script)
+            except psycopg.Error as error:
+                if self.stop.asked or not isinstance(error, _PASSING):
+                    raise
+                reason = error
+            blockers = LockHolder.find(connection, waiting_for)
+            described = "; ".join(map(str, blockers)) or LockHolder.GONE
+            if monotonic() >= deadline:
+                raise self._gave_up(reason, doing, described)
+            if attempt in {0, 4, 16, 64, 256}:
+                self.log(f"{doing} waits for {described}")
+            if _make_way(connection, blockers):
+                self.log(f"{doing}: the autovacuum in the way has ended; the server starts it again later")
+            else:
+                pause = _PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)]
+                self.stop.wait(pause * _JITTER.uniform(1, 1.5))
+            attempt += 1
 
-    `statements` is called anew at each attempt. `waiting_for` are the OIDs of the tables whose holders are named in the
-    log and in errors; no session is ever terminated. Raises PublishError naming them when the time is over.
-    """
-    deadline = monotonic() + retries.seconds
-    attempt = 0
-    while True:
-        retries.stop.check()
-        script = statements()
-        try:
-            return at_once(connection, script)
-        except psycopg.Error as error:
-            if retries.stop.asked or not isinstance(error, _PASSING):
-                raise
-            reason = error
-        blockers = lock_holders(connection, waiting_for)
-        described = "; ".join(map(str, blockers)) or GONE
-        if monotonic() >= deadline:
-            raise _gave_up(reason, doing, retries, described)
-        if attempt in {0, 4, 16, 64, 256}:
-            retries.log(f"{doing} waits for {described}")
-        if _make_way(connection, blockers):
-            retries.log(f"{doing}: the autovacuum in the way has ended; the server starts it again later")
-        else:
-            pause = _PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)]
-            retries.stop.wait(pause * _JITTER.uniform(1, 1.5))
-        attempt += 1
-
-
-def _gave_up(reason: psycopg.Error, doing: str, retries: LockRetries, blockers: str) -> PublishError:
-    action = f"{doing[:1].upper()}{doing[1:]}"
-    if isinstance(reason, errors.QueryCanceled):
+    def _gave_up(self, reason: psycopg.Error, doing: str, blockers: str) -> PublishError:
+        action = f"{doing[:1].upper()}{doing[1:]}"
+        if isinstance(reason, errors.QueryCanceled):
+            return PublishError(
+                f"{action} took longer than the 1 s for which readers may be locked out, at every attempt for"
+                f" {self.seconds:.0f} s.",
+                "Run it again when the server is less busy.",
+            )
         return PublishError(
-            f"{action} took longer than the 1 s for which readers may be locked out, at every attempt for"
-            f" {retries.seconds:.0f} s.",
-            "Run it again when the server is less busy.",
+            f"{action} waited {self.seconds:.0f} s for a lock held by {blockers}.",
+            "End that transaction where it was begun, or by the command given, and run again.",
         )
-    return PublishError(
-        f"{action} waited {retries.seconds:.0f} s for a lock held by {blockers}.",
-        "End that transaction where it was begun, or by the command given, and run again.",
-    )
 
 
 def _make_way(connection: psycopg.Connection, blockers: Sequence[LockHolder]) -> bool:
@@ -192,43 +187,3 @@ def _make_way(connection: psycopg.Connection, blockers: Sequence[LockHolder]) ->
         connection.execute("ROLLBACK")
         return False
     return True
-
-
-def await_standbys(connection: psycopg.Connection, title: str, log: Callable[[str], None]) -> datetime | None:
-    """Wait until the synchronous standbys, where there are any, have what was committed; a minute at most.
-
-    A COMMIT that waits for a standby keeps its locks, for half a minute where the standby runs a long query: so what
-    locks readers out commits without that wait, which follows here. Returns when the server began with it, by which
-    time every lock is free; None where it could not be asked.
-    """
-    released: datetime
-    begun, cancelled = monotonic(), Event()
-
-    def cancel() -> None:
-        cancelled.set()
-        with suppress(psycopg.Error):
-            connection.cancel_safe(timeout=_CANCEL_SECONDS)
-
-    timer = Timer(_STANDBY_SECONDS, cancel)
-    timer.daemon = True
-    timer.start()
-    try:
-        try:
-            # Cancelled while it waits, a commit succeeds with a warning.
-            [(released, _)] = connection.execute(query("locking", "standby_wait")).fetchall()
-        finally:
-            timer.cancel()
-        seconds = monotonic() - begun
-        if cancelled.is_set():
-            # The following commits would each wait as long.
-            connection.execute("SET synchronous_commit = 'local'")
-            log(
-                f"{title} is published here; synchronous standbys did not confirm it within {_STANDBY_SECONDS:.0f} s,"
-                " and this run continues without them (pg_stat_replication on the primary says how far they are)"
-            )
-        elif seconds > _REPORTED_SECONDS:
-            log(f"{title} is published; its synchronous standbys had it after {seconds:.1f} s")
-    except psycopg.Error as error:
-        log(f"{title} is published; whether standbys have it could not be asked: {reported(error)}")
-        return None
-    return released

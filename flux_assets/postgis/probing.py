@@ -23,7 +23,7 @@ _SESSIONS = query("probing", "sessions")
 _SETTINGS = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; SET synchronous_commit = off; SET TimeZone = 'UTC'"
 
 
-class Waiting(Protocol):
+class _Waiting(Protocol):
     """A session that keeps us waiting; `server_started` is None before its first answer."""
 
     waiting_since: float | None
@@ -64,7 +64,7 @@ class Prober:
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
-        self._looks: dict[Waiting, _Look] = {}
+        self._looks: dict[_Waiting, _Look] = {}
         self._unanswered_since: float | None = None
         self.begun = 0.0
         self.busy = False
@@ -73,7 +73,7 @@ class Prober:
         """Return for how many seconds the server has been asked and answered nothing."""
         return 0 if self._unanswered_since is None else now - self._unanswered_since
 
-    def start(self, silent: Sequence[Waiting], due: Sequence[Beat]) -> None:
+    def start(self, silent: Sequence[_Waiting], due: Sequence[Beat]) -> None:
         """Start one look on a thread."""
         self.begun, self.busy = monotonic(), True
         if self._unanswered_since is None:
@@ -87,7 +87,7 @@ class Prober:
                 self._connection.close()
             self._connection = None
 
-    def _run(self, silent: Sequence[Waiting], due: Sequence[Beat]) -> None:
+    def _run(self, silent: Sequence[_Waiting], due: Sequence[Beat]) -> None:
         try:
             self._look(silent, due)
         except (psycopg.Error, TargetError, OSError) as error:
@@ -98,7 +98,7 @@ class Prober:
         finally:
             self.busy = False
 
-    def _look(self, silent: Sequence[Waiting], due: Sequence[Beat]) -> None:
+    def _look(self, silent: Sequence[_Waiting], due: Sequence[Beat]) -> None:
         if self._connection is None:
             self._connection = self._connect()
             self._connection.execute(_SETTINGS)
@@ -128,7 +128,7 @@ class Prober:
             each.abandon(reason)
 
 
-def _is_known(session: Waiting, started: datetime, row: tuple[Any, ...] | None) -> bool:
+def _is_known(session: _Waiting, started: datetime, row: tuple[Any, ...] | None) -> bool:
     """Tell whether this server can say what became of a session; another one knows nothing of it.
 
     Before its first answer a session is known by its number alone, which may be one that a pooler made up.

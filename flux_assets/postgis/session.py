@@ -28,7 +28,7 @@ REVISION = "flux_assets: ledger, register and leases, revision 7."
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
 # What a statement may take under the lock; it takes a few milliseconds. A wait for a standby would keep the lock too;
-# it is made up for afterwards (await_standbys).
+# it is made up for afterwards (layers/publish.py).
 _LIMITS = sql.SQL(f"""
 BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'; SET LOCAL statement_timeout = '1s';
 SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL synchronous_commit = 'local'

@@ -14,7 +14,7 @@ from flux_assets.ledger.runs import register_declarations
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import LockRetries, briefly
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
@@ -194,7 +194,7 @@ class TableSetup:
         if missing:
             script = [self._add_column(column) for column in missing]
             waiting_for, doing = [relation.oid], f"adding columns to {title}"
-            briefly(self._session, lambda: script, patience, waiting_for=waiting_for, doing=doing)
+            patience.briefly(self._session, lambda: script, waiting_for=waiting_for, doing=doing)
             patience.log(f"{title}: added {', '.join(column.name for column in missing)}")
         return bool(missing)
 

@@ -11,7 +11,7 @@ import psycopg
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.ledger.runs import StepTimer, reach, register_declarations
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import GONE, holders
+from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
 from flux_assets.sync import gate, record
@@ -127,7 +127,7 @@ def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> 
     if not isinstance(error, psycopg.errors.LockNotAvailable):
         hidden = TableSetup(context.session, live).hidden_rows()
         return hidden or translate_error(live.title, error, context.options.stop, SyncError)
-    who = holders(context.session, live.schema, live.name, "reading") or GONE
+    who = LockHolder.describe(context.session, live.schema, live.name, "reading") or LockHolder.GONE
     return SyncError(
         f"{live.title} is locked by {who}.", "End that transaction; the next sync brings the table up to date."
     )

@@ -13,7 +13,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import FluxError, SyncError, abbreviated, reported
 from flux_assets.ledger.runs import reach
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import GONE, holders
+from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.session import run
 from flux_assets.sync import record
 from flux_assets.sync.diff import TableMerge
@@ -254,14 +254,14 @@ def _give_up(
 
 def _locked(session: psycopg.Connection, table: TableSync, at: TableSync) -> SyncError:
     schema = at.live.schema
-    locked = {name: holders(session, schema, name, "reading") for name in at.live.table.origins}
+    locked = {name: LockHolder.describe(session, schema, name, "reading") for name in at.live.table.origins}
     if whole := [f"{schema}.{name} is locked by {who}" for name, who in locked.items() if who]:
         # Nothing else is known to have been waited for: rows that others hold may not be among those to be written.
         problem = (
             f"{table.live.title} cannot be written, for {'; '.join(whole)}, and {at.live.title} is computed from it."
         )
     else:
-        who = holders(session, schema, at.name, "writing") or GONE
+        who = LockHolder.describe(session, schema, at.name, "writing") or LockHolder.GONE
         where = "" if at is table else f" in {at.live.title}, which follows it,"
         problem = f"{table.live.title}: rows to be written{where} are locked by {who}."
     return SyncError(problem, "End that transaction; the next sync writes what this one could not.")

@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy as sa
 
 from flux_assets.errors import BusyError, LayerError, PublishError
-from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.versions import Version
 from flux_assets.ledger import runs
 from flux_assets.ledger.runs import Lease, leased
@@ -109,7 +108,7 @@ def test_a_frozen_load_whose_version_is_still_there_does_not_publish_it_over_a_n
 ) -> None:
     """The newer load could not drop it, for somebody was reading it: nothing but the lease is in its way."""
     loader.load(made_up(), rows(5))
-    frozen_before(publish, "briefly", inspected=True)
+    frozen_before(LockRetries, "briefly", inspected=True)
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(made_up(), rows(6))
     assert sql("SELECT count(*) FROM poles") == [(7,)]
@@ -120,7 +119,7 @@ def test_a_load_that_was_frozen_before_it_added_a_column_adds_none(
     loader: Loader, sql: Sql, frozen_before: Callable[..., None]
 ) -> None:
     loader.load(made_up(), rows(5))
-    frozen_before(schema_diff, "briefly")
+    frozen_before(LockRetries, "briefly")
     wider = made_up(parts=columns(colour=sa.Column("colour", sa.String(9), comment="Colour.")))
     with pytest.raises(PublishError, match="another load has begun since this one was interrupted"):
         loader.load(wider, [row | {"colour": "red"} for row in rows(6)])

@@ -14,7 +14,7 @@ import pytest
 
 from flux_assets.doctor import layers as doctor
 from flux_assets.errors import PublishError
-from flux_assets.postgis.locking import lock_holders
+from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
@@ -115,7 +115,7 @@ def test_a_prepared_transaction_and_an_autovacuum_are_named_and_the_latter_gives
             with psycopg.connect(own.conninfo(admin=True), autocommit=True) as superuser:
                 oids = [row[0] for row in superuser.execute("SELECT to_regclass('public.poles')::oid")]
                 oids += [row[0] for row in superuser.execute("SELECT inhrelid FROM pg_inherits")]
-                (holder,) = [each for each in lock_holders(superuser, oids) if each.is_autovacuum]
+                (holder,) = [each for each in LockHolder.find(superuser, oids) if each.is_autovacuum]
                 assert "(to prevent wraparound)" in holder.description
                 superuser.execute(
                     f"ALTER TABLE flux_versions.{relation_of(superuser)} RESET (autovacuum_freeze_max_age)"
@@ -171,7 +171,7 @@ def test_a_session_that_may_not_be_seen_is_named_by_its_number_and_user(
     with psycopg.connect(target.conninfo) as reader, target.session("test") as session:
         reader.execute("SELECT count(*) FROM poles")
         session.execute("SET ROLE flux_reader")
-        (holder,) = lock_holders(session, [oid])
+        (holder,) = LockHolder.find(session, [oid])
         assert holder.description.startswith(f"process {reader.info.backend_pid} (user {reader.info.user}, ")
         assert "its state is hidden from this user" in holder.description
 
@@ -189,6 +189,6 @@ def test_workers_of_a_parallel_query_stand_for_their_leader(loader: Loader, targ
         deadline = monotonic() + 30
         with target.session("test") as session:
             while not found and monotonic() < deadline:
-                found = [each.pid for each in lock_holders(session, [oid])]
+                found = [each.pid for each in LockHolder.find(session, [oid])]
         thread.join()
     assert found == [pid]

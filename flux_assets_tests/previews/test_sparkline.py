@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flux_assets.ledger.status import Past, recent
+from flux_assets.ledger.status import Past
 from flux_assets.postgis.session import prepare
 from flux_assets.previews.sparkline import sparkline
 
@@ -25,7 +25,7 @@ def past(target):
             prepare(session, "public")
             for entry in entries:
                 session.execute(ADD, ["poles", *entry])
-            return recent(session, "public", "poles", rows_now)
+            return Past.recent(session, "public", "poles", rows_now)
 
     return written
 

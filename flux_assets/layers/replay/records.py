@@ -37,35 +37,37 @@ class ReadAgain:
     refused: list[QuarantinedRecord] = field(default_factory=list)
     facts: LayerFacts = field(default_factory=LayerFacts)
 
+    @classmethod
+    def of(
+        cls, table: StaticTable, records: Sequence[QuarantinedRecord], ask: AskServer, probe: Probe | None = None
+    ) -> ReadAgain:
+        """Decode and judge records as a load would; what a `probe` refuses of their rows is refused too.
 
-def read_again(
-    table: StaticTable, records: Sequence[QuarantinedRecord], ask: AskServer, probe: Probe | None = None
-) -> ReadAgain:
-    """Decode and judge records as a load would; what a `probe` refuses of their rows is refused too.
-
-    `ask` is put the texts that only a server can read as COPY does.
-    """
-    columns = read_columns(table)
-    batches = [pa.RecordBatch.from_pylist([], schema=delivered_schema(columns))]
-    passed, refused, facts = [], [], LayerFacts()
-    for held in records:
-        try:
-            batch, found = _decoded(held, columns, ask)
-        except RecordError as error:
-            reason = error.problem.removeprefix(f"{error.place}: ")
-            refused.append(replace(held, column_name=error.place.column, reason=reason))
-        else:
-            batches.append(batch)
-            passed.append(held)
-            facts.add(found)
-    joined = pa.Table.from_batches(batches).combine_chunks()
-    batch = joined.to_batches()[0] if joined.num_rows else batches[0]
-    more = {index: (column, reason) for index, column, reason in probe(batch)} if probe else {}
-    if not more:
-        return ReadAgain(batch=batch, passed=passed, refused=refused, facts=facts)
-    refused += [replace(passed[index], column_name=column, reason=reason) for index, (column, reason) in more.items()]
-    rest = read_again(table, [held for index, held in enumerate(passed) if index not in more], ask)
-    return replace(rest, refused=[*rest.refused, *refused])
+        `ask` is put the texts that only a server can read as COPY does.
+        """
+        columns = read_columns(table)
+        batches = [pa.RecordBatch.from_pylist([], schema=delivered_schema(columns))]
+        passed, refused, facts = [], [], LayerFacts()
+        for held in records:
+            try:
+                batch, found = _decoded(held, columns, ask)
+            except RecordError as error:
+                reason = error.problem.removeprefix(f"{error.place}: ")
+                refused.append(replace(held, column_name=error.place.column, reason=reason))
+            else:
+                batches.append(batch)
+                passed.append(held)
+                facts.add(found)
+        joined = pa.Table.from_batches(batches).combine_chunks()
+        batch = joined.to_batches()[0] if joined.num_rows else batches[0]
+        more = {index: (column, reason) for index, column, reason in probe(batch)} if probe else {}
+        if not more:
+            return cls(batch=batch, passed=passed, refused=refused, facts=facts)
+        refused += [
+            replace(passed[index], column_name=column, reason=reason) for index, (column, reason) in more.items()
+        ]
+        rest = cls.of(table, [held for index, held in enumerate(passed) if index not in more], ask)
+        return replace(rest, refused=[*rest.refused, *refused])
 
 
 def _decoded(
@@ -94,7 +96,51 @@ class Correction:
     raw: str
     surplus: bytes | None = None
 
-    def changes(self, table: StaticTable, held: QuarantinedRecord) -> bool:
+    @staticmethod
+    def read(path: Path) -> Iterator[Correction]:
+        """Yield the corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
+        try:
+            pieces = iter([path.read_bytes()])
+        except OSError as error:
+            raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        for block in blocks(pieces, str(path)):
+            if _RECORD not in block.names:
+                raise ReleaseError(
+                    f"{path}: the header has no column {_RECORD}.",
+                    "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
+                )
+            for index in range(block.records):
+                yield _correction(block.part(index, index + 1))
+
+    @staticmethod
+    def changed(layer: Layer, given: Sequence[Correction], waiting: Sequence[QuarantinedRecord]) -> list[Correction]:
+        """Return those that somebody changed; raises LayerError where one of them cannot be stored.
+
+        A record that came back as it was written is no correction: what the file could not hold of it would be lost.
+        """
+        table, known = layer.table, {held.record: held for held in waiting}
+        for one in given:
+            if sorted(one.header) != sorted(table.column_names):
+                raise LayerError(
+                    f"{layer.title}: the corrections have the columns {', '.join(one.header)}, and the table"
+                    f" {', '.join(table.column_names)}; nothing was corrected.",
+                    "Keep the header that `flux-assets replay TABLE --out FILE` writes.",
+                )
+        if doubled := [number for number, count in Counter(one.record for one in given).items() if count > 1]:
+            raise LayerError(
+                f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
+                "Leave one line of each record.",
+            )
+        found = [one for one in given if one.record not in known or one._changes(table, known[one.record])]
+        if kept := [one.record for one in found if one.surplus]:
+            raise LayerError(
+                f"{layer.title}: record {kept[0]} still has values in {_SURPLUS}, behind its last column; nothing was"
+                " corrected.",
+                "Move them where they belong, or empty the cell.",
+            )
+        return found
+
+    def _changes(self, table: StaticTable, held: QuarantinedRecord) -> bool:
         """Tell whether it is another record than the one that was written."""
         values = fields(self.raw.encode(), len(self.header))
         if dict(zip(self.header, values, strict=True)) != _written(table, held):
@@ -162,22 +208,6 @@ def _values(held: QuarantinedRecord) -> list[bytes | None]:
     return []
 
 
-def read_corrections(path: Path) -> Iterator[Correction]:
-    """Yield the corrected records. Raises ReleaseError, with the line, for a file that cannot be read as that."""
-    try:
-        pieces = iter([path.read_bytes()])
-    except OSError as error:
-        raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    for block in blocks(pieces, str(path)):
-        if _RECORD not in block.names:
-            raise ReleaseError(
-                f"{path}: the header has no column {_RECORD}.",
-                "Write the file with `flux-assets replay TABLE --out FILE`, and correct that.",
-            )
-        for index in range(block.records):
-            yield _correction(block.part(index, index + 1))
-
-
 def _correction(record: Block) -> Correction:
     values = fields(record.data, len(record.names) + 1)
     if len(values) != len(record.names):
@@ -194,31 +224,3 @@ def _correction(record: Block) -> Correction:
         return Correction(int(number), list(given), _as_csv(given.values()).decode(), surplus)
     except UnicodeDecodeError:
         raise record.error_at(0, "the record is not UTF-8.", "Write the file in UTF-8.") from None
-
-
-def changed(layer: Layer, given: Sequence[Correction], waiting: Sequence[QuarantinedRecord]) -> list[Correction]:
-    """Return those that somebody changed; raises LayerError where one of them cannot be stored.
-
-    A record that came back as it was written is no correction: what the file could not hold of it would be lost.
-    """
-    table, known = layer.table, {held.record: held for held in waiting}
-    for one in given:
-        if sorted(one.header) != sorted(table.column_names):
-            raise LayerError(
-                f"{layer.title}: the corrections have the columns {', '.join(one.header)}, and the table"
-                f" {', '.join(table.column_names)}; nothing was corrected.",
-                "Keep the header that `flux-assets replay TABLE --out FILE` writes.",
-            )
-    if doubled := [number for number, count in Counter(one.record for one in given).items() if count > 1]:
-        raise LayerError(
-            f"{layer.title}: record {doubled[0]} is corrected more than once; nothing was corrected.",
-            "Leave one line of each record.",
-        )
-    found = [one for one in given if one.record not in known or one.changes(table, known[one.record])]
-    if kept := [one.record for one in found if one.surplus]:
-        raise LayerError(
-            f"{layer.title}: record {kept[0]} still has values in {_SURPLUS}, behind its last column; nothing was"
-            " corrected.",
-            "Move them where they belong, or empty the cell.",
-        )
-    return found

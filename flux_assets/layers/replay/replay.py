@@ -17,7 +17,7 @@ from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import finish
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
-from flux_assets.layers.replay.records import Correction, ReadAgain, changed, read_again
+from flux_assets.layers.replay.records import Correction, ReadAgain
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill, probing
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
@@ -100,7 +100,7 @@ def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
 
 def _correct(quarantine: VersionQuarantine, given: Sequence[Correction]) -> None:
     """Store the records that somebody changed: all of them, or none."""
-    stored = changed(quarantine.layer, given, quarantine.waiting())
+    stored = Correction.changed(quarantine.layer, given, quarantine.waiting())
     with quarantine.connection.transaction():
         for one in stored:
             if not quarantine.correct(one.record, one.header, one.raw):
@@ -117,7 +117,7 @@ def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine
     _refuse_retyped(control, layer, current)
     # What passes by the declaration is tried in an empty table that is as the version's will be.
     with texts_of(context.target, layer.name, context.options.stop) as ask, probing(context, public) as probe:
-        found = read_again(layer.table, quarantine.waiting(), ask, probe)
+        found = ReadAgain.of(layer.table, quarantine.waiting(), ask, probe)
     quarantine.explain(found.refused)
     if not found.passed:
         control.execute(current.noting_quarantined(layer, entry))

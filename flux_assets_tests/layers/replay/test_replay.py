@@ -12,7 +12,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.compare.release import match_release
 from flux_assets.errors import AuditError, LayerError, PinnedError, PublishError, RecordError, ReleaseError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.replay.records import read_corrections, write_corrections
+from flux_assets.layers.replay.records import Correction, write_corrections
 from flux_assets.layers.replay.replay import ReplayResult, replay, waiting_records
 from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.postgis.liveness import Stop
@@ -238,15 +238,15 @@ def test_a_file_of_corrections(loader: Loader, sql: Sql, tmp_path: Path) -> None
     assert text.startswith('"flux_record","flux_reason","id","code"')
     assert '"3","line 4, column code: it is not a whole number' in text
     path.write_text(text.replace('"x2"', '"2"'))
-    result = again(loader, given=read_corrections(path))
+    result = again(loader, given=Correction.read(path))
     assert (result.replayed, [held.record for held in result.waiting]) == (1, [6])
     path.write_text("\ufeff" + text.replace('"x5"', "5"))
     with pytest.raises(LayerError, match="record 3 is not in quarantine, so nothing was corrected"):
-        again(loader, given=read_corrections(path))
+        again(loader, given=Correction.read(path))
     path.unlink()
     write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
     path.write_text(path.read_text().replace('"x5"', "5"))
-    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert again(loader, given=Correction.read(path)).replayed == 1
     assert sql("SELECT code, name, parent_id FROM poles WHERE code IN (2, 5) ORDER BY 1") == [
         (2, 'two\n"lines"', None), (5, "", None)]  # fmt: skip
 
@@ -262,12 +262,12 @@ def test_what_came_back_as_it_was_written_is_no_correction(loader: Loader, sql: 
     kept, path = sql(whole), tmp_path / "wrong.csv"
     write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
     for _ in range(2):
-        result = again(loader, given=read_corrections(path))
+        result = again(loader, given=Correction.read(path))
         assert (result.replayed, len(result.waiting)) == (0, 2)
     assert [held.raw_cut for held in result.waiting] == [True, False]
     assert sql(whole) == kept
     path.write_text(path.read_text().replace("\\xff", "1"))
-    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert again(loader, given=Correction.read(path)).replayed == 1
     assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1",)]
 
 
@@ -285,14 +285,14 @@ def test_a_value_too_many_is_never_lost(loader: Loader, sql: Sql, tmp_path: Path
     assert surplus["flux_surplus"] == f'"{rows(3)[1]["geom"]}"'
     path.write_text(text.replace('"1"', '"7"'))
     with pytest.raises(LayerError, match="record 2 still has values in flux_surplus"):
-        again(loader, given=read_corrections(path))
+        again(loader, given=Correction.read(path))
     assert sql(whole) == kept
     right = {name: value if value is None else str(value) for name, value in rows(3)[1].items()}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, surplus.keys())
         writer.writeheader()
         writer.writerow(surplus | right | {"name": "Pole 1, old", "flux_surplus": ""})
-    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert again(loader, given=Correction.read(path)).replayed == 1
     assert sql("SELECT name FROM poles WHERE code = 1") == [("Pole 1, old",)]
 
 
@@ -305,7 +305,7 @@ def test_a_comma_too_many_is_seen_and_can_be_removed(loader: Loader, sql: Sql, t
     text = path.read_text()
     assert text.endswith(',""""""\n')
     path.write_text(text.replace(',""""""\n', ",\n"))
-    assert again(loader, given=read_corrections(path)).replayed == 1
+    assert again(loader, given=Correction.read(path)).replayed == 1
 
 
 def test_the_file_shows_a_record_as_somebody_changed_it_in_the_table(loader: Loader, sql: Sql, tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_refused_file_of_corrections_changes_nothing(
     write_corrections(path, made_up(), waiting_records(made_up(), loader.target))
     path.write_text(change(path.read_text()))
     with pytest.raises(LayerError, match=problem):
-        again(loader, given=read_corrections(path))
+        again(loader, given=Correction.read(path))
     assert sql(whole) == kept
 
 
@@ -411,9 +411,9 @@ def test_a_file_that_is_none_of_corrections(tmp_path: Path, text: str, problem: 
     path = tmp_path / "x.csv"
     path.write_text(text)
     with pytest.raises(ReleaseError, match=problem):
-        list(read_corrections(path))
+        list(Correction.read(path))
     with pytest.raises(ReleaseError, match="cannot be read"):
-        list(read_corrections(tmp_path / "missing.csv"))
+        list(Correction.read(tmp_path / "missing.csv"))
 
 
 def test_records_kept_in_part_wait_for_a_correction(loader: Loader, sql: Sql) -> None:
