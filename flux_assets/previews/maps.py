@@ -6,16 +6,17 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
-from flux_assets.postgis.relations import LiveTable
+from flux_assets.postgis.relations import LiveTable, own_rows, text_by_value
 from flux_assets.postgis.session import Target, find_postgis
-from flux_assets.previews.features import FeatureSample, Point, Window, largest_shapes, points
-from flux_assets.previews.panel import Panel, png
+from flux_assets.previews.panel import Panel, Window, png
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 from flux_assets.spec.facts import Picture
+from flux_assets.sqlfiles import query
 
 if TYPE_CHECKING:
     from geopandas import GeoSeries
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from flux_assets.previews.panel import Numbers
 
+_MOST_FEATURES, _MOST_SHAPES = 2000, 800
 _PAPER, _INK = "#fbfaf7", "#333333"
 _PANEL = 300  # pixels of the sides of a layer's panels
 _SEEN = 3.0  # pixels below which a feature's shape cannot be seen
@@ -35,6 +37,75 @@ _OTHER = "#9a9a9a"
 _SMALLEST, _LARGEST = 12.0, 260.0  # areas of dots, in square points
 # The shapes of the layers declared as ground, each with its layer's one quiet colour, the lowest first.
 _Basemap = Sequence[tuple[str, list[bytes]]]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """`feature` is the SQL expression of what is drawn of a row of `relation`."""
+
+    relation: sql.Identifier
+    feature: sql.Composable
+
+    @classmethod
+    def of(cls, table: Declaration, schema: str) -> _Sample | None:
+        """Return a table's geometry, its position, or the line between two positions; None where it has neither."""
+        point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
+        points = [point.format(sql.Identifier(p.longitude), sql.Identifier(p.latitude)) for p in table.positions[:2]]
+        feature: sql.Composable
+        if table.spatial_columns:
+            feature = sql.SQL("{}::geometry").format(sql.Identifier(table.spatial_columns[0].name))
+        elif len(points) == 2:
+            feature = sql.SQL("ST_MakeLine({}, {})").format(*points)
+        elif points:
+            (feature,) = points
+        else:
+            return None
+        return cls(sql.Identifier(schema, table.name), feature)
+
+    def spread(self, session: Connection, rows: int) -> list[bytes]:
+        """Return WKB of at most _MOST_FEATURES features: pages picked at random, and of their rows a part.
+
+        Reading all `rows` to pick evenly would take longer than all the rest of a picture.
+        """
+        share = min(1.0, _MOST_FEATURES / max(1, rows))
+        pages = min(1.0, 8 * share)
+        kept = math.ceil(1000 * share / pages)
+        return self._wkb(session, "spread_features", percent=max(0.01, 100 * pages), kept=kept)
+
+    def within(self, session: Connection, window: Window) -> list[bytes]:
+        """Return WKB of at most _MOST_FEATURES features that touch the window; the layer's index finds them."""
+        return self._wkb(session, "features_within", **asdict(window))
+
+    def _wkb(self, session: Connection, name: str, **numbers: float) -> list[bytes]:
+        literals = {name: sql.Literal(float(value)) for name, value in numbers.items()}
+        composed = query("features", name).format(
+            feature=self.feature, relation=self.relation, most=sql.Literal(_MOST_FEATURES), **literals
+        )
+        return [row[0] for row in session.execute(composed)]
+
+
+class Point(NamedTuple):
+    """A row that has a place: degrees, the value it is coloured by, the number it is sized by."""
+
+    longitude: float
+    latitude: float
+    colour: str | None
+    size: float
+
+    @classmethod
+    def of(cls, session: Connection, live: LiveTable, picture: Picture) -> list[Point]:
+        """Return at most _MOST_FEATURES rows, those that are coloured first, of them the largest."""
+        (column,) = (position.same_as for position in live.table.positions if position.same_as)
+        found = query("features", "points").format(
+            geom=sql.Identifier(str(column)),
+            colour=sql.Identifier(picture.colour_column),
+            coloured=text_by_value(sql.Identifier(picture.colour_column)),
+            size=sql.Identifier(picture.size_column),
+            table=live.own_rows,
+            named=sql.Literal([name for name, _ in picture.colours]),
+            most=sql.Literal(_MOST_FEATURES),
+        )
+        return [cls(*row) for row in session.execute(found)]
 
 
 def as_markdown(table: Declaration, picture: bytes) -> str:
@@ -52,7 +123,7 @@ def draw(table: StaticTable, target: Target, rows: int, grounds: Sequence[Static
     from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
 
-    sample = FeatureSample.of(table, target.schema)
+    sample = _Sample.of(table, target.schema)
     if sample is None:
         return None
     below = [layer for layer in grounds if layer.name != table.name]
@@ -87,7 +158,7 @@ def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable
         return None
     with target.session(f"preview {table.name}") as session:
         find_postgis(session)
-        found = points(session, LiveTable(target.schema, table), picture)
+        found = Point.of(session, LiveTable(target.schema, table), picture)
         if not found:
             return None
         xs, ys = sorted(point.longitude for point in found), sorted(point.latitude for point in found)
@@ -105,7 +176,27 @@ def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable
 
 def _basemap(session: Connection, schema: str, grounds: Sequence[StaticTable], window: Window, side: float) -> _Basemap:
     pixel = (window.north - window.south) / side
-    return [(str(layer.ground), largest_shapes(session, schema, layer.name, window, pixel)) for layer in grounds]
+    return [(str(layer.ground), _largest_shapes(session, schema, layer.name, window, pixel)) for layer in grounds]
+
+
+def _largest_shapes(session: Connection, schema: str, layer: str, window: Window, tolerance: float) -> list[bytes]:
+    """Return WKB of the layer's largest features in the window, coarser by `tolerance`; none where there is no layer.
+
+    Size is that of the bounds, which are at the beginning of a geometry and need no reading of the rest.
+    """
+    table = sql.Identifier(schema, layer)
+    found = session.execute(query("features", "geometry_column"), [table.as_string(session)]).fetchone()
+    if found is None:
+        return []
+    column, kind = found
+    largest = query("features", "largest_shapes").format(
+        geom=sql.Identifier(column),
+        table=own_rows(table, kind),
+        tolerance=sql.Literal(tolerance),
+        most=sql.Literal(_MOST_SHAPES),
+        **{name: sql.Literal(value) for name, value in asdict(window).items()},
+    )
+    return [row[0] for row in session.execute(largest) if row[0] is not None]
 
 
 def _draw_basemap(panel: Panel, basemap: _Basemap) -> None:

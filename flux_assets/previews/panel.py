@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from flux_assets.previews.features import Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +25,23 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 20_000
 _COLORS = (32, 12, 6)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle in degrees (EPSG:4326)."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    def squared(self, *, least: float = 0.0, margin: float = 1.0) -> Window:
+        """Return the square on the ground around it, `least` degrees of latitude to each side, then times `margin`."""
+        x, y = (self.west + self.east) / 2, (self.south + self.north) / 2
+        stretch = 1 / max(0.1, math.cos(math.radians(y)))  # degrees of longitude that are as long as one of latitude
+        half = max((self.east - self.west) / stretch / 2, (self.north - self.south) / 2, least) * margin
+        return Window(x - half * stretch, y - half, x + half * stretch, y + half)
 
 
 class Panel:

@@ -17,7 +17,7 @@ from flux_assets.orchestration.metadata import synced_metadata
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
-from flux_assets.previews.features import points
+from flux_assets.previews.maps import Point
 from flux_assets.spec.facts import Picture
 from flux_assets.sync.live_audit import AuditRequest, LiveAudit, audit_tables
 from flux_assets_tests.conftest import Sql
@@ -169,7 +169,7 @@ def test_a_row_of_others_that_belongs_to_nobody_is_no_concern_of_ours(running: U
 def test_a_picture_shows_the_own_rows(running: Utility, target: Target) -> None:
     picture = Picture(colour_column="state", size_column="homes", colours=(("OPEN", "#ff0000"),))
     with psycopg.connect(target.conninfo) as session:
-        assert len(points(session, LiveTable("public", FAULTS), picture)) == 3
+        assert len(Point.of(session, LiveTable("public", FAULTS), picture)) == 3
 
 
 def test_what_inherits_is_told(running: Utility, target: Target) -> None:
