@@ -44,7 +44,7 @@ class LoadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VersionContext:
-    """What every step of making a version needs: the layer, where it goes to, and how to report.
+    """What every step of making a version needs: the layer, where it goes to, its ledger row, and how to report.
 
     `joined` says that the version is published with those of other layers, or not at all.
     """
@@ -52,6 +52,7 @@ class VersionContext:
     layer: Layer
     target: Target
     control: psycopg.Connection
+    entry: Entry
     options: LoadOptions
     log: Callable[[str], None]
     joined: bool = False
@@ -65,39 +66,35 @@ class VersionContext:
 
 @contextmanager
 def recorded(
-    layer: Layer, target: Target, options: LoadOptions, log: Callable[[str], None], sync_type: str
-) -> Iterator[tuple[VersionContext, Entry]]:
-    """Open a session and a RUNNING ledger row, which becomes FAILED with the error's words when the block raises.
+    title: str,
+    layers: Sequence[Layer],
+    target: Target,
+    options: LoadOptions,
+    log: Callable[[str], None],
+    sync_type: str,
+) -> Iterator[tuple[psycopg.Connection, list[VersionContext]]]:
+    """Open a session and a RUNNING ledger row for each layer; all become FAILED when the block raises.
 
-    Rows of runs that died are closed first, whatever this run will find to do.
+    Rows of runs that died are closed first, whatever this run will find to do. psycopg's errors are raised as errors
+    about `title`.
     """
-    purpose = f"{sync_type.lower()} {layer.name}"
-    with translated(layer.title, options.stop), target.session(purpose, options.stop, is_set=False) as control:
+    purpose = f"{sync_type.lower()} {layers[0].name if len(layers) == 1 else 'together'}"
+    with translated(title, options.stop), target.session(purpose, options.stop, is_set=False) as control:
         prepare(control, target.schema)
         reach("run.opened")
-        statements = [
-            *register_declarations(target.schema, target.declared, [layer.table]),
-            *Entry.opening([layer], sync_type, options.run_id),
-        ]
-        [found] = run(control, statements)
-        [entry] = Entry.opened(sync_type, found).values()
-        with _failing(target, [entry]):
+        opening = Entry.opening(layers, sync_type, options.run_id) if layers else []
+        declaring = register_declarations(target.schema, target.declared, [layer.table for layer in layers])
+        entries = Entry.opened(sync_type, next(iter(run(control, [*declaring, *opening])), []))
+        with _failing(target, entries.values()):
             reach("run.recorded")
-            with translated(layer.title, options.stop):
-                yield VersionContext(layer=layer, target=target, control=control, options=options, log=log), entry
-
-
-@contextmanager
-def recorded_together(
-    layers: Sequence[Layer], target: Target, options: LoadOptions, sync_type: str
-) -> Iterator[tuple[psycopg.Connection, dict[str, Entry]]]:
-    """Open a session and a RUNNING row for each layer, by its name; all become FAILED when the block raises."""
-    with target.session(f"{sync_type.lower()} together", options.stop) as control:
-        prepare(control, target.schema)
-        [found] = run(control, Entry.opening(layers, sync_type, options.run_id)) if layers else [[]]
-        opened = Entry.opened(sync_type, found)
-        with _failing(target, opened.values()):
-            yield control, opened
+            with translated(title, options.stop):
+                contexts = [
+                    VersionContext(
+                        layer=layer, target=target, control=control, entry=entries[layer.name], options=options, log=log
+                    )
+                    for layer in layers
+                ]
+                yield control, contexts
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from flux_assets.layers.publish import Publication
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger.runs import Entry, Lease, leased, reach
+from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
@@ -89,26 +89,28 @@ def load_layer(
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
     """
     layer = Layer(target.schema, table)
-    with stoppable(options.stop.check), recorded(layer, target, options, log, "FULL") as (alone, entry):
+    with (
+        stoppable(options.stop.check),
+        recorded(layer.title, [layer], target, options, log, "FULL") as (_, [alone]),
+    ):
         context = replace(alone, joined=publish_with is not None)
         with context.clock.timed("resolve"):
             file = release.resolve(table.file_name, layer.name)
             version = hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
         reach("load.resolved")
-        result = _Load(context, release, file, version, entry, publish_with).run()
+        result = _Load(context, release, file, version, publish_with).run()
         reach("load.done")
         return result
 
 
 @dataclass(frozen=True)
 class _Load:
-    """A load of a version, which is made of a file of a release; `entry` is the load's row of the ledger."""
+    """A load of a version, which is made of a file of a release."""
 
     context: VersionContext
     release: Release
     file: ReleaseFile
     version: str
-    entry: Entry
     publish_with: _PublishWith | None
 
     def run(self) -> LoadResult:
@@ -151,8 +153,8 @@ class _Load:
                 run_id=context.options.run_id,
             )
             version, csv_bytes = stage(context, self.release, self.file, new, public, kept)
-        [[(quarantined,)]] = run(control, [version.noting_quarantined(layer, self.entry)])
-        entry = replace(self.entry, sync_type="PUBLISH") if ready else self.entry
+        [[(quarantined,)]] = run(control, [version.noting_quarantined(layer, context.entry)])
+        entry = replace(context.entry, sync_type="PUBLISH") if ready else context.entry
         publication = Publication(layer, public, version, lease, entry)
         reach("load.before_swap")
         with context.clock.timed("publish"):
@@ -180,8 +182,8 @@ class _Load:
         state.refresh_comments(control)
         statements = [
             *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
-            self.entry.loaded(0, version=current.version, sync_type="UNCHANGED"),
-            current.noting_quarantined(layer, self.entry),
+            context.entry.loaded(0, version=current.version, sync_type="UNCHANGED"),
+            current.noting_quarantined(layer, context.entry),
             VersionTimes.asking(layer),
         ]
         [[(quarantined,)], times] = run(control, statements)
@@ -200,8 +202,8 @@ class _Load:
                 f"{layer.title} is {pin}, but readers do not see that version any more.",
                 f"Run `flux-assets unpin {layer.name}` and load again.",
             )
-        closing = self.entry.held(live.version, held.version)
-        [[(quarantined,)]] = run(control, [closing, live.noting_quarantined(layer, self.entry)])
+        closing = context.entry.held(live.version, held.version)
+        [[(quarantined,)]] = run(control, [closing, live.noting_quarantined(layer, context.entry)])
         forced = "; force: true does not override a pin" if context.options.force else ""
         context.log(
             f"{layer.title} is {pin}: {held}{forced}. `flux-assets unpin {layer.name}` lets the next load publish it."

@@ -16,8 +16,9 @@ from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger.runs import leased, reach
 from flux_assets.postgis import relations
+from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import Target, prepare, translated
+from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 
 # A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
@@ -40,14 +41,12 @@ def rollback(
     when there is no such version, PublishError when it cannot be swapped in now.
     """
     layer = Layer(target.schema, table)
-    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
         _kept_version(layer, session, to)  # a version that is not there is no failed run for the ledger
     with (
-        recorded(layer, target, options, log, "ROLLBACK") as (context, entry),
-        leased(context.control, target, context.patience, layer) as lease,
+        recorded(layer.title, [layer], target, options, log, "ROLLBACK") as (control, [context]),
+        leased(control, target, context.patience, layer) as lease,
     ):
-        control = context.control
         reach("rollback.leased")
         version, current = _kept_version(layer, control, to)
         public = schema_diff.reconcile(context, LayerState.of(control, layer), lease)
@@ -55,7 +54,7 @@ def rollback(
         make_equal(context, version, public)
         reach("rollback.before_swap")
         before = f"rolled back from version {current.version[:12]}" if current else "rolled back"
-        publication = Publication(layer, public, version, lease, entry, pin=reason or before)
+        publication = Publication(layer, public, version, lease, context.entry, pin=reason or before)
         publish.publish(control, target, [publication], context.patience)
         reach("rollback.swapped")
         relations.analyze(control, layer.public)
@@ -119,8 +118,7 @@ def pin(
         raise LayerError(
             f"The reason has {len(reason)} characters.", f"Give at most {_LONGEST_REASON}: it is shown in a line."
         )
-    with translated(layer.title, options.stop), target.session(f"pin {layer.name}", options.stop) as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"pin {layer.name}", options.stop) as session:
         live = _pin_live(session, layer, to, reason)
         version = live or rollback(table, target, options, log, to, reason=reason)
         found = Pin.of(session, layer)
@@ -131,10 +129,9 @@ def pin(
 
 def unpin(table: StaticTable, target: Target) -> bool:
     """Let loads publish the layer again; returns whether it was pinned."""
-    layer, options = Layer(target.schema, table), LoadOptions()
+    layer = Layer(target.schema, table)
     statement = "DELETE FROM postgres_sync.layer_pins WHERE schema_name = %s AND layer_name = %s"
-    with translated(layer.title, options.stop), target.session(f"unpin {layer.name}") as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"unpin {layer.name}", Stop()) as session:
         return session.execute(statement, [layer.schema, layer.name]).rowcount > 0
 
 

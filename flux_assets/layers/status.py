@@ -16,7 +16,7 @@ from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer, own_rows
-from flux_assets.postgis.session import Target, prepare, translated
+from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
 
@@ -68,8 +68,7 @@ def audit_live(
 ) -> tuple[AuditResult, ...]:
     """Run a layer's audits, or those named, on the published table. Raises LayerError when there is none."""
     layer, stop = Layer(target.schema, table), stop or Stop()
-    with translated(layer.title, stop), target.session(f"audit {table.name}", stop) as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"audit {table.name}", stop) as session:
         relation = Relation.find(session, layer.schema, layer.name)
         if relation is None:
             raise LayerError(f"{layer.title} has not been published yet.", "Load it first.")

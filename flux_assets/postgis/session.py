@@ -111,6 +111,13 @@ class Target:
         finally:
             connection.close()  # one that was lost is watched until then
 
+    @contextmanager
+    def prepared(self, title: str, purpose: str, stop: Stop) -> Iterator[WatchedConnection]:
+        """Open a session, in a database that has our schemas; psycopg's errors are raised as errors about `title`."""
+        with translated(title, stop), self.session(purpose, stop) as session:
+            prepare(session, self.schema)
+            yield session
+
 
 @contextmanager
 def translated(title: str, stop: Stop) -> Iterator[None]:

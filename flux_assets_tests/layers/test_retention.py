@@ -7,7 +7,7 @@ from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.publish import clean_up
 from flux_assets.layers.rollback import pin, unpin
 from flux_assets.layers.versions import LayerState
-from flux_assets.ledger.runs import leased
+from flux_assets.ledger.runs import Entry, leased
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.settings import load_settings
@@ -72,7 +72,12 @@ def test_a_pinned_version_is_never_dropped(kept, loader, sql, target, held):
         with leased(session, target, LockRetries(seconds=0, log=print), layer) as lease:
             options = LoadOptions(keep_versions=0, keep_bytes=0)
             context = VersionContext(
-                layer=layer, target=target, control=session, options=options, log=loader.log.append
+                layer=layer,
+                target=target,
+                control=session,
+                entry=Entry(0, "FULL"),
+                options=options,
+                log=loader.log.append,
             )
             clean_up(context, lease, LayerState.of(session, layer))
     assert kept(0) == ([1, 2] if held else [2])

@@ -21,12 +21,13 @@ from flux_assets.layers.replay.records import Correction, ReadAgain
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill, probing
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
-from flux_assets.ledger.runs import Entry, Lease, leased
+from flux_assets.ledger.runs import Lease, leased
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.copying import encoded, texts_of
+from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import VERSIONS, Layer
-from flux_assets.postgis.session import Target, prepare, translated
+from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 
 _PIECE = 1 << 18
@@ -46,8 +47,7 @@ class ReplayResult:
 def waiting_records(table: StaticTable, target: Target) -> list[QuarantinedRecord]:
     """Return the records that the published version lacks. Raises LayerError when there is no such version."""
     layer = Layer(target.schema, table)
-    with target.session(f"look {layer.name}") as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"look {layer.name}", Stop()) as session:
         return _of_live(session, layer).waiting()
 
 
@@ -64,19 +64,18 @@ def replay(
     as a load does, PinnedError when the layer is pinned; what is published then stays as it is.
     """
     layer, given = Layer(target.schema, table), list(corrections)
-    with translated(layer.title, options.stop), target.session(f"look {layer.name}", options.stop) as session:
-        prepare(session, target.schema)
+    with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
         quarantine = _of_live(session, layer)
         if not quarantine.count_waiting():  # which is no run for the ledger
             return ReplayResult(version=quarantine.version, replayed=0, waiting=())
         _refuse_pinned(session, layer)
     with (
-        recorded(layer, target, options, log, "REPLAY") as (context, entry),
-        leased(context.control, target, context.patience, layer) as lease,
+        recorded(layer.title, [layer], target, options, log, "REPLAY") as (control, [context]),
+        leased(control, target, context.patience, layer) as lease,
     ):
-        quarantine = _of_live(context.control, layer)
+        quarantine = _of_live(control, layer)
         _correct(quarantine, given)
-        return _replay(context, entry, quarantine, lease)
+        return _replay(context, quarantine, lease)
 
 
 def _of_live(connection: psycopg.Connection, layer: Layer) -> VersionQuarantine:
@@ -110,7 +109,7 @@ def _correct(quarantine: VersionQuarantine, given: Sequence[Correction]) -> None
                 )
 
 
-def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine, lease: Lease) -> ReplayResult:
+def _replay(context: VersionContext, quarantine: VersionQuarantine, lease: Lease) -> ReplayResult:
     control, layer, current = context.control, context.layer, quarantine.version
     state = LayerState.of(control, layer)
     public = schema_diff.reconcile(context, state, lease)
@@ -120,14 +119,14 @@ def _replay(context: VersionContext, entry: Entry, quarantine: VersionQuarantine
         found = ReadAgain.of(layer.table, quarantine.waiting(), ask, probe)
     quarantine.explain(found.refused)
     if not found.passed:
-        control.execute(current.noting_quarantined(layer, entry))
-        control.execute(entry.loaded(0, version=current.version, sync_type=entry.sync_type))
+        control.execute(current.noting_quarantined(layer, context.entry))
+        control.execute(context.entry.loaded(0, version=current.version, sync_type=context.entry.sync_type))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
     kept = publish.clean_up(context, lease, state)
     Need.of_copy(current.bytes or 0, kept.kept_bytes).refuse_above(layer, context.options.disk_limit)
     version = _made(context, quarantine, public, found, lease)
-    control.execute(version.noting_quarantined(layer, entry))
-    publication = Publication(layer, public, version, lease, entry)
+    control.execute(version.noting_quarantined(layer, context.entry))
+    publication = Publication(layer, public, version, lease, context.entry)
     publish.publish(control, context.target, [publication], context.patience)
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     state.refresh_comments(control)

@@ -20,10 +20,9 @@ from flux_assets.layers.load import LoadResult, load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import Version
 from flux_assets.ledger.runs import leased
-from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import Target, prepare
+from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 
@@ -183,29 +182,25 @@ def load_release(
             return error
 
     largest_first = sorted(tables, key=lambda table: -table.release_rows)
-    try:
-        with target.session("release", stop) as session:
-            prepare(session, target.schema)
-            with (
-                leased(session, target, LockRetries(seconds=seconds, log=log, stop=stop)),
-                # A thread each, for those that wait for the others take none of the places of those that work.
-                ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
-            ):
-                results = pool.map(load, largest_first)
-                try:
-                    found = dict(zip(largest_first, results, strict=True))
-                except BaseException:  # Ctrl-C: the pool waits for its threads
-                    stop.request()
-                    raise
+    with target.prepared(f"Release {release.tag}", "release", stop) as session:
+        with (
+            leased(session, target, LockRetries(seconds=seconds, log=log, stop=stop)),
+            # A thread each, for those that wait for the others take none of the places of those that work.
+            ThreadPoolExecutor(len(tables), thread_name_prefix="release") as pool,
+        ):
+            results = pool.map(load, largest_first)
             try:
-                _note_unchanged(session, target, release.tag, found)
-            except psycopg.Error as error:
-                log(
-                    f"Release {release.tag} is published; which versions belong to it too is left to the next run,"
-                    f" because of: {reported(error)}"
-                )
-    except psycopg.Error as error:
-        raise translate_error(f"Release {release.tag}", error, stop) from error
+                found = dict(zip(largest_first, results, strict=True))
+            except BaseException:  # Ctrl-C: the pool waits for its threads
+                stop.request()
+                raise
+        try:
+            _note_unchanged(session, target, release.tag, found)
+        except psycopg.Error as error:
+            log(
+                f"Release {release.tag} is published; which versions belong to it too is left to the next run, because"
+                f" of: {reported(error)}"
+            )
     return {table.name: result for table, result in found.items()}
 
 

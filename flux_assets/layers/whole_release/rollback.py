@@ -10,16 +10,15 @@ import psycopg
 
 from flux_assets.errors import LayerError
 from flux_assets.layers import publish, schema_diff
-from flux_assets.layers.context import LoadOptions, VersionContext, recorded_together
+from flux_assets.layers.context import LoadOptions, recorded
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Version, VersionTimes
 from flux_assets.ledger.runs import Lease, leased
 from flux_assets.postgis import relations
-from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import Target, prepare, translated
+from flux_assets.postgis.session import Target, translated
 from flux_assets.spec import StaticTable
 
 
@@ -40,37 +39,33 @@ def rollback_release(
     such version, PublishError when they cannot be swapped in now; then none has changed.
     """
     layers = [Layer(target.schema, table) for table in sorted(tables, key=lambda table: table.name)]
-    patience = options.patience(log)
-    try:
-        with target.session("look", options.stop) as session:
-            prepare(session, target.schema)
-            planned = _planned(session, layers, tag)
-        with (
-            recorded_together(list(planned.moving), target, options, "ROLLBACK") as (control, entries),
-            _leased(control, target, patience, [*planned.moving, *planned.staying]) as taken,
-        ):
-            if _planned(control, list(taken), tag) != planned:
-                raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
-            publications = []
-            for layer, version in planned.moving.items():
-                with translated(layer.title, options.stop):
-                    context = VersionContext(layer=layer, target=target, control=control, options=options, log=log)
-                    public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
-                    make_equal(context, version, public)
-                entry, pin = entries[layer.name], f"rolled back to release {tag}"
-                publications.append(Publication(layer, public, version, taken[layer], entry, pin))
-            staying = [
-                part
-                for layer, version in planned.staying.items()
-                for part in (taken[layer].holding(), version.pinning(layer, f"kept at release {tag}"))
-            ]
-            publish.publish(control, target, publications, patience, staying)
-            return ReleaseRollback(
-                moved=[(layer.table, _as_live(control, layer, version)) for layer, version in planned.moving.items()],
-                stayed=[(layer.table, version) for layer, version in planned.staying.items()],
-            )
-    except psycopg.Error as error:
-        raise translate_error(f"Release {tag}", error, options.stop) from error
+    title = f"Release {tag}"
+    with target.prepared(title, "look", options.stop) as session:
+        planned = _planned(session, layers, tag)
+    with (
+        recorded(title, list(planned.moving), target, options, log, "ROLLBACK") as (control, contexts),
+        _leased(control, target, options.patience(log), [*planned.moving, *planned.staying]) as taken,
+    ):
+        if _planned(control, list(taken), tag) != planned:
+            raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
+        publications = []
+        for context in contexts:
+            layer, version = context.layer, planned.moving[context.layer]
+            with translated(layer.title, options.stop):
+                public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
+                make_equal(context, version, public)
+            pin = f"rolled back to release {tag}"
+            publications.append(Publication(layer, public, version, taken[layer], context.entry, pin))
+        staying = [
+            part
+            for layer, version in planned.staying.items()
+            for part in (taken[layer].holding(), version.pinning(layer, f"kept at release {tag}"))
+        ]
+        publish.publish(control, target, publications, options.patience(log), staying)
+        return ReleaseRollback(
+            moved=[(layer.table, _as_live(control, layer, version)) for layer, version in planned.moving.items()],
+            stayed=[(layer.table, version) for layer, version in planned.staying.items()],
+        )
 
 
 @contextmanager
