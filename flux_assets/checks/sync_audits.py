@@ -10,7 +10,7 @@ from typing import cast
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
-from psycopg.sql import Composed, Identifier
+from psycopg.sql import Identifier
 
 from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers, Rule, Severity
 from flux_assets.checks.live_audits import all_audits_of
@@ -181,16 +181,13 @@ def _within(case: SyncCase) -> AuditFinding:
             reason = "concat({kind}, ' (', coalesce({x}::text, 'NULL'), ' ', coalesce({y}::text, 'NULL'), ')')"
             rule = Rule.of("{point} IS NULL", reason, point=Identifier("t", position.same_as), kind=kind, x=x, y=y)
             rules.append(rule)
-            kinds.append(_kinds_of_rows(case, rule, kind))
+            rows = sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}")
+            kinds.append(rows.format(kind, case.own_rows, rule.condition))
     found = case.rows_breaking(rules)
     if found.passed:
         return found
     counted = query("sync_audits", "count_by_kind").format(sql.SQL(" UNION ALL ").join(kinds))
     return replace(found, numbers={**found.numbers, **dict(case.connection.execute(counted).fetchall())})
-
-
-def _kinds_of_rows(case: SyncCase, rule: Rule, kind: Composed) -> Composed:
-    return sql.SQL("SELECT {} AS kind FROM {} AS t WHERE {}").format(kind, case.own_rows, rule.condition)
 
 
 def _lookups(table: DynamicTable) -> dict[tuple[str, str, str], bool]:

@@ -85,28 +85,26 @@ def recorded(
         opening = Entry.opening(layers, sync_type, options.run_id) if layers else []
         declaring = register_declarations(target.schema, target.declared, [layer.table for layer in layers])
         entries = Entry.opened(sync_type, next(iter(run(control, [*declaring, *opening])), []))
-        with _failing(target, entries.values()):
+        contexts = [
+            VersionContext(
+                layer=layer, target=target, control=control, entry=entries[layer.name], options=options, log=log
+            )
+            for layer in layers
+        ]
+        try:
             reach("run.recorded")
             with translated(title, options.stop):
-                contexts = [
-                    VersionContext(
-                        layer=layer, target=target, control=control, entry=entries[layer.name], options=options, log=log
-                    )
-                    for layer in layers
-                ]
                 yield control, contexts
+        except BaseException as error:
+            _fail(target, entries.values(), error)
+            raise
 
 
-@contextmanager
-def _failing(target: Target, opened: Iterable[Entry]) -> Iterator[None]:
-    """Close rows as FAILED when the block raises, through a session of their own: the run's may be broken."""
+def _fail(target: Target, entries: Iterable[Entry], error: BaseException) -> None:
+    """Close rows as FAILED, through a session of their own: the run's may be broken."""
     try:
-        yield
-    except BaseException as error:
-        try:
-            with target.session("ledger") as session:
-                for entry in opened:
-                    entry.fail(session, str(error).strip() or type(error).__name__)
-        except (FluxError, psycopg.Error):
-            error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")
-        raise
+        with target.session("ledger") as session:
+            for entry in entries:
+                entry.fail(session, str(error).strip() or type(error).__name__)
+    except (FluxError, psycopg.Error):
+        error.add_note("The ledger could not be reached; its RUNNING row is closed by the next run of this layer.")

@@ -92,7 +92,8 @@ def stage(
     reach("load.fetched")
     Need.of_csv(expanded_bytes(path), state.kept_bytes).refuse_above(layer, context.options.disk_limit)
     published = state.live(control)
-    run(control, [_forgetting_quarantine(layer), version.adding(layer)])
+    gone = query("quarantine", "delete_gone").format(schema=layer.schema, name=layer.name, kept=timedelta())
+    run(control, [gone, version.adding(layer)])
     reach("load.registered")
     try:
         with context.clock.timed("stage"):
@@ -119,11 +120,6 @@ def stage(
     )
     judged = finish(context, case, version, public, extent=stream.facts.extent, source=file.file)
     return judged, stream.facts.csv_bytes
-
-
-def _forgetting_quarantine(layer: Layer) -> sql.Composed:
-    """Make the statement that deletes the records of the layer's versions that are gone."""
-    return query("quarantine", "delete_gone").format(schema=layer.schema, name=layer.name, kept=timedelta())
 
 
 def _staged(

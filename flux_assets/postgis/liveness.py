@@ -248,17 +248,13 @@ class _Watch:
     def reset(self) -> None:
         """Begin anew: a forked process has none of its parent's connections, threads and locks."""
         self._changed = Condition()
-        self._watched: set[WatchedConnection] = set()
-        self._beats: set[Beat] = set()
+        self._watched: set[WatchedConnection | Beat] = set()
         self._probers: dict[str, Prober] = {}
         self._thread: Thread | None = None
 
     def add(self, each: WatchedConnection | Beat) -> None:
         with self._changed:
-            if isinstance(each, Beat):
-                self._beats.add(each)
-            else:
-                self._watched.add(each)
+            self._watched.add(each)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = Thread(target=self._loop, name="liveness", daemon=True)
                 self._thread.start()
@@ -266,17 +262,15 @@ class _Watch:
 
     def discard(self, each: WatchedConnection | Beat) -> None:
         with self._changed:
-            if isinstance(each, Beat):
-                self._beats.discard(each)
-            else:
-                self._watched.discard(each)
+            self._watched.discard(each)
 
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._watched and not self._beats and not self._probers:
+                while not self._watched and not self._probers:
                     self._changed.wait()
-                watched, beats = list(self._watched), list(self._beats)
+                watched = [each for each in self._watched if isinstance(each, WatchedConnection)]
+                beats = [each for each in self._watched if isinstance(each, Beat)]
             # A machine that is short of threads or memory may have some at the next round.
             with suppress(RuntimeError, OSError, MemoryError):
                 self._inspect(watched, beats, monotonic())

@@ -20,6 +20,8 @@ from flux_assets.errors import TargetError
 from flux_assets.sqlfiles import query
 
 _SESSIONS = query("probing", "sessions")
+# What was found of one wait: since when, the server's row, and the bytes moved; equal to the next when nothing moves.
+_Look = tuple[float | None, tuple[Any, ...] | None, bytes]
 _SETTINGS = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; SET synchronous_commit = off; SET TimeZone = 'UTC'"
 
 
@@ -47,15 +49,6 @@ class Beat:
     conninfo: str
     statement: str
     last: float = field(default_factory=monotonic)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What was found of one wait: equal to the next when nothing has moved."""
-
-    since: float | None
-    row: tuple[Any, ...] | None
-    transferred: bytes
 
 
 class Prober:
@@ -117,12 +110,13 @@ class Prober:
         for each in silent:
             row = rows.get(each.server_pid)
             if _is_known(each, started, row):
-                self._looks[each] = _Look(each.waiting_since, row, each.transferred())
+                self._looks[each] = each.waiting_since, row, each.transferred()
         for each, look in self._looks.items():
-            reason = _hopeless(look.row)
-            if reason is None or look.since is None or look != before.get(each) or each.waiting_since != look.since:
+            since, row, _ = look
+            reason = _hopeless(row)
+            if reason is None or since is None or look != before.get(each) or each.waiting_since != since:
                 continue
-            if look.row is not None:
+            if row is not None:
                 # Ours, of the same role: what it would still wait for is this very process, which may end at once.
                 self._connection.execute("SELECT pg_terminate_backend(%s)", [each.server_pid])
             each.abandon(reason)

@@ -68,7 +68,11 @@ def replay(
         quarantine = _of_live(session, layer)
         if not quarantine.count_waiting():  # which is no run for the ledger
             return ReplayResult(version=quarantine.version, replayed=0, waiting=())
-        _refuse_pinned(session, layer)
+        if pin := Pin.of(session, layer):  # before anything is read or stored: what a replay makes is another version
+            raise PinnedError(
+                f"{layer.title} is {pin}, and a replay would publish another version.",
+                f"Run `flux-assets unpin {layer.name}` and replay again.",
+            )
     with (
         recorded(layer.title, [layer], target, options, log, "REPLAY") as (control, [context]),
         leased(control, target, context.patience, layer) as lease,
@@ -86,15 +90,6 @@ def _of_live(connection: psycopg.Connection, layer: Layer) -> VersionQuarantine:
             "Load it (`flux-assets status` says what is wrong).",
         )
     return VersionQuarantine(connection, layer, current)
-
-
-def _refuse_pinned(session: psycopg.Connection, layer: Layer) -> None:
-    """Raise PinnedError before anything is read or stored: what a replay makes is another version."""
-    if pin := Pin.of(session, layer):
-        raise PinnedError(
-            f"{layer.title} is {pin}, and a replay would publish another version.",
-            f"Run `flux-assets unpin {layer.name}` and replay again.",
-        )
 
 
 def _correct(quarantine: VersionQuarantine, given: Sequence[Correction]) -> None:
@@ -162,7 +157,8 @@ def _made(
     context: VersionContext, quarantine: VersionQuarantine, public: Public, found: ReadAgain, lease: Lease
 ) -> Version:
     control, layer, current = context.control, context.layer, quarantine.version
-    name = _version_id(layer.table, current, found.passed)
+    records = (f"{held.record} {held.header} {held.raw_record}" for held in found.passed)
+    name = hashlib.sha256("\n".join([current.version, layer.table.digest, *records]).encode()).hexdigest()
     version = Version(
         lease=lease.number,
         version=name,
@@ -174,8 +170,10 @@ def _made(
     )
     control.execute(version.adding(layer))
     try:
-        with context.clock.timed("stage"):
-            _fill(context, current, version, public, found)
+        purpose = f"copy {layer.name}"
+        with context.clock.timed("stage"), context.target.session(purpose, context.options.stop) as reading:
+            chunks = _continued(reading, current.table, found.batch)
+            fill(context, version, public, chunks, layer.table.column_names, None)
     except BaseException:
         if not control.closed and not control.broken:
             control.execute(version.dropping(layer))
@@ -191,17 +189,6 @@ def _made(
     )
     extent = _joined(current.extent, found.facts.extent)
     return finish(context, case, version, public, extent=extent, source="the version with the replayed records")
-
-
-def _version_id(table: StaticTable, current: Version, passed: Sequence[QuarantinedRecord]) -> str:
-    parts = [current.version, table.digest, *(f"{held.record} {held.header} {held.raw_record}" for held in passed)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _fill(context: VersionContext, current: Version, version: Version, public: Public, found: ReadAgain) -> None:
-    with context.target.session(f"copy {context.layer.name}", context.options.stop) as reading:
-        chunks = _continued(reading, current.table, found.batch)
-        fill(context, version, public, chunks, context.layer.table.column_names, None)
 
 
 def _continued(session: psycopg.Connection, table: sql.Identifier, batch: pa.RecordBatch) -> Iterator[bytes]:
