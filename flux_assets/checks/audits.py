@@ -61,7 +61,7 @@ def _declared(table: Declaration) -> Iterator[Audit]:
         yield Audit("geometry_present", "WARN", "Every row has a geometry that is not empty.", _geometry_present)
     if table.mixed_columns and table.drawable.others == "report":
         drawn = f"Geometries are of the kinds that readers draw: {', '.join(table.drawable.kinds)}."
-        yield Audit("drawable", "WARN", drawn, _drawable)
+        yield Audit("drawable", "WARN", drawn, lambda case: case.rows_breaking(_undrawable(table)))
     if any(position.same_as for position in table.positions):
         agree = "Latitude and longitude columns agree with the point."
         yield Audit("same_position", "WARN", agree, _same_position)
@@ -205,10 +205,6 @@ def _outside(column: str, minimum: float, maximum: float) -> Rule:
     """Return the rule that values lie within bounds; NaN, which compares as greater than every number, breaks it."""
     condition, reason = "NOT ({value} >= {low} AND {value} <= {high})", "{name} || ' = ' || {value}"
     return Rule.of(condition, reason, value=Identifier("t", column), low=minimum, high=maximum, name=column)
-
-
-def _drawable(case: Case) -> AuditFinding:
-    return case.rows_breaking(_undrawable(case.layer.table))
 
 
 def _undrawable(table: Declaration) -> list[Rule]:

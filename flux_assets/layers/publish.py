@@ -173,21 +173,12 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     for each in publications:
         layer, entry, version = each.layer, each.entry, each.version
         statements += [
-            _refusing_pinned(layer, version) if each.pin is None else version.pinning(layer, each.pin),
+            version.refusing_pinned(layer) if each.pin is None else version.pinning(layer, each.pin),
             *version.making_current(layer),
             entry.loaded(version.rows or 0, version=version.version, sync_type=entry.sync_type),
             layer.announcing("rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
         ]
     return statements
-
-
-def _refusing_pinned(layer: Layer, version: Version) -> sql.Composed:
-    """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
-
-    Whoever pins holds the lease's row too, so that one comes before the other.
-    """
-    named = map(sql.Literal, (layer.schema, layer.name, version.version))
-    return sql.SQL("SELECT postgres_sync.refuse_pinned({}, {}, {})").format(*named)
 
 
 def _asked(
@@ -262,8 +253,11 @@ def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare:
     for version in sorted((*state.versions, *state.leftovers), key=lambda version: -version.lease):
         if version.current or version.is_attached or version.lease in kept:
             continue
+        drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version.table)
         try:
-            _drop(context, version, lease)
+            # The layer's lease is kept meanwhile, or this is refused. It gives up at once when somebody is reading the
+            # table: dropping one with a foreign key locks the table that it points at, which others read.
+            at_once(context.control, [lease.holding(), drop, version.dropping(context.layer)])
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
             context.log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue
@@ -273,16 +267,6 @@ def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare:
             raise
         dropped.append(version)
     return replace(state, versions=tuple(version for version in state.versions if version not in dropped))
-
-
-def _drop(context: VersionContext, version: Version, lease: Lease) -> None:
-    """Drop a version's table where it still exists, and note that; give up at once when somebody is reading it.
-
-    The layer's lease is kept meanwhile, or this is refused. Dropping a table with a foreign key locks the table that it
-    points at, which others read.
-    """
-    drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version.table)
-    at_once(context.control, [lease.holding(), drop, version.dropping(context.layer)])
 
 
 def _worth_keeping(state: LayerState, options: LoadOptions) -> set[int]:

@@ -89,6 +89,13 @@ class Version:
         """Make a statement that pins the layer to it; the reason of an earlier pin of it stays where none is given."""
         return _statement("pin", layer, version=self.version, reason=reason)
 
+    def refusing_pinned(self, layer: Layer) -> sql.Composed:
+        """Make a statement that fails when another version is pinned, for a publish that holds the layer's lease.
+
+        Whoever pins holds the lease's row too, so that one comes before the other.
+        """
+        return _statement("refuse_pinned", layer, version=self.version)
+
     def dropping(self, layer: Layer) -> sql.Composed:
         """Make the statement by which the version's table is gone."""
         return _statement("dropped", layer, lease=self.lease)

@@ -261,12 +261,11 @@ class Lease:
 
 @dataclass(frozen=True)
 class Holder:
-    """The session that holds a lease; `silent_seconds` since its last sign of life."""
+    """The session that holds a lease."""
 
     pid: int
     application: str | None
     user: str | None
-    silent_seconds: float
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.application}, user {self.user})"

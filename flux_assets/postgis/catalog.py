@@ -49,7 +49,6 @@ class LiveIndex:
     is_unique: bool
     is_primary: bool
     valid: bool
-    nulls_not_distinct: bool
     body: str
     method: str
     is_constraint: bool
@@ -85,10 +84,9 @@ class LiveIndex:
 
 @dataclass(frozen=True)
 class _Constraint:
-    """A CHECK (`c`) or foreign key (`f`) constraint with its definition."""
+    """A CHECK or foreign key constraint with its definition."""
 
     name: str
-    type: str
     definition: str
     columns: list[str]
 

@@ -90,16 +90,13 @@ def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _reading(kind: str) -> sql.Composed:
-    send = _NUMERIC_SENT.format(typmod=_typmod(kind)) if kind.startswith("numeric") else _SENT[kind]
+    found = _NUMERIC.fullmatch(kind)
+    # As PostgreSQL stores precision and scale.
+    typmod = (int(found[1]) << 16 | int(found[2])) + 4 if found else -1
+    send = _NUMERIC_SENT.format(typmod=typmod) if kind.startswith("numeric") else _SENT[kind]
     return query("copy_texts", "create_reader").format(
         function=_FUNCTION, sent=sql.SQL(send.format("given")), sent_each=sql.SQL(send.format("each.given"))
     )
-
-
-def _typmod(kind: str) -> int:
-    """Return how PostgreSQL stores precision and scale."""
-    found = _NUMERIC.fullmatch(kind)
-    return (int(found[1]) << 16 | int(found[2])) + 4 if found else -1
 
 
 def encoded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Generator[bytes, None, None]:

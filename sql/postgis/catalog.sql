@@ -16,7 +16,6 @@ WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
 
 -- indexes --
 SELECT c.relname AS name, i.indisunique AS is_unique, i.indisprimary AS is_primary, i.indisvalid AS valid,
-       i.indnullsnotdistinct AS nulls_not_distinct,
        substr(pg_get_indexdef(i.indexrelid), strpos(pg_get_indexdef(i.indexrelid), ' USING ' || am.amname) + 7) AS body,
        am.amname AS method, con.oid IS NOT NULL AS is_constraint,
        ARRAY(SELECT DISTINCT a.attname::text FROM pg_depend d
@@ -29,7 +28,7 @@ LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.
 WHERE i.indrelid = {oid} ORDER BY c.relname;
 
 -- constraints --
-SELECT conname AS name, contype::text AS type, pg_get_constraintdef(oid) AS definition,
+SELECT conname AS name, pg_get_constraintdef(oid) AS definition,
        ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS columns
 FROM pg_constraint WHERE conrelid = {oid} AND contype IN ('c', 'f') ORDER BY conname;
 

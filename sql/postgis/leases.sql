@@ -39,8 +39,7 @@ WHERE held.schema_name = {schema} AND held.layer_name = {name} AND held.lease = 
   AND session.pid <> pg_backend_pid() AND session.state LIKE 'idle in transaction%';
 
 -- holder --
-SELECT held.holder_pid, session.application_name, session.usename,
-       extract(epoch FROM clock_timestamp() - held.seen_at)::float8
+SELECT held.holder_pid, session.application_name, session.usename
 FROM postgres_sync.layer_leases AS held LEFT JOIN pg_stat_activity AS session ON session.pid = held.holder_pid
 WHERE held.schema_name = %s AND held.layer_name = %s AND held.holder_pid IS NOT NULL
   AND postgres_sync.is_alive(held.holder_pid, held.holder_start);

@@ -65,6 +65,9 @@ ON CONFLICT (schema_name, layer_name) DO UPDATE SET version = excluded.version, 
     reason = CASE WHEN excluded.reason = '' AND pinned.version = excluded.version THEN pinned.reason
                   ELSE excluded.reason END;
 
+-- refuse_pinned --
+SELECT postgres_sync.refuse_pinned({schema}, {name}, {version});
+
 -- public_table --
 SELECT (SELECT ARRAY[partstrat::text, attname::text] FROM pg_partitioned_table
         JOIN pg_attribute ON attrelid = partrelid AND attnum = partattrs[0] WHERE partrelid = c.oid),

@@ -41,30 +41,30 @@ def rollback_release(
     layers = [Layer(target.schema, table) for table in sorted(tables, key=lambda table: table.name)]
     title = f"Release {tag}"
     with target.prepared(title, "look", options.stop) as session:
-        planned = _planned(session, layers, tag)
+        moving, staying = _planned(session, layers, tag)
     with (
-        recorded(title, list(planned.moving), target, options, log, "ROLLBACK") as (control, contexts),
-        _leased(control, target, options.patience(log), [*planned.moving, *planned.staying]) as taken,
+        recorded(title, list(moving), target, options, log, "ROLLBACK") as (control, contexts),
+        _leased(control, target, options.patience(log), [*moving, *staying]) as taken,
     ):
-        if _planned(control, list(taken), tag) != planned:
+        if _planned(control, list(taken), tag) != (moving, staying):
             raise LayerError("A layer was published meanwhile; no layer was rolled back.", "Run it again.")
         publications = []
         for context in contexts:
-            layer, version = context.layer, planned.moving[context.layer]
+            layer, version = context.layer, moving[context.layer]
             with translated(layer.title, options.stop):
                 public = schema_diff.reconcile(context, LayerState.of(control, layer), taken[layer])
                 make_equal(context, version, public)
             pin = f"rolled back to release {tag}"
             publications.append(Publication(layer, public, version, taken[layer], context.entry, pin))
-        staying = [
+        pins = [
             part
-            for layer, version in planned.staying.items()
+            for layer, version in staying.items()
             for part in (taken[layer].holding(), version.pinning(layer, f"kept at release {tag}"))
         ]
-        publish.publish(control, target, publications, options.patience(log), staying)
+        publish.publish(control, target, publications, options.patience(log), pins)
         return ReleaseRollback(
-            moved=[(layer.table, _as_live(control, layer, version)) for layer, version in planned.moving.items()],
-            stayed=[(layer.table, version) for layer, version in planned.staying.items()],
+            moved=[(layer.table, _as_live(control, layer, version)) for layer, version in moving.items()],
+            stayed=[(layer.table, version) for layer, version in staying.items()],
         )
 
 
@@ -86,20 +86,17 @@ def _as_live(control: psycopg.Connection, layer: Layer, version: Version) -> Ver
     return replace(version, current=True, published_at=VersionTimes.of(control, layer).published_at)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Planned:
-    """The version of a release that each layer has to go back to, and of those that are at it already."""
+def _planned(
+    connection: psycopg.Connection, layers: Sequence[Layer], tag: str
+) -> tuple[dict[Layer, Version], dict[Layer, Version]]:
+    """Return the version of release `tag` that each layer has to go back to, and that of each that is at it already.
 
-    moving: dict[Layer, Version]
-    staying: dict[Layer, Version]
-
-
-def _planned(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) -> _Planned:
-    """Return the versions of release `tag`; layers that were never published are left out.
-
-    Raises LayerError naming every layer of which no version of the release is kept, and what there is of it.
+    Layers that were never published are left out. Raises LayerError naming every layer of which no version of the
+    release is kept, and what there is of it.
     """
-    planned, lacking = _Planned(moving={}, staying={}), []
+    moving: dict[Layer, Version] = {}
+    staying: dict[Layer, Version] = {}
+    lacking = []
     for layer in layers:
         known = Version.known(connection, layer)
         published = [version for version in known if version.state == "published"]
@@ -108,21 +105,17 @@ def _planned(connection: psycopg.Connection, layers: Sequence[Layer], tag: str) 
         fitting = [version for version in published if version.is_of(tag)]
         current = next((version for version in fitting if version.current), None)
         if current is not None and Version.live(connection, layer) is not None:
-            planned.staying[layer] = current
-        elif whole := [version for version in fitting if _can_be_published(connection, version)]:
-            planned.moving[layer] = max(whole, key=lambda version: version.published_at or version.staged_at)
+            staying[layer] = current
+        elif whole := [version for version in fitting if not version.current and version.is_whole(connection)]:
+            moving[layer] = max(whole, key=lambda version: version.published_at or version.staged_at)
         else:
             tags = dict.fromkeys(tag for version in published for tag in (version.release_tag, *version.further_tags))
             lacking.append(f"{layer.title} (has {', '.join(tags)})")
-    if lacking or not (planned.moving or planned.staying):
+    if lacking or not (moving or staying):
         raise LayerError(
             f"No layer was rolled back: no whole version of release {tag} is kept of"
             f" {'; '.join(lacking) or 'any layer'}.",
             "See `flux-assets versions`; load that release instead (FLUX_RELEASE), or roll single layers back."
             " FLUX_KEEP_VERSIONS and FLUX_KEEP_BYTES say what is kept.",
         )
-    return planned
-
-
-def _can_be_published(connection: psycopg.Connection, version: Version) -> bool:
-    return not version.current and version.is_whole(connection)
+    return moving, staying
