@@ -19,7 +19,6 @@ from flux_assets.doctor import connection
 from flux_assets.layers import publish
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
-from flux_assets.postgis import locking
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.os_user import server_account
@@ -110,7 +109,7 @@ def test_a_slow_synchronous_standby_holds_up_no_reader_of_the_primary(
                     map_of_standby.execute("SELECT count(*) FROM poles")
             with psycopg.connect(conninfo) as map_of_standby:
                 assert map_of_standby.execute("SELECT count(*) FROM poles").fetchone() == (6,)
-                monkeypatch.setattr(locking, "_STANDBY_SECONDS", 0.5)
+                monkeypatch.setattr(publish, "_STANDBY_SECONDS", 0.5)
                 rollback(made_up(), target, LoadOptions(), loader.log.append)
         assert any("did not confirm it within" in line for line in loader.log)
     assert max(waits) < DELAY_SECONDS / 3
