@@ -141,7 +141,7 @@ class Layer(PublicTable):
         LIKE locks the table it copies until the transaction ends, and staging takes long: a user's ALTER would wait for
         all of it, and every reader behind the ALTER. So the public table is copied first, on its own.
         """
-        return _create_like(sql.SQL("TEMP TABLE public_table"), self.public)
+        return query("ddl", "create_like").format(new=sql.SQL("TEMP TABLE public_table"), old=self.public)
 
     def create_version(self, relation: str, *, like_template: bool) -> sql.Composed:
         """Create a version's table without indexes: like the session's template, or by the declaration without one."""
@@ -156,7 +156,7 @@ class Layer(PublicTable):
 
     def _create_copy(self, new: sql.Composable, *, like_template: bool) -> sql.Composed:
         if like_template:
-            return _create_like(new, _TEMPLATE)
+            return query("ddl", "create_like").format(new=new, old=_TEMPLATE)
         columns = sql.SQL(", ").join(column_definition(column) for column in self.table.columns)
         return sql.SQL("CREATE {} ({})").format(new, columns)
 
@@ -181,13 +181,6 @@ class Layer(PublicTable):
             _with_targets(version, targets),
         ]
         run(session, [*prepared, *analyze_alone])
-
-
-def _create_like(new: sql.Composable, old: sql.Identifier) -> sql.Composed:
-    return sql.SQL(
-        "CREATE {} (LIKE {} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE"
-        " INCLUDING COMPRESSION)"
-    ).format(new, old)
 
 
 def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Composed:

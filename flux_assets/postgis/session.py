@@ -22,7 +22,7 @@ from flux_assets.sqlfiles import query, script
 Rows = list[tuple[Any, ...]]
 
 OLDEST_SERVER = 150000
-_MARK = "flux_assets.another_server_process"
+_MARK = "flux_assets.another_server_process"  # a setting that does not exist, named where a pooler is in between
 REVISION = "flux_assets: ledger, register and leases, revision 7."
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
@@ -136,37 +136,19 @@ def open_session(session: WatchedConnection, statements: Sequence[sql.Composable
     since_17 = [sql.SQL("SET transaction_timeout = 0")] if session.info.server_version >= 170000 else []
 
     def opened() -> list[Rows]:
-        settings = query("connect", "settings").format(process=_own_process(session))
-        return run(session, [*since_17, settings, *statements])
+        pid = None if session.is_pooled else session.info.backend_pid
+        return run(session, [*since_17, query("connect", "settings").format(pid=pid), *statements])
 
     try:
         answers = opened()
     except psycopg.Error as error:
-        if not _is_of_a_pooler(error):
+        if error.sqlstate != "42704" or _MARK not in str(error):
             raise
         pooler.require_whole_sessions(session)
         answers = opened()
     [(pid, started, _)] = answers[0]
     session.identify(pid, started)
     return answers[1:]
-
-
-def _own_process(session: WatchedConnection) -> sql.Composed:
-    """Return an expression for the number of the server process, which fails where a pooler reported another.
-
-    In the first statements of a session it keeps the others from being run through an unknown pooler.
-    """
-    if session.is_pooled:
-        return sql.SQL("pg_catalog.pg_backend_pid()").format()
-    return sql.SQL(
-        "CASE WHEN pg_catalog.pg_backend_pid() = {} THEN pg_catalog.pg_backend_pid()"
-        " ELSE pg_catalog.current_setting({})::pg_catalog.int4 END"
-    ).format(sql.Literal(session.info.backend_pid), sql.Literal(_MARK))
-
-
-def _is_of_a_pooler(error: psycopg.Error) -> bool:
-    """Tell whether it is `_own_process` that failed: a pooler is between us and the server."""
-    return error.sqlstate == "42704" and _MARK in str(error)
 
 
 def _require_utf8(session: psycopg.Connection) -> None:

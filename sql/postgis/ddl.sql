@@ -1,4 +1,9 @@
--- Taking back what default privileges grant on a new table; REVOKE ALL takes rights on single columns back too.
+-- An empty copy of a table; and taking back what default privileges grant on a new table: REVOKE ALL takes rights on
+-- single columns back too.
+
+-- create_like --
+CREATE {new} (LIKE {old} INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE
+              INCLUDING COMPRESSION);
 
 -- revoke_all --
 DO $$
