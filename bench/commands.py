@@ -18,7 +18,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.source import open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import StaticTable
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import sync_tables
@@ -123,7 +123,7 @@ def tick(ground: Ground) -> Section:
 
 def _sync(stand_in: StandIn, target: Target) -> None:
     """Sync as the step does, through dagster-snowflake, where all is imported."""
-    tables, opening = dynamic_tables(), partial(open_source, stand_in.account(), Overrides(), connect=connect)
+    tables, opening = dynamic_tables(), partial(Source.open, stand_in.account(), Overrides(), connect=connect)
     names = [each.name for each in tables]
     result = sync_tables(names, Family(tables=tables), opening, target, SyncOptions(), layers.quiet)
     if failed := [each.error for each in result.tables if each.error]:

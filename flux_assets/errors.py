@@ -90,6 +90,11 @@ class RecordError(ReleaseError):
         self.place = place
         super().__init__(f"{place}: {problem}", remedy)
 
+    @property
+    def reason(self) -> str:
+        """The problem without the place."""
+        return self.problem.removeprefix(f"{self.place}: ")
+
 
 class QuarantineError(ReleaseError):
     """More records of a release file are refused than may go into quarantine."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import shapely
-from geoalchemy2 import Geometry
+from geoalchemy2 import Geography, Geometry
 from sqlalchemy import Column, Date, DateTime, Double, Index, MetaData, String, Table
 
-from flux_assets.spec import StaticTable, is_spatial
+from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Range
 
 Tree = tuple[str, float, float, float]
@@ -48,7 +48,7 @@ def write_one_row(folder: Path, table: StaticTable) -> Path:
 
 
 def _plausible(column: Column) -> object:
-    if is_spatial(column):
+    if isinstance(column.type, (Geometry, Geography)):
         kind = "POINT" if column.type.geometry_type == "GEOMETRY" else column.type.geometry_type
         shapes = {"POINT": shapely.Point(10, 50), "POLYGON": shapely.box(9, 49, 11, 51)}
         return _hex(shapes.get(kind) or shapely.LineString([(9.5, 49.5), (10.5, 50.5)]))

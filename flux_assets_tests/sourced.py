@@ -10,8 +10,8 @@ import snowflake.connector
 
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.overrides import Overrides, load_overrides
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets_tests.synced import FAULTS
 
@@ -35,12 +35,12 @@ def config(folder: Path, text: str) -> Overrides:
     """A FLUX_CONFIG file, read."""
     path = folder / "flux.toml"
     path.write_text(text, encoding="utf-8")
-    return load_overrides(path)
+    return Overrides.load(path)
 
 
 @contextmanager
 def opened(account: Account, overrides: Overrides | None = None) -> Iterator[Source]:
-    with open_source(account, overrides or Overrides()) as source:
+    with Source.open(account, overrides or Overrides()) as source:
         yield source
 
 

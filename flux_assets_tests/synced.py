@@ -19,10 +19,10 @@ from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, Strin
 from flux_assets.postgis.session import Target
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.assignments import with_assignments
-from flux_assets.spec.facts import Derived, Position, RowFilter, SourceColumn, Vanished
+from flux_assets.spec.facts import Derived, Position, RowFilter, SourceColumn
 from flux_assets.sync.result import SyncOptions, SyncResult, TableResult
 from flux_assets.sync.sync import sync_tables
 from flux_assets.sync.table import Family
@@ -88,7 +88,7 @@ FEEDERS = DynamicTable(
         Derived(target="homes", from_table="assets", here="feeder", there="feeder", function="count", fills=True),
     ),
     changed_column="moved",
-    vanished=Vanished(share=0.5, minimum=2),
+    vanished_share=0.5, vanished_minimum=2,
 )  # fmt: skip
 FAULTS, FEEDERS = with_assignments((FAULTS, FEEDERS))
 SOURCE = """
@@ -124,7 +124,7 @@ class Utility:
             yield connection
 
     def source(self) -> AbstractContextManager[Source]:
-        return open_source(self.account, self.overrides, log=self.log.append)
+        return Source.open(self.account, self.overrides, log=self.log.append)
 
     @property
     def family(self) -> Family:

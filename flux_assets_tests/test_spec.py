@@ -13,9 +13,7 @@ from flux_assets.spec import (
     DeclarationError,
     DynamicTable,
     StaticTable,
-    index_columns,
     index_method,
-    is_spatial,
     type_ddl,
 )
 from flux_assets.spec.assignments import with_assignments
@@ -29,7 +27,6 @@ from flux_assets.spec.facts import (
     Reference,
     RowFilter,
     SourceColumn,
-    Vanished,
     Volume,
 )
 
@@ -128,7 +125,7 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
     "a mean of nothing": (lambda: derives(function="avg"), "avg and any take a column"),
     "two halves of a count": (lambda: derives(other_axis="y"), "is not a mean of positions"),
     "half a condition": (lambda: derives(where_column="state"), "half of a condition"),
-    "any number may vanish": (lambda: dynamic(vanished=Vanished(share=0)), "not between 0 and 1"),
+    "any number may vanish": (lambda: dynamic(vanished_share=0), "not between 0 and 1"),
     "fails before it warns": (
         lambda: dynamic(freshness=Freshness(warn=timedelta(minutes=5), fail=timedelta(minutes=5))), "before it warns"
     ),
@@ -208,8 +205,8 @@ def test_types_and_indexes_read_as_postgresql_writes_them() -> None:
     assert [type_ddl(column) for column in table.columns] == [
         "varchar(20)", "geometry(point,4326)", "geography(polygon,4326)",
     ]  # fmt: skip
-    assert [is_spatial(column) for column in table.columns] == [False, True, True]
-    assert [(index_method(index), index_columns(index)) for index in table.indexes] == [
+    assert [column.name for column in table.spatial_columns] == ["geom", "area"]
+    assert [(index_method(index), tuple(index.columns.keys())) for index in table.indexes] == [
         ("btree", ("id", "geom")), ("gist", ("geom",)),
     ]  # fmt: skip
 
@@ -220,7 +217,7 @@ def test_a_layer_knows_its_file() -> None:
 
 @pytest.mark.parametrize(("rows", "allowed"), [(0, 0), (1, 0.5), (20, 10), (39, 19.5), (40, 20), (100, 20), (200, 40)])
 def test_how_many_rows_may_vanish_depends_on_how_many_there_are(rows: int, allowed: float) -> None:
-    assert dynamic(vanished=Vanished(share=0.2, minimum=20)).may_vanish(rows) == allowed
+    assert dynamic(vanished_share=0.2, vanished_minimum=20).may_vanish(rows) == allowed
 
 
 def test_rows_belong_to_what_counts_them() -> None:

@@ -139,7 +139,7 @@ def _sync() -> list[str]:
 
     from flux_assets.settings import load_settings
     from flux_assets.snowflake.overrides import Overrides
-    from flux_assets.snowflake.source import open_source
+    from flux_assets.snowflake.source import Source
     from flux_assets.sync.result import SyncOptions
     from flux_assets.sync.sync import sync_tables
     from flux_assets.sync.table import Family
@@ -150,7 +150,7 @@ def _sync() -> list[str]:
     settings = load_settings()
     target, account = postgis_target(settings), snowflake_account(settings)
     family = Family(tables=dynamic_tables())
-    source = partial(open_source, account, Overrides(), log=_ignore)
+    source = partial(Source.open, account, Overrides(), log=_ignore)
 
     def sync() -> None:
         done = sync_tables({table.name for table in family.tables}, family, source, target, SyncOptions(), _ignore)

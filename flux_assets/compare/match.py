@@ -15,7 +15,6 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from flux_assets.checks.audit import AuditResult, Numbers, Severity
-from flux_assets.errors import FluxError
 from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import by_value, same_by_value
@@ -30,14 +29,10 @@ CLAIMS = {
     MATCHES_SOURCE: "Every row is what the rule says of the rows in Snowflake, computed columns included.",
 }
 
-Outcome = tuple[str, AuditResult | FluxError]
-"""A table's name, with what was found or why it could not be compared."""
 _Kind = Literal["changed", "missing", "extra"]
 _KINDS: tuple[_Kind, ...] = ("changed", "missing", "extra")
 _DIFFERING = sql.Identifier("pg_temp", "flux_differing")
 _LOCK_WAIT = "SET lock_timeout = '10s'"
-# Statistics are not collected for temporary tables; whole tables are compared, so one pass over each is right.
-WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
 
 
 @contextmanager
@@ -48,28 +43,6 @@ def comparing(target: Target, origin: str, stop: Stop) -> Iterator[psycopg.Conne
         session.execute(_LOCK_WAIT)
         prepare(session, target.schema)
         yield session
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What a table should hold (`expected`) and what it holds (`actual`), both FROM items with the `columns`.
-
-    `exact` compares the bytes of every value; else values are equal as the operator = defines, shapes by their bytes.
-    `keyed` says that no two rows of either side share a key; otherwise rows are told apart by all that they hold, and
-    a changed one counts as one missing and one extra.
-    """
-
-    table: Declaration
-    expected: sql.Composable
-    actual: sql.Composable
-    columns: tuple[str, ...]
-    exact: bool
-    keyed: bool
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that name a row: its key, or its first two columns where it has none."""
-        return self.table.key or self.table.column_names[:2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,107 +92,120 @@ def judged(
     )
 
 
-def match(session: psycopg.Connection, pair: Comparison) -> Match:
-    """Compare both sides as the session's transaction sees them."""
-    expected, actual = _digest(session, pair, pair.expected), _digest(session, pair, pair.actual)
-    if expected == actual:
-        return Match(expected=expected, actual=actual)
-    session.execute(_difference(pair))
-    counted = sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
-    rows = {kind: session.execute(_sample_of(pair, kind)).fetchall() for kind in _KINDS}
-    reasons = session.execute(_explanation(pair)).fetchall() if rows["changed"] else []
-    sample = [f"changed {_named(row)}: {reason}" for row, (reason,) in zip(rows["changed"], reasons, strict=True)]
-    sample += [f"{kind} {_named(row)}" for kind in _KINDS[1:] for row in rows[kind]]
-    shown = [_is_row(pair.names, row) for row in (*rows["changed"], *rows["extra"])]
-    listing = sql.SQL("SELECT * FROM {} WHERE {}").format(pair.actual, sql.SQL(" OR ").join(shown))
-    return Match(
-        expected=expected,
-        actual=actual,
-        counts=dict(session.execute(counted).fetchall()),
-        sample=tuple(sample),
-        sql=listing.as_string(session) if shown else "",  # the table lacks all of them
-    )
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a table should hold (`expected`) and what it holds (`actual`), both FROM items with the `columns`.
 
+    `exact` compares the bytes of every value; else values are equal as the operator = defines, shapes by their bytes.
+    `keyed` says that no two rows of either side share a key; otherwise rows are told apart by all that they hold, and
+    a changed one counts as one missing and one extra.
+    """
 
-def _digest(session: psycopg.Connection, pair: Comparison, rows: sql.Composable) -> tuple[int, str]:
-    digested = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(_hash(pair, "t"), rows)
-    ((count, total),) = session.execute(digested)
-    return count, total
+    table: Declaration
+    expected: sql.Composable
+    actual: sql.Composable
+    columns: tuple[str, ...]
+    exact: bool
+    keyed: bool
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that name a row: its key, or its first two columns where it has none."""
+        return self.table.key or self.table.column_names[:2]
 
-def _hash(pair: Comparison, alias: str) -> sql.Composed:
-    """Return a row's hash; `record_send` gives the bytes of all values, with NULL apart from the empty string."""
-    if pair.exact:
-        values = _bytes(pair.columns, alias)
-    else:
-        values = sql.SQL(", ").join(_comparable(pair, name, alias) for name in pair.columns)
-    return sql.SQL("hash_record_extended(ROW({}), 0)").format(values)
+    def match(self, session: psycopg.Connection) -> Match:
+        """Compare both sides as the session's transaction sees them."""
+        expected, actual = self._digest(session, self.expected), self._digest(session, self.actual)
+        if expected == actual:
+            return Match(expected=expected, actual=actual)
+        session.execute(self._difference())
+        counted = sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
+        rows = {kind: session.execute(self._sample_of(kind)).fetchall() for kind in _KINDS}
+        reasons = session.execute(self._explanation()).fetchall() if rows["changed"] else []
+        sample = [f"changed {_named(row)}: {reason}" for row, (reason,) in zip(rows["changed"], reasons, strict=True)]
+        sample += [f"{kind} {_named(row)}" for kind in _KINDS[1:] for row in rows[kind]]
+        shown = [_is_row(self.names, row) for row in (*rows["changed"], *rows["extra"])]
+        listing = sql.SQL("SELECT * FROM {} WHERE {}").format(self.actual, sql.SQL(" OR ").join(shown))
+        return Match(
+            expected=expected,
+            actual=actual,
+            counts=dict(session.execute(counted).fetchall()),
+            sample=tuple(sample),
+            sql=listing.as_string(session) if shown else "",  # the table lacks all of them
+        )
+
+    def _digest(self, session: psycopg.Connection, rows: sql.Composable) -> tuple[int, str]:
+        digested = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(self._hash("t"), rows)
+        ((count, total),) = session.execute(digested)
+        return count, total
+
+    def _hash(self, alias: str) -> sql.Composed:
+        """Return a row's hash; `record_send` gives the bytes of all values, with NULL apart from the empty string."""
+        if self.exact:
+            values = _bytes(self.columns, alias)
+        else:
+            values = sql.SQL(", ").join(self._comparable(name, alias) for name in self.columns)
+        return sql.SQL("hash_record_extended(ROW({}), 0)").format(values)
+
+    def _comparable(self, name: str, alias: str) -> sql.Composable:
+        """Return what equals another value when the values do: bytes of a shape, for which PostGIS has no such hash."""
+        column = self.table.table.columns[name]
+        if self.exact or column in self.table.spatial_columns:
+            return _bytes([name], alias)
+        return by_value(sql.Identifier(alias, name), column)
+
+    def _difference(self) -> sql.Composed:
+        if self.keyed:
+            number: sql.Composable = sql.SQL("1")
+            same: sql.Composable = same_by_value(self.table.table, self.table.key, "e", "a")
+        else:
+            number = sql.SQL("row_number() OVER (PARTITION BY {})").format(self._hash("t"))
+            same = sql.SQL("e.flux_hash = a.flux_hash AND e.flux_number = a.flux_number")
+        side = sql.SQL("SELECT {}, {} AS flux_hash, {} AS flux_number FROM {} AS t")
+        expected, actual = (
+            side.format(relations.names(self.names), self._hash("t"), number, rows)
+            for rows in (self.expected, self.actual)
+        )
+        named = [sql.SQL("coalesce(e.{c}, a.{c}) AS {c}").format(c=sql.Identifier(name)) for name in self.names]
+        named_all = sql.SQL(", ").join(named)
+        return query("match", "difference").format(
+            into=_DIFFERING, named=named_all, expected=expected, actual=actual, same=same
+        )
+
+    def _sample_of(self, kind: _Kind) -> sql.Composed:
+        """Return a query for the names of some rows of a kind, as text, in the order of the names."""
+        as_text = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in self.names)
+        return sql.SQL("SELECT {} FROM ({}) AS d").format(as_text, self._first(kind))
+
+    def _first(self, kind: _Kind) -> sql.Composed:
+        return query("match", "first").format(
+            rows=_DIFFERING, kind=kind, names=relations.names(self.names), most=AuditResult.SAMPLE_KEYS
+        )
+
+    def _explanation(self) -> sql.Composed:
+        """Return a query for what differs in each sampled changed row, in their order; shapes are not shown."""
+        differences = [self._describe_difference(name) for name in self.columns if name not in self.table.key]
+        return query("match", "explanation").format(
+            differences=sql.SQL(", ").join(differences),
+            first=self._first("changed"),
+            expected=self.expected,
+            actual=self.actual,
+            same_expected=same_by_value(self.table.table, self.names, "d", "e"),
+            same_actual=same_by_value(self.table.table, self.names, "d", "a"),
+            order=sql.SQL(", ").join(sql.Identifier("d", name) for name in self.names),
+        )
+
+    def _describe_difference(self, name: str) -> sql.Composed:
+        differs = sql.SQL("{} IS DISTINCT FROM {}").format(self._comparable(name, "a"), self._comparable(name, "e"))
+        if self.table.table.columns[name] in self.table.spatial_columns:
+            return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
+        values = sql.Identifier("a", name), sql.Identifier("e", name)
+        shown = "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
+        return sql.SQL(shown).format(differs, sql.Literal(name), *values)
 
 
 def _bytes(columns: Sequence[str], alias: str) -> sql.Composed:
     return sql.SQL("record_send(ROW({}))").format(sql.SQL(", ").join(sql.Identifier(alias, name) for name in columns))
-
-
-def _comparable(pair: Comparison, name: str, alias: str) -> sql.Composable:
-    """Return what equals another value when the values do: bytes of a shape, of which PostGIS has no 64-bit hash."""
-    column = pair.table.table.columns[name]
-    if pair.exact or column in pair.table.spatial_columns:
-        return _bytes([name], alias)
-    return by_value(sql.Identifier(alias, name), column)
-
-
-def _difference(pair: Comparison) -> sql.Composed:
-    if pair.keyed:
-        number: sql.Composable = sql.SQL("1")
-        same: sql.Composable = same_by_value(pair.table.table, pair.table.key, "e", "a")
-    else:
-        number = sql.SQL("row_number() OVER (PARTITION BY {})").format(_hash(pair, "t"))
-        same = sql.SQL("e.flux_hash = a.flux_hash AND e.flux_number = a.flux_number")
-    side = sql.SQL("SELECT {}, {} AS flux_hash, {} AS flux_number FROM {} AS t")
-    expected, actual = (
-        side.format(relations.names(pair.names), _hash(pair, "t"), number, rows)
-        for rows in (pair.expected, pair.actual)
-    )
-    named = [sql.SQL("coalesce(e.{c}, a.{c}) AS {c}").format(c=sql.Identifier(name)) for name in pair.names]
-    named_all = sql.SQL(", ").join(named)
-    return query("match", "difference").format(
-        into=_DIFFERING, named=named_all, expected=expected, actual=actual, same=same
-    )
-
-
-def _sample_of(pair: Comparison, kind: _Kind) -> sql.Composed:
-    """Return a query for the names of some rows of a kind, as text, in the order of the names."""
-    as_text = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in pair.names)
-    return sql.SQL("SELECT {} FROM ({}) AS d").format(as_text, _first(pair, kind))
-
-
-def _first(pair: Comparison, kind: _Kind) -> sql.Composed:
-    return query("match", "first").format(
-        rows=_DIFFERING, kind=kind, names=relations.names(pair.names), most=AuditResult.SAMPLE_KEYS
-    )
-
-
-def _explanation(pair: Comparison) -> sql.Composed:
-    """Return a query for what differs in each sampled changed row, in their order; values of shapes are not shown."""
-    differences = [_describe_difference(pair, name) for name in pair.columns if name not in pair.table.key]
-    return query("match", "explanation").format(
-        differences=sql.SQL(", ").join(differences),
-        first=_first(pair, "changed"),
-        expected=pair.expected,
-        actual=pair.actual,
-        same_expected=same_by_value(pair.table.table, pair.names, "d", "e"),
-        same_actual=same_by_value(pair.table.table, pair.names, "d", "a"),
-        order=sql.SQL(", ").join(sql.Identifier("d", name) for name in pair.names),
-    )
-
-
-def _describe_difference(pair: Comparison, name: str) -> sql.Composed:
-    differs = sql.SQL("{} IS DISTINCT FROM {}").format(_comparable(pair, name, "a"), _comparable(pair, name, "e"))
-    if pair.table.table.columns[name] in pair.table.spatial_columns:
-        return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
-    values = sql.Identifier("a", name), sql.Identifier("e", name)
-    shown = "CASE WHEN {} THEN format('%s is %L, not %L', {}, left({}::text, 60), left({}::text, 60)) END"
-    return sql.SQL(shown).format(differs, sql.Literal(name), *values)
 
 
 def _named(row: Sequence[str | None]) -> str:

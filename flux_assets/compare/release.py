@@ -16,7 +16,7 @@ from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, Outcome, judged
+from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, judged
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import ReadAgain
@@ -31,6 +31,7 @@ from flux_assets.release.decode.stream import LayerStream, LeftOut
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
+from flux_assets.sqlfiles import query
 
 _STAGED = sql.Identifier("pg_temp", "release_rows")
 _ATTEMPTS = 3
@@ -52,7 +53,7 @@ class _Context:
 
 def match_release(
     tables: Sequence[StaticTable], release: Release, target: Target, stop: Stop, log: Callable[[str], None]
-) -> Iterator[Outcome]:
+) -> Iterator[tuple[str, AuditResult | FluxError]]:
     """Compare each layer with its file, in one session; yield its name with what was found, or why it could not be.
 
     Raises TargetError for the database, LayerError when stopped.
@@ -163,7 +164,7 @@ def _matched(context: _Context, layer: Layer, version: Version) -> Match | None:
         session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(layer.public))
         if _live(context, layer).lease != version.lease:
             return None
-        session.execute(match.WHOLE_TABLES)
+        session.execute(query("match", "whole_tables"))
         relation = Relation.find(session, layer.schema, layer.name)
         key = relation.primary_key() if relation else ()
         pair = Comparison(
@@ -174,4 +175,4 @@ def _matched(context: _Context, layer: Layer, version: Version) -> Match | None:
             exact=True,
             keyed=bool(key) and key == layer.table.key,
         )
-        return match.match(session, pair)
+        return pair.match(session)

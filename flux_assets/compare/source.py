@@ -15,7 +15,7 @@ from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
-from flux_assets.compare.match import MATCHES_SOURCE, Comparison, Match, Outcome, judged
+from flux_assets.compare.match import MATCHES_SOURCE, Comparison, Match, judged
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis import relations
 from flux_assets.postgis.errors import translate_error
@@ -77,7 +77,7 @@ def match_source(
     target: Target,
     stop: Stop,
     log: Callable[[str], None],
-) -> Iterator[Outcome]:
+) -> Iterator[tuple[str, AuditResult | FluxError]]:
     """Compare the `wanted` tables of a family with their sources, in one session of either end.
 
     Yields each table's name with what was found, or why it could not be compared. Raises TargetError or WarehouseError
@@ -121,7 +121,7 @@ def _compared(context: _Context, live: LiveTable) -> AuditResult:
 
 
 def _state(context: _Context, live: LiveTable) -> _State:
-    target = gate.read_target(context.session, context.schema, context.family.tables)
+    target = gate.TargetState.read(context.session, context.schema, context.family.tables)
     last = target.last.get(live.name)
     if last is None or live.name not in target.kinds:
         raise TableSetup(context.session, live).absent(synced=last is not None)
@@ -143,7 +143,7 @@ def _judged(context: _Context, live: LiveTable, state: _State, read: _Read) -> A
     # Rolled back, so that the temporary tables are gone: it may be done again in this session.
     with context.session.transaction(force_rollback=True):
         merge = TableMerge(context.session, live)
-        merge.stage(match.WHOLE_TABLES, read.snapshot.chunks())
+        merge.stage(query("match", "whole_tables"), read.snapshot.chunks())
         now = _state(context, live)
         if (now.last.fingerprint, now.last.mark) != (state.last.fingerprint, state.last.mark):
             return None
@@ -155,7 +155,7 @@ def _judged(context: _Context, live: LiveTable, state: _State, read: _Read) -> A
             exact=False,
             keyed=_is_keyed(merge),
         )
-        return _result(now, read, match.match(context.session, pair))
+        return _result(now, read, pair.match(context.session))
 
 
 def _is_keyed(merge: TableMerge) -> bool:

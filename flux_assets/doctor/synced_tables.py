@@ -14,8 +14,8 @@ from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.settings import STAND_IN, Settings
 from flux_assets.snowflake.mapping import Mapping
-from flux_assets.snowflake.overrides import Overrides, load_overrides
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.overrides import Overrides
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
 from flux_assets.sync.setup import TableSetup
@@ -102,11 +102,11 @@ def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Find
         yield _SOURCE.note("the first sync starts the stand-in and fills it from the sample city")
         return
     try:
-        overrides = load_overrides(settings.flux_config)
+        overrides = Overrides.load(settings.flux_config)
         applied = [overrides.applied_to(table, tables) for table in tables]
         account = replace(snowflake_account(settings), layer="doctor")
         user, role = account.user, f", role {account.role}" if account.role else ""
-        with open_source(account, overrides, log=lambda _: None) as source:
+        with Source.open(account, overrides, log=lambda _: None) as source:
             who = "the embedded stand-in: its user" if account.stand_in else f"account {account.account}: user {user}"
             yield _SOURCE.ok(f"{who}{'' if account.stand_in else role} signs in")
             if not source.has_warehouse:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import class_row
 
+from flux_assets.errors import RecordError
 from flux_assets.layers.versions import Version
 from flux_assets.postgis.relations import Layer
-from flux_assets.release.decode.sieve import Refused
+from flux_assets.release.decode.blocks import Block
 from flux_assets.sqlfiles import query
 
 _LONGEST_RAW = 64 << 10
@@ -35,16 +36,16 @@ class QuarantinedRecord:
     replayed: bool = False
 
     @classmethod
-    def of(cls, refused: Refused) -> QuarantinedRecord:
+    def of(cls, refused: Block, error: RecordError) -> QuarantinedRecord:
         """Make what is kept of a record that was refused."""
-        raw = refused.raw
+        raw = refused.data.removesuffix(b"\n").removesuffix(b"\r")
         text = raw[:_LONGEST_RAW].decode(errors="ignore" if len(raw) > _LONGEST_RAW else "backslashreplace")
         return cls(
             record=refused.record,
             file=refused.file,
-            line=refused.line,
-            column_name=refused.column,
-            reason=refused.reason,
+            line=error.place.line or refused.line,
+            column_name=error.place.column,
+            reason=error.reason,
             header=list(refused.names),
             raw_record=text,
             raw_bytes=len(raw),

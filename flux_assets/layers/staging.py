@@ -26,7 +26,7 @@ from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.release.decode.sieve import Probe, Quarantine
-from flux_assets.release.decode.stream import LayerStream, Sieve, describe_record, expanded_bytes
+from flux_assets.release.decode.stream import GunzippedFile, LayerStream, Sieve
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.sqlfiles import query
 from flux_assets.words import megabytes
@@ -90,7 +90,7 @@ def stage(
     with context.clock.timed("fetch"):
         path = release.at_hand(file)
     reach("load.fetched")
-    Need.of_csv(expanded_bytes(path), state.kept_bytes).refuse_above(layer, context.options.disk_limit)
+    Need.of_csv(GunzippedFile.expanded_bytes(path), state.kept_bytes).refuse_above(layer, context.options.disk_limit)
     published = state.live(control)
     gone = query("quarantine", "delete_gone").format(schema=layer.schema, name=layer.name, kept=timedelta())
     run(control, [gone, version.adding(layer)])
@@ -186,7 +186,7 @@ def _keeping(kept: VersionQuarantine, stream: LayerStream, sieve: Quarantine) ->
 
     def keep() -> None:
         if (found := sieve.taken()) and not kept.connection.closed and not kept.connection.broken:
-            kept.add(map(QuarantinedRecord.of, found))
+            kept.add(QuarantinedRecord.of(*each) for each in found)
 
     try:
         for batch in stream:
@@ -250,7 +250,7 @@ def _described(layer: Layer, path: Path, name: str) -> Iterator[None]:
         if isinstance(error, errors.NotNullViolation):
             remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
         place = Place(file=name, record=int(where[1]), column=column)
-        raise describe_record(path, place, problem, remedy) from error
+        raise GunzippedFile(path, place.file).describe_record(place, problem, remedy) from error
 
 
 @contextmanager

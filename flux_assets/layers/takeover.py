@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from flux_assets.errors import LayerError
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import Layer, revoking_all
-from flux_assets.spec import index_columns, index_method
+from flux_assets.spec import index_method
 from flux_assets.sqlfiles import query
 
 
@@ -122,7 +122,7 @@ class Dependent:
 def _declared(layer: Layer) -> Iterator[str]:
     """Yield indexes and unique keys of every version, as their twins are written."""
     for index in layer.table.indexes:
-        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index_columns(index))})"
+        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
     for key in layer.table.unique_keys:
         yield f"UNIQUE ({', '.join(key)})"
         yield f"truebtree ({', '.join(key)})"

@@ -127,16 +127,16 @@ def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
 
 def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     """Return which object of which account the settings name; nothing connects."""
-    from flux_assets.snowflake.mapping import parts
-    from flux_assets.snowflake.overrides import load_overrides
+    from flux_assets.snowflake.mapping import ObjectName
+    from flux_assets.snowflake.overrides import Overrides
 
     try:
         settings = load_settings()
-        override = load_overrides(settings.flux_config).sources.get(table.source)
+        override = Overrides.load(settings.flux_config).sources.get(table.source)
     except SettingError:
         return "Its origin is unknown: a setting is illegal. `flux-assets doctor` names it.", {}
     own = (override and override.object) or table.source
-    names = parts(own) or (own,)
+    names = ObjectName.parts(own) or (own,)
     full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
     if settings.source_is_stand_in:
         account, of = STAND_IN, "the stand-in, which is simulated"

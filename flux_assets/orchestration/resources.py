@@ -106,22 +106,22 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         layer = ", ".join(sorted(layers))
 
         def opened() -> AbstractContextManager[Source]:
-            from flux_assets.snowflake.source import open_source
+            from flux_assets.snowflake.source import Source
             from flux_assets.wiring.source import snowflake_account
 
             def find() -> Account:
                 with _finding:
                     return replace(snowflake_account(load_settings()), run_id=run_id, layer=layer)
 
-            return open_source(find(), _overrides(), connect=connect, find=find, log=log)
+            return Source.open(find(), _overrides(), connect=connect, find=find, log=log)
 
         return opened
 
 
 def _overrides() -> Overrides:
-    from flux_assets.snowflake.overrides import load_overrides
+    from flux_assets.snowflake.overrides import Overrides
 
-    return load_overrides(load_settings().flux_config)
+    return Overrides.load(load_settings().flux_config)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from flux_assets.errors import FluxError, LayerError, SyncError
 from flux_assets.postgis.session import Rows, run
-from flux_assets.spec import index_columns, index_method
+from flux_assets.spec import index_method
 from flux_assets.sqlfiles import query
 
 _SHAPE = ("relation_of", "columns", "indexes", "constraints")
@@ -70,7 +70,7 @@ class LiveIndex:
 
     def is_declared(self, index: sa.Index) -> bool:
         """Tell whether this is a declared index: same method, columns and uniqueness."""
-        return self.covers(index_method(index), index_columns(index)) and self.is_unique == bool(index.unique)
+        return self.covers(index_method(index), tuple(index.columns.keys())) and self.is_unique == bool(index.unique)
 
     def create_on(self, table: sql.Identifier) -> sql.Composed:
         """Create an index on another table that equals this one."""

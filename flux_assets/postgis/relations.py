@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from flux_assets.postgis.session import run
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_columns, index_method, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, type_ddl
 from flux_assets.sqlfiles import query
 
 VERSIONS = "flux_versions"
@@ -243,7 +243,10 @@ def column_definition(column: sa.Column[object]) -> sql.Composed:
 def create_index(on: sql.Identifier, index: sa.Index) -> sql.Composed:
     """Create a declared index on any table of the layer; PostgreSQL chooses its name."""
     return sql.SQL("CREATE {}INDEX ON {} USING {} ({})").format(
-        sql.SQL("UNIQUE " if index.unique else ""), on, sql.Identifier(index_method(index)), names(index_columns(index))
+        sql.SQL("UNIQUE " if index.unique else ""),
+        on,
+        sql.Identifier(index_method(index)),
+        names(tuple(index.columns.keys())),
     )
 
 

@@ -1,16 +1,14 @@
-"""Which source column feeds which target, for one declared table; the SQL that reads it; the cast of what arrives."""
+"""Which source column feeds which target, for one declared table; the SQL that reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from flux_assets.errors import SourceError, abbreviated
+from flux_assets.errors import SourceError
 from flux_assets.snowflake.mapping import MappedColumn, Mapping, literal, quoted
 from flux_assets.snowflake.overrides import SourceOverride
 from flux_assets.spec import DynamicTable, type_ddl
@@ -19,8 +17,6 @@ from flux_assets.spec.facts import SourceColumn
 _NUMBERS = ("FIXED", "REAL")
 _TIMES = ("TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATE")
 _TYPE_NAMES = {"FIXED": "NUMBER", "REAL": "FLOAT", "TEXT": "VARCHAR"}
-_SHOWN = 5
-_Keys = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,82 +210,3 @@ class Resolver:
     @property
     def _shown(self) -> str:
         return ", ".join(str(column) for column in self.found) or "no columns"
-
-
-def cast(column: sa.Column[object], values: pa.Array[Any], table: str, keys: _Keys) -> pa.Array[Any]:
-    """Return the values in the declared type. Raises SourceError naming table, column, value, up to five keys.
-
-    `keys` returns the keys of rows by their numbers, as text.
-    """
-    wanted = arrow_type(column)
-    if isinstance(values, pa.DictionaryArray):
-        values = values.dictionary_decode()
-    try:
-        arrived = _converted(values, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise _refused(column, values, _not_convertible(values, wanted), f"{table}.{column.name}", keys) from None
-    if isinstance(arrived, pa.StringArray) and (offenders := _unstorable(column, arrived)):
-        raise _refused(column, arrived, offenders, f"{table}.{column.name}", keys)
-    return arrived
-
-
-def _converted(values: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
-    if pa.types.is_timestamp(wanted):
-        return in_microseconds(values)
-    if pa.types.is_floating(wanted) and pa.types.is_integer(values.type):
-        # Counts above 2^53 lose digits, as they do in double precision anywhere.
-        return values.cast(wanted, safe=False)
-    if pa.types.is_decimal(wanted) and not pa.types.is_decimal(values.type):
-        return values.cast(pa.string()).cast(wanted)
-    return values.cast(wanted)
-
-
-def in_microseconds(values: pa.Array[Any]) -> pa.Array[Any]:
-    """Return times in microseconds, rounded down; times with a zone stay in UTC without it."""
-    if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
-        # Arrow divides towards zero, which would move times before 1970 forwards.
-        nanoseconds = values.cast(pa.int64())
-        microseconds = pc.divide(nanoseconds, 1000)
-        early = pc.less(nanoseconds, pc.multiply(microseconds, 1000))
-        values = pc.if_else(early, pc.subtract(microseconds, 1), microseconds)
-    return values.cast(pa.timestamp("us"))
-
-
-def _not_convertible(values: pa.Array[Any], wanted: pa.DataType) -> list[int]:
-    """Return the numbers of the first rows whose value does not convert; called only when some value does not."""
-    offenders: list[int] = []
-    for row, value in enumerate(values):
-        try:
-            _converted(pa.array([value.as_py()], values.type), wanted)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            offenders.append(row)
-            if len(offenders) == _SHOWN:
-                break
-    return offenders
-
-
-def _unstorable(column: sa.Column[object], values: pa.StringArray) -> list[int]:
-    """Return the numbers of the first rows whose text is too long, or holds a NUL character."""
-    wrong = pc.match_substring(values, "\x00")
-    if (longest := getattr(column.type, "length", None)) is not None:
-        wrong = pc.or_(wrong, pc.greater(pc.utf8_length(values), longest))
-    return [row for row in pc.indices_nonzero(wrong)[:_SHOWN].to_pylist() if row is not None]
-
-
-def _refused(
-    column: sa.Column[object], values: pa.Array[Any], rows: Sequence[int], title: str, keys: _Keys
-) -> SourceError:
-    value = values[rows[0]].as_py() if rows else None
-    shown, why = str(value), f"is not a value of {type_ddl(column)}"
-    if isinstance(value, str):
-        shown = abbreviated(value)
-        if isinstance(column.type, sa.String) and "\x00" in value:
-            why = "holds a NUL character, which PostgreSQL cannot store"
-        elif isinstance(column.type, sa.String):
-            why = f"has {len(value)} characters, {type_ddl(column)} takes {column.type.length}"
-    others = ", among others" if len(rows) == _SHOWN else ""
-    return SourceError(
-        f"{title}: {shown} {why} (key {', '.join(keys(rows))}{others}).",
-        "Correct the rows in the source, or set in FLUX_CONFIG how to read the column (columns."
-        f"{column.name} = {{ expression = … }}).",
-    )

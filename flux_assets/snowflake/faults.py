@@ -233,25 +233,19 @@ class Subject:
     reads_rows: bool = False
     signs_in: bool = False
 
+    def translated(self, error: BaseException, account: Account) -> FluxError:
+        """Return SourceError when one table's source is at fault, WarehouseError otherwise."""
+        # The connector wraps errors after which a person would sign in again.
+        wrapped = getattr(error, "cause", None)
+        error = wrapped if isinstance(wrapped, BaseException) else error
+        fault = _BUSY if isinstance(error, GivenUpError) else _fault_of(error, self)
+        # The connector fails by itself at an answer without code or message, or of another shape.
+        unexplained = self.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
+        return _error(fault, "it does not say why" if unexplained else reported(error, 300), account, self)
 
-NOTHING = Subject()
-SIGN_IN = Subject(signs_in=True)
-
-
-def translated(error: BaseException, account: Account, subject: Subject = NOTHING) -> FluxError:
-    """Return SourceError when one table's source is at fault, WarehouseError otherwise."""
-    # The connector wraps errors after which a person would sign in again.
-    wrapped = getattr(error, "cause", None)
-    error = wrapped if isinstance(wrapped, BaseException) else error
-    fault = _BUSY if isinstance(error, GivenUpError) else _fault_of(error, subject)
-    # The connector fails by itself at an answer without code or message, or of another shape.
-    unexplained = subject.signs_in and isinstance(error, KeyError | TypeError | AttributeError)
-    return _error(fault, "it does not say why" if unexplained else reported(error, 300), account, subject)
-
-
-def unfinished(account: Account) -> FluxError:
-    """Return the error of a sign-in that needs something that only a person can do."""
-    return _error(_PASSWORD, "it signs the user in only after that, and gave no session", account, SIGN_IN)
+    def unfinished(self, account: Account) -> FluxError:
+        """Return the error of a sign-in that needs something that only a person can do."""
+        return _error(_PASSWORD, "it signs the user in only after that, and gave no session", account, self)
 
 
 def _error(fault: _Fault, message: str, account: Account, subject: Subject) -> FluxError:

@@ -32,19 +32,6 @@ def quoted(name: str) -> str:
     return f'"{doubled}"'
 
 
-def parts(text: str) -> tuple[str, ...] | None:
-    """Return the exact names in `database.schema.name`, quoted or not; None when it is not of that form."""
-    found: list[str] = []
-    position, ended = 0, False
-    while not ended:
-        match = _PART.match(text, position)
-        if match is None or len(found) == 3:
-            return None
-        found.append(match[1].replace('""', '"') if match[1] else match[2].upper())
-        position, ended = match.end(), match[3] == ""
-    return tuple(found)
-
-
 def literal(value: object) -> str:
     """Write a value as a SQL literal; a time is written as it is, without its zone."""
     if isinstance(value, (int, Decimal)):
@@ -65,9 +52,13 @@ def template(text: str) -> str:
     return _MARKS.sub(lambda match: f"<% {match[0]!r} %>", text)
 
 
-def render(text: str, **variables: str) -> str:
-    """Fill in the variables of a template, as `snow sql -D name=value` does; one without a value is an error."""
-    return _compiled(text).render(variables)
+def render(text: str, account: Account | None = None, **variables: str) -> str:
+    """Fill in the variables of a template, as `snow sql -D name=value` does; one without a value is an error.
+
+    Database and schema are those of the account, where one is given.
+    """
+    place = {"database": _of_setting(account.database), "schema": _of_setting(account.schema)} if account else {}
+    return _compiled(text).render(place, **variables)
 
 
 @lru_cache(maxsize=32)
@@ -91,10 +82,6 @@ def _of_setting(name: str) -> str:
     return name.upper() if _PLAIN.fullmatch(name) else quoted(name)
 
 
-def _place(account: Account) -> dict[str, str]:
-    return {"database": _of_setting(account.database), "schema": _of_setting(account.schema)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ObjectName:
     """The name of a source; `database` and `schema` None are those of the account."""
@@ -108,13 +95,26 @@ class ObjectName:
         """Return the name of the declared source, or of the object that replaces it."""
         if replacement is None:
             return cls(name=table.source)
-        *outer, name = parts(replacement) or (replacement,)
+        *outer, name = cls.parts(replacement) or (replacement,)
         schema, database = ([*reversed(outer), None, None])[:2]
         return cls(name=name, schema=schema, database=database)
 
+    @staticmethod
+    def parts(text: str) -> tuple[str, ...] | None:
+        """Return the exact names in `database.schema.name`, quoted or not; None when it is not of that form."""
+        found: list[str] = []
+        position, ended = 0, False
+        while not ended:
+            match = _PART.match(text, position)
+            if match is None or len(found) == 3:
+                return None
+            found.append(match[1].replace('""', '"') if match[1] else match[2].upper())
+            position, ended = match.end(), match[3] == ""
+        return tuple(found)
+
     def sql(self, account: Account) -> str:
         """Return the full name as SQL."""
-        return render(self.template, **_place(account))
+        return render(self.template, account)
 
     def schema_sql(self, account: Account) -> str:
         """Return the name of its schema as SQL."""
@@ -136,22 +136,12 @@ class ObjectName:
         return f"{database}.{schema}.{template(written(self.name))}"
 
 
-def probe(object_: str, expression: str = "*", at: str = "") -> str:
-    """Return a statement whose description tells the types of an object's columns, or of an expression over them."""
-    return f"SELECT {expression} FROM {object_}{at}"
-
-
 def tokens_template(names: Sequence[tuple[DynamicTable, ObjectName]]) -> str:
     """Return one SELECT of the change tokens of the objects that feed tables."""
     asked = (
         f"    SYSTEM$LAST_CHANGE_COMMIT_TIME({name.literal_template}) AS {quoted(table.name)}" for table, name in names
     )
     return "SELECT\n" + ",\n".join(asked) + "\n"
-
-
-def tokens_query(names: Sequence[tuple[DynamicTable, ObjectName]], account: Account) -> str:
-    """Return the same, rendered."""
-    return render(tokens_template(names), **_place(account))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,10 +250,10 @@ class Mapping:
 
     def _rendered(self, text: str, account: Account, instant: datetime, *, travel: bool) -> str:
         """Fill in the place, the instant, and the cutoff as a literal, so that the result cache can answer."""
-        values = {**_place(account), "snapshot": _snapshot(instant) if travel else ""}
+        values = {"snapshot": _snapshot(instant) if travel else ""}
         if taken := self.table.row_filter:
             values["cutoff"] = literal((instant - taken.window).astimezone(UTC))
-        return render(text, **values)
+        return render(text, account, **values)
 
 
 def _snapshot(instant: datetime) -> str:

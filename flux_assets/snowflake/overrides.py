@@ -16,13 +16,15 @@ from pydantic_core import ErrorDetails
 from flux_assets import legality
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
-from flux_assets.snowflake.mapping import parts
+from flux_assets.snowflake.mapping import ObjectName
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import Derived, Vanished
+from flux_assets.spec.facts import Derived
 
 _A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
+# Keys that are facts of the declaration under the same name.
+_OF_TABLE = ("vanished_share", "vanished_minimum", "change_token", "token_lasts", "read_every")
 
 
 def _column(value: object) -> object:
@@ -35,7 +37,7 @@ def _column(value: object) -> object:
 
 
 def _object(name: str) -> str:
-    if parts(name) is None:
+    if ObjectName.parts(name) is None:
         raise ValueError("must be NAME, SCHEMA.NAME or DATABASE.SCHEMA.NAME, with double quotes around odd names")
     return name
 
@@ -113,6 +115,20 @@ class Overrides:
     shown: str = "a file that FLUX_CONFIG names"
     sources: Mapping[str, SourceOverride] = field(default_factory=dict)
 
+    @classmethod
+    def load(cls, path: Path | None) -> Overrides:
+        """Read FLUX_CONFIG, or no file for None. Raises SettingError naming file, key, value and what is allowed."""
+        if path is None:
+            return cls()
+        sources: dict[str, SourceOverride] = {}
+        for source, given in _read(path).items():
+            try:
+                sources[source] = SourceOverride.model_validate(given)
+            except ValidationError as error:
+                faults = "; ".join(_described(source, problem) for problem in error.errors())
+                raise SettingError(f"FLUX_CONFIG ({path}): {faults}.", "Correct the file and run again.") from None
+        return cls(shown=f"FLUX_CONFIG ({path})", sources=sources)
+
     def applied_to(self, table: DynamicTable, tables: Sequence[DynamicTable]) -> DynamicTable:
         """Return the declaration with row filter, guard, change tokens and counted statuses as configured.
 
@@ -128,16 +144,12 @@ class Overrides:
         if table.row_filter is None and of_filter:
             key = next(iter(of_filter))
             raise self._refused(f"{table.source}.{key}", "this source has no row filter: every row is read")
-        of_tokens = {key: given[key] for key in ("change_token", "token_lasts", "read_every") if key in given}
+        of_table = {key: given[key] for key in _OF_TABLE if key in given}
         return replace(
             table,
             row_filter=table.row_filter and replace(table.row_filter, **of_filter),
-            vanished=Vanished(
-                share=given.get("vanished_share", table.vanished.share),
-                minimum=given.get("vanished_minimum", table.vanished.minimum),
-            ),
             derived=tuple(self._derived(column, tables) for column in table.derived),
-            tokens=replace(table.tokens, **of_tokens),
+            **of_table,
         )
 
     def _derived(self, column: Derived, tables: Sequence[DynamicTable]) -> Derived:
@@ -163,20 +175,6 @@ class Overrides:
 
 def _counts(other: DynamicTable, table: DynamicTable) -> bool:
     return any(column.from_table == table.name and column.where_values for column in other.derived)
-
-
-def load_overrides(path: Path | None) -> Overrides:
-    """Read FLUX_CONFIG, or no file for None. Raises SettingError naming file, key, value and what is allowed."""
-    if path is None:
-        return Overrides()
-    sources: dict[str, SourceOverride] = {}
-    for source, given in _read(path).items():
-        try:
-            sources[source] = SourceOverride.model_validate(given)
-        except ValidationError as error:
-            faults = "; ".join(_described(source, problem) for problem in error.errors())
-            raise SettingError(f"FLUX_CONFIG ({path}): {faults}.", "Correct the file and run again.") from None
-    return Overrides(shown=f"FLUX_CONFIG ({path})", sources=sources)
 
 
 def _read(path: Path) -> dict[str, Any]:

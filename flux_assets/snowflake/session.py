@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from flux_assets.errors import FluxError, SourceError, WarehouseError, abbreviated
+from flux_assets.errors import FluxError, WarehouseError
 from flux_assets.retry import Call, GivenUpError
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.columns import FoundColumn, arrow_type, cast, in_microseconds
-from flux_assets.snowflake.faults import NOTHING, SIGN_IN, Subject, translated, unfinished
-from flux_assets.snowflake.mapping import Mapping
+from flux_assets.snowflake.columns import FoundColumn
+from flux_assets.snowflake.faults import Subject
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -28,9 +25,8 @@ _T = TypeVar("_T")
 Connect = Callable[[dict[str, Any]], AbstractContextManager["SnowflakeConnection"]]
 # Pieces of a result that arrive while one is read.
 _AHEAD = 4
-# A result of the stand-in is one piece; in pieces of this size a million rows take as little memory as a thousand.
-BATCH_ROWS = 65_536
 _FORMAT = "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"
+_NOTHING = Subject()
 
 
 class Session:
@@ -67,15 +63,15 @@ class Session:
     def connection(self) -> SnowflakeConnection:
         """Return the open session; sign in when there is none. Raises WarehouseError or SettingError."""
         if self._connection is None:
-            with self._translating(SIGN_IN):
+            signing_in = Subject(signs_in=True)
+            with self._translating(signing_in):
                 opened = self._connect(self.account.arguments())
-                signing_in = Call(opened.__enter__)
-                connection = signing_in.within(
+                connection = Call(opened.__enter__).within(
                     self.account.sign_in_deadline, lambda _: opened.__exit__(None, None, None)
                 )
                 self._stack.push(opened)
                 if connection.rest is None or not connection.rest.token:
-                    raise unfinished(self.account)
+                    raise signing_in.unfinished(self.account)
                 self.account.refuse_other_parameters(connection._session_parameters)
             self._connection = connection
         return self._connection
@@ -84,9 +80,9 @@ class Session:
         """Begin a transaction as the snapshot; an earlier one ends."""
         connection = self.connection()
         if self._snapshot_in is connection:
-            with suppress(FluxError), self._run("ROLLBACK", NOTHING):
+            with suppress(FluxError), self._run("ROLLBACK", _NOTHING):
                 pass
-        with self._run("BEGIN", NOTHING):
+        with self._run("BEGIN", _NOTHING):
             self._snapshot_in = self._connection
 
     def keep_snapshot(self) -> None:
@@ -96,7 +92,7 @@ class Session:
             self.begin()
 
     @contextmanager
-    def cursor(self, statement: str, subject: Subject = NOTHING) -> Iterator[SnowflakeCursor]:
+    def cursor(self, statement: str, subject: Subject = _NOTHING) -> Iterator[SnowflakeCursor]:
         """Run a statement and yield its cursor; `subject` is what it is about in errors."""
         with ExitStack() as stack:
             with self.whole():
@@ -129,7 +125,7 @@ class Session:
                 with suppress(Exception):
                     cursor.close()
 
-    def described(self, statement: str, subject: Subject = NOTHING) -> tuple[FoundColumn, ...]:
+    def described(self, statement: str, subject: Subject = _NOTHING) -> tuple[FoundColumn, ...]:
         """Return the columns of a statement's result; it is compiled and not run, so that no warehouse wakes up."""
         from snowflake.connector.constants import FIELD_ID_TO_NAME
 
@@ -181,7 +177,7 @@ class Session:
         except Exception as error:
             if isinstance(error, GivenUpError):
                 self.reset()
-            raise translated(error, self.account, subject) from error
+            raise subject.translated(error, self.account) from error
 
 
 def _arrow_pieces(pieces: Iterable[ResultBatch], user: str) -> Iterator[ArrowResultBatch]:
@@ -212,70 +208,3 @@ def connect_directly(arguments: dict[str, Any]) -> Iterator[SnowflakeConnection]
     finally:
         # A broken session is not worth three attempts; the server ends it by itself.
         connection.close(retry=False)
-
-
-class Rows:
-    """Batches in the declared target types and in the order of `table.source_filled`; to be iterated once.
-
-    `only` are the columns to read, when not all. Rows are `counted` where the last column has the number of rows that
-    the query found: reading them raises SourceError at the end when fewer came. `rows`, `bytes` (as they arrived) and
-    `newest_change` (UTC, of the source's change column) grow as it is iterated.
-    """
-
-    def __init__(
-        self,
-        mapping: Mapping,
-        opened: Callable[[], AbstractContextManager[Iterable[pa.Table | pa.RecordBatch]]],
-        only: Sequence[str] | None = None,
-        *,
-        counted: bool = False,
-    ) -> None:
-        self._columns = [mapping.table.table.columns[name] for name in only or mapping.table.source_filled]
-        self.schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in self._columns])
-        self.rows = 0
-        self.bytes = 0
-        self.newest_change: datetime | None = None
-        self._mapping = mapping
-        self._places = {column.target: place for place, column in enumerate(mapping.columns)}
-        self._opened = opened
-        self._counted = counted
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        found = 0
-        with self._opened() as pieces:
-            for piece in pieces:
-                table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
-                for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-                    if self._counted and batch.num_rows:
-                        found = int(batch.column(batch.num_columns - 1)[0].as_py())
-                    yield self._taken(batch)
-        if self._counted and self.rows != found:
-            raise SourceError(
-                f"{self._mapping.table.name}: the query found {found:,} rows in {self._mapping.object}, and Snowflake"
-                f" gave {self.rows:,} of them: a limit cuts results.",
-                "Look for it with SHOW PARAMETERS LIKE 'ROWS_PER_RESULTSET' FOR USER …; then ALTER USER … UNSET"
-                " ROWS_PER_RESULTSET; or remove it from the account, or from a program between here and Snowflake. The"
-                " table is as it was.",
-            )
-
-    def _taken(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        self.rows += batch.num_rows
-        self.bytes += batch.nbytes
-        if self._mapping.change_column is not None:
-            changed = pc.max(in_microseconds(batch.column(len(self._mapping.columns)))).as_py()
-            if changed is not None:
-                newest = changed.replace(tzinfo=UTC)
-                self.newest_change = max(newest, self.newest_change or newest)
-        return pa.record_batch([self._column(batch, column.name) for column in self._columns], schema=self.schema)
-
-    def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array[Any]:
-        table = self._mapping.table
-        if name not in self._places:
-            nulls: pa.Array[Any] = pa.nulls(batch.num_rows, self.schema.field(name).type)
-            return nulls
-        arrived = batch.column(self._places[name])
-        return cast(table.table.columns[name], arrived, table.name, partial(self._keys, batch))
-
-    def _keys(self, batch: pa.RecordBatch, rows: Sequence[int]) -> list[str]:
-        columns = [batch.column(self._places[name]) for name in self._mapping.table.key]
-        return ["/".join(abbreviated(str(column[row].as_py()), bare=True) for column in columns) for row in rows]

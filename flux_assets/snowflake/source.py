@@ -18,9 +18,10 @@ from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.columns import FoundColumn, Resolver
 from flux_assets.snowflake.faults import Subject
-from flux_assets.snowflake.mapping import Mapping, ObjectName, literal, probe, tokens_query
+from flux_assets.snowflake.mapping import Mapping, ObjectName, literal, render, tokens_template
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
-from flux_assets.snowflake.session import Connect, Rows, Session, connect_directly
+from flux_assets.snowflake.rows import Rows
+from flux_assets.snowflake.session import Connect, Session, connect_directly
 from flux_assets.spec import DynamicTable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _FLAGS = ("is_dynamic", "is_iceberg", "is_hybrid", "is_external", "is_event")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Capabilities:
+class _Capabilities:
     """What a source can do; a capability is assumed until the source, probed once a connection, refuses it.
 
     `time_travel`: objects can be read as of an instant. `change_token`: whether an object changed is known without a
@@ -58,7 +59,7 @@ class Source:
 
     def __init__(self, session: Session, overrides: Overrides, patience: RetryPolicy, log: _Log) -> None:
         stand_in = session.account.stand_in
-        self.capabilities = Capabilities(
+        self.capabilities = _Capabilities(
             time_travel=not stand_in, change_token=not stand_in, snapshot_transaction=stand_in
         )
         self._session = session
@@ -69,6 +70,30 @@ class Source:
         # By object: whether it can be read as of an instant, and whether it was when it was last read.
         self._travelling: dict[str, bool] = {}
         self._as_of: dict[str, bool] = {}
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        account: Account,
+        overrides: Overrides,
+        *,
+        connect: Connect = connect_directly,
+        find: Callable[[], Account] | None = None,
+        log: _Log = _LOGGER.info,
+        patience: RetryPolicy | None = None,
+    ) -> Iterator[Source]:
+        """Yield the source, signed in. Raises WarehouseError or SettingError.
+
+        `find` returns where the account is now, and is called before a new session replaces a broken one.
+        """
+        session = Session(account, connect, find)
+        source = cls(session, overrides, patience or RetryPolicy(), log)
+        try:
+            source.retrying(session.connection)
+            yield source
+        finally:
+            session.reset()
 
     @property
     def account(self) -> Account:
@@ -105,7 +130,7 @@ class Source:
             return None
         self._session.connection()
         try:
-            asked = tokens_query([(table, self._name(table)) for table in tables], self.account)
+            asked = render(tokens_template([(table, self._name(table)) for table in tables]), self.account)
             with self._session.cursor(asked) as cursor:
                 row = cursor.fetchone() or ()
         except FluxError as refusal:
@@ -125,8 +150,8 @@ class Source:
 
     def doubt(self, table: DynamicTable) -> str | None:
         """Return why the table's change token is not believed; None where it is. Wakes no warehouse."""
-        if table.tokens.change_token is not None:
-            return None if table.tokens.change_token else "change_token = false"
+        if table.change_token is not None:
+            return None if table.change_token else "change_token = false"
         name = self._name(table)
         try:
             doubt = self._why_not_believed(name)
@@ -196,7 +221,7 @@ class Source:
         name = self._name(table)
         object_ = name.sql(self.account)
         with self._session.whole():
-            found = self._session.described(probe(object_), Subject(table=table.name, object=object_))
+            found = self._session.described(f"SELECT * FROM {object_}", Subject(table=table.name, object=object_))
             expressions = self._expressions(table, object_)
         resolver = Resolver(
             table=table,
@@ -216,7 +241,7 @@ class Source:
             if column.expression is not None:
                 about = f"{table.name}.{target} (columns.{target} in {self._overrides.shown})"
                 subject = Subject(table=about, object=object_, expression=column.expression)
-                asked = probe(object_, f"({column.expression}) AS A")
+                asked = f"SELECT ({column.expression}) AS A FROM {object_}"
                 (found[target],) = self._session.described(asked, subject)
         return found
 
@@ -225,7 +250,7 @@ class Source:
         if self.account.stand_in or any(self._travelling.values()) or object_ in self._travelling:
             return
         try:
-            asked = probe(object_, "1 AS A", at=" AT(TIMESTAMP => CURRENT_TIMESTAMP())")
+            asked = f"SELECT 1 AS A FROM {object_} AT(TIMESTAMP => CURRENT_TIMESTAMP())"
             self._session.described(asked, Subject(object=object_))
         except FluxError as refusal:
             if refusal.retryable:
@@ -293,26 +318,3 @@ class Source:
 
     def _name(self, table: DynamicTable) -> ObjectName:
         return ObjectName.of(table, self._override(table).object)
-
-
-@contextmanager
-def open_source(
-    account: Account,
-    overrides: Overrides,
-    *,
-    connect: Connect = connect_directly,
-    find: Callable[[], Account] | None = None,
-    log: _Log = _LOGGER.info,
-    patience: RetryPolicy | None = None,
-) -> Iterator[Source]:
-    """Yield the source, signed in. Raises WarehouseError or SettingError.
-
-    `find` returns where the account is now, and is called before a new session replaces a broken one.
-    """
-    session = Session(account, connect, find)
-    source = Source(session, overrides, patience or RetryPolicy(), log)
-    try:
-        source.retrying(session.connection)
-        yield source
-    finally:
-        session.reset()

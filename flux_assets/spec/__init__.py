@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from geoalchemy2 import Geography, Geometry
 from sqlalchemy.dialects import postgresql
 
 from flux_assets.spec.facts import (
-    CURVED_KINDS,
+    KIND_NAMES,
     SIMPLE_KINDS,
     AcceptedValues,
     Assignment,
@@ -26,26 +27,16 @@ from flux_assets.spec.facts import (
     Reference,
     RowFilter,
     SourceColumn,
-    Tokens,
-    Vanished,
     Volume,
 )
 
-_KNOWN_TYPES = (
-    *(sa.String, sa.Integer, sa.BigInteger, sa.Double, sa.Numeric, sa.DateTime, sa.Date),
-    *(Geometry, Geography),
-)
+_KNOWN_TYPES = (sa.String, sa.Integer, sa.BigInteger, sa.Double, sa.Numeric, sa.DateTime, sa.Date, Geometry, Geography)
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 class DeclarationError(ValueError):
     """A declaration contradicts itself; raised while it is constructed, with the table's name."""
-
-
-def is_spatial(column: sa.Column[object]) -> bool:
-    """Return whether a column holds geometry or geography."""
-    return isinstance(column.type, (Geometry, Geography))
 
 
 def geometry_kind(column: sa.Column[object]) -> str:
@@ -56,11 +47,6 @@ def geometry_kind(column: sa.Column[object]) -> str:
 def type_ddl(column: sa.Column[object]) -> str:
     """Return the column's PostgreSQL type as DDL text, for example `varchar(50)` or `geometry(POINT,4326)`."""
     return str(column.type.compile(dialect=_DIALECT)).lower()
-
-
-def index_columns(index: sa.Index) -> tuple[str, ...]:
-    """Return the names of a declared index's columns, in its order."""
-    return tuple(column.name for column in index.columns)
 
 
 def index_method(index: sa.Index) -> str:
@@ -100,7 +86,7 @@ class Declaration:
             named |= {position.longitude, position.latitude} | ({position.same_as} if position.same_as else set())
         if unknown := named - set(self.column_names):
             yield f"it refers to columns it does not have: {', '.join(sorted(unknown))}"
-        if unknown := set(self.drawable.kinds) - {*SIMPLE_KINDS, *CURVED_KINDS, "GEOMETRYCOLLECTION"}:
+        if unknown := set(self.drawable.kinds) - set(KIND_NAMES.values()):
             yield f"it says that unknown kinds of geometry are drawn: {', '.join(sorted(unknown))}"
         for column in self.spatial_columns if self.drawable.others == "refuse" else ():
             name, kind = column.name, geometry_kind(column)
@@ -139,7 +125,7 @@ class Declaration:
 
     @cached_property
     def spatial_columns(self) -> tuple[sa.Column[object], ...]:
-        return tuple(column for column in self.columns if is_spatial(column))
+        return tuple(column for column in self.columns if isinstance(column.type, (Geometry, Geography)))
 
     @cached_property
     def mixed_columns(self) -> tuple[sa.Column[object], ...]:
@@ -167,7 +153,7 @@ class Declaration:
             f"key {self.key}",
             *(f"unique {columns}" for columns in self.unique_keys),
             *sorted(
-                f"{'unique ' if index.unique else ''}index {index_method(index)} {index_columns(index)}"
+                f"{'unique ' if index.unique else ''}index {index_method(index)} {tuple(index.columns.keys())}"
                 for index in self.indexes
             ),
         ]
@@ -240,8 +226,20 @@ class DynamicTable(Declaration):
     """Filled with the time (UTC) at which the row last changed here."""
     change_names: tuple[str, ...] = ("UPDATED_AT",)
     """Source columns that date a row's last change, where they exist: they measure the lag and are not stored."""
-    vanished: Vanished = field(default_factory=Vanished)
-    tokens: Tokens = field(default_factory=Tokens)
+    vanished_share: float = 0.2
+    """The share of rows that may vanish from the source between two syncs before it counts as truncated or half-loaded.
+
+    Then the table is left as it was and its sync fails. Rows that closed or left their window are still in the source
+    and do not count.
+    """
+    vanished_minimum: int = 20
+    """This many may always vanish, but no more than half: a small table must not lose all its rows for a new one."""
+    change_token: bool | None = None
+    """None trusts the change token of an ordinary table only; True or False decides for any kind of object."""
+    token_lasts: timedelta = timedelta(hours=1)
+    """A source whose trusted token has not changed is read again after this time nevertheless."""
+    read_every: timedelta | None = None
+    """Reads a source without a trusted token only this often, so changes arrive that much later; None: every sync."""
     freshness: Freshness = field(default_factory=Freshness)
     picture: Picture | None = None
     """None draws no preview of the rows."""
@@ -257,16 +255,21 @@ class DynamicTable(Declaration):
         """Names of the columns computed here and not read; one with two origins occurs twice."""
         points = [position.same_as for position in self.positions]
         made = [column.target for column in self.derived if not column.fills]
-        return tuple(filter(None, [*points, *made, self.arrived_column, self.changed_column]))
+        return tuple(filter(None, [*points, *made, *self.bookkeeping]))
 
     @cached_property
     def origins(self) -> tuple[str, ...]:
         """Names of the tables that derived columns are computed from."""
         return tuple(dict.fromkeys(column.from_table for column in self.derived))
 
+    @property
+    def bookkeeping(self) -> tuple[str, ...]:
+        """Names of the columns that say when a row came and when it last changed here, where there are any."""
+        return tuple(filter(None, (self.arrived_column, self.changed_column)))
+
     def may_vanish(self, rows_before: int) -> float:
         """Return how many of `rows_before` may vanish from the source."""
-        return max(self.vanished.share * rows_before, min(self.vanished.minimum, rows_before / 2))
+        return max(self.vanished_share * rows_before, min(self.vanished_minimum, rows_before / 2))
 
     def without_source(self, target: str) -> str:
         """Return what a source column becomes when the source lacks it, in words that follow `is`."""
@@ -304,7 +307,7 @@ class DynamicTable(Declaration):
             yield "it has a picture and no position with a point to draw"
         if self.freshness.warn >= self.freshness.fail:
             yield "its freshness fails before it warns; make `fail` longer than `warn`"
-        if not 0 < self.vanished.share <= 1:
+        if not 0 < self.vanished_share <= 1:
             yield "the share of rows that may vanish is not between 0 and 1"
 
     def _derived_problems(self, derived: Derived) -> Iterator[str]:

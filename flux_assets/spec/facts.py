@@ -7,10 +7,14 @@ from datetime import timedelta
 from typing import Literal
 
 SIMPLE_KINDS = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON")
-CURVED_KINDS = (
-    *("CIRCULARSTRING", "COMPOUNDCURVE", "CURVEPOLYGON", "MULTICURVE", "MULTISURFACE"),
-    *("POLYHEDRALSURFACE", "TIN", "TRIANGLE"),
-)
+_CURVES = ("CIRCULARSTRING", "COMPOUNDCURVE", "CURVEPOLYGON", "MULTICURVE", "MULTISURFACE")
+KIND_NAMES = {
+    **dict(enumerate((*SIMPLE_KINDS, "GEOMETRYCOLLECTION", *_CURVES), 1)),
+    15: "POLYHEDRALSURFACE",
+    16: "TIN",
+    17: "TRIANGLE",
+}
+"""The kinds of geometry by their number in WKB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,31 +140,6 @@ class Derived:
     """Keeps the values of the source column of the same target and replaces only its NULLs."""
     other_axis: str | None = None
     """The other coordinate's column where `of_column` is one half of a position: rows with 0 in both do not count."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vanished:
-    """How many rows may vanish from a source between two syncs before it counts as truncated or half-loaded.
-
-    Then the table is left as it was and its sync fails. Rows that closed or left their window are still in the source
-    and do not count.
-    """
-
-    share: float = 0.2
-    minimum: int = 20
-    """This many may always vanish, but no more than half: a small table must not lose all its rows for a new one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """When a source counts as unchanged without being read."""
-
-    change_token: bool | None = None
-    """None trusts the change token of an ordinary table only; True or False decides for any kind of object."""
-    token_lasts: timedelta = timedelta(hours=1)
-    """A source whose trusted token has not changed is read again after this time nevertheless."""
-    read_every: timedelta | None = None
-    """Reads a source without a trusted token only this often, so changes arrive that much later; None: every sync."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,18 +11,12 @@ from psycopg.sql import Composable, Composed, Identifier
 
 from flux_assets.postgis import relations
 from flux_assets.postgis.relations import LiveTable, by_value, own_rows, text_by_value
-from flux_assets.spec import DynamicTable
 from flux_assets.spec.facts import Derived, Position
 
 # Means are rounded, in whichever unit (percent, degrees: 0.1 m), so that adding up in another order changes no row.
 _DECIMALS = 6
 # The bookkeeping times of all rows that one sync writes.
 NOW = sql.SQL("timezone('UTC', transaction_timestamp())")
-
-
-def bookkeeping(table: DynamicTable) -> tuple[str, ...]:
-    """Return the columns that say when a row came and when it last changed here, where there are any."""
-    return tuple(filter(None, (table.arrived_column, table.changed_column)))
 
 
 def wanted_rows(live: LiveTable, rows: Composable, present: Mapping[str, str]) -> Composed:

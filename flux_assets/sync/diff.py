@@ -17,11 +17,8 @@ from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable, own_rows, same_by_value, values_of
 from flux_assets.postgis.session import affected, run
 from flux_assets.sqlfiles import query
-from flux_assets.sync.derived_columns import NOW, bookkeeping, refreshed_rows, wanted_rows
+from flux_assets.sync.derived_columns import NOW, refreshed_rows, wanted_rows
 from flux_assets.sync.gate import mark_of
-
-# Statistics are not collected for the temporary tables of a sync; whole tables are compared, so one pass is right.
-_WHOLE_TABLES = sql.SQL("SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'")
 
 # While rows are written, triggers of others run, and what they write to may have policies that hold for us. No policy
 # hides rows of the tables that we read: they were read before, within the same transaction, with row_security off.
@@ -60,7 +57,7 @@ class TableMerge:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns whose change is a change of the row: all but the bookkeeping times."""
-        return tuple(name for name in self.live.table.column_names if name not in bookkeeping(self.live.table))
+        return tuple(name for name in self.live.table.column_names if name not in self.live.table.bookkeeping)
 
     def stage(self, before: Composable, chunks: Iterable[bytes]) -> None:
         """COPY the source's rows, a binary stream of the columns that the source fills, into a temporary table.
@@ -97,12 +94,12 @@ class TableMerge:
             differ=self._differ(values, "t", "w"),
             # Rows too whose bookkeeping times others emptied, or that are older than the columns.
             untimed=Composed(
-                [sql.SQL(" OR t.{} IS NULL").format(Identifier(name)) for name in bookkeeping(self.live.table)]
+                [sql.SQL(" OR t.{} IS NULL").format(Identifier(name)) for name in self.live.table.bookkeeping]
             ),
         )
         counts = query("sync", "difference_counts").format(rows=self._differences)
         [[is_faulty]], [(inserts, updates, deletes)] = run(
-            self.session, [*before, _WHOLE_TABLES, self.locking(), faulty, difference, counts]
+            self.session, [*before, query("match", "whole_tables"), self.locking(), faulty, difference, counts]
         )
         if is_faulty:
             self._refuse_keys()
@@ -125,7 +122,7 @@ class TableMerge:
 
         After a `collision` of rows under a unique index of others, those that change are taken out and put back.
         """
-        times = bookkeeping(self.live.table)
+        times = self.live.table.bookkeeping
         sets = self._assignments(self.columns)
         if arrived := self.live.table.arrived_column:
             sets.append(sql.SQL("{c} = coalesce(t.{c}, {now})").format(c=Identifier(arrived), now=NOW))

@@ -69,6 +69,26 @@ class TargetState:
     known: frozenset[tuple[object, ...]]
     under_way: bool
 
+    @classmethod
+    def read(cls, session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> TargetState:
+        """Read what the last syncs left, and the tables' shapes as they are now."""
+        return cls.of(run(session, _questions(schema, tables)))
+
+    @classmethod
+    def of(cls, answers: Sequence[Rows]) -> TargetState:
+        """Make it of the answers to `_questions`."""
+        shapes, states, versions, [(under_way,)], known = answers
+        last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
+        return cls(
+            last={row.layer_name: row for row in last},
+            shapes={name: shape for name, _, shape, _ in shapes},
+            kinds={name: kind for name, kind, _, _ in shapes},
+            heirs={name: tuple(heirs) for name, _, _, heirs in shapes},
+            versions=dict(versions),
+            known=frozenset(known),
+            under_way=under_way,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _GateResult:
@@ -111,11 +131,6 @@ def open_gate(session: WatchedConnection, schema: str, tables: Sequence[DynamicT
     return opened
 
 
-def read_target(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> TargetState:
-    """Read what the last syncs left, and the tables' shapes as they are now."""
-    return _target_state(run(session, _questions(schema, tables)))
-
-
 def read_marks(session: psycopg.Connection, tables: Sequence[LiveTable]) -> dict[str, _Mark | psycopg.Error]:
     """Read each table's mark, and whether rows have left their time window; or why, where they cannot be read."""
     queries = [sql.SQL("SELECT {}, {} FROM {}").format(_MARK, _expired(table), table.own_rows) for table in tables]
@@ -146,7 +161,7 @@ def _opened(session: WatchedConnection, schema: str, tables: Sequence[DynamicTab
     [(postgis, there, revision, at)], lease, *answers = open_session(session, script)
     if not (postgis and there and is_current(revision)):
         return None
-    return _GateResult(lease=Lease.acquired(session, schema, Lease.SYNC, lease), at=at, target=_target_state(answers))
+    return _GateResult(lease=Lease.acquired(session, schema, Lease.SYNC, lease), at=at, target=TargetState.of(answers))
 
 
 def _own_settings(schema: str) -> sql.Composed:
@@ -155,26 +170,12 @@ def _own_settings(schema: str) -> sql.Composed:
 
 
 def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed]:
-    """Make the queries whose answers `_target_state` takes."""
+    """Make the queries whose answers `TargetState.of` takes."""
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
     asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
     script = [query("sync", each).format(schema=schema, names=of) for each, of in asked.items()]
     return [*script, query("registry", "known").format(schema=schema)]
-
-
-def _target_state(answers: Sequence[Rows]) -> TargetState:
-    shapes, states, versions, [(under_way,)], known = answers
-    last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
-    return TargetState(
-        last={row.layer_name: row for row in last},
-        shapes={name: shape for name, _, shape, _ in shapes},
-        kinds={name: kind for name, kind, _, _ in shapes},
-        heirs={name: tuple(heirs) for name, _, _, heirs in shapes},
-        versions=dict(versions),
-        known=frozenset(known),
-        under_way=under_way,
-    )
 
 
 def _one_mark(session: psycopg.Connection, mark_query: sql.Composed) -> _Mark | psycopg.Error:

@@ -23,7 +23,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from flux_assets.errors import FluxError, SyncError, WarehouseError
 from flux_assets.ledger.runs import StepTimer
 from flux_assets.postgis.liveness import Stop
-from flux_assets.snowflake.session import Rows
+from flux_assets.snowflake.rows import Rows
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 
@@ -240,7 +240,7 @@ class SourceSide:
         tokens = source.tokens(self._tables)
         mappings = source.mappings(self._tables)
         # Where every table is read whatever the target holds, that is not waited for.
-        all_read = tokens is None and all(table.tokens.read_every is None for table in self._tables)
+        all_read = tokens is None and all(table.read_every is None for table in self._tables)
         chosen = None if all_read else self._choose.result()(tokens or {}, mappings)
         reading = [table for table in self._tables if chosen is None or table.name in chosen]
         believed = source.believed(reading, tokens) if tokens else {}

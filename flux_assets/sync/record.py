@@ -143,7 +143,7 @@ def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
         yield query("sync", "note_refresh").format(mark=mark_of(live), **name)
     has_new_signs = last is not None and (table.token, table.read.mapping) != (last.token, last.mapping)
     # The next sync has to know when the source was read, where it goes by that.
-    is_token_or_age = table.token is not None or live.table.tokens.read_every is not None
+    is_token_or_age = table.token is not None or live.table.read_every is not None
     if table.step == "unchanged" and (has_new_signs or (table.read.snapshot is not None and is_token_or_age)):
         given = {"token": table.token, "mapping": table.read.mapping, "read_at": table.state.at}
         yield query("sync", "note_reading").format(**given, **name)

@@ -19,7 +19,7 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import gate
-from flux_assets.sync.derived_columns import NOW, bookkeeping
+from flux_assets.sync.derived_columns import NOW
 from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.result import SyncOptions
 
@@ -202,7 +202,7 @@ class TableSetup:
         """Add a column without writing a row; bookkeeping times of rows older than it are now: nobody knows."""
         table = self._live.public
         add = sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(table, relations.column_definition(column))
-        if column.name not in bookkeeping(self._live.table):
+        if column.name not in self._live.table.bookkeeping:
             return add
         default = sql.SQL("{} DEFAULT {}; ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT")
         return default.format(add, NOW, table, sql.Identifier(column.name))

@@ -96,7 +96,7 @@ def _begin(
         if not state.has_last_shape
     }
     if any(done is True for done in found.values()):
-        target = gate.read_target(session, schema, family.tables)
+        target = gate.TargetState.read(session, schema, family.tables)
         states = [replace(state, target=target) for state in states]
     declared = register_declarations(schema, context.target.declared, family.tables, target.known)
     asked = [state.live for state in states if state.live.name in wanted]

@@ -131,7 +131,7 @@ class TableState:
 
     def _reasons_of_source(self, last: LastSync, token: str | None) -> dict[str, bool]:
         """Return why the source's token, noted only where it is believed, or the age of the reading opens the gate."""
-        rule = self.live.table.tokens
+        rule = self.live.table
         age = self.at - last.read_at if self.at and last.read_at else None
         if token is not None and last.token is not None and rule.change_token is not False:
             old = f"its change token has been believed for {rule.token_lasts}"

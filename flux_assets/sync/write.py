@@ -160,8 +160,8 @@ def _guard(context: SyncContext, table: TableSync, merge: TableMerge) -> None:
     held = (snapshot.rows if snapshot else 0) - difference.inserts + difference.deletes
     # Rows beyond those that the last sync left were put in by others, and are no loss of the source's.
     strange = max(0, held - last.rows) if last else 0
-    limit = table.live.table.vanished
-    allowed = table.live.table.may_vanish(held - strange)
+    declared = table.live.table
+    allowed = declared.may_vanish(held - strange)
     # Where the source's rows are those of the last sync, others put or changed here whatever is to be deleted.
     is_as_it_was = last is not None and snapshot is not None and last.fingerprint == snapshot.fingerprint
     if difference.deletes <= allowed or is_as_it_was:
@@ -187,7 +187,8 @@ def _guard(context: SyncContext, table: TableSync, merge: TableMerge) -> None:
     if table.vanished > allowed:
         raise SyncError(
             f"{table.live.title}: {vanished:,} of its {held:,} rows are gone from {source}, which looks truncated or"
-            f" half-loaded (allowed: {limit.share:.0%}, or {limit.minimum} rows if that is less than half).",
+            f" half-loaded (allowed: {declared.vanished_share:.0%}, or {declared.vanished_minimum} rows if that is less"
+            " than half).",
             "If that is right, sync once with accept_vanished: true, or raise vanished_share in FLUX_CONFIG; the table"
             " is as it was.",
         )

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from geoalchemy2 import Geography
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.compare import match
+from flux_assets.compare import match as match_module
 from flux_assets.compare import release as module
+from flux_assets.compare.match import Comparison, Match
 from flux_assets.compare.release import match_release
 from flux_assets.errors import FluxError, LayerError, ReleaseError
 from flux_assets.layers.context import LoadOptions
@@ -241,15 +242,15 @@ def test_a_layer_published_all_the_time_cannot_be_compared(loaded: Loader, monke
 def test_what_happens_after_the_snapshot_is_not_seen_and_readers_and_writers_go_on(
     loaded: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched, seen = match.match, []
+    matched, seen = Comparison.match, []
 
-    def looked_at(*arguments: object) -> match.Match:
+    def looked_at(*arguments: object) -> Match:
         sql("SET lock_timeout = '1s'")
         sql("UPDATE poles SET name = 'too late'")
         seen.extend(sql(LOCKS))
         return matched(*arguments)
 
-    monkeypatch.setattr(match, "match", looked_at)
+    monkeypatch.setattr(Comparison, "match", looked_at)
     assert judged(loaded).passed
     assert seen == [("AccessShareLock",)]
     monkeypatch.undo()
@@ -268,7 +269,7 @@ def test_layers_that_cannot_be_compared_do_not_stop_the_others(loaded: Loader) -
 
 
 def test_a_lock_of_somebody_else_is_not_waited_for_without_end(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(match, "_LOCK_WAIT", "SET lock_timeout = '50ms'")
+    monkeypatch.setattr(match_module, "_LOCK_WAIT", "SET lock_timeout = '50ms'")
     with psycopg.connect(loaded.target.conninfo) as other:
         other.execute("LOCK TABLE poles")
         assert "another session holds a lock" in str(outcomes(loaded)["poles"])

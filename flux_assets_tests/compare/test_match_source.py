@@ -9,6 +9,7 @@ import pytest
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.compare import source as module
+from flux_assets.compare.match import Comparison
 from flux_assets.compare.source import match_source
 from flux_assets.errors import FluxError, SourceError, SyncError
 from flux_assets.postgis.liveness import Stop
@@ -282,13 +283,13 @@ def test_nothing_is_written_and_no_sync_is_held_up(running: Utility, sql: Sql, m
     running.tell("DELETE FROM FAULTS WHERE FAULT_ID = 'F1'")
     outcomes(running)
     assert [sql(rows.format(name)) for name in tables] == before
-    matched: Callable[..., object] = module.match.match
+    matched: Callable[..., object] = Comparison.match
 
     def synced_before_it(*arguments: object) -> object:
         assert not running.sync().busy
         return matched(*arguments)
 
-    monkeypatch.setattr(module.match, "match", synced_before_it)
+    monkeypatch.setattr(Comparison, "match", synced_before_it)
     assert judged(running).sample == ("extra F1",), "as of the snapshot"
     monkeypatch.undo()
     assert verdict(judged(running)) == "passed"

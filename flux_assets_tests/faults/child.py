@@ -29,7 +29,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.source import open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import sync_tables
@@ -202,7 +202,7 @@ def _sync(job: Job, target: Target, stop: Stop) -> tuple[str, str]:
     family = Family(tables=[overrides.applied_to(table, SYNCED) for table in SYNCED])
     names = [table.name for table in SYNCED]
     options = SyncOptions(stop=stop, force=job.force)
-    result = sync_tables(names, family, lambda: open_source(account, overrides), target, options, _quiet)
+    result = sync_tables(names, family, lambda: Source.open(account, overrides), target, options, _quiet)
     if result.busy:
         return "busy", result.busy
     failed = [f"{table.table}: {table.error}" for table in result.tables if table.error]

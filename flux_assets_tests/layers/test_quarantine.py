@@ -13,6 +13,7 @@ from sqlalchemy import Column, Date, Integer, Numeric, String
 
 from flux_assets.errors import AuditError, QuarantineError, RecordError
 from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.layers.rollback import rollback, unpin
 from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.ledger.pruning import prune
@@ -279,16 +280,18 @@ def test_every_record_is_read_or_set_aside_exactly_once(tmp_path: Path, newline:
         path, path.name, layer, sieve=sieve, block_bytes=data.draw(st.sampled_from([64, 300, 1 << 20]))
     )
     read = [key for batch in stream for key in batch["id"].to_pylist()]
-    taken = sieve.taken()
+    taken = [QuarantinedRecord.of(*refused) for refused in sieve.taken()]
     bad = [
         index
         for index, (number, word, spot) in enumerate(drawn)
         if number in wrong_numbers or word in wrong_words or spot in wrong_spots
     ]
     assert [one.record - 1 for one in taken] == bad
-    assert [one.raw.decode() for one in taken] == [lines[index] for index in bad]
+    assert [one.raw_record for one in taken] == [lines[index] for index in bad]
     starts = [1 + text[: text.index(f"k{index},")].count("\n") for index in bad]
-    assert all(start <= one.line <= start + one.raw.count(b"\n") for start, one in zip(starts, taken, strict=True))
+    assert all(
+        start <= one.line <= start + one.raw_record.count("\n") for start, one in zip(starts, taken, strict=True)
+    )
     assert read == [f"k{index}" for index in range(len(drawn)) if index not in bad]
     assert (stream.facts.rows, sieve.count) == (len(read), len(bad))
     again = LayerStream(path, path.name, layer, sieve=LeftOut([one.record for one in taken]), block_bytes=64)

@@ -10,7 +10,7 @@ import pytest
 
 from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import SHAPING
-from flux_assets.snowflake.source import open_source
+from flux_assets.snowflake.source import Source
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
 from flux_assets_tests.sync_runs import fault
@@ -27,7 +27,7 @@ class Behind(Utility):
     """The utility as seen through a proxy, by a sync that tries again at once."""
 
     def source(self):
-        return open_source(
+        return Source.open(
             self.account, self.overrides, log=self.log.append, patience=RetryPolicy(attempts=2, pause=0.01)
         )
 

@@ -9,7 +9,7 @@ import pytest
 from flux_assets.errors import WarehouseError
 from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
-from flux_assets.snowflake.source import open_source
+from flux_assets.snowflake.source import Source
 from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.snowflake_answers import answered, refused
 from flux_assets_tests.synced import FAULTS, Utility
@@ -28,7 +28,7 @@ def doubt(utility: Utility, *faults: Fault, **override: object) -> str | None:
     with faulting_proxy(utility.account.port or 0, *faults) as proxy:
         account = replace(utility.account, port=proxy.port)
         overrides = Overrides(sources={"FAULTS": SourceOverride.model_validate(override)})
-        with open_source(account, overrides, log=utility.log.append, patience=RetryPolicy(attempts=1)) as source:
+        with Source.open(account, overrides, log=utility.log.append, patience=RetryPolicy(attempts=1)) as source:
             return source.doubt(overrides.applied_to(FAULTS, [FAULTS]))
 
 

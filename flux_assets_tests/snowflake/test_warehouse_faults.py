@@ -9,7 +9,7 @@ from snowflake.connector.network import get_http_retryable_error
 
 from flux_assets.errors import FluxError, SourceError, WarehouseError
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.faults import FAULTS, Subject, translated
+from flux_assets.snowflake.faults import FAULTS, Subject
 
 ACCOUNT = Account(account="ab12345", user="FLUX", role="FLUX_SYNC", warehouse="FLUX_WH")
 RETRIED = (
@@ -52,7 +52,7 @@ TABLE = Subject(table="t", object="D.S.T")
 
 def raised(code: int, message: str = "it went wrong", sqlstate: str = "n/a", subject: Subject = TABLE) -> FluxError:
     error = errors.ProgrammingError(msg=message, errno=code, sqlstate=sqlstate)
-    return translated(error, ACCOUNT, subject)
+    return subject.translated(error, ACCOUNT)
 
 
 def test_every_code_of_the_table_is_tested():
@@ -80,7 +80,7 @@ def test_what_the_user_has_to_fix(code):
 
 def test_a_file_that_holds_no_key_is_the_user_s_mistake():
     """The library that reads key files has no code for it."""
-    error = translated(ValueError("Unable to load PEM file. See the FAQ."), ACCOUNT)
+    error = Subject().translated(ValueError("Unable to load PEM file. See the FAQ."), ACCOUNT)
     assert "SNOWFLAKE_PRIVATE_KEY_PATH" in str(error)
     assert "report it" not in str(error)
 
@@ -90,7 +90,7 @@ def test_what_nobody_can_fix_is_not_tried_again(code):
     error = raised(code)
     assert not getattr(error, "retryable", False)
     assert "report it" in error.remedy
-    assert "report it" in translated(errors.ProgrammingError(msg="x", errno=code), ACCOUNT).remedy
+    assert "report it" in Subject().translated(errors.ProgrammingError(msg="x", errno=code), ACCOUNT).remedy
 
 
 @pytest.mark.parametrize("code", OF_ROWS)
@@ -129,7 +129,7 @@ def test_one_table_s_fault_names_the_table(code):
     error = raised(code)
     assert isinstance(error, SourceError)
     assert str(error).startswith("t: ")
-    nobody_s = translated(errors.ProgrammingError(msg="x", errno=code), ACCOUNT)
+    nobody_s = Subject().translated(errors.ProgrammingError(msg="x", errno=code), ACCOUNT)
     assert isinstance(nobody_s, WarehouseError)
     assert "FLUX_DB.PRODUCTION" in str(nobody_s)
 
@@ -174,7 +174,7 @@ def test_a_wrong_account_in_the_host_name():
     ids=repr,
 )
 def test_a_network_that_breaks_is_curable(error):
-    assert translated(error, ACCOUNT).retryable
+    assert Subject().translated(error, ACCOUNT).retryable
 
 
 def test_long_reports_are_cut_and_lie_on_one_line():
@@ -185,6 +185,6 @@ def test_long_reports_are_cut_and_lie_on_one_line():
 
 def test_without_a_role_the_remedy_still_reads():
     account, subject = Account(account="a", user="u"), Subject(object="D.S.T")
-    error = translated(errors.ProgrammingError(msg="x", errno=2003), account, subject)
+    error = subject.translated(errors.ProgrammingError(msg="x", errno=2003), account)
     assert "the user's default role may not see it" in error.problem
     assert "GRANT SELECT ON D.S.T TO ROLE <role>;" in error.remedy

@@ -20,7 +20,7 @@ from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.session import connect_directly
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.source import Source
 from flux_assets_tests import sourced
 from flux_assets_tests.faulting_proxy import LOGIN, QUERIES, Fault, Proxy, faulting_proxy
 from flux_assets_tests.snowflake_answers import refused
@@ -67,7 +67,7 @@ def behind(filled: Account):
                 filled, port=proxy.port, login_timeout=seconds, network_timeout=seconds, socket_timeout=seconds
             )
             patience = RetryPolicy(attempts=attempts, pause=0.01, longest_pause=0.02)
-            opened = open_source(account, Overrides(), connect=without_pauses, log=log.append, patience=patience)
+            opened = Source.open(account, Overrides(), connect=without_pauses, log=log.append, patience=patience)
             with opened as source:
                 yield source, proxy, log
 
@@ -166,7 +166,7 @@ def test_a_key_file_that_cannot_be_used_names_its_settings(source_server, tmp_pa
     account = replace(
         source_server, private_key_path=path, private_key_passphrase=SecretStr(given) if given is not None else None
     )
-    with pytest.raises(WarehouseError) as raised, open_source(account, Overrides(), log=print):
+    with pytest.raises(WarehouseError) as raised, Source.open(account, Overrides(), log=print):
         pass
     assert raised.value.problem.startswith("The private key cannot be used")
     assert "SNOWFLAKE_PRIVATE_KEY_PATH" in raised.value.remedy
@@ -258,7 +258,7 @@ def refused_once(fault: Fault) -> WarehouseError:
     with faulting_proxy(1) as proxy:
         proxy.faults.append(fault)
         account = replace(ACCOUNT, port=proxy.port)
-        with pytest.raises(WarehouseError) as refused_with, open_source(account, Overrides(), log=print):
+        with pytest.raises(WarehouseError) as refused_with, Source.open(account, Overrides(), log=print):
             pass
         assert proxy.count(LOGIN) == 1
     assert not refused_with.value.retryable

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import SettingError
-from flux_assets.snowflake.overrides import Overrides, load_overrides
-from flux_assets.spec.facts import Vanished
+from flux_assets.snowflake.overrides import Overrides
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
 TABLES = (FAULTS, FEEDERS)
@@ -33,13 +32,13 @@ def overrides(tmp_path: Path):
     def written(text: str) -> Overrides:
         path = tmp_path / "flux.toml"
         path.write_text(text, encoding="utf-8")
-        return load_overrides(path)
+        return Overrides.load(path)
 
     return written
 
 
 def test_without_a_file_nothing_differs():
-    overrides = load_overrides(None)
+    overrides = Overrides.load(None)
     assert [overrides.applied_to(table, TABLES) for table in TABLES] == list(TABLES)
 
 
@@ -48,7 +47,7 @@ def test_a_whole_file(overrides):
     faults = read.applied_to(FAULTS, TABLES)
     assert faults.row_filter.open_statuses == ("OPEN", "HELD")
     assert faults.row_filter.window == timedelta(days=14)
-    assert faults.vanished == Vanished(share=0.5, minimum=0)
+    assert (faults.vanished_share, faults.vanished_minimum) == (0.5, 0)
     said = read.sources["FAULTS"]
     assert (said.object, said.time_zone) == ('OPS."Grid".V_FAULTS', "America/Chicago")
     assert said.columns["homes"].column == "CUSTOMERS"
@@ -152,4 +151,4 @@ def test_names_that_nobody_declares(overrides, text, said):
 
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(SettingError, match=r"FLUX_CONFIG = .*none\.toml.* cannot be read"):
-        load_overrides(tmp_path / "none.toml")
+        Overrides.load(tmp_path / "none.toml")

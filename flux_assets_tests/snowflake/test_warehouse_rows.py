@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pyarrow as pa
 import pytest
 
-from flux_assets.snowflake.session import BATCH_ROWS, Rows
+from flux_assets.snowflake.rows import Rows
 from flux_assets_tests.synced import FAULTS
 from scripts.write_source_queries import declared_mapping
 
@@ -15,7 +15,7 @@ GROWTH = """
 import resource, sys
 from contextlib import nullcontext
 import pyarrow as pa
-from flux_assets.snowflake.session import Rows
+from flux_assets.snowflake.rows import Rows
 from scripts.write_source_queries import declared_mapping
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived
 from flux_assets_tests.synced import FAULTS
@@ -56,7 +56,7 @@ def rows_of(*pieces: pa.Table | pa.RecordBatch) -> Rows:
 
 def test_a_large_piece_becomes_batches_of_one_size():
     rows = rows_of(arrived(150_000))
-    assert [batch.num_rows for batch in rows] == [BATCH_ROWS, BATCH_ROWS, 150_000 - 2 * BATCH_ROWS]
+    assert [batch.num_rows for batch in rows] == [65_536, 65_536, 150_000 - 2 * 65_536]
     assert rows.rows == 150_000
     assert rows.bytes == pytest.approx(arrived(150_000).nbytes, rel=0.01)
 

@@ -22,7 +22,7 @@ from flux_assets.retry import Call, GivenUpError, RetryPolicy
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.sync import reader as source_side
 from flux_assets_tests import sourced
 from flux_assets_tests.conftest import Sql
@@ -64,7 +64,7 @@ def signed_in(arguments: dict, over: Event | None = None) -> Iterator[SnowflakeC
 def behind(account: Account, *faults: Fault, attempts: int = 1, **ours: float) -> Iterator[tuple[Source, Proxy]]:
     over = Event()  # a call that was given up would try again for ten minutes, in the tests that follow too
     with faulting_proxy(account.port or 0, *faults) as proxy:
-        opened = open_source(
+        opened = Source.open(
             patient(account, proxy.port, **ours), Overrides(), connect=partial(signed_in, over=over),
             patience=RetryPolicy(attempts=attempts, pause=0.01, longest_pause=0.02),
         )  # fmt: skip
@@ -198,11 +198,11 @@ from pydantic import SecretStr
 from flux_assets.errors import WarehouseError
 from flux_assets.settings import REPOSITORY
 from flux_assets.snowflake.account import Account
-from flux_assets_tests.snowflake.test_warehouse_silence import Overrides, RetryPolicy, open_source, patient, read
+from flux_assets_tests.snowflake.test_warehouse_silence import Overrides, RetryPolicy, Source, patient, read
 account = Account(account="fakesnow", user="fake", password=SecretStr("snow"), host="127.0.0.1", protocol="http",
                   database={filled.database!r}, schema={filled.schema!r}, stand_in=True)
 try:
-    with open_source(patient(account, {proxy.port}, answer_deadline={OURS}, close_deadline={OURS}), Overrides(),
+    with Source.open(patient(account, {proxy.port}, answer_deadline={OURS}, close_deadline={OURS}), Overrides(),
                      patience=RetryPolicy(attempts=1)) as source:
         read(source)
 except WarehouseError as error:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from flux_assets.errors import SourceError, WarehouseError
 from flux_assets.snowflake.overrides import Overrides
-from flux_assets.snowflake.source import open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.facts import SourceColumn
 from flux_assets_tests import sourced
@@ -217,7 +217,7 @@ def test_what_the_source_refuses_is_asked_once_and_done_without(tell, source):
     """A source that nobody says is a stand-in: it is asked for time travel and change tokens, and has neither."""
     tell(PLAIN)
     said: list[str] = []
-    with open_source(replace(source, stand_in=False), Overrides(), log=said.append) as opened_source:
+    with Source.open(replace(source, stand_in=False), Overrides(), log=said.append) as opened_source:
         assert opened_source.capabilities.time_travel
         assert opened_source.capabilities.change_token
         assert opened_source.tokens([FAULTS]) is None

@@ -19,10 +19,8 @@ from flux_assets.snowflake.mapping import (
     Mapping,
     ObjectName,
     literal,
-    parts,
     render,
     template,
-    tokens_query,
     tokens_template,
 )
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
@@ -195,7 +193,7 @@ def test_the_cut_off_is_a_literal_and_comparable_columns_are_bare():
 
 def test_change_tokens_are_asked_in_one_statement():
     objects = [(table, ObjectName(name=table.source)) for table in dynamic_tables()]
-    statement = parsed(tokens_query(objects, ACCOUNT))
+    statement = parsed(render(tokens_template(objects), ACCOUNT))
     assert [column.alias for column in statement.selects] == [table.name for table in dynamic_tables()]
     assert [column.this.sql("snowflake") for column in statement.selects] == [
         f"SYSTEM$LAST_CHANGE_COMMIT_TIME('FLUX_DB.PRODUCTION.\"{table.source}\"')" for table in dynamic_tables()
@@ -250,7 +248,7 @@ def test_files_are_snowflake_s(name):
     ],
 )
 def test_names_of_objects(text, found):
-    assert parts(text) == found
+    assert ObjectName.parts(text) == found
 
 
 def test_an_odd_name_is_quoted_where_it_stands_in_a_literal_too():

@@ -1,20 +1,33 @@
 """Values in the declared types, whatever type they arrive in, and the refusal of those that do not fit."""
 
 import datetime as dt
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, Numeric, String, Text
+from sqlalchemy import BigInteger, Column, Date, DateTime, Double, Integer, MetaData, Numeric, String, Table, Text
 
 from flux_assets.errors import SourceError
-from flux_assets.snowflake.columns import cast
+from flux_assets.snowflake.rows import Rows
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import SourceColumn
+from scripts.write_source_queries import declared_mapping
 
 NANOSECONDS = pa.timestamp("ns")
 
 
-def read(type_, values: pa.Array):
-    return cast(Column("c", type_), values, "t", lambda rows: [f"K{row}" for row in rows])
+def read(type_, values: pa.Array) -> pa.Array:
+    """The values as rows of a table of that type hold them; their keys are K0, K1 and so on."""
+    columns = (Column("k", String(9), primary_key=True, comment="Key."), Column("c", type_, comment="Value."))
+    table = DynamicTable(
+        table=Table("t", MetaData(), *columns, comment="A table."),
+        source="T",
+        source_columns=tuple(SourceColumn(target=name, names=(name.upper(),)) for name in ("k", "c")),
+    )
+    arrived = pa.record_batch([pa.array([f"K{row}" for row in range(len(values))]), values], names=["k", "c"])
+    (batch,) = Rows(declared_mapping(table), lambda: nullcontext([arrived]))
+    return batch.column(1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flux_assets.errors import SyncError
-from flux_assets.snowflake.session import Rows
+from flux_assets.snowflake.rows import Rows
 from flux_assets.sync import reader as snapshot
 from flux_assets.sync.reader import Snapshot
 from flux_assets_tests.snowflake.test_warehouse_rows import arrived

@@ -414,7 +414,7 @@ def test_a_sync_fixes_what_the_database_knows_of_the_declarations_and_leaves_alo
     utility.synced()
     assert sql(known) == first
     with utility.target.session("test") as session:
-        found = gate.read_target(session, "public", utility.tables).known
+        found = gate.TargetState.read(session, "public", utility.tables).known
     assert register_declarations("public", (), utility.tables, found) == [], "nothing is sent"
     assert register_declarations("public", utility.tables[:1], (), found) != []
     for damage in (

@@ -15,7 +15,7 @@ import pytest
 from flux_assets.postgis.liveness import Stop
 from flux_assets.retry import RetryPolicy
 from flux_assets.snowflake.account import Account
-from flux_assets.snowflake.source import Source, open_source
+from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import setup
 from flux_assets.sync.diff import TableMerge
@@ -41,7 +41,7 @@ class Impatient(Utility):
     @contextmanager
     def source(self) -> Iterator[Source]:
         patience = RetryPolicy(attempts=self.attempts, pause=0.01, longest_pause=0.02)
-        opened = open_source(
+        opened = Source.open(
             self.account, self.overrides, connect=without_pauses, log=self.log.append, patience=patience
         )
         with opened as source:

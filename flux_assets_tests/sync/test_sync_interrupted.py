@@ -93,14 +93,14 @@ def test_what_ends_while_the_tables_are_looked_at_is_in_the_ledger(
 def test_a_table_that_is_dropped_between_two_looks_has_failed(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = gate.read_target
+    plain = gate.TargetState.read
 
     def later(session: psycopg.Connection, *given: Any) -> Any:
         sql("DROP TABLE IF EXISTS feeders")
         return plain(session, *given)
 
     sql("DROP INDEX faults_geom_idx")
-    monkeypatch.setattr(gate, "read_target", later)
+    monkeypatch.setattr(gate.TargetState, "read", later)
     assert told(running, sql) == {"faults": ("unchanged", "SUCCESS"), "feeders": ("failed", "FAILED")}
     monkeypatch.undo()
     running.synced()

@@ -17,10 +17,10 @@ import pyarrow as pa
 from flux_assets.errors import LayerError, Place, RecordError, ReleaseError
 from flux_assets.layers.quarantine import QuarantinedRecord
 from flux_assets.postgis.relations import Layer
-from flux_assets.release.decode.blocks import Block, MalformedError, blocks, fields
-from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError, read_columns
+from flux_assets.release.decode.blocks import Block
+from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
 from flux_assets.release.decode.faults import fault_in
-from flux_assets.release.decode.parse import LayerFacts, Parser, delivered_schema
+from flux_assets.release.decode.parse import LayerFacts, Parser
 from flux_assets.release.decode.sieve import Probe
 from flux_assets.spec import StaticTable
 
@@ -45,15 +45,14 @@ class ReadAgain:
 
         `ask` is put the texts that only a server can read as COPY does.
         """
-        columns = read_columns(table)
-        batches = [pa.RecordBatch.from_pylist([], schema=delivered_schema(columns))]
+        columns = ReadColumn.all_of(table)
+        batches = [pa.RecordBatch.from_pylist([], schema=pa.schema([column.field for column in columns]))]
         passed, refused, facts = [], [], LayerFacts()
         for held in records:
             try:
                 batch, found = _decoded(held, columns, ask)
             except RecordError as error:
-                reason = error.problem.removeprefix(f"{error.place}: ")
-                refused.append(replace(held, column_name=error.place.column, reason=reason))
+                refused.append(replace(held, column_name=error.place.column, reason=error.reason))
             else:
                 batches.append(batch)
                 passed.append(held)
@@ -77,7 +76,7 @@ def _decoded(
     if held.raw_cut:
         raise RecordError(place, f"{held.reason.removesuffix(_IN_PART)}{_IN_PART}")
     file = _as_csv(name.encode() for name in held.header) + b"\n" + held.raw_record.encode() + b"\n"
-    header, block = blocks(iter([file]), held.file)
+    header, block = Block.cut(iter([file]), held.file)
     if block.records != 1:
         raise RecordError(place, f"it is {block.records} records.")
     parser = Parser(header, columns, ask)
@@ -103,7 +102,7 @@ class Correction:
             pieces = iter([path.read_bytes()])
         except OSError as error:
             raise ReleaseError(f"{path}: cannot be read: {error.strerror or error}.") from error
-        for block in blocks(pieces, str(path)):
+        for block in Block.cut(pieces, str(path)):
             if _RECORD not in block.names:
                 raise ReleaseError(
                     f"{path}: the header has no column {_RECORD}.",
@@ -142,7 +141,7 @@ class Correction:
 
     def _changes(self, table: StaticTable, held: QuarantinedRecord) -> bool:
         """Tell whether it is another record than the one that was written."""
-        values = fields(self.raw.encode(), len(self.header))
+        values = Block.fields(self.raw.encode(), len(self.header))
         if dict(zip(self.header, values, strict=True)) != _written(table, held):
             return True
         return self.surplus is not None and self.surplus != (_surplus(held) or b"")
@@ -203,13 +202,13 @@ def _values(held: QuarantinedRecord) -> list[bytes | None]:
     """Return all values; where those behind the last column cannot be told apart, those before them."""
     raw = held.raw_record.encode()
     for most in (len(raw) + 1, len(held.header)):
-        with suppress(MalformedError):
-            return fields(raw, most)
+        with suppress(ValueError):
+            return Block.fields(raw, most)
     return []
 
 
 def _correction(record: Block) -> Correction:
-    values = fields(record.data, len(record.names) + 1)
+    values = Block.fields(record.data, len(record.names) + 1)
     if len(values) != len(record.names):
         raise record.error_at(
             0, f"the record has {len(values)} values, the header {len(record.names)} columns.", "Quote the values."

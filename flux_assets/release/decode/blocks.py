@@ -31,7 +31,7 @@ _ODD_QUOTE = "a quote is neither at the start nor at the end of a value."
 _FIELD = re.compile(rb'"((?:[^"]++|"")*+)"|([^",\r\n]*+)')
 
 
-class MalformedError(ValueError):
+class _MalformedError(ValueError):
     """Text that is not a CSV record; `start` is where the field begins and `column` its index."""
 
     def __init__(self, problem: str, start: int, column: int) -> None:
@@ -52,6 +52,29 @@ class Block:
     line: int
     record: int
     records: int
+
+    @staticmethod
+    def fields(record: bytes, most: int) -> list[bytes | None]:
+        """Return the first `most` values, None for NULL, of the record with which `record` begins.
+
+        NULL is nothing between the commas, not even quotes. Raises ValueError for quotes that CSV readers would take
+        differently.
+        """
+        return [value for _, value in islice(_walked(record), most)]
+
+    @staticmethod
+    def cut(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
+        """Cut `pieces` of a file's text into blocks, the first of which has no records: it tells the header.
+
+        Raises RecordError for a header that cannot be read, a record longer than LONGEST_RECORD, a quote that never
+        closes, and text that readers would take differently or PostgreSQL not at all.
+        """
+        header, more = _take_header(pieces, file)
+        yield header
+        cutter = _Cutter(header)
+        for piece, following in pairwise(filter(None, chain([more], pieces, [b"\n"]))):
+            yield from cutter.cut(piece, following[0])
+        yield from cutter.rest()
 
     @cached_property
     def _bounds(self) -> list[int]:
@@ -107,29 +130,6 @@ class Block:
             value=value,
         )
         return RecordError(place, problem, remedy)
-
-
-def fields(record: bytes, most: int) -> list[bytes | None]:
-    """Return the first `most` values, None for NULL, of the record with which `record` begins.
-
-    NULL is nothing between the commas, not even quotes. Raises MalformedError for quotes that CSV readers would take
-    differently.
-    """
-    return [value for _, value in islice(_walked(record), most)]
-
-
-def blocks(pieces: Iterator[bytes], file: str) -> Generator[Block, None, None]:
-    """Cut `pieces` of a file's text into blocks, the first of which has no records: it tells the header.
-
-    Raises RecordError for a header that cannot be read, a record longer than LONGEST_RECORD, a quote that never closes,
-    and text that readers would take differently or PostgreSQL not at all.
-    """
-    header, more = _take_header(pieces, file)
-    yield header
-    cutter = _Cutter(header)
-    for piece, following in pairwise(filter(None, chain([more], pieces, [b"\n"]))):
-        yield from cutter.cut(piece, following[0])
-    yield from cutter.rest()
 
 
 class _Cutter:
@@ -237,14 +237,14 @@ def _walked(record: bytes) -> Iterator[tuple[int, bytes | None]]:
         match = _FIELD.match(record, start)
         quoted = match is not None and match[1] is not None
         if match is None or (not quoted and record[start : start + 1] == b'"'):
-            raise MalformedError("a quote opens here and never closes", start, index)
+            raise _MalformedError("a quote opens here and never closes", start, index)
         position = match.end()
         after = record[position : position + 1]
         ended = after in (b"", b"\n") or record[position : position + 2] in (b"\r\n", b"\r")
         if after != b"," and not ended:
             what = "a carriage return" if after == b"\r" else "text" if quoted else "a quote"
             where = "follows the closing quote" if quoted else "is inside an unquoted value"
-            raise MalformedError(f"{what} {where}", start, index)
+            raise _MalformedError(f"{what} {where}", start, index)
         yield start, match[1].replace(b'""', b'"') if quoted else match[2] or None
         if ended:
             return
@@ -263,7 +263,7 @@ def _field_at(record: bytes, position: int, most: int) -> tuple[int, int, str | 
             if start > position:
                 break
             found.append((start, value))
-    except MalformedError as error:
+    except _MalformedError as error:
         if error.start <= position:
             return error.column, error.start, record[error.start : error.start + _SHOWN].decode(errors="replace")
     start, value = found[-1]
@@ -289,8 +289,8 @@ def _take_header(pieces: Iterator[bytes], file: str) -> tuple[Block, bytes]:
         problem = "the file has no header." if text else "the file holds nothing, not even a header."
         raise _bad_header(file, b"", problem)
     try:
-        names = tuple((value or b"").decode() for value in fields(record, _MOST_COLUMNS + 1))
-    except (MalformedError, UnicodeDecodeError) as error:
+        names = tuple((value or b"").decode() for value in Block.fields(record, _MOST_COLUMNS + 1))
+    except (_MalformedError, UnicodeDecodeError) as error:
         raise _bad_header(file, record, f"the header cannot be read: {error}.") from None
     if len(names) > _MOST_COLUMNS:
         most = f"the header names more than {_MOST_COLUMNS:,} columns, the most that a table can have."

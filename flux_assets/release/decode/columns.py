@@ -18,8 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
+from geoalchemy2 import Geography, Geometry
 
-from flux_assets.spec import StaticTable, is_spatial, type_ddl
+from flux_assets.spec import StaticTable, type_ddl
+from flux_assets.spec.facts import KIND_NAMES
 
 _Answer = tuple[bytes | None, str]
 """A value as the send function of its type gives it, EWKB of a geometry, the text of a numeric; or None, and why."""
@@ -27,9 +29,6 @@ _Answer = tuple[bytes | None, str]
 AskServer = Callable[[str, Sequence[str]], Sequence[_Answer]]
 """Asks the server how it reads texts of a type, given by its DDL."""
 
-_SIMPLE = "POINT LINESTRING POLYGON MULTIPOINT MULTILINESTRING MULTIPOLYGON GEOMETRYCOLLECTION"
-_CURVED = "CIRCULARSTRING COMPOUNDCURVE CURVEPOLYGON MULTICURVE MULTISURFACE"
-KIND_NAMES = dict(enumerate(f"{_SIMPLE} {_CURVED}".split(), 1)) | {15: "POLYHEDRALSURFACE", 16: "TIN", 17: "TRIANGLE"}
 _KINDS = {name: number for number, name in KIND_NAMES.items()}
 
 _YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"  # COPY knows no year 0, which Arrow takes for 1 BC
@@ -91,6 +90,30 @@ class ReadColumn:
     axis: Literal["longitude", "latitude"] | None = None
     spatial: Spatial | None = None
 
+    @classmethod
+    def all_of(cls, table: StaticTable) -> tuple[ReadColumn, ...]:
+        """Return the columns of a declaration, in its order."""
+        axes: dict[str, Literal["longitude", "latitude"]] = {}
+        for position in table.positions:
+            axes |= {position.longitude: "longitude", position.latitude: "latitude"}
+        return tuple(
+            cls(
+                name=column.name,
+                ddl=type_ddl(column),
+                arrow=_arrow(column),
+                nullable=bool(column.nullable),
+                longest=column.type.length if isinstance(column.type, sa.String) else None,
+                axis=axes.get(column.name),
+                spatial=_spatial(table, column) if column in table.spatial_columns else None,
+            )
+            for column in table.columns
+        )
+
+    @property
+    def field(self) -> pa.Field[Any]:
+        """The field of what is delivered."""
+        return pa.field(self.name, self.arrow, self.nullable)
+
     @property
     def most_degrees(self) -> int:
         """The limit of the axis."""
@@ -127,28 +150,9 @@ class ReadColumn:
         return values.take(pa.array(places, pa.int64()).take(coded.indices))
 
 
-def read_columns(table: StaticTable) -> tuple[ReadColumn, ...]:
-    """Return the columns of a declaration, in its order."""
-    axes: dict[str, Literal["longitude", "latitude"]] = {}
-    for position in table.positions:
-        axes |= {position.longitude: "longitude", position.latitude: "latitude"}
-    return tuple(
-        ReadColumn(
-            name=column.name,
-            ddl=type_ddl(column),
-            arrow=_arrow(column),
-            nullable=bool(column.nullable),
-            longest=column.type.length if isinstance(column.type, sa.String) else None,
-            axis=axes.get(column.name),
-            spatial=_spatial(table, column) if is_spatial(column) else None,
-        )
-        for column in table.columns
-    )
-
-
 def _arrow(column: sa.Column[object]) -> pa.DataType:
     kind = column.type
-    if is_spatial(column):
+    if isinstance(kind, (Geometry, Geography)):
         return pa.binary()
     if isinstance(kind, sa.Double):
         return pa.float64()

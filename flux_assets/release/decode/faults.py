@@ -12,9 +12,9 @@ from typing import cast
 import pyarrow as pa
 
 from flux_assets.errors import RecordError
-from flux_assets.release.decode.blocks import Block, fields
+from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
-from flux_assets.release.decode.ewkb import judge_geometry
+from flux_assets.release.decode.ewkb import Walk
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.stopping import check_stop
 
@@ -85,7 +85,7 @@ def _explained(record: Block, parser: Parser, reason: str) -> RecordError:
             value=record.data.decode(errors="replace").rstrip("\r\n"),
         )
     columns = {column.name: column for column in parser.columns}
-    for name, value in zip(names, fields(record.data, len(names)), strict=True):
+    for name, value in zip(names, record.fields(record.data, len(names)), strict=True):
         if judgement := _judge(columns[name], value, parser.ask):
             return record.error_of(0, *judgement, column=name)
     index = re.search(r"CSV column #(\d+)", reason)
@@ -150,7 +150,10 @@ def _no_geometry(column: ReadColumn, text: str, by_server: str) -> _Judgement:
 
 def _geometry(column: ReadColumn, text: str, data: bytes) -> _Judgement | None:
     assert column.spatial is not None  # noqa: S101 - the caller asked
-    problem = judge_geometry(data, column.spatial)
+    try:
+        problem = Walk(data, column.spatial).coordinate_problem()
+    except SuspectError as fault:
+        problem = str(fault)
     if problem is None:
         return None
     remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in problem), _remedy(column))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flux_assets.release.decode.columns import Spatial, SuspectError, layout
-from flux_assets.release.decode.ewkb import walk
+from flux_assets.release.decode.ewkb import Walk
 from flux_assets.release.stopping import check_stop
 
 _Numbers = npt.NDArray[np.int64]
@@ -204,7 +204,7 @@ class _Column:
         for number, (first, after) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
             if not number & 0xFFF:
                 check_stop()
-            found = walk(data[first:after], self._takes)
+            found = Walk(data[first:after], self._takes)
             self._shapes.kinds[found.kind] += 1
             self._shapes.empty += found.is_empty
             runs += [(first + start, count, ring) for start, count, ring in found.little_endian]

@@ -62,11 +62,6 @@ Judged = tuple[pa.RecordBatch, LayerFacts]
 """Acceptable rows as they are delivered, geometry as EWKB, and their facts."""
 
 
-def delivered_schema(columns: tuple[ReadColumn, ...]) -> pa.Schema:
-    """Return the schema of the batches that a layer's stream delivers."""
-    return pa.schema([pa.field(column.name, column.arrow, column.nullable) for column in columns])
-
-
 class Parser:
     """Reads blocks of a file whose `header` it is given; delivers columns in the order of the declaration.
 
@@ -77,7 +72,7 @@ class Parser:
     def __init__(self, header: Block, columns: tuple[ReadColumn, ...], ask: AskServer | None = None) -> None:
         _check(header, columns)
         self.columns, self.ask = columns, ask
-        self._schema = delivered_schema(columns)
+        self._schema = pa.schema([column.field for column in columns])
         self._layout = pv.ReadOptions(column_names=list(header.names), use_threads=False, block_size=2 * LONGEST_RECORD)
         self._as_texts = _options({column.name: pa.string() for column in columns})
         self._as_declared = _options(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -19,23 +18,6 @@ Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]
 """Tries a batch on its target; returns index, column and reason of each row that is refused there."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
-    """A record that was not accepted, its place in the file, and why. `names` are the header's."""
-
-    file: str
-    line: int
-    record: int
-    column: str | None
-    reason: str
-    raw: bytes
-    names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        column = f", column {self.column}" if self.column else ""
-        return f"{self.file}, line {self.line}{column}: {self.reason}"
-
-
 class Quarantine:
     """Takes refused records out, at most `limit` of them; more raise QuarantineError.
 
@@ -44,7 +26,7 @@ class Quarantine:
 
     def __init__(self, limit: int, probe: Probe | None = None) -> None:
         self._limit, self._probe = limit, probe
-        self._waiting: deque[Refused] = deque()
+        self._waiting: deque[tuple[Block, RecordError]] = deque()
         self._columns: Counter[str] = Counter()
         self.count = 0
 
@@ -69,28 +51,24 @@ class Quarantine:
             self._take(block.part(index, index + 1), faults[index])
         return batch, facts
 
-    def taken(self) -> list[Refused]:
-        """Return what was taken out since the last call."""
+    def taken(self) -> list[tuple[Block, RecordError]]:
+        """Return the records taken out since the last call, each with its error."""
         return [self._waiting.popleft() for _ in range(len(self._waiting))]  # another thread may be adding to them
 
     def _take(self, record: Block, error: RecordError) -> None:
-        found = Refused(
-            file=record.file,
-            line=record.line if error.place.line is None else error.place.line,
-            record=record.record,
-            column=error.place.column,
-            reason=error.problem.removeprefix(f"{error.place}: "),
-            raw=record.data.removesuffix(b"\n").removesuffix(b"\r"),
-            names=record.names,
-        )
-        self._columns[found.column or "the record as a whole"] += 1
+        self._columns[error.place.column or "the record as a whole"] += 1
         self.count += 1
         if self.count > self._limit:
             columns = ", ".join(f"{column} {count:,}" for column, count in self._columns.most_common(5))
             raise QuarantineError(
                 f"{record.file}: more than {self._limit:,} records are refused, and no more may go into quarantine"
-                f" (so far by column: {columns}). The last of them: {found}",
+                f" (so far by column: {columns}). The last of them: {_described(record, error)}",
                 "Fix the file and reload, or raise FLUX_QUARANTINE_LIMIT. Those before it are listed in"
                 " postgres_sync.quarantine until the next load.",
             )
-        self._waiting.append(found)
+        self._waiting.append((record, error))
+
+
+def _described(record: Block, error: RecordError) -> str:
+    column = f", column {error.place.column}" if error.place.column else ""
+    return f"{record.file}, line {error.place.line or record.line}{column}: {error.reason}"

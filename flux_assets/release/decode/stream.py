@@ -18,10 +18,10 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from flux_assets.errors import ManifestError, Place, RecordError, ReleaseError
-from flux_assets.release.decode.blocks import Block, blocks
-from flux_assets.release.decode.columns import AskServer, SuspectError, read_columns
+from flux_assets.release.decode.blocks import Block
+from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
 from flux_assets.release.decode.faults import fault_in
-from flux_assets.release.decode.parse import Judged, LayerFacts, Parser, delivered_schema
+from flux_assets.release.decode.parse import Judged, LayerFacts, Parser
 from flux_assets.release.files import opened
 from flux_assets.release.stopping import Ahead, check_stop
 from flux_assets.spec import StaticTable
@@ -72,13 +72,13 @@ class LayerStream:
         self._sieve = sieve or LeftOut()
         self._ask = ask
         self._name = name
-        self._columns = read_columns(table)
+        self._columns = ReadColumn.all_of(table)
         self.facts = LayerFacts()
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of every batch."""
-        return delivered_schema(self._columns)
+        return pa.schema([column.field for column in self._columns])
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         _return_large_memory()
@@ -89,7 +89,7 @@ class LayerStream:
         self.facts.gz_bytes, self.facts.csv_bytes = self._file.gz_bytes, self._file.csv_bytes
 
     def _batches(self) -> Generator[pa.RecordBatch, None, None]:
-        cutting = blocks(iter(self._file), self._name)
+        cutting = Block.cut(iter(self._file), self._name)
         with Ahead(
             cutting, f"gunzip {self._name}", _AHEAD, weigh=lambda block: len(block.data), weight=_WEIGHT
         ) as cuts:
@@ -141,6 +141,30 @@ class GunzippedFile:
                 yield from self._pieces(file)
         except OSError as error:
             raise ReleaseError(f"{self._name}: cannot be read: {error.strerror or error}.", _AGAIN) from error
+
+    @classmethod
+    def expanded_bytes(cls, path: Path) -> int:
+        """Return about how many plain bytes a file holds, judged by its first megabytes; 0 when that is unknown.
+
+        For estimates only: the size that gzip itself notes counts modulo 4 GB, and for the last member alone.
+        """
+        sample = cls(path, path.name, most=_SAMPLE)
+        with suppress(ReleaseError):  # the end of the sample, where the file is larger
+            for _ in sample:
+                check_stop()
+        return int(sample.csv_bytes / sample.gz_bytes * path.stat().st_size) if sample.gz_bytes else 0
+
+    def describe_record(self, place: Place, problem: str, remedy: str) -> RecordError:
+        """Return the error of a record that another reader, such as COPY, found by its number (1 follows the header).
+
+        Reads the file up to there. With a column, its value is shown; without such a record, neither line nor value.
+        """
+        record = place.record or 0
+        for block in Block.cut(iter(self), place.file):
+            check_stop()
+            if block.record <= record < block.record + block.records:
+                return block.error_of(record - block.record, problem, remedy, column=place.column)
+        return RecordError(place, problem, remedy)
 
     def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
         self._check_magic(file)
@@ -233,31 +257,6 @@ def _end_of_members(file: BinaryIO) -> int:
         if not member.eof:
             return file.seek(start)
         file.seek(-len(member.unused_data), io.SEEK_CUR)
-
-
-def expanded_bytes(path: Path) -> int:
-    """Return about how many plain bytes the file holds, judged by its first megabytes; 0 when that is unknown.
-
-    For estimates only: the size that gzip itself notes counts modulo 4 GB, and for the last member alone.
-    """
-    sample = GunzippedFile(path, path.name, most=_SAMPLE)
-    with suppress(ReleaseError):  # the end of the sample, where the file is larger
-        for _ in sample:
-            check_stop()
-    return int(sample.csv_bytes / sample.gz_bytes * path.stat().st_size) if sample.gz_bytes else 0
-
-
-def describe_record(path: Path, place: Place, problem: str, remedy: str) -> RecordError:
-    """Return the error of a record that another reader, for example COPY, found by its number (1 follows the header).
-
-    Reads the file up to there. With a column, its value is shown; without such a record, neither line nor value.
-    """
-    record = place.record or 0
-    for block in blocks(iter(GunzippedFile(path, place.file)), place.file):
-        check_stop()
-        if block.record <= record < block.record + block.records:
-            return block.error_of(record - block.record, problem, remedy, column=place.column)
-    return RecordError(place, problem, remedy)
 
 
 @cache

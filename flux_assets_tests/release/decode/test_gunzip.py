@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from flux_assets.errors import ManifestError, ReleaseError
-from flux_assets.release.decode.stream import GunzippedFile, expanded_bytes
+from flux_assets.release.decode.stream import GunzippedFile
 
 TEXT = b"".join(b"%d,%d\n" % (i, i * i) for i in range(200_000))
 
@@ -125,8 +125,8 @@ def test_hostile_compression_keeps_memory_flat(tmp_path):
 
 @pytest.mark.parametrize("size", [len(TEXT), 20_000])
 def test_expanded_bytes_is_about_right(tmp_path, size):
-    assert expanded_bytes(write(tmp_path, members(size))) == pytest.approx(len(TEXT), rel=0.05)
+    assert GunzippedFile.expanded_bytes(write(tmp_path, members(size))) == pytest.approx(len(TEXT), rel=0.05)
 
 
 def test_expanded_bytes_of_what_is_no_gzip_is_unknown(tmp_path):
-    assert expanded_bytes(write(tmp_path, b"nothing")) == 0
+    assert GunzippedFile.expanded_bytes(write(tmp_path, b"nothing")) == 0

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Text
 from flux_assets.errors import LayerError, Place, RecordError
 from flux_assets.postgis.liveness import Stop
 from flux_assets.release.decode.blocks import LONGEST_RECORD
-from flux_assets.release.decode.stream import LayerStream, describe_record, expanded_bytes
+from flux_assets.release.decode.stream import GunzippedFile, LayerStream
 from flux_assets.release.download import remembered_digest
 from flux_assets.release.stopping import stoppable
 from flux_assets_tests.hostile_files import FILES, HEADER, ROW, of_members, write
@@ -115,10 +115,13 @@ LOOPS = {
     "a stream's padding": (padded, lambda path: list(LayerStream(path, FILE, SITES))),
     "a stream's rows": (long_text, lambda path: sum(len(batch) for batch in LayerStream(path, FILE, SITES))),
     "a digest": (padded, lambda path: remembered_digest(path, path.parent)),
-    "the line of a record": (padded, lambda path: describe_record(path, Place(file=FILE, record=2), "", "")),
+    "the line of a record": (
+        padded,
+        lambda path: GunzippedFile(path, FILE).describe_record(Place(file=FILE, record=2), "", ""),
+    ),
     "the line of a late record": (
         long_text,
-        lambda path: describe_record(path, Place(file=FILE, record=10**9 - 1), "", ""),
+        lambda path: GunzippedFile(path, FILE).describe_record(Place(file=FILE, record=10**9 - 1), "", ""),
     ),
 }
 
@@ -167,4 +170,4 @@ def test_signals_are_heard(tmp_path, number):
 
 
 def test_an_estimate_reads_a_sample_of_any_file(tmp_path):
-    assert expanded_bytes(padded(tmp_path)) > 0
+    assert GunzippedFile.expanded_bytes(padded(tmp_path)) > 0

@@ -26,7 +26,7 @@ from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.blocks import Block
-from flux_assets.release.decode.columns import SuspectError, read_columns
+from flux_assets.release.decode.columns import ReadColumn, SuspectError
 from flux_assets.release.decode.parse import Parser
 from flux_assets.release.decode.sieve import Quarantine
 from flux_assets.release.decode.stream import LayerStream
@@ -155,7 +155,7 @@ def taken_by_us(
         with session.cursor().copy("COPY by_us FROM STDIN (FORMAT binary)") as copy:
             for chunk in copying.encoded(stream, stream.schema):
                 copy.write(chunk)
-    return {refused.record - 1: refused.reason for refused in sieve.taken()}
+    return {refused.record - 1: error.reason for refused, error in sieve.taken()}
 
 
 def line_of(n: int, text: str) -> str:
@@ -186,7 +186,7 @@ def test_every_text_is_what_copy_makes_of_it(place: Target, tmp_path: Path, kind
 def read_by_arrow(table: StaticTable, lines: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows that Arrow reads and nothing raises doubts about, each from a text of its own."""
     block = Block(file="t", names=("n", "v"), data=b"", line=2, record=1, records=1)
-    parser = Parser(block, read_columns(table))
+    parser = Parser(block, ReadColumn.all_of(table))
     for line in lines:
         with suppress(pa.ArrowInvalid, SuspectError):
             yield parser.read_alike(replace(block, data=line.encode()))[0]
