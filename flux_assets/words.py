@@ -15,14 +15,6 @@ def in_words(seconds: float) -> str:
     return "just now"
 
 
-def span_in_words(seconds: float) -> str:
-    """Write a span of time in the largest unit of which it has two or more: `90 minutes`, `3 days`."""
-    for unit, size in (("days", _DAY), ("hours", _HOUR), ("minutes", _MINUTE)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
 def brief_span(seconds: float | None, suffix: str = "") -> str | None:
     """Write a span of time in few letters: `40 s`, `5 min`, `3 h`, `12 d`."""
     if seconds is None:

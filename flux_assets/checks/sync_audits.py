@@ -18,7 +18,6 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.facts import Assignment, Freshness
 from flux_assets.sqlfiles import query
-from flux_assets.words import span_in_words
 
 # Judged of layers alone, or of a synced table in another way.
 _OF_LAYERS = {"columns", "row_count", "within", "geometry_present", "same_position", "main_extent", "drawable"}
@@ -88,7 +87,7 @@ def _own(table: DynamicTable) -> Iterator[Audit]:
     unchanged = "The rows are those that the last sync left, and few vanished from the source."
     yield _audit("row_count", "ERROR", unchanged, _row_count)
     limits = (table.freshness.warn, table.freshness.fail, table.freshness.still)
-    warn, fail, still = (span_in_words(limit.total_seconds()) for limit in limits)
+    warn, fail, still = (_span_in_words(limit.total_seconds()) for limit in limits)
     current = (
         f"Changes of the source are here within {warn} (WARN), at most {fail} (ERROR); and the source, looked at all"
         f" the time, has not stood still for {still} (WARN)."
@@ -157,13 +156,13 @@ def _lag(case: SyncCase) -> AuditFinding:
 
 def _judged(freshness: Freshness, lag: float, still: float) -> tuple[Severity, list[str]]:
     """Return the severity, and what is wrong where something is."""
-    behind = [f"changes of the source of the last {span_in_words(lag)} may be missing"]
+    behind = [f"changes of the source of the last {_span_in_words(lag)} may be missing"]
     if lag > freshness.fail.total_seconds():
         return "ERROR", behind
     if lag > freshness.warn.total_seconds():
         return "WARN", behind
     if still > freshness.still.total_seconds():
-        return "WARN", [f"the source was looked at and has not changed for {span_in_words(still)}"]
+        return "WARN", [f"the source was looked at and has not changed for {_span_in_words(still)}"]
     return "ERROR", []
 
 
@@ -222,3 +221,11 @@ def _unfound(case: SyncCase, origin: str, here: str, there: str) -> Rule:
     condition, reason = "NOT EXISTS (SELECT FROM {rows} AS o WHERE {same})", "{claim} || coalesce({here}::text, 'NULL')"
     same, claim = case.matches_row_of(here, origin, there), f"not in {origin}: {here} "
     return Rule.of(condition, reason, rows=rows, same=same, here=Identifier("t", here), claim=claim)
+
+
+def _span_in_words(seconds: float) -> str:
+    """Write a span of time in the largest unit of which it has two or more: `90 minutes`, `3 days`."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

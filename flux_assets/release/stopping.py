@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from threading import Condition, Thread
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from flux_assets.retry import Call
@@ -118,9 +117,7 @@ class Ahead(Generic[_T]):
     def __enter__(self) -> Ahead[_T]:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -14,7 +14,6 @@ from datetime import datetime
 from tempfile import TemporaryFile, gettempdir
 from threading import Event, Thread
 from time import monotonic
-from types import TracebackType
 from typing import IO
 
 import xxhash
@@ -172,9 +171,7 @@ class SourceSide:
         Thread(target=self._run, name="source of a sync", daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._admitted.cancel()
         self._choose.cancel()
