@@ -83,8 +83,8 @@ def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
 
 
 def _roll_back_release(tag: str) -> None:
+    from flux_assets.layers.rollback import rollback_release
     from flux_assets.layers.status import layer_pins
-    from flux_assets.layers.whole_release.rollback import rollback_release
     from flux_assets.tables import static_tables
 
     target = the_target()

@@ -125,6 +125,10 @@ class Version:
         connection.execute(_statement("release_tag", layer, lease=self.lease, tag=tag))
         return replace(self, release_tag=tag)
 
+    def as_published(self, connection: psycopg.Connection, layer: Layer) -> Version:
+        """Return the version as it is once it was published: the current one, and since when."""
+        return replace(self, current=True, published_at=VersionTimes.of(connection, layer).published_at)
+
 
 def _attached(versions: Sequence[Version]) -> Version | None:
     return next((version for version in versions if version.current and version.is_attached), None)

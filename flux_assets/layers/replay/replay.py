@@ -20,7 +20,7 @@ from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.replay.records import Correction, ReadAgain
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import Need, fill, probing
-from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
+from flux_assets.layers.versions import LayerState, Pin, Version
 from flux_assets.ledger.runs import Lease, leased
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, count_rows
@@ -28,6 +28,7 @@ from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target
+from flux_assets.release.decode.geometry import Shapes
 from flux_assets.spec import StaticTable
 
 _PIECE = 1 << 18
@@ -127,12 +128,8 @@ def _replay(context: VersionContext, quarantine: VersionQuarantine, lease: Lease
     state.refresh_comments(control)
     layer.analyze(control, version.relation)
     publish.clean_up(context, lease, LayerState.of(control, layer))
-    published_at = VersionTimes.of(control, layer).published_at
-    return ReplayResult(
-        version=replace(version, current=True, published_at=published_at),
-        replayed=len(found.passed),
-        waiting=tuple(found.refused),
-    )
+    live = version.as_published(control, layer)
+    return ReplayResult(version=live, replayed=len(found.passed), waiting=tuple(found.refused))
 
 
 def _refuse_retyped(connection: psycopg.Connection, layer: Layer, current: Version) -> None:
@@ -187,8 +184,9 @@ def _made(
         promised_rows=(current.rows or 0) + len(found.passed),
         published_rows=current.rows,
     )
-    extent = _joined(current.extent, found.facts.extent)
-    return finish(context, case, version, public, extent=extent, source="the version with the replayed records")
+    both = Shapes(extent=current.extent)
+    both.add(Shapes(extent=found.facts.extent))
+    return finish(context, case, version, public, extent=both.extent, source="the version with the replayed records")
 
 
 def _continued(session: psycopg.Connection, table: sql.Identifier, batch: pa.RecordBatch) -> Iterator[bytes]:
@@ -215,9 +213,3 @@ def _keep(quarantine: VersionQuarantine, version: Version, found: ReadAgain) -> 
     with quarantine.connection.transaction():
         kept.add([*replayed, *found.refused])
         kept.note_base(len(replayed))
-
-
-def _joined(one: Extent | None, other: Extent | None) -> Extent | None:
-    if one is None or other is None:
-        return one or other
-    return (min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3]))

@@ -1,1 +1,1 @@
-"""All layers of a release published together, rolled back together, and watched for news."""
+"""All layers of a release published together, and watched for news."""

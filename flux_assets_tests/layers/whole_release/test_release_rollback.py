@@ -9,10 +9,10 @@ import pytest
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.publish import Publication, publish
+from flux_assets.layers.rollback import ReleaseRollback, rollback_release
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
 from flux_assets.layers.versions import Version
-from flux_assets.layers.whole_release.rollback import ReleaseRollback, rollback_release
 from flux_assets.ledger.runs import Lease
 from flux_assets.postgis.relations import Layer
 from flux_assets_tests.leasing import open_entry, someone_else
