@@ -6,6 +6,7 @@ and declarations; those lie with the tests that use them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from psycopg import sql as psql
 from pydantic import SecretStr
 
-from flux_assets.postgis.session import Target
+from flux_assets.postgis.session import Target, prepare
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.sample.stand_in.patches import columns, plans, times
 from flux_assets.sample.stand_in.server import StandIn
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["flux_assets_tests.faults.plugin"]
 HOMES = REPOSITORY / ".flux" / "tests"
-TEMPLATE = "flux_template"
+# A database as its administrator hands it over, and the same with our schemas in it, which cost every test a while.
+TEMPLATE, PREPARED = "flux_template", "flux_prepared"
 SETTINGS = ("FLUX_", "PG", "SNOWFLAKE_", "DAGSTER_")
 
 Sql = Callable[..., list[tuple]]
@@ -92,23 +94,42 @@ def cluster() -> Cluster:
         for setting in ("fsync", "full_page_writes"):
             admin.execute(psql.SQL("ALTER SYSTEM SET {} = off").format(psql.Identifier(setting)))
         admin.execute("SELECT pg_reload_conf()")
+    _make_prepared(cluster)
     return cluster
 
 
+def _make_prepared(cluster: Cluster) -> None:
+    """Make the database with our schemas once for all workers; nobody copies it while it is being made."""
+    with (Path(os.environ["FLUX_HOME"]) / "prepared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with cluster.admin_session() as admin:
+            if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [PREPARED]).fetchall():
+                _copy(cluster, TEMPLATE, PREPARED)
+                with Target(conninfo=cluster.conninfo(PREPARED)).session("prepare") as session:
+                    prepare(session, "public")
+
+
+def _copy(cluster: Cluster, template: str, name: str) -> None:
+    with cluster.admin_session() as admin:
+        create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
+        admin.execute(create.format(*map(psql.Identifier, (name, template, OWNER))))
+
+
 @pytest.fixture
-def database(cluster: Cluster) -> Iterator[str]:
-    """The name of a fresh database with PostGIS, roles and rights as in production; dropped afterwards."""
-    with fresh_database(cluster) as name:
+def database(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh database with PostGIS, roles, rights and our schemas; dropped afterwards.
+
+    A test marked `bare` gets one as its administrator hands it over, without our schemas.
+    """
+    with fresh_database(cluster, TEMPLATE if request.node.get_closest_marker("bare") else PREPARED) as name:
         yield name
 
 
 @contextmanager
-def fresh_database(cluster: Cluster, template: str = TEMPLATE) -> Iterator[str]:
+def fresh_database(cluster: Cluster, template: str = PREPARED) -> Iterator[str]:
     """A database like the template, for as long as the block lasts."""
     name = f"test_{uuid4().hex[:12]}"
-    with cluster.admin_session() as admin:
-        create = psql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy")
-        admin.execute(create.format(*map(psql.Identifier, (name, template, OWNER))))
+    _copy(cluster, template, name)
     yield name
     with cluster.admin_session() as admin:
         admin.execute(psql.SQL("DROP DATABASE {} (FORCE)").format(psql.Identifier(name)))

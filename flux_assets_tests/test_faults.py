@@ -20,6 +20,8 @@ from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 
 @pytest.fixture
 def loader(target: Target, tmp_path: Path) -> Loader:

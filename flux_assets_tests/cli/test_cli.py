@@ -30,6 +30,8 @@ from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets_tests.made_layers import ReleaseFolder
 from flux_assets_tests.made_up import write_one_row
 
+pytestmark = pytest.mark.bare
+
 PATIENCE = 60
 WRONG_USE = (
     ["nope"], ["status", "--jsn"], ["sample"], ["rollback"], ["rollback", "substations", "--release", "v1"],

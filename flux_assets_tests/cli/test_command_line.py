@@ -18,6 +18,8 @@ from flux_assets.tables import dynamic_tables, static_tables
 from flux_assets_tests import sample_cities
 from flux_assets_tests.made_up import write_one_row
 
+pytestmark = pytest.mark.bare
+
 PATIENCE = 120
 DAGSTER = Path(sys.executable).with_name("dagster")
 MATERIALISE = ("asset", "materialize")

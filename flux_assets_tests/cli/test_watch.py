@@ -17,6 +17,8 @@ from time import monotonic
 
 import pytest
 
+pytestmark = pytest.mark.bare
+
 PATIENCE = 60
 PROGRAM = str(Path(sys.executable).with_name("flux-assets"))
 

@@ -26,6 +26,8 @@ from flux_assets_tests.conftest import TEMPLATE
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import settings_of
 
+pytestmark = pytest.mark.bare
+
 POLES = made_up()
 Doctor = Callable[..., list[Finding]]
 

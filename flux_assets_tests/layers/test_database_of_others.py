@@ -16,6 +16,8 @@ from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.made_layers import made_up
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 SEED = """
 INSERT INTO FEEDERS VALUES ('L1', 'one', 1);
 INSERT INTO FAULTS SELECT 'F1', 'L1', 'OPEN', SYSDATE(), 1, -95, 29

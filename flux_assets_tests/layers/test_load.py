@@ -21,6 +21,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, point, rows
 
+pytestmark = pytest.mark.bare
+
 
 @pytest.fixture
 def loader(target: Target, tmp_path: Path) -> Loader:

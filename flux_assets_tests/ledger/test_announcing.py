@@ -11,6 +11,8 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 PATIENCE = 60
 ENOUGH = "that was all"
 

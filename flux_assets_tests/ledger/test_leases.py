@@ -28,6 +28,8 @@ from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 
 @contextmanager
 def ready(target: Target) -> Iterator[psycopg.Connection]:

@@ -9,6 +9,8 @@ from flux_assets.words import in_words
 from flux_assets_tests.cases import CASE_FILES
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 REVISION_2 = CASE_FILES / "ledger_revision_2.sql"
 # As the views of the procedures that this replaces have them.
 SEED = {

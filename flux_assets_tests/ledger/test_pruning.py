@@ -12,6 +12,8 @@ from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import prepare
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 KEEP = timedelta(days=90)
 
 

@@ -19,6 +19,8 @@ from flux_assets.settings import load_settings
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests.receiver import Receiver, receiving
 
+pytestmark = pytest.mark.bare
+
 Call = Callable[..., Result]
 
 

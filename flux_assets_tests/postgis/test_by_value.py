@@ -19,6 +19,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
+pytestmark = pytest.mark.bare
+
 FOLDING = "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
 FILL = """
 INSERT INTO FEEDERS VALUES ('A', 'one', 1), ('a', 'other', NULL);

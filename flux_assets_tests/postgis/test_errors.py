@@ -32,6 +32,8 @@ from flux_assets.settings import load_settings
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 SORTED = "SELECT count(*) FROM (SELECT g FROM generate_series(1, 100000) AS g ORDER BY md5(g::text)) AS sorted"
 LOCKED = "SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 100000) AS g"
 LARGE = "SELECT length(string_agg(repeat(g::text, 1000), '')) FROM generate_series(100000, 140000) AS g"

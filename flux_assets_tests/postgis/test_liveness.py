@@ -17,6 +17,8 @@ from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.silent_proxy import SilentProxy, silent_proxy
 
+pytestmark = pytest.mark.bare
+
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:

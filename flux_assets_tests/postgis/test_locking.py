@@ -20,6 +20,8 @@ from flux_assets.sample.cluster import Cluster
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 AT_ONCE = timedelta(seconds=0)
 VACUUMS = "SELECT pid, query FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND query LIKE '%{}%'"
 # Two cost units and then a pause, on every page.

@@ -24,6 +24,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 
+pytestmark = pytest.mark.bare
+
 FILL = """
 INSERT INTO FEEDERS VALUES ('A', 'one', 1), ('B', 'two', NULL);
 INSERT INTO FAULTS SELECT 'F' || SEQ4(), 'A', 'OPEN', SYSDATE(), 1, -95, 29 FROM TABLE(GENERATOR(ROWCOUNT => 3))

@@ -22,6 +22,8 @@ from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.pooling import left_behind, pooled
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 REMEDY = "connect past the pooler; or give this database pool_mode = session"
 
 

@@ -14,6 +14,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 POLES = made_up()
 SEED = (
     "INSERT INTO FEEDERS VALUES ('L1', 'one', 1); INSERT INTO FAULTS SELECT 'F1', 'L1', 'OPEN', SYSDATE(), 1, -95, 29"

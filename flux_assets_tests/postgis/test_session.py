@@ -17,6 +17,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 NAME = "Süd, Ödön's \\ 東京"
 
 

@@ -25,6 +25,8 @@ from flux_assets.sample.os_user import server_account
 from flux_assets_tests.faults.world import control, run_as_owner
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 # How long a query on the standby holds up what it would have to apply, and every commit on the primary with it.
 DELAY_SECONDS = 3
 

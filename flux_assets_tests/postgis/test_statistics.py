@@ -12,6 +12,8 @@ from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 ROWS = 400
 BOUNDS = "SELECT array_length(histogram_bounds, 1) FROM pg_stats WHERE tablename = %s AND attname = 'code'"
 TARGETS = "SELECT attname, coalesce(attstattarget, -1) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"

@@ -16,6 +16,8 @@ from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
+pytestmark = pytest.mark.bare
+
 POLES = made_up()
 PUBLICATIONS = {
     "by_root": "FOR TABLE poles WITH (publish_via_partition_root = true)",

@@ -19,6 +19,8 @@ from flux_assets.spec import DynamicTable, StaticTable, type_ddl
 from flux_assets.tables import dynamic_tables, static_tables
 from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
 
+pytestmark = pytest.mark.bare
+
 SLOW = (
     "adlfs", "dagster_postgres", "dagster_snowflake", "fakesnow", "fsspec", "geopandas", "matplotlib", "pandas", "pgpq",
     "pyarrow", "snowflake.connector",

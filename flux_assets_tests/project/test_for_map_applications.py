@@ -19,6 +19,8 @@ from flux_assets.sync.setup import set_up_tables
 from flux_assets.tables import declarations, dynamic_tables, static_tables
 from flux_assets_tests.made_up import write_one_row
 
+pytestmark = pytest.mark.bare
+
 PAGE = (REPOSITORY / "docs" / "for-map-applications.md").read_text()
 
 

@@ -15,6 +15,8 @@ from flux_assets_tests.conftest import Sql
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.synced import Utility
 
+pytestmark = pytest.mark.bare
+
 DAY = "DATEADD(day, -{}, SYSDATE())"
 NOW = "SYSDATE()"
 

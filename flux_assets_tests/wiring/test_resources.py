@@ -17,6 +17,8 @@ from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
 from flux_assets.wiring.source import layer_release
 
+pytestmark = pytest.mark.bare
+
 OWN = "postgresql://me@127.0.0.1/maps"
 
 

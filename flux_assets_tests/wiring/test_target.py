@@ -15,6 +15,8 @@ from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
 from flux_assets.wiring.target import dagster_storage_url, postgis_target
 
+pytestmark = pytest.mark.bare
+
 
 def test_the_embedded_database_is_provided_where_nothing_is_set(cluster: Cluster) -> None:
     with postgis_target(load_settings()).session("test") as session:
