@@ -103,7 +103,8 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
 
 
 def limits(session: psycopg.Connection, parallel_layers: int) -> Iterator[Finding]:
-    """Yield how many sessions are allowed, and how large temporary files may be."""
+    """Yield what commits wait for, how many sessions are allowed, and how large temporary files may be."""
+    yield from _standbys(session)
     row = session.execute(query("doctor", "limits")).fetchone()
     if row is None:
         return
@@ -132,7 +133,7 @@ def limits(session: psycopg.Connection, parallel_layers: int) -> Iterator[Findin
         )
 
 
-def standbys(session: psycopg.Connection) -> Iterator[Finding]:
+def _standbys(session: psycopg.Connection) -> Iterator[Finding]:
     """Yield which synchronous standbys commits wait for."""
     row = session.execute(query("doctor", "synchronous_standbys")).fetchone()
     if row is None or not row[0] or row[1] in {"off", "local"}:

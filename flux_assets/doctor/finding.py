@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from flux_assets.errors import FluxError
+import psycopg
+
+from flux_assets.errors import FluxError, reported
 
 _Outcome = Literal["ok", "note", "warning", "failed"]
 
@@ -44,3 +47,15 @@ class Group:
     def error(self, error: FluxError) -> Finding:
         """Return the error that a load or sync would raise as a failed finding."""
         return self.failed(error.problem, error.remedy)
+
+
+def examined(*parts: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings of each part; where PostgreSQL refuses one, the others are not prevented."""
+    for part in parts:
+        try:
+            yield from part
+        except psycopg.Error as error:
+            yield Group("Rights").failed(
+                f"PostgreSQL refused the examination: {reported(error)}",
+                "Grant the right that it names, and run doctor again.",
+            )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.doctor.finding import Finding, Group
+from flux_assets.doctor.finding import Finding, Group, examined
 from flux_assets.errors import LayerError, reported
 from flux_assets.layers.takeover import Dependent
 from flux_assets.postgis.catalog import Relation, hidden, refuse_folding_keys
@@ -22,11 +22,16 @@ _NOT_REACHED = {"materialized view", "trigger"}
 
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
-    """Yield the findings about single layers, then once those about all of them."""
+    """Yield the findings about single layers, once those about all of them, then those about what others put there."""
+    layers = [Layer(schema, table) for table in tables]
+    yield from examined(_on_layers(session, layers), _left_on_tables(session, layers), _publications(session, layers))
+
+
+def _on_layers(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
     published: list[tuple[Layer, int]] = []
     is_prevented = False
-    for layer in (Layer(schema, table) for table in tables):
-        relation = Relation.find(session, schema, layer.name)
+    for layer in layers:
+        relation = Relation.find(session, layer.schema, layer.name)
         if relation is None:
             found = list(_renamed_by_hand(session, layer))
         elif relation.kind != "p":
@@ -37,7 +42,7 @@ def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTa
         yield from found
         is_prevented = is_prevented or bool(found)
     if not is_prevented:
-        yield _LAYERS.ok(f"nothing prevents publishing the {len(tables)} layers")
+        yield _LAYERS.ok(f"nothing prevents publishing the {len(layers)} layers")
     yield from _waiting(session, published)
     if published:
         yield from _surprises(session, *published[0])
@@ -164,7 +169,7 @@ def _copies_out(session: psycopg.Connection, layer: Layer) -> bool:
     return True
 
 
-def left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
+def _left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
     """Yield what others put on a table that a layer replaced, on a version or on the layer, one layer after another."""
     for layer in layers:
         relation = Relation.find(session, layer.schema, layer.name)
@@ -236,7 +241,7 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
 
 
-def publications(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
+def _publications(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:
     """Yield a warning for each publication whose subscribers keep the rows of a replaced version."""
     by_hand = (
         "After a load, on the subscriber: DROP SUBSCRIPTION …; TRUNCATE the table; CREATE SUBSCRIPTION … again, which"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from flux_assets.doctor.finding import Finding, Group
+from flux_assets.doctor.finding import Finding, Group, examined
 from flux_assets.errors import SyncError, TargetError, reported
 from flux_assets.ledger import status
 from flux_assets.postgis.catalog import Relation, hidden
@@ -34,8 +34,16 @@ def _lacks(user: str, problem: str, grant: str, granted_by: str = "its owner") -
     return _RIGHTS.failed(f"user {user} {problem}", f"Run GRANT {grant} TO {user} as {granted_by}.")
 
 
-def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
-    """Yield the rights of the session's user, and of others on the schema of versions."""
+def findings(
+    session: psycopg.Connection, schema: str, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
+) -> Iterator[Finding]:
+    """Yield the rights of the session's user on schemas, ledger and what the tables use, and of others on versions."""
+    yield from examined(
+        _on_tables(session, schema, static), _on_ledger(session), _on_used(session, schema, static, dynamic)
+    )
+
+
+def _on_tables(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
     if session.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
         yield _RIGHTS.failed(
             f"schema {schema} does not exist",
@@ -66,44 +74,24 @@ def _on_schemas(
 ) -> Iterator[Finding]:
     user, database = f'"{session.info.user}"', f'"{session.info.dbname}"'
     on_database, temporary, create, usage, sees_others = rights
-    both = "the schemas postgres_sync and flux_versions"
-    tested = (
-        (
-            is_prepared or on_database,
-            f"{both} exist" if is_prepared else f"the first load can create {both}",
-            _lacks(user, f"may not create {both}", f"CREATE ON DATABASE {database}", "the database's owner"),
-        ),
-        (
-            temporary,
-            "temporary tables can be created, which syncs and comparisons need",
-            _lacks(
-                user,
-                "may not create temporary tables, which syncs and comparisons need",
-                f"TEMPORARY ON DATABASE {database}",
-                "the database's owner",
-            ),
-        ),
-        (
-            create and usage,
-            f"tables can be created in schema {schema}",
-            _lacks(
-                user,
-                f"may not create tables in schema {schema}",
-                f"USAGE, CREATE ON SCHEMA {schema}",
-                "the schema's owner",
-            ),
-        ),
-        (
-            sees_others,
-            "a publish that has to wait can name what it waits for",
-            _RIGHTS.warning(
-                "a publish that has to wait cannot name what it waits for, and a load cannot tell whether another one"
-                " is alive",
-                f"Run GRANT pg_read_all_stats TO {user} as a superuser.",
-            ),
-        ),
-    )
-    yield from (_RIGHTS.ok(message) if passed else finding for passed, message, finding in tested)
+    both, owner = "the schemas postgres_sync and flux_versions", "the database's owner"
+    exist = f"{both} exist" if is_prepared else f"the first load can create {both}"
+    lacks = _lacks(user, f"may not create {both}", f"CREATE ON DATABASE {database}", owner)
+    yield _RIGHTS.ok(exist) if is_prepared or on_database else lacks
+    needed = ", which syncs and comparisons need"
+    lacks = _lacks(user, f"may not create temporary tables{needed}", f"TEMPORARY ON DATABASE {database}", owner)
+    yield _RIGHTS.ok(f"temporary tables can be created{needed}") if temporary else lacks
+    there, grant = f"tables in schema {schema}", f"USAGE, CREATE ON SCHEMA {schema}"
+    lacks = _lacks(user, f"may not create {there}", grant, "the schema's owner")
+    yield _RIGHTS.ok(f"tables can be created in schema {schema}") if create and usage else lacks
+    if sees_others:
+        yield _RIGHTS.ok("a publish that has to wait can name what it waits for")
+    else:
+        yield _RIGHTS.warning(
+            "a publish that has to wait cannot name what it waits for, and a load cannot tell whether another one is"
+            " alive",
+            f"Run GRANT pg_read_all_stats TO {user} as a superuser.",
+        )
 
 
 def _tried(session: psycopg.Connection, schema: str) -> Finding:
@@ -164,7 +152,7 @@ def _of_versions(session: psycopg.Connection, user: str) -> Iterator[Finding]:
         yield _RIGHTS.ok("nobody else has a right on schema flux_versions, so map tools list each layer once")
 
 
-def ledger(session: psycopg.Connection) -> Iterator[Finding]:
+def _on_ledger(session: psycopg.Connection) -> Iterator[Finding]:
     """Yield what the ledger lacks or the user may not use; nothing for a ledger that the next load upgrades."""
     row = session.execute(query("doctor", "ledger_revision")).fetchone()
     if row is None or not is_current(row[0]):
@@ -193,7 +181,7 @@ def _parts() -> list[str]:
     return list(dict.fromkeys([*(name for _, name in _CREATED.findall(text)), *columns]))
 
 
-def used(
+def _on_used(
     session: psycopg.Connection, schema: str, static: Sequence[StaticTable], dynamic: Sequence[DynamicTable]
 ) -> Iterator[Finding]:
     """Yield every missing right on what the tables use, with the GRANT that gives it.

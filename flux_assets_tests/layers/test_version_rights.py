@@ -57,7 +57,7 @@ def seen(target: Target, web: str) -> Iterator[Sql]:
 
 def asked(target: Target) -> list[Finding]:
     with target.session("doctor") as session:
-        return list(rights.findings(session, "public", [POLES]))
+        return list(rights.findings(session, "public", [POLES], []))
 
 
 def test_no_version_is_for_others_whatever_default_privileges_say(

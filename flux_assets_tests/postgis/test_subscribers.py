@@ -11,7 +11,6 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flux_assets.doctor import layers
-from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
@@ -128,7 +127,8 @@ def test_what_a_subscriber_gets(publisher: Cluster, elsewhere: psycopg.Connectio
     eventually(counted("poles"), (42,))
 
     with target.session("doctor") as session:
-        found = {each.message.split()[1]: each for each in layers.publications(session, [Layer("public", POLES)])}
+        every = layers.findings(session, "public", [POLES])
+        found = {each.message.split()[1]: each for each in every if each.message.startswith("publication ")}
     assert {name: each.outcome for name, each in found.items()} == {
         "by_root": "warning", "by_leaf": "warning", "by_schema": "warning", "everything": "warning", "versions": "note",
     }  # fmt: skip
