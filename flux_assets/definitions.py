@@ -5,13 +5,11 @@ from __future__ import annotations
 import dagster as dg
 
 from flux_assets.orchestration.alerts.rounds import alert_sensor
-from flux_assets.orchestration.automation import JOBS, SCHEDULES, setup_dynamic_tables
+from flux_assets.orchestration.automation import JOBS, SCHEDULES, release_sensor
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.origins import release_sources, snowflake_sources
-from flux_assets.orchestration.pruning import prune_history
-from flux_assets.orchestration.release_sensor import release_sensor
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.tables import dynamic_tables, static_tables
@@ -24,9 +22,9 @@ defs = dg.Definitions(
         *snowflake_sources(dynamic_tables()),
     ],
     asset_checks=[release_match(static_tables()), source_match(dynamic_tables())],
-    jobs=[*JOBS, setup_dynamic_tables, prune_history],
+    jobs=JOBS,
     schedules=SCHEDULES,
-    sensors=[release_sensor, alert_sensor],
+    sensors=[release_sensor(static_tables()), alert_sensor],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

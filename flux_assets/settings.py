@@ -33,6 +33,7 @@ STAND_IN = "stand-in"
 _SAMPLE = "sample"
 _OF_AN_ACCOUNT = ("account", "user", "password", "private_key_path", "role", "warehouse", "host")
 REPOSITORY = Path(__file__).resolve().parent.parent
+_IS_CHECKED_OUT = (REPOSITORY / "pyproject.toml").is_file()
 
 
 def _duration(value: object) -> object:
@@ -72,12 +73,6 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 _Bytes = Annotated[int, BeforeValidator(_size)]
 
 
-def _default_home() -> Path:
-    """Return `.flux` in the repository, or in the working folder when the package is installed without one."""
-    inside = (REPOSITORY / "pyproject.toml").is_file()
-    return (REPOSITORY if inside else Path.cwd()) / ".flux"
-
-
 class Settings(BaseSettings):
     """Every setting, under the name of its environment variable in lower case."""
 
@@ -86,7 +81,8 @@ class Settings(BaseSettings):
     most_quarantined: ClassVar[int] = 1_000_000
 
     flux_profile: Literal["embedded", "production"] = "embedded"
-    flux_home: Path = Field(default_factory=_default_home)
+    # In the repository, or in the working folder when the package is installed without one.
+    flux_home: Path = Field(default_factory=lambda: (REPOSITORY if _IS_CHECKED_OUT else Path.cwd()) / ".flux")
 
     flux_postgres_url: SecretStr | None = None
     flux_postgres_schema: str = "public"

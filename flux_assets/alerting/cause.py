@@ -54,19 +54,19 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-HIDDEN = "***"
+_HIDDEN = "***"
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|ACCESS_KEY|ALERT_URL", re.IGNORECASE)
 _WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|secret\w*|token|api_?key|access_?key\w*|private_?key\w*|sig(?:nature)?)"
 _VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)'\"]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), HIDDEN),
-    (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{HIDDEN}"),
-    (re.compile(r"(https://hooks\.slack\.com/)[^\s'\"]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
-    (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), HIDDEN),
-    (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), HIDDEN),
+    (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)", re.DOTALL), _HIDDEN),
+    (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]*(?:@[^\s/@'\"]*)*@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"(\w[\w+.-]*://[^\s?'\"]*)\?[^\s'\"]+"), rf"\1?{_HIDDEN}"),
+    (re.compile(r"(https://hooks\.slack\.com/)[^\s'\"]+"), rf"\1{_HIDDEN}"),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), rf"\1 {_HIDDEN}"),
+    (re.compile(rf"\b((?:\w+_)?{_WORD}['\"]?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{_HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{10,}\.[\w-]+(?:\.[\w-]+)?"), _HIDDEN),
+    (re.compile(r"(?:~|\.{0,2})?/?[\w.@/~-]*[\w-]\.(?:p8|pem|key|pfx|p12)\b", re.IGNORECASE), _HIDDEN),
 )
 
 
@@ -78,7 +78,7 @@ def secret_remover(settings: Settings, environment: Mapping[str, str] = os.envir
     known = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in longest_first) or "(?!)")
 
     def clean(text: str) -> str:
-        text = known.sub(HIDDEN, bounded(text))
+        text = known.sub(_HIDDEN, bounded(text))
         for pattern, instead in _PATTERNS:
             text = pattern.sub(instead, text)
         return text

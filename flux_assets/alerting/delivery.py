@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from flux_assets.alerting.incident import Incident, Kind, Observed, Policy, decide
+from flux_assets.alerting.incident import Event, Incident, Observed, Policy, decide
 from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
 from flux_assets.errors import AlertError
 
-Event = Literal["opened", "changed", "reminder", "recovered"]
 _Send = Callable[[Event, Incident], None]
 _SECONDS_OF_A_ROUND = 25.0
 # A failed run is forgotten after a while without ever having been made good; that is no recovery.
@@ -22,21 +21,6 @@ _SIGNS: dict[Event, str] = {
     "changed": ":red_circle:",
     "reminder": ":hourglass:",
     "recovered": ":large_green_circle:",
-}
-_BEGINS: dict[Event, str] = {"opened": "", "changed": "For another reason: ", "reminder": "Still: "}
-_WHOLE: dict[Kind, str] = {
-    "schedule": "Syncs are not started",
-    "daemon": "Dagster's daemon is dead",
-    "dagster": "Dagster cannot be used",
-    "target": "PostGIS cannot be used",
-}
-# What is wrong with one table, and with several.
-_OF_TABLES: dict[Kind, tuple[str, str]] = {
-    "sync": ("cannot be synced", "cannot be synced"),
-    "load": ("could not be loaded", "could not be loaded"),
-    "layer": ("is not what was published", "are not what was published"),
-    "check": ("fails a check", "fail a check"),
-    "late": ("is late", "are late"),
 }
 _ABOUT = {
     "attempt": ["About: the last attempt; published data is unchanged"],
@@ -127,7 +111,7 @@ class Letterhead:
             "kind": incident.kind,
             "about": incident.about,
             "schema": self.schema,
-            "title": title(event, incident),
+            "title": incident.title(event),
             "problem": incident.problem,
             "remedy": incident.remedy,
             "tables": list(incident.tables),
@@ -138,7 +122,7 @@ class Letterhead:
             "failures": incident.ticks,
             "run_id": incident.run_id,
             "run_url": self._run_url(incident.run_id),
-            "text": "\n".join([title(event, incident), *lines]),
+            "text": "\n".join([incident.title(event), *lines]),
         }
 
     def _run_url(self, run_id: str | None) -> str | None:
@@ -163,13 +147,6 @@ class Letterhead:
         return lines
 
 
-def title(event: Event, incident: Incident) -> str:
-    """Return one line: what is wrong with which tables, or that it is over."""
-    if event == "recovered":
-        return f"Recovered: {_subject(incident, incident.tables)}"
-    return f"{_BEGINS[event]}{_subject(incident, incident.failing)}"
-
-
 def length(span: timedelta) -> str:
     """Return a span as people say it, in its two largest units: `2 d 3 h`, `25 min`, `40 s`."""
     left = round(span.total_seconds())
@@ -181,21 +158,11 @@ def length(span: timedelta) -> str:
     return " ".join(parts) or "0 s"
 
 
-def _subject(incident: Incident, tables: tuple[str, ...]) -> str:
-    if incident.kind in _WHOLE:
-        return _WHOLE[incident.kind]
-    if incident.kind == "run":
-        return f"a run of {incident.cause} failed"
-    one, several = _OF_TABLES[incident.kind]
-    return f"{tables[0]} {one}" if len(tables) == 1 else f"{len(tables)} tables {several}"
-
-
 def _slack(event: Event, incident: Incident, lines: list[str]) -> dict[str, Any]:
     """Return Slack's blocks; `text` is what notifications show."""
     # Unescaped, `<!channel>` in an error's text would call everybody.
     head, *body = (
-        line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        for line in (title(event, incident), *lines)
+        line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in (incident.title(event), *lines)
     )
     shown = "\n".join([f"{_SIGNS[event]} *{head}*", *body])
     return {"text": head, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": shown[:2900]}}]}

@@ -11,6 +11,22 @@ from typing import Any, Literal
 # ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
 # daemon: nobody starts syncs. dagster: its storage, or our definitions, are unavailable. target: PostGIS is.
 Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
+Event = Literal["opened", "changed", "reminder", "recovered"]
+_BEGINS: dict[Event, str] = {"opened": "", "changed": "For another reason: ", "reminder": "Still: "}
+_WHOLE: dict[Kind, str] = {
+    "schedule": "Syncs are not started",
+    "daemon": "Dagster's daemon is dead",
+    "dagster": "Dagster cannot be used",
+    "target": "PostGIS cannot be used",
+}
+# What is wrong with one table, and with several.
+_OF_TABLES: dict[Kind, tuple[str, str]] = {
+    "sync": ("cannot be synced", "cannot be synced"),
+    "load": ("could not be loaded", "could not be loaded"),
+    "layer": ("is not what was published", "are not what was published"),
+    "check": ("fails a check", "fail a check"),
+    "late": ("is late", "are late"),
+}
 # Of tables that one of these covers, the others tell nothing new.
 _CAUSES: frozenset[Kind] = frozenset({"sync", "schedule", "daemon"})
 _TICK = timedelta(minutes=5)
@@ -58,6 +74,19 @@ class Observation:
     symptom: bool = False
     not_before: datetime | None = None
 
+    @classmethod
+    def late(cls, table: str, problem: str, since: datetime) -> Observation:
+        """Return that a table is not as fresh as it has to be; a symptom, where something keeps it from syncing."""
+        return cls(
+            kind="late",
+            cause="late",
+            problem=problem,
+            tables=(table,),
+            since=since,
+            symptom=True,
+            remedy="Check that dynamic_sync_schedule runs; `flux-assets status` shows the last attempt.",
+        )
+
     def touches(self, tables: Collection[str]) -> bool:
         return not set(self.tables).isdisjoint(tables)
 
@@ -103,6 +132,20 @@ class Incident:
         if self.kind in {"sync", "load", "run"}:
             return "attempt"
         return "published" if self.kind in {"layer", "check", "late"} else "service"
+
+    def title(self, event: Event) -> str:
+        """Return one line: what is wrong with which tables, or that it is over."""
+        if event == "recovered":
+            return f"Recovered: {self._subject(self.tables)}"
+        return f"{_BEGINS[event]}{self._subject(self.failing)}"
+
+    def _subject(self, tables: tuple[str, ...]) -> str:
+        if self.kind in _WHOLE:
+            return _WHOLE[self.kind]
+        if self.kind == "run":
+            return f"a run of {self.cause} failed"
+        one, several = _OF_TABLES[self.kind]
+        return f"{tables[0]} {one}" if len(tables) == 1 else f"{len(tables)} tables {several}"
 
 
 def decide(so_far: Sequence[Incident], observed: Observed) -> list[Incident]:

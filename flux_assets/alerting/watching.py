@@ -20,6 +20,16 @@ _KINDS: frozenset[Kind] = frozenset({"sync", "load", "layer"})
 _DIED = "The process of the run died without finishing. Run it again; see its log for how far it got."
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A run of a table that did not end well."""
+
+    layer_name: str
+    ended_at: datetime
+    run_id: str | None
+    message: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Watch:
     """What is watched, and how; `clean` takes the secrets out of a message."""
@@ -37,68 +47,54 @@ class Watch:
         """Take an error's message apart, without the secrets that it may hold."""
         return ErrorCause.of(self.clean(message or ""), self.names)
 
+    def observed(self, session: psycopg.Connection) -> tuple[Observed, dict[str, datetime]]:
+        """Return all that is wrong with the tables by the server's clock (UTC), and when each was last made current."""
+        row = session.execute("SELECT clock_timestamp()").fetchone()
+        now = row[0] if row else datetime.now(UTC)
+        known = TableStatus.read(session, self.schema)
+        wrong = list(self._failing(session, now))
+        for table in self.tables:
+            if status := known.get(table.name):
+                wrong += _standing(table, status, now)
+        checked = {name: status.checked_at for name, status in known.items() if status.checked_at}
+        return Observed(wrong, _KINDS, now), checked
 
-@dataclass(frozen=True)
-class _Failure:
-    """A run of a table that did not end well."""
+    def failed_on(self, session: psycopg.Connection, run_ids: Collection[str]) -> set[tuple[str, str]]:
+        """Return the (run, table) on which these runs failed: what else they found is about unpublished rows."""
+        if not run_ids or not is_prepared(session):
+            return set()
+        values = {"schema": self.schema, "run_ids": list(run_ids)}
+        return {(run_id, name) for run_id, name in session.execute(query("watching", "failed_runs"), values)}
 
-    layer_name: str
-    ended_at: datetime
-    run_id: str | None
-    message: str | None
+    def _failing(self, session: psycopg.Connection, now: datetime) -> Iterator[Observation]:
+        if not is_prepared(session):
+            return
+        with session.cursor(row_factory=class_row(_Failure)) as cursor:
+            values = {"names": self.names, "schema": self.schema, "died": _DIED}
+            failures = cursor.execute(query("watching", "failures"), values).fetchall()
+        for table in self.tables:
+            if streak := [failure for failure in failures if failure.layer_name == table.name]:
+                yield self._streak("sync" if isinstance(table, DynamicTable) else "load", streak, now)
 
-
-def observed(session: psycopg.Connection, watch: Watch) -> tuple[Observed, dict[str, datetime]]:
-    """Return all that is wrong with the tables by the server's clock (UTC), and when each was last made current."""
-    row = session.execute("SELECT clock_timestamp()").fetchone()
-    now = row[0] if row else datetime.now(UTC)
-    known = TableStatus.read(session, watch.schema)
-    wrong = list(_failing(session, watch, now))
-    for table in watch.tables:
-        if status := known.get(table.name):
-            wrong += _standing(table, status, now)
-    checked = {name: status.checked_at for name, status in known.items() if status.checked_at}
-    return Observed(wrong, _KINDS, now), checked
-
-
-def in_ledger(session: psycopg.Connection, schema: str, run_ids: Collection[str]) -> set[tuple[str, str]]:
-    """Return the (run, table) on which these runs failed: what else they found is about unpublished rows."""
-    if not run_ids or not is_prepared(session):
-        return set()
-    values = {"schema": schema, "run_ids": list(run_ids)}
-    return {(run_id, name) for run_id, name in session.execute(query("watching", "failed_runs"), values)}
-
-
-def _failing(session: psycopg.Connection, watch: Watch, now: datetime) -> Iterator[Observation]:
-    if not is_prepared(session):
-        return
-    with session.cursor(row_factory=class_row(_Failure)) as cursor:
-        values = {"names": watch.names, "schema": watch.schema, "died": _DIED}
-        failures = cursor.execute(query("watching", "failures"), values).fetchall()
-    for table in watch.tables:
-        if streak := [failure for failure in failures if failure.layer_name == table.name]:
-            yield _streak("sync" if isinstance(table, DynamicTable) else "load", streak, watch, now)
-
-
-def _streak(kind: Kind, streak: Sequence[_Failure], watch: Watch, now: datetime) -> Observation:
-    """Return one observation of a table's failures, newest first: syncs share a cause by reason, loads by run."""
-    causes = [watch.cause_of(failure.message) for failure in streak]
-    newest, last, first = causes[0], streak[0], streak[-1]
-    of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
-    reached = watch.policy.reached
-    return Observation(
-        kind=kind,
-        cause=newest.head if kind == "sync" else newest.whole,
-        apart="" if kind == "sync" else last.run_id or last.layer_name,
-        problem=newest.problem,
-        remedy=newest.remedy,
-        tables=(last.layer_name,),
-        since=first.ended_at,
-        ticks=len(streak),
-        run_id=last.run_id,
-        ready=kind == "load" or reached(len(streak), first.ended_at, now),
-        settled=kind == "load" or reached(of_cause, streak[of_cause - 1].ended_at, now),
-    )
+    def _streak(self, kind: Kind, streak: Sequence[_Failure], now: datetime) -> Observation:
+        """Return one observation of a table's failures, newest first: syncs share a cause by reason, loads by run."""
+        causes = [self.cause_of(failure.message) for failure in streak]
+        newest, last, first = causes[0], streak[0], streak[-1]
+        of_cause = next((at for at, cause in enumerate(causes) if cause.head != newest.head), len(causes))
+        reached = self.policy.reached
+        return Observation(
+            kind=kind,
+            cause=newest.head if kind == "sync" else newest.whole,
+            apart="" if kind == "sync" else last.run_id or last.layer_name,
+            problem=newest.problem,
+            remedy=newest.remedy,
+            tables=(last.layer_name,),
+            since=first.ended_at,
+            ticks=len(streak),
+            run_id=last.run_id,
+            ready=kind == "load" or reached(len(streak), first.ended_at, now),
+            settled=kind == "load" or reached(of_cause, streak[of_cause - 1].ended_at, now),
+        )
 
 
 def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
@@ -112,17 +108,4 @@ def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datet
         budget, lag = table.freshness.fail, timedelta(seconds=status.lag_seconds)
         if lag > budget:
             problem = f"Its data is {length(lag)} old; {length(budget)} are allowed."
-            yield late(table.name, problem, now - lag + budget)
-
-
-def late(table: str, problem: str, since: datetime) -> Observation:
-    """Return that a table is not as fresh as it has to be; a symptom, where something keeps it from being synced."""
-    return Observation(
-        kind="late",
-        cause="late",
-        problem=problem,
-        tables=(table,),
-        since=since,
-        symptom=True,
-        remedy="Check that dynamic_sync_schedule runs; `flux-assets status` shows the last attempt.",
-    )
+            yield Observation.late(table.name, problem, now - lag + budget)

@@ -7,8 +7,8 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread, current_thread
+from functools import partial
+from threading import Lock, current_thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
 
-from flux_assets.alerting.cause import HIDDEN
 from flux_assets.errors import AlertError
 from flux_assets.locality import Host
+from flux_assets.retry import Call, GivenUpError
 
 _THREAD = "flux_assets alert"
 _CHECK = "Check FLUX_ALERT_URL; the message is sent again."
@@ -48,13 +48,11 @@ class Webhook:
 
     def post(self, payload: Mapping[str, Any]) -> None:
         """Deliver; raises AlertError when it did not arrive, or perhaps not. Redirections are not followed."""
-        outcome: SimpleQueue[AlertError | None] = SimpleQueue()
         line = _Line()
-        # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
-        Thread(target=lambda: outcome.put(self._called(payload, line)), name=_THREAD, daemon=True).start()
         try:
-            error = outcome.get(timeout=self._seconds)
-        except Empty:
+            # In a thread, because no client limits how long a name is looked up or an answer dribbles in.
+            error = Call(partial(self._called, payload, line)).within(self._seconds)
+        except GivenUpError:
             line.cut()
             error = self._silent()
         if error is not None:
@@ -62,6 +60,7 @@ class Webhook:
 
     def _called(self, payload: Mapping[str, Any], line: _Line) -> AlertError | None:
         """Call the receiver. The client's errors name the address, so they are translated, and not chained."""
+        current_thread().name = _THREAD
         url = self._url.get_secret_value()
         parts = urlsplit(url)
         plain = parts.scheme.lower() == "http"
@@ -113,7 +112,7 @@ class Webhook:
             return ""
         text = " ".join(response.raw.read(_MOST_READ, decode_content=True).decode(errors="replace").split())
         for secret in _pieces(self._url.get_secret_value()):
-            text = text.replace(secret, HIDDEN)
+            text = text.replace(secret, "***")
         return f": {text[:_MOST_TOLD].rstrip('.')}" if text else ""
 
 

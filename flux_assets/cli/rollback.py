@@ -79,7 +79,7 @@ def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     version = rollback(declared, the_target(), _options(), _log, to)
     _show_live(declared, version)
     click.echo(f"  It is pinned: no load replaces it before `flux-assets unpin {declared.name}`.")
-    _inform_dagster(lambda history: history.report_rollbacks([(declared, version)]))
+    _inform_dagster(lambda history: history.report_versions([(declared, version)]))
 
 
 def _roll_back_release(tag: str) -> None:
@@ -96,7 +96,7 @@ def _roll_back_release(tag: str) -> None:
     click.echo("All of them are pinned: no load replaces them before `flux-assets unpin --all`.")
     pins = layer_pins(target)
     stayed = [(table, pins.get(table.name)) for table, _ in done.stayed]
-    _inform_dagster(lambda history: history.report_rollbacks(done.moved))
+    _inform_dagster(lambda history: history.report_versions(done.moved))
     _inform_dagster(lambda history: history.report_pins(stayed))
 
 
@@ -131,7 +131,7 @@ def _pin(table: str, to: str | None, reason: str) -> None:
         _show_live(declared, done.version)
     click.echo(f"{table} is {done.pin}. `flux-assets unpin {table}` lets loads publish again.")
     if done.published:
-        _inform_dagster(lambda history: history.report_rollbacks([(declared, done.version)]))
+        _inform_dagster(lambda history: history.report_versions([(declared, done.version)]))
     _inform_dagster(lambda history: history.report_pins([(declared, done.pin)]))
 
 
@@ -216,7 +216,7 @@ def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_
     _show_replayed(table, result)
     if result.replayed:
         left = len(result.waiting)
-        _inform_dagster(lambda history: history.report_replay(declared, result.version, left))
+        _inform_dagster(lambda history: history.report_versions([(declared, result.version)], left))
     exit_if(bool(result.waiting) and not result.replayed)
 
 

@@ -24,15 +24,11 @@ _NO_LIMIT = 10_000
 _FOLDED_WIDTH = 30
 _STYLES = {
     "live": "green",
+    "still": "yellow",
     "loading": "cyan",
     "under way": "cyan",
-    "never loaded": "dim",
-    "not synced": "dim",
-    "failed": "bold red",
-    "interrupted": "bold red",
-    "broken": "bold red",
-    "late": "bold red",
-    "still": "yellow",
+    **dict.fromkeys(("never loaded", "not synced"), "dim"),
+    **dict.fromkeys(("failed", "interrupted", "broken", "late"), "bold red"),
 }
 _T = TypeVar("_T", bound="Declaration")
 

@@ -1,33 +1,43 @@
-"""Jobs, and the schedules that start them.
+"""Jobs, and what starts them: schedules, and the sensor that watches the release.
 
 Annotations are evaluated here: Dagster reads resources from them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
-from flux_assets.errors import FluxError, SyncError
+from flux_assets.errors import FluxError, SyncError, TargetError
 from flux_assets.orchestration.checks import check_specs
-from flux_assets.orchestration.dagster_internals import NOT_FINISHED_STATUSES
+from flux_assets.orchestration.dagster_internals import NOT_FINISHED_STATUSES, LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layer_assets import GROUP, LayerFailure
+from flux_assets.orchestration.layer_assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.pruning import prune_history
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
-from flux_assets.settings import load_settings
+from flux_assets.retry import Call, GivenUpError
+from flux_assets.settings import Settings, load_settings
+from flux_assets.spec import StaticTable
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.sync.result import SyncOptions
 from flux_assets.tables import declarations, dynamic_tables, static_tables
+
+if TYPE_CHECKING:
+    from flux_assets.layers.whole_release.watch import Loaded, News
 
 # Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
 _SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
 # The job of runs that are started from the UI or a command line for some assets.
 AD_HOC_JOB = "__ASSET_JOB"
+# Dagster gives up on a sensor after 60 s, and counts that as its failure.
+_SECONDS_FOR_A_CHECK = 45
+_RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
+_asked: list[Call["News"]] = []
 _MATCH_LAYERS = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE))
 
 load_static_layers = dg.define_asset_job(
@@ -72,24 +82,22 @@ def _make_dynamic_tables(
     from flux_assets.sync.setup import set_up_tables
 
     options = SyncOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id))
-    try:
+    with LayerFailure.translated():
         found = set_up_tables(snowflake.family(dynamic_tables()).tables, postgis.target(), options, context.log.info)
-    except FluxError as error:
-        raise LayerFailure(error) from None
-    for name, done in found.items():
-        if not isinstance(done, FluxError):
-            context.log.info(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
-    refused = [done for done in found.values() if isinstance(done, FluxError)]
-    if refused:
-        raise LayerFailure(refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused))))
+        for name, done in found.items():
+            if not isinstance(done, FluxError):
+                context.log.info(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
+        if refused := [done for done in found.values() if isinstance(done, FluxError)]:
+            raise refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused)))
 
 
 @dg.job(
+    name="setup_dynamic_tables",
     description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
     executor_def=dg.in_process_executor,
     tags=_SYNC_TAGS,
 )
-def setup_dynamic_tables() -> None:
+def _setup_dynamic_tables() -> None:
     """Make the dynamic tables."""
     _make_dynamic_tables()
 
@@ -103,7 +111,7 @@ def setup_dynamic_tables() -> None:
 )
 def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
-    for run, age in unfinished_runs(context.instance, sync_all_dynamic.name):
+    for run, age in _unfinished_runs(context.instance, sync_all_dynamic.name):
         if not _is_over(context.instance, run, age):
             return dg.SkipReason(
                 f"Run {run.run_id} of {run.job_name} is still under way. If its process is gone, the next tick finds"
@@ -113,7 +121,7 @@ def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReques
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 
-def unfinished_runs(
+def _unfinished_runs(
     instance: dg.DagsterInstance, job_name: str | None = None
 ) -> Iterator[tuple[dg.DagsterRun, timedelta]]:
     """Yield the runs of a job, or of all, that Dagster has not seen ending, the newest first, with their age."""
@@ -147,13 +155,15 @@ def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
         return False
 
 
-JOBS = [
+JOBS = (
     load_static_layers,
     sync_all_dynamic,
     _check_all_tables,
     _static_layers_match,
     _dynamic_tables_match,
-]
+    _setup_dynamic_tables,
+    prune_history,
+)
 
 
 def _at_night(job: str, cron: str, description: str) -> dg.ScheduleDefinition:
@@ -177,3 +187,94 @@ SCHEDULES = [
     # Between two syncs, and late enough after one that it is done.
     _at_night(_dynamic_tables_match.name, "33 2 * * *", _DYNAMIC),
 ]
+
+
+def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.name) -> dg.SensorDefinition:
+    """Return the sensor that asks for the layers whose release file is new or changed, all of them in one run.
+
+    What is new is decided in layers/whole_release/watch.py; `job` loads all of these layers.
+    """
+
+    @dg.sensor(
+        job_name=job,
+        minimum_interval_seconds=300,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Asks for the layers whose release file is new or changed, once for each version, in one run."
+        " Started, it publishes a new release without asking: that is why it is created stopped.",
+    )
+    def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+        except TargetError as error:
+            return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
+        except (FluxError, OSError) as error:
+            return dg.SkipReason(f"The release cannot be read: {error}")
+        if isinstance(news, str):
+            return dg.SkipReason(news)
+        if not news.wanted:
+            reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
+            return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
+        if run_id := _under_way(context.instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
+            # Two loads of a layer would wait for one another, and the later one might give up.
+            return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
+        request = dg.RunRequest(
+            run_key=news.memory.run_key,
+            asset_selection=[dg.AssetKey(name) for name in news.wanted],
+            # Without them Dagster would plan the comparison with the release too, which the job leaves out.
+            asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
+            tags={"flux/changed": str(len(news.wanted))},
+        )
+        return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
+
+    return release_sensor
+
+
+def _news(
+    settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, "Loaded"]
+) -> "News | str":
+    """Return what the release holds that is new, or why that is unknown.
+
+    A silent host is given up only after minutes, so it is asked on a thread; one request at a time.
+    """
+    from flux_assets.layers.status import layer_pins
+    from flux_assets.layers.whole_release.watch import Memory, check_release
+    from flux_assets.wiring.source import layer_release
+    from flux_assets.wiring.target import postgis_target
+
+    if settings.release_is_sample:
+        return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
+
+    def check() -> "News":
+        release, now = layer_release(settings), time.time()
+        memory = Memory.read(cursor, release.address, now)
+        return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
+
+    if _asked and not _asked[0].done():
+        return "The last request to the release is still waiting for an answer."
+    _asked[:] = [Call(check)]
+    try:
+        return _asked[0].within(_SECONDS_FOR_A_CHECK)
+    except GivenUpError:
+        return f"The release has not answered for {_SECONDS_FOR_A_CHECK} s; the next tick tries again."
+
+
+def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, "Loaded"]:
+    """Return what Dagster last recorded of each layer, from a run or a rollback."""
+    from flux_assets.layers.whole_release.watch import Loaded
+
+    keys = [dg.AssetKey(table.name) for table in tables]
+    found: dict[str, Loaded] = {}
+    for key, event in instance.event_log_storage.get_latest_materialization_events(keys).items():
+        if event is not None and event.asset_materialization is not None:
+            sha256 = event.asset_materialization.metadata.get("sha256")
+            found[key.to_user_string()] = Loaded(sha256=str(sha256 and sha256.value), at=event.timestamp)
+    return found
+
+
+def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
+    """Return an unfinished run that loads one of these layers, unless it is too old to be alive."""
+    for run, age in _unfinished_runs(instance):
+        loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
+        if loads and age < _RUNS_END:
+            return run.run_id
+    return None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -21,7 +22,6 @@ from flux_assets.orchestration.dagster_internals import (
     ReconstructableRepository,
     capture_interrupts,
 )
-from flux_assets.orchestration.metadata import Metadata, clock_metadata
 from flux_assets.orchestration.origins import find_materialization
 from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.settings import REPOSITORY
@@ -71,24 +71,21 @@ def _run(job: str, names: Sequence[str], configs: Mapping[str, Mapping[str, obje
         return dg.execute_job(part, instance=instance, run_config={"ops": ops, "loggers": _LOGGERS})
 
 
-def report_rollbacks(rollbacks: Sequence[tuple[StaticTable, Version]]) -> None:
-    """Record that versions are the published ones again, as it was recorded when they were loaded.
+def report_versions(published: Sequence[tuple[StaticTable, Version]], quarantined: int | None = None) -> None:
+    """Record that versions were published by a rollback, or by a replay that left so many records in quarantine.
 
     The tags of that record say which file and which declaration the version came from, so that the layer shows as
     out of date when the release has moved on. Raises whatever Dagster's storage raises when it cannot be reached.
     """
     with dagster_instance() as instance:
-        for table, version in rollbacks:
+        for table, version in published:
+            description = "Rolled back on the command line."
             pinned = f"by the rollback, until `flux-assets unpin {table.name}`"
-            figures = {"outcome": "rolled back", "pinned": pinned}
-            _report(instance, table, version, "Rolled back on the command line.", figures)
-
-
-def report_replay(table: StaticTable, version: Version, quarantined: int) -> None:
-    """Record the version that a replay made, with the number of records still in quarantine."""
-    figures = {"outcome": "replayed", "sha256": version.sha256, "quarantined": quarantined}
-    with dagster_instance() as instance:
-        _report(instance, table, version, "Records from quarantine replayed on the command line.", figures)
+            figures: dict[str, Any] = {"outcome": "rolled back", "pinned": pinned}
+            if quarantined is not None:
+                description = "Records from quarantine replayed on the command line."
+                figures = {"outcome": "replayed", "sha256": version.sha256, "quarantined": quarantined}
+            _report(instance, table, version, description, figures)
 
 
 def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]]) -> None:
@@ -105,7 +102,7 @@ def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]]) -> None:
 
 
 def _report(
-    instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: Metadata
+    instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: dict[str, Any]
 ) -> None:
     """Record the version, and what the audits found before it was first published: its rows are the same."""
     loaded = find_materialization(instance, table.name, version.holds)
@@ -119,7 +116,7 @@ def _report(
                 "version": version.version,
                 "release_tag": version.release_tag,
                 "dagster/row_count": version.rows or 0,
-                **clock_metadata(published_at=version.published_at),
+                **({"published_at": dg.MetadataValue.timestamp(at)} if (at := version.published_at) else {}),
             },
             tags={**((loaded.tags or {}) if loaded else {}), DATA_VERSION_TAG: version.version},
         )

@@ -1,4 +1,4 @@
-"""The door to what Dagster does not make public: no module but this and storage/dagster_internals.py imports that.
+"""The door to what Dagster does not make public: no module but this and storage/instance.py imports that.
 
 flux_assets_tests/orchestration/test_dagster_internals.py lists each name with its use, and what to do when a newer
 Dagster lacks it.
@@ -6,7 +6,8 @@ Dagster lacks it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
@@ -18,7 +19,8 @@ from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.active import ActiveExecution
-from dagster._core.execution.plan.execute_plan import _trigger_hook, dagster_event_sequence_for_step
+from dagster._core.execution.plan.execute_plan import _trigger_hook as trigger_hook
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
@@ -30,39 +32,41 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
 
-__all__ = [
-    "DATA_VERSION_TAG",
-    "NOT_FINISHED_STATUSES",
-    "ActiveExecution",
-    "AssetCheckEvaluationTargetMaterializationData",
-    "AssetCheckExecutionRecord",
-    "AssetCheckExecutionRecordStatus",
-    "EngineEventData",
-    "ExecuteRunWithPlanIterable",
-    "ExecutionPlan",
-    "InstanceConcurrencyContext",
-    "PlanExecutionContext",
-    "PlanExecutionContextManager",
-    "PlanOrchestrationContext",
-    "ReconstructableRepository",
-    "RetryMode",
-    "SentenceError",
-    "capture_interrupts",
-    "dagster_event_sequence_for_step",
-    "finished_evaluations",
-    "get_input_data_version_tag",
-    "trigger_hook",
-]
-trigger_hook = _trigger_hook
+from flux_assets.errors import FluxError
+
 _FINISHED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
-class SentenceError(DagsterUserCodeProcessError):
+class _SentenceError(DagsterUserCodeProcessError):
     """An error that Dagster shows as one sentence; of others it shows the frames of its own code first."""
 
     def __init__(self, sentence: str, shown_as: str, **arguments: object) -> None:
         shown = SerializableErrorInfo(message=f"{sentence}\n", stack=[], cls_name=shown_as)
         super().__init__(user_code_process_error_infos=[shown], **arguments)  # type: ignore[no-untyped-call]
+
+
+class Interrupted(_SentenceError, dg.DagsterExecutionInterruptedError):  # noqa: N818 - as Dagster's own
+    """The end of a run that was interrupted."""
+
+    def __init__(self) -> None:
+        sentence = "Interrupted. Published data is intact; unpublished work was discarded. Run it again."
+        super().__init__(sentence, type(self).__name__)
+
+
+class LayerFailure(_SentenceError, dg.Failure):  # noqa: N818 - Dagster's own word
+    """A failed step shown as the sentence and remedy of its error."""
+
+    def __init__(self, error: FluxError) -> None:
+        super().__init__(str(error), type(error).__name__, description=str(error), allow_retries=False)
+
+    @classmethod
+    @contextmanager
+    def translated(cls) -> Iterator[None]:
+        """Turn an error of ours in the block into the failure of its step."""
+        try:
+            yield
+        except FluxError as error:
+            raise cls(error) from None
 
 
 def finished_evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Sequence[AssetCheckExecutionRecord]:

@@ -23,11 +23,11 @@ from flux_assets.orchestration.dagster_internals import (
     ExecuteRunWithPlanIterable,
     ExecutionPlan,
     InstanceConcurrencyContext,
+    Interrupted,
     PlanExecutionContext,
     PlanExecutionContextManager,
     PlanOrchestrationContext,
     RetryMode,
-    SentenceError,
     dagster_event_sequence_for_step,
     trigger_hook,
 )
@@ -37,14 +37,6 @@ from flux_assets.settings import load_settings
 _POLL_SECONDS = 0.2
 _Reports = queue.SimpleQueue[tuple[int, dg.DagsterEvent | None]]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
-
-
-class Interrupted(SentenceError, dg.DagsterExecutionInterruptedError):  # noqa: N818 - as Dagster's own
-    """The end of a run that was interrupted."""
-
-    def __init__(self) -> None:
-        sentence = "Interrupted. Published data is intact; unpublished work was discarded. Run it again."
-        super().__init__(sentence, type(self).__name__)
 
 
 def stop_of(run_id: str) -> Stop:

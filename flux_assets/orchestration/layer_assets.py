@@ -1,4 +1,4 @@
-"""How a declared layer becomes an asset, and how its errors become a failed step.
+"""How a declared layer becomes an asset, and what its step does.
 
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
@@ -21,7 +21,7 @@ from flux_assets.orchestration.checks import (
     log_outcomes,
     repeat_outcomes,
 )
-from flux_assets.orchestration.dagster_internals import SentenceError
+from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.origins import origin_key, origin_tags, record_file
@@ -39,13 +39,6 @@ _Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCh
 # Of the run whose layers are loaded together: what becomes of each, as the first step to ask finds out.
 _first = Lock()
 _whole_loads: dict[str, Future[dict[str, "LoadResult | FluxError"]]] = {}
-
-
-class LayerFailure(SentenceError, dg.Failure):  # noqa: N818 - Dagster's own word
-    """A failed step shown as the sentence and remedy of its error."""
-
-    def __init__(self, error: FluxError) -> None:
-        super().__init__(str(error), type(error).__name__, description=str(error), allow_retries=False)
 
 
 class _LayerConfig(dg.Config):
@@ -124,13 +117,11 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
         context: dg.AssetExecutionContext, config: _LayerConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> _Events:
         step = _LayerStep(context, table, postgis)
-        try:
+        with LayerFailure.translated():
             if context.selected_asset_keys:
                 yield from step.loaded(config, release, among or [table])
             else:
                 yield from step.audited()
-        except FluxError as error:
-            raise LayerFailure(error) from None
 
     return layer
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from flux_assets.compare.match import CLAIMS, MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, LayerError, SettingError
 from flux_assets.orchestration.checks import check_results, log_outcomes, without_outcome
+from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layer_assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
@@ -100,7 +100,7 @@ def _compared(
     Tables that could not be compared fail the step once the others are recorded.
     """
     failed: list[FluxError] = []
-    try:
+    with LayerFailure.translated():
         asked = _asked(context, config, tables)
         keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
         yield from without_outcome(context.job_def, keys)
@@ -110,10 +110,8 @@ def _compared(
             else:
                 log_outcomes(name, [outcome], context.log)
                 yield from check_results(asked[name], [outcome], {outcome.name})
-    except FluxError as error:
-        raise LayerFailure(error) from None
-    if failed:
-        raise LayerFailure(failed[0] if len(failed) == 1 else LayerError("\n".join(map(str, failed))))
+        if failed:
+            raise failed[0] if len(failed) == 1 else LayerError("\n".join(map(str, failed)))
 
 
 def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[_Table]) -> dict[str, _Table]:

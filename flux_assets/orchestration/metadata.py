@@ -15,6 +15,7 @@ from psycopg import sql as psql
 from flux_assets.checks.audit import AuditResult
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
+from flux_assets.spec.facts import SourceColumn
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import TableResult
 from flux_assets.tables import declared_in
@@ -22,12 +23,12 @@ from flux_assets.tables import declared_in
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
 
-Metadata = dict[str, Any]
+_Metadata = dict[str, Any]
 
 
-def declared_metadata(table: StaticTable | DynamicTable) -> Metadata:
+def declared_metadata(table: StaticTable | DynamicTable) -> _Metadata:
     """Return the metadata of the asset itself, the same whatever is loaded or synced."""
-    shown: Metadata = {"dagster/column_schema": column_schema(table)}
+    shown: _Metadata = {"dagster/column_schema": _column_schema(table)}
     if isinstance(table, StaticTable):
         shown["release_file"] = table.file_name
     else:
@@ -42,7 +43,7 @@ def declared_metadata(table: StaticTable | DynamicTable) -> Metadata:
     return shown | _links(table, queries, "`flux-assets psql`, or any client of PostGIS", about)
 
 
-def column_schema(table: Declaration) -> dg.TableSchema:
+def _column_schema(table: Declaration) -> dg.TableSchema:
     """Return the table's columns with types, comments and constraints."""
     return dg.TableSchema(
         columns=[
@@ -78,13 +79,33 @@ def _computed(table: DynamicTable) -> dict[str, str]:
     return shown
 
 
-def origin_links(table: StaticTable | DynamicTable) -> Metadata:
-    """Return the links of a layer's file in the release, or of a dynamic table's source in Snowflake."""
+def origin_metadata(table: StaticTable | DynamicTable) -> _Metadata:
+    """Return the metadata of a layer's file in the release, or of a dynamic table's source in Snowflake.
+
+    The types of a source's columns are those that they become: its own may be any that can be read as such.
+    """
     if isinstance(table, StaticTable):
         by = "the versions made from it, by `flux-assets psql`"
-        return _links(table, _ledger("versions", table), by, "publishing.md")
+        links = _links(table, _ledger("versions", table), by, "publishing.md")
+        return {"dagster/column_schema": _column_schema(table), **links}
+    types = {column.name: type_ddl(column) for column in table.columns}
+    columns = [
+        dg.TableColumn(
+            column.names[0],
+            types[column.target],
+            description=_feeding(column),
+            constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
+        )
+        for column in table.source_columns
+    ]
     by = "in Snowflake, in the database and schema of the settings"
-    return _links(table, _some_rows(table.source), by, "source-contract.md")
+    links = _links(table, _some_rows(table.source), by, "source-contract.md")
+    return {"dagster/column_schema": dg.TableSchema(columns), **links}
+
+
+def _feeding(column: SourceColumn) -> str:
+    others = " or ".join(column.names[1:])
+    return f"Feeds {column.target}" + (f"; where there is none of this name, {others} does." if others else ".")
 
 
 def _some_rows(table: str) -> str:
@@ -95,9 +116,9 @@ def _ledger(name: str, table: Declaration) -> str:
     return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
 
 
-def _links(table: Declaration, queries: str, by: str, about: str) -> Metadata:
+def _links(table: Declaration, queries: str, by: str, about: str) -> _Metadata:
     """Return queries to copy, and those files on this machine that exist, for the button that opens an editor."""
-    shown: Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
+    shown: _Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
     files = [(declared_in(table), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -110,10 +131,10 @@ def _links(table: Declaration, queries: str, by: str, about: str) -> Metadata:
     return shown
 
 
-def loaded_metadata(result: LoadResult) -> Metadata:
+def loaded_metadata(result: LoadResult) -> _Metadata:
     """Return the metadata of one materialisation of a layer."""
     total_seconds = sum(result.seconds.values())
-    figures: Metadata = {
+    figures: _Metadata = {
         "outcome": result.outcome,
         "dagster/row_count": result.rows,
         "quarantined": result.quarantined,
@@ -131,7 +152,7 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     if result.extent is not None:
         figures["extent"] = "west {:.5f}, south {:.5f}, east {:.5f}, north {:.5f}".format(*result.extent)
     if result.clocks is not None:
-        figures |= clock_metadata(**asdict(result.clocks))
+        figures |= _clock_metadata(**asdict(result.clocks))
     if result.rows_changed:
         seconds = [(stage, round(took, 3)) for stage, took in result.seconds.items()]
         figures |= {
@@ -146,7 +167,7 @@ def loaded_metadata(result: LoadResult) -> Metadata:
     return figures
 
 
-def clock_metadata(**clocks: datetime | None) -> Metadata:
+def _clock_metadata(**clocks: datetime | None) -> _Metadata:
     """Return a table's times (source_changed_at, checked_at, published_at) as far as they are known."""
     return {name: dg.MetadataValue.timestamp(moment) for name, moment in clocks.items() if moment is not None}
 
@@ -163,7 +184,7 @@ def _table(columns: dict[str, str], rows: Sequence[tuple[str | float, ...]]) -> 
     )
 
 
-def synced_metadata(done: TableResult) -> Metadata:
+def synced_metadata(done: TableResult) -> _Metadata:
     """Return the metadata of one materialisation of a dynamic table: short, for there are 288 a day.
 
     The table was checked at the instant as of which its source was read.
@@ -181,7 +202,7 @@ def synced_metadata(done: TableResult) -> Metadata:
         "bytes": done.bytes,
         "total_seconds": round(done.total_seconds, 3),
         "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
-        **clock_metadata(
+        **_clock_metadata(
             source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
         ),
         **lag,

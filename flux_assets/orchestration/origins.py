@@ -11,12 +11,11 @@ import dagster as dg
 from flux_assets.errors import FluxError, SettingError
 from flux_assets.orchestration.dagster_internals import DATA_VERSION_TAG, get_input_data_version_tag
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.metadata import column_schema, origin_links
+from flux_assets.orchestration.metadata import origin_metadata
 from flux_assets.orchestration.resources import ReleaseResource
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
-from flux_assets.spec import DynamicTable, StaticTable, type_ddl
-from flux_assets.spec.facts import SourceColumn
+from flux_assets.spec import DynamicTable, StaticTable
 
 _RELEASE, _SNOWFLAKE = "release", "snowflake"
 _ORIGIN_TAGS = ("dagster/code_version", "dagster/input_data_version", "dagster/input_event_pointer")
@@ -52,7 +51,7 @@ def release_sources(layers: Sequence[StaticTable]) -> dg.AssetsDefinition:
             group_name=_RELEASE,
             owners=[table.owner],
             kinds={"csv"},
-            metadata={"dagster/column_schema": column_schema(table), **origin_links(table)},
+            metadata=origin_metadata(table),
         )
         for key, table in tables.items()
     ]
@@ -96,30 +95,17 @@ def find_materialization(
 
 
 def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
-    """Return the source of every declared dynamic table; no run materialises it.
-
-    The types of its columns are those that they become: the source's own may be any that can be read as such.
-    """
+    """Return the source of every declared dynamic table; no run materialises it."""
     specs = []
     for table in tables:
         read_from, place = _place(table)
-        types = {column.name: type_ddl(column) for column in table.columns}
-        columns = [
-            dg.TableColumn(
-                column.names[0],
-                types[column.target],
-                description=_description(column),
-                constraints=dg.TableColumnConstraints(other=["required"] if column.required else []),
-            )
-            for column in table.source_columns
-        ]
         spec = dg.AssetSpec(
             origin_key(table),
             description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
             group_name=_SNOWFLAKE,
             owners=[table.owner],
             kinds={"snowflake"},
-            metadata={"dagster/column_schema": dg.TableSchema(columns), **place, **origin_links(table)},
+            metadata={**place, **origin_metadata(table)},
         )
         specs.append(spec)
     return specs
@@ -145,8 +131,3 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     else:
         return f"It is {full}, of no account yet: set SNOWFLAKE_ACCOUNT.", {"dagster/table_name": full}
     return f"It is read from {full} of {of}.", {"dagster/table_name": full, "account": account}
-
-
-def _description(column: SourceColumn) -> str:
-    others = " or ".join(column.names[1:])
-    return f"Feeds {column.target}" + (f"; where there is none of this name, {others} does." if others else ".")

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
-from flux_assets.orchestration.metadata import Metadata
 from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
@@ -24,6 +23,7 @@ from flux_assets.tables import grounds
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
 
+_Metadata = dict[str, Any]
 _SECONDS_BETWEEN_PREVIEWS = 3600
 _LONGEST_SECONDS = 86400
 _DRAWN_AT, _EVENT_AT, _ROWS, _CHANGES = "preview_drawn_at", "preview_event_at", "preview_rows", "preview_changes"
@@ -35,7 +35,7 @@ _MOMENT = 0.001
 
 def layer_pictures(
     context: dg.AssetExecutionContext, table: StaticTable, target: Target, result: LoadResult
-) -> Metadata:
+) -> _Metadata:
     """Return those of a layer: drawn after a publish, else those of the last materialisation."""
     if not result.rows_changed:
         return _Last.of(context, table.name).handed_on("preview", "history")
@@ -45,7 +45,7 @@ def layer_pictures(
 
 def sync_pictures(
     context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult
-) -> Metadata:
+) -> _Metadata:
     """Return those of a dynamic table: the map, if it has one, and a line, which is drawn when rows changed."""
     last = _Last.of(context, table.name)
     shown = _live_map(context, table, target, done, last) if table.picture else {}
@@ -56,7 +56,7 @@ def sync_pictures(
 
 def _live_map(
     context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult, last: _Last
-) -> Metadata:
+) -> _Metadata:
     """Return the map, which is large, or a link to the event that has it."""
     drawn = _drawn_picture(context.instance, table.name, done, last)
     due = drawn.is_due(done) if drawn else done.outcome != "unchanged" or _DRAWN_AT in last.metadata
@@ -86,7 +86,7 @@ class _DrawnPicture:
         changed = done.outcome != "unchanged"
         return (changed and age >= _SECONDS_BETWEEN_PREVIEWS) or lacks_much or age > longest
 
-    def link(self, name: str) -> Metadata:
+    def link(self, name: str) -> _Metadata:
         """Return the metadata that leads to the list of events, up to the one that has the picture."""
         moment = datetime.fromtimestamp(self.drawn_at, UTC)
         until = math.floor(self.event_at * 1000) + 1
@@ -133,7 +133,7 @@ def _has_picture(metadata: Mapping[str, object]) -> bool:
 class _Last(NamedTuple):
     """The metadata of the last materialisation, and when it was recorded."""
 
-    metadata: Metadata
+    metadata: _Metadata
     recorded_at: float
 
     @staticmethod
@@ -142,7 +142,7 @@ class _Last(NamedTuple):
         found = entry.asset_materialization if entry else None
         return _Last(dict(found.metadata), entry.timestamp) if entry and found else _Last({}, 0.0)
 
-    def handed_on(self, *names: str) -> Metadata:
+    def handed_on(self, *names: str) -> _Metadata:
         return {name: self.metadata[name] for name in names if name in self.metadata}
 
 
@@ -156,7 +156,7 @@ def _map_of(table: StaticTable | DynamicTable, target: Target, rows: int) -> str
     return as_markdown(table, picture) if picture else None
 
 
-def _history(context: dg.AssetExecutionContext, name: str, target: Target, rows: int) -> Metadata:
+def _history(context: dg.AssetExecutionContext, name: str, target: Target, rows: int) -> _Metadata:
     from flux_assets.ledger.status import Past
     from flux_assets.previews.sparkline import sparkline
 
@@ -167,7 +167,7 @@ def _history(context: dg.AssetExecutionContext, name: str, target: Target, rows:
     return _tried(context, name, "history", line)
 
 
-def _tried(context: dg.AssetExecutionContext, name: str, what: str, draw: Callable[[], str | None]) -> Metadata:
+def _tried(context: dg.AssetExecutionContext, name: str, what: str, draw: Callable[[], str | None]) -> _Metadata:
     try:
         drawn = draw()
     except Exception as error:  # noqa: BLE001 - a picture is no reason to fail a load, whatever drawing it meets

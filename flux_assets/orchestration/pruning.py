@@ -13,9 +13,8 @@ from uuid import UUID
 
 import dagster as dg
 
-from flux_assets.errors import FluxError
+from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layer_assets import LayerFailure
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.settings import Settings, load_settings
 from flux_assets.sqlfiles import query
@@ -40,10 +39,8 @@ _RULE = (
 def _prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
     """Prune Dagster's own history first: it needs nothing but Dagster's storage."""
     prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
-    try:
+    with LayerFailure.translated():
         _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
-    except FluxError as error:
-        raise LayerFailure(error) from None
 
 
 @dg.job(

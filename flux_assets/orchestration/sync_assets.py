@@ -26,8 +26,8 @@ from flux_assets.orchestration.checks import (
     repeat_outcomes,
     without_outcome,
 )
-from flux_assets.orchestration.executor import Interrupted, stop_of
-from flux_assets.orchestration.layer_assets import LayerFailure
+from flux_assets.orchestration.dagster_internals import Interrupted, LayerFailure
+from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.metadata import declared_metadata, describe_result, synced_metadata
 from flux_assets.orchestration.origins import origin_key
 from flux_assets.orchestration.pictures import sync_pictures
@@ -77,11 +77,10 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
             force=config.force, accept_vanished=config.accept_vanished, run_id=run_id, stop=stop_of(run_id)
         )
         try:
-            target = postgis.target()
-            family = _family(context, snowflake, target, tables)
-            yield from _SyncStep(context, options, snowflake, target, family).run()
-        except FluxError as error:
-            raise LayerFailure(error) from None
+            with LayerFailure.translated():
+                target = postgis.target()
+                family = _family(context, snowflake, target, tables)
+                yield from _SyncStep(context, options, snowflake, target, family).run()
         except dg.DagsterExecutionInterruptedError:
             raise Interrupted from None
 

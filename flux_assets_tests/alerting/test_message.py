@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flux_assets.alerting.delivery import Letterhead, length, title
+from flux_assets.alerting.delivery import Letterhead, length
 from flux_assets.alerting.incident import Incident, Kind
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -99,11 +99,11 @@ def test_slack_takes_three_thousand_characters():
 )
 def test_every_kind_has_a_title(kind: Kind, expected: str):
     one = replace(AWAY, kind=kind, cause="nightly", failing=("a",), tables=("a",))
-    assert title("opened", one) == expected
-    assert title("reminder", one) == f"Still: {expected}"
-    assert title("changed", one) == f"For another reason: {expected}"
-    assert title("recovered", one) == f"Recovered: {expected}"
-    assert title("opened", replace(one, failing=("a", "b")))
+    assert one.title("opened") == expected
+    assert one.title("reminder") == f"Still: {expected}"
+    assert one.title("changed") == f"For another reason: {expected}"
+    assert one.title("recovered") == f"Recovered: {expected}"
+    assert replace(one, failing=("a", "b")).title("opened")
 
 
 @pytest.mark.parametrize(

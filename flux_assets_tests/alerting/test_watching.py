@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from flux_assets.alerting import watching
 from flux_assets.alerting.incident import Observation, Policy, join_causes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import FluxError
@@ -19,14 +18,17 @@ from flux_assets_tests.synced import FAULTS, FEEDERS, Utility
 POLES = made_up()
 
 
-def seen(target: Target, *tables, policy: Policy | None = None) -> dict[str, Observation]:
-    """What is wrong, by kind; one of each kind at most."""
-    watch = Watch(
-        schema=target.schema, tables=tables or (POLES, FAULTS, FEEDERS), policy=policy or Policy(),
+def watch(schema: str, *tables, policy: Policy | None = None) -> Watch:
+    return Watch(
+        schema=schema, tables=tables or (POLES, FAULTS, FEEDERS), policy=policy or Policy(),
         clean=lambda text: text.replace("hush", "***"),
     )  # fmt: skip
+
+
+def seen(target: Target, *tables, policy: Policy | None = None) -> dict[str, Observation]:
+    """What is wrong, by kind; one of each kind at most."""
     with target.session("test") as session:
-        observed, _ = watching.observed(session, watch)
+        observed, _ = watch(target.schema, *tables, policy=policy).observed(session)
     found = join_causes(observed.wrong)
     assert len({each.kind for each in found}) == len(found)
     return {each.kind: each for each in found}
@@ -184,6 +186,6 @@ def test_runs_of_which_the_ledger_knows_the_failure(utility, target, sql):
     note(sql, "feeders", "FAILED", 9, "x", "run-1")
     note(sql, "faults", "SUCCESS", 9, None, "run-1")
     with target.session("test") as session:
-        assert watching.in_ledger(session, "public", ["run-1", "run-2"]) == {("run-1", "feeders")}
-        assert watching.in_ledger(session, "other", ["run-1"]) == set()
-        assert watching.in_ledger(session, "public", []) == set()
+        assert watch("public").failed_on(session, ["run-1", "run-2"]) == {("run-1", "feeders")}
+        assert watch("other").failed_on(session, ["run-1"]) == set()
+        assert watch("public").failed_on(session, []) == set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import dagster as dg
 import pytest
@@ -23,12 +23,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from flux_assets.alerting.incident import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.alerts import events
-from flux_assets.orchestration.alerts.events import LedgerState
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets_tests.running import instance_in, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
-NOTHING = LedgerState(failed=frozenset(), succeeded={})
 WATCH = Watch(
     schema="public", tables=(FAULTS, FEEDERS), policy=Policy(after=3), clean=lambda text: text.replace("hush", "***")
 )
@@ -116,18 +114,22 @@ def materialize(world: World, instance: dg.DagsterInstance, *names: str) -> dg.D
 
 
 def seen(
-    instance: dg.DagsterInstance, world: World, known: LedgerState = NOTHING, now: datetime | None = None
+    instance: dg.DagsterInstance,
+    world: World,
+    succeeded: Mapping[str, datetime] = MappingProxyType({}),
+    now: datetime | None = None,
+    failed: Collection[tuple[str, str]] = (),
 ) -> dict[str, list[Observation]]:
     """What is wrong, by kind."""
     now = now or datetime.now(UTC)
     found: dict[str, list[Observation]] = {}
-    for each in events.observed(instance, world.keys, lambda _: known, WATCH, now):
+    for each in events.observed(instance, world.keys, lambda _: failed, succeeded, WATCH, now):
         found.setdefault(each.kind, []).append(each)
     return found
 
 
-def succeeded(**ago: timedelta) -> LedgerState:
-    return LedgerState(failed=frozenset(), succeeded={name: datetime.now(UTC) - span for name, span in ago.items()})
+def succeeded(**ago: timedelta) -> dict[str, datetime]:
+    return {name: datetime.now(UTC) - span for name, span in ago.items()}
 
 
 def test_where_all_is_well_nothing_is_wrong(instance, world):
@@ -163,16 +165,14 @@ def test_that_a_table_lags_may_follow_from_its_not_being_synced(instance, world)
 def test_checks_of_a_load_that_failed_are_of_what_nobody_sees(instance, world):
     world.broken = {"unique"}
     run = materialize(world, instance, "faults", "feeders")
-    known = replace(NOTHING, failed=frozenset({(run.run_id, "faults")}))
-    (one,) = seen(instance, world, known)["check"]
+    (one,) = seen(instance, world, failed={(run.run_id, "faults")})["check"]
     assert one.tables == ("feeders",)
 
 
 def test_what_a_failed_load_repeats_is_of_what_readers_see(instance, world):
     world.broken, world.judged_before = {"unique"}, {JUDGED_AT: dg.MetadataValue.timestamp(1.0)}
     run = materialize(world, instance, "faults")
-    known = replace(NOTHING, failed=frozenset({(run.run_id, "faults")}))
-    (one,) = seen(instance, world, known)["check"]
+    (one,) = seen(instance, world, failed={(run.run_id, "faults")})["check"]
     assert (one.tables, one.cause) == (("faults",), "unique")
 
 
@@ -212,7 +212,7 @@ def test_a_failed_run_is_made_good_by_what_the_ledger_says(instance, world):
     run = materialize(world, instance, "faults")
     assert "run" in seen(instance, world, succeeded(faults=timedelta(hours=1)))
     assert "run" not in seen(instance, world, succeeded(faults=timedelta()))
-    assert "run" not in seen(instance, world, replace(NOTHING, failed=frozenset({(run.run_id, "faults")})))
+    assert "run" not in seen(instance, world, failed={(run.run_id, "faults")})
 
 
 def test_a_scheduled_run_is_told_when_it_fails_again_and_again(instance, world):
@@ -239,7 +239,7 @@ def test_a_table_that_dagster_finds_stale(instance, world):
     assert (one.tables, one.symptom) == (("feeders",), True)
     assert "16 min" in one.problem
     assert "late" in seen(instance, world, succeeded(feeders=timedelta(minutes=30)))
-    later = LedgerState(failed=frozenset(), succeeded={"feeders": datetime.now(UTC) + timedelta(minutes=1)})
+    later = {"feeders": datetime.now(UTC) + timedelta(minutes=1)}
     assert "late" not in seen(instance, world, later), "synced since"
 
 

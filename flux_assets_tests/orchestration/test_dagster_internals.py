@@ -11,7 +11,7 @@ import pytest
 from flux_assets.settings import REPOSITORY
 
 PACKAGE = REPOSITORY / "flux_assets"
-DOORS = [PACKAGE / "orchestration" / place / "dagster_internals.py" for place in ("", "storage")]
+DOORS = [PACKAGE / "orchestration" / name for name in ("dagster_internals.py", "storage/instance.py")]
 _EXECUTOR = "Compare executor.py with dagster's own executors (in_process.py, multiprocess.py), which use the same."
 _TYPE = "It is a type annotation only: take what the public function that it comes from returns now."
 
@@ -40,7 +40,7 @@ INTERNALS = {
     ),
     ("dagster._core.errors", "DagsterUserCodeProcessError"): (
         "makes Dagster show a failed step as one sentence",
-        "See what serializable_error_info_from_exc_info shows without frames; SentenceError is the one place.",
+        "See what serializable_error_info_from_exc_info shows without frames; the base of LayerFailure is the place.",
     ),
     ("dagster._core.events", "EngineEventData"): ("says in the run's log which process runs which steps", _EXECUTOR),
     ("dagster._core.execution.api", "ExecuteRunWithPlanIterable"): ("runs the steps of a plan in a context", _EXECUTOR),

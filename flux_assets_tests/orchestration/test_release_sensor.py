@@ -28,10 +28,10 @@ from dagster._daemon.sensor import execute_sensor_iteration
 
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import pin, rollback, unpin
-from flux_assets.orchestration import release_sensor as module
+from flux_assets.orchestration import automation
+from flux_assets.orchestration.automation import release_sensor
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
-from flux_assets.orchestration.release_sensor import release_sensor, sensor_of
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_up import grove, trees, write_trees
@@ -50,7 +50,7 @@ load_trees = dg.define_asset_job("load_trees", selection=dg.AssetSelection.group
 watched = dg.Definitions(
     assets=[layer_asset(OAKS), layer_asset(ELMS)],
     jobs=[load_trees],
-    sensors=[sensor_of((OAKS, ELMS), load_trees.name)],
+    sensors=[release_sensor((OAKS, ELMS), load_trees.name)],
     resources={"postgis": PostgisResource(), "release": ReleaseResource()},
     executor=threads_executor,
 )
@@ -73,10 +73,10 @@ class Daemon:
 
     def tick(self) -> InstigatorTick:
         """The next tick, done."""
-        self._clock += timedelta(seconds=release_sensor.minimum_interval_seconds)
+        self._clock += timedelta(minutes=5)
         pool = SingleThreadPoolExecutor()
         clock = SimpleNamespace(time=self._clock.timestamp)
-        with pool, freeze_time(self._clock), patch.object(module, "time", clock):
+        with pool, freeze_time(self._clock), patch.object(automation, "time", clock):
             list(execute_sensor_iteration(self._workspace, logging.getLogger("daemon"), None, pool))
         return self.ticks[0]
 
@@ -165,7 +165,7 @@ def test_a_layer_that_went_back_is_loaded_again_once_it_is_unpinned(daemon, fold
     assert "elms" in daemon.tick().skip_reason
     with target.session("test") as session:
         assert session.execute("SELECT count(*) FROM elms").fetchone() == (5,)
-    # As report_rollbacks does: what Dagster has last is the file of the version that is live.
+    # As report_versions does: what Dagster has last is the file of the version that is live.
     told = daemon.instance.fetch_materializations(dg.AssetKey("elms"), limit=9).records[-1].asset_materialization
     daemon.instance.report_runless_asset_event(told)
     unpin(ELMS, target)
@@ -206,7 +206,7 @@ def test_a_version_whose_load_failed_is_not_asked_for_again(daemon, folder):
 def test_a_tick_whose_memory_was_lost_starts_no_second_run(daemon, folder, monkeypatch):
     """The daemon dies between asking for the run and noting that it has."""
     daemon.tick()
-    monkeypatch.setattr(module, "_loaded", lambda *_: {})
+    monkeypatch.setattr(automation, "_loaded", lambda *_: {})
     state = daemon.instance.all_instigator_state()[0]
     first = daemon.tick()
     daemon.instance.update_instigator_state(state)
@@ -248,7 +248,7 @@ def test_a_release_that_cannot_be_reached_is_told_of_and_comes_back(daemon, fold
 
 def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon, monkeypatch):
     answer, asked = threading.Event(), threading.Semaphore(0)
-    monkeypatch.setattr(module, "_SECONDS_FOR_A_CHECK", 0.05)
+    monkeypatch.setattr(automation, "_SECONDS_FOR_A_CHECK", 0.05)
     monkeypatch.setattr(
         "flux_assets.layers.whole_release.watch.check_release", lambda *_, **__: asked.release() or answer.wait(60)
     )
@@ -259,7 +259,7 @@ def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
-        module._asked[0].result(timeout=60)
+        automation._asked[0].result(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,7 @@ def test_without_a_release_there_is_nothing_to_watch_and_it_says_so(daemon, monk
 
 
 def test_it_is_created_stopped_and_looks_every_five_minutes():
-    assert release_sensor.default_status == dg.DefaultSensorStatus.STOPPED
-    assert release_sensor.minimum_interval_seconds == 300
-    assert release_sensor.job_name == "load_static_layers"
+    sensor = release_sensor((OAKS, ELMS))
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert sensor.minimum_interval_seconds == 300
+    assert sensor.job_name == "load_static_layers"

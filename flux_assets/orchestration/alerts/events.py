@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK, length
 from flux_assets.alerting.incident import Observation
-from flux_assets.alerting.watching import Watch, late
+from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.automation import AD_HOC_JOB, dynamic_sync_schedule
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations
@@ -22,32 +21,31 @@ _SIGN_OF_LIFE = timedelta(minutes=5)
 # What these say of a table follows from its not being synced, where it is not.
 _STATE_CHECKS = {"lag", "recent_failures"}
 _MOST_RUNS, _MOST_SUCCESSES = 300, 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerState:
-    """What the ledger says beside: (run, table) that it has as failed, and when each table was last made current."""
-
-    failed: Collection[tuple[str, str]]
-    succeeded: Mapping[str, datetime]
+_Failed = Collection[tuple[str, str]]
+_Succeeded = Mapping[str, datetime]
 
 
 def observed(
     instance: dg.DagsterInstance,
     keys: Sequence[dg.AssetCheckKey],
-    ledger: Callable[[set[str]], LedgerState],
+    failed_on: Callable[[set[str]], _Failed],
+    succeeded: _Succeeded,
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
-    """Yield all that is wrong and that the ledger does not describe better; `ledger` says what it has of some runs."""
+    """Yield all that is wrong and that the ledger does not describe better.
+
+    `failed_on` says on which (run, table) of some runs the ledger has a failure, `succeeded` when it has each table as
+    last made current.
+    """
     checks, failures = _failing_checks(instance, keys), _failed_runs(instance, now)
-    known = ledger({record.run_id for record in checks} | {runs[0].dagster_run.run_id for runs in failures})
-    yield from _of_checks(checks, known, watch)
+    failed = failed_on({record.run_id for record in checks} | {runs[0].dagster_run.run_id for runs in failures})
+    yield from _of_checks(checks, failed, watch)
     for runs in failures:
-        if not _in_ledger(runs[0], known):
+        if not _in_ledger(runs[0], failed, succeeded):
             yield _of_runs(instance, runs, watch, now)
-    yield from _stale(instance, known, watch)
-    yield from _nobody_starts_syncs(instance, known, watch, now)
+    yield from _stale(instance, succeeded, watch)
+    yield from _nobody_starts_syncs(instance, succeeded, watch, now)
 
 
 def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
@@ -61,7 +59,7 @@ def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKe
     return [each for each in records if (said := each.evaluation) and not said.passed and said.severity is error]
 
 
-def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState, watch: Watch) -> Iterator[Observation]:
+def _of_checks(records: Sequence[AssetCheckExecutionRecord], failed: _Failed, watch: Watch) -> Iterator[Observation]:
     """Yield one observation per table, because what makes its checks fail is mostly one thing.
 
     What a failed run found belongs to its failure; an outcome that such a run repeats is of the published rows.
@@ -70,7 +68,7 @@ def _of_checks(records: Sequence[AssetCheckExecutionRecord], known: LedgerState,
     for record in records:
         table = record.key.asset_key.to_user_string()
         repeated = record.evaluation and JUDGED_AT in record.evaluation.metadata
-        if repeated or (record.run_id, table) not in known.failed:
+        if repeated or (record.run_id, table) not in failed:
             tables.setdefault(table, []).append(record)
     for table, failing in tables.items():
         failing.sort(key=lambda record: (record.key.name in _STATE_CHECKS, record.create_timestamp))
@@ -137,12 +135,12 @@ def _ended(record: dg.RunRecord) -> datetime:
     return datetime.fromtimestamp(ended, UTC)
 
 
-def _in_ledger(record: dg.RunRecord, known: LedgerState) -> bool:
+def _in_ledger(record: dg.RunRecord, failed: _Failed, succeeded: _Succeeded) -> bool:
     """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
-    if any(run_id == record.dagster_run.run_id for run_id, _ in known.failed):
+    if any(run_id == record.dagster_run.run_id for run_id, _ in failed):
         return True
-    since = [known.succeeded.get(table) for table in _tables(record.dagster_run)]
-    return bool(since) and all(succeeded and succeeded > _ended(record) for succeeded in since)
+    since = [succeeded.get(table) for table in _tables(record.dagster_run)]
+    return bool(since) and all(current and current > _ended(record) for current in since)
 
 
 def _of_runs(instance: dg.DagsterInstance, records: Sequence[dg.RunRecord], watch: Watch, now: datetime) -> Observation:
@@ -177,22 +175,23 @@ def _message(instance: dg.DagsterInstance, run_id: str) -> str:
     return next(filter(None, messages), "")
 
 
-def _stale(instance: dg.DagsterInstance, known: LedgerState, watch: Watch) -> Iterator[Observation]:
+def _stale(instance: dg.DagsterInstance, succeeded: _Succeeded, watch: Watch) -> Iterator[Observation]:
     """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
     budgets = {dg.AssetKey(each.name): each.freshness.fail for each in watch.tables if isinstance(each, DynamicTable)}
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
         table = key.to_user_string()
-        succeeded = known.succeeded.get(table)
-        if record.freshness_state.value == "FAIL" and not (succeeded and succeeded > record.updated_at):
-            yield late(table, f"Dagster has seen no sync of it for {length(budgets[key])}.", record.updated_at)
+        current = succeeded.get(table)
+        if record.freshness_state.value == "FAIL" and not (current and current > record.updated_at):
+            silence = f"Dagster has seen no sync of it for {length(budgets[key])}."
+            yield Observation.late(table, silence, record.updated_at)
 
 
 def _nobody_starts_syncs(
-    instance: dg.DagsterInstance, known: LedgerState, watch: Watch, now: datetime
+    instance: dg.DagsterInstance, succeeded: _Succeeded, watch: Watch, now: datetime
 ) -> Iterator[Observation]:
     """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
     dynamic = {table.name for table in watch.tables if isinstance(table, DynamicTable)}
-    live = {name: known.succeeded[name] for name in watch.names if name in dynamic & known.succeeded.keys()}
+    live = {name: succeeded[name] for name in watch.names if name in dynamic & succeeded.keys()}
     oldest = min(live.values(), default=now)
     states = instance.all_instigator_state()
     running = any(state.name == _SCHEDULE and state.status.value == "RUNNING" for state in states)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 import psycopg
 from click import ClickException
 
-from flux_assets.alerting import watching
 from flux_assets.alerting.cause import secret_remover
-from flux_assets.alerting.delivery import Delivery, Event, Letterhead, run_round
-from flux_assets.alerting.incident import Incident, Kind, Observation, Observed, Policy, decide
+from flux_assets.alerting.delivery import Delivery, Letterhead, run_round
+from flux_assets.alerting.incident import Event, Incident, Kind, Observation, Observed, Policy, decide
 from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingError, counted
@@ -126,14 +126,10 @@ def _watch(settings: Settings) -> Watch:
 
 def _observed(session: psycopg.Connection, watch: Watch, dagster: _Dagster) -> Observed:
     """Return everything that PostgreSQL and Dagster know."""
-    found, checked = watching.observed(session, watch)
-
-    def ledger(run_ids: set[str]) -> events.LedgerState:
-        return events.LedgerState(failed=watching.in_ledger(session, watch.schema, run_ids), succeeded=checked)
-
+    found, checked = watch.observed(session)
     try:
         instance, keys = dagster()
-        more = list(events.observed(instance, keys, ledger, watch, found.now))
+        more = list(events.observed(instance, keys, partial(watch.failed_on, session), checked, watch, found.now))
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         words = watch.cause_of(str(error) or type(error).__name__)
         remedy = words.remedy or "`flux-assets doctor` tests Dagster's storage."

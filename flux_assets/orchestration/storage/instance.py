@@ -1,6 +1,7 @@
 """Classes that dagster.yaml names: Dagster's storage in PostgreSQL, configured or embedded, and files in FLUX_HOME.
 
-They exist because dagster.yaml itself can only demand a variable, never do without it.
+They exist because dagster.yaml itself can only demand a variable, never do without it. Of what Dagster does not make
+public, this is the other door: definitions load without it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import dagster as dg
 from click import ClickException
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
@@ -27,15 +33,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.errors import FluxError, reported
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecordStatus
-from flux_assets.orchestration.storage.dagster_internals import (
-    AssetCheckExecutionsTable,
-    ConfigurableClassData,
-    DagsterPostgresException,
-    LocalArtifactStorage,
-    LocalComputeLogManager,
-    SqlEventLogStorageTable,
-)
-from flux_assets.orchestration.storage.watch import SERVER_SIDE, with_parameters
+from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.settings import load_settings
 from flux_assets.wiring.target import dagster_storage_url
 
@@ -98,6 +96,11 @@ def _is_planned_check(event: dg.EventLogEntry) -> bool:
 
 
 _PAUSE_SECONDS = 1.0
+# The server's side: what a process that froze, or a machine that vanished, leaves open.
+_SERVER_SIDE = (
+    "SET idle_in_transaction_session_timeout = '2min'; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10;"
+    " SET tcp_keepalives_count = 3"
+)
 # Dagster's switch for handing over in batches what it has as batches (events that a run plans); off unless set.
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 # Characters of an error that is none of ours, and so has no bound, in an event; Dagster keeps half a million.
@@ -115,15 +118,19 @@ def _end_without_collecting() -> None:
         gc.freeze()
 
 
-class InstanceStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
-
-    Raises ClickException with the sentence and remedy of a SettingError, EmbeddedError or TargetError.
-    """
+class _Unconfigured:
+    """A class of dagster.yaml that is told nothing there."""
 
     @classmethod
     def config_type(cls) -> dict[str, dg.Field]:
         return {}
+
+
+class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
+    """Runs, events and schedules in PostgreSQL: DAGSTER_POSTGRES_URL, or the embedded cluster, started on demand.
+
+    Raises ClickException with the sentence and remedy of a SettingError, EmbeddedError or TargetError.
+    """
 
     @classmethod
     def from_config_value(
@@ -153,7 +160,7 @@ class InstanceStorage(DagsterPostgresStorage):
 
 def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    cursor.execute(SERVER_SIDE)
+    cursor.execute(_SERVER_SIDE)
     cursor.close()
     connection.commit()
 
@@ -187,32 +194,28 @@ def ping_after_a_pause(engine: Engine) -> None:
                 raise InvalidatePoolError from error  # all that are as old; another one is made
 
 
-class HomeArtifactStorage(LocalArtifactStorage):
+class _AtHome(_Unconfigured):
+    """Keeps files in a folder under FLUX_HOME."""
+
+    _folder: ClassVar[str]
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]) -> Self:
+        folder: Path = load_settings().flux_home / "dagster" / cls._folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(base_dir=str(folder), inst_data=inst_data)  # type: ignore[call-arg]
+
+
+class HomeArtifactStorage(_AtHome, LocalArtifactStorage):
     """Files of runs under FLUX_HOME, whichever folder the command is started in and whatever DAGSTER_HOME says."""
 
-    @classmethod
-    def config_type(cls) -> dict[str, dg.Field]:
-        return {}
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
-    ) -> HomeArtifactStorage:
-        return cls(base_dir=_folder("artifacts"), inst_data=inst_data)
+    _folder = "artifacts"
 
 
-class HomeComputeLogs(LocalComputeLogManager):
+class HomeComputeLogs(_AtHome, LocalComputeLogManager):
     """What steps print, under FLUX_HOME: the UI shows it also after a command that had no DAGSTER_HOME."""
 
-    @classmethod
-    def config_type(cls) -> dict[str, dg.Field]:
-        return {}
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, _config_value: Mapping[str, object]
-    ) -> HomeComputeLogs:
-        return cls(base_dir=_folder("compute_logs"), inst_data=inst_data)
+    _folder = "compute_logs"
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[Any]:
@@ -225,9 +228,3 @@ class HomeComputeLogs(LocalComputeLogManager):
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield captured
-
-
-def _folder(name: str) -> str:
-    folder: Path = load_settings().flux_home / "dagster" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)

@@ -36,11 +36,6 @@ _PARAMETERS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-# The server's side: what a process that froze, or a machine that vanished, leaves open.
-SERVER_SIDE = (
-    "SET idle_in_transaction_session_timeout = '2min'; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10;"
-    " SET tcp_keepalives_count = 3"
-)
 _REMEDY = "See whether the server that DAGSTER_POSTGRES_URL names is up; `flux-assets doctor` tests it."
 
 
