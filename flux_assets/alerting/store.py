@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
+from pydantic import TypeAdapter
 
 from flux_assets.alerting.incident import Incident
 from flux_assets.errors import AlertError
@@ -23,7 +24,7 @@ from flux_assets.sqlfiles import query, script
 
 _LOCK = 0x616C6572  # "aler"
 _FIELDS = [field.name for field in fields(Incident) if field.name != "id"]
-_TIMES = ("since", "not_before", "told_at", "resolved_at")
+_STORED = TypeAdapter(list[Incident])
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class AlertTables:
         self._session.execute(query("alerts", "prune"), self._schema)
         with self._session.cursor(row_factory=dict_row) as cursor:
             found = cursor.execute(query("alerts", "unclosed"), self._schema).fetchall()
-        return [_incident(row) for row in found]
+        return _STORED.validate_python(found)
 
     def save(self, incident: Incident) -> Incident:
         """Keep it as it is now; a new one gets its number."""
@@ -141,7 +142,7 @@ class AlertFile:
             yield True
 
     def unclosed(self) -> list[Incident]:
-        return [_incident(stored) for stored in self._content()["incidents"]]
+        return _STORED.validate_python(self._content()["incidents"])
 
     def save(self, incident: Incident) -> Incident:
         """Keep it; a closed one is removed. Numbers are negative, so that none of them is one of the table's."""
@@ -192,8 +193,3 @@ class AlertFile:
                 f"Alerts of an unreachable database cannot be recorded in {self._path}: {error.strerror}.",
                 "Set FLUX_HOME to a writable folder.",
             ) from error
-
-
-def _incident(stored: Mapping[str, Any]) -> Incident:
-    times = {name: datetime.fromisoformat(stored[name]) for name in _TIMES if isinstance(stored[name], str)}
-    return Incident(**{**stored, **times, "tables": tuple(stored["tables"]), "failing": tuple(stored["failing"])})
