@@ -17,12 +17,12 @@ from flux_assets.doctor import connection, layers, rights, synced_tables
 from flux_assets.doctor.finding import Finding, Group, examined
 from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, SettingError, reported
-from flux_assets.layers import versions
 from flux_assets.layers.staging import Need
+from flux_assets.layers.versions import Version
 from flux_assets.ledger import status
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
-from flux_assets.release.decode.stream import expanded_bytes
+from flux_assets.release.decode.stream import GunzippedFile
 from flux_assets.release.files import Address
 from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY, Settings, load_settings
@@ -271,7 +271,7 @@ def _disk(
 
 def _need(session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int) -> Need:
     folder = Path(release.address).resolve()
-    plain = expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
+    plain = GunzippedFile.expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
-    found = versions.known_versions(session, layer) if status.is_prepared(session) else []
+    found = Version.known(session, layer) if status.is_prepared(session) else []
     return Need.of_csv(plain, sum(version.bytes or 0 for version in found))
