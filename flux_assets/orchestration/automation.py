@@ -13,7 +13,7 @@ import dagster as dg
 from flux_assets.compare.match import MATCHES_RELEASE, MATCHES_SOURCE
 from flux_assets.errors import FluxError, SyncError, TargetError
 from flux_assets.orchestration.checks import check_specs
-from flux_assets.orchestration.dagster_internals import NOT_FINISHED_STATUSES, LayerFailure
+from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layer_assets import GROUP
 from flux_assets.orchestration.match_checks import match_keys
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 _SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
 # The job of runs that are started from the UI or a command line for some assets.
 AD_HOC_JOB = "__ASSET_JOB"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 _SECONDS_FOR_A_CHECK = 45
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
@@ -125,7 +132,7 @@ def _unfinished_runs(
     instance: dg.DagsterInstance, job_name: str | None = None
 ) -> Iterator[tuple[dg.DagsterRun, timedelta]]:
     """Yield the runs of a job, or of all, that Dagster has not seen ending, the newest first, with their age."""
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=NOT_FINISHED_STATUSES)):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)):
         began = record.start_time or record.create_timestamp.timestamp()
         yield record.dagster_run, timedelta(seconds=time.time() - began)
 

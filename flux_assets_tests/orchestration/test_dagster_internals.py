@@ -70,10 +70,6 @@ INTERNALS = {
         "tells a check that was evaluated from one that was only planned",
         "See what get_asset_check_execution_history filters by now.",
     ),
-    ("dagster._core.storage.dagster_run", "NOT_FINISHED_STATUSES"): (
-        "finds runs under way, beside which no other is started",
-        "See what DagsterRun.is_finished asks.",
-    ),
     ("dagster._core.storage.event_log.schema", "AssetCheckExecutionsTable"): (
         "stores the planned checks of a run in one statement",
         "Compare EventLog with store_event_batch of dagster_postgres: it may batch planned checks by itself by now.",
@@ -138,7 +134,7 @@ def test_names_that_are_stored_are_dagsters_own():
     assert dagster_internals.DATA_VERSION_TAG == "dagster/data_version"
     assert dagster_internals.get_input_data_version_tag(key) == "dagster/input_data_version/release/oaks"
     assert automation.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
-    others = set(dg.DagsterRunStatus) - set(dagster_internals.NOT_FINISHED_STATUSES)
+    others = set(dg.DagsterRunStatus) - set(automation.UNFINISHED)
     assert others == {*FINISHED_STATUSES, dg.DagsterRunStatus.MANAGED}
 
 
