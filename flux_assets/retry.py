@@ -95,10 +95,14 @@ class Call(Future[_T]):
             return self.result(timeout=seconds)
         except BaseException as error:
             if not self.done() and discard is not None:
-                self.add_done_callback(partial(_discarded, discard))
+                self.discard_by(discard)
             if isinstance(error, TimeoutError) and not self.done():
                 raise GivenUpError(f"no answer within {seconds:g} s; the session was closed") from None
             raise
+
+    def discard_by(self, discard: Callable[[_T], object]) -> None:
+        """Have `discard` take the result, which nobody waits for any more."""
+        self.add_done_callback(partial(_discarded, discard))
 
 
 def _discarded(discard: Callable[[_T], object], outcome: Future[_T]) -> None:

@@ -82,7 +82,12 @@ class HttpStore:
     def open(self, address: Address, start: int, mark: str | None) -> tuple[Stamp, int, Generator[bytes, None, None]]:
         exchange = _Exchange(address, self._limits)
         with _explained(address):
-            answer, begin = within(self._limits.silence, lambda: exchange.opened(start, mark), exchange.cancel)
+            answer, begin = within(
+                self._limits.silence,
+                lambda: exchange.opened(start, mark),
+                exchange.cancel,
+                discard=lambda opened: opened[0].close(),
+            )
         chunks = self._chunks(exchange, answer)
         next(chunks)
         return _stamp(answer), begin, chunks

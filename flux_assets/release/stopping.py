@@ -47,24 +47,32 @@ def stoppable(check: _Check) -> Iterator[None]:
         _check.reset(token)
 
 
-def within(seconds: float, call: Callable[[], _T], cancel: _Check = _nothing) -> _T:
+def within(
+    seconds: float, call: Callable[[], _T], cancel: _Check = _nothing, discard: Callable[[_T], object] | None = None
+) -> _T:
     """Return what `call` returns, or raise what it raises; it runs in another thread.
 
     Raises TimeoutError after `seconds`, and what `check_stop` raises: `cancel` is then called, and the thread is
-    abandoned, since a call into the network cannot be ended from outside.
+    abandoned, since a call into the network cannot be ended from outside; `discard` takes what it still returns.
     """
     outcome = Call(partial(copy_context().run, call))
+
+    def abandon() -> None:
+        cancel()
+        if discard is not None:
+            outcome.discard_by(discard)
+
     end = time.monotonic() + seconds
     try:
         while not outcome.done() and (left := end - time.monotonic()) > 0:
             check_stop()
             wait([outcome], min(_POLL_SECONDS, left))
     except BaseException:
-        cancel()
+        abandon()
         raise
     if outcome.done():
         return outcome.result()
-    cancel()
+    abandon()
     raise TimeoutError(f"no answer within {seconds:g} seconds")
 
 

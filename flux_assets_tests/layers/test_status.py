@@ -450,6 +450,7 @@ def test_who_looks_does_not_wait_for_a_table_that_is_locked(loader, target):
         assert session.execute("SELECT state FROM postgres_sync.v_table_status").fetchall() == [("live",)]
 
 
+@pytest.mark.bare
 def test_a_ledger_of_an_earlier_release_is_said_to_be_one(target, sql):
     sql((CASE_FILES / "ledger_revision_2.sql").read_text())
     with pytest.raises(TargetError, match="made by an earlier release"):

@@ -1,10 +1,11 @@
-"""Working ahead: order, bounds, errors and the end of the thread."""
+"""Working ahead and calls that are given up: order, bounds, errors and what becomes of their ends."""
 
+import queue
 import threading
 
 import pytest
 
-from flux_assets.release.stopping import Ahead
+from flux_assets.release.stopping import Ahead, stoppable, within
 
 
 def counted(limit, given=None, closed=None):
@@ -65,3 +66,18 @@ def test_closing_frees_a_reader_that_waits():
     reader.join(10)
     assert not reader.is_alive()
     assert seen in ([], [1])
+
+
+@pytest.mark.parametrize("end", ["silence", "stop"])
+def test_what_an_abandoned_call_returns_is_discarded(end):
+    """An answer that comes when nobody waits for it any more would stay open."""
+    answer, discarded = threading.Event(), queue.Queue()
+
+    def stopped():
+        if end == "stop":
+            raise KeyError("stop")
+
+    with pytest.raises((TimeoutError, KeyError)), stoppable(stopped):
+        within(0.05, lambda: answer.wait(60) and "answer", discard=discarded.put)
+    answer.set()
+    assert discarded.get(timeout=60) == "answer"

@@ -246,6 +246,7 @@ def test_a_database_whose_making_was_cut_short_is_made_again(cluster: Cluster) -
         admin.execute("DROP DATABASE torn")
 
 
+@pytest.mark.bare
 def test_the_loader_is_no_superuser_and_the_reader_reads_public_tables_alone(sql, reader_sql) -> None:
     assert sql("SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user") == [
         (False,) * 3
