@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,6 +133,12 @@ def fresh_database(cluster: Cluster, template: str = PREPARED) -> Iterator[str]:
     _copy(cluster, template, name)
     yield name
     with cluster.admin_session() as admin:
+        # A session that is just ending would have DROP DATABASE sleep for a tenth of a second; one left open it ends.
+        ended = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = %s"
+        for _ in range(20):
+            if admin.execute(ended, [name]).fetchone() == (True,):
+                break
+            time.sleep(0.005)
         admin.execute(psql.SQL("DROP DATABASE {} (FORCE)").format(psql.Identifier(name)))
 
 
