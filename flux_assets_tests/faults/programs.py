@@ -53,6 +53,8 @@ class Program:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def end(self) -> tuple[int | None, str]:
         """Its exit code, None when it hangs, and what it printed."""
