@@ -35,7 +35,7 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.settings import load_settings
 
 _POLL_SECONDS = 0.2
-_Reports = queue.SimpleQueue[tuple[int, dg.DagsterEvent | None]]  # number of the start; None is its last report
+_Reports = queue.Queue[tuple[int, dg.DagsterEvent | None]]  # number of the start; None is its last report
 _stops: dict[str, Stop] = {}
 
 
@@ -128,7 +128,7 @@ class _Steps:
         self._context = job_context
         self._active = active
         self._stop = stop
-        self._reports: _Reports = queue.SimpleQueue()
+        self._reports: _Reports = queue.Queue()
         self._running: dict[int, str] = {}  # step keys by number of the start: a second try may overlap the first's end
         self._starts = itertools.count()
 

@@ -46,15 +46,14 @@ def command(*arguments: str) -> list[str]:
 @contextmanager
 def running(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen]:
     """The command in a group of processes of its own, as a terminal starts it."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command(*arguments), env=environment, cwd=REPOSITORY, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def materialise(environment: dict[str, str], *arguments: str) -> tuple[int, str]:

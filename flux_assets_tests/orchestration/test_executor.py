@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +15,7 @@ import pytest
 from dagster import DagsterEventType as Event
 
 from flux_assets.errors import LayerError
-from flux_assets.orchestration.executor import stop_of, threads_executor
+from flux_assets.orchestration.executor import _POLL_SECONDS, stop_of, threads_executor
 from flux_assets_tests.running import Run, run_assets
 
 Body = Callable[[dg.AssetExecutionContext], None]
@@ -184,6 +187,36 @@ def test_a_second_interruption_does_not_wait_for_a_step_that_will_not_end(instan
     finally:
         ended.set()
     thread.join(PATIENCE)
+
+
+def test_a_signal_that_takes_longer_than_a_wait_for_reports_does_not_make_that_wait_endless(instance):
+    """queue.SimpleQueue.get() of CPython waits for ever when a signal is handled past the end of its timeout."""
+    handled = threading.Event()
+
+    def main_frame():
+        return sys._current_frames()[threading.main_thread().ident]
+
+    def slow(*_: object) -> None:
+        time.sleep(2 * _POLL_SECONDS)
+        handled.set()
+
+    def waiting(context):
+        while "_reported" not in [frame.name for frame in traceback.extract_stack(main_frame())]:
+            time.sleep(_POLL_SECONDS / 20)
+        time.sleep(_POLL_SECONDS / 4)  # from the entry of that function to the wait in it
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert handled.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+        stop_of(context.run.run_id).wait(PATIENCE)
+        pytest.fail("nobody asked to stop")
+
+    before = signal.signal(signal.SIGUSR1, slow)
+    try:
+        finished = run(instance, asset("waiting", waiting))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    (failure,) = finished.events(Event.STEP_FAILURE)
+    assert "Stopped on request" in str(failure.event_specific_data.error)
 
 
 def test_outside_a_run_of_this_executor_nobody_asks_to_stop():
