@@ -182,7 +182,7 @@ class _Load:
         state.refresh_comments(control)
         statements = [
             *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
-            context.entry.loaded(0, version=current.version, sync_type="UNCHANGED"),
+            context.entry.loaded(current.rows, version=current.version, sync_type="UNCHANGED", published=False),
             current.noting_quarantined(layer, context.entry),
             VersionTimes.asking(layer),
         ]
@@ -202,7 +202,7 @@ class _Load:
                 f"{layer.title} is {pin}, but readers do not see that version any more.",
                 f"Run `flux-assets unpin {layer.name}` and load again.",
             )
-        closing = context.entry.held(live.version, held.version)
+        closing = context.entry.held(live.version, held.version, live.rows)
         [[(quarantined,)]] = run(control, [closing, live.noting_quarantined(layer, context.entry)])
         forced = "; force: true does not override a pin" if context.options.force else ""
         context.log(

@@ -175,7 +175,7 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
         statements += [
             version.refusing_pinned(layer) if each.pin is None else version.pinning(layer, each.pin),
             *version.making_current(layer),
-            entry.loaded(version.rows or 0, version=version.version, sync_type=entry.sync_type),
+            entry.loaded(version.rows, version=version.version, sync_type=entry.sync_type),
             layer.announcing("rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
         ]
     return statements

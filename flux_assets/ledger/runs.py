@@ -87,9 +87,10 @@ class Entry:
         """Return the rows by the name of their table."""
         return {name: cls(sync_id, sync_type) for sync_id, name in found}
 
-    def loaded(self, rows: int, *, version: str, sync_type: str) -> sql.Composed:
-        """Make a statement that closes a load's row as SUCCESS."""
-        return self._closing("SUCCESS", sync_type, rows=rows, version=version)
+    def loaded(self, rows: int | None, *, version: str, sync_type: str, published: bool = True) -> sql.Composed:
+        """Make a statement that closes a load's row as SUCCESS; the layer has `rows` now."""
+        known, changed = rows or 0, (rows or 0) if published else 0
+        return self._closing("SUCCESS", sync_type, rows=known, changed=changed, version=version)
 
     def synced(
         self,
@@ -108,7 +109,6 @@ class Entry:
         return query("entries", "close_synced").format(
             sync_id=self.sync_id,
             kind=sync_type,
-            rows=inserted + updated + deleted,
             inserted=inserted,
             updated=updated,
             deleted=deleted,
@@ -116,9 +116,9 @@ class Entry:
             changed=changed,
         )
 
-    def held(self, live: str, held: str) -> sql.Composed:
+    def held(self, live: str, held: str, rows: int | None) -> sql.Composed:
         """Make a statement that closes the row of a load that left version `held` unpublished, for `live` is pinned."""
-        return query("entries", "close_held").format(sync_id=self.sync_id, version=live, held=held)
+        return query("entries", "close_held").format(sync_id=self.sync_id, version=live, held=held, rows=rows or 0)
 
     def fail(self, connection: psycopg.Connection, message: str) -> None:
         """Close the row as FAILED with the error's message."""
@@ -131,7 +131,7 @@ class Entry:
         return bool(row and row[0])
 
     def _closing(self, status: str, sync_type: str, **known: object) -> sql.Composed:
-        values = {"rows": None, "version": None, "error": None, **known}
+        values = {"rows": None, "changed": None, "version": None, "error": None, **known}
         return query("entries", "close").format(sync_id=self.sync_id, status=status, sync_type=sync_type, **values)
 
 

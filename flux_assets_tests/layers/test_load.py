@@ -81,7 +81,7 @@ def test_an_unchanged_file_is_not_loaded_again(loader: Loader, sql: Sql) -> None
     assert (second.outcome, second.rows_changed, second.version) == ("unchanged", False, first.version)
     assert second.audits == first.audits
     assert version_tables(sql) == before
-    assert ledger(sql) == [("FULL", "SUCCESS", 5), ("UNCHANGED", "SUCCESS", 0)]
+    assert ledger(sql) == [("FULL", "SUCCESS", 5), ("UNCHANGED", "SUCCESS", 5)]
 
 
 def test_force_loads_an_unchanged_file_again(loader: Loader, sql: Sql) -> None:

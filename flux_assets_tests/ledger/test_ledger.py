@@ -79,9 +79,39 @@ def test_both_ways_to_this_revision_lead_to_the_same(target, sql):
     assert found() == grown_at_once
 
 
+def test_rows_of_the_revision_before_say_what_was_in_step_too(target, sql):
+    """Earlier revisions noted what a run wrote: counted back from what the table holds now, that gives what it held."""
+    with target.session("test") as session:
+        prepare(session, "public")
+    sql(
+        "ALTER TABLE postgres_sync.sync_status DROP COLUMN rows_changed CASCADE;"
+        "INSERT INTO postgres_sync.sync_status (layer_name, status, rows_synced, rows_inserted, rows_updated,"
+        " rows_deleted, source_instant, duration_seconds) VALUES ('faults', 'SUCCESS', 5, 5, 0, 0, now(), 1),"
+        " ('faults', 'SUCCESS', 4, 1, 1, 2, now(), 1), ('faults', 'FAILED', NULL, NULL, NULL, NULL, NULL, 1),"
+        " ('faults', 'SUCCESS', 0, 0, 0, 0, now(), 2), ('poles', 'SUCCESS', 7, NULL, NULL, NULL, NULL, 1);"
+        "INSERT INTO postgres_sync.sync_state (schema_name, layer_name, declaration, fingerprint, origins, mark, shape,"
+        " rows, source_instant, source_changed_at, changed_at)"
+        " VALUES ('public', 'faults', '', '', '{}', '', '', 4, now(), now(), now());"
+        "COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 7.'"
+    )
+    with target.session("test") as session:
+        prepare(session, "public")
+    assert sql("SELECT layer_name, rows_synced, rows_changed FROM postgres_sync.sync_status ORDER BY sync_id") == [
+        ("faults", 5, 5),
+        ("faults", 4, 4),
+        ("faults", None, None),
+        ("faults", 4, 0),
+        ("poles", 7, 7),
+    ]
+    assert sql("SELECT layer_name, avg_duration_seconds::text FROM postgres_sync.v_sync_summary ORDER BY 1") == [
+        ("faults", "1.25"),
+        ("poles", "1.00"),
+    ]
+
+
 def test_a_ledger_of_a_later_revision_is_let_be(loader, sql):
     loader.load(made_up(), rows(3))
-    later = REVISION.replace("revision 7", "revision 8")
+    later = REVISION.replace("revision 8", "revision 9")
     sql(f"COMMENT ON SCHEMA postgres_sync IS '{later}'")
     sql("DROP VIEW postgres_sync.v_sync_summary; CREATE VIEW postgres_sync.v_sync_summary AS SELECT 'later' AS said")
     assert loader.load(made_up(), rows(4)).outcome == "published"

@@ -71,10 +71,10 @@ def test_what_a_sync_says_of_itself(running: Utility, sql: Sql) -> None:
     assert {"connect", "gate", "read", "stage", "compare", "write", "commit"} <= said.seconds.keys()
     assert said.total_seconds >= max(said.seconds.values())
     assert sql(
-        "SELECT sync_type, status, rows_synced, rows_inserted, rows_updated, rows_deleted, error_message,"
+        "SELECT sync_type, status, rows_synced, rows_changed, rows_inserted, rows_updated, rows_deleted, error_message,"
         " source_instant = %s FROM postgres_sync.sync_status WHERE layer_name = 'faults' ORDER BY sync_id DESC LIMIT 1",
         said.source_instant,
-    ) == [("DELTA", "SUCCESS", 3, 1, 1, 1, None, True)]
+    ) == [("DELTA", "SUCCESS", 3, 3, 1, 1, 1, None, True)]
 
 
 def test_unchanged_rows_are_read_and_nothing_is_written(running: Utility, sql: Sql) -> None:
@@ -86,9 +86,19 @@ def test_unchanged_rows_are_read_and_nothing_is_written(running: Utility, sql: S
     assert (said["faults"].rows, said["faults"].rows_read) == (3, 3)
     assert (versions(sql, "faults"), versions(sql, "feeders")) == before
     assert sql("SELECT xmin::text FROM postgres_sync.sync_state ORDER BY layer_name") == state
-    assert sql("SELECT sync_type, count(*) FROM postgres_sync.sync_status GROUP BY 1 ORDER BY 1") == [
-        ("DELTA", 2),
-        ("UNCHANGED", 2),
+    assert sql(
+        "SELECT layer_name, sync_type, rows_synced, rows_changed FROM postgres_sync.v_sync_status ORDER BY 1, 2"
+    ) == [
+        ("faults", "DELTA", 3, 3),
+        ("faults", "UNCHANGED", 3, 0),
+        ("feeders", "DELTA", 2, 2),
+        ("feeders", "UNCHANGED", 2, 0),
+    ]
+    assert sql(
+        "SELECT layer_name, total_rows_synced, total_rows_changed FROM postgres_sync.v_sync_summary ORDER BY 1"
+    ) == [
+        ("faults", 6, 3),
+        ("feeders", 4, 2),
     ]
 
 

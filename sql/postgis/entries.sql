@@ -7,14 +7,18 @@ RETURNING sync_id, layer_name;
 
 -- close --
 UPDATE postgres_sync.sync_status
-SET status = {status}, sync_type = {sync_type}, rows_synced = {rows}, error_message = {error},
-    version = coalesce({version}, version), completed_at = clock_timestamp(),
+SET status = {status}, sync_type = {sync_type}, rows_synced = {rows}, rows_changed = {changed},
+    error_message = {error}, version = coalesce({version}, version), completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
 WHERE sync_id = {sync_id} AND status = 'RUNNING';
 
 -- close_synced --
-UPDATE postgres_sync.sync_status
-SET status = 'SUCCESS', sync_type = {kind}, rows_synced = {rows}, rows_inserted = {inserted}, rows_updated = {updated},
+-- What the table holds is noted before, in the same transaction, where the sync wrote it.
+UPDATE postgres_sync.sync_status AS entry
+SET status = 'SUCCESS', sync_type = {kind}, rows_synced = (
+        SELECT state.rows FROM postgres_sync.sync_state AS state
+        WHERE state.schema_name = entry.schema_name AND state.layer_name = entry.layer_name),
+    rows_changed = {inserted} + {updated} + {deleted}, rows_inserted = {inserted}, rows_updated = {updated},
     rows_deleted = {deleted}, source_instant = {instant}, source_changed_at = {changed},
     completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
@@ -22,7 +26,7 @@ WHERE sync_id = {sync_id} AND status = 'RUNNING';
 
 -- close_held --
 UPDATE postgres_sync.sync_status
-SET status = 'SUCCESS', sync_type = 'PINNED', rows_synced = 0, version = {version}, held_version = {held},
+SET status = 'SUCCESS', sync_type = 'PINNED', rows_synced = {rows}, rows_changed = 0, version = {version}, held_version = {held},
     completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3)
 WHERE sync_id = {sync_id} AND status = 'RUNNING';

@@ -176,6 +176,27 @@ COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s colu
 COMMENT ON COLUMN postgres_sync.sync_state.read_at IS 'When the source''s rows were last read, by this database''s clock; noted where the next reading depends on it.';
 COMMENT ON COLUMN postgres_sync.sync_state.changed_at IS 'When a sync last wrote a row of the table.';
 
+-- Earlier revisions counted in rows_synced the rows that a run had written.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                   WHERE attrelid = 'postgres_sync.sync_status'::regclass AND attname = 'rows_changed') THEN
+        ALTER TABLE postgres_sync.sync_status ADD COLUMN rows_changed bigint;
+        UPDATE postgres_sync.sync_status AS entry SET rows_changed = rows_synced, rows_synced = coalesce(counted.rows, rows_synced)
+        FROM (SELECT run.sync_id, CASE WHEN run.source_instant IS NOT NULL THEN greatest(0, state.rows - coalesce(sum(
+                         run.rows_inserted - run.rows_deleted) OVER later, 0)) END AS rows
+              FROM postgres_sync.sync_status AS run
+              LEFT JOIN postgres_sync.sync_state AS state USING (schema_name, layer_name)
+              WHERE run.rows_synced IS NOT NULL
+              WINDOW later AS (PARTITION BY run.schema_name, run.layer_name ORDER BY run.sync_id DESC
+                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS counted
+        WHERE counted.sync_id = entry.sync_id;
+    END IF;
+END
+$$;
+COMMENT ON COLUMN postgres_sync.sync_status.rows_synced IS 'Rows of the table that were in step with its source when the run ended, written by it or not; of a pinned layer those of the version that it is pinned to.';
+COMMENT ON COLUMN postgres_sync.sync_status.rows_changed IS 'Rows that the run inserted, updated or deleted; all rows of a version that it published.';
+
 CREATE TABLE IF NOT EXISTS postgres_sync.tables (
     schema_name text NOT NULL,
     layer_name  text NOT NULL,
@@ -272,11 +293,13 @@ SELECT sync_id, layer_name, sync_type, started_at, completed_at, rows_synced, st
        left(error_message, 200) AS error_preview, schema_name, version, run_id,
        rows_inserted, rows_updated, rows_deleted, source_instant, source_changed_at,
        CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died,
-       held_version, rows_quarantined
+       held_version, rows_quarantined, rows_changed
 FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
 COMMENT ON VIEW postgres_sync.v_sync_status IS 'The 100 newest rows of the ledger, newest first.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.rows_synced IS 'Rows of the table in step with its source when the run ended; an unchanged sync has them too.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.rows_changed IS 'Rows that the run wrote.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.held_version IS 'The release''s version that a load left unpublished, because the layer is pinned.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.died IS 'The row is RUNNING and its process is gone: the next run of the table closes it as FAILED.';
 
@@ -286,14 +309,15 @@ SELECT layer_name,
        count(*) FILTER (WHERE status = 'SUCCESS') AS successful_syncs,
        count(*) FILTER (WHERE status = 'FAILED') AS failed_syncs,
        max(started_at) AS last_sync,
-       avg(duration_seconds) AS avg_duration_seconds,
+       round(avg(duration_seconds), 2) AS avg_duration_seconds,
        sum(rows_synced) AS total_rows_synced,
        schema_name,
        count(*) FILTER (WHERE status = 'SUCCESS' AND sync_type = 'UNCHANGED') AS unchanged_syncs,
        count(*) FILTER (WHERE CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start)
                                    ELSE false END) AS died_syncs,
        max(started_at) FILTER (WHERE status = 'SUCCESS') AS last_success,
-       max(started_at) FILTER (WHERE status = 'FAILED') AS last_failure
+       max(started_at) FILTER (WHERE status = 'FAILED') AS last_failure,
+       sum(rows_changed) AS total_rows_changed
 FROM postgres_sync.sync_status
 WHERE started_at >= now() - interval '7 days'
 GROUP BY schema_name, layer_name
@@ -546,4 +570,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 7.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 8.';

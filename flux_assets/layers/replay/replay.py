@@ -116,7 +116,8 @@ def _replay(context: VersionContext, quarantine: VersionQuarantine, lease: Lease
     quarantine.explain(found.refused)
     if not found.passed:
         control.execute(current.noting_quarantined(layer, context.entry))
-        control.execute(context.entry.loaded(0, version=current.version, sync_type=context.entry.sync_type))
+        entry = context.entry
+        control.execute(entry.loaded(current.rows, version=current.version, sync_type=entry.sync_type, published=False))
         return ReplayResult(version=current, replayed=0, waiting=tuple(found.refused))
     kept = publish.clean_up(context, lease, state)
     Need.of_copy(current.bytes or 0, kept.kept_bytes).refuse_above(layer, context.options.disk_limit)
