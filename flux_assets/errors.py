@@ -16,7 +16,7 @@ FluxError
 ├── SyncError              a dynamic table could not be synced and is unchanged
 ├── WarehouseError         Snowflake cannot be used at all
 ├── SourceError            one source table cannot be used
-├── AlertError             an alert was not delivered
+├── AlertError             an alert, or news of a change, was not delivered
 └── EmbeddedError          the embedded PostGIS or the stand-in did not start
 """
 
@@ -156,10 +156,10 @@ class SourceError(FluxError):
 
 
 class AlertError(FluxError):
-    """An alert was not delivered and is sent again. `unreachable` says that the receiver did not answer at all."""
+    """A message was not delivered and is sent again. `unreachable` says that the receiver did not answer at all."""
 
-    def __init__(self, problem: str, remedy: str = "", *, unreachable: bool = False) -> None:
-        self.unreachable = unreachable
+    def __init__(self, problem: str, remedy: str = "", *, unreachable: bool = False, retryable: bool = False) -> None:
+        self.unreachable, self.retryable = unreachable, unreachable or retryable
         super().__init__(problem, remedy)
 
 

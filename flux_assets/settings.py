@@ -156,14 +156,14 @@ class Settings(BaseSettings):
     @classmethod
     def _private(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            _check_web_address(url.get_secret_value(), https_over_network=True)
+            check_web_address(url.get_secret_value(), https_over_network=True)
         return url
 
     @field_validator("flux_ui_url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
         if url is not None:
-            _check_web_address(url, https_over_network=False)
+            check_web_address(url, https_over_network=False)
             if "@" in urlsplit(url).netloc:
                 raise ValueError("holds a user or password, and messages would show them")
         return url
@@ -222,7 +222,8 @@ class Settings(BaseSettings):
         return Path(named) if named else None
 
 
-def _check_web_address(url: str, *, https_over_network: bool) -> None:
+def check_web_address(url: str, *, https_over_network: bool) -> None:
+    """Raise ValueError for what is no web address, or, `https_over_network`, would be called unencrypted elsewhere."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -22,12 +22,8 @@ from flux_assets.locality import Host
 from flux_assets.retry import Call, GivenUpError
 
 _THREAD = "flux_assets alert"
-_CHECK = "Check FLUX_ALERT_URL; the message is sent again."
 _MOST_READ, _MOST_TOLD = 4096, 120
-_REMEDIES = {
-    400: "Check FLUX_ALERT_FORMAT: the receiver does not understand what it is sent.",
-    429: "It limits how often it is called; the message is sent again.",
-}
+_TOO_OFTEN = 429
 # The narrower before the wider.
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (requests.exceptions.SSLError, "has a certificate that is not trusted, or does not speak TLS"),
@@ -37,11 +33,23 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
 
 
 class Webhook:
-    """Where messages go. `seconds` is the longest that a call may take, from looking the name up to the answer."""
+    """Where messages go. `seconds` is the longest that a call may take, from looking the name up to the answer.
 
-    def __init__(self, url: SecretStr, seconds: float = 10.0) -> None:
+    `title` is the receiver, `setting` where its address was given, and `form` what its messages' form follows.
+    """
+
+    def __init__(
+        self,
+        url: SecretStr,
+        seconds: float = 10.0,
+        *,
+        title: str = "The alert's receiver",
+        setting: str = "FLUX_ALERT_URL",
+        form: str = "FLUX_ALERT_FORMAT",
+    ) -> None:
         self._url = url
         self._seconds = seconds
+        self._title, self._setting, self._form = title, setting, form
 
     def __repr__(self) -> str:
         return "Webhook(***)"
@@ -68,9 +76,7 @@ class Webhook:
         try:
             # The name may lead elsewhere than when the settings were read.
             if plain and not Host(parts.hostname or "").is_local:
-                return AlertError(
-                    "The alert's receiver would be called unencrypted.", "Use https:// in FLUX_ALERT_URL."
-                )
+                return AlertError(f"{self._title} would be called unencrypted.", f"Use https:// in {self._setting}.")
             with requests.Session() as session:
                 # The environment's proxy would get a plain message unencrypted.
                 session.trust_env = not plain
@@ -94,17 +100,29 @@ class Webhook:
             return self._silent()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be printed with the address in it
             other = f"could not be called ({type(error).__name__})"
-            return _unreachable(next((words for kind, words in _FAILURES if isinstance(error, kind)), other))
+            return self._unreachable(next((words for kind, words in _FAILURES if isinstance(error, kind)), other))
 
     def _silent(self) -> AlertError:
-        return _unreachable(f"did not answer within {self._seconds:g} s")
+        return self._unreachable(f"did not answer within {self._seconds:g} s")
+
+    def _unreachable(self, what: str) -> AlertError:
+        return AlertError(f"{self._title} {what}.", self._remedy(0), unreachable=True)
 
     def _refused(self, response: requests.Response) -> AlertError | None:
         status = response.status_code
         if 200 <= status < 300:
             return None
-        remedy = _REMEDIES.get(status, "Name where it leads in FLUX_ALERT_URL." if 300 <= status < 400 else _CHECK)
-        return AlertError(f"The alert's receiver answers {status}{self._said(response)}.", remedy)
+        problem = f"{self._title} answers {status}{self._said(response)}."
+        return AlertError(problem, self._remedy(status), retryable=status == _TOO_OFTEN or status >= 500)
+
+    def _remedy(self, status: int) -> str:
+        if status == 400:
+            return f"Check {self._form}: the receiver does not understand what it is sent."
+        if status == _TOO_OFTEN:
+            return "It limits how often it is called; the message is sent again."
+        if 300 <= status < 400:
+            return f"Name where it leads in {self._setting}."
+        return f"Check {self._setting}; the message is sent again."
 
     def _said(self, response: requests.Response) -> str:
         """Return what a receiver reports in plain text, which is short: `invalid_payload`, `no_service`."""
@@ -121,10 +139,6 @@ def _pieces(url: str) -> list[str]:
     parts = urlsplit(url)
     pieces = {url, parts.path, parts.query, parts.password or "", *re.split(r"[/=&]", f"{parts.path}&{parts.query}")}
     return sorted((piece for piece in pieces if len(piece) > 3), key=len, reverse=True)
-
-
-def _unreachable(what: str) -> AlertError:
-    return AlertError(f"The alert's receiver {what}.", _CHECK, unreachable=True)
 
 
 def _hide_requests(_record: logging.LogRecord) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from flux_assets.cli import embedded, inspection, rollback, status
+from flux_assets.cli import embedded, inspection, listen, rollback, status
 from flux_assets.cli.terminal import Commands, exit_if, one_of, the_layer
 from flux_assets.errors import SyncError
 
@@ -26,7 +26,7 @@ def main() -> None:
     """
 
 
-for module in (embedded, inspection, rollback, status):
+for module in (embedded, inspection, listen, rollback, status):
     main.commands |= module.COMMANDS.commands
 
 

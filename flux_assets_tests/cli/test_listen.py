@@ -1,0 +1,56 @@
+"""`flux-assets listen`, as a user starts and ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.receiver import receiving
+
+PATIENCE = 60
+PROGRAM = str(Path(sys.executable).with_name("flux-assets"))
+
+
+def environment(cluster, database: str) -> dict[str, str]:
+    return os.environ | {"FLUX_POSTGRES_URL": cluster.tcp_url(database)}
+
+
+@pytest.mark.bare
+def test_it_posts_until_ctrl_c(cluster, database, target, tmp_path):
+    loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
+    loader.load(made_up("substations"), rows(3))
+    loader.load(made_up(), rows(3))
+    with receiving() as receiver:
+        command = [PROGRAM, "listen", "--post", f"{receiver.address}/s3cr3t", "--table", "substations"]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment(cluster, database), **streams) as process:
+            try:
+                assert process.stdout.readline().endswith("substations: missed\n")
+                loader.load(made_up("substations"), rows(4))
+                assert process.stdout.readline().endswith("substations: published\n")
+                process.send_signal(signal.SIGINT)
+                assert process.communicate(timeout=PATIENCE) == ("", "")
+            finally:
+                process.kill()
+    assert process.returncode == 130
+    assert [message["kind"] for message in receiver.got] == ["missed", "published"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "--post"),
+        (["--post", "somewhere"], "https://host/path"),
+        (["--post", "http://maps.example/flush"], "unencrypted"),
+        (["--post", "http://127.0.0.1:1", "--table", "substation"], "Did you mean substations"),
+    ],
+)
+def test_what_it_is_given_wrongly_is_named(cluster, database, arguments, word):
+    command, within = [PROGRAM, "listen", *arguments], environment(cluster, database)
+    done = subprocess.run(command, env=within, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode in {1, 2}
+    assert word in " ".join(done.stderr.split())
