@@ -145,8 +145,8 @@ def test_colours_tell_layers_apart() -> None:
 
 
 @every_dynamic
-def test_both_shapes_in_the_field_feed_the_table(table: DynamicTable) -> None:
-    """Every required column is found in either shape, and no source column is named that neither has."""
+def test_all_shapes_in_the_field_feed_the_table(table: DynamicTable) -> None:
+    """Every required column is found in each shape, and no source column is named that none has."""
     wanted = facts()[table.name]
     assert table.source == wanted["source"]
     shapes = {name: set(columns) for name, columns in wanted["shapes"].items()}

@@ -37,10 +37,11 @@ def texts(tables: Sequence[DynamicTable]) -> dict[str, str]:
 
 
 def declared_mapping(table: DynamicTable) -> Mapping:
-    """Return the mapping of a source that has each declared column's first name, in the declared type."""
+    """Return the mapping of a source that has each column's first name in the declared type, and no optional one."""
     found = [
         FoundColumn(name=column.names[0], kind=_kind(arrow_type(table.table.columns[column.target])))
         for column in table.source_columns
+        if not column.optional
     ]
     template = ObjectName(name=table.source).template
     object_ = f'FLUX_DB.PRODUCTION."{table.source}"'

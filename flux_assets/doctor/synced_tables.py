@@ -71,6 +71,12 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
                 f"{live.title} belongs to {owner}, and only its owner can add the missing columns and indexes",
                 f'Run ALTER TABLE {live.title} OWNER TO "{user}", or GRANT "{owner}" TO "{user}".',
             )
+    if live.table.aliases and live.name in synced and not Relation.find(session, live.compat_schema, live.name):
+        yield _TARGET.warning(
+            f"the view {live.compat_schema}.{live.name}, which shows {live.title} under the names of older"
+            " applications, is missing",
+            "Run the job setup_dynamic_tables, whose log says why where it cannot be made.",
+        )
     if lacking := ", ".join(right for right in _NEEDED if not _may(session, relation.oid, right)):
         yield _TARGET.failed(
             f"user {user} may not {lacking} on {live.title}",

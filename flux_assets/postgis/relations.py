@@ -23,6 +23,7 @@ _LIMIT_WAIT = sql.SQL(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
 _SINCE_ANALYZE_ONLY = 180000  # the server version
 _LONGEST = 63  # bytes of a PostgreSQL identifier
 _BEFORE = "_before_flux"
+_COMPAT = "_compat"
 _TEMPLATE = sql.Identifier("pg_temp", "public_table")
 
 
@@ -82,11 +83,21 @@ class PublicTable:
             )
 
 
+def compat_schema(schema: str) -> str:
+    """Return the schema of the views that show the synced tables of a schema under further names."""
+    return f"{schema[: _LONGEST - len(_COMPAT)]}{_COMPAT}"
+
+
 @dataclass(frozen=True)
 class LiveTable(PublicTable):
     """A table that the sync keeps equal to its source."""
 
     table: DynamicTable
+
+    @property
+    def compat_schema(self) -> str:
+        """The schema of the views that show synced tables under further names."""
+        return compat_schema(self.schema)
 
     @property
     def own_rows(self) -> sql.Composable:

@@ -109,13 +109,16 @@ class Resolver:
     def mapping(self) -> Mapping:
         """Return the mapping. Raises SourceError naming a column missing or of the wrong type, and what was found."""
         resolved = {column.target: self._column(column) for column in self.table.source_columns}
+        optional = {column.target for column in self.table.source_columns if column.optional}
         in_order = [(name, resolved[name]) for name in self.table.source_filled]
         return Mapping(
             table=self.table,
             object=self.object,
             object_template=self.object_template,
             columns=tuple(mapped for _, mapped in in_order if mapped is not None),
-            missing=tuple(name for name, mapped in in_order if mapped is None or mapped.absent),
+            missing=tuple(
+                name for name, mapped in in_order if name not in optional and (mapped is None or mapped.absent)
+            ),
             change_column=self._change_column(),
             time_zone=self.override.time_zone,
         )
@@ -129,11 +132,15 @@ class Resolver:
                 raise self._unfit(declared, expression, sql)
             return self._mapped(declared, target.name, [(sql, expression)], ())
         sources = self._sources(declared)
+        # A yes or no becomes true or false in a text that few sources have.
+        kinds = (*target.fitting, "BOOLEAN") if declared.optional and target.name == "text" else target.fitting
+        fitting = [source for source in sources if source.kind in kinds]
+        if declared.optional and declared.target not in self.override.columns:
+            sources = fitting
         if not sources:
             return self._absent(declared)
-        if sources[0].kind not in target.fitting:
+        if sources[0] not in fitting:
             raise self._unfit(declared, sources[0], quoted(sources[0].name))
-        fitting = [source for source in sources if source.kind in target.fitting]
         pieces = [(quoted(source.name), source) for source in fitting]
         return self._mapped(declared, target.name, pieces, tuple(source.name for source in fitting))
 

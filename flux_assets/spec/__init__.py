@@ -17,6 +17,7 @@ from flux_assets.spec.facts import (
     KIND_NAMES,
     SIMPLE_KINDS,
     AcceptedValues,
+    Alias,
     Assignment,
     Derived,
     Drawable,
@@ -243,6 +244,8 @@ class DynamicTable(Declaration):
     freshness: Freshness = field(default_factory=Freshness)
     picture: Picture | None = None
     """None draws no preview of the rows."""
+    aliases: tuple[Alias, ...] = ()
+    """Further names under which the view in the schema of compatibility shows columns; without any there is no view."""
 
     @cached_property
     def source_filled(self) -> tuple[str, ...]:
@@ -305,6 +308,8 @@ class DynamicTable(Declaration):
             yield from self._derived_problems(derived)
         if drawn and not any(position.same_as for position in self.positions):
             yield "it has a picture and no position with a point to draw"
+        if odd := [alias.name for alias in self.aliases if not _NAME.fullmatch(alias.name)]:
+            yield f"aliases that are no plain lower-case identifiers: {', '.join(odd)}"
         if self.freshness.warn >= self.freshness.fail:
             yield "its freshness fails before it warns; make `fail` longer than `warn`"
         if not 0 < self.vanished_share <= 1:

@@ -99,6 +99,20 @@ class SourceColumn:
     """Stops the table's sync when none of `names` exists; otherwise the column becomes NULL and that is reported."""
     otherwise: str | None = None
     """The value stored where the source has NULL, or none of the columns."""
+    optional: bool = False
+    """For what few sources have: where none of `names` exists in a fitting type it is NULL, and nobody is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias:
+    """What a column is called in the view of a synced table that older applications read instead of the table.
+
+    An alias with the name of a column takes its place in the view.
+    """
+
+    name: str
+    expression: str
+    """A column's name, or SQL over columns of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from flux_assets.errors import SyncError, TargetError
 from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import WatchedConnection
-from flux_assets.postgis.relations import LiveTable, text_by_value
+from flux_assets.postgis.relations import LiveTable, compat_schema, text_by_value
 from flux_assets.postgis.session import REVISION, Rows, Target, is_current, open_session, prepare, require_writable, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
@@ -174,7 +174,8 @@ def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
     asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
-    script = [query("sync", each).format(schema=schema, names=of) for each, of in asked.items()]
+    places = {"schema": schema, "compat": compat_schema(schema)}
+    script = [query("sync", each).format(**places, names=of) for each, of in asked.items()]
     return [*script, query("registry", "known").format(schema=schema)]
 
 

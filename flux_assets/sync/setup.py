@@ -19,6 +19,7 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import gate
+from flux_assets.sync.compat import keep_view
 from flux_assets.sync.derived_columns import NOW
 from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.result import SyncOptions
@@ -78,15 +79,16 @@ class TableSetup:
 
         Nothing that others made is changed; what only they can decide is refused.
         """
+        patience = LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
         try:
             if self._relation is None:
                 self._create(log)
-                return True
-            self._refuse_unfit(self._relation)
-            added = self._add_columns(
-                self._relation, LockRetries(seconds=_LOCK_PATIENCE_SECONDS, log=log, stop=options.stop)
-            )
-            return self._add_indexes(log) or added
+                done = True
+            else:
+                self._refuse_unfit(self._relation)
+                added = self._add_columns(self._relation, patience)
+                done = self._add_indexes(log) or added
+            return keep_view(self._session, self._live, patience) or done
         except FluxError as error:
             return error
         except psycopg.Error as error:

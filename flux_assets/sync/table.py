@@ -70,7 +70,8 @@ class TableState:
     @property
     def shape(self) -> str:
         """What tells whether the table, or its declaration, changed since it was last found fit."""
-        return f"{self.target.shapes.get(self.live.name, '')} {self.live.table.digest}"
+        aliases = hashlib.sha256(repr(self.live.table.aliases).encode()).hexdigest()
+        return f"{self.target.shapes.get(self.live.name, '')} {self.live.table.digest} {aliases}"
 
     @property
     def has_last_shape(self) -> bool:

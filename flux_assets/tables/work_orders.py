@@ -6,7 +6,7 @@ from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, MetaData, String, Table, Text
 
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import AcceptedValues, Position, Reference, RowFilter, SourceColumn, Volume
+from flux_assets.spec.facts import AcceptedValues, Alias, Position, Reference, RowFilter, SourceColumn, Volume
 
 TABLE = DynamicTable(
     table=Table(
@@ -34,6 +34,11 @@ TABLE = DynamicTable(
         ),
         Column("created_at", DateTime, comment="When the row first arrived here (UTC)."),
         Column("updated_at", DateTime, comment="When the row last changed here (UTC)."),
+        Column("asset_id", Text, comment="Asset that is worked on, of whatever kind."),
+        Column("asset_type", Text, comment="Kind of that asset, as the source names it."),
+        Column("location_area", Text, comment="Area that the work is in, as the source names it."),
+        Column("cost_usd", Double, comment="Cost of the work, in US dollars."),
+        Column("labor_hours", Double, comment="Hours of labour that the work takes or took."),
         Index("work_orders_status_idx", "status"),
         Index("work_orders_work_order_type_idx", "work_order_type"),
         Index("work_orders_geom_idx", "geom", postgresql_using="gist"),
@@ -74,12 +79,19 @@ TABLE = DynamicTable(
         SourceColumn(target="substation_id", names=("SUBSTATION_ID",)),
         SourceColumn(target="transformer_id", names=("TRANSFORMER_ID",)),
         SourceColumn(target="description", names=("DESCRIPTION",)),
-        SourceColumn(target="scheduled_start", names=("SCHEDULED_START", "SCHEDULED_DATE"), required=True),
+        SourceColumn(
+            target="scheduled_start", names=("SCHEDULED_START", "SCHEDULED_DATE", "WORK_ORDER_DATE"), required=True
+        ),
         SourceColumn(target="scheduled_end", names=("SCHEDULED_END",)),
         SourceColumn(target="actual_start", names=("ACTUAL_START",)),
         SourceColumn(target="actual_end", names=("ACTUAL_END", "COMPLETED_DATE")),
         SourceColumn(target="latitude", names=("LATITUDE",)),
         SourceColumn(target="longitude", names=("LONGITUDE",)),
+        SourceColumn(target="asset_id", names=("ASSET_ID",), optional=True),
+        SourceColumn(target="asset_type", names=("ASSET_TYPE",), optional=True),
+        SourceColumn(target="location_area", names=("LOCATION_AREA",), optional=True),
+        SourceColumn(target="cost_usd", names=("COST_USD",), optional=True),
+        SourceColumn(target="labor_hours", names=("LABOR_HOURS", "ACTUAL_HOURS", "ESTIMATED_HOURS"), optional=True),
     ),
     row_filter=RowFilter(
         status_column="status",
@@ -89,4 +101,8 @@ TABLE = DynamicTable(
     ),
     arrived_column="created_at",
     changed_column="updated_at",
+    aliases=(
+        Alias(name="work_order_date", expression="scheduled_start"),
+        Alias(name="work_type", expression="work_order_type"),
+    ),
 )

@@ -18,7 +18,11 @@ SELECT c.relname AS name, c.relkind::text AS kind, md5(concat_ws(E'\n', c.relkin
      FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
     (SELECT string_agg(concat_ws(' ', i.relname, i.relam, x.indkey, x.indclass, x.indcollation, x.indoption, x.indexprs,
                                  x.indpred, x.indisunique, x.indisvalid, x.indisprimary), E'\n' ORDER BY indexrelid)
-     FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid))) AS shape,
+     FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid),
+    -- The view under further names, as PostgreSQL stores it, which names the table that it reads by number.
+    (SELECT concat_ws(' ', v.oid, v.relacl, v.reloptions, w.nspacl, r.ev_action::text)
+     FROM pg_namespace AS w JOIN pg_class AS v ON v.relnamespace = w.oid JOIN pg_rewrite AS r ON r.ev_class = v.oid
+     WHERE w.nspname = {compat} AND v.relname = c.relname AND v.relkind = 'v'))) AS shape,
     ARRAY(SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = c.oid ORDER BY 1) AS heirs
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = {schema} AND c.relname = ANY ({names});
