@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-faults test-ui ui check house bench down
+.PHONY: help setup demo test test-versions test-faults test-ui ui map check house bench down
 ARGS ?=
 
 help: ## list these commands
@@ -31,6 +31,10 @@ test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failur
 ui: ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
 	@scripts/setup.sh run
 	@scripts/ui.sh
+
+map: ## the published tables on a map, live, on http://127.0.0.1:8088 (MAP_PORT), until Ctrl-C
+	@scripts/setup.sh map
+	@scripts/map.sh
 
 check: setup ## format, lint, types, import layers; changes nothing
 	@.venv/bin/ruff format --check .

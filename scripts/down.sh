@@ -4,30 +4,36 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 home="${FLUX_HOME:-$PWD/.flux}"
 
-running_ui() {
+runs() {
     local command
     command="$(ps -ww -o args= -p "$1" 2>/dev/null)" || return 1
-    case "$command" in *"dagster dev"*) return 0 ;; *) return 1 ;; esac
+    case "$command" in *"$2"*) return 0 ;; *) return 1 ;; esac
 }
 
-if [ -f "$home/ui.pid" ]; then
-    ui="$(cat "$home/ui.pid")"
-    if running_ui "$ui"; then
+# What is called how, by which file its process is known, and what its command line holds.
+stop() {
+    local process
+    [ -f "$2" ] || return 0
+    process="$(cat "$2")"
+    if runs "$process" "$3"; then
         # One that was started in the background of a script ignores the interrupt.
         for signal in INT TERM; do
-            kill "-$signal" "$ui" 2>/dev/null || break
+            kill "-$signal" "$process" 2>/dev/null || break
             for _ in $(seq 100); do
-                running_ui "$ui" || break 2
+                runs "$process" "$3" || break 2
                 sleep 0.1
             done
         done
     fi
-    if running_ui "$ui"; then
-        echo "The UI (process $ui) does not stop; end it with kill -9 $ui and run this again." >&2
+    if runs "$process" "$3"; then
+        echo "The $1 (process $process) does not stop; end it with kill -9 $process and run this again." >&2
         exit 1
     fi
-    rm -f "$home/ui.pid"
-fi
+    rm -f "$2"
+}
+
+stop map "$home/map.pid" flux_assets.map
+stop UI "$home/ui.pid" "dagster dev"
 
 [ -x .venv/bin/flux-assets ] || exit 0
 for folder in "$home" "$PWD"/.flux/tests/[0-9]*; do

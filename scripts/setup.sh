@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is missing: a Python environment with the locked packages, and PostgreSQL with PostGIS.
-# `setup.sh run` is what the UI needs, `setup.sh demo` the same with a beginning made of the demo's work; `setup.sh` adds
-# the tools of tests and checks, and Snow CLI.
+# `setup.sh run` is what the UI needs, `setup.sh demo` the same with a beginning made of the demo's work, `setup.sh map` the
+# same with a tile server; `setup.sh` adds the tools of tests and checks, and Snow CLI.
 # Quick when nothing is missing. Bash 3.2 will do, because that is what macOS has.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,9 +11,10 @@ unset PYTHONDONTWRITEBYTECODE
 compile=
 case "${1:-all}" in
 run | demo) lock=requirements.lock ;;
+map) lock=requirements-map.lock ;;
 all) lock=requirements-test.lock compile=--compile ;;
 *)
-    echo "setup: $1 is not a set-up; give run or demo, or nothing for all of it." >&2
+    echo "setup: $1 is not a set-up; give run, demo or map, or nothing for all of it." >&2
     exit 2
     ;;
 esac
@@ -27,11 +28,16 @@ made_from() {
     cat "$1" pyproject.toml | cksum
 }
 
-# What holds everything holds what the demo needs.
+# What holds everything holds what the map needs, and that what the demo needs.
 up_to_date() {
-    local made
+    local made enough
     made="$(cat .venv/made_from 2>/dev/null)" || return 1
-    [ "$made" = "$(made_from "$lock")" ] || [ "$made" = "$(made_from requirements-test.lock)" ]
+    enough="$lock requirements-test.lock"
+    if [ "$lock" = requirements.lock ]; then enough="$enough requirements-map.lock"; fi
+    for enough in $enough; do
+        [ "$made" != "$(made_from "$enough")" ] || return 0
+    done
+    return 1
 }
 
 # Programs in an environment know its folder by name, so that one that was moved or copied no longer works.
@@ -74,7 +80,7 @@ make_environment() {
     echo "setup: making .venv with $("$1" --version)"
     rm -rf .venv
     "$1" -m venv --without-pip .venv
-    if [ "$lock" = requirements.lock ]; then touch .venv/slim; fi
+    if [ "$lock" != requirements-test.lock ]; then touch .venv/slim; fi
 }
 
 # uv, which installs the packages in a tenth of pip's time; it lies in .venv until they are installed.

@@ -9,7 +9,7 @@ import pytest
 
 from flux_assets.settings import REPOSITORY
 
-RUN, ALL = "requirements.lock", "requirements-test.lock"
+RUN, MAP, ALL = "requirements.lock", "requirements-map.lock", "requirements-test.lock"
 TOOLS = (
     "bash",
     "cat",
@@ -40,7 +40,8 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "scripts", folder / "scripts")
     (folder / "requirements.lock").write_text("locked==1\n")
-    (folder / "requirements-test.lock").write_text("locked==1\ntool==1\n")
+    (folder / "requirements-map.lock").write_text("locked==1\ntiles==1\n")
+    (folder / "requirements-test.lock").write_text("locked==1\ntiles==1\ntool==1\n")
     (folder / "snow-cli.lock").write_text("locked==2\n")
     (folder / "pyproject.toml").write_text("[project]\n")
     return folder
@@ -84,7 +85,11 @@ def digest(checkout: Path, *names: str) -> str:
     return subprocess.run(["cksum"], input=whole, capture_output=True, check=True).stdout.decode()
 
 
-@pytest.mark.parametrize(("arguments", "lock"), [([], ALL), (["run"], RUN), (["run"], ALL), (["demo"], RUN)], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "lock"),
+    [([], ALL), (["run"], RUN), (["run"], MAP), (["run"], ALL), (["demo"], RUN), (["map"], MAP), (["map"], ALL)],
+    ids=str,
+)
 def test_nothing_is_installed_when_nothing_is_missing(arguments, lock, checkout: Path, commands: Path) -> None:
     notes = make_environment(checkout, digest(checkout, lock, "pyproject.toml"))
     (checkout / ".flux" / "release" / "sample-city-0.05").mkdir(parents=True)
@@ -95,10 +100,11 @@ def test_nothing_is_installed_when_nothing_is_missing(arguments, lock, checkout:
     assert "binaries.find()" in asked
 
 
-def test_an_environment_of_the_demo_alone_does_not_do_for_tests(checkout: Path, commands: Path) -> None:
+@pytest.mark.parametrize(("arguments", "lock"), [([], ALL), (["map"], MAP)], ids=str)
+def test_an_environment_of_the_demo_alone_does_not_do_for_more(arguments, lock, checkout: Path, commands: Path) -> None:
     notes = make_environment(checkout, digest(checkout, RUN, "pyproject.toml"))
-    assert run(checkout, "setup.sh", commands).returncode == 0
-    assert f"--require-hashes -r {ALL}" in notes.read_text()
+    assert run(checkout, "setup.sh", commands, *arguments).returncode == 0
+    assert f"--require-hashes -r {lock}" in notes.read_text()
 
 
 @pytest.mark.parametrize(("arguments", "lock"), [([], ALL), (["run"], RUN)], ids=["all", "run"])
@@ -198,7 +204,7 @@ def test_what_no_program_reads_is_removed_and_nothing_else(checkout: Path, comma
 def test_a_set_up_that_is_none_is_refused(checkout: Path, commands: Path) -> None:
     done = run(checkout, "setup.sh", commands, "tests")
     assert (done.returncode, done.stderr) == (
-        2, "setup: tests is not a set-up; give run or demo, or nothing for all of it.\n",
+        2, "setup: tests is not a set-up; give run, demo or map, or nothing for all of it.\n",
     )  # fmt: skip
 
 
@@ -295,12 +301,14 @@ def test_down_ends_no_process_that_took_over_the_number_of_the_ui(checkout: Path
     assert not (checkout / ".flux" / "ui.pid").exists()
 
 
-def test_down_stops_the_ui(checkout: Path, commands: Path) -> None:
+@pytest.mark.parametrize(("command", "name"), [("dagster dev", "ui"), ("python -m flux_assets.map 8088", "map")])
+def test_down_stops_the_ui_and_the_map(command: str, name: str, checkout: Path, commands: Path) -> None:
     (checkout / ".flux").mkdir()
-    program(checkout / "dagster", "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done")
-    with subprocess.Popen([checkout / "dagster", "dev"], stdout=subprocess.PIPE) as ui:
+    called, *arguments = command.split()
+    program(checkout / called, "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done")
+    with subprocess.Popen([checkout / called, *arguments], stdout=subprocess.PIPE) as ui:
         assert ui.stdout.readline() == b"ready\n"
-        (checkout / ".flux" / "ui.pid").write_text(str(ui.pid))
+        (checkout / ".flux" / f"{name}.pid").write_text(str(ui.pid))
         assert run(checkout, "down.sh", commands).returncode == 0
         assert ui.wait(timeout=30) == 7
 

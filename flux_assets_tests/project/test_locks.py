@@ -11,9 +11,10 @@ from flux_assets.settings import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-RUN, ALL, INSTALLER, SNOW_CLI = "requirements.lock", "requirements-test.lock", "uv-installer.lock", "snow-cli.lock"
+RUN, MAP, ALL = "requirements.lock", "requirements-map.lock", "requirements-test.lock"
+INSTALLER, SNOW_CLI = "uv-installer.lock", "snow-cli.lock"
 OF_RUN = ("build", "embedded")
-each_lock = pytest.mark.parametrize("lock", [RUN, ALL, INSTALLER, SNOW_CLI])
+each_lock = pytest.mark.parametrize("lock", [RUN, MAP, ALL, INSTALLER, SNOW_CLI])
 
 
 def pins(lock: str) -> dict[str, dict[str, frozenset[str]]]:
@@ -32,7 +33,9 @@ def asked(*extras: str) -> list[Requirement]:
     ]
 
 
-@pytest.mark.parametrize(("lock", "extras"), [(RUN, OF_RUN), (ALL, tuple(EXTRAS))], ids=["run", "all"])
+@pytest.mark.parametrize(
+    ("lock", "extras"), [(RUN, OF_RUN), (MAP, (*OF_RUN, "map")), (ALL, tuple(EXTRAS))], ids=["run", "map", "all"]
+)
 def test_what_is_asked_for_is_locked_within_its_range(lock, extras):
     locked = pins(lock)
     versions = {str(wanted): locked.get(canonicalize_name(wanted.name), {}) for wanted in asked(*extras)}
@@ -43,9 +46,15 @@ def test_what_is_asked_for_is_locked_within_its_range(lock, extras):
     assert {wanted: found for wanted, found in beyond.items() if found} == {}
 
 
-def test_the_demo_runs_on_the_versions_that_are_tested():
-    run, everything = pins(RUN), pins(ALL)
+@pytest.mark.parametrize(("lock", "within"), [(RUN, MAP), (MAP, ALL)])
+def test_what_is_run_has_the_versions_that_are_tested(lock, within):
+    """The set-up takes an environment that was made from the wider lock for one that holds the narrower."""
+    run, everything = pins(lock), pins(within)
     assert {name: pin for name, pin in run.items() if everything.get(name) != pin} == {}
+
+
+def test_the_demo_installs_no_tile_server():
+    assert {"tipg", "fastapi", "asyncpg"} & set(pins(RUN)) == set()
 
 
 def test_the_demo_installs_no_tools_of_tests_and_benchmarks():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,8 +46,12 @@ class Browser:
 
     def miss(self, text: str) -> None:
         """Wait until no visible element says the text any more."""
-        wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.2)
-        wait.until(lambda _: text not in self.words(), f"the text {text!r} stayed on {self.path}")
+        self.until(lambda: text not in self.words(), f"the text {text!r} stayed on {self.path}")
+
+    def until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Wait until it is so; AssertionError when it never is. What is asked may just be replaced."""
+        wait = WebDriverWait(self.driver, PATIENCE, 0.2, [StaleElementReferenceException])
+        wait.until(lambda _: condition(), otherwise)
 
     def see_button(self, text: str, *, patience: float = PATIENCE) -> WebElement:
         """The first visible button that says the text and can be pressed."""
