@@ -24,10 +24,11 @@ _PATTERNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ServerBinaries:
-    """The folder of one server's programs and its major version."""
+    """The folder of one server's programs, its major version, and the name of PostGIS's library there."""
 
     folder: Path
     major: int
+    postgis: str
 
     def program(self, name: str) -> str:
         """Return the path of one program, for example `initdb`."""
@@ -48,8 +49,8 @@ def find(major: int | None = None) -> ServerBinaries:
 def _installed() -> Iterator[ServerBinaries]:
     for folder in _folders():
         version = _version(folder)
-        if version is not None and version >= OLDEST and _has_postgis(folder):
-            yield ServerBinaries(folder=folder, major=version)
+        if version is not None and version >= OLDEST and (postgis := _postgis(folder)):
+            yield ServerBinaries(folder=folder, major=version, postgis=postgis)
 
 
 def _folders() -> Iterator[Path]:
@@ -66,9 +67,11 @@ def _version(folder: Path) -> int | None:
     return int(match[0]) if match else None
 
 
-def _has_postgis(folder: Path) -> bool:
-    shared = _output([str(folder / "pg_config"), "--sharedir"])
-    return (Path(shared) / "extension" / "postgis.control").is_file()
+def _postgis(folder: Path) -> str | None:
+    control = Path(_output([str(folder / "pg_config"), "--sharedir"]), "extension", "postgis.control")
+    text = control.read_text() if control.is_file() else ""
+    match = re.search(r"^module_pathname\s*=\s*'\$libdir/(.+)'", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _output(command: list[str]) -> str:

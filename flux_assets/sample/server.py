@@ -103,7 +103,7 @@ class Server:
             if self._settled(deadline):
                 return
             self._forget_reused_process()
-            self._configure()
+            self._configure(programs.postgis)
             start = self._log_size()
             if self._control(programs, "start") == 0:
                 return
@@ -151,10 +151,11 @@ class Server:
         address = self.layout.read_address()
         return address is not None and address.socket.exists()
 
-    def _configure(self) -> None:
+    def _configure(self, postgis: str) -> None:
         address = self._free_address()
         self.layout.write_address(address)
         own = {"port": str(address.port), "unix_socket_directories": address.socket_folder}
+        own["shared_preload_libraries"] = postgis  # or each session would read it anew
         text = "".join(
             f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in (_SETTINGS | own).items()
         )

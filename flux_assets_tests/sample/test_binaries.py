@@ -15,7 +15,7 @@ def install(root: Path, version: str, *, postgis: bool) -> Path:
     share = root / version / "share"
     (share / "extension").mkdir(parents=True)
     if postgis:
-        (share / "extension" / "postgis.control").touch()
+        (share / "extension" / "postgis.control").write_text("module_pathname = '$libdir/postgis-3'\n")
     for name in ("postgres", "initdb", "pg_ctl"):
         (folder / name).touch()
     config = folder / "pg_config"
@@ -50,7 +50,7 @@ def test_the_newest_with_postgis_is_taken(installed: Path) -> None:
 def test_pg_config_on_the_path_counts(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = install(installed / "by hand", "18beta1", postgis=True)
     monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
-    assert binaries.find() == binaries.ServerBinaries(folder=folder, major=18)
+    assert binaries.find() == binaries.ServerBinaries(folder=folder, major=18, postgis="postgis-3")
 
 
 @pytest.mark.parametrize(("platform", "remedy"), [("linux", "make setup"), ("darwin", "brew install")])
