@@ -50,6 +50,9 @@ def _declared(table: Declaration) -> Iterator[Audit]:
     if isinstance(table, StaticTable):
         complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
         yield Audit("quarantined", "WARN", complete, _quarantined)
+        if table.computed:
+            current = "The layers that it was computed from still have the versions that it was computed from."
+            yield Audit("inputs_current", "WARN", current, _inputs_current)
 
 
 def _recent_failures(case: Case) -> AuditFinding:
@@ -69,6 +72,13 @@ def _quarantined(case: Case) -> AuditFinding:
     waiting, replayed, sample = case.connection.execute(_of_ledger(case, "count_quarantined")).fetchone() or (0, 0, [])
     numbers = {"quarantined": waiting, "replayed": replayed}
     return AuditFinding(numbers=numbers, sample=sample, sql=_of_ledger(case, "list_quarantined"))
+
+
+def _inputs_current(case: Case) -> AuditFinding:
+    asking = _of_ledger(case, "outdated_inputs")
+    found = case.connection.execute(asking).fetchall()
+    sample = [f"{name} has version {version[:12] or 'none'} now" for name, version in found]
+    return AuditFinding(numbers={"outdated_inputs": len(found)}, sample=sample, sql=asking)
 
 
 def _of_ledger(case: Case, name: str) -> Composed:

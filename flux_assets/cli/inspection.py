@@ -67,9 +67,9 @@ def _versions(table: str | None, as_json: bool) -> None:
       flux-assets versions substations --json
     """
     from flux_assets.layers.status import layer_pins, layer_versions
-    from flux_assets.tables import static_tables
+    from flux_assets.tables import layers
 
-    target, chosen = the_target(), (the_layer(table),) if table else static_tables()
+    target, chosen = the_target(), (the_layer(table),) if table else layers()
     found = layer_versions(target, chosen)
     pins = {(pin.layer_name, pin.version): pin for pin in layer_pins(target).values()}
     documents: list[dict[str, object]] = []

@@ -56,9 +56,9 @@ def _load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> Non
       flux-assets load substations transformers
       flux-assets load substations --force
     """
-    from flux_assets.tables import static_tables
+    from flux_assets.tables import layers as every_layer
 
-    names = [the_layer(name).name for name in layers] or [table.name for table in static_tables()]
+    names = [the_layer(name).name for name in layers] or [table.name for table in every_layer()]
     config: dict[str, object] = {name: True for name, given in flags.items() if given}
     if quarantine is not None:
         config["quarantine"] = quarantine
@@ -84,9 +84,9 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
       flux-assets sync work_orders
       flux-assets sync --accept-vanished
     """
-    from flux_assets.tables import dynamic_tables, static_tables
+    from flux_assets.tables import dynamic_tables, layers
 
-    loaded = {table.name for table in static_tables()}
+    loaded = {table.name for table in layers()}
     for name in tables:
         elsewhere = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
         one_of(dynamic_tables(), "synced table", name, elsewhere if name in loaded else None, SyncError)

@@ -153,13 +153,13 @@ def _unpin(tables: tuple[str, ...], every: bool) -> None:
     """
     from flux_assets.layers import rollback
     from flux_assets.layers.status import layer_pins
-    from flux_assets.tables import static_tables
+    from flux_assets.tables import layers
 
     if bool(tables) == every:
         raise click.UsageError("Give either TABLE or --all.")
     target = the_target()
     pinned = layer_pins(target)
-    chosen = [table for table in static_tables() if table.name in pinned] if every else list(map(the_layer, tables))
+    chosen = [table for table in layers() if table.name in pinned] if every else list(map(the_layer, tables))
     freed = [table for table in chosen if rollback.unpin(table, target)]
     for table in chosen:
         outcome = "no longer pinned: the next load publishes the release's version" if table in freed else "not pinned"

@@ -79,11 +79,11 @@ def the_target() -> Target:
 
 def the_layer(name: str) -> StaticTable:
     """Return the declared layer of that name. Raises LayerError, which names close matches and all layers."""
-    from flux_assets.tables import dynamic_tables, static_tables
+    from flux_assets.tables import dynamic_tables, layers
 
     synced = f"{name} is not a layer: it is synced from Snowflake, by `flux-assets sync {name}`."
     elsewhere = synced if name in {table.name for table in dynamic_tables()} else None
-    return one_of(static_tables(), "layer", name, elsewhere)
+    return one_of(layers(), "layer", name, elsewhere)
 
 
 def one_of(

@@ -23,7 +23,7 @@ from flux_assets.ledger import status
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import GunzippedFile
-from flux_assets.release.files import Address
+from flux_assets.release.files import Address, MissingError
 from flux_assets.release.release import Release
 from flux_assets.settings import REPOSITORY, Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
@@ -235,15 +235,25 @@ def _release(
     yield _RELEASE.ok(f"{release.address}, release {release.tag}")
     listed = f"manifest.json lists {len(manifest)} files" if manifest is not None else ""
     yield _RELEASE.ok(listed or "there is no manifest.json, and none is required")
+    with_file = [table for table in tables if table.file != "none"]
     sizes: dict[StaticTable, int] = {}
-    for table in tables:
+    for table in with_file:
         try:
             sizes[table] = release.glance(table.file_name, table.name).size or 0
+        except MissingError as error:
+            if table.file == "required":
+                yield _RELEASE.error(error)
         except FluxError as error:
             yield _RELEASE.error(error)
     if sizes:
+        required = sum(table.file == "required" for table in with_file)
+        found = sum(table.file == "required" for table in sizes)
+        more = f", and {len(sizes) - found} optional" if len(sizes) > found else ""
         total = megabytes(sum(sizes.values()), 1)
-        yield _RELEASE.ok(f"the files of {len(sizes)} of {len(tables)} layers exist, {total}")
+        yield _RELEASE.ok(f"the files of {found} of {required} layers exist{more}, {total}")
+    if undeclared := release.undeclared([table.name for table in with_file]):
+        problem = f"no declaration names the files of {', '.join(undeclared)}, which are not loaded"
+        yield _RELEASE.warning(problem, 'Declare them (CONTRIBUTING.md, "Adding a table"), or remove them.')
     if session is not None and sizes:
         yield from _disk(settings, session, release, sizes)
 

@@ -22,6 +22,7 @@ class LoadOptions:
     """What may be asked of a load. `disk_limit` is in bytes, `keep_bytes` bounds all kept earlier versions of a layer.
 
     `quarantine` is how many records may be refused without refusing the file. `run_id` is noted in ledger and register.
+    `brought_along` says that a layer follows one that it is computed from: it stays when another was never loaded.
     """
 
     force: bool = False
@@ -33,6 +34,7 @@ class LoadOptions:
     keep_bytes: int | None = None
     disk_limit: int | None = None
     quarantine: int = 0
+    brought_along: bool = False
     index_sessions: int = 2
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,22 +14,26 @@ import psycopg
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import ManifestError, PinnedError, PublishError, counted, reported
 from flux_assets.layers import publish, schema_diff
+from flux_assets.layers.computing import InputsChangedError, MissingInputsError, QueryOrigin
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.indexes import make_equal
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.staging import stage
+from flux_assets.layers.staging import FileOrigin, Origin, stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
-from flux_assets.release.release import Release, ReleaseFile
+from flux_assets.release.files import MissingError
+from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
 
 _PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
 """Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
+# At computing a layer whose inputs are published meanwhile; a publish tries again within the pause.
+_ATTEMPTS, _PAUSE_SECONDS = 5, 2.0
 _AUDITED = frozenset({"staged", "published"})
 
 
@@ -52,10 +56,11 @@ class LoadResult:
     """What a load did. Sizes in bytes, `seconds` by step, `extent` west, south, east, north in degrees (EPSG:4326).
 
     Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish,
-    `quarantined` how many records of the file the version lacks because they were refused.
+    `quarantined` how many records of the file the version lacks because they were refused, `inputs` the versions of the
+    layers that it was computed from.
     """
 
-    outcome: Literal["published", "unchanged", "pinned"]
+    outcome: Literal["published", "unchanged", "pinned", "absent"]
     rows_changed: bool
     version: str
     sha256: str
@@ -72,11 +77,12 @@ class LoadResult:
     clocks: VersionTimes | None = None
     pin: Pin | None = None
     held: HeldLoad | None = None
+    inputs: Mapping[str, str] | None = None
 
 
 def load_layer(
     table: StaticTable,
-    release: Release,
+    release: Release | None,
     target: Target,
     options: LoadOptions,
     log: Callable[[str], None],
@@ -84,6 +90,9 @@ def load_layer(
 ) -> LoadResult:
     """Make the release's version of a layer the published one; do nothing when it is already, or another is pinned.
 
+    A layer that the release has no file of is computed from the versions of its inputs that are published. One that can
+    be made of nothing stays as it is, `absent`, where that is no error (an optional file, `brought_along`). Without a
+    `release` there is no file.
     With `publish_with`, which takes the place of `publish`, it is published with those of other layers or not at all.
     Raises ReleaseError for the file, TargetError for the database, AuditError, SchemaChangeError, PublishError,
     BusyError or LayerError for the layer. Whatever is raised, what was published before is still published.
@@ -95,21 +104,78 @@ def load_layer(
     ):
         context = replace(alone, joined=publish_with is not None)
         with context.clock.timed("resolve"):
-            file = release.resolve(table.file_name, layer.name)
-            version = hashlib.sha256(f"{file.sha256}\n{table.digest}".encode()).hexdigest()
+            origin = _origin(context, release)
+        if isinstance(origin, str):
+            return _absent(context, origin)
         reach("load.resolved")
-        result = _Load(context, release, file, version, publish_with).run()
-        reach("load.done")
-        return result
+        for _ in range(_ATTEMPTS):
+            version = hashlib.sha256(f"{origin.sha256}\n{table.digest}".encode()).hexdigest()
+            try:
+                result = _Load(context, origin, version, publish_with).run()
+            except InputsChangedError as error:
+                changed = error
+                log(f"{layer.title}: an input is being published; computing it again after that")
+                options.stop.wait(_PAUSE_SECONDS)
+                again = _origin(context, release)
+                origin = origin if isinstance(again, str) else again
+            else:
+                reach("load.done")
+                return result
+        raise changed
+
+
+def _absent(context: VersionContext, why: str) -> LoadResult:
+    """Leave a layer as it is, because there is nothing to make it of."""
+    live = Version.live(context.control, context.layer)
+    known = live or Version(lease=0, version="", sha256="", release_tag="", relation="")
+    run(
+        context.control,
+        [context.entry.loaded(known.rows, version=known.version, sync_type="UNCHANGED", published=False)],
+    )
+    context.log(f"{context.layer.title} stays as it is: {why}")
+    return LoadResult(
+        outcome="absent",
+        rows_changed=False,
+        version=known.version,
+        sha256=known.sha256,
+        release_tag=known.release_tag,
+        rows=known.rows or 0,
+        quarantined=0,
+        gz_bytes=0,
+        csv_bytes=0,
+        table_bytes=known.bytes or 0,
+        seconds={},
+        peak_memory_bytes=0,
+        extent=known.extent,
+        audits=(),
+    )
+
+
+def _origin(context: VersionContext, release: Release | None) -> Origin | str:
+    """Return what the layer's version is made of, the release's file or else a query; or why there is neither."""
+    table = context.layer.table
+    if release is not None and table.file != "none":
+        try:
+            return FileOrigin(release, release.resolve(table.file_name, table.name))
+        except MissingError:
+            if table.file == "required":
+                raise
+    if table.computed is None:
+        return f"release {release.tag if release else ''} has no file of it, and need not have"
+    try:
+        return QueryOrigin.of(context.control, context.layer, table.computed)
+    except MissingInputsError as error:
+        if not context.options.brought_along:
+            raise
+        return str(error)
 
 
 @dataclass(frozen=True)
 class _Load:
-    """A load of a version, which is made of a file of a release."""
+    """A load of the version that is made of an origin."""
 
     context: VersionContext
-    release: Release
-    file: ReleaseFile
+    origin: Origin
     version: str
     publish_with: _PublishWith | None
 
@@ -147,12 +213,13 @@ class _Load:
             new = Version(
                 lease=lease.number,
                 version=self.version,
-                sha256=self.file.sha256,
-                release_tag=self.release.tag,
+                sha256=self.origin.sha256,
+                release_tag=self.origin.release_tag,
                 relation=layer.relation(self.version, lease.number),
                 run_id=context.options.run_id,
+                inputs=self.origin.inputs,
             )
-            version, csv_bytes = stage(context, self.release, self.file, new, public, kept)
+            version, csv_bytes = stage(context, self.origin, new, public, kept)
         [[(quarantined,)]] = run(control, [version.noting_quarantined(layer, context.entry)])
         entry = replace(context.entry, sync_type="PUBLISH") if ready else context.entry
         publication = Publication(layer, public, version, lease, entry)
@@ -181,7 +248,7 @@ class _Load:
         self._refuse_contradiction(current, state)
         state.refresh_comments(control)
         statements = [
-            *(current.noting_release(layer, self.release.tag) if not context.joined else ()),
+            *(current.noting_release(layer, self.origin.release_tag) if not context.joined else ()),
             context.entry.loaded(current.rows, version=current.version, sync_type="UNCHANGED", published=False),
             current.noting_quarantined(layer, context.entry),
             VersionTimes.asking(layer),
@@ -195,7 +262,9 @@ class _Load:
         """End well; raises PinnedError when readers do not see the pinned version: that calls for a person."""
         context, control, layer = self.context, self.context.control, self.context.layer
         is_staged = any(each.version == self.version and each.state in _AUDITED for each in state.versions)
-        held = HeldLoad(version=self.version, sha256=self.file.sha256, release_tag=self.release.tag, staged=is_staged)
+        held = HeldLoad(
+            version=self.version, sha256=self.origin.sha256, release_tag=self.origin.release_tag, staged=is_staged
+        )
         live = state.live(control)
         if live is None or live.version != pin.version:
             raise PinnedError(
@@ -233,16 +302,16 @@ class _Load:
         self._refuse_contradiction(version, state)
         context.log(f"{layer.title}: version {version.version[:12]} was staged and audited before; publishing it")
         make_equal(context, version, public)
-        return version.retagged(context.control, layer, self.release.tag)
+        return version.retagged(context.control, layer, self.origin.release_tag)
 
     def _refuse_contradiction(self, version: Version, state: LayerState) -> None:
         """Raise ManifestError when the manifest says another count than the file had when `version` was made of it."""
-        file, waiting = self.file, state.waiting.get(version.lease, 0)
-        if file.rows is None or version.rows is None or version.rows + waiting == file.rows:
+        origin, waiting = self.origin, state.waiting.get(version.lease, 0)
+        if origin.rows is None or version.rows is None or version.rows + waiting == origin.rows:
             return
         parts = f" ({version.rows:,} in the table, {waiting:,} in quarantine)" if waiting else ""
         raise ManifestError(
-            f"{file.address}: the manifest says {counted(file.rows, 'row')}, and the register says"
+            f"{origin.address}: the manifest says {counted(origin.rows, 'row')}, and the register says"
             f" {version.rows + waiting:,}{parts}: the file has the same bytes as the one that version"
             f" {version.version[:12]} of {self.context.layer.title} was made of.",
             "Regenerate the manifest for this file, or deliver the file that the manifest describes. Published data is"
@@ -255,7 +324,7 @@ class _Load:
         try:
             with context.clock.timed("tidy"):
                 state.refresh_comments(control)
-                for statement in version.noting_release(layer, self.release.tag):
+                for statement in version.noting_release(layer, self.origin.release_tag):
                     control.execute(statement)
                 layer.analyze(control, version.relation)
                 publish.clean_up(context, lease, LayerState.of(control, layer))
@@ -281,11 +350,11 @@ class _Load:
             outcome="published",
             rows_changed=True,
             version=version.version,
-            sha256=self.file.sha256,
-            release_tag=self.release.tag,
+            sha256=self.origin.sha256,
+            release_tag=self.origin.release_tag,
             rows=version.rows or 0,
             quarantined=quarantined,
-            gz_bytes=self.file.bytes or 0,
+            gz_bytes=self.origin.bytes or 0,
             csv_bytes=csv_bytes,
             table_bytes=version.bytes or 0,
             seconds=dict(self.context.clock.seconds),
@@ -293,4 +362,5 @@ class _Load:
             extent=version.extent,
             audits=tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in audits),
             clocks=times,
+            inputs=version.inputs,
         )

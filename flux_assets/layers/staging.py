@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 import pyarrow as pa
@@ -19,7 +20,7 @@ from flux_assets.layers.context import VersionContext
 from flux_assets.layers.indexes import finish
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
 from flux_assets.layers.schema_diff import Public
-from flux_assets.layers.versions import LayerState, Version
+from flux_assets.layers.versions import Extent, LayerState, Version
 from flux_assets.ledger.runs import reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.copying import encoded, texts_of
@@ -78,48 +79,152 @@ class Need:
         return ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """The rows that a version was filled with. `extent` is west, south, east, north in degrees (EPSG:4326).
+
+    `refused` records of a file were set aside. `decoded` and `present` are those of a Case.
+    """
+
+    rows: int
+    extent: Extent | None
+    csv_bytes: int = 0
+    refused: int = 0
+    decoded: bool = False
+    present: frozenset[str] = frozenset()
+
+
+class Origin(Protocol):
+    """What a version is made of. Its `rows` and `bytes` are None where nobody says them beforehand."""
+
+    @property
+    def sha256(self) -> str:
+        """What names its state: the same again where nothing has changed."""
+
+    @property
+    def release_tag(self) -> str:
+        """The release that it belongs to."""
+
+    @property
+    def address(self) -> str:
+        """What messages about all of it call it."""
+
+    @property
+    def rows_called(self) -> str:
+        """What messages about its rows call them."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows it is said to have."""
+
+    @property
+    def bytes(self) -> int | None:
+        """Its size."""
+
+    @property
+    def inputs(self) -> Mapping[str, str] | None:
+        """The versions of the layers that it reads, by their names; None of a file."""
+
+    def at_hand(self, context: VersionContext, state: LayerState) -> Callable[[Version, Public], Filled]:
+        """Get hold of it, and return what makes a version's table and puts the rows into it."""
+
+
+@dataclass(frozen=True)
+class FileOrigin:
+    """A file of a release."""
+
+    release: Release
+    file: ReleaseFile
+    inputs: None = None
+
+    @property
+    def sha256(self) -> str:
+        return self.file.sha256
+
+    @property
+    def release_tag(self) -> str:
+        return self.release.tag
+
+    @property
+    def address(self) -> str:
+        return self.file.address
+
+    @property
+    def rows_called(self) -> str:
+        return self.file.file
+
+    @property
+    def rows(self) -> int | None:
+        return self.file.rows
+
+    @property
+    def bytes(self) -> int | None:
+        return self.file.bytes
+
+    def at_hand(self, context: VersionContext, state: LayerState) -> Callable[[Version, Public], Filled]:
+        """Fetch the file where it is remote, and return what stages it. Raises ReleaseError for the file."""
+        with context.clock.timed("fetch"):
+            path = self.release.at_hand(self.file)
+        reach("load.fetched")
+        need = Need.of_csv(GunzippedFile.expanded_bytes(path), state.kept_bytes)
+        need.refuse_above(context.layer, context.options.disk_limit)
+
+        def staged(version: Version, public: Public) -> Filled:
+            try:
+                stream, refused = _staged(context, path, self.file, version, public, state.kept_bytes)
+            except ReleaseError:
+                self.release.fetch(self.file)  # another file than the promised one is better refused as that
+                raise
+            facts = stream.facts
+            return Filled(
+                rows=facts.rows,
+                extent=facts.extent,
+                csv_bytes=facts.csv_bytes,
+                refused=refused,
+                decoded=True,
+                present=facts.present,
+            )
+
+        return staged
+
+
 def stage(
-    context: VersionContext, release: Release, file: ReleaseFile, version: Version, public: Public, state: LayerState
+    context: VersionContext, origin: Origin, version: Version, public: Public, state: LayerState
 ) -> tuple[Version, int]:
-    """Load the file into a table of its own, index and audit it; returns the audited version and the bytes of CSV.
+    """Fill a table of its own, index and audit it; returns the audited version and the bytes of CSV that were read.
 
     `state` is that of the layer once the lease is held. Raises ReleaseError, LayerError, or AuditError when a blocking
     audit failed; the version's table then stays for inspection.
     """
     layer, control = context.layer, context.control
-    with context.clock.timed("fetch"):
-        path = release.at_hand(file)
-    reach("load.fetched")
-    Need.of_csv(GunzippedFile.expanded_bytes(path), state.kept_bytes).refuse_above(layer, context.options.disk_limit)
+    fill_from_origin = origin.at_hand(context, state)
     published = state.live(control)
     gone = query("quarantine", "delete_gone").format(schema=layer.schema, name=layer.name, kept=timedelta())
     run(control, [gone, version.adding(layer)])
     reach("load.registered")
     try:
         with context.clock.timed("stage"):
-            stream, refused = _staged(context, path, file, version, public, state.kept_bytes)
-    except BaseException as error:
+            filled = fill_from_origin(version, public)
+    except BaseException:
         # Staging was rolled back: there is no table.
         if not control.closed and not control.broken:
             control.execute(version.dropping(layer))
-        if isinstance(error, ReleaseError):
-            release.fetch(file)  # another file than the promised one is better refused as that
         raise
     reach("load.staged")
     case = Case(
         connection=control,
         layer=layer,
         relation=version.table,
-        rows=stream.facts.rows,
-        promised_rows=file.rows,
-        quarantined_rows=refused,
+        rows=filled.rows,
+        promised_rows=origin.rows,
+        quarantined_rows=filled.refused,
         published_rows=published.rows if published else None,
         accept_fewer_rows=context.options.accept_fewer_rows,
-        decoded=True,
-        present=stream.facts.present,
+        decoded=filled.decoded,
+        present=filled.present,
     )
-    judged = finish(context, case, version, public, extent=stream.facts.extent, source=file.file)
-    return judged, stream.facts.csv_bytes
+    judged = finish(context, case, version, public, extent=filled.extent, source=origin.rows_called)
+    return judged, filled.csv_bytes
 
 
 def _staged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,8 @@ Extent = tuple[float, float, float, float]
 class Version:
     """A row of the register: one version of a layer. `bytes` is its size on disk.
 
-    `base_version` is the version of the release that a version made by a replay contains. `is_there` tells whether the
+    `base_version` is the version of the release that a version made by a replay contains, `inputs` are the versions of
+    the layers that a computed one was made of, by their names. `is_there` tells whether the
     version's table exists, `is_attached` whether it is what readers of the public table see.
     """
 
@@ -45,6 +46,7 @@ class Version:
     published_at: datetime | None = None
     further_tags: list[str] = field(default_factory=list)
     base_version: str | None = None
+    inputs: Mapping[str, str] | None = None
     is_there: bool = True
     is_attached: bool = False
 
@@ -79,7 +81,8 @@ class Version:
     def adding(self, layer: Layer) -> sql.Composed:
         """Make the statement that registers the version before its table is made, to be found if we die."""
         names = ("lease", "version", "sha256", "release_tag", "relation", "run_id")
-        return _statement("add_staging", layer, **{name: getattr(self, name) for name in names})
+        inputs = None if self.inputs is None else json.dumps(dict(self.inputs))
+        return _statement("add_staging", layer, inputs=inputs, **{name: getattr(self, name) for name in names})
 
     def making_current(self, layer: Layer) -> list[sql.Composed]:
         """Make the statements by which this version is the current one; they belong into the publish transaction."""

@@ -4,7 +4,7 @@ Annotations are evaluated here: Dagster reads resources from them.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,18 @@ from flux_assets.errors import FluxError, SyncError, TargetError
 from flux_assets.orchestration.checks import check_specs
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layer_assets import GROUP
+from flux_assets.orchestration.layer_assets import DERIVED, GROUP
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.pruning import prune_history
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
+from flux_assets.orchestration.view_assets import view_check
 from flux_assets.retry import Call, GivenUpError
 from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.sync.result import SyncOptions
-from flux_assets.tables import declarations, dynamic_tables, static_tables
+from flux_assets.tables import computed_tables, declarations, dynamic_tables, following, static_tables, views
 
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
@@ -46,8 +47,9 @@ _MATCH_LAYERS = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RE
 load_static_layers = dg.define_asset_job(
     "load_static_layers",
     # Checks that cost are not for a load: it reads no file twice.
-    selection=dg.AssetSelection.groups(GROUP) - _MATCH_LAYERS,
-    description="Makes every layer current: those that the release has not changed stay, the others load side by side.",
+    selection=dg.AssetSelection.groups(GROUP, DERIVED) - _MATCH_LAYERS,
+    description="Makes every layer current: those that the release has not changed stay, the others load side by side."
+    " What is computed from them follows.",
 )
 # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step reports those
 # that have something new to say (sync_assets.py).
@@ -61,7 +63,10 @@ sync_all_dynamic = dg.define_asset_job(
 # A step and a session a layer, one step for all dynamic tables.
 _check_all_tables = dg.define_asset_job(
     "check_all_tables",
-    selection=dg.AssetSelection.checks(*(spec.key for table in declarations() for spec in check_specs(table))),
+    selection=dg.AssetSelection.checks(
+        *(spec.key for table in declarations() for spec in check_specs(table)),
+        *(view_check(view).key for view in views()),
+    ),
     description="Runs every check on every published table; loads and syncs nothing. Those that read the release"
     " or Snowflake's rows again are in jobs of their own.",
 )
@@ -192,6 +197,21 @@ SCHEDULES = [
 ]
 
 
+automation_sensor = dg.AutomationConditionSensorDefinition(
+    "automation_sensor",
+    target=dg.AssetSelection.groups(DERIVED),
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
+)
+
+
+def _checks_of(names: Collection[str], tables: Iterable[StaticTable]) -> list[dg.AssetCheckKey]:
+    """Return the checks of those of the tables and views that have one of the names, but for those that cost."""
+    of_layers = [spec.key for table in tables if table.name in names for spec in check_specs(table)]
+    return [*of_layers, *(view_check(view).key for view in views() if view.name in names)]
+
+
 def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.name) -> dg.SensorDefinition:
     """Return the sensor that asks for the layers whose release file is new or changed, all of them in one run.
 
@@ -220,11 +240,12 @@ def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.
         if run_id := _under_way(context.instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
             # Two loads of a layer would wait for one another, and the later one might give up.
             return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
+        asked = [*news.wanted, *following(news.wanted)]
         request = dg.RunRequest(
             run_key=news.memory.run_key,
-            asset_selection=[dg.AssetKey(name) for name in news.wanted],
+            asset_selection=[dg.AssetKey(name) for name in asked],
             # Without them Dagster would plan the comparison with the release too, which the job leaves out.
-            asset_check_keys=[spec.key for table in tables if table.name in news.wanted for spec in check_specs(table)],
+            asset_check_keys=_checks_of(asked, {*tables, *computed_tables()}),
             tags={"flux/changed": str(len(news.wanted))},
         )
         return dg.SensorResult(run_requests=[request], cursor=news.memory.text())

@@ -26,6 +26,7 @@ from flux_assets.orchestration.origins import find_materialization
 from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import StaticTable
+from flux_assets.tables import following
 
 # What was planned, started and stored is in the UI.
 _LOGGERS = {"console": {"config": {"log_level": "INFO"}}}
@@ -46,8 +47,8 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 
 def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
-    """Make these layers current, each with the same run config."""
-    result = _run(load_static_layers.name, names, dict.fromkeys(names, config))
+    """Make these layers current, each with the same run config, and what is derived from them."""
+    result = _run(load_static_layers.name, [*names, *following(names)], dict.fromkeys(names, config))
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     busy = [error is not None and error.cls_name == BusyError.__name__ for error in failures]
     return result.run_id, result.success, bool(busy) and all(busy)

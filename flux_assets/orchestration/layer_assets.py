@@ -3,8 +3,9 @@
 Annotations are evaluated here: Dagster reads config and resources from them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from flux_assets.orchestration.checks import (
     failed_attempt,
     log_outcomes,
     repeat_outcomes,
+    without_outcome,
 )
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
@@ -32,10 +34,19 @@ from flux_assets.spec import StaticTable
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
+    from flux_assets.release.release import Release
 
-GROUP = "static_layers"
+GROUP, DERIVED = "static_layers", "derived_layers"
+WHEN_INPUTS_CHANGE = (
+    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+"""Has automation_sensor ask for what is derived after a load or rollback of an input that did not bring it along."""
 _LOOK_SECONDS = 0.2
-_Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation]
+_Events = Iterator[
+    dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation | dg.Output[None]
+]
 # Of the run whose layers are loaded together: what becomes of each, as the first step to ask finds out.
 _first = Lock()
 _whole_loads: dict[str, Future[dict[str, "LoadResult | FluxError"]]] = {}
@@ -90,16 +101,21 @@ class _LayerConfig(dg.Config):
 def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
     """Return the asset of one layer with its checks; either can be selected without the other.
 
-    Where a release is published whole, its layers that are `among` these are published together.
+    `among` are all layers that a release may have a file of. Where it is published whole, those of them that it must
+    have are published together.
     """
     spec = dg.AssetSpec(
         table.name,
         description=table.description,
-        group_name=GROUP,
+        group_name=DERIVED if table.computed else GROUP,
         owners=[table.owner],
         kinds={"postgres", "postgis"},
         code_version=table.digest[:12],
-        deps=[origin_key(table)],
+        deps=[
+            *([] if table.file == "none" else [origin_key(table)]),
+            *(table.computed.inputs if table.computed else ()),
+        ],
+        automation_condition=WHEN_INPUTS_CHANGE if table.computed else None,
         metadata=declared_metadata(table),
         skippable=True,
     )
@@ -126,6 +142,11 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
     return layer
 
 
+def are_loaded_too(context: dg.AssetExecutionContext, inputs: Iterable[str]) -> bool:
+    """Tell whether the run has a layer among these, so that what is derived from it came along unasked."""
+    return any(dg.AssetKey(name) in context.job_def.asset_layer.executable_asset_keys for name in inputs)
+
+
 class _LayerStep:
     """The step of a layer in one run."""
 
@@ -150,17 +171,26 @@ class _LayerStep:
 
         context, table, log = self._context, self._table, self._context.log.info
         try:
-            if release.whole_release() != "off":
+            given = None if table.file == "none" else release.release(log)
+            if given:
+                self._report_undeclared(given, among)
+            if not table.computed and release.whole_release() != "off":
                 result = self._loaded_together(release, among)
             else:
                 options = config.options(context.run.run_id, table.name)
-                result = load_layer(table, release.release(log), self._postgis.target(), options, log)
+                inputs = table.computed.inputs if table.computed else ()
+                options = replace(options, brought_along=are_loaded_too(context, inputs))
+                result = load_layer(table, given, self._postgis.target(), options, log)
         except FluxError as error:
             yield from self._after_failure(error)
             raise
+        if result.outcome == "absent":
+            yield from without_outcome(context.job_def, context.selected_asset_check_keys)
+            return
         # A load of a pinned layer has seen another file than the one that its version was made of.
         seen = result.held.sha256 if result.held else result.sha256
-        yield from record_file(context, table, seen)
+        if result.inputs is None:
+            yield from record_file(context, table, seen)
         if result.rows_changed:
             log(_pace(table, result))
         judged = "Of the pinned version:" if result.held else ""
@@ -168,11 +198,20 @@ class _LayerStep:
             asset_key=table.name,
             data_version=dg.DataVersion(result.version),
             metadata={**layer_pictures(context, table, self._postgis.target(), result), **loaded_metadata(result)},
-            tags=origin_tags(context.instance, table, result.version, result.sha256) if result.held else {},
+            tags=origin_tags(context.instance, table, result.version, result.sha256)
+            if result.held and result.inputs is None
+            else {},
             check_results=list(check_results(table, result.audits, self._checks, judged)),
         )
         # What only readers' table can tell, and what earlier releases of flux_assets did not ask of a version.
         yield from self._live_checks(self._checks - {audit.name for audit in result.audits})
+
+    def _report_undeclared(self, release: "Release", among: Sequence[StaticTable]) -> None:
+        """Log which files of the release nobody loads; the first of the run's layers does, for all of them."""
+        keys = self._context.job_def.asset_layer.executable_asset_keys
+        first = min(table.name for table in among if dg.AssetKey(table.name) in keys)
+        if self._table.name == first and (found := release.undeclared([table.name for table in among])):
+            self._context.log.warning(f"No declaration names the files of {', '.join(found)}: they are not loaded.")
 
     def _loaded_together(self, release: ReleaseResource, among: Sequence[StaticTable]) -> "LoadResult":
         """Load the layers of this run that are `among` these in the first step to ask; the others wait for it.
@@ -211,7 +250,7 @@ class _LayerStep:
         options = {
             table: _LayerConfig(**(configs[table.name].config or {})).options(context.run.run_id, table.name)
             for table in among
-            if dg.AssetKey(table.name) in keys
+            if not table.computed and dg.AssetKey(table.name) in keys
         }
         return load_release(
             options,

@@ -14,7 +14,7 @@ from psycopg import sql as psql
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.settings import REPOSITORY
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, View, type_ddl
 from flux_assets.spec.facts import SourceColumn
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import TableResult
@@ -30,7 +30,10 @@ def declared_metadata(table: StaticTable | DynamicTable) -> _Metadata:
     """Return the metadata of the asset itself, the same whatever is loaded or synced."""
     shown: _Metadata = {"dagster/column_schema": _column_schema(table)}
     if isinstance(table, StaticTable):
-        shown["release_file"] = table.file_name
+        if table.file != "none":
+            shown["release_file"] = table.file_name
+        if table.computed:
+            shown["query"] = dg.MetadataValue.md(f"```sql\n{table.computed.query}\n```")
     else:
         shown["snowflake_table"] = table.source
         shown["row_filter"] = table.row_filter.description if table.row_filter else "every row"
@@ -40,6 +43,8 @@ def declared_metadata(table: StaticTable | DynamicTable) -> _Metadata:
         shown["references"] = "; ".join(f"{r.column} → {r.to_table}.{r.to_column}" for r in table.references)
     queries = f"{_some_rows(table.name)}\n{_ledger('status', table)}"
     about = "publishing.md" if isinstance(table, StaticTable) else "syncing.md"
+    if isinstance(table, StaticTable) and table.computed:
+        about = "derived-layers.md"
     return shown | _links(table, queries, "`flux-assets psql`, or any client of PostGIS", about)
 
 
@@ -116,7 +121,15 @@ def _ledger(name: str, table: Declaration) -> str:
     return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
 
 
-def _links(table: Declaration, queries: str, by: str, about: str) -> _Metadata:
+def view_metadata(view: View) -> _Metadata:
+    """Return the metadata of a view's asset itself."""
+    shown = {"query": dg.MetadataValue.md(f"```sql\n{view.query}\n```")}
+    return shown | _links(
+        view, _some_rows(view.name), "`flux-assets psql`, or any client of PostGIS", "derived-layers.md"
+    )
+
+
+def _links(table: Declaration | View, queries: str, by: str, about: str) -> _Metadata:
     """Return queries to copy, and those files on this machine that exist, for the button that opens an editor."""
     shown: _Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
     files = [(declared_in(table), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
@@ -145,6 +158,7 @@ def loaded_metadata(result: LoadResult) -> _Metadata:
         "table_bytes": result.table_bytes,
         "total_seconds": round(total_seconds, 3),
         **({"pinned": str(result.pin)} if result.pin else {}),
+        **({"inputs": dg.MetadataValue.json(dict(result.inputs))} if result.inputs else {}),
     }
     if result.held is not None:
         figures |= {"not_published": str(result.held), "held_version": result.held.version}

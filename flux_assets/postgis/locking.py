@@ -18,6 +18,8 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Rows, at_once
 from flux_assets.sqlfiles import query
 
+GIVES_WAY = "compute"
+"""What sessions are for (`Target.session`) that end at once for a publish of what they read, and begin again."""
 _LONGEST_QUERY = 120
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 _JITTER = SystemRandom()
@@ -70,6 +72,10 @@ class LockHolder:
     @property
     def is_autovacuum(self) -> bool:
         return self.gid is None and self.backend_type == "autovacuum worker"
+
+    @property
+    def gives_way(self) -> bool:
+        return (self.application or "").startswith(f"flux_assets {GIVES_WAY} ")
 
     @property
     def is_left_open(self) -> bool:
@@ -130,7 +136,8 @@ class LockRetries:
         """Run `statements` in a transaction of one round trip that gives up a lock after 40 ms, until it succeeds.
 
         `statements` is called anew at each attempt. `waiting_for` are the OIDs of the tables whose holders are named in
-        the log and in errors; no session is ever terminated. Raises PublishError naming them when the time is over.
+        the log and in errors. No session is ever terminated, and no statement cancelled but one that GIVES_WAY. Raises
+        PublishError naming the holders when the time is over.
         """
         deadline = monotonic() + self.seconds
         attempt = 0
@@ -149,6 +156,9 @@ class LockRetries:
                 raise self._gave_up(reason, doing, described)
             if attempt in {0, 4, 16, 64, 256}:
                 self.log(f"{doing} waits for {described}")
+            computing = [each.pid for each in blockers if each.gives_way]
+            if computing:
+                connection.execute(query("lock_holders", "cancel"), {"pids": computing, "purpose": GIVES_WAY})
             if _make_way(connection, blockers):
                 self.log(f"{doing}: the autovacuum in the way has ended; the server starts it again later")
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from flux_assets.release.files import Address, MissingError, opened
 from flux_assets.release.http import HttpStore
 from flux_assets.release.stores import FsspecStore, Limits, TooLargeError
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _SUFFIX = "manifest.json", ".csv.gz"
 _LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
 _LARGEST_COUNT = 2**63 - 1
 _REMEDY = "Rewrite it (`flux-assets sample` writes an example), or remove it: it is not required."
@@ -117,6 +117,16 @@ class Release:
         return ReleaseFile(
             table=entry.table, file=entry.file, address=address, sha256=sha256, bytes=size, rows=entry.rows
         )
+
+    def undeclared(self, tables: Collection[str]) -> list[str]:
+        """Return the names of tables that the release has a file of, and that are not among these.
+
+        The manifest tells them, and a local folder. Raises ManifestError when the manifest is malformed.
+        """
+        named = set(self.manifest() or ())
+        if self._folder is not None:
+            named |= {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
+        return sorted(named - set(tables))
 
     def fetch(self, file: ReleaseFile) -> Path:
         """Return a local path of the file with its digest: in place in a folder, else fetched to the cache.

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
@@ -19,6 +21,7 @@ from flux_assets.spec.facts import (
     AcceptedValues,
     Alias,
     Assignment,
+    Computed,
     Derived,
     Drawable,
     Freshness,
@@ -194,10 +197,14 @@ def _column_problems(column: sa.Column[object]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class StaticTable(Declaration):
-    """A layer loaded whole from one file of a release and published as a version."""
+    """A layer published as a version: loaded whole from one file of a release, or computed from other layers."""
 
     release_rows: int
     """The rows of the published release; the sample city aims at this number at scale 1."""
+    file: Literal["required", "optional", "none"] = "required"
+    """Whether releases have a file of it. Without an optional one the layer is computed, or stays as it is."""
+    computed: Computed | None = None
+    """How the rows are made where there is no file."""
     draw: str = "#4c78a8"
     """The layer's colour in previews and docs, as Matplotlib writes colours."""
     ground: str | None = None
@@ -206,6 +213,40 @@ class StaticTable(Declaration):
     @property
     def file_name(self) -> str:
         return f"{self.name}.csv.gz"
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        if self.file == "none" and self.computed is None:
+            yield "it has neither a file nor a query; say how it is computed"
+        if self.file == "required" and self.computed is not None:
+            yield "its file is required, so it is never computed; make the file optional or none"
+        if self.computed and self.name in self.computed.inputs:
+            yield "it is computed from itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A view of layers and of other views, made and kept as declared."""
+
+    name: str
+    description: str
+    inputs: tuple[str, ...]
+    """Names of the layers, and of the other views, that it reads."""
+    query: str
+    """A SELECT; tables are named without a schema."""
+    owner: str = "team:gis"
+    """The owner that Dagster shows on the asset."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise DeclarationError(f"view {self.name!r}: its name is not a plain lower-case identifier")
+
+    @classmethod
+    def beside(cls, module: str, *, inputs: tuple[str, ...], description: str) -> View:
+        """Return the view of the SQL file beside a `module` (its `__file__`), whose name it has."""
+        path = Path(module).with_suffix(".sql")
+        query = path.read_text(encoding="utf-8").strip().removesuffix(";")
+        return cls(name=path.stem, description=description, inputs=inputs, query=query)
 
 
 @dataclass(frozen=True, kw_only=True)

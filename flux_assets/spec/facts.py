@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 SIMPLE_KINDS = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON")
@@ -176,3 +177,28 @@ class Picture:
     """A Matplotlib colour for each value; points with any other value are small and grey."""
     size_column: str
     """Larger values get larger points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """Rows that PostGIS makes of other layers by a query, again whenever a version of one of those is another one.
+
+    Tables are named without a schema; the columns are taken by name.
+    """
+
+    inputs: tuple[str, ...]
+    """Names of the layers that the query reads, and of no other tables: their versions date the rows."""
+    query: str
+    """A SELECT with the declared columns."""
+    prepare: str = ""
+    """Statements before it, for temporary tables and their indexes."""
+
+    @classmethod
+    def beside(cls, module: str, *, inputs: tuple[str, ...]) -> Computed:
+        """Return what the SQL file beside a `module` (its `__file__`) says: the SELECT comes after a line `-- rows --`.
+
+        A file without that line is the SELECT alone.
+        """
+        text = Path(module).with_suffix(".sql").read_text(encoding="utf-8")
+        prepare, _, query = text.rpartition("-- rows --\n")
+        return cls(inputs=inputs, query=query.strip().removesuffix(";"), prepare=prepare.strip())

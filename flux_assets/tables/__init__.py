@@ -1,29 +1,66 @@
-"""What exists: one module per table, each exporting TABLE. A new table is a new module here and nothing else.
+"""What exists: one module per table, each exporting TABLE, and one per view, exporting VIEW.
 
-Here: declarations, and the finding of them. Not here: how a table is loaded, synced or checked.
+A new one is a new module here, with a file of SQL beside it where it is computed, and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, View, type_ddl
 from flux_assets.spec.assignments import with_assignments
 
 
 @cache
 def declarations() -> tuple[StaticTable | DynamicTable, ...]:
-    """Every declared table, static ones first, each kind in alphabetical order."""
-    found = [import_module(f"{__name__}.{module.name}").TABLE for module in iter_modules(__path__)]
-    return tuple(sorted(with_assignments(found), key=lambda table: (isinstance(table, DynamicTable), table.name)))
+    """Every declared table: layers of a release, computed layers, each after its inputs, and synced tables."""
+    found: list[StaticTable | DynamicTable] = [module.TABLE for module in _modules() if hasattr(module, "TABLE")]
+    named: dict[str, StaticTable | DynamicTable] = {table.name: table for table in with_assignments(found)}
+    inputs = {name: _inputs(table) for name, table in named.items()}
+    ordered = [named[name] for name in TopologicalSorter(inputs).static_order() if name in named]
+    return tuple(sorted(ordered, key=lambda table: (_kind(table), "" if _inputs(table) else table.name)))
+
+
+def layers() -> tuple[StaticTable, ...]:
+    """Every declared layer, also the computed ones."""
+    return tuple(table for table in declarations() if isinstance(table, StaticTable))
 
 
 def static_tables() -> tuple[StaticTable, ...]:
-    """The declared layers."""
-    return tuple(table for table in declarations() if isinstance(table, StaticTable))
+    """The layers that a release has a file of."""
+    return tuple(table for table in layers() if not table.computed)
+
+
+def computed_tables() -> tuple[StaticTable, ...]:
+    """The layers that are computed from others, each after its inputs."""
+    return tuple(table for table in layers() if table.computed)
+
+
+@cache
+def views() -> tuple[View, ...]:
+    """The declared views, each after those that it reads."""
+    named = {module.VIEW.name: module.VIEW for module in _modules() if hasattr(module, "VIEW")}
+    order = TopologicalSorter({name: view.inputs for name, view in named.items()}).static_order()
+    return tuple(named[name] for name in order if name in named)
+
+
+def following(names: Iterable[str]) -> list[str]:
+    """Return what is computed from these tables, or reads them, each after its inputs."""
+    reached = set(names)
+    found = []
+    declared: list[StaticTable | View] = [*computed_tables(), *views()]
+    for each in declared:
+        inputs = each.inputs if isinstance(each, View) else _inputs(each)
+        if each.name not in reached and reached & set(inputs):
+            reached.add(each.name)
+            found.append(each.name)
+    return found
 
 
 def dynamic_tables() -> tuple[DynamicTable, ...]:
@@ -36,11 +73,25 @@ def grounds() -> tuple[StaticTable, ...]:
     return tuple(sorted((table for table in static_tables() if table.ground), key=_is_linear))
 
 
-def declared_in(table: Declaration) -> Path | None:
+def declared_in(table: Declaration | View) -> Path | None:
     """The file that declares a table; None for one that is not declared here."""
-    modules = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-    found = next((module for module in modules if module.TABLE.table is table.table), None)
-    return Path(str(found.__file__)) if found else None
+    for module in _modules():
+        declared = module.VIEW if hasattr(module, "VIEW") else module.TABLE
+        if declared is table or getattr(declared, "table", None) is getattr(table, "table", table):
+            return Path(str(module.__file__))
+    return None
+
+
+def _modules() -> tuple[ModuleType, ...]:
+    return tuple(import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+
+
+def _inputs(table: Declaration) -> tuple[str, ...]:
+    return table.computed.inputs if isinstance(table, StaticTable) and table.computed else ()
+
+
+def _kind(table: Declaration) -> int:
+    return 2 if isinstance(table, DynamicTable) else int(bool(_inputs(table)))
 
 
 def _is_linear(table: StaticTable) -> bool:

@@ -14,19 +14,21 @@ from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.orchestration.view_assets import view_check
 from flux_assets.settings import load_settings
-from flux_assets.tables import declarations, dynamic_tables, static_tables
+from flux_assets.tables import declarations, dynamic_tables, layers, static_tables, views
 from flux_assets_tests.made_up import grove, trees, write_trees
 from flux_assets_tests.running import instance_in, run_assets, run_job
 
 
 def test_it_selects_every_check_that_is_cheap_and_no_asset() -> None:
     layer = defs.resolve_job_def("check_all_tables").asset_layer
-    wanted = {spec.key for table in (*static_tables(), *dynamic_tables()) for spec in check_specs(table)}
+    wanted = {spec.key for table in (*layers(), *dynamic_tables()) for spec in check_specs(table)}
+    wanted |= {view_check(view).key for view in views()}
     assert set(layer.asset_graph.asset_check_keys) == wanted
     assert layer.selected_asset_keys == set()
     steps = {node.name for node in defs.resolve_job_def("check_all_tables").nodes}
-    assert steps == {*(table.name for table in static_tables()), "sync_dynamic_tables"}
+    assert steps == {*(each.name for each in (*layers(), *views())), "sync_dynamic_tables"}
 
 
 def test_it_stays_within_its_process() -> None:

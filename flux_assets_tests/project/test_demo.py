@@ -14,7 +14,7 @@ from PIL import Image
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import REPOSITORY
-from flux_assets.tables import dynamic_tables, static_tables
+from flux_assets.tables import dynamic_tables, layers
 from flux_assets_tests import sample_cities
 
 
@@ -28,7 +28,7 @@ def test_the_layers_are_loaded_then_synced_with_and_all_of_it_is_shown(new_home:
     done = demo(new_home)
     assert done.returncode == 0, done.stderr
     states = {words[0]: words[1] for line in done.stdout.splitlines() if len(words := line.split()) > 1}
-    names = [table.name for table in (*static_tables(), *dynamic_tables())]
+    names = [table.name for table in (*layers(), *dynamic_tables())]
     assert {name: states.get(name) for name in names} == dict.fromkeys(names, "live")
     with psycopg.connect(Cluster(new_home).conninfo()) as maps:
         for table in dynamic_tables():
@@ -49,7 +49,7 @@ def test_the_layers_are_loaded_then_synced_with_and_all_of_it_is_shown(new_home:
     before = picture.stat().st_mtime_ns
     again = demo(new_home)
     assert (again.returncode, picture.stat().st_mtime_ns) == (0, before), again.stderr
-    assert again.stderr.count("is unchanged") == len(static_tables())
+    assert again.stderr.count("is unchanged") == len(layers())
 
 
 def test_a_failure_is_told_in_full_and_ends_the_demo(new_home: Path) -> None:

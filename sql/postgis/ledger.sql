@@ -244,7 +244,9 @@ COMMENT ON COLUMN postgres_sync.quarantine.replayed_at IS 'When a replay made a 
 ALTER TABLE postgres_sync.sync_status ADD COLUMN IF NOT EXISTS rows_quarantined bigint;
 ALTER TABLE postgres_sync.layer_versions
     ADD COLUMN IF NOT EXISTS base_version text,
-    ADD COLUMN IF NOT EXISTS rows_replayed bigint;
+    ADD COLUMN IF NOT EXISTS rows_replayed bigint,
+    ADD COLUMN IF NOT EXISTS inputs jsonb;
+COMMENT ON COLUMN postgres_sync.layer_versions.inputs IS 'Of a computed layer: the version of each layer that it was made of.';
 COMMENT ON COLUMN postgres_sync.sync_status.rows_quarantined IS 'Records of the release file that the published version lacks because they are in quarantine.';
 COMMENT ON COLUMN postgres_sync.layer_versions.base_version IS 'Of a version that a replay made: the version of the release file that it contains.';
 COMMENT ON COLUMN postgres_sync.layer_versions.rows_replayed IS 'Rows that were once in quarantine and that replays added.';
@@ -570,4 +572,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 8.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 9.';

@@ -24,3 +24,11 @@ WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_time
 SELECT sync_id, started_at, error_message, run_id FROM postgres_sync.sync_status
 WHERE schema_name = {schema} AND layer_name = {name} AND started_at > clock_timestamp() - {span}
   AND status = 'FAILED' AND sync_type NOT IN ('ROLLBACK', 'REPLAY') ORDER BY started_at DESC;
+
+-- outdated_inputs --
+SELECT read.name, coalesce(now_live.version, '') FROM postgres_sync.layer_versions AS live
+CROSS JOIN jsonb_each_text(live.inputs) AS read (name, version)
+LEFT JOIN postgres_sync.layer_versions AS now_live
+       ON now_live.current AND now_live.schema_name = live.schema_name AND now_live.layer_name = read.name
+WHERE live.current AND live.schema_name = {schema} AND live.layer_name = {name}
+  AND now_live.version IS DISTINCT FROM read.version ORDER BY read.name;

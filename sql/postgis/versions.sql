@@ -1,9 +1,10 @@
--- What the database has of a layer, read and written. `further_tags` as JSON, so that a register of an earlier revision,
--- which lacks it, is readable too.
+-- What the database has of a layer, read and written. `further_tags` and `inputs` as JSON, so that a register of an
+-- earlier revision, which lacks them, is readable too.
 
 -- versions --
 SELECT lease, version, sha256, release_tag, relation, run_id, state, current, rows, bytes, extent, audits, staged_at,
-       published_at, coalesce(to_jsonb(known) -> 'further_tags', '[]'), base_version, own.oid IS NOT NULL,
+       published_at, coalesce(to_jsonb(known) -> 'further_tags', '[]'), base_version,
+       to_jsonb(known) -> 'inputs', own.oid IS NOT NULL,
        EXISTS (SELECT FROM pg_partitioned_table JOIN pg_class AS public ON public.oid = partrelid
                JOIN pg_namespace AS target ON target.oid = public.relnamespace
                WHERE partdefid = own.oid AND target.nspname = {schema} AND public.relname = {name})
@@ -23,8 +24,8 @@ LEFT JOIN postgres_sync.layer_versions AS live
 
 -- add_staging --
 INSERT INTO postgres_sync.layer_versions
-    (schema_name, layer_name, lease, version, sha256, release_tag, relation, state, run_id)
-VALUES ({schema}, {name}, {lease}, {version}, {sha256}, {release_tag}, {relation}, 'staging', {run_id});
+    (schema_name, layer_name, lease, version, sha256, release_tag, relation, state, run_id, inputs)
+VALUES ({schema}, {name}, {lease}, {version}, {sha256}, {release_tag}, {relation}, 'staging', {run_id}, {inputs});
 
 -- judged --
 UPDATE postgres_sync.layer_versions SET state = {state}, rows = {rows}, extent = {extent}, audits = {audits},

@@ -131,9 +131,10 @@ class _Look:
             word = "Waiting: manifest.json is gone. Files count without it when none has changed for an hour."
             return News(memory=memory, told=(word,))
         files = {table.name: self._seen(table, glance) for table, glance in glances.items()}
+        undeclared = self.release.undeclared([table.name for table in tables])
         runs = memory.runs + bool(self.wanted)
         memory = replace(memory, manifest=self.manifest is not None, runs=runs, files=files)
-        return News(memory=memory, wanted=tuple(self.wanted), told=tuple(self._told(files)))
+        return News(memory=memory, wanted=tuple(self.wanted), told=tuple(self._told(files, undeclared)))
 
     def _glance(self, table: StaticTable) -> Glance | None:
         try:
@@ -141,7 +142,8 @@ class _Look:
         except MissingError as error:
             if self.manifest and self.manifest.get(table.name):
                 raise ManifestError(f"The manifest names a file of {table.name}. {error.problem}") from error
-            self.missing.append(table.name)
+            if table.file == "required":
+                self.missing.append(table.name)
             return None
 
     def _seen(self, table: StaticTable, glance: Glance) -> _Seen:
@@ -176,12 +178,13 @@ class _Look:
         self.wanted.append(table.name)
         return replace(now, asked=self.now)
 
-    def _told(self, files: Mapping[str, _Seen]) -> list[str]:
+    def _told(self, files: Mapping[str, _Seen], undeclared: Sequence[str]) -> list[str]:
         waited = [name for name, seen in files.items() if name not in self.wanted and self._is_waited_for(name, seen)]
         told = {
             "New, or seen for the first time; asked for when still the same at the next look": self.settling,
             "Pinned, so not asked for until `flux-assets unpin`": [name for name in files if name in self.pinned],
             "Not in the release": self.missing,
+            "In the release, and not declared, so not loaded": undeclared,
             "Asked for and not loaded since: look at its run, then materialise it by hand": waited,
         }
         return [f"{text}: {', '.join(names)}." for text, names in told.items() if names]

@@ -1,0 +1,140 @@
+"""Computing a layer: its query reads its inputs as of one instant, and its rows are staged as those of a file are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors, sql
+
+from flux_assets.errors import LayerError, reported
+from flux_assets.layers.context import VersionContext
+from flux_assets.layers.schema_diff import Public
+from flux_assets.layers.staging import Filled, fill
+from flux_assets.layers.versions import Extent, LayerState, Version
+from flux_assets.postgis.locking import GIVES_WAY
+from flux_assets.postgis.relations import Layer, type_name
+from flux_assets.postgis.session import run
+from flux_assets.spec.facts import Computed
+from flux_assets.sqlfiles import query
+
+
+class MissingInputsError(LayerError):
+    """A layer that others are computed from, or read, has never been loaded."""
+
+
+class InputsChangedError(LayerError):
+    """An input was published while the layer was computed from its earlier version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOrigin:
+    """A query, and the versions of its inputs (by their names) that it is to read."""
+
+    layer: Layer
+    computed: Computed
+    inputs: Mapping[str, str]
+    release_tag: str
+    address: str = ""
+    rows_called: str = "what its query makes"
+    rows: None = None
+    bytes: None = None
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection, layer: Layer, computed: Computed) -> QueryOrigin:
+        """Return the query with the versions that are live. Raises MissingInputsError when one was never loaded."""
+        [found] = run(connection, [_asking_inputs(layer, computed)])
+        versions = {name: version for name, version, _ in found}
+        if missing := sorted(set(computed.inputs) - set(versions)):
+            raise MissingInputsError(
+                f"{layer.title} is computed from {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'}"
+                " not loaded yet.",
+                f"Run `flux-assets load {' '.join(missing)}`.",
+            )
+        tags = ", ".join(dict.fromkeys(tag for _, _, tag in found))
+        return cls(layer=layer, computed=computed, inputs=versions, release_tag=tags)
+
+    @property
+    def sha256(self) -> str:
+        read = [f"{name} {version}" for name, version in sorted(self.inputs.items())]
+        return hashlib.sha256("\n".join([self.computed.prepare, self.computed.query, *read]).encode()).hexdigest()
+
+    def at_hand(self, context: VersionContext, state: LayerState) -> Callable[[Version, Public], Filled]:
+        """Return what computes the rows. It raises InputsChangedError, and LayerError when the query fails."""
+        limit = context.options.disk_limit
+        room = None if limit is None else limit - state.kept_bytes
+
+        def computed(version: Version, public: Public) -> Filled:
+            try:
+                rows = self._copied(context, version, public, room)
+            except errors.QueryCanceled as error:
+                context.options.stop.check()
+                raise self._changed() from error
+            except (psycopg.ProgrammingError, psycopg.DataError, psycopg.InternalError) as error:
+                raise LayerError(
+                    f"The query of {self.layer.title} fails: {reported(error.diag.message_primary or error)}"
+                    f"{f' ({where})' if (where := error.diag.context) else ''}.",
+                    f"Fix it; `flux-assets doctor` names the file. Its inputs are {', '.join(self.computed.inputs)}.",
+                ) from error
+            return Filled(rows=rows, extent=self._extent(context.control, version))
+
+        return computed
+
+    def _copied(self, context: VersionContext, version: Version, public: Public, room: int | None) -> int:
+        """Copy what the query returns into the version's table; returns the number of rows.
+
+        The rows pass through here because only COPY (FREEZE) makes them visible to transactions that began before.
+        """
+        columns = self.layer.table.columns
+        values = (
+            sql.SQL("{}::{}").format(sql.Identifier(column.name), sql.SQL(type_name(column))) for column in columns
+        )
+        copy_out = sql.SQL("COPY (SELECT {} FROM ({}) AS computed) TO STDOUT (FORMAT binary)").format(
+            sql.SQL(", ").join(values), trusted(self.computed.query)
+        )
+        name, stop = self.layer.name, context.options.stop
+        with context.target.session(f"{GIVES_WAY} {name}", stop) as session, session.cursor() as cursor:
+            self._begin(session)
+            if self.computed.prepare:
+                session.execute(trusted(self.computed.prepare))
+            with cursor.copy(copy_out) as copy:
+                fill(context, version, public, map(bytes, copy), tuple(column.name for column in columns), room)
+            session.execute("ROLLBACK")
+            return cursor.rowcount
+
+    def _begin(self, session: psycopg.Connection) -> None:
+        """Begin to read the inputs as of one instant, and keep publishes of them from coming in between."""
+        tables = sql.SQL(", ").join(sql.Identifier(self.layer.schema, name) for name in self.computed.inputs)
+        begin = query("computing", "begin").format(tables=tables)
+        found = run(session, [begin, searching(self.layer.schema), _asking_inputs(self.layer, self.computed)])[-1]
+        if {name: version for name, version, _ in found} != self.inputs:
+            raise self._changed()
+
+    def _changed(self) -> InputsChangedError:
+        return InputsChangedError(
+            f"An input of {self.layer.title} was published again and again while it was computed.",
+            f"Run `flux-assets load {self.layer.name}` when that has ended.",
+        )
+
+    def _extent(self, connection: psycopg.Connection, version: Version) -> Extent | None:
+        for column in self.layer.table.spatial_columns[:1]:
+            asking = query("computing", "extent").format(column=sql.Identifier(column.name), table=version.table)
+            return connection.execute(asking).fetchone()
+        return None
+
+
+def _asking_inputs(layer: Layer, computed: Computed) -> sql.Composed:
+    names = sql.Literal(list(computed.inputs))
+    return query("computing", "inputs").format(schema=sql.Literal(layer.schema), names=names)
+
+
+def searching(schema: str) -> sql.Composed:
+    """Make the statement that has a transaction find the tables of a schema, and what PostGIS has, by their names."""
+    return query("computing", "search_path").format(schema=sql.Literal(schema))
+
+
+def trusted(text: str) -> sql.SQL:
+    """Return the SQL of a declaration, which belongs to the program as its Python does."""
+    return sql.SQL(text.replace("{", "{{").replace("}", "}}"))
