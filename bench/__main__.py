@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import commands, far, layers, memory, publish, sync
+from bench import commands, derived, far, layers, memory, publish, sync
 from bench.ground import Ground, Wanted, ground
 from bench.runs import Section, finish, show
 from flux_assets.errors import FluxError
@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
     "release": partial(commands.release, in_order=False),
     "release-in-order": partial(commands.release, in_order=True),
     "far": far.far,
+    "derived": derived.derived,
     "memory": memory.of_loads,
     "publish": publish.publish,
     "peers": layers.peers,
