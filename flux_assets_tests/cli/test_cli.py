@@ -189,7 +189,7 @@ def test_a_failed_attempt_is_shown_and_is_no_reason_to_distrust_what_readers_see
 
 def test_status_as_json(two_versions, sql):
     printed = json.loads(run("status", "--json").stdout)
-    assert (printed["schema"], len(printed["tables"])) == ("public", 13)
+    assert (printed["schema"], len(printed["tables"])) == ("public", 16)
     (table,) = [table for table in printed["tables"] if table["table"] == "substations"]
     assert (table["version"], table["state"], table["wrong"]) == (two_versions[1], "live", False)
     sql("ALTER TABLE substations RENAME TO elsewhere")
