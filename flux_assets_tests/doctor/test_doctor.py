@@ -383,6 +383,13 @@ def test_a_release_that_lacks_a_file(doctor, loader):
     assert POLES.file_name in finding.message
 
 
+def test_files_that_no_declaration_names(doctor, loader):
+    assert not any("no declaration names" in finding.message for finding in doctor())
+    loader.source.write(made_up("cables"), rows(1))
+    (finding,) = [finding for finding in doctor() if "no declaration names" in finding.message]
+    assert (finding.outcome, "cables" in finding.message) == ("warning", True)
+
+
 def test_a_release_that_is_not_there(doctor):
     (finding,) = failed(doctor(FLUX_RELEASE="/nowhere/at/all"))
     assert "/nowhere/at/all" in finding.message

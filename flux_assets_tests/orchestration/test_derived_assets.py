@@ -1,11 +1,14 @@
 """Derived layers as assets: they follow a load of their inputs in its run, and otherwise by automation_sensor."""
 
 import gzip
+import importlib
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+import flux_assets.definitions
+from flux_assets import tables
 from flux_assets.definitions import defs
 from flux_assets.settings import load_settings
 from flux_assets.tables import following, static_tables
@@ -92,3 +95,60 @@ def test_automation_asks_for_what_a_load_did_not_bring_along(release, instance):
     assert automation.tick() >= {"power_lines_lod_mid", "power_lines_lod_overview"}
     assert run_assets(defs, instance, "grid_power_lines").succeeded  # unchanged
     assert automation.tick() == set()
+
+
+MADE = {
+    "long_lines.py": """
+from flux_assets.spec import View
+
+VIEW = View.beside(__file__, inputs=("line_lengths",), description="Lines of a metre or more.")
+""",
+    "long_lines.sql": "SELECT * FROM line_lengths WHERE metres >= 1;\n",
+    "line_lengths.py": """
+from sqlalchemy import Column, Double, MetaData, String, Table
+
+from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Computed
+
+TABLE = StaticTable(
+    table=Table(
+        "line_lengths",
+        MetaData(),
+        Column("line_id", String(100), primary_key=True, comment="Identifier of the line."),
+        Column("metres", Double, comment="Length, in metres."),
+        comment="Lengths of lines.",
+    ),
+    file="none",
+    computed=Computed.beside(__file__, inputs=("grid_power_lines",)),
+    release_rows=1,
+)
+""",
+    "line_lengths.sql": "SELECT line_id, ST_Length(geom::geography) AS metres FROM grid_power_lines;\n",
+}
+
+
+@pytest.fixture
+def with_own(tmp_path, monkeypatch):
+    """The project's definitions after a computed layer and a view were added, each a declaration and a file of SQL."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name, text in MADE.items():
+        (folder / name).write_text(text)
+    caches = (tables.declarations, tables.views)
+    monkeypatch.setattr(tables, "__path__", [*tables.__path__, str(folder)])
+    for cache in caches:
+        cache.cache_clear()
+    yield importlib.reload(flux_assets.definitions).defs
+    monkeypatch.undo()
+    for cache in caches:
+        cache.cache_clear()
+    importlib.reload(flux_assets.definitions)
+
+
+def test_a_layer_and_a_view_of_ones_own_are_a_declaration_and_a_file_of_sql(with_own, release, instance, sql):
+    names = following(["grid_power_lines"])
+    assert names.index("line_lengths") < names.index("long_lines")
+    run = run_assets(with_own, instance, "grid_power_lines", *names)
+    assert run.succeeded
+    assert set(run.materialized()) == {"grid_power_lines", *DERIVED, "line_lengths", "long_lines"}
+    assert sql("SELECT line_id, metres > 1 FROM long_lines") == [("A1", True)]

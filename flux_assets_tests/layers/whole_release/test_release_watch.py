@@ -18,6 +18,7 @@ from flux_assets_tests.made_layers import ReleaseFolder, made_up, rows
 from flux_assets_tests.web import Web, serving
 
 POLES, WIRES = made_up("poles"), made_up("wires")
+EXTRAS = made_up("extras", file="optional")
 TABLES = (POLES, WIRES)
 MINUTE = 60.0
 
@@ -43,7 +44,7 @@ class Watcher:
         self.now += minutes * MINUTE
         release = self.release
         memory = Memory.read(self.cursor, release.address, self.now)
-        self.news = check_release(release, TABLES, memory, self.loaded, self.now, pinned=self.pinned)
+        self.news = check_release(release, (*TABLES, EXTRAS), memory, self.loaded, self.now, pinned=self.pinned)
         self.cursor = self.news.memory.text()
         return list(self.news.wanted)
 
@@ -60,7 +61,7 @@ class Watcher:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> ReleaseFolder:
-    """Both layers, without a manifest."""
+    """Both layers that have to be there, without a manifest."""
     made = ReleaseFolder(tmp_path / "v1")
     for table in TABLES:
         made.write(table, rows(3))
@@ -390,3 +391,24 @@ def test_a_server_that_refuses_is_an_error_and_nothing_is_forgotten(remote, web)
         remote.look()
     web.statuses = []
     assert remote.look() == ["poles", "wires"]
+
+
+def test_an_optional_file_is_asked_for_when_it_comes_and_not_missed_before(watched, folder):
+    watched.look()
+    assert "extras" not in watched.told
+    folder.write(EXTRAS, rows(4))
+    watched.look()
+    assert watched.look() == ["extras"]
+
+
+def test_files_that_nobody_declares_are_named(watched, folder):
+    watched.look()
+    assert "not declared" not in watched.told
+    folder.write(made_up("cables"), rows(1))
+    watched.look()
+    assert "In the release, and not declared, so not loaded: cables." in watched.told
+    folder.promise(POLES)
+    folder.promise(made_up("cables"))
+    folder.folder.joinpath("cables.csv.gz").unlink()
+    watched.look()
+    assert "not declared, so not loaded: cables." in watched.told
