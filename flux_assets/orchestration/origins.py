@@ -13,6 +13,7 @@ from flux_assets.orchestration.dagster_internals import DATA_VERSION_TAG, get_in
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.metadata import origin_metadata
 from flux_assets.orchestration.resources import ReleaseResource
+from flux_assets.release.files import MissingError
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
@@ -39,6 +40,9 @@ def release_sources(layers: Sequence[StaticTable]) -> dg.AssetsDefinition:
                 with stoppable(stop_of(context.run.run_id).check):
                     sha256 = release.release(context.log.info).resolve(table.file_name, table.name).sha256
                 yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(sha256), metadata={"sha256": sha256})
+            except MissingError as error:
+                if table.file == "required":
+                    problems.append(str(error))
             except FluxError as error:
                 problems.append(str(error))
         if problems:

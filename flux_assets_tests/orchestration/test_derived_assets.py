@@ -65,6 +65,13 @@ def test_a_load_brings_along_what_is_derived_and_what_lacks_an_input_is_no_failu
     assert run.checks()["power_lines_lod_mid", "as_declared"].passed
 
 
+def test_an_optional_file_that_is_not_there_is_no_failure_to_observe(release, instance):
+    run = run_assets(defs, instance, "release/power_lines_spatial", "release/grid_power_lines")
+    assert run.succeeded
+    (seen,) = run.events(dg.DagsterEventType.ASSET_OBSERVATION)
+    assert seen.asset_key == dg.AssetKey(["release", "grid_power_lines"])
+
+
 def test_asked_for_alone_a_layer_without_its_inputs_fails(release, instance):
     run = run_assets(defs, instance, "vegetation_risk_computed")
     assert not run.succeeded
