@@ -38,7 +38,7 @@ _AUDITED = frozenset({"staged", "published"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldLoad:
+class _HeldLoad:
     """What a load left unpublished: the release's version, its file and release, and whether it is staged already."""
 
     version: str
@@ -76,7 +76,7 @@ class LoadResult:
     audits: tuple[AuditResult, ...]
     clocks: VersionTimes | None = None
     pin: Pin | None = None
-    held: HeldLoad | None = None
+    held: _HeldLoad | None = None
     inputs: Mapping[str, str] | None = None
 
 
@@ -262,7 +262,7 @@ class _Load:
         """End well; raises PinnedError when readers do not see the pinned version: that calls for a person."""
         context, control, layer = self.context, self.context.control, self.context.layer
         is_staged = any(each.version == self.version and each.state in _AUDITED for each in state.versions)
-        held = HeldLoad(
+        held = _HeldLoad(
             version=self.version, sha256=self.origin.sha256, release_tag=self.origin.release_tag, staged=is_staged
         )
         live = state.live(control)

@@ -37,7 +37,7 @@ _SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "
 AD_HOC_JOB = "__ASSET_JOB"
 # Versions of Dagster differ in the statuses of a run that has not ended.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.MANAGED)]
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.MANAGED)]
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 _SECONDS_FOR_A_CHECK = 45
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
@@ -133,7 +133,7 @@ def _unfinished_runs(
     instance: dg.DagsterInstance, job_name: str | None = None
 ) -> Iterator[tuple[dg.DagsterRun, timedelta]]:
     """Yield the runs of a job, or of all, that Dagster has not seen ending, the newest first, with their age."""
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED)):
         began = record.start_time or record.create_timestamp.timestamp()
         yield record.dagster_run, timedelta(seconds=time.time() - began)
 

@@ -67,12 +67,12 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     if known:
         with known.index_connection() as connection:
             needed |= set(connection.exec_driver_sql(_statement("runs_of_latest_checks")).scalars())
-    outdated = outdated_runs(instance, settings, needed, now)
+    outdated = _outdated_runs(instance, settings, needed, now)
     for run_id in outdated:  # one after another: a stop in between leaves the others for the next time
         instance.delete_run(run_id)
     _purge_ticks(instance, now)
     oldest = now - settings.flux_keep_runs_for
-    files = remove_files(settings.flux_home / "dagster", frozenset(instance.get_run_ids()), oldest)
+    files = _remove_files(settings.flux_home / "dagster", frozenset(instance.get_run_ids()), oldest)
     log.info(f"Removed: {len(outdated):,} runs, {files:,} folders and files of runs that are gone")
     if not known:
         log.warning(
@@ -99,7 +99,7 @@ def _statement(name: str) -> str:
     return query("dagster", name).as_string()
 
 
-def outdated_runs(instance: dg.DagsterInstance, settings: Settings, needed: set[str], now: datetime) -> list[str]:
+def _outdated_runs(instance: dg.DagsterInstance, settings: Settings, needed: set[str], now: datetime) -> list[str]:
     """Return ids of the runs that nobody needs any more, the oldest first, at most _MOST_AT_ONCE.
 
     A run that is not done stays, whatever its age, and so does one of `needed`. `now` is aware.
@@ -143,7 +143,7 @@ def _purge_ticks(instance: dg.DagsterInstance, now: datetime) -> None:
                 instance.purge_ticks(state.instigator_origin_id, state.selector_id, before, [status])
 
 
-def remove_files(folder: Path, runs: Container[str], before: datetime) -> int:
+def _remove_files(folder: Path, runs: Container[str], before: datetime) -> int:
     """Remove what lies below `folder` and belongs to no run of `runs`, unless it was written after `before`.
 
     Returns how many folders of runs and other files went. What cannot be removed stays, for the next time.

@@ -50,7 +50,7 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "flux_assets"}
 _UNREACHED = (NewConnectionError, ConnectTimeoutError, ProxyError, SSLError)
 
 
-class Reach(IntEnum):
+class _Reach(IntEnum):
     """Who can answer at an address."""
 
     MACHINE = 0
@@ -58,14 +58,14 @@ class Reach(IntEnum):
     PUBLIC = 2
 
     @staticmethod
-    def of(address: str) -> Reach:
+    def of(address: str) -> _Reach:
         """Return the reach of a numeric address."""
         parsed = ip_address(address.partition("%")[0])
         mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
         plain = mapped or parsed
         if plain.is_loopback or plain.is_unspecified:
-            return Reach.MACHINE
-        return Reach.PUBLIC if plain.is_global else Reach.PRIVATE
+            return _Reach.MACHINE
+        return _Reach.PUBLIC if plain.is_global else _Reach.PRIVATE
 
 
 class HttpStore:
@@ -111,7 +111,7 @@ class _Exchange:
 
     def __init__(self, address: Address, limits: Limits) -> None:
         self.address, self._limits = address, limits
-        self._first: Reach | None = None
+        self._first: _Reach | None = None
         self._sockets: list[socket.socket] = []
         self._cancelled = False
 
@@ -153,8 +153,8 @@ class _Exchange:
             raise TimeoutError("broken off")
         if not direct:
             return
-        reach = Reach.of(connection.sock.getpeername()[0])
-        if not isinstance(connection, HTTPSConnection) and reach is not Reach.MACHINE:
+        reach = _Reach.of(connection.sock.getpeername()[0])
+        if not isinstance(connection, HTTPSConnection) and reach is not _Reach.MACHINE:
             raise self._refused("its host is not on this machine, and would be asked unencrypted")
         self._judge(reach)
 
@@ -180,12 +180,12 @@ class _Exchange:
         parts = urlsplit(url)
         host = parts.hostname or ""
         try:
-            named = Reach.of(host)
+            named = _Reach.of(host)
         except ValueError:  # judged by its name where only a proxy knows its address
-            named = Reach.MACHINE if Host(host).is_local else Reach.PUBLIC
-        if parts.scheme != "https" and not (parts.scheme == "http" and named is Reach.MACHINE):
+            named = _Reach.MACHINE if Host(host).is_local else _Reach.PUBLIC
+        if parts.scheme != "https" and not (parts.scheme == "http" and named is _Reach.MACHINE):
             raise self._refused("it redirects to an address that is not https")
-        proxy = None if named is Reach.MACHINE or proxy_bypass(host) else getproxies().get(parts.scheme)
+        proxy = None if named is _Reach.MACHINE or proxy_bypass(host) else getproxies().get(parts.scheme)
         if self._first is not None or proxy:
             self._judge(named)
         pool = _pools(parts.scheme, proxy).connection_from_url(url)
@@ -212,12 +212,12 @@ class _Exchange:
 
         return Judged
 
-    def _judge(self, reach: Reach) -> None:
+    def _judge(self, reach: _Reach) -> None:
         self._first = reach if self._first is None else self._first
-        if self._first is Reach.MACHINE and reach is not Reach.MACHINE:
+        if self._first is _Reach.MACHINE and reach is not _Reach.MACHINE:
             raise self._refused("it redirects from this machine to another one")
         if reach < self._first:
-            raise self._refused(f"it redirects to {'this machine' if reach is Reach.MACHINE else 'a private network'}")
+            raise self._refused(f"it redirects to {'this machine' if reach is _Reach.MACHINE else 'a private network'}")
 
     def _refused(self, problem: str) -> ReleaseError:
         return ReleaseError(

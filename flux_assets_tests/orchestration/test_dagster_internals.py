@@ -145,7 +145,7 @@ def test_names_that_are_stored_are_dagsters_own():
     assert dagster_internals.DATA_VERSION_TAG == "dagster/data_version"
     assert dagster_internals.get_input_data_version_tag(key) == "dagster/input_data_version/release/oaks"
     assert automation.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
-    others = set(dg.DagsterRunStatus) - set(automation.UNFINISHED)
+    others = set(dg.DagsterRunStatus) - set(automation._UNFINISHED)
     assert others == {*FINISHED_STATUSES, dg.DagsterRunStatus.MANAGED}
 
 

@@ -15,7 +15,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from sqlalchemy import Engine, create_engine, text
 
 from flux_assets.orchestration.storage import instance as instances
-from flux_assets.orchestration.storage.instance import HomeComputeLogs, ping_after_a_pause
+from flux_assets.orchestration.storage.instance import HomeComputeLogs, _ping_after_a_pause
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import REPOSITORY
 
@@ -124,7 +124,7 @@ def engine(cluster: Cluster) -> Iterator[Engine]:
     """Connections as Dagster's storage keeps them."""
     cluster.ensure_plain_database()
     engine = create_engine(cluster.url("dagster", "psycopg2"), isolation_level="AUTOCOMMIT")
-    ping_after_a_pause(engine)
+    _ping_after_a_pause(engine)
     yield engine
     engine.dispose()
 

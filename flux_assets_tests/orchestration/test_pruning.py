@@ -32,10 +32,10 @@ from dagster._core.test_utils import create_run_for_test
 from flux_assets.definitions import defs as ours
 from flux_assets.orchestration import pruning
 from flux_assets.orchestration.pruning import (
-    outdated_runs,
+    _outdated_runs,
+    _remove_files,
     prune_dagster,
     prune_history,
-    remove_files,
 )
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.postgis.session import prepare
@@ -111,7 +111,7 @@ def revision_of(instance: dg.DagsterInstance) -> str:
 
 
 def outdated(instance: dg.DagsterInstance, *needed: str) -> list[str]:
-    return outdated_runs(instance, KEEP, set(needed), NOW)
+    return _outdated_runs(instance, KEEP, set(needed), NOW)
 
 
 def test_runs_that_are_old_and_not_among_the_newest_go_oldest_first(instance):
@@ -350,11 +350,11 @@ def test_files_of_runs_that_are_gone_go(folder):
     file_of_age(folder / "compute_logs" / "a_sensor" / "old.err", 9)
     file_of_age(folder / "compute_logs" / "a_sensor" / "young.err", 1)
     hours_ago = datetime.now(UTC) - timedelta(hours=5)
-    assert remove_files(folder, {kept}, hours_ago) == 2
+    assert _remove_files(folder, {kept}, hours_ago) == 2
     left = {path.relative_to(folder).parts[1] for path in folder.rglob("*.*")}
     assert left == {kept, young, "a_sensor"}
     assert [path.name for path in folder.rglob("*.err")] == ["young.err"]
-    assert remove_files(folder / "nowhere", set(), hours_ago) == 0
+    assert _remove_files(folder / "nowhere", set(), hours_ago) == 0
 
 
 def test_links_are_not_followed(folder, tmp_path):
@@ -362,7 +362,7 @@ def test_links_are_not_followed(folder, tmp_path):
     folder.mkdir()
     (folder / "link").symlink_to(outside.parent)
     (folder / "mine.txt").symlink_to(outside)
-    assert remove_files(folder, set(), datetime.now(UTC)) == 0
+    assert _remove_files(folder, set(), datetime.now(UTC)) == 0
     assert outside.exists()
 
 

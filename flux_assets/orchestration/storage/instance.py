@@ -152,7 +152,7 @@ class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
         os.environ.setdefault(_BATCH_SIZE, "1000")
         os.environ.setdefault(_ERROR_SIZE, "20000")
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16)
-        ping_after_a_pause(engine)
+        _ping_after_a_pause(engine)
         event.listen(engine, "connect", _bound_on_the_server)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
@@ -175,7 +175,7 @@ def _root_message(error: BaseException) -> str:
     return reported(error)
 
 
-def ping_after_a_pause(engine: Engine) -> None:
+def _ping_after_a_pause(engine: Engine) -> None:
     """Test a kept connection before it is used again, unless it was used a moment ago.
 
     SQLAlchemy's own `pool_pre_ping` tests it every time: 768 times in the run of ten layers.
