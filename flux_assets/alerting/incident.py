@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-# sync, load: the ledger says so. layer: readers see another version than the register says. check: a check of severity
-# ERROR fails. late: a picture older than its budget. run: a run failed and left nothing in the ledger. schedule,
-# daemon: nobody starts syncs. dagster: its storage, or our definitions, are unavailable. target: PostGIS is.
-Kind = Literal["sync", "load", "layer", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
+# sync, load: the ledger says so. layer: readers see another version than the register says. writers: others write, and
+# syncs put it right. check: a check of severity ERROR fails. late: a picture older than its budget. run: a run failed
+# and left nothing in the ledger. schedule, daemon: nobody starts syncs. dagster: its storage, or our definitions, are
+# unavailable. target: PostGIS is.
+Kind = Literal["sync", "load", "layer", "writers", "check", "late", "run", "schedule", "daemon", "dagster", "target"]
 Event = Literal["opened", "changed", "reminder", "recovered"]
 _BEGINS: dict[Event, str] = {"opened": "", "changed": "For another reason: ", "reminder": "Still: "}
 _WHOLE: dict[Kind, str] = {
@@ -24,6 +25,7 @@ _OF_TABLES: dict[Kind, tuple[str, str]] = {
     "sync": ("cannot be synced", "cannot be synced"),
     "load": ("could not be loaded", "could not be loaded"),
     "layer": ("is not what was published", "are not what was published"),
+    "writers": ("is written by others too", "are written by others too"),
     "check": ("fails a check", "fail a check"),
     "late": ("is late", "are late"),
 }
@@ -131,7 +133,7 @@ class Incident:
         """An attempt to load or sync, which changes nothing that readers see; what they see; or what all this needs."""
         if self.kind in {"sync", "load", "run"}:
             return "attempt"
-        return "published" if self.kind in {"layer", "check", "late"} else "service"
+        return "published" if self.kind in {"layer", "writers", "check", "late"} else "service"
 
     def title(self, event: Event) -> str:
         """Return one line: what is wrong with which tables, or that it is over."""

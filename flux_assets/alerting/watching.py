@@ -16,7 +16,7 @@ from flux_assets.ledger.status import TableStatus, is_prepared
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
 
-_KINDS: frozenset[Kind] = frozenset({"sync", "load", "layer"})
+_KINDS: frozenset[Kind] = frozenset({"sync", "load", "layer", "writers"})
 _DIED = "The process of the run died without finishing. Run it again; see its log for how far it got."
 
 
@@ -100,12 +100,32 @@ class Watch:
 def _standing(table: StaticTable | DynamicTable, status: TableStatus, now: datetime) -> Iterator[Observation]:
     """Yield what is wrong with the published rows, whatever the last run reported."""
     if status.state == "broken":
-        problem = f"{status.detail[:1].upper()}{status.detail[1:]}."
+        problem = _sentence(status.detail)
         yield Observation(
-            kind="layer", cause="broken", apart=table.name, tables=(table.name,), since=now, problem=problem, remedy=""
+            kind="layer",
+            cause="broken",
+            apart=table.name,
+            tables=(table.name,),
+            since=now,
+            problem=problem,
+            remedy=_sentence(status.others_wrote),
+        )
+    elif status.others_wrote:
+        problem, _, remedy = status.others_wrote.rpartition(": ")
+        yield Observation(
+            kind="writers",
+            cause="others write",
+            tables=(table.name,),
+            since=status.others_wrote_at or now,
+            problem=_sentence(problem),
+            remedy=_sentence(remedy),
         )
     if isinstance(table, DynamicTable) and status.lag_seconds is not None:
         budget, lag = table.freshness.fail, timedelta(seconds=status.lag_seconds)
         if lag > budget:
             problem = f"Its data is {length(lag)} old; {length(budget)} are allowed."
             yield Observation.late(table.name, problem, now - lag + budget)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

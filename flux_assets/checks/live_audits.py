@@ -47,6 +47,8 @@ def _declared(table: Declaration) -> Iterator[Audit]:
     claim = f"Of the last hour's runs not more than {_SHARE:.0%} failed (WARN, from {_FEWEST} failures on)"
     outage = f"; nor all (ERROR, from {_FEWEST_OF_ALL} on)" if isinstance(table, DynamicTable) else ""
     yield Audit("recent_failures", "WARN", f"{claim}{outage}.", _recent_failures)
+    alone = "Nobody but flux_assets wrote it: a synced table within the last hour, a layer since it was published."
+    yield Audit("only_writer", "WARN", alone, _only_writer)
     if isinstance(table, StaticTable):
         complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
         yield Audit("quarantined", "WARN", complete, _quarantined)
@@ -66,6 +68,13 @@ def _recent_failures(case: Case) -> AuditFinding:
         sample=[] if passed else [f"ledger row {text}" for text in errors],
         sql=_of_ledger(case, "list_failed_runs"),
     )
+
+
+def _only_writer(case: Case) -> AuditFinding:
+    asking = query("ledger_audits", "others").format(schema=case.layer.schema, name=case.layer.name)
+    found = case.connection.execute(asking).fetchone()
+    sample = [text for text in found or () if text]
+    return AuditFinding(numbers={"written_by_others": len(sample)}, sample=sample, sql=asking)
 
 
 def _quarantined(case: Case) -> AuditFinding:

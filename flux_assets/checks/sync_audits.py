@@ -22,7 +22,7 @@ from flux_assets.sqlfiles import query
 # Judged of layers alone, or of a synced table in another way.
 _OF_LAYERS = {"columns", "row_count", "within", "geometry_present", "same_position", "main_extent", "drawable"}
 # What changes although nothing was written here: judged after every sync, also one that found nothing to do or failed.
-ALWAYS_JUDGED = frozenset({"lag", "recent_failures"})
+ALWAYS_JUDGED = frozenset({"lag", "recent_failures", "only_writer"})
 
 
 @dataclass(frozen=True, kw_only=True)

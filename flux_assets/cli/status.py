@@ -157,7 +157,7 @@ def _remark(status: TableStatus) -> str:
     attempt = status.last_attempt_detail
     if attempt and status.attempt_failed:
         attempt = f"last attempt {status.last_attempt}: {attempt}"
-    return "; ".join(filter(None, [status.detail, attempt, aside]))
+    return "; ".join(filter(None, [status.detail, status.others_wrote, attempt, aside]))
 
 
 _EVERYTHING: list[_Column] = [

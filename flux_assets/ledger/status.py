@@ -30,7 +30,7 @@ class TableStatus:
     `lag_seconds` is how old the picture is that a dynamic table gives of its source. `last_error` is the first line of
     the newest failure. `sync_id` and `run_id` are those of the last run, however it ended. `held_version` is what the
     newest load of a pinned layer did not publish. `rows_quarantined` records of the release file are missing, for they
-    were refused.
+    were refused. `others_wrote` says that others write the table, and how to stop them.
     """
 
     table: str
@@ -62,6 +62,8 @@ class TableStatus:
     last_attempt_at: datetime | None = None
     last_attempt_age_seconds: float | None = None
     last_attempt_detail: str = ""
+    others_wrote_at: datetime | None = None
+    others_wrote: str = ""
 
     @classmethod
     def read(cls, connection: psycopg.Connection, schema: str) -> dict[str, TableStatus]:

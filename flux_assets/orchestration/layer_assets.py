@@ -267,7 +267,9 @@ class _LayerStep:
         yield failed_attempt("load", name, error, error.audits if isinstance(error, AuditError) else ())
         left = set(self._checks)
         if not isinstance(error, TargetError):
-            for result in self._live_checks(self._checks & {"recent_failures", "map_ready", "quarantined"}):
+            for result in self._live_checks(
+                self._checks & {"recent_failures", "only_writer", "map_ready", "quarantined"}
+            ):
                 left.discard(str(result.check_name))
                 yield result
         yield from repeat_outcomes(self._context, name, left, MATCHES_RELEASE, self._when_staged(error))

@@ -83,21 +83,21 @@ class PublicTable:
             )
 
 
-def compat_schema(schema: str) -> str:
-    """Return the schema of the views that show the synced tables of a schema under further names."""
-    return f"{schema[: _LONGEST - len(_COMPAT)]}{_COMPAT}"
-
-
 @dataclass(frozen=True)
 class LiveTable(PublicTable):
     """A table that the sync keeps equal to its source."""
 
     table: DynamicTable
 
+    @staticmethod
+    def compat(schema: str) -> str:
+        """Return the schema of the views that show the synced tables of a schema under further names."""
+        return f"{schema[: _LONGEST - len(_COMPAT)]}{_COMPAT}"
+
     @property
     def compat_schema(self) -> str:
-        """The schema of the views that show synced tables under further names."""
-        return compat_schema(self.schema)
+        """The schema of the table's view."""
+        return self.compat(self.schema)
 
     @property
     def own_rows(self) -> sql.Composable:

@@ -14,7 +14,7 @@ from flux_assets.errors import SyncError, TargetError
 from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.liveness import WatchedConnection
-from flux_assets.postgis.relations import LiveTable, compat_schema, text_by_value
+from flux_assets.postgis.relations import LiveTable, text_by_value
 from flux_assets.postgis.session import REVISION, Rows, Target, is_current, open_session, prepare, require_writable, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
@@ -51,19 +51,21 @@ class LastSync:
     source_changed_at: datetime
     changed_at: datetime
     read_at: datetime | None
+    relation: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetState:
     """The target before a sync: last syncs, today's shapes, versions of origins, and the declarations it knows.
 
-    `kinds` are those of pg_class.relkind, `heirs` the tables that inherit from each. `under_way`: the ledger has a row
-    of one of the tables that is RUNNING, if only of a process that died.
+    `kinds` are those of pg_class.relkind, `relations` the tables' OIDs, `heirs` the tables that inherit from each.
+    `under_way`: the ledger has a row of one of the tables that is RUNNING, if only of a process that died.
     """
 
     last: dict[str, LastSync]
     shapes: dict[str, str]
     kinds: dict[str, str]
+    relations: dict[str, int]
     heirs: dict[str, tuple[str, ...]]
     versions: dict[str, str]
     known: frozenset[tuple[object, ...]]
@@ -81,9 +83,10 @@ class TargetState:
         last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
         return cls(
             last={row.layer_name: row for row in last},
-            shapes={name: shape for name, _, shape, _ in shapes},
-            kinds={name: kind for name, kind, _, _ in shapes},
-            heirs={name: tuple(heirs) for name, _, _, heirs in shapes},
+            shapes={name: shape for name, _, _, shape, _ in shapes},
+            kinds={name: kind for name, kind, _, _, _ in shapes},
+            relations={name: oid for name, _, oid, _, _ in shapes},
+            heirs={name: tuple(heirs) for name, _, _, _, heirs in shapes},
             versions=dict(versions),
             known=frozenset(known),
             under_way=under_way,
@@ -174,7 +177,7 @@ def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
     asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
-    places = {"schema": schema, "compat": compat_schema(schema)}
+    places = {"schema": schema, "compat": LiveTable.compat(schema)}
     script = [query("sync", each).format(**places, names=of) for each, of in asked.items()]
     return [*script, query("registry", "known").format(schema=schema)]
 

@@ -132,6 +132,7 @@ def _state(table: TableSync, instant: datetime) -> sql.Composed:
         source_changed_at=table.source_changed_at(instant),
         read_at=table.state.at,
         wrote=table.is_changed,
+        relation=table.state.target.relations.get(table.name),
         mark=mark_of(table.live),
     )
 
@@ -141,6 +142,8 @@ def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
     live, last, name = table.live, table.state.last, {"schema": table.live.schema, "name": table.name}
     if table.refreshed and table.is_trusted:
         yield query("sync", "note_refresh").format(mark=mark_of(live), **name)
+    if table.others and table.step in {"written", "unchanged"}:
+        yield query("sync", "note_others").format(what=table.others, **name)
     has_new_signs = last is not None and (table.token, table.read.mapping) != (last.token, last.mapping)
     # The next sync has to know when the source was read, where it goes by that.
     is_token_or_age = table.token is not None or live.table.read_every is not None

@@ -13,7 +13,8 @@ from flux_assets.ledger.runs import StepTimer, reach, register_declarations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.session import Target
+from flux_assets.postgis.session import Target, run
+from flux_assets.sqlfiles import query
 from flux_assets.sync import gate, record
 from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.reader import OpenSource, SourceSide
@@ -121,6 +122,34 @@ def _read_marks(context: SyncContext, tables: Sequence[TableSync]) -> None:
             table.found_unfit(_unreadable(context, table.live, mark))
         else:
             table.state = replace(table.state, mark=mark[0], expired=mark[1])
+            table.others = _others(context, table.state)
+
+
+def _others(context: SyncContext, state: TableState) -> str:
+    """Say what others did to a table since the last sync, which is told where somebody can stop them."""
+    if state.is_replaced:
+        found = "the table was replaced by another, or dropped"
+    else:
+        found = _written(context.session, state.live) if state.is_written_by_others else ""
+    if found:
+        context.log(
+            f"{state.live.title}: others wrote it since the last sync ({found}). Stop the old loader,"
+            " and suspend the old task (ALTER TASK … SUSPEND), where they still run."
+        )
+    return found
+
+
+def _written(session: psycopg.Connection, table: LiveTable) -> str:
+    """Say what others did to a table whose mark is not the one that the last sync left; nothing where rows only moved.
+
+    A row that was deleted leaves no trace but the count.
+    """
+    asking = query("sync", "later_rows").format(rows=table.own_rows, schema=table.schema, name=table.name)
+    [found] = run(session, [asking])
+    rows, later, left = found[0] if found else (0, 0, 0)
+    if later:
+        return f"rows that no sync wrote: {later:,} of {rows:,}"
+    return f"rows taken out: {left - rows:,}" if rows < left else ""
 
 
 def _unreadable(context: SyncContext, live: LiveTable, error: psycopg.Error) -> FluxError:

@@ -109,6 +109,12 @@ class TableState:
         return self.last is not None and self.mark is not None and self.last.mark != self.mark
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether another table stands where the last sync left its own."""
+        known = self.last.relation if self.last else None
+        return known is not None and known != self.target.relations.get(self.live.name)
+
+    @property
     def moved(self) -> list[str]:
         """Names of the tables outside the family that have changed since the last sync derived columns from them."""
         return [name for name, version in self.origins.items() if self.last and self.last.origins.get(name) != version]
@@ -175,6 +181,7 @@ class TableSync:
     Without an `entry` nobody asked for it: only columns derived from the others may change. `gate` is why it was read,
     or was not; `missing` are columns that its source lacks. `locked_mark` is its mark once nobody else could write it,
     `refreshed` how many rows follow other tables, `vanished` how many the source lost, `rows` how many it holds.
+    `others` is what others did to it since the last sync, in words.
     """
 
     state: TableState
@@ -188,6 +195,7 @@ class TableSync:
     refreshed: int = 0
     vanished: int = 0
     rows: int = 0
+    others: str = ""
     error: FluxError | None = None
 
     @property

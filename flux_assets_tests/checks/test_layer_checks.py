@@ -67,6 +67,7 @@ LAYER_BREAKS = (
     warn("map_ready", "geom is listed as geometry(geometry,0), declared geometry(point,4326)", UNTYPED),
     warn("map_ready", "ground has no valid GiST index", "DROP INDEX flux_versions.{gist}"),
     warn("map_ready", "ST_EstimatedExtent of geom fails", "CREATE INDEX ON poles USING gist (geom)"),
+    warn("only_writer", "others did that: stop the old loader", "TRUNCATE poles"),
     warn("recent_failures", "Gone.", FAILURE.format(table="'poles'", times=4)),
     warn("quarantined", "poles.csv.gz, line 9, column code: it is odd.",
          "INSERT INTO postgres_sync.quarantine (schema_name, layer_name, lease, record, version, file, line,"

@@ -61,6 +61,8 @@ SYNC_BREAKS = (
     warn("lag", "has not changed for 2 days",
          f"UPDATE postgres_sync.sync_state SET source_changed_at = {AGO.format('49 hours')}"),
     error("lag", "never synced", "DELETE FROM postgres_sync.sync_state"),
+    warn("only_writer", "(all rows): stop the old loader",
+         "UPDATE postgres_sync.sync_state SET others_wrote_at = now(), others_wrote = 'all rows'"),
     warn("recent_failures", "Gone.", FAILURE.format(table="'faults'", times=2)),
     error("recent_failures", "Gone.", "DELETE FROM postgres_sync.sync_status",
           FAILURE.format(table="'faults'", times=3)),

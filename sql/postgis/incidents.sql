@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS postgres_sync.incidents (
 CREATE INDEX IF NOT EXISTS incidents_unclosed_idx ON postgres_sync.incidents (schema_name, id) WHERE closed_at IS NULL;
 
 COMMENT ON TABLE postgres_sync.incidents IS 'One row for each cause of trouble, from when it was worth a message to its end; pruned 90 days after that.';
-COMMENT ON COLUMN postgres_sync.incidents.kind IS 'sync, load: failures in the ledger. layer: readers see another version than the register says. check: an asset check of severity ERROR. late: a picture of the source older than its budget. run: a failed run that is not in the ledger. schedule, daemon, dagster: nobody starts syncs.';
+COMMENT ON COLUMN postgres_sync.incidents.kind IS 'sync, load: failures in the ledger. layer: readers see another version than the register says. writers: others write a table besides the syncs. check: an asset check of severity ERROR. late: a picture of the source older than its budget. run: a failed run that is not in the ledger. schedule, daemon, dagster: nobody starts syncs.';
 COMMENT ON COLUMN postgres_sync.incidents.cause IS 'What is equal in everything that goes wrong for the same reason.';
 COMMENT ON COLUMN postgres_sync.incidents.apart IS 'Keeps apart what says the same and has nothing to do with each other.';
 COMMENT ON COLUMN postgres_sync.incidents.tables IS 'All tables that ever suffered from it.';

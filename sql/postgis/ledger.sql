@@ -164,7 +164,10 @@ CREATE TABLE IF NOT EXISTS postgres_sync.sync_state (
 );
 ALTER TABLE postgres_sync.sync_state
     ADD COLUMN IF NOT EXISTS mapping text,
-    ADD COLUMN IF NOT EXISTS read_at timestamptz;
+    ADD COLUMN IF NOT EXISTS read_at timestamptz,
+    ADD COLUMN IF NOT EXISTS relation oid,
+    ADD COLUMN IF NOT EXISTS others_wrote_at timestamptz,
+    ADD COLUMN IF NOT EXISTS others_wrote text;
 COMMENT ON TABLE postgres_sync.sync_state IS 'What the last sync that wrote a dynamic table left, and from what: the next one does nothing when all of it still holds.';
 COMMENT ON COLUMN postgres_sync.sync_state.declaration IS 'SHA-256 over the declaration and the configuration that decide which rows with which values the table holds.';
 COMMENT ON COLUMN postgres_sync.sync_state.token IS 'The source''s change token, read before its rows; none where it has none, or one that is not believed.';
@@ -174,6 +177,9 @@ COMMENT ON COLUMN postgres_sync.sync_state.origins IS 'Versions and shapes of th
 COMMENT ON COLUMN postgres_sync.sync_state.mark IS 'Row count and an order-free hash over where each row lies and which transaction wrote it: any write by others changes it.';
 COMMENT ON COLUMN postgres_sync.sync_state.shape IS 'Hash over the table''s columns, key and indexes as last found fit.';
 COMMENT ON COLUMN postgres_sync.sync_state.read_at IS 'When the source''s rows were last read, by this database''s clock; noted where the next reading depends on it.';
+COMMENT ON COLUMN postgres_sync.sync_state.relation IS 'The table, by number: another one of the name was put in its place by others.';
+COMMENT ON COLUMN postgres_sync.sync_state.others_wrote_at IS 'When a sync last found that others had written the table.';
+COMMENT ON COLUMN postgres_sync.sync_state.others_wrote IS 'What it found.';
 COMMENT ON COLUMN postgres_sync.sync_state.changed_at IS 'When a sync last wrote a row of the table.';
 
 -- Earlier revisions counted in rows_synced the rows that a run had written.
@@ -340,7 +346,14 @@ WITH known AS (
            left(live.version, 12) AS short_version,
            CASE declared.kind WHEN 'static' THEN live.rows ELSE state.rows END AS rows,
            CASE declared.kind WHEN 'static' THEN live.published_at ELSE state.changed_at END AS published_at,
-           state.layer_name IS NOT NULL AS synced,
+           state.layer_name IS NOT NULL AS synced, state.relation AS synced_relation,
+           CASE WHEN state.others_wrote_at > statement_timestamp() - interval '1 hour' THEN state.others_wrote_at END
+               AS others_wrote_at, state.others_wrote AS found_written,
+           -- A version is filled once, and never written again; copies of it are other tables.
+           CASE WHEN declared.kind = 'static' THEN greatest(0, pg_stat_get_tuples_inserted(attached.oid) - live.rows) END
+               AS rows_added,
+           CASE WHEN declared.kind = 'static' THEN
+               pg_stat_get_tuples_updated(attached.oid) + pg_stat_get_tuples_deleted(attached.oid) END AS rows_edited,
            pin.pinned_at, pin.pinned_by, pin.reason AS pin_reason
     FROM postgres_sync.tables AS declared
     LEFT JOIN postgres_sync.layer_versions AS live
@@ -430,7 +443,9 @@ WITH known AS (
                 WHEN relation_kind <> CASE kind WHEN 'static' THEN 'p' ELSE 'r' END
                     THEN format('%s is %s now', title, kind_in_words)
                 WHEN kind = 'dynamic' THEN
-                    CASE WHEN is_empty AND rows > 0
+                    CASE WHEN relation <> synced_relation
+                        THEN format('%s is another table than the one that the last sync left', title)
+                        WHEN is_empty AND rows > 0
                         THEN format('%s is empty, and the last sync left %s rows', title,
                                     to_char(rows, 'FM999,999,999,999')) END
                 WHEN attached IS NULL
@@ -444,6 +459,10 @@ WITH known AS (
                                 to_char(coalesce(rows, 0), 'FM999,999,999,990'))
                 WHEN partitions IS NOT NULL
                     THEN format('%s has partitions that flux_assets did not make: %s', title, partitions)
+                WHEN rows_added + rows_edited > 0
+                    THEN format('others wrote into %s since it was published: %s rows added, %s changed or deleted',
+                                title, to_char(rows_added, 'FM999,999,999,990'),
+                                to_char(rows_edited, 'FM999,999,999,990'))
            END AS damage,
            CASE WHEN source_instant IS NOT NULL
                     THEN format('it shows the source of %s', postgres_sync.in_words(lag_seconds))
@@ -483,7 +502,13 @@ SELECT schema_name, layer_name, kind, state,
                WHEN damage IS NULL
                    THEN 'a load succeeded, and the register has no current version; load it again'
                ELSE format('%s; %s', damage, CASE
-                   WHEN kind = 'dynamic' AND coalesce(relation_kind, 'r') = 'r' THEN 'the next sync fixes it'
+                   -- Whether a sync can take a table that others made shows only when its columns are looked at.
+                   WHEN kind = 'dynamic' AND coalesce(relation_kind, 'r') = 'r'
+                       AND relation IS NOT DISTINCT FROM coalesce(synced_relation, relation)
+                       OR kind = 'dynamic' AND relation IS NULL THEN 'the next sync fixes it'
+                   WHEN kind = 'static' AND NOT is_empty AND relation_kind = 'p' AND partitions IS NULL
+                       AND attached_name = version_relation AND rows_added + rows_edited > 0
+                       THEN 'load it again with force: true'
                    WHEN kind = 'static' AND (relation IS NULL OR relation_kind = 'p' AND partitions IS NULL
                        AND coalesce(attached_schema, 'flux_versions') = 'flux_versions') THEN 'load it again'
                    ELSE '`flux-assets doctor` says what to do' END) END
@@ -516,7 +541,15 @@ SELECT schema_name, layer_name, kind, state,
            WHEN 'under way' THEN format('%s, begun %s; %s',
                CASE sync_type WHEN 'ROLLBACK' THEN 'rolling back' ELSE 'under way' END,
                postgres_sync.in_words(begun_seconds), serving)
-           WHEN 'succeeded' THEN nullif(history, '') END AS last_attempt_detail
+           WHEN 'succeeded' THEN nullif(history, '') END AS last_attempt_detail,
+       others_wrote_at,
+       CASE WHEN others_wrote_at IS NOT NULL
+                THEN format('others wrote it besides the syncs, as was found %s (%s)', postgres_sync.in_words(
+                    extract(epoch FROM statement_timestamp() - others_wrote_at)::float8), found_written)
+            WHEN damage IS NOT NULL THEN 'others did that' END
+       || ': stop the old loader, and suspend the old task (' || CASE kind
+              WHEN 'dynamic' THEN 'ALTER TASK POSTGRES_SYNC.TASK_DYNAMIC_POSTGRES_SYNC SUSPEND' ELSE 'ALTER TASK … SUSPEND' END
+       || '), where they still run' AS others_wrote
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
@@ -536,6 +569,8 @@ COMMENT ON COLUMN postgres_sync.v_table_status.rows_quarantined IS 'Records of t
 COMMENT ON COLUMN postgres_sync.v_table_status.sync_id IS 'The row of the ledger that last_attempt speaks of; run_id is its Dagster run.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt IS 'How the last load, sync or rollback ended: succeeded, failed, interrupted (its process died), or under way. None before the first.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_at IS 'When it ended, or began where it has not ended.';
+COMMENT ON COLUMN postgres_sync.v_table_status.others_wrote_at IS 'When a sync last found, within the last hour, that others had written the table.';
+COMMENT ON COLUMN postgres_sync.v_table_status.others_wrote IS 'That others replace, empty or write the table, and how to stop them; none where nobody does.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_detail IS 'Why it failed and what is still served, or how often others failed in the last hour, in a line.';
 
 -- What was made just now is nobody's but ours, whatever default privileges say.
@@ -572,4 +607,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 9.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 10.';

@@ -12,6 +12,9 @@ SELECT file, line, column_name, reason, raw_record
 FROM postgres_sync.quarantine AS held JOIN postgres_sync.layer_versions AS live USING (schema_name, layer_name, lease)
 WHERE live.current AND schema_name = {schema} AND layer_name = {name} AND replayed_at IS NULL ORDER BY record;
 
+-- others --
+SELECT others_wrote FROM postgres_sync.v_table_status WHERE schema_name = {schema} AND layer_name = {name};
+
 -- count_runs --
 SELECT count(*), count(*) FILTER (WHERE status = 'FAILED'),
        coalesce((array_agg(sync_id || ': ' || split_part(coalesce(error_message, 'no message'), E'\n', 1)

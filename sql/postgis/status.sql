@@ -11,6 +11,8 @@ SELECT layer_name AS "table", kind, state, trusted, detail, rows, version, relea
        to_jsonb(status) ->> 'last_attempt' AS last_attempt,
        coalesce(to_jsonb(status) ->> 'last_attempt_detail', '') AS last_attempt_detail,
        (to_jsonb(status) ->> 'last_attempt_at')::timestamptz AS last_attempt_at,
+       (to_jsonb(status) ->> 'others_wrote_at')::timestamptz AS others_wrote_at,
+       coalesce(to_jsonb(status) ->> 'others_wrote', '') AS others_wrote,
        extract(epoch FROM statement_timestamp() - (to_jsonb(status) ->> 'last_attempt_at')::timestamptz)::float8
            AS last_attempt_age_seconds
 FROM postgres_sync.v_table_status AS status WHERE schema_name = %s;

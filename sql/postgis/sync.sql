@@ -11,7 +11,7 @@ SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'postgis'),
        clock_timestamp();
 
 -- shapes --
-SELECT c.relname AS name, c.relkind::text AS kind, md5(concat_ws(E'\n', c.relkind,
+SELECT c.relname AS name, c.relkind::text AS kind, c.oid, md5(concat_ws(E'\n', c.oid, c.relkind,
     (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attcollation, attnotnull, atthasdef,
                                  attgenerated),
                        E'\n' ORDER BY attnum)
@@ -29,7 +29,7 @@ WHERE n.nspname = {schema} AND c.relname = ANY ({names});
 
 -- last_syncs --
 SELECT layer_name, declaration, token, mapping, fingerprint, origins, mark, shape, rows, source_instant,
-       source_changed_at, changed_at, read_at
+       source_changed_at, changed_at, read_at, relation
 FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY ({names});
 
 -- current_versions --
@@ -72,19 +72,30 @@ WHERE ev_class = %(oid)s AND ev_type IN ('2', '3', '4') AND ev_enabled NOT IN ('
 
 -- note_sync --
 INSERT INTO postgres_sync.sync_state AS s (schema_name, layer_name, declaration, token, mapping, fingerprint, origins,
-    shape, source_instant, source_changed_at, read_at, mark, rows, changed_at)
+    shape, source_instant, source_changed_at, read_at, relation, mark, rows, changed_at)
 SELECT {schema}, {name}, {declaration}, {token}, {mapping}, {fingerprint}, {origins}, {shape}, {source_instant},
-       {source_changed_at}, {read_at}, mark, split_part(mark, ':', 1)::bigint, clock_timestamp()
+       {source_changed_at}, {read_at}, {relation}, mark, split_part(mark, ':', 1)::bigint, clock_timestamp()
 FROM ({mark}) AS now (mark)
 ON CONFLICT (schema_name, layer_name) DO UPDATE SET declaration = excluded.declaration, token = excluded.token,
     mapping = excluded.mapping, fingerprint = excluded.fingerprint, origins = excluded.origins, shape = excluded.shape,
     source_instant = excluded.source_instant, source_changed_at = excluded.source_changed_at,
-    read_at = excluded.read_at, mark = excluded.mark, rows = excluded.rows,
+    read_at = excluded.read_at, relation = excluded.relation, mark = excluded.mark, rows = excluded.rows,
     changed_at = CASE WHEN {wrote} THEN excluded.changed_at ELSE s.changed_at END
 RETURNING rows;
 
 -- note_refresh --
 UPDATE postgres_sync.sync_state SET mark = ({mark}), changed_at = clock_timestamp()
+WHERE schema_name = {schema} AND layer_name = {name};
+
+-- later_rows --
+-- Which rows were written after the last sync; none where they were only moved, as VACUUM FULL does. A sync notes its
+-- state last, in its newest subtransaction: no row that it wrote is younger.
+SELECT count(t), count(t) FILTER (WHERE age(t.xmin) < age(s.xmin)), min(s.rows)
+FROM postgres_sync.sync_state AS s LEFT JOIN {rows} AS t ON true
+WHERE s.schema_name = {schema} AND s.layer_name = {name};
+
+-- note_others --
+UPDATE postgres_sync.sync_state SET others_wrote_at = clock_timestamp(), others_wrote = {what}
 WHERE schema_name = {schema} AND layer_name = {name};
 
 -- note_reading --
