@@ -4,7 +4,7 @@ from geoalchemy2 import Geometry
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, UniqueConstraint
 
 from flux_assets.spec import StaticTable
-from flux_assets.spec.facts import Volume
+from flux_assets.spec.facts import AcceptedValues, Volume
 
 TABLE = StaticTable(
     table=Table(
@@ -15,7 +15,7 @@ TABLE = StaticTable(
             "osm_id", BigInteger, comment="OpenStreetMap's identifier of the way or relation; no two rows share one."
         ),
         Column("name", String(255), comment="Name of the water body; most ponds have none."),
-        Column("water_type", String(50), comment="Kind of water, for example river, bayou, lake or pond."),
+        Column("water_type", String(50), comment="Kind of water: river, stream, canal, or water for anything else."),
         Column("acres", Numeric(12, 2), comment="Area of the water surface, in acres."),
         Column(
             "geom",
@@ -27,7 +27,8 @@ TABLE = StaticTable(
         Index("osm_water_water_type_idx", "water_type"),
         comment="Rivers, bayous, lakes and ponds from OpenStreetMap.",
     ),
-    # OpenStreetMap's vocabulary of waters is open, so no list of kinds would be right.
+    # Those of the release, which takes no others over from OpenStreetMap.
+    accepted=(AcceptedValues(column="water_type", values=("water", "river", "stream", "canal")),),
     volume=Volume(minimum=20, maximum=100_000),
     release_rows=12_758,
     draw="#8fbcd4",

@@ -281,7 +281,7 @@ def test_risks_follow_from_geometry_height_and_voltage() -> None:
 
 def test_risk_levels_are_bands_of_the_score() -> None:
     score, level = numbers("vegetation_risk", "risk_score"), np.array(column("vegetation_risk", "risk_level"))
-    bands = [score[level == name] for name in ("low", "medium", "high", "critical")]
+    bands = [score[level == name] for name in ("safe", "monitor", "warning", "critical")]
     assert all(len(band) for band in bands)
     assert all(lower.max() < higher.min() for lower, higher in pairwise(bands))
 

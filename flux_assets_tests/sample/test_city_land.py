@@ -118,7 +118,7 @@ def test_waters_include_a_multipolygon_with_a_hole() -> None:
 
 def test_waters_are_of_all_kinds() -> None:
     kinds = set(column("osm_water", "water_type"))
-    assert {"bay", "bayou", "river", "lake", "pond", "basin"} <= kinds
+    assert kinds == {"water", "river", "stream", "canal"}
 
 
 def test_acres_are_those_of_the_geometry() -> None:

@@ -22,21 +22,21 @@ REQUIRED_CLEARANCE = np.array([3.0, 4.5, 2.5])
 # By role of the line: height of the conductors above the ground.
 CONDUCTOR_HEIGHT = np.array([11.5, 11.5, 9.0])
 LONGEST_OUTLOOK = 40.0
-LEVELS = ("low", "medium", "high", "critical")
+LEVELS = ("safe", "monitor", "warning", "critical")
 LEVEL_LIMITS = (0.35, 0.6, 0.82)
 _SOURCES = ("LiDAR survey 2024", "Aerial imagery 2023", "Field inspection")
-# Species: class, name, mean height (m), crown radius per metre of height, growth (m a year), share.
+# Species: name, mean height (m), crown radius per metre of height, growth (m a year), share.
 _SPECIES = (
-    ("evergreen", "Southern live oak", 11.0, 0.48, 0.45, 0.24),
-    ("deciduous", "Water oak", 15.0, 0.34, 0.65, 0.15),
-    ("evergreen", "Loblolly pine", 19.0, 0.18, 0.7, 0.16),
-    ("deciduous", "Pecan", 15.5, 0.36, 0.45, 0.08),
-    ("deciduous", "American elm", 14.0, 0.33, 0.6, 0.08),
-    ("deciduous", "Sweetgum", 15.0, 0.27, 0.55, 0.06),
-    ("evergreen", "Southern magnolia", 11.0, 0.3, 0.35, 0.05),
-    ("deciduous", "Bald cypress", 16.0, 0.2, 0.5, 0.05),
-    ("palm", "Sabal palm", 8.0, 0.18, 0.2, 0.05),
-    ("deciduous", "Crape myrtle", 5.0, 0.36, 0.4, 0.08),
+    ("Southern live oak", 11.0, 0.48, 0.45, 0.24),
+    ("Water oak", 15.0, 0.34, 0.65, 0.15),
+    ("Loblolly pine", 19.0, 0.18, 0.7, 0.16),
+    ("Pecan", 15.5, 0.36, 0.45, 0.08),
+    ("American elm", 14.0, 0.33, 0.6, 0.08),
+    ("Sweetgum", 15.0, 0.27, 0.55, 0.06),
+    ("Southern magnolia", 11.0, 0.3, 0.35, 0.05),
+    ("Bald cypress", 16.0, 0.2, 0.5, 0.05),
+    ("Sabal palm", 8.0, 0.18, 0.2, 0.05),
+    ("Crape myrtle", 5.0, 0.36, 0.4, 0.08),
 )
 
 
@@ -96,8 +96,8 @@ def _chunk(network: Network, tree: shapely.STRtree, along: Floats, start: int) -
     count = len(along)
     longitude, latitude = _planted(network, random, along)
     near = measured(tree, longitude, latitude)
-    kinds = random.choice(len(_SPECIES), count, p=[species[5] for species in _SPECIES])
-    mean, crown, growth = (np.array([species[field] for species in _SPECIES])[kinds] for field in (2, 3, 4))
+    kinds = random.choice(len(_SPECIES), count, p=[species[4] for species in _SPECIES])
+    mean, crown, growth = (np.array([species[field] for species in _SPECIES])[kinds] for field in (1, 2, 3))
     height = np.asarray(np.round(np.clip(mean * random.lognormal(-0.05, 0.3, count), 1.5, 38), 1), float)
     canopy = np.round(height * crown * random.uniform(0.8, 1.2, count), 2)
     distance = np.round(near.distance, 2)
@@ -112,8 +112,8 @@ def _chunk(network: Network, tree: shapely.STRtree, along: Floats, start: int) -
         count=count,
         columns={
             "tree_id": csv_text.identifiers("TREE-", range(start + 1, start + 1 + count), 7),
-            "class": [_SPECIES[kind][0] for kind in kinds.tolist()],
-            "subtype": [_SPECIES[kind][1] for kind in kinds.tolist()],
+            "class": ["tree"] * count,
+            "subtype": [_SPECIES[kind][0] for kind in kinds.tolist()],
             "longitude": csv_text.floats(longitude),
             "latitude": csv_text.floats(latitude),
             "height_m": csv_text.floats(height),

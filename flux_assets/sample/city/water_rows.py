@@ -93,7 +93,7 @@ def _reaches(bayou: Bayou, count: int, name: str) -> Iterator[Body]:
     ends = np.linspace(-bayou.frame.width / 2, bayou.end, count + 1)
     for west, east in pairwise(ends.tolist()):
         x = np.linspace(west, east, int(np.clip((east - west) / 35, 4, 400)))
-        kind = "river" if bayou.main and bayou.half_width(np.array([west]))[0] > 45 else "bayou"
+        kind = "river" if bayou.main and bayou.half_width(np.array([west]))[0] > 45 else "stream"
         yield Body(kind=kind, name=name, parts=[[_banks(x, bayou.course(x), bayou.half_width(x))]])
 
 
@@ -114,8 +114,9 @@ def _lake(random: np.random.Generator, lake: Lake) -> Body:
     first, *others = lake.basins
     islands = [island.ring(12.0)[::-1] for island in lake.islands]
     name = names.filled(random, names.LAKES, 1)[0] if random.random() < 0.8 else None
-    kind = "reservoir" if first.size > 300 else "lake"
-    return Body(kind=kind, name=name, parts=[[first.ring(18.0), *islands], *([basin.ring(18.0)] for basin in others)])
+    return Body(
+        kind="water", name=name, parts=[[first.ring(18.0), *islands], *([basin.ring(18.0)] for basin in others)]
+    )
 
 
 def _bay(frame: Frame, bay: Bay) -> Body:
@@ -131,7 +132,7 @@ def _bay(frame: Frame, bay: Bay) -> Body:
     islands = [island.ring(40.0) for island in bay.islands]
     water = shapely.difference(water, shapely.union_all([shapely.Polygon(ring) for ring in islands]))
     parts = [[np.array(ring.coords) for ring in (part.exterior, *part.interiors)] for part in shapely.get_parts(water)]
-    return Body(kind="bay", name="San Jacobo Bay", parts=parts)
+    return Body(kind="water", name="San Jacobo Bay", parts=parts)
 
 
 def _ponds(city: City, cell: Cell, blocks: Blocks) -> Iterator[Body]:
@@ -141,13 +142,13 @@ def _ponds(city: City, cell: Cell, blocks: Blocks) -> Iterator[Body]:
         wide, high = float(blocks.east[block] - blocks.west[block]), float(blocks.north[block] - blocks.south[block])
         room = 0.5 * float(random.uniform(0.55, 0.9))
         if random.random() < 0.35:
-            ring, kind = _basin(x, y, wide * room * float(random.uniform(0.5, 1)), high * room), "basin"
+            ring = _basin(x, y, wide * room * float(random.uniform(0.5, 1)), high * room)
         else:
-            ring, kind = blob(random, 0.0, 0.0, 1.0).ring(0.35), "pond"
+            ring = blob(random, 0.0, 0.0, 1.0).ring(0.35)
             ring = ring / np.abs(ring).max(axis=0) * (wide * room * float(random.uniform(0.5, 1)), high * room)
             ring = np.array([x, y]) + ring
         named = random.random() < 0.06 and cell.district != District.INDUSTRY
-        yield Body(kind=kind, name=names.filled(random, names.LAKES, 1)[0] if named else None, parts=[[ring]])
+        yield Body(kind="water", name=names.filled(random, names.LAKES, 1)[0] if named else None, parts=[[ring]])
 
 
 def _basin(x: float, y: float, wide: float, high: float) -> Floats:
