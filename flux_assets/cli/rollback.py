@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -79,6 +79,7 @@ def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     version = rollback(declared, the_target(), _options(), _log, to)
     _show_live(declared, version)
     click.echo(f"  It is pinned: no load replaces it before `flux-assets unpin {declared.name}`.")
+    _name_derived([declared])
     _inform_dagster(lambda history: history.report_versions([(declared, version)]))
 
 
@@ -94,6 +95,7 @@ def _roll_back_release(tag: str) -> None:
     for table, version in done.stayed:
         click.echo(f"{table.name}: version {version.version[:12]} is at release {tag} already.")
     click.echo("All of them are pinned: no load replaces them before `flux-assets unpin --all`.")
+    _name_derived([table for table, _ in done.moved])
     pins = layer_pins(target)
     stayed = [(table, pins.get(table.name)) for table, _ in done.stayed]
     _inform_dagster(lambda history: history.report_versions(done.moved))
@@ -252,6 +254,17 @@ def _options() -> LoadOptions:
 def _show_live(table: StaticTable, version: Version) -> None:
     click.echo(f"{table.name}: version {version.version[:12]} of release {version.release_tag} is live now,")
     click.echo(f"  {version.rows or 0:,} rows, staged {version.staged_at:%Y-%m-%d %H:%M:%SZ}.")
+
+
+def _name_derived(tables: Iterable[StaticTable]) -> None:
+    """Say what is computed from these layers, and is of their other version until it is loaded."""
+    from flux_assets.layers.status import layer_versions
+    from flux_assets.tables import computed_tables, following
+
+    derived = set(following(table.name for table in tables))
+    known = layer_versions(the_target(), [table for table in computed_tables() if table.name in derived])
+    if names := [name for name, version in known if version.current]:
+        click.echo(f"Computed from the other version: {', '.join(names)}. Run `flux-assets load {' '.join(names)}`.")
 
 
 def _inform_dagster(report: Callable[[ModuleType], object]) -> None:

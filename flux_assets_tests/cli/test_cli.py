@@ -283,6 +283,16 @@ def test_replay_with_nothing_in_quarantine(two_versions):
     assert run("replay", "substations", "--out", "a", "--from", "b").exit_code == 2
 
 
+def test_rollback_names_what_is_computed_from_the_layer(two_versions, sql):
+    assert "Computed from" not in run("rollback", "substations").stdout
+    sql(
+        "INSERT INTO postgres_sync.layer_versions (schema_name, layer_name, lease, version, sha256, release_tag,"
+        " relation, state, current) VALUES ('public', 'circuit_service_areas', 1, 'v', 's', 'v1', 'r', 'published', true)"
+    )
+    told = run("rollback", "substations", "--to", two_versions[1]).stdout
+    assert "circuit_service_areas. Run `flux-assets load circuit_service_areas`" in told
+
+
 def test_after_a_rollback_the_checks_say_what_the_version_was_judged_for(two_versions, configured):
     assert run("rollback", "substations").exit_code == 0
     key = dg.AssetCheckKey(dg.AssetKey("substations"), "unique")
