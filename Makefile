@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-faults test-ui ui map check house bench down
+.PHONY: help setup demo test test-versions test-faults test-ui test-clients ui map check house bench down
 ARGS ?=
 
 help: ## list these commands
@@ -27,6 +27,10 @@ test-faults: setup ## every fault at every step; writes its table into docs/reli
 test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
 	@scripts/install_chromium.sh
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/ui -m ui $(ARGS)
+
+test-clients: setup ## map programs that read while tables move on: QGIS, GDAL, tipg, psql, GeoPandas; installs the first two
+	@scripts/install_clients.sh
+	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/clients -m '' $(ARGS)
 
 ui: ## the Dagster UI and daemon on http://127.0.0.1:3000, until Ctrl-C
 	@scripts/setup.sh run
