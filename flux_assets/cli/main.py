@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
-from flux_assets.cli import embedded, inspection, listen, rollback, status
-from flux_assets.cli.terminal import Commands, exit_if, one_of, the_layer
+from flux_assets.cli import embedded, inspection, listen, moving, rollback, status
+from flux_assets.cli.terminal import Commands, finish_run, one_of, the_layer
 from flux_assets.errors import SyncError
 
 _force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
@@ -26,7 +26,7 @@ def main() -> None:
     """
 
 
-for module in (embedded, inspection, listen, rollback, status):
+for module in (embedded, inspection, listen, moving, rollback, status):
     main.commands |= module.COMMANDS.commands
 
 
@@ -65,7 +65,7 @@ def _load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> Non
 
     from flux_assets.orchestration.commands import load_layers
 
-    _finish("load", "loading", *load_layers(list(dict.fromkeys(names)), config))
+    finish_run("load", "loading", *load_layers(list(dict.fromkeys(names)), config))
 
 
 @main.command("sync")
@@ -95,13 +95,4 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
     from flux_assets.orchestration.commands import sync_tables
 
     config = {name: True for name, given in flags.items() if given}
-    _finish("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))
-
-
-def _finish(command: str, doing: str, run_id: str, succeeded: bool, busy: bool) -> None:
-    if busy:
-        done = f"Nothing was done: another process is {doing} it."
-        click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
-    elif not succeeded:
-        click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
-    exit_if(not succeeded, busy=busy)
+    finish_run("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))

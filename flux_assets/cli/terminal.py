@@ -69,6 +69,16 @@ def exit_if(wrong: bool, *, busy: bool = False) -> None:
         click.get_current_context().exit(_BUSY if busy else _WRONG)
 
 
+def finish_run(command: str, doing: str, run_id: str, succeeded: bool, busy: bool) -> None:
+    """Say how a run that failed, or did nothing, ended; end the command with its exit code."""
+    if busy:
+        done = f"Nothing was done: another process is {doing} it."
+        click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
+    elif not succeeded:
+        click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
+    exit_if(not succeeded, busy=busy)
+
+
 def the_target() -> Target:
     """Return the database of the published tables."""
     from flux_assets.settings import load_settings

@@ -8,8 +8,9 @@ import psycopg
 from psycopg import errors, sql
 
 from flux_assets.doctor.finding import Finding, Group, examined
-from flux_assets.errors import LayerError, reported
-from flux_assets.layers.takeover import Dependent
+from flux_assets.errors import LayerError, counted, reported
+from flux_assets.layers.left_behind import Dependent
+from flux_assets.layers.takeover import Takeover
 from flux_assets.postgis.catalog import Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.locking import LockHolder
 from flux_assets.postgis.relations import VERSIONS, Layer
@@ -17,8 +18,6 @@ from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
 _LAYERS = Group("Layers")
-# A materialized view is as old as its last REFRESH, and row triggers do not fire for the rows of a version.
-_NOT_REACHED = {"materialized view", "trigger"}
 
 
 def findings(session: psycopg.Connection, schema: str, tables: Sequence[StaticTable]) -> Iterator[Finding]:
@@ -61,33 +60,20 @@ def _renamed_by_hand(session: psycopg.Connection, layer: Layer) -> Iterator[Find
 
 def _foreign(session: psycopg.Connection, layer: Layer, relation: Relation) -> Iterator[Finding]:
     """Yield what prevents taking over a relation that has the layer's name, or how to do it."""
-    title, oid = layer.title, relation.oid
-    remedy = f"Rename it to {layer.old_name} and load the layer."
-    if relation.kind == "r":
-        remedy = "Load it with take_over: true: the ordinary table is renamed once the new one is ready."
-        if kin := [*relation.kin("heirs"), *relation.kin("parents")]:
-            yield _LAYERS.failed(
-                f"{title} is an ordinary table and cannot be taken over: it inherits from, or is inherited by,"
-                f" {', '.join(kin)}",
-                "End that (ALTER TABLE … NO INHERIT …, which leaves all rows where they are) and load with take_over:"
-                " true.",
-            )
-            return
-        protected, lifting = relation.protection(title)
-        if protected:
-            yield _LAYERS.failed(
-                f"{title} is an ordinary table and cannot be taken over: it has {protected}, which the new table would"
-                " lack",
-                f"Revoke the readers' rights, run {lifting}; load with take_over: true, create the policies on the new"
-                f" {title}, and grant the rights again.",
-            )
-            return
-        if left := Dependent.left_behind(session, layer, oid):
-            yield _LAYERS.note(
-                f"what stays with the ordinary table {title} when it is taken over: {Dependent.listed(left)}",
-                "Create on the new table what is still needed.",
-            )
-    yield _LAYERS.failed(f"{title} is {relation.kind_in_words} that flux_assets did not create", remedy)
+    problem = f"{layer.title} is {relation.kind_in_words} that flux_assets did not create"
+    if relation.kind != "r":
+        yield _LAYERS.failed(problem, f"Rename it to {layer.old_name} and load the layer.")
+        return
+    plan = Takeover.planned(session, layer, relation.oid)
+    if refusal := plan.refusal():
+        yield _LAYERS.error(refusal)
+        return
+    details = "\n".join(f"{kind} {name}: {outcome}" for kind, name, outcome in plan.outcomes)
+    yield _LAYERS.failed(
+        problem,
+        f"Run `flux-assets adopt {layer.name}`, or load it with take_over: true: the table becomes {plan.old_name} once"
+        f" the new one is ready. What hangs on it:\n{details or 'nothing'}",
+    )
 
 
 def _published(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
@@ -180,6 +166,7 @@ def _left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Ite
         for version in versions:
             yield from _on_the_version(session, layer, version, relation.oid)
         yield from _on_the_layer(session, layer, relation.oid)
+        yield from _orphans(session, layer)
 
 
 def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Sequence[int]) -> str:
@@ -224,12 +211,25 @@ def _on_the_version(session: psycopg.Connection, layer: Layer, version: int, pub
 def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterator[Finding]:
     """Yield what a publish does not update or apply."""
     both = Dependent.of(session, oid)
-    if found := [each for each in both if each.kind in _NOT_REACHED]:
+    if found := [each for each in both if each.kind == "trigger"]:
         yield _LAYERS.note(
             f"a load of {layer.title} swaps whole versions, which these do not notice: {Dependent.listed(found)}",
-            "LISTEN to flux_published, and then run REFRESH MATERIALIZED VIEW CONCURRENTLY, or what the trigger"
-            " would have done.",
+            "LISTEN to flux_published, and then run what the trigger would have done.",
         )
+    asked = query("publish", "materialized_views").format(schema=layer.schema, name=layer.name)
+    for schema, name, is_ours, has_key in session.execute(asked).fetchall():
+        if not is_ours:
+            yield _LAYERS.warning(
+                f"the materialized view {schema}.{name} reads {layer.title} and belongs to somebody else: a load"
+                " does not refresh it",
+                f'GRANT its owner TO "{session.info.user}", or LISTEN to flux_published and refresh it then.',
+            )
+        elif not has_key:
+            yield _LAYERS.note(
+                f"a load of {layer.title} refreshes the materialized view {schema}.{name}, whose readers wait"
+                " meanwhile",
+                "Give it a unique index, without a condition: then it is refreshed CONCURRENTLY.",
+            )
     is_enabled = session.execute(query("doctor", "has_row_security"), [oid]).fetchone() == (True,)
     if any(each.kind == "policy" for each in both) and not is_enabled:
         yield _LAYERS.warning(
@@ -239,6 +239,28 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
     if Relation(session, oid).hides_rows():
         error = hidden(LayerError, session, layer.title)
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
+
+
+def _orphans(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
+    """Yield what the foreign keys that were dropped when the layer took a table over would refuse by now."""
+    if Relation.find(session, "postgres_sync", "dropped_keys") is None:
+        return
+    for referring, constraint, columns, keys in session.execute(
+        query("doctor", "dropped_keys"), [layer.schema, layer.name]
+    ).fetchall():
+        counting = query("doctor", "count_orphans").format(
+            referring=sql.SQL(referring),
+            layer=layer.public,
+            columns=sql.SQL(", ").join(sql.Identifier("r", name) for name in columns),
+            keys=sql.SQL(", ").join(sql.Identifier("k", name) for name in keys),
+        )
+        [(count,)] = session.execute(counting).fetchall()
+        if count:
+            yield _LAYERS.warning(
+                f"{counted(count, 'row')} of {referring} lead to no row of {layer.title}, which the foreign key"
+                f" {constraint} would have refused; it was dropped when the layer took over",
+                "Fix those rows, or the release; or delete the key from postgres_sync.dropped_keys.",
+            )
 
 
 def _publications(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:

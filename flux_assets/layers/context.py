@@ -29,6 +29,7 @@ class LoadOptions:
     accept_fewer_rows: bool = False
     accept_schema_change: bool = False
     take_over: bool = False
+    drop_foreign_keys: bool = False
     publish_wait: timedelta = timedelta(minutes=10)
     keep_versions: int = 1
     keep_bytes: int | None = None

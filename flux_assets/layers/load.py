@@ -6,6 +6,7 @@ import hashlib
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -204,7 +205,9 @@ class _Load:
         context, control, layer = self.context, self.context.control, self.context.layer
         public = schema_diff.reconcile(context, state, lease)
         reach("load.reconciled")
-        ready = None if context.options.force else self._ready_version(state)
+        # A version that was staged before lacks the columns that a plain table brings along.
+        anew = context.options.force or (public.taking is not None and bool(public.changes))
+        ready = None if anew else self._ready_version(state)
         kept = publish.clean_up(context, lease, state, spare=ready.lease if ready else None)
         reach("load.cleaned")
         if ready:
@@ -222,19 +225,30 @@ class _Load:
             version, csv_bytes = stage(context, self.origin, new, public, kept)
         [[(quarantined,)]] = run(control, [version.noting_quarantined(layer, context.entry)])
         entry = replace(context.entry, sync_type="PUBLISH") if ready else context.entry
-        publication = Publication(layer, public, version, lease, entry)
-        reach("load.before_swap")
-        with context.clock.timed("publish"):
-            if self.publish_with is None:
-                locked_ms = publish.publish(control, context.target, [publication], context.patience)
-            else:
-                locked_ms, version = self.publish_with(control, publication, context.patience)
+        locked_ms, version = self._swap(Publication(layer, public, version, lease, entry))
         reach("load.swapped")
         locked = f", locked for {locked_ms:.1f} ms" if locked_ms else ""
         context.log(f"{layer.title}: published version {version.version[:12]}, {version.rows or 0:,} rows{locked}")
         self._tidy(state, version, lease)
         reach("load.tidied")
         return self._result(version, quarantined, self._times(), csv_bytes)
+
+    def _swap(self, publication: Publication) -> tuple[float, Version]:
+        context, control, taking = self.context, self.context.control, publication.public.taking
+        try:
+            if taking is not None:
+                with context.clock.timed("take over"):
+                    taking.prepare(control, publication.version.table)
+            reach("load.before_swap")
+            with context.clock.timed("publish"):
+                if self.publish_with is not None:
+                    return self.publish_with(control, publication, context.patience)
+                return publish.publish(control, context.target, [publication], context.patience), publication.version
+        except BaseException:
+            if taking is not None and not (control.closed or control.broken):
+                with suppress(psycopg.Error):
+                    taking.discard(control)
+            raise
 
     def _current(self, state: LayerState) -> Version | None:
         """Return the live version when it is the wanted one and nobody asked for it to be loaded again."""
@@ -327,6 +341,7 @@ class _Load:
                 for statement in version.noting_release(layer, self.origin.release_tag):
                     control.execute(statement)
                 layer.analyze(control, version.relation)
+                publish.refresh_views(control, layer, context.log)
                 publish.clean_up(context, lease, LayerState.of(control, layer))
         except (psycopg.Error, PublishError) as error:
             context.log(

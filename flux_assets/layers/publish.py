@@ -17,18 +17,18 @@ from time import monotonic
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.errors import LayerError, PinnedError, reported
-from flux_assets.layers import indexes, takeover
+from flux_assets.errors import PinnedError, PublishError, reported
+from flux_assets.layers import indexes
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Entry, Lease
-from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
+_CHANGED = "FX002"  # that the statement `unchanged` of hanging.sql raises
 _PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
 # A wait for a standby for longer than the first is logged, and after the second the run continues without the standby.
 _REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
@@ -73,7 +73,7 @@ def publish(
 
     def statements() -> list[sql.Composable]:
         _refuse_unequal(connection, found)
-        swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(connection, each, going)]
+        swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(each, going)]
         return [*_recording(found), *besides, _asked(connection, found, old, swaps), query("publish", "swap"), _LOCKED]
 
     titles = ", ".join(each.layer.title for each in found)
@@ -84,6 +84,11 @@ def publish(
             raise overtaken from error
         if error.sqlstate == _PINNED:
             raise _pinned(error) from error
+        if error.sqlstate == _CHANGED:
+            raise PublishError(
+                f"{titles} was not published, because somebody changed what hangs on the table that it takes over.",
+                "Run it again: the version is staged and audited, and what is new comes along.",
+            ) from error
         if connection.closed and _were_committed(target, found):
             patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
@@ -150,13 +155,7 @@ def _pinned(error: psycopg.Error) -> PinnedError:
 
 
 def _refuse_unequal(connection: psycopg.Connection, publications: Sequence[Publication]) -> None:
-    """Raise where an attempt would do work under the lock.
-
-    Users go on adding indexes while a publish waits, and policies to a table that gives way.
-    """
-    for each in publications:
-        if (oid := each.public.plain_oid) is not None:
-            Relation(connection, oid).refuse_unprotected_copy(LayerError, each.layer.title, each.layer.title)
+    """Raise where an attempt would do work under the lock: users go on adding indexes while a publish waits."""
     indexes.refuse_unequal(
         connection,
         [
@@ -187,34 +186,35 @@ def _asked(
     old: Sequence[sql.Identifier | None],
     swaps: Sequence[sql.Composable],
 ) -> sql.Composed:
-    """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements."""
-    there = [each.layer.public for each in publications if each.public.oid or each.public.plain_oid]
+    """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements.
+
+    Whoever reads a view locks the view before what it reads: so are those of a table that gives way.
+    """
+    there = [each.layer.public for each in publications if each.public.oid or each.public.taking]
+    first = [part for each in publications if each.public.taking for part in each.public.taking.locking()]
+    lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
     coming = [each.version.table for each in publications]
     asked = {
         "milliseconds": LOCK_TIMEOUT_MS,
-        "tables": [table.as_string(connection) for table in (*there, *filter(None, old), *coming)],
+        "locks": [
+            part.as_string(connection) for part in (*first, *map(lock.format, (*there, *filter(None, old), *coming)))
+        ],
         "statements": [statement.as_string(connection) for statement in swaps],
     }
     return sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
 
 
-def _swapping(
-    connection: psycopg.Connection, publication: Publication, old: sql.Identifier | None
-) -> list[sql.Composable]:
+def _swapping(publication: Publication, old: sql.Identifier | None) -> list[sql.Composable]:
     layer, public = publication.layer, publication.public
-    statements: list[sql.Composable] = []
-    if public.plain_oid is not None:
-        statements.append(sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(layer.old_name)))
-    if public.oid is None:
-        statements += layer.create_public()
+    if public.taking is not None:
+        return list(public.taking.swapping())
+    statements: list[sql.Composable] = list(layer.create_public()) if public.oid is None else []
     if old is not None:
         statements.append(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, old))
     statements += public.altering(layer.public)
     statements.append(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(layer.public, publication.version.table)
     )
-    if public.plain_oid is not None:
-        statements += takeover.grants(connection, layer, public.plain_oid)
     return statements
 
 
@@ -239,6 +239,27 @@ def _swapped_out(
         going.append(sql.Identifier(*partition) if partition else None)
         locked += oids
     return going, locked
+
+
+def refresh_views(connection: psycopg.Connection, layer: Layer, log: Callable[[str], None]) -> None:
+    """Refresh the materialized views that read the layer, without keeping readers of them out where that can be done.
+
+    One that cannot be refreshed is logged: the layer is published all the same.
+    """
+    asked = query("publish", "materialized_views").format(schema=layer.schema, name=layer.name)
+    for schema, name, is_ours, has_key in connection.execute(asked).fetchall():
+        title = f"materialized view {schema}.{name}"
+        if not is_ours:
+            log(f"{title}, which reads {layer.title}, is as old as its last REFRESH: it belongs to somebody else")
+            continue
+        how = sql.SQL("CONCURRENTLY " if has_key else "")
+        try:
+            connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, sql.Identifier(schema, name)))
+            log(f"{title} is refreshed")
+        except psycopg.Error as error:
+            if connection.closed or connection.broken:
+                raise
+            log(f"{title}, which reads {layer.title}, could not be refreshed: {reported(error)}")
 
 
 def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare: int | None = None) -> LayerState:

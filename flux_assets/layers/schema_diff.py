@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
-from flux_assets.layers import takeover
 from flux_assets.layers.context import VersionContext
+from flux_assets.layers.takeover import Takeover, discard_left_over
 from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.runs import Lease
 from flux_assets.postgis import relations
@@ -29,12 +29,12 @@ class Public:
     """The public table as found: its OID (None before the first publish) and accepted changes still to be made.
 
     The changes are made to a new version while it is empty, and to the public table while no version is attached.
-    `plain_oid` is a plain table of the same name that gives way at the swap.
+    `taking` over is the plan for a plain table of the same name, which gives way at the swap.
     """
 
     oid: int | None
-    changes: tuple[sql.Composed, ...] = ()
-    plain_oid: int | None = None
+    changes: tuple[sql.Composable, ...] = ()
+    taking: Takeover | None = None
 
     def altering(self, table: sql.Identifier) -> list[sql.Composed]:
         """Make the statements that make the changes to one of the tables."""
@@ -58,14 +58,15 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
     accepted, with the views that read it, PublishError when the lease was overtaken.
     """
     connection, layer, public = context.control, context.layer, state.public
+    if not (public and public.shape.is_partitioned):
+        discard_left_over(connection, layer)
     if public is None:
         # A table that was renamed by hand may have taken along what protects its rows.
         if old := Relation.find(connection, layer.schema, layer.old_name):
             old.refuse_unprotected_copy(LayerError, layer.title, layer.old_title)
         return Public(None)
     if public.shape.kind == "r" and context.options.take_over:
-        takeover.announce(connection, layer, public.oid, context.log)
-        return Public(None, plain_oid=public.oid)
+        return _taking_over(context, public.oid)
     _refuse_foreign(connection, layer, public)
     refuse_folding_keys(LayerError, layer.title, layer.table.key, public.shape.columns)
     difference = _difference(layer.table, public.shape)
@@ -78,14 +79,20 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
     return Public(public.oid, _changes(difference, relax=context.options.accept_schema_change))
 
 
+def _taking_over(context: VersionContext, oid: int) -> Public:
+    plan = Takeover.planned(context.control, context.layer, oid, context.options)
+    if refusal := plan.refusal():
+        raise refusal
+    plan.announce(context.log)
+    return Public(None, changes=plan.changes, taking=plan)
+
+
 def _refuse_foreign(connection: psycopg.Connection, layer: Layer, public: PublicTable) -> None:
     relation = Relation(connection, public.oid, public.shape.kind)
-    if relation.kind == "r":
-        relation.refuse_unprotected_copy(LayerError, layer.title, layer.title)
     if not public.shape.is_partitioned:
         take_over = (
-            f"Load with take_over: true: once the new table is ready, this one becomes {layer.old_name}, with"
-            " all its rows, and its grants are repeated."
+            f"Run `flux-assets adopt {layer.name}`, or load with take_over: true: once the new table is ready, this one"
+            f" becomes {layer.old_name}, with all its rows, and what hangs on it comes along."
         )
         by_hand = f"Rename it to {layer.old_name} and load again."
         raise LayerError(

@@ -1,128 +1,192 @@
-"""Taking the name of an ordinary table that another loader left, and naming what stays with that table."""
+"""Taking the name of an ordinary table that another loader left, with all that hangs on it: the plan, and its steps.
+
+The new table is made around the version in the schema of versions. In the swap it only moves to where the old one was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from flux_assets.errors import LayerError
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.left_behind import declared_twins
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.relations import Layer, revoking_all
-from flux_assets.spec import index_method
+from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
+from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
+from flux_assets.postgis.session import Target, run
+from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
-
-def announce(connection: psycopg.Connection, layer: Layer, oid: int, log: Callable[[str], None]) -> None:
-    """Say what will happen at the swap, and what stays with the old table.
-
-    Raises LayerError when its new name is taken, when it is kin, or when something protects its rows.
-    """
-    old = Relation(connection, oid)
-    _refuse_kin(layer, old)
-    old.refuse_unprotected_copy(LayerError, layer.title, layer.title)
-    if Relation.find(connection, layer.schema, layer.old_name):
-        raise LayerError(
-            f"{layer.title} cannot be renamed to {layer.old_name}, because a table of that name already exists.",
-            "Rename or drop one of the two.",
-        )
-    columns = (column.name for column in old.columns())
-    undeclared = [Dependent("column", name, None) for name in columns if name not in layer.table.column_names]
-    left = [*undeclared, *Dependent.left_behind(connection, layer, oid)]
-    views = [each.name for each in left if each.kind in _VIEWS]
-    reading = f"; these views keep reading it: {', '.join(views)}" if views else ""
-    log(f"{layer.title} is a plain table: at the swap it becomes {layer.old_name}, with all its rows{reading}")
-    if others := [each for each in left if each.kind not in _VIEWS]:
-        listed = Dependent.listed(others)
-        log(f"{layer.title}: what stays with {layer.old_name}, and the new table does not have: {listed}")
-    owner, is_ours = connection.execute(query("takeover", "owner"), [oid]).fetchone() or ("", True)
-    if not is_ours:
-        log(f"{layer.title}: the new table belongs to {connection.info.user}; {owner} gets its rights, as others do")
+_SUFFIX, _LONGEST = "_before_flux", 63
+_DROPPED_KEYS = sql.Identifier("postgres_sync", "dropped_keys")
+_MAKE_SCHEMA = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSIONS))
 
 
-def _refuse_kin(layer: Layer, old: Relation) -> None:
-    """Raise LayerError for inheritance, which goes with the renamed table and which no partitioned table can have.
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """The plan for a plain table that a layer replaces: its new name, and what becomes of all that hangs on it."""
 
-    Whoever reads a parent would find the old rows there for ever, and whoever reads the layer its child's no more.
-    """
-    if heirs := old.kin("heirs"):
-        raise LayerError(
-            f"{layer.title} cannot be taken over, because {', '.join(heirs)}"
-            f" {'inherits' if len(heirs) == 1 else 'inherit'} from it, and nothing can inherit from the partitioned"
-            " table that a layer is.",
-            "; ".join(f"Run ALTER TABLE {name} NO INHERIT {layer.title}" for name in heirs)
-            + ", which leaves all rows where they are, and load again.",
-        )
-    if parents := old.kin("parents"):
-        raise LayerError(
-            f"{layer.title} cannot be taken over, because it inherits from {', '.join(parents)} or is a partition of"
-            " it, and the partitioned table that a layer is cannot.",
-            "; ".join(f"Run ALTER TABLE {layer.title} NO INHERIT {name}" for name in parents)
-            + f", or, where that is partitioned, ALTER TABLE {parents[0]} DETACH PARTITION {layer.title}, and load"
-            " again.",
-        )
-
-
-def grants(connection: psycopg.Connection, layer: Layer, oid: int) -> Iterator[sql.Composed]:
-    """Repeat what others may do with the old table as grants on the new one, without any default privileges."""
-    yield revoking_all(layer.public)
-    found = connection.execute(query("takeover", "grants"), {"oid": oid}).fetchall()
-    for privilege, column, grantee, grantable in found:
-        if column is not None and column not in layer.table.column_names:
-            continue
-        yield sql.SQL("GRANT {}{} ON {} TO {}{}").format(
-            sql.SQL(privilege),
-            sql.SQL(" ({})").format(sql.Identifier(column)) if column else sql.SQL(""),
-            layer.public,
-            # regrole shows OID 0, which stands for everybody, as a dash, and quotes names where they need it.
-            sql.SQL("PUBLIC" if grantee == "-" else grantee),
-            sql.SQL(" WITH GRANT OPTION" if grantable else ""),
-        )
-
-
-_VIEWS = frozenset({"view", "materialized view"})
-
-
-@dataclass(frozen=True)
-class Dependent:
-    """Something that stays with a table, in words; its `twin`, where it can have one, is the same of its equal's."""
-
-    kind: str
-    name: str
-    twin: str | None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+    layer: Layer
+    old_name: str
+    hanging: Hanging
 
     @classmethod
-    def of(cls, connection: psycopg.Connection, oid: int) -> list[Dependent]:
-        """Return what reads or points at this very table, whatever its name, and what others have put on it."""
-        with connection.cursor(row_factory=class_row(cls)) as cursor:
-            found = (cursor.execute(query("takeover", name), {"oid": oid}).fetchall() for name in ("readers", "parts"))
-            return [each for kind in found for each in sorted(kind, key=str)]
+    def planned(
+        cls, connection: psycopg.Connection, layer: Layer, oid: int, options: LoadOptions | None = None
+    ) -> Takeover:
+        """Ask what hangs on the table, and try for each thing whether the layer can have it. Changes nothing."""
+        suffix = _free_suffix(connection, layer)
+        found = Hanging.on(connection, oid, layer.schema, suffix)
+        undeclared = [
+            Part("column", column.name, "stays", "the layer has no such column")
+            for column in Relation(connection, oid).columns()
+            if column.name not in layer.table.column_names and not column.generated
+        ]
+        twins = set(declared_twins(layer))
+        parts = [mine for part in found.parts for mine in _for_layer(part, layer, twins, options or LoadOptions())]
+        there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [VERSIONS]).fetchone() is not None
+        making = [*(() if there else (_MAKE_SCHEMA,)), _discarding(layer), *_new(layer).create_public()]
+        hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
+        return cls(layer=layer, old_name=_with_suffix(layer, suffix), hanging=hanging)
 
-    @classmethod
-    def left_behind(
-        cls, connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()
-    ) -> list[Dependent]:
-        """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
-        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(_declared(layer))
-        return [each for each in cls.of(connection, oid) if each.twin is None or each.twin not in there]
+    @property
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        """What hangs on the table: kind, name and what becomes of it."""
+        return list(self.hanging.outcomes(self.old_name))
 
-    @staticmethod
-    def listed(found: Collection[Dependent]) -> str:
-        """List them in words, those of a kind together."""
-        kinds = dict.fromkeys(each.kind for each in found)
-        return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
+    def refusal(self) -> LayerError | None:
+        """Return why the table cannot be taken over, with all that stands in the way; None when nothing does."""
+        ways = {(part.kind, part.name) for part in self.hanging.parts if part.phase == "refused"}
+        refused = [each for each in self.outcomes if each[:2] in ways]
+        if not refused:
+            return None
+        return LayerError(
+            f"{self.layer.title} cannot be taken over, and nothing was changed: {listed(refused)}.",
+            f"Do what the brackets say, or drop what nobody needs, and run it again; `flux-assets adopt --dry-run"
+            f" {self.layer.name}` lists everything.",
+        )
+
+    def announce(self, log: Callable[[str], None]) -> None:
+        """Say what will happen at the swap."""
+        title = self.layer.title
+        log(f"{title} is a plain table: at the swap it becomes {self.old_name}, with all its rows")
+        staying = [each for each in self.outcomes if each[2].startswith("stays")]
+        if moving := [each for each in self.outcomes if each not in staying]:
+            log(f"{title}: {listed(moving)}")
+        if staying:
+            log(f"{title}: {listed(staying)}")
+
+    @property
+    def changes(self) -> tuple[sql.Composable, ...]:
+        """What comes after ALTER TABLE, for the new table and for its version while that is empty."""
+        return tuple(self.hanging.in_phase("column"))
+
+    def prepare(self, connection: psycopg.Connection, version: sql.Identifier) -> None:
+        """Make the new table around the version, with its indexes, constraints and materialized views."""
+        new = _new(self.layer)
+        attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(new.public, version)
+        changes = [sql.SQL("ALTER TABLE {} {}").format(new.public, change) for change in self.changes]
+        run(connection, [_discarding(self.layer), *new.create_public(), *changes, attach])
+        if any(part.phase == "dropped" for part in self.hanging.parts):
+            run(connection, [query("takeover", "keep_dropped_keys"), revoking_all(_DROPPED_KEYS)])
+        path = using_path((VERSIONS, *self.hanging.path))
+        for statement in self.hanging.in_phase("made"):
+            run(connection, [path, statement])
+        named = {"schema": self.layer.schema, "name": self.layer.name}
+        connection.execute(query("takeover", "free_index_names").format(**named))
+
+    def discard(self, connection: psycopg.Connection) -> None:
+        """Take back what was prepared; the version stays."""
+        connection.execute(_discarding(self.layer))
+
+    def locking(self) -> list[sql.Composable]:
+        """Return the statements that lock what readers of the table take before it."""
+        return self.hanging.in_phase("lock")
+
+    def swapping(self) -> Iterator[sql.Composable]:
+        """Yield the statements of the swap, under the lock."""
+        layer = self.layer
+        yield using_path(self.hanging.path)
+        yield self.hanging.unchanged
+        yield from self.hanging.in_phase("before", "dropped")
+        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(self.old_name))
+        yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(_new(layer).public, sql.Identifier(layer.schema))
+        yield revoking_all(layer.public)
+        yield from self.hanging.in_phase("after", "last")
 
 
-def _declared(layer: Layer) -> Iterator[str]:
-    """Yield indexes and unique keys of every version, as their twins are written."""
-    for index in layer.table.indexes:
-        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
-    for key in layer.table.unique_keys:
-        yield f"UNIQUE ({', '.join(key)})"
-        yield f"truebtree ({', '.join(key)})"
+def plan_takeovers(tables: Sequence[StaticTable], target: Target, options: LoadOptions) -> dict[str, Takeover]:
+    """Return the plan for each of the layers whose name a plain table has, by that name. Changes nothing."""
+    plans = {}
+    for layer in (Layer(target.schema, table) for table in tables):
+        with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
+            found = Relation.find(session, layer.schema, layer.name)
+            if found is not None and found.kind == "r":
+                plans[layer.name] = Takeover.planned(session, layer, found.oid, options)
+    return plans
+
+
+def discard_left_over(connection: psycopg.Connection, layer: Layer) -> None:
+    """Take back what a run prepared that could not do so itself."""
+    if Relation.find(connection, VERSIONS, layer.name):
+        connection.execute(_discarding(layer))
+
+
+def _discarding(layer: Layer) -> sql.Composed:
+    return query("takeover", "discard").format(name=layer.name)
+
+
+def _new(layer: Layer) -> Layer:
+    return replace(layer, schema=VERSIONS)
+
+
+def _free_suffix(connection: psycopg.Connection, layer: Layer) -> str:
+    number = 1
+    while Relation.find(connection, layer.schema, _with_suffix(layer, suffix := _numbered(number))):
+        number += 1
+    return suffix
+
+
+def _numbered(number: int) -> str:
+    return _SUFFIX if number == 1 else f"{_SUFFIX}_{number}"
+
+
+def _with_suffix(layer: Layer, suffix: str) -> str:
+    return f"{layer.name[: _LONGEST - len(suffix)]}{suffix}"
+
+
+def _for_layer(part: Part, layer: Layer, twins: set[str], options: LoadOptions) -> Iterator[Part]:
+    """Yield what of a part is left to do for a layer, which has by itself what it declares."""
+    match part.kind:
+        case "index" if part.phase == "made":
+            head, _, body = part.statement.partition(" USING ")
+            is_declared = f"{str('UNIQUE' in head).lower()}{body}" in twins
+            yield replace(part, phase="declared") if is_declared else part
+        case "constraint" if part.statement.endswith(tuple(f" {twin}" for twin in twins)):
+            yield replace(part, phase="declared")
+        case "NOT NULL":
+            column = layer.table.table.columns.get(part.name.removeprefix("of "))
+            if column is not None and column.nullable:
+                yield part.leaving("the declaration allows NULL") if options.accept_schema_change else part
+        case "primary key":
+            is_declared = part.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(layer.table.key)})"
+            yield replace(part, phase="declared") if is_declared else part.leaving("the layer has the declared key")
+        case "setting" if part.phase == "setting":
+            yield part.leaving("a partitioned table has none")
+        case "comment" if part.phase == "comment":
+            named = part.name.removeprefix("of column ")
+            is_declared = part.name == "of the table" or named in layer.table.column_names
+            yield (
+                part.leaving("the declaration's takes its place")
+                if is_declared
+                else replace(part, phase="after", trial="")
+            )
+        case "inbound foreign key" if options.drop_foreign_keys and part.other and part.other_trial:
+            yield Part(part.kind, part.name, "dropped", part.other)
+            yield Part(part.kind, part.name, "lock", part.other_trial)
+        case _:
+            yield part

@@ -67,7 +67,12 @@ class _LayerConfig(dg.Config):
     )
     take_over: bool = Field(
         default=False,
-        description="Rename an ordinary table of the layer's name, left by another loader, when the new one is ready.",
+        description="Adopt an ordinary table of the layer's name, left by another loader: it is renamed when the new"
+        " one is ready, and what hangs on it comes along.",
+    )
+    drop_foreign_keys: bool = Field(
+        default=False,
+        description="With take_over: drop foreign keys of other tables that point at the table that is adopted.",
     )
     quarantine: int | None = Field(
         default=None,
@@ -88,6 +93,7 @@ class _LayerConfig(dg.Config):
             accept_fewer_rows=self.accept_fewer_rows,
             accept_schema_change=self.accept_schema_change,
             take_over=self.take_over,
+            drop_foreign_keys=self.drop_foreign_keys,
             publish_wait=settings.flux_publish_wait,
             keep_versions=settings.flux_keep_versions,
             keep_bytes=settings.flux_keep_bytes,

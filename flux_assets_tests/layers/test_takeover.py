@@ -1,4 +1,4 @@
-"""Moving over from another loader: its table gives up its name at the swap, keeps its rows, passes on its grants."""
+"""Moving over from another loader: its table gives up its name at the swap, keeps its rows, and all comes along."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from flux_assets.doctor import layers
 from flux_assets.errors import LayerError
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
+from flux_assets_tests.hung_on import READING, counts, facts, hung_on
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 
@@ -34,9 +36,13 @@ def test_the_old_table_gives_way_with_all_its_rows(loader: Loader, sql: Sql) -> 
     loader.load(made_up(), rows(40), take_over=True)
     assert sql("SELECT count(*) FROM poles") == [(40,)]
     assert sql("SELECT * FROM poles_before_flux") == [("old", "Old", "x")]
-    assert sql("SELECT * FROM names") == [("Old",)]
-    assert any("becomes poles_before_flux" in line and "reading it: names" in line for line in loader.log)
+    assert sql("SELECT count(*) FROM names") == [(40,)]
+    log = "\n".join(loader.log)
+    assert "becomes poles_before_flux" in log
+    assert "view names reads the new table" in log
+    assert "column secret stays with poles_before_flux" in log
     assert loader.load(made_up(), rows(41)).outcome == "published"
+    assert sql("SELECT count(*) FROM names") == [(41,)]
     assert sql("SELECT count(*) FROM poles") == [(41,)]
 
 
@@ -79,11 +85,34 @@ def test_a_failed_load_leaves_the_old_table_where_it_is(loader: Loader, sql: Sql
     assert sql("SELECT * FROM poles") == [("old", "Old", "x")]
 
 
-def test_a_taken_name_is_said_before_anything_is_staged(loader: Loader, sql: Sql) -> None:
-    sql("CREATE TABLE poles_before_flux ()")
-    with pytest.raises(LayerError, match="cannot be renamed to poles_before_flux"):
+def test_a_taken_name_makes_another(loader: Loader, sql: Sql) -> None:
+    sql("CREATE TABLE poles_before_flux (); CREATE VIEW poles_before_flux_2 AS SELECT 1")
+    loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT id FROM poles_before_flux_3") == [("old",)]
+
+
+def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_counted_by_doctor(
+    loader: Loader, sql: Sql, target: Target
+) -> None:
+    sql("CREATE TABLE lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles)")
+    sql("INSERT INTO lamps VALUES ('old'), (NULL)")
+    with pytest.raises(LayerError, match=r"of_pole of lamps stands in the way.*--drop-foreign-keys"):
         loader.load(made_up(), rows(40), take_over=True)
     assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
+    loader.load(made_up(), rows(40), take_over=True, drop_foreign_keys=True)
+    with target.session("doctor") as session:
+        said = [finding.message for finding in layers.findings(session, "public", [made_up()])]
+    assert any("1 row of public.lamps lead to no row of public.poles" in each for each in said), said
+    loader.load(made_up(), rows(41))
+
+
+def test_a_materialized_view_is_refreshed_by_every_publish(loader: Loader, sql: Sql) -> None:
+    sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) AS poles FROM names")
+    sql("CREATE UNIQUE INDEX ON tally (poles)")
+    for count in (40, 41):
+        loader.load(made_up(), rows(count), take_over=True)
+        assert sql("SELECT poles FROM tally") == [(count,)]
+    assert "materialized view public.tally is refreshed" in loader.log
 
 
 def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> None:
@@ -91,3 +120,22 @@ def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> N
     sql("CREATE VIEW poles AS SELECT * FROM other")
     with pytest.raises(LayerError, match=r"public.poles is a view"):
         loader.load(made_up(), rows(40), take_over=True)
+
+
+@pytest.fixture
+def hung(target: Target, tmp_path: Path, sql: Sql, admin_sql: Sql) -> Iterator[Loader]:
+    """A loader that meets a plain table of another owner on which hangs whatever can."""
+    with hung_on(sql, admin_sql):
+        yield Loader(target, ReleaseFolder(tmp_path / "v1"))
+
+
+def test_all_that_hangs_on_the_table_comes_along(hung: Loader, sql: Sql) -> None:
+    before = facts(sql)
+    hung.load(made_up(), rows(40), take_over=True)
+    assert facts(sql) == before
+    assert counts(sql) == dict.fromkeys(READING, 40)
+    assert sql("SELECT id FROM poles_before_flux") == [("old",)]
+    assert sql("SELECT to_regclass('flux_versions.poles')") == [(None,)]
+    hung.load(made_up(), rows(41))
+    assert facts(sql) == before
+    assert counts(sql) == dict.fromkeys(READING, 41)

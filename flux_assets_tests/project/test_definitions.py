@@ -136,7 +136,8 @@ def test_larger_layers_go_first(table: StaticTable):
 @each_layer
 def test_options_are_documented_and_off(table: StaticTable):
     fields = defs.resolve_assets_def(table.name).op.config_schema.config_type.fields
-    assert set(fields) == {"force", "accept_fewer_rows", "accept_schema_change", "take_over", "quarantine"}
+    asked = {"force", "accept_fewer_rows", "accept_schema_change", "take_over", "drop_foreign_keys", "quarantine"}
+    assert set(fields) == asked
     assert all(field.description for field in fields.values())
     assert not any(field.default_value for name, field in fields.items() if field.default_provided)
 

@@ -16,10 +16,10 @@ DECLARE
     deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
     part text;
 BEGIN
-    FOR part IN SELECT json_array_elements_text(asked -> 'tables') LOOP
+    FOR part IN SELECT json_array_elements_text(asked -> 'locks') LOOP
         PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
                            || 'ms', true);
-        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', part);
+        EXECUTE part;
     END LOOP;
     PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
             set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
@@ -28,3 +28,18 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- materialized_views --
+-- Those that read the table, by views or each other too, in the order in which they do.
+WITH RECURSIVE reader (oid, depth) AS (
+    SELECT c.oid, 0 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE nspname = {schema} AND relname = {name}
+    UNION
+    SELECT ev_class, depth + 1 FROM reader
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = reader.oid
+    JOIN pg_rewrite r ON r.oid = d.objid WHERE ev_class <> reader.oid AND rulename = '_RETURN')
+SELECT nspname, relname, pg_has_role(relowner, 'USAGE'),
+       EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisunique AND indisvalid AND indpred IS NULL
+               AND indexprs IS NULL)
+FROM (SELECT oid, max(depth) AS depth FROM reader GROUP BY oid) AS found JOIN pg_class c USING (oid)
+JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'm' AND relispopulated ORDER BY depth, 1, 2;

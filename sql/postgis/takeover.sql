@@ -1,72 +1,51 @@
--- grants --
-SELECT privilege_type, NULL AS column_name, grantee::regrole::text, is_grantable
-FROM pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner)))
-WHERE oid = %(oid)s AND grantee <> current_user::regrole
-UNION ALL
-SELECT acl.privilege_type, attname, acl.grantee::regrole::text, acl.is_grantable
-FROM pg_attribute, aclexplode(attacl) AS acl WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
-  AND acl.grantee <> current_user::regrole;
+-- The new table that takes the name of a plain one: it is made under that name in schema flux_versions, around the version.
 
--- owner --
-SELECT relowner::regrole::text, relowner = current_user::regrole FROM pg_class WHERE oid = %s;
+-- discard --
+-- One that a run left there, with the materialized views on it; versions are detached first and stay.
+DO $$
+DECLARE
+    left_over CONSTANT oid := to_regclass(format('flux_versions.%I', {name}))::oid;
+    part regclass;
+BEGIN
+    FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = left_over LOOP
+        EXECUTE format('ALTER TABLE flux_versions.%I DETACH PARTITION %s', {name}, part);
+    END LOOP;
+    IF left_over IS NOT NULL THEN
+        EXECUTE format('DROP TABLE flux_versions.%I CASCADE', {name});
+    END IF;
+END
+$$;
 
--- readers --
--- Whatever a view, rule or function reads it has by the table's number, also where it names no column of it.
-SELECT DISTINCT CASE WHEN r.rulename <> '_RETURN' THEN 'rule' WHEN v.relkind = 'm' THEN 'materialized view'
-                     ELSE 'view' END AS kind,
-       CASE WHEN r.rulename <> '_RETURN' THEN format('%%I of %%s', r.rulename, v.oid::regclass)
-            ELSE v.oid::regclass::text END AS name, NULL AS twin
-FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
-WHERE d.classid = 'pg_rewrite'::regclass AND v.oid <> %(oid)s
-  AND ((d.refclassid, d.refobjid) = ('pg_class'::regclass, %(oid)s::oid)
-    OR (d.refclassid, d.refobjid) IN (SELECT 'pg_type'::regclass, reltype FROM pg_class WHERE oid = %(oid)s))
-UNION
-SELECT 'function', d.objid::regprocedure::text, NULL FROM pg_depend d
-WHERE d.classid = 'pg_proc'::regclass
-  AND ((d.refclassid, d.refobjid) = ('pg_class'::regclass, %(oid)s::oid)
-    OR (d.refclassid, d.refobjid) IN (SELECT 'pg_type'::regclass, reltype FROM pg_class WHERE oid = %(oid)s))
-UNION
-SELECT 'column of its row type', format('%%s.%%I', a.attrelid::regclass, a.attname), NULL
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'c')
-WHERE NOT a.attisdropped AND a.atttypid IN
-      (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_type t WHERE t.typrelid = %(oid)s)
-UNION
-SELECT 'foreign key', format('%%I of %%s', conname, conrelid::regclass), NULL
-FROM pg_constraint WHERE confrelid = %(oid)s AND contype = 'f' AND conparentid = 0 AND conrelid <> %(oid)s;
+-- free_index_names --
+-- Names of its indexes that are taken where it moves to.
+DO $$
+DECLARE
+    own record;
+    number int;
+BEGIN
+    FOR own IN SELECT c.relname, i.indexrelid::regclass AS index FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+               WHERE i.indrelid = to_regclass(format('flux_versions.%I', {name})) LOOP
+        number := 0;
+        WHILE EXISTS (SELECT FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = {schema}
+                      AND relname = left(own.relname, 58) || coalesce(nullif(number, 0)::text, '')) LOOP
+            number := number + 1;
+        END LOOP;
+        IF number > 0 THEN
+            EXECUTE format('ALTER INDEX %s RENAME TO %I', own.index, left(own.relname, 58) || number);
+        END IF;
+    END LOOP;
+END
+$$;
 
--- parts --
-SELECT 'trigger' AS kind, quote_ident(tgname) AS name, tgname AS twin
-FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgparentid = 0
-UNION ALL SELECT 'rule', quote_ident(rulename), rulename
-FROM pg_rewrite WHERE ev_class = %(oid)s AND rulename <> '_RETURN'
-UNION ALL SELECT 'policy', quote_ident(polname), polname FROM pg_policy WHERE polrelid = %(oid)s
-UNION ALL SELECT 'publication', quote_ident(pubname), pubname
-FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid WHERE prrelid = %(oid)s
-UNION ALL SELECT 'subscription', quote_ident(subname), subname
-FROM pg_subscription_rel JOIN pg_subscription s ON s.oid = srsubid WHERE srrelid = %(oid)s
-UNION ALL SELECT 'statistics object', format('%%s.%%I', stxnamespace::regnamespace, stxname),
-                 concat_ws(' ', stxkind::text, pg_get_statisticsobjdef_columns(oid))
-FROM pg_statistic_ext WHERE stxrelid = %(oid)s
-UNION ALL SELECT CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END,
-                 format('%%I (%%s)', conname, pg_get_constraintdef(oid)),
-                 replace(pg_get_constraintdef(oid), ' NOT VALID', '')
-FROM pg_constraint WHERE conrelid = %(oid)s AND contype IN ('c', 'f', 'u', 'x') AND conparentid = 0
-UNION ALL SELECT 'index', i.indexrelid::regclass::text,
-                 i.indisunique || split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2)
-FROM pg_index i WHERE i.indrelid = %(oid)s AND NOT i.indisprimary
-  AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('u', 'x'))
-UNION ALL SELECT CASE WHEN attidentity <> '' THEN 'identity of column'
-                      WHEN attgenerated <> '' THEN 'expression of column' ELSE 'default of column' END,
-                 quote_ident(attname),
-                 concat_ws(' ', attname, attidentity, pg_get_expr(adbin, adrelid))
-FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped AND (attidentity <> '' OR adbin IS NOT NULL)
-UNION ALL SELECT 'setting', option, option FROM pg_class, unnest(reloptions) AS option WHERE oid = %(oid)s
-UNION ALL SELECT 'tablespace', quote_ident(spcname), spcname
-FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = %(oid)s
-UNION ALL SELECT 'setting', 'REPLICA IDENTITY ' || word, word
-FROM pg_class, LATERAL (
-    SELECT CASE relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE 'USING INDEX' END) AS said (word)
-WHERE oid = %(oid)s AND relreplident <> 'd'
-UNION ALL SELECT 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'CLUSTER' FROM pg_index
-WHERE indrelid = %(oid)s AND indisclustered;
+-- keep_dropped_keys --
+CREATE TABLE IF NOT EXISTS postgres_sync.dropped_keys (
+    schema_name     text NOT NULL,
+    layer_name      text NOT NULL,
+    referring       text NOT NULL,
+    constraint_name text NOT NULL,
+    columns         text[] NOT NULL,
+    key_columns     text[] NOT NULL,
+    definition      text NOT NULL,
+    dropped_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE postgres_sync.dropped_keys IS 'Foreign keys that pointed at a table that a layer took over, and were dropped for that: doctor counts the rows that lead nowhere.';

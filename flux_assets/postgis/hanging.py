@@ -1,0 +1,142 @@
+"""What hangs on a table and comes along when another one takes its name: what it is, and how it is made again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import reported
+from flux_assets.postgis.session import run
+from flux_assets.sqlfiles import query
+
+_LIMIT_WAIT = sql.SQL("SET LOCAL lock_timeout = '1s'")
+# What a new table may lack without harm to anybody but its writers, where its columns or its kind do not allow it.
+_SPARED = frozenset({"generated column", "default of column", "identity of column", "constraint", "index", "right"})
+_SPARED |= frozenset({"NOT NULL", "setting", "comment", "statistics object"})
+_NO_COLUMN, _NO_SUCH_KIND = "42703", frozenset({"0A000", "42P16", "42701", "42P17"})
+_OUTCOMES = {
+    "view": "reads the new table",
+    "function": "reads the new table",
+    "materialized view": "is filled from the new rows, and refreshed after every publish",
+    "primary key": "is declared too",
+    "index": "comes along, on every version",
+    "constraint": "comes along, on every version",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that hangs on a table, or one step of bringing it along; as hanging.sql says."""
+
+    kind: str
+    name: str
+    phase: str
+    statement: str
+    trial: str | None = None
+    other: str | None = None
+    other_trial: str | None = None
+
+    def leaving(self, reason: str) -> Part:
+        """Return it as what stays with the old table."""
+        return Part(self.kind, self.name, "stays", reason)
+
+    def tried(self, connection: psycopg.Connection) -> Part:
+        """Try it on the new table that the search_path finds first; return what can be done, or why it cannot."""
+        if self.trial is None:
+            return self
+        refused = _refusal(connection, self.trial or self.statement)
+        if refused is None:
+            return self
+        if self.other is not None and self.other_trial is not None and not _refusal(connection, self.other_trial):
+            return replace(self, statement=self.other)
+        reason = reported(refused.diag.message_primary or refused)
+        is_spared = refused.sqlstate == _NO_COLUMN or refused.sqlstate in _NO_SUCH_KIND
+        if self.kind in _SPARED and is_spared:
+            return self.leaving(reason)
+        return Part(self.kind, self.name, "refused", reason)
+
+
+def _refusal(connection: psycopg.Connection, statement: str) -> psycopg.Error | None:
+    try:
+        with connection.transaction():
+            connection.execute(_as_sql(statement))
+    except psycopg.Error as error:
+        if connection.closed or connection.broken:
+            raise
+        return error
+    return None
+
+
+def _as_sql(statement: str) -> sql.SQL:
+    """Return a statement that the server has written."""
+    return sql.SQL(statement)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hanging:
+    """All that hangs on a table; `path` are the schemas whose names are written without them.
+
+    `unchanged` is a statement that fails with FX002 where anything hangs on the table that did not, or no more.
+    """
+
+    oid: int
+    path: tuple[str, ...]
+    parts: tuple[Part, ...]
+    unchanged: sql.Composed
+
+    @classmethod
+    def on(cls, connection: psycopg.Connection, oid: int, schema: str, suffix: str) -> Hanging:
+        """Ask for what hangs on a table of the schema; `suffix` is for names that the old table's things give up."""
+        found = connection.execute(query("hanging", "sources").format(oid=oid)).fetchall()
+        path = tuple(dict.fromkeys([schema, *(name for _, name in found)]))
+        sources = sql.SQL("{}::oid[]").format([oid for oid, _ in found])
+        digesting = query("hanging", "digest").format(oid=oid, sources=sources)
+        listing = query("hanging", "parts").format(oid=oid, sources=sources, suffix=suffix)
+        _, [(digest,)], rows = run(connection, [using_path(path), digesting, listing])
+        unchanged = query("hanging", "unchanged").format(digesting=digesting, digest=digest)
+        return cls(oid=oid, path=path, parts=tuple(Part(*row) for row in rows), unchanged=unchanged)
+
+    def tried(self, connection: psycopg.Connection, creating: Iterable[sql.Composable], first: str) -> Hanging:
+        """Return it with what became of a trial: on a table that the statements make in schema `first`, for a moment.
+
+        Nothing that readers use is locked, and nothing is left behind.
+        """
+        with connection.transaction(force_rollback=True):
+            run(connection, [_LIMIT_WAIT, *creating, using_path((first, *self.path))])
+            return replace(self, parts=tuple(part.tried(connection) for part in self.parts))
+
+    def in_phase(self, *phases: str) -> list[sql.Composable]:
+        """Return the statements of these phases, in their order."""
+        return [_as_sql(part.statement) for phase in phases for part in self.parts if part.phase == phase]
+
+    def outcomes(self, old_name: str) -> Iterator[tuple[str, str, str]]:
+        """Yield kind, name and what becomes of it, for each thing once."""
+        judged: dict[tuple[str, str], Part] = {}
+        rank = ("refused", "stays")
+        for part in self.parts:
+            known = judged.setdefault((part.kind, part.name), part)
+            if part.phase in rank and (known.phase not in rank or rank.index(part.phase) < rank.index(known.phase)):
+                judged[part.kind, part.name] = part
+        for (kind, name), part in judged.items():
+            if part.phase == "refused":
+                yield kind, name, f"stands in the way: {part.statement}"
+            elif part.phase == "stays":
+                yield kind, name, f"stays with {old_name}: {part.statement}"
+            elif part.phase == "dropped":
+                yield kind, name, "is dropped; doctor counts the rows that lead nowhere instead"
+            else:
+                yield kind, name, _OUTCOMES.get(kind, "comes along")
+
+
+def using_path(path: Sequence[str]) -> sql.Composed:
+    """Make a statement that has names mean what is in these schemas, until the transaction ends."""
+    named = ", ".join(sql.Identifier(name).as_string() for name in (*path, "pg_temp"))
+    return query("hanging", "use_path").format(path=named)
+
+
+def listed(parts: Collection[tuple[str, str, str]]) -> str:
+    """List outcomes in words."""
+    return "; ".join(" ".join(filter(None, (kind, name))) + f" {outcome}" for kind, name, outcome in parts)
