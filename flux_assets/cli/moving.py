@@ -1,4 +1,4 @@
-"""The commands for moving over from another loader: adopt."""
+"""The commands for moving over from another loader, and back: adopt, eject."""
 
 from __future__ import annotations
 
@@ -61,3 +61,30 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
 
     config = {"take_over": True, "drop_foreign_keys": drop_foreign_keys}
     finish_run("adopt", "loading", *load_layers(list(plans), config))
+
+
+@COMMANDS.command("eject")
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+def _eject(tables: tuple[str, ...]) -> None:
+    """Make TABLE a plain table again, under the same name, with its rows and all that hangs on it.
+
+    Readers notice nothing. Its live version becomes the plain table; earlier versions stay until it is adopted again.
+    From then on no load publishes into it: `flux-assets adopt TABLE` takes it over again. A synced table is a plain
+    table already.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 another process is loading the layer.
+
+    \b
+    Examples:
+      flux-assets eject substations
+    """
+    from flux_assets.layers.context import LoadOptions
+    from flux_assets.layers.eject import eject
+    from flux_assets.settings import load_settings
+
+    target, options = the_target(), LoadOptions(publish_wait=load_settings().flux_publish_wait)
+    for table in [the_layer(name) for name in tables]:
+        version = eject(table, target, options, lambda line: click.echo(line, err=True))
+        click.echo(
+            f"{table.name} is a plain table, with the {version.rows or 0:,} rows of version {version.version[:12]}."
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,18 +17,18 @@ from time import monotonic
 import psycopg
 from psycopg import errors, sql
 
-from flux_assets.errors import PinnedError, PublishError, reported
+from flux_assets.errors import PinnedError, reported
 from flux_assets.layers import indexes
 from flux_assets.layers.context import LoadOptions, VersionContext
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Entry, Lease
+from flux_assets.postgis.hanging import Hanging
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
-_CHANGED = "FX002"  # that the statement `unchanged` of hanging.sql raises
 _PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
 # A wait for a standby for longer than the first is logged, and after the second the run continues without the standby.
 _REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
@@ -74,7 +74,7 @@ def publish(
     def statements() -> list[sql.Composable]:
         _refuse_unequal(connection, found)
         swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(each, going)]
-        return [*_recording(found), *besides, _asked(connection, found, old, swaps), query("publish", "swap"), _LOCKED]
+        return [*_recording(found), *besides, *swap(connection, list(_locking(found, old)), swaps)]
 
     titles = ", ".join(each.layer.title for each in found)
     try:
@@ -84,11 +84,8 @@ def publish(
             raise overtaken from error
         if error.sqlstate == _PINNED:
             raise _pinned(error) from error
-        if error.sqlstate == _CHANGED:
-            raise PublishError(
-                f"{titles} was not published, because somebody changed what hangs on the table that it takes over.",
-                "Run it again: the version is staged and audited, and what is new comes along.",
-            ) from error
+        if changed := Hanging.changed(error, titles):
+            raise changed from error
         if connection.closed and _were_committed(target, found):
             patience.log(f"{titles}: the connection was lost after the commit; the new version is published")
             return 0.0
@@ -180,28 +177,33 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
     return statements
 
 
-def _asked(
-    connection: psycopg.Connection,
-    publications: Sequence[Publication],
-    old: Sequence[sql.Identifier | None],
-    swaps: Sequence[sql.Composable],
-) -> sql.Composed:
-    """Tell the swap to lock all public tables, all partitions that go or come, and to run the statements.
+def swap(
+    connection: psycopg.Connection, locks: Sequence[sql.Composable], statements: Sequence[sql.Composable]
+) -> list[sql.Composable]:
+    """Make statements that take the locks, all within one time-out, and then run the others; for `briefly`.
+
+    The last returns when all was locked, and when it was done.
+    """
+    asked = {
+        "milliseconds": LOCK_TIMEOUT_MS,
+        "locks": [lock.as_string(connection) for lock in locks],
+        "statements": [statement.as_string(connection) for statement in statements],
+    }
+    asking = sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
+    return [asking, query("publish", "swap"), _LOCKED]
+
+
+def _locking(publications: Sequence[Publication], old: Sequence[sql.Identifier | None]) -> Iterator[sql.Composable]:
+    """Yield the statements that lock all public tables, and all partitions that go or come.
 
     Whoever reads a view locks the view before what it reads: so are those of a table that gives way.
     """
+    for each in publications:
+        yield from each.public.taking.locking() if each.public.taking else ()
     there = [each.layer.public for each in publications if each.public.oid or each.public.taking]
-    first = [part for each in publications if each.public.taking for part in each.public.taking.locking()]
-    lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
     coming = [each.version.table for each in publications]
-    asked = {
-        "milliseconds": LOCK_TIMEOUT_MS,
-        "locks": [
-            part.as_string(connection) for part in (*first, *map(lock.format, (*there, *filter(None, old), *coming)))
-        ],
-        "statements": [statement.as_string(connection) for statement in swaps],
-    }
-    return sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
+    lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
+    yield from map(lock.format, (*there, *filter(None, old), *coming))
 
 
 def _swapping(publication: Publication, old: sql.Identifier | None) -> list[sql.Composable]:

@@ -162,19 +162,21 @@ def _with_suffix(layer: Layer, suffix: str) -> str:
 def _for_layer(part: Part, layer: Layer, twins: set[str], options: LoadOptions) -> Iterator[Part]:
     """Yield what of a part is left to do for a layer, which has by itself what it declares."""
     match part.kind:
-        case "index" if part.phase == "made":
-            head, _, body = part.statement.partition(" USING ")
-            is_declared = f"{str('UNIQUE' in head).lower()}{body}" in twins
-            yield replace(part, phase="declared") if is_declared else part
+        case "index" if part.other in twins:
+            yield replace(part, phase="declared", trial=None)
         case "constraint" if part.statement.endswith(tuple(f" {twin}" for twin in twins)):
-            yield replace(part, phase="declared")
+            yield replace(part, phase="declared", trial=None)
         case "NOT NULL":
             column = layer.table.table.columns.get(part.name.removeprefix("of "))
             if column is not None and column.nullable:
                 yield part.leaving("the declaration allows NULL") if options.accept_schema_change else part
         case "primary key":
             is_declared = part.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(layer.table.key)})"
-            yield replace(part, phase="declared") if is_declared else part.leaving("the layer has the declared key")
+            yield (
+                replace(part, phase="declared", trial=None)
+                if is_declared
+                else part.leaving("the layer has the declared key")
+            )
         case "setting" if part.phase == "setting":
             yield part.leaving("a partitioned table has none")
         case "comment" if part.phase == "comment":

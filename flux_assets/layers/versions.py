@@ -103,6 +103,10 @@ class Version:
         """Make the statement by which the version's table is gone."""
         return _statement("dropped", layer, lease=self.lease)
 
+    def giving_up(self, layer: Layer) -> list[sql.Composed]:
+        """Make the statements by which its table is a version no more, and none is the current one."""
+        return [_statement("not_current", layer), self.dropping(layer)]
+
     def noting_release(self, layer: Layer, tag: str) -> list[sql.Composed]:
         """Make the statement that notes that release `tag` holds this version too; none when that is known."""
         return [] if self.is_of(tag) else [_statement("further_tag", layer, lease=self.lease, tag=tag)]

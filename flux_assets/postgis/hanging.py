@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import reported
+from flux_assets.errors import PublishError, reported
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 
@@ -16,12 +16,12 @@ _LIMIT_WAIT = sql.SQL("SET LOCAL lock_timeout = '1s'")
 # What a new table may lack without harm to anybody but its writers, where its columns or its kind do not allow it.
 _SPARED = frozenset({"generated column", "default of column", "identity of column", "constraint", "index", "right"})
 _SPARED |= frozenset({"NOT NULL", "setting", "comment", "statistics object"})
+_CHANGED = "FX002"  # the SQLSTATE that `unchanged` of hanging.sql raises
 _NO_COLUMN, _NO_SUCH_KIND = "42703", frozenset({"0A000", "42P16", "42701", "42P17"})
 _OUTCOMES = {
     "view": "reads the new table",
     "function": "reads the new table",
     "materialized view": "is filled from the new rows, and refreshed after every publish",
-    "primary key": "is declared too",
     "index": "comes along, on every version",
     "constraint": "comes along, on every version",
 }
@@ -38,6 +38,11 @@ class Part:
     trial: str | None = None
     other: str | None = None
     other_trial: str | None = None
+
+    @property
+    def as_sql(self) -> sql.SQL:
+        """The statement, as the server has written it."""
+        return sql.SQL(self.statement)
 
     def leaving(self, reason: str) -> Part:
         """Return it as what stays with the old table."""
@@ -62,17 +67,12 @@ class Part:
 def _refusal(connection: psycopg.Connection, statement: str) -> psycopg.Error | None:
     try:
         with connection.transaction():
-            connection.execute(_as_sql(statement))
+            connection.execute(sql.SQL(statement))
     except psycopg.Error as error:
         if connection.closed or connection.broken:
             raise
         return error
     return None
-
-
-def _as_sql(statement: str) -> sql.SQL:
-    """Return a statement that the server has written."""
-    return sql.SQL(statement)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,17 @@ class Hanging:
 
     def in_phase(self, *phases: str) -> list[sql.Composable]:
         """Return the statements of these phases, in their order."""
-        return [_as_sql(part.statement) for phase in phases for part in self.parts if part.phase == phase]
+        return [part.as_sql for phase in phases for part in self.parts if part.phase == phase]
+
+    @staticmethod
+    def changed(error: psycopg.Error, title: str) -> PublishError | None:
+        """Say that what hangs on the table is not what was planned for, where `unchanged` failed."""
+        if error.sqlstate != _CHANGED:
+            return None
+        return PublishError(
+            f"{title} is as it was, because somebody changed what hangs on the table meanwhile.",
+            "Run it again: what is new comes along.",
+        )
 
     def outcomes(self, old_name: str) -> Iterator[tuple[str, str, str]]:
         """Yield kind, name and what becomes of it, for each thing once."""
@@ -125,6 +135,8 @@ class Hanging:
                 yield kind, name, f"stands in the way: {part.statement}"
             elif part.phase == "stays":
                 yield kind, name, f"stays with {old_name}: {part.statement}"
+            elif part.phase == "declared":
+                yield kind, name, "is declared too"
             elif part.phase == "dropped":
                 yield kind, name, "is dropped; doctor counts the rows that lead nowhere instead"
             else:

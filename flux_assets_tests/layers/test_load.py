@@ -274,7 +274,7 @@ def test_a_retyped_key_is_refused_even_when_accepted(loader: Loader, sql: Sql) -
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("CREATE TABLE poles (id varchar(20) PRIMARY KEY)", "a plain table .*Load with take_over: true"),
+        ("CREATE TABLE poles (id varchar(20) PRIMARY KEY)", "a plain table .*load with take_over: true"),
         ("CREATE VIEW poles AS SELECT 1 AS id", "a view .*Rename it to poles_before_flux"),
     ],
 )

@@ -4,7 +4,7 @@
 -- Phases: lock (what readers take before the table is locked too), before (in the swap, while the old table still has its name), made (on the new table, ahead of the swap), after
 -- (in the swap, when the new table has the name), last (then); or stays, refused (then `statement` says why).
 -- `trial` tells by an error whether `statement` would succeed, without a lock that readers meet; NULL is not tried.
--- `other` and `other_trial` are for a view whose columns would change their types.
+-- `other` and `other_trial` are for a view whose columns would change their types; of an index, `other` is what it is.
 
 -- sources --
 -- The table and the materialized views that read it, or one of these, without a view in between; with their schemas.
@@ -167,7 +167,9 @@ UNION ALL SELECT 31, 'index', i.indexrelid::regclass::text,
        CASE WHEN am.amname = 'gist' AND 0 <> ANY (i.indkey::int[])
             THEN 'each version has those that the layer declares: one on the table itself breaks ST_EstimatedExtent'
             ELSE format('CREATE %sINDEX ON %s USING %s', CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END, name,
-                        split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2)) END, '', NULL, NULL
+                        split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2)) END,
+       CASE WHEN am.amname <> 'gist' OR 0 = ALL (i.indkey::int[]) THEN '' END,
+       indisunique || split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2), NULL
 FROM t JOIN pg_index i ON i.indrelid = t.oid AND NOT i.indisprimary JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('u', 'x'))
 UNION ALL SELECT 32, 'primary key', format('%I (%s)', conname, pg_get_constraintdef(con.oid)), 'key',
@@ -181,7 +183,8 @@ UNION ALL SELECT 33, 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'stays', 
 FROM t JOIN pg_index ON indrelid = t.oid AND indisclustered
 UNION ALL SELECT 34, 'setting', 'REPLICA IDENTITY ' || word, CASE word WHEN 'USING INDEX' THEN 'stays' ELSE 'after' END,
        CASE word WHEN 'USING INDEX' THEN 'the new table has other indexes'
-            ELSE format('ALTER TABLE %s REPLICA IDENTITY %s', name, word) END, '', NULL, NULL
+            ELSE format('ALTER TABLE %s REPLICA IDENTITY %s', name, word) END,
+       CASE WHEN word <> 'USING INDEX' THEN '' END, NULL, NULL
 FROM t, LATERAL (SELECT CASE relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE 'USING INDEX' END) AS said (word)
 WHERE relreplident <> 'd'
 

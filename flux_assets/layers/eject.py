@@ -1,0 +1,169 @@
+"""Giving a layer back: its version becomes a plain table of the same name, with all that hangs on the public table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from flux_assets.errors import LayerError, PinnedError
+from flux_assets.layers.context import LoadOptions, VersionContext, recorded
+from flux_assets.layers.publish import swap
+from flux_assets.layers.versions import LayerState, Version
+from flux_assets.ledger.runs import Lease, leased, reach
+from flux_assets.postgis.catalog import Relation
+from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
+from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
+from flux_assets.postgis.session import Target, run
+from flux_assets.spec import StaticTable
+from flux_assets.sqlfiles import query
+
+_SUFFIX, _LONGEST = "_of_layer", 63
+_MAKING = "CREATE MATERIALIZED VIEW"
+# What the version has by itself, as the equal of the public table.
+_OF_THE_VERSION = frozenset({"NOT NULL", "generated column", "constraint", "index", "primary key"})
+
+
+def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None]) -> Version:
+    """Make the live version of a layer a plain table under the layer's name, in one transaction; returns the version.
+
+    Raises LayerError when there is no such version or something cannot come along, PublishError when it cannot be done
+    now; then nothing has changed.
+    """
+    layer = Layer(target.schema, table)
+    with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
+        _planned(session, layer)  # what cannot be ejected is no failed run for the ledger
+    with (
+        recorded(layer.title, [layer], target, options, log, "EJECT") as (control, [context]),
+        leased(control, target, context.patience, layer) as lease,
+    ):
+        plan = _planned(control, layer)
+        log(f"{layer.title} becomes a plain table; {listed(list(plan.hanging.outcomes(layer.name)))}")
+        reach("eject.leased")
+        try:
+            plan.prepare(context)
+            plan.swap(context, lease)
+        except BaseException:
+            if not (control.closed or control.broken):
+                with suppress(psycopg.Error):
+                    plan.discard(control)
+            raise
+        reach("eject.swapped")
+        return plan.version
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ejection:
+    """The plan: the version that becomes a plain table, and what hangs on the public table."""
+
+    layer: Layer
+    version: Version
+    oid: int
+    hanging: Hanging
+
+    def prepare(self, context: VersionContext) -> None:
+        """Make the materialized views anew, on the version, and fill them."""
+        control, own = context.control, sql.Identifier(self.layer.name)
+        self.discard(control)
+        made = [part for part in self.hanging.parts if part.phase == "made"]
+        if not made:
+            return
+        path, table = using_path((VERSIONS, *self.hanging.path)), self.version.table
+        # They are written as reading a table of the layer's name, which the version has for a moment.
+        renaming = [
+            sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, own),
+            path,
+            *(part.as_sql for part in made if part.statement.startswith(_MAKING)),
+            sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+                sql.Identifier(VERSIONS, self.layer.name), sql.Identifier(self.version.relation)
+            ),
+        ]
+        doing = f"making materialized views of {self.layer.title} anew"
+        context.patience.briefly(control, lambda: renaming, waiting_for=[self.oid], doing=doing)
+        for part in made:
+            if not part.statement.startswith(_MAKING):
+                run(control, [path, part.as_sql])
+
+    def discard(self, connection: psycopg.Connection) -> None:
+        """Drop the materialized views that were made anew."""
+        connection.execute(query("eject", "discard_views").format(relation=self.version.relation))
+
+    def swap(self, context: VersionContext, lease: Lease) -> None:
+        """Put the version into the public table's place."""
+        layer, version, control = self.layer, self.version, context.control
+        recording = [
+            lease.holding(),
+            *version.giving_up(layer),
+            context.entry.loaded(version.rows or 0, version=version.version, sync_type=context.entry.sync_type),
+        ]
+        lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
+        locks = [*self.hanging.in_phase("lock"), lock.format(layer.public), lock.format(version.table)]
+        swapping = swap(control, locks, list(self._swapping()))
+        doing = f"ejecting {layer.title}"
+        try:
+            context.patience.briefly(control, lambda: [*recording, *swapping], waiting_for=[self.oid], doing=doing)
+        except psycopg.Error as error:
+            raise Hanging.changed(error, layer.title) or Lease.overtaken(error, layer.title) or error from error
+
+    def _swapping(self) -> Iterator[sql.Composable]:
+        layer, version = self.layer, self.version
+        going = sql.Identifier(f"{layer.name[: _LONGEST - len(_SUFFIX)]}{_SUFFIX}")
+        yield using_path(self.hanging.path)
+        yield self.hanging.unchanged
+        yield from self.hanging.in_phase("before")
+        yield sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, version.table)
+        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, going)
+        yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(version.table, sql.Identifier(layer.schema))
+        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+            sql.Identifier(layer.schema, version.relation), sql.Identifier(layer.name)
+        )
+        yield revoking_all(layer.public)
+        yield from self.hanging.in_phase("after", "last")
+        yield sql.SQL("DROP TABLE {}").format(going)
+
+
+def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
+    """Plan the ejection. Raises LayerError where it cannot be done."""
+    state = LayerState.of(connection, layer)
+    version = state.live(connection)
+    if state.public is None or version is None:
+        raise LayerError(
+            f"{layer.title} has no published version that could become a plain table.",
+            "`flux-assets status` says what readers see.",
+        )
+    if state.pin is not None:
+        raise PinnedError(f"{layer.title} is {state.pin}.", f"Run `flux-assets unpin {layer.name}` and eject again.")
+    found = Hanging.on(connection, state.public.oid, layer.schema, _SUFFIX)
+    parts = [_for_plain(part) for part in found.parts] + list(_keys(connection, layer))
+    like = query("ddl", "create_like").format(
+        new=sql.SQL("TABLE {}").format(sql.Identifier(VERSIONS, layer.name)), old=layer.public
+    )
+    left_over = query("takeover", "discard").format(name=layer.name)
+    hanging = replace(found, parts=tuple(parts)).tried(connection, [left_over, like], VERSIONS)
+    if refused := [each for each in hanging.outcomes(layer.name) if each[2].startswith("stands in the way")]:
+        raise LayerError(
+            f"{layer.title} cannot be ejected, and nothing was changed: {listed(refused)}.",
+            "Do what the brackets say, or drop what nobody needs, and run it again.",
+        )
+    return _Ejection(layer=layer, version=version, oid=state.public.oid, hanging=hanging)
+
+
+def _for_plain(part: Part) -> Part:
+    if part.kind in _OF_THE_VERSION:
+        return replace(part, phase="there", trial=None)
+    return replace(part, phase="after", trial="") if part.phase == "comment" else part
+
+
+def _keys(connection: psycopg.Connection, layer: Layer) -> Iterator[Part]:
+    """Yield the foreign keys of other tables that were dropped when the layer took over."""
+    if Relation.find(connection, "postgres_sync", "dropped_keys") is None:
+        return
+    named = {"schema": layer.schema, "name": layer.name}
+    asked = query("eject", "keys_to_restore").format(**named)
+    for statement, locking, name in connection.execute(asked).fetchall():
+        yield Part("foreign key", name, "after", statement)
+        yield Part("foreign key", name, "lock", locking)
+        yield Part("foreign key", name, "last", query("eject", "forget_keys").format(**named).as_string(connection))
