@@ -1,4 +1,4 @@
-"""The commands for moving over from another loader, and back: adopt, eject."""
+"""The commands for moving over from another loader, and back: compare, adopt, eject."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import exit_if, finish_run, show_table, the_layer, the_target
+from flux_assets.cli.terminal import exit_if, finish_run, one_of, print_json, show_table, the_layer, the_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from flux_assets.compare.schemas import TableDifference
+    from flux_assets.layers.takeover import Takeover as LayerTakeover
+    from flux_assets.sync.takeover import Takeover
 
-    from flux_assets.spec import StaticTable
+    _Plan = LayerTakeover | Takeover
 
 COMMANDS = click.Group()
 
@@ -23,44 +25,57 @@ COMMANDS = click.Group()
     "--drop-foreign-keys", is_flag=True, help="Drop foreign keys of other tables that point at an adopted table."
 )
 def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> None:
-    """Take over the plain tables that another loader made, or only TABLE, without a gap for readers.
+    """Take over the plain tables that another loader or sync made, or only TABLE, without a gap for readers.
 
-    The release is loaded beside each of them. In the transaction that publishes it, the old table is renamed to
-    TABLE_before_flux, and whatever hangs on it comes along: owner, rights, policies, triggers, views and the like.
-    Where something cannot come along, that is said before anything is loaded. Exit code 1 then, or when a layer could
-    not be loaded.
+    The release is loaded beside the table of a layer; a synced table is kept as it is where its columns fit, and
+    otherwise made anew from its rows. In one transaction the old table is renamed to TABLE_before_flux, and whatever
+    hangs on it comes along: owner, rights, policies, triggers, views and the like. Where something cannot come along,
+    that is said before anything is done. Exit code 1 then, or when a table could not be loaded or synced.
 
     \b
     Examples:
       flux-assets adopt --dry-run
-      flux-assets adopt substations
+      flux-assets adopt substations circuit_status_realtime
       flux-assets adopt meter_locations_enhanced --drop-foreign-keys
     """
+    from flux_assets.layers import takeover
     from flux_assets.layers.context import LoadOptions
-    from flux_assets.layers.takeover import plan_takeovers
-    from flux_assets.tables import static_tables
+    from flux_assets.sync import setup
+    from flux_assets.sync.result import SyncOptions
+    from flux_assets.tables import declarations, dynamic_tables, static_tables
 
-    chosen: Sequence[StaticTable] = [the_layer(name) for name in tables] or static_tables()
-    plans = plan_takeovers(chosen, the_target(), LoadOptions(drop_foreign_keys=drop_foreign_keys))
-    for table in chosen if tables else ():
-        if table.name not in plans:
-            click.echo(f"{table.name} is no plain table; there is nothing to adopt.")
+    chosen = [one_of(declarations(), "table", name).name for name in tables]
+    static = [table for table in static_tables() if table.name in chosen or not chosen]
+    dynamic = [table for table in dynamic_tables() if table.name in chosen or not chosen]
+    target = the_target()
+    options = LoadOptions(drop_foreign_keys=drop_foreign_keys)
+    layers = takeover.plan_takeovers(static, target, options) if static else {}
+    synced = setup.plan_takeovers(dynamic, target, SyncOptions()) if dynamic else {}
+    plans: dict[str, _Plan] = {**layers, **{name: plan for name, plan in synced.items() if plan}}
+    for name in (name for name in (chosen or synced) if name not in plans):
+        kept = "is kept as it is, and the next sync brings it into step"
+        click.echo(f"{name} {kept if name in synced else 'is no plain table; there is nothing to adopt'}.")
     if not plans:
-        click.echo("No layer has the name of a plain table; there is nothing to adopt.")
+        click.echo("There is nothing to adopt.")
         return
     if dry_run:
         for name, plan in plans.items():
-            click.secho(f"{name} becomes {plan.old_name}; its place takes the layer of that name.", bold=True)
+            click.secho(f"{name} becomes {plan.old_name}, and a new table takes its name.", bold=True)
             show_table(("what", "name", "outcome"), plan.outcomes)
         exit_if(any(plan.refusal() for plan in plans.values()))
         return
     for refusal in filter(None, (plan.refusal() for plan in plans.values())):
         raise refusal
 
-    from flux_assets.orchestration.commands import load_layers
+    from flux_assets.orchestration.commands import load_layers, sync_tables
 
-    config = {"take_over": True, "drop_foreign_keys": drop_foreign_keys}
-    finish_run("adopt", "loading", *load_layers(list(plans), config))
+    ended = []
+    if layers:
+        ended.append(load_layers(list(layers), {"take_over": True, "drop_foreign_keys": drop_foreign_keys}))
+    if changing := [name for name, plan in synced.items() if plan]:
+        ended.append(sync_tables(changing, {"take_over": True}))
+    for end in ended:
+        finish_run("adopt", "loading or syncing", *end)
 
 
 @COMMANDS.command("eject")
@@ -88,3 +103,76 @@ def _eject(tables: tuple[str, ...]) -> None:
         click.echo(
             f"{table.name} is a plain table, with the {version.rows or 0:,} rows of version {version.version[:12]}."
         )
+
+
+@COMMANDS.command("compare")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@click.option("--with", "schema", required=True, metavar="SCHEMA", help="Where the tables of the old system are.")
+@click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="Do not compare it; may be given again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_json: bool) -> None:
+    """Tell in which columns and rows all tables, or TABLE, differ from those of the same names in another SCHEMA.
+
+    For running beside the old system before the switch: FLUX_POSTGRES_SCHEMA names a schema of our own in its database.
+    Columns that note when a sync wrote a row are not compared. Nothing is changed. Exit code 1 where something that
+    the old table has is missing or different.
+
+    \b
+    Examples:
+      flux-assets compare --with public
+      flux-assets compare circuit_status_realtime --with public --ignore load_percent
+    """
+    from flux_assets.compare.schemas import compare_schemas
+    from flux_assets.postgis.liveness import Stop
+    from flux_assets.tables import declarations
+
+    target = the_target()
+    if schema == target.schema:
+        raise click.UsageError(
+            f"{schema} is the schema of our own tables; name another one, or set FLUX_POSTGRES_SCHEMA."
+        )
+    chosen = [one_of(declarations(), "table", name) for name in tables] or declarations()
+    found = []
+    for each in compare_schemas(chosen, schema, target, ignored, Stop()):
+        found.append(each)
+        if not as_json:
+            _show_difference(each)
+    if as_json:
+        print_json([_as_document(each) for each in found])
+    exit_if(not all(each.is_same for each in found))
+
+
+def _show_difference(found: TableDifference) -> None:
+    if found.absent:
+        click.echo(f"{found.name}: there is no {' and no '.join(found.absent)}.")
+        return
+    words = [f"{len(found.compared)} columns compared"]
+    words += [f"not here: {', '.join(found.lacking)}"] if found.lacking else []
+    words += [f"only here: {', '.join(found.added)}"] if found.added else []
+    words += [f"other types: {', '.join(found.retyped)}"] if found.retyped else []
+    if found.rows is None:
+        words.append("rows not compared: a column of the key is not on both sides")
+    elif found.rows.same:
+        words.append(f"the {found.rows.actual[0]:,} rows are the same")
+    else:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in found.rows.counts.items())
+        words.append(f"{found.rows.actual[0]:,} rows here, {found.rows.expected[0]:,} there: {counts}")
+    click.echo(f"{found.name}: {'; '.join(words)}.")
+    for line in found.rows.sample if found.rows else ():
+        click.echo(f"  {line}")
+
+
+def _as_document(found: TableDifference) -> dict[str, object]:
+    rows = found.rows
+    return {
+        "table": found.name,
+        "same": found.is_same,
+        "absent": found.absent,
+        "columns": {
+            "compared": found.compared,
+            "lacking": found.lacking,
+            "added": found.added,
+            "retyped": found.retyped,
+        },
+        "rows": {**rows.numbers("old"), "sample": rows.sample} if rows else None,
+    }

@@ -11,11 +11,11 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
-from flux_assets.layers.publish import swap
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
+from flux_assets.postgis.locking import swap
 from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
@@ -97,7 +97,7 @@ class _Ejection:
         recording = [
             lease.holding(),
             *version.giving_up(layer),
-            context.entry.loaded(version.rows or 0, version=version.version, sync_type=context.entry.sync_type),
+            context.entry.loaded(version.rows, version=version.version, sync_type="EJECT", published=False),
         ]
         lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
         locks = [*self.hanging.in_phase("lock"), lock.format(layer.public), lock.format(version.table)]

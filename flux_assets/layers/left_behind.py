@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psycopg
 from psycopg.rows import class_row
 
-from flux_assets.postgis.relations import Layer
-from flux_assets.spec import index_method
+from flux_assets.postgis.relations import Layer, declared_twins
 from flux_assets.sqlfiles import query
 
 
@@ -38,7 +37,7 @@ class Dependent:
         cls, connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()
     ) -> list[Dependent]:
         """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
-        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(declared_twins(layer))
+        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(declared_twins(layer.table))
         return [each for each in cls.of(connection, oid) if each.twin is None or each.twin not in there]
 
     @staticmethod
@@ -46,12 +45,3 @@ class Dependent:
         """List them in words, those of a kind together."""
         kinds = dict.fromkeys(each.kind for each in found)
         return "; ".join(f"{kind} {', '.join(each.name for each in found if each.kind == kind)}" for kind in kinds)
-
-
-def declared_twins(layer: Layer) -> Iterator[str]:
-    """Yield indexes and unique keys of every version, as their twins are written."""
-    for index in layer.table.indexes:
-        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
-    for key in layer.table.unique_keys:
-        yield f"UNIQUE ({', '.join(key)})"
-        yield f"truebtree ({', '.join(key)})"

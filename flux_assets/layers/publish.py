@@ -5,7 +5,6 @@ Versions that nobody needs any more are dropped here too.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,9 +23,9 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Entry, Lease
 from flux_assets.postgis.hanging import Hanging
-from flux_assets.postgis.locking import LockRetries
+from flux_assets.postgis.locking import LockRetries, swap
 from flux_assets.postgis.relations import Layer
-from flux_assets.postgis.session import LOCK_TIMEOUT_MS, PROMISED_MS, Target, at_once, run
+from flux_assets.postgis.session import PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
 
 _PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
@@ -34,7 +33,6 @@ _PINNED = "FXPIN"  # the SQLSTATE that postgres_sync.refuse_pinned raises
 _REPORTED_SECONDS, _STANDBY_SECONDS = 1.0, 60.0
 _CANCEL_SECONDS = 5
 _MILLISECOND = timedelta(milliseconds=1)
-_LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 
 
 @dataclass(frozen=True)
@@ -175,22 +173,6 @@ def _recording(publications: Sequence[Publication]) -> list[sql.Composable]:
             layer.announcing("rolled back" if entry.sync_type == "ROLLBACK" else "published", version=version.version),
         ]
     return statements
-
-
-def swap(
-    connection: psycopg.Connection, locks: Sequence[sql.Composable], statements: Sequence[sql.Composable]
-) -> list[sql.Composable]:
-    """Make statements that take the locks, all within one time-out, and then run the others; for `briefly`.
-
-    The last returns when all was locked, and when it was done.
-    """
-    asked = {
-        "milliseconds": LOCK_TIMEOUT_MS,
-        "locks": [lock.as_string(connection) for lock in locks],
-        "statements": [statement.as_string(connection) for statement in statements],
-    }
-    asking = sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
-    return [asking, query("publish", "swap"), _LOCKED]
 
 
 def _locking(publications: Sequence[Publication], old: Sequence[sql.Identifier | None]) -> Iterator[sql.Composable]:

@@ -13,15 +13,13 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError
 from flux_assets.layers.context import LoadOptions
-from flux_assets.layers.left_behind import declared_twins
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
-from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
+from flux_assets.postgis.relations import VERSIONS, Layer, declared_twins, free_name, revoking_all
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
-_SUFFIX, _LONGEST = "_before_flux", 63
 _DROPPED_KEYS = sql.Identifier("postgres_sync", "dropped_keys")
 _MAKE_SCHEMA = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSIONS))
 
@@ -39,19 +37,19 @@ class Takeover:
         cls, connection: psycopg.Connection, layer: Layer, oid: int, options: LoadOptions | None = None
     ) -> Takeover:
         """Ask what hangs on the table, and try for each thing whether the layer can have it. Changes nothing."""
-        suffix = _free_suffix(connection, layer)
+        old_name, suffix = free_name(connection, layer)
         found = Hanging.on(connection, oid, layer.schema, suffix)
         undeclared = [
             Part("column", column.name, "stays", "the layer has no such column")
             for column in Relation(connection, oid).columns()
             if column.name not in layer.table.column_names and not column.generated
         ]
-        twins = set(declared_twins(layer))
+        twins = set(declared_twins(layer.table))
         parts = [mine for part in found.parts for mine in _for_layer(part, layer, twins, options or LoadOptions())]
         there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [VERSIONS]).fetchone() is not None
         making = [*(() if there else (_MAKE_SCHEMA,)), _discarding(layer), *_new(layer).create_public()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
-        return cls(layer=layer, old_name=_with_suffix(layer, suffix), hanging=hanging)
+        return cls(layer=layer, old_name=old_name, hanging=hanging)
 
     @property
     def outcomes(self) -> list[tuple[str, str, str]]:
@@ -142,21 +140,6 @@ def _discarding(layer: Layer) -> sql.Composed:
 
 def _new(layer: Layer) -> Layer:
     return replace(layer, schema=VERSIONS)
-
-
-def _free_suffix(connection: psycopg.Connection, layer: Layer) -> str:
-    number = 1
-    while Relation.find(connection, layer.schema, _with_suffix(layer, suffix := _numbered(number))):
-        number += 1
-    return suffix
-
-
-def _numbered(number: int) -> str:
-    return _SUFFIX if number == 1 else f"{_SUFFIX}_{number}"
-
-
-def _with_suffix(layer: Layer, suffix: str) -> str:
-    return f"{layer.name[: _LONGEST - len(suffix)]}{suffix}"
 
 
 def _for_layer(part: Part, layer: Layer, twins: set[str], options: LoadOptions) -> Iterator[Part]:

@@ -58,6 +58,11 @@ class _SyncConfig(dg.Config):
     accept_vanished: bool = Field(
         default=False, description="Accept, this once, that many rows of the sources have vanished."
     )
+    take_over: bool = Field(
+        default=False,
+        description="Adopt a plain table whose columns do not fit: a new one takes its name, its rows and what hangs on"
+        " it.",
+    )
 
 
 def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
@@ -74,7 +79,11 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
     ) -> _Events:
         run_id = context.run.run_id
         options = SyncOptions(
-            force=config.force, accept_vanished=config.accept_vanished, run_id=run_id, stop=stop_of(run_id)
+            force=config.force,
+            accept_vanished=config.accept_vanished,
+            take_over=config.take_over,
+            run_id=run_id,
+            stop=stop_of(run_id),
         )
         try:
             with LayerFailure.translated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -15,12 +16,13 @@ from psycopg.rows import class_row
 from flux_assets.errors import PublishError, bounded, reported
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.session import Rows, at_once
+from flux_assets.postgis.session import LOCK_TIMEOUT_MS, Rows, at_once
 from flux_assets.sqlfiles import query
 
 GIVES_WAY = "compute"
 """What sessions are for (`Target.session`) that end at once for a publish of what they read, and begin again."""
 _LONGEST_QUERY = 120
+_LOCKED = sql.SQL("SELECT current_setting('flux.locked_at')::timestamptz, clock_timestamp()")
 _PAUSES_SECONDS = (0.2, 0.5, 1.0)
 _JITTER = SystemRandom()
 _PASSING = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
@@ -178,6 +180,22 @@ class LockRetries:
             f"{action} waited {self.seconds:.0f} s for a lock held by {blockers}.",
             "End that transaction where it was begun, or by the command given, and run again.",
         )
+
+
+def swap(
+    connection: psycopg.Connection, locks: Sequence[sql.Composable], statements: Sequence[sql.Composable]
+) -> list[sql.Composable]:
+    """Make statements that take the locks, all within one time-out, and then run the others; for `briefly`.
+
+    The last returns when all was locked, and when it was done.
+    """
+    asked = {
+        "milliseconds": LOCK_TIMEOUT_MS,
+        "locks": [lock.as_string(connection) for lock in locks],
+        "statements": [statement.as_string(connection) for statement in statements],
+    }
+    asking = sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
+    return [asking, query("locking", "swap"), _LOCKED]
 
 
 def _make_way(connection: psycopg.Connection, blockers: Sequence[LockHolder]) -> bool:

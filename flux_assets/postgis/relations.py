@@ -13,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
+from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import run
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, type_ddl
 from flux_assets.sqlfiles import query
@@ -23,6 +24,8 @@ _LIMIT_WAIT = sql.SQL(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
 _SINCE_ANALYZE_ONLY = 180000  # the server version
 _LONGEST = 63  # bytes of a PostgreSQL identifier
 _BEFORE = "_before_flux"
+# Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
+_FILL_PERCENT = 85
 _COMPAT = "_compat"
 _TEMPLATE = sql.Identifier("pg_temp", "public_table")
 
@@ -103,6 +106,17 @@ class LiveTable(PublicTable):
     def own_rows(self) -> sql.Composable:
         """The rows that a sync knows: the table's own, not those of tables that inherit from it."""
         return own_rows(self.public)
+
+    def create(self) -> Iterator[sql.Composed]:
+        """Yield the statements that create the table, empty, with its key, indexes and comments."""
+        columns = [column_definition(column) for column in self.table.columns]
+        key = sql.SQL("PRIMARY KEY ({})").format(names(self.table.key))
+        yield sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
+            self.public, sql.SQL(", ").join([*columns, key]), _FILL_PERCENT
+        )
+        for index in self.table.indexes:
+            yield create_index(self.public, index)
+        yield from self.comments()
 
     def analyze(self, session: psycopg.Connection) -> None:
         """Collect the statistics, without reading the tables that inherit where possible.
@@ -198,6 +212,28 @@ def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Comp
     change = sql.SQL("ALTER COLUMN {} SET STATISTICS {}")
     changes = [change.format(sql.Identifier(name), sql.Literal(target)) for name, target in targets.items()]
     return sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(changes))
+
+
+def free_name(connection: psycopg.Connection, table: PublicTable) -> tuple[str, str]:
+    """Return the name that a table which gives way is given, and what follows the table's own name in it.
+
+    Where that is taken, it has a number.
+    """
+    number, name, suffix = 1, table.old_name, _BEFORE
+    while Relation.find(connection, table.schema, name):
+        number += 1
+        suffix = f"{_BEFORE}_{number}"
+        name = f"{table.name[: _LONGEST - len(suffix)]}{suffix}"
+    return name, suffix
+
+
+def declared_twins(table: Declaration) -> Iterator[str]:
+    """Yield declared indexes and unique keys, as left_behind.sql and hanging.sql write what there is in their place."""
+    for index in table.indexes:
+        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
+    for key in table.unique_keys:
+        yield f"UNIQUE ({', '.join(key)})"
+        yield f"truebtree ({', '.join(key)})"
 
 
 def own_rows(table: sql.Identifier, kind: str = "r") -> sql.Composable:

@@ -13,10 +13,12 @@ from flux_assets.postgis.liveness import Stop
 @dataclass(frozen=True, kw_only=True)
 class SyncOptions:
     """What may be asked of a sync. `force` writes what differs also when nothing seems to have changed;
-    `accept_vanished` lets any number of rows vanish from the source, this once. `run_id` is noted in the ledger."""
+    `accept_vanished` lets any number of rows vanish from the source, this once. `take_over` replaces a plain table of
+    other columns by one that fits, with its rows and all that hangs on it. `run_id` is noted in the ledger."""
 
     force: bool = False
     accept_vanished: bool = False
+    take_over: bool = False
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
 
@@ -24,6 +26,7 @@ class SyncOptions:
     def once(self) -> tuple[str, ...]:
         """What was asked for beyond bringing the tables into step, this once, as it is written in a run's config."""
         asked = {"force: true": self.force, "accept_vanished: true": self.accept_vanished}
+        asked["take_over: true"] = self.take_over
         return tuple(name for name, holds in asked.items() if holds)
 
 

@@ -16,16 +16,15 @@ from flux_assets.postgis.catalog import LiveColumn, Relation, hidden, refuse_fol
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.postgis.session import Target, run
+from flux_assets.postgis.session import Target, prepare, run
 from flux_assets.spec import DynamicTable
 from flux_assets.sync import gate
 from flux_assets.sync.compat import keep_view
 from flux_assets.sync.derived_columns import NOW
 from flux_assets.sync.gate import describe_busy
 from flux_assets.sync.result import SyncOptions
+from flux_assets.sync.takeover import Takeover
 
-# Every sync updates rows in place: room on the page keeps the new row beside the old and its indexes untouched.
-_FILL_PERCENT = 85
 _LOCK_PATIENCE_SECONDS = 30
 
 
@@ -44,6 +43,19 @@ def set_up_tables(
             run(session, register_declarations(target.schema, target.declared, tables))
             lives = [LiveTable(target.schema, table) for table in tables]
             return {live.name: TableSetup(session, live).make_fit(options, log) for live in lives}
+
+
+def plan_takeovers(tables: Sequence[DynamicTable], target: Target, options: SyncOptions) -> dict[str, Takeover | None]:
+    """Return by name, of those tables that are plain ones, how each would be replaced; None where it fits as it is."""
+    plans: dict[str, Takeover | None] = {}
+    with gate.sync_session(target, options) as session:
+        prepare(session, target.schema)
+        for live in (LiveTable(target.schema, table) for table in tables):
+            found = Relation.find(session, live.schema, live.name)
+            if found is not None and found.kind == "r":
+                fault = TableSetup(session, live).fault()
+                plans[live.name] = Takeover.planned(session, live, found.oid) if fault else None
+    return plans
 
 
 class TableSetup:
@@ -85,6 +97,10 @@ class TableSetup:
                 self._create(log)
                 done = True
             else:
+                if options.take_over and self._relation.kind == "r" and self.fault():
+                    Takeover.planned(self._session, self._live, self._relation.oid).carry_out(self._session, patience)
+                    fitted = TableSetup(self._session, self._live).make_fit(options, log)
+                    return fitted if isinstance(fitted, FluxError) else True
                 self._refuse_unfit(self._relation)
                 added = self._add_columns(self._relation, patience)
                 done = self._add_indexes(log) or added
@@ -151,8 +167,8 @@ class TableSetup:
         if problems := list(self._other_columns()):
             raise SchemaChangeError(
                 f"{live.title}: {'; '.join(problems)}.",
-                f"Change the columns (ALTER TABLE {live.title} …), or rename the table to {live.old_name} and sync"
-                " again: a new one is made. This table is as it was.",
+                f"Run `flux-assets adopt {live.name}`, which keeps the rows and all that hangs on the table; or rename"
+                f" the table to {live.old_name} and sync again: a new one is made. This table is as it was.",
             )
         refuse_folding_keys(SyncError, live.title, live.table.key, self._columns.values())
 
@@ -177,18 +193,8 @@ class TableSetup:
         live, session = self._live, self._session
         if old := Relation.find(session, live.schema, live.old_name):
             old.refuse_unprotected_copy(SyncError, live.title, live.old_title)
-        columns = [relations.column_definition(column) for column in live.table.columns]
-        key = sql.SQL("PRIMARY KEY ({})").format(relations.names(live.table.key))
         with session.transaction():
-            session.execute(
-                sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
-                    live.public, sql.SQL(", ").join([*columns, key]), _FILL_PERCENT
-                )
-            )
-            for index in live.table.indexes:
-                session.execute(relations.create_index(live.public, index))
-            for comment in live.comments():
-                session.execute(comment)
+            run(session, list(live.create()))
         log(f"{live.title}: created")
 
     def _add_columns(self, relation: Relation, patience: LockRetries) -> bool:

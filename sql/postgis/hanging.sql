@@ -177,9 +177,9 @@ UNION ALL SELECT 32, 'primary key', format('%I (%s)', conname, pg_get_constraint
 FROM t JOIN pg_constraint con ON conrelid = t.oid AND contype = 'p'
 UNION ALL SELECT 33, 'setting', option, 'setting', format('ALTER TABLE %s SET (%s)', name, option), NULL, NULL, NULL
 FROM t, unnest(t.reloptions) AS option
-UNION ALL SELECT 33, 'tablespace', quote_ident(spcname), 'stays', 'each version is made in the default one', NULL, NULL, NULL
+UNION ALL SELECT 33, 'tablespace', quote_ident(spcname), 'stays', 'the new table is made in the default one', NULL, NULL, NULL
 FROM t JOIN pg_tablespace s ON s.oid = t.reltablespace
-UNION ALL SELECT 33, 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'stays', 'a partitioned table has no order', NULL, NULL, NULL
+UNION ALL SELECT 33, 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'stays', 'the new table is in no order', NULL, NULL, NULL
 FROM t JOIN pg_index ON indrelid = t.oid AND indisclustered
 UNION ALL SELECT 34, 'setting', 'REPLICA IDENTITY ' || word, CASE word WHEN 'USING INDEX' THEN 'stays' ELSE 'after' END,
        CASE word WHEN 'USING INDEX' THEN 'the new table has other indexes'

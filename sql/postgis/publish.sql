@@ -7,28 +7,6 @@ SELECT (SELECT ARRAY[own.nspname::text, going.relname::text] FROM pg_class going
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_partitioned_table ON partrelid = c.oid
 WHERE n.nspname = {schema} AND c.relname = {name};
 
--- swap --
--- Locks and swaps in one statement, so that one time-out bounds all that readers wait for. A reader of the table that is
--- locked first waits for the locks of all others: together they have the time of one.
-DO $$
-DECLARE
-    asked json := current_setting('flux.swap')::json;
-    deadline timestamptz := clock_timestamp() + ((asked ->> 'milliseconds') || ' ms')::interval;
-    part text;
-BEGIN
-    FOR part IN SELECT json_array_elements_text(asked -> 'locks') LOOP
-        PERFORM set_config('lock_timeout', ceil(greatest(1, 1000 * extract(epoch FROM deadline - clock_timestamp())))
-                           || 'ms', true);
-        EXECUTE part;
-    END LOOP;
-    PERFORM set_config('flux.locked_at', clock_timestamp()::text, true),
-            set_config('lock_timeout', (asked ->> 'milliseconds') || 'ms', true);
-    FOR part IN SELECT json_array_elements_text(asked -> 'statements') LOOP
-        EXECUTE part;
-    END LOOP;
-END
-$$;
-
 -- materialized_views --
 -- Those that read the table, by views or each other too, in the order in which they do.
 WITH RECURSIVE reader (oid, depth) AS (
