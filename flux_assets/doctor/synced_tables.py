@@ -19,6 +19,7 @@ from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
 from flux_assets.sync.setup import TableSetup
+from flux_assets.sync.takeover import Takeover
 from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
 _TARGET, _SOURCE = Group("Synced tables"), Group("Snowflake")
@@ -55,7 +56,9 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
             yield _TARGET.warning(gone.problem, gone.remedy)
         return
     if error := setup.fault():
-        yield _TARGET.error(error)
+        plan = Takeover.planned(session, live, relation.oid) if relation.kind == "r" else None
+        details = "".join(f"\n{kind} {name}: {outcome}" for kind, name, outcome in plan.outcomes) if plan else ""
+        yield _TARGET.failed(error.problem, f"{error.remedy}{details}")
         return
     if heirs := relation.kin("heirs"):
         yield _TARGET.warning(

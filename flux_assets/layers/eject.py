@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import LayerError, PinnedError
+from flux_assets.errors import LayerError, PinnedError, PublishError
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Lease, leased, reach
@@ -22,6 +22,8 @@ from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
 _SUFFIX, _LONGEST = "_of_layer", 63
+# A call that has been parsed waits for the lock of the swap, which is short.
+_SECONDS_FOR_CALLS = 1.0
 _MAKING = "CREATE MATERIALIZED VIEW"
 # What the version has by itself, as the equal of the public table.
 _OF_THE_VERSION = frozenset({"NOT NULL", "generated column", "constraint", "index", "primary key"})
@@ -52,6 +54,7 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
                     plan.discard(control)
             raise
         reach("eject.swapped")
+        plan.detach(context)
         return plan.version
 
 
@@ -108,21 +111,38 @@ class _Ejection:
         except psycopg.Error as error:
             raise Hanging.changed(error, layer.title) or Lease.overtaken(error, layer.title) or error from error
 
+    def detach(self, context: VersionContext) -> None:
+        """Drop the partitioned table, once no call of a function that began before the swap can still read it."""
+        context.options.stop.wait(_SECONDS_FOR_CALLS)
+        going = sql.Identifier(self.layer.schema, self._going)
+        detaching = [
+            sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, self.layer.public),
+            sql.SQL("DROP TABLE {}").format(going),
+        ]
+        doing = f"detaching {self.layer.title}"
+        try:
+            context.patience.briefly(context.control, lambda: detaching, waiting_for=[self.oid], doing=doing)
+        except PublishError as error:
+            by_hand = "; ".join(statement.as_string(context.control) for statement in detaching)
+            context.log(f"{self.layer.title} is ejected, but for its last step, which is to run {by_hand}: {error}")
+
+    @property
+    def _going(self) -> str:
+        return f"{self.layer.name[: _LONGEST - len(_SUFFIX)]}{_SUFFIX}"
+
     def _swapping(self) -> Iterator[sql.Composable]:
         layer, version = self.layer, self.version
-        going = sql.Identifier(f"{layer.name[: _LONGEST - len(_SUFFIX)]}{_SUFFIX}")
         yield using_path(self.hanging.path)
         yield self.hanging.unchanged
         yield from self.hanging.in_phase("before")
-        yield sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(layer.public, version.table)
-        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, going)
+        # It stays attached to the table that goes: a function that has begun finds the rows there.
+        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(self._going))
         yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(version.table, sql.Identifier(layer.schema))
         yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(
             sql.Identifier(layer.schema, version.relation), sql.Identifier(layer.name)
         )
         yield revoking_all(layer.public)
         yield from self.hanging.in_phase("after", "last")
-        yield sql.SQL("DROP TABLE {}").format(going)
 
 
 def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
@@ -137,7 +157,7 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     if state.pin is not None:
         raise PinnedError(f"{layer.title} is {state.pin}.", f"Run `flux-assets unpin {layer.name}` and eject again.")
     found = Hanging.on(connection, state.public.oid, layer.schema, _SUFFIX)
-    parts = [_for_plain(part) for part in found.parts] + list(_keys(connection, layer))
+    parts = [mine for part in found.parts for mine in _for_plain(part, layer)] + list(_keys(connection, layer))
     like = query("ddl", "create_like").format(
         new=sql.SQL("TABLE {}").format(sql.Identifier(VERSIONS, layer.name)), old=layer.public
     )
@@ -151,10 +171,14 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     return _Ejection(layer=layer, version=version, oid=state.public.oid, hanging=hanging)
 
 
-def _for_plain(part: Part) -> Part:
+def _for_plain(part: Part, layer: Layer) -> Iterator[Part]:
     if part.kind in _OF_THE_VERSION:
-        return replace(part, phase="there", trial=None)
-    return replace(part, phase="after", trial="") if part.phase == "comment" else part
+        yield replace(part, phase="there", trial=None)
+        return
+    if part.kind == "trigger":  # the version has clones, of the same name
+        dropping = sql.SQL("DROP TRIGGER {} ON {}").format(sql.SQL(part.name), layer.public).as_string()
+        yield Part(part.kind, part.name, "before", dropping)
+    yield replace(part, phase="after", trial="") if part.phase == "comment" else part
 
 
 def _keys(connection: psycopg.Connection, layer: Layer) -> Iterator[Part]:

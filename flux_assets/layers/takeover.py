@@ -21,7 +21,6 @@ from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
 _DROPPED_KEYS = sql.Identifier("postgres_sync", "dropped_keys")
-_MAKE_SCHEMA = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(VERSIONS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +45,7 @@ class Takeover:
         ]
         twins = set(declared_twins(layer.table))
         parts = [mine for part in found.parts for mine in _for_layer(part, layer, twins, options or LoadOptions())]
-        there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [VERSIONS]).fetchone() is not None
-        making = [*(() if there else (_MAKE_SCHEMA,)), _discarding(layer), *_new(layer).create_public()]
+        making = [_discarding(layer), *_new(layer).create_public()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
         return cls(layer=layer, old_name=old_name, hanging=hanging)
 

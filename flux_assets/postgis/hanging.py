@@ -104,8 +104,10 @@ class Hanging:
 
         Nothing that readers use is locked, and nothing is left behind.
         """
+        there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [first]).fetchone() is not None
+        making = [] if there else [sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(first))]
         with connection.transaction(force_rollback=True):
-            run(connection, [_LIMIT_WAIT, *creating, using_path((first, *self.path))])
+            run(connection, [_LIMIT_WAIT, *making, *creating, using_path((first, *self.path))])
             return replace(self, parts=tuple(part.tried(connection) for part in self.parts))
 
     def in_phase(self, *phases: str) -> list[sql.Composable]:

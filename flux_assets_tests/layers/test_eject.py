@@ -94,6 +94,15 @@ def test_an_old_snapshot_sees_all_rows_of_a_layer_that_was_ejected(loader: Loade
         assert reader.execute("SELECT count(*) FROM poles").fetchone() == (40,)
 
 
+def test_an_ejected_layer_is_told_to_be_a_plain_table_and_not_broken(loader: Loader, sql: Sql) -> None:
+    loader.load(POLES, rows(40))
+    ejected(loader)
+    asked = "SELECT state, detail FROM postgres_sync.v_table_status WHERE layer_name = 'poles'"
+    assert sql(asked) == [("never loaded", "a plain table of another origin has its name")]
+    loader.load(POLES, take_over=True)
+    assert sql(asked) == [("live", None)]
+
+
 def test_dropped_foreign_keys_come_back(loader: Loader, sql: Sql) -> None:
     sql("CREATE TABLE poles (id varchar(20) PRIMARY KEY)")
     sql("CREATE TABLE lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles)")

@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS sync_status_started_idx ON postgres_sync.sync_status 
 CREATE INDEX IF NOT EXISTS sync_status_running_idx ON postgres_sync.sync_status (layer_name) WHERE status = 'RUNNING';
 
 COMMENT ON TABLE postgres_sync.sync_status IS 'One row for every load, sync or rollback of a table, also those that failed or changed nothing.';
-COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. REPLAY: records from quarantine added. DELTA: the differences from Snowflake written. PINNED: nothing published, because the layer is pinned.';
+COMMENT ON COLUMN postgres_sync.sync_status.sync_type IS 'FULL: loaded from a release. PUBLISH: an audited version published without loading. UNCHANGED: nothing to do. ROLLBACK: an earlier version published again. REPLAY: records from quarantine added. DELTA: the differences from Snowflake written. PINNED: nothing published, because the layer is pinned. EJECT: made a plain table again.';
 COMMENT ON COLUMN postgres_sync.sync_status.held_version IS 'The release''s version that a load did not publish, because the layer is pinned to another.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_instant IS 'The instant as of which the source was read.';
 COMMENT ON COLUMN postgres_sync.sync_status.source_changed_at IS 'When the source last changed: as its rows say, else when a sync first saw the change.';
@@ -416,7 +416,8 @@ WITH known AS (
         ORDER BY recent.alive DESC, coalesce(recent.completed_at, recent.started_at) DESC, recent.sync_id DESC
         LIMIT 1) AS run ON true
     LEFT JOIN LATERAL (
-        SELECT entry.completed_at, entry.source_instant, entry.source_changed_at FROM postgres_sync.sync_status AS entry
+        SELECT CASE WHEN entry.sync_type <> 'EJECT' THEN entry.completed_at END AS completed_at, entry.source_instant,
+               entry.source_changed_at FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
           AND entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY', 'PINNED')
         ORDER BY entry.started_at DESC LIMIT 1) AS checked ON true
