@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from flux_assets.errors import LayerError, PinnedError, PublishError
+from flux_assets.errors import LayerError, PinnedError, PublishError, reported
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Lease, leased, reach
@@ -122,9 +122,11 @@ class _Ejection:
         doing = f"detaching {self.layer.title}"
         try:
             context.patience.briefly(context.control, lambda: detaching, waiting_for=[self.oid], doing=doing)
-        except PublishError as error:
-            by_hand = "; ".join(statement.as_string(context.control) for statement in detaching)
-            context.log(f"{self.layer.title} is ejected, but for its last step, which is to run {by_hand}: {error}")
+        except (PublishError, psycopg.Error) as error:
+            by_hand = "; ".join(statement.as_string() for statement in detaching)
+            context.log(
+                f"{self.layer.title} is ejected; what is left is to run {by_hand}, because of: {reported(error)}"
+            )
 
     @property
     def _going(self) -> str:

@@ -15,7 +15,7 @@ from flux_assets.errors import LayerError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
-from flux_assets.postgis.relations import VERSIONS, Layer, declared_twins, free_name, revoking_all
+from flux_assets.postgis.relations import VERSIONS, Layer, free_name, revoking_all
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
@@ -43,8 +43,9 @@ class Takeover:
             for column in Relation(connection, oid).columns()
             if column.name not in layer.table.column_names and not column.generated
         ]
-        twins = set(declared_twins(layer.table))
-        parts = [mine for part in found.parts for mine in _for_layer(part, layer, twins, options or LoadOptions())]
+        parts = [
+            mine for part in found.parts for mine in _for_layer(part.beside(layer.table), options or LoadOptions())
+        ]
         making = [_discarding(layer), *_new(layer).create_public()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
         return cls(layer=layer, old_name=old_name, hanging=hanging)
@@ -140,34 +141,13 @@ def _new(layer: Layer) -> Layer:
     return replace(layer, schema=VERSIONS)
 
 
-def _for_layer(part: Part, layer: Layer, twins: set[str], options: LoadOptions) -> Iterator[Part]:
-    """Yield what of a part is left to do for a layer, which has by itself what it declares."""
+def _for_layer(part: Part, options: LoadOptions) -> Iterator[Part]:
+    """Yield what is done with a part that a layer does not have by itself."""
     match part.kind:
-        case "index" if part.other in twins:
-            yield replace(part, phase="declared", trial=None)
-        case "constraint" if part.statement.endswith(tuple(f" {twin}" for twin in twins)):
-            yield replace(part, phase="declared", trial=None)
-        case "NOT NULL":
-            column = layer.table.table.columns.get(part.name.removeprefix("of "))
-            if column is not None and column.nullable:
-                yield part.leaving("the declaration allows NULL") if options.accept_schema_change else part
-        case "primary key":
-            is_declared = part.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(layer.table.key)})"
-            yield (
-                replace(part, phase="declared", trial=None)
-                if is_declared
-                else part.leaving("the layer has the declared key")
-            )
+        case "NOT NULL" if part.phase == "column" and options.accept_schema_change:
+            yield part.leaving("the declaration allows NULL")
         case "setting" if part.phase == "setting":
             yield part.leaving("a partitioned table has none")
-        case "comment" if part.phase == "comment":
-            named = part.name.removeprefix("of column ")
-            is_declared = part.name == "of the table" or named in layer.table.column_names
-            yield (
-                part.leaving("the declaration's takes its place")
-                if is_declared
-                else replace(part, phase="after", trial="")
-            )
         case "inbound foreign key" if options.drop_foreign_keys and part.other and part.other_trial:
             yield Part(part.kind, part.name, "dropped", part.other)
             yield Part(part.kind, part.name, "lock", part.other_trial)

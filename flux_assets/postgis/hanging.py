@@ -9,13 +9,16 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import PublishError, reported
+from flux_assets.postgis.relations import declared_twins
 from flux_assets.postgis.session import run
+from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
 _LIMIT_WAIT = sql.SQL("SET LOCAL lock_timeout = '1s'")
 # What a new table may lack without harm to anybody but its writers, where its columns or its kind do not allow it.
 _SPARED = frozenset({"generated column", "default of column", "identity of column", "constraint", "index", "right"})
 _SPARED |= frozenset({"NOT NULL", "setting", "comment", "statistics object"})
+_DECLARED_COMMENT = "the declaration's takes its place"
 _CHANGED = "FX002"  # the SQLSTATE that `unchanged` of hanging.sql raises
 _NO_COLUMN, _NO_SUCH_KIND = "42703", frozenset({"0A000", "42P16", "42701", "42P17"})
 _OUTCOMES = {
@@ -43,6 +46,31 @@ class Part:
     def as_sql(self) -> sql.SQL:
         """The statement, as the server has written it."""
         return sql.SQL(self.statement)
+
+    def beside(self, table: Declaration) -> Part:
+        """Return what of it is left to do for a new table that has by itself what is declared."""
+        twins, named = set(declared_twins(table)), self.name.removeprefix("of column ").removeprefix("of ")
+        match self.kind:
+            case "index":
+                is_declared = self.other in twins
+            case "constraint":
+                is_declared = self.statement.endswith(tuple(f" {twin}" for twin in twins))
+            case "primary key":
+                is_declared = self.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(table.key)})"
+            case "NOT NULL":
+                is_declared = named in table.column_names and not table.table.columns[named].nullable
+            case _:
+                is_declared = False
+        if is_declared:
+            return replace(self, phase="declared", trial=None)
+        if self.kind == "primary key":
+            return self.leaving("the declared key takes its place")
+        if self.kind == "sequence" and self.other not in table.column_names:
+            return self.leaving("with its column")
+        if self.phase != "comment":
+            return self
+        is_declared = named in {"the table", *table.column_names}
+        return self.leaving(_DECLARED_COMMENT) if is_declared else replace(self, phase="after", trial="")
 
     def leaving(self, reason: str) -> Part:
         """Return it as what stays with the old table."""

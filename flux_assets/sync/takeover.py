@@ -13,7 +13,7 @@ from flux_assets.errors import SyncError
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
 from flux_assets.postgis.locking import LockRetries, swap
-from flux_assets.postgis.relations import VERSIONS, LiveTable, declared_twins, free_name, names, revoking_all, type_name
+from flux_assets.postgis.relations import VERSIONS, LiveTable, free_name, names, revoking_all, type_name
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 from flux_assets.sync.derived_columns import NOW
@@ -40,8 +40,7 @@ class Takeover:
             for column in there
             if column.name not in live.table.column_names and not column.generated
         ]
-        twins = set(declared_twins(live.table))
-        parts = [mine for part in found.parts for mine in _for_synced(part, live, twins)]
+        parts = [_for_synced(part.beside(live.table), live) for part in found.parts]
         making = [_discarding(live), *_new(live).create()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
         columns = frozenset(column.name for column in there)
@@ -131,36 +130,20 @@ def _new(live: LiveTable) -> LiveTable:
     return replace(live, schema=VERSIONS)
 
 
-def _for_synced(part: Part, live: LiveTable, twins: set[str]) -> Iterator[Part]:
-    """Yield what of a part is left to do for a synced table, which has by itself what it declares."""
+def _for_synced(part: Part, live: LiveTable) -> Part:
+    """Return what is done with a part that a synced table does not have by itself."""
     match part.kind:
-        case "index" if part.other in twins:
-            yield replace(part, phase="declared", trial=None)
         case "index" if part.other and part.phase == "stays":
-            unique, _, body = part.other.partition("gist")
-            making = f"CREATE INDEX ON {sql.Identifier(live.name).as_string()} USING gist{body}"
-            yield replace(part, phase="made", statement=making, trial="") if unique == "false" else part
-        case "constraint" if part.statement.endswith(tuple(f" {twin}" for twin in twins)):
-            yield replace(part, phase="declared", trial=None)
-        case "NOT NULL":
-            column = live.table.table.columns.get(part.name.removeprefix("of "))
-            if column is not None and column.nullable:
-                yield part
-        case "primary key":
-            is_declared = part.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(live.table.key)})"
-            yield replace(part, phase="declared") if is_declared else part.leaving("the declared key takes its place")
+            # Layers cannot have it; a plain table can.
+            unique, gist, body = part.other.partition("gist")
+            making = f"CREATE INDEX ON {sql.Identifier(live.name).as_string()} USING {gist}{body}"
+            return replace(part, phase="made", statement=making, trial="") if unique == "false" else part
+        case "setting" if part.phase == "setting" and part.name.startswith("fillfactor"):
+            return part.leaving("the sync has its own")
         case "setting" if part.phase == "setting":
-            is_ours = part.name.startswith("fillfactor")
-            yield part.leaving("the sync has its own") if is_ours else replace(part, phase="made", trial="")
-        case "comment" if part.phase == "comment":
-            named = part.name.removeprefix("of column ")
-            is_declared = part.name == "of the table" or named in live.table.column_names
-            yield (
-                part.leaving("the declaration's takes its place")
-                if is_declared
-                else replace(part, phase="after", trial="")
-            )
+            return replace(part, phase="made", trial="")
         case "inbound foreign key":
-            yield replace(part, statement="drop it, and create it again when the table has been taken over", other=None)
-        case _:
-            yield part
+            return replace(
+                part, statement="drop it, and create it again when the table has been taken over", other=None
+            )
+    return part

@@ -100,7 +100,7 @@ def test_an_ejected_layer_is_told_to_be_a_plain_table_and_not_broken(loader: Loa
     asked = "SELECT state, detail FROM postgres_sync.v_table_status WHERE layer_name = 'poles'"
     assert sql(asked) == [("never loaded", "a plain table of another origin has its name")]
     loader.load(POLES, take_over=True)
-    assert sql(asked) == [("live", None)]
+    assert sql(asked) == [("live", "")]
 
 
 def test_dropped_foreign_keys_come_back(loader: Loader, sql: Sql) -> None:
@@ -129,14 +129,17 @@ def test_what_cannot_be_ejected_is_refused_without_a_run(loader: Loader, sql: Sq
     assert sql("SELECT count(*) FROM postgres_sync.sync_status WHERE sync_type = 'EJECT'") == [(0,)]
 
 
+REFUSING = (
+    "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF current_query() ~ '{}' THEN RAISE 'not now'; END IF; END $$;"
+    " CREATE EVENT TRIGGER refusing ON ddl_command_start WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION refuse()"
+)
+
+
 def test_an_ejection_that_fails_leaves_the_layer_as_it_was(loader: Loader, sql: Sql, admin_sql: Sql) -> None:
     loader.load(POLES, rows(40))
     sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) AS poles FROM poles")
-    admin_sql(
-        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF current_query() ~ 'DETACH' THEN RAISE 'not now'; END IF; END $$;"
-        " CREATE EVENT TRIGGER refusing ON ddl_command_start WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION refuse()"
-    )
+    admin_sql(REFUSING.format("SET SCHEMA"))
     with pytest.raises(LayerError, match="not now"):
         ejected(loader)
     admin_sql("DROP EVENT TRIGGER refusing")
@@ -144,3 +147,15 @@ def test_an_ejection_that_fails_leaves_the_layer_as_it_was(loader: Loader, sql: 
     assert loader.load(POLES).outcome == "unchanged"
     ejected(loader)
     assert sql("SELECT poles FROM tally") == [(40,)]
+
+
+def test_a_last_step_that_fails_is_told_with_what_to_run(loader: Loader, sql: Sql, admin_sql: Sql) -> None:
+    loader.load(POLES, rows(40))
+    admin_sql(REFUSING.format("DETACH"))
+    ejected(loader)
+    admin_sql("DROP EVENT TRIGGER refusing")
+    (said,) = [line for line in loader.log if "what is left is to run" in line]
+    assert sql("SELECT count(*) FROM poles") == [(40,)]
+    sql(said.split("to run ")[1].split(", because")[0])
+    loader.load(POLES, rows(41), take_over=True)
+    assert sql("SELECT count(*) FROM poles") == [(41,)]

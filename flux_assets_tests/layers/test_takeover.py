@@ -115,6 +115,14 @@ def test_a_materialized_view_is_refreshed_by_every_publish(loader: Loader, sql: 
     assert "materialized view public.tally is refreshed" in loader.log
 
 
+def test_a_table_as_shp2pgsql_makes_it(loader: Loader, sql: Sql) -> None:
+    sql("DROP TABLE poles CASCADE; CREATE TABLE poles (gid serial PRIMARY KEY, id varchar(20), code serial)")
+    loader.load(made_up(), rows(40), take_over=True)
+    assert "sequence poles_gid_seq stays with poles_before_flux" in "\n".join(loader.log)
+    assert sql("SELECT pg_get_serial_sequence('poles', 'code')") == [("public.poles_code_seq",)]
+    assert sql("SELECT pg_get_serial_sequence('poles_before_flux', 'gid')") == [("public.poles_gid_seq",)]
+
+
 def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> None:
     sql("ALTER TABLE poles RENAME TO other")
     sql("CREATE VIEW poles AS SELECT * FROM other")

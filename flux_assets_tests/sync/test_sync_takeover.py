@@ -29,6 +29,7 @@ SELECT 'C' || n, 'Circuit ' || n, 'ENERGIZED', n FROM generate_series(1, 40) AS 
 ON_IT = """
 CREATE INDEX circuit_status_realtime_status_idx ON circuit_status_realtime (status);
 CREATE INDEX by_name ON circuit_status_realtime (upper(circuit_name));
+REVOKE ALL ON circuit_status_realtime FROM flux_reader;
 GRANT SELECT (circuit_id, load_percent) ON circuit_status_realtime TO flux_reader;
 CREATE VIEW loads AS SELECT circuit_id, load_percent FROM circuit_status_realtime;
 CREATE VIEW mean AS SELECT avg(load_percent) AS load FROM loads;

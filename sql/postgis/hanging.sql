@@ -4,7 +4,8 @@
 -- Phases: lock (what readers take before the table is locked too), before (in the swap, while the old table still has its name), made (on the new table, ahead of the swap), after
 -- (in the swap, when the new table has the name), last (then); or stays, refused (then `statement` says why).
 -- `trial` tells by an error whether `statement` would succeed, without a lock that readers meet; NULL is not tried.
--- `other` and `other_trial` are for a view whose columns would change their types; of an index, `other` is what it is.
+-- `other` and `other_trial` are for a view whose columns would change their types; of an index, `other` is what it is,
+-- of a sequence its column.
 
 -- sources --
 -- The table and the materialized views that read it, or one of these, without a view in between; with their schemas.
@@ -142,7 +143,7 @@ UNION ALL SELECT 21, 'default of column', quote_ident(attname), 'after',
 FROM t JOIN pg_attribute ON attrelid = t.oid JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attgenerated = '' AND NOT attisdropped
 UNION ALL SELECT 22, 'sequence', seq.oid::regclass::text, 'after',
-       format('ALTER SEQUENCE %s OWNED BY %s.%I', seq.oid::regclass, name, attname), NULL, NULL, NULL
+       format('ALTER SEQUENCE %s OWNED BY %s.%I', seq.oid::regclass, name, attname), NULL, attname, NULL
 FROM t JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.classid = 'pg_class'::regclass
                        AND d.deptype = 'a' AND d.refobjsubid > 0
 JOIN pg_class seq ON seq.oid = d.objid AND seq.relkind = 'S'
