@@ -156,14 +156,14 @@ class Settings(BaseSettings):
     @classmethod
     def _private(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            check_web_address(url.get_secret_value(), https_over_network=True)
+            cls.check_web_address(url.get_secret_value(), https_over_network=True)
         return url
 
     @field_validator("flux_ui_url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
         if url is not None:
-            check_web_address(url, https_over_network=False)
+            cls.check_web_address(url, https_over_network=False)
             if "@" in urlsplit(url).netloc:
                 raise ValueError("holds a user or password, and messages would show them")
         return url
@@ -221,18 +221,18 @@ class Settings(BaseSettings):
         named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
         return Path(named) if named else None
 
-
-def check_web_address(url: str, *, https_over_network: bool) -> None:
-    """Raise ValueError for what is no web address, or, `https_over_network`, would be called unencrypted elsewhere."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a web address") from None
-    if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
-        raise ValueError("is not a web address; write https://host/path")
-    if https_over_network and parts.scheme == "http" and not Host(host).is_local:
-        raise ValueError("would be called unencrypted, but its host is not local; use https://")
+    @staticmethod
+    def check_web_address(url: str, *, https_over_network: bool) -> None:
+        """Raise ValueError for no web address, or, `https_over_network`, for what would be called unencrypted."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("is not a web address") from None
+        if parts.scheme not in {"http", "https"} or not host or any(letter.isspace() for letter in url):
+            raise ValueError("is not a web address; write https://host/path")
+        if https_over_network and parts.scheme == "http" and not Host(host).is_local:
+            raise ValueError("would be called unencrypted, but its host is not local; use https://")
 
 
 def _check_postgres_url(url: str) -> None:

@@ -12,10 +12,10 @@ COMMANDS = click.Group()
 
 
 def _callable(_context: click.Context, parameter: click.Parameter, url: str) -> str:
-    from flux_assets.settings import check_web_address
+    from flux_assets.settings import Settings
 
     try:
-        check_web_address(url, https_over_network=True)
+        Settings.check_web_address(url, https_over_network=True)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param=parameter) from None
     return url

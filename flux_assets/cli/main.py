@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from flux_assets.cli import embedded, inspection, listen, moving, rollback, status
-from flux_assets.cli.terminal import Commands, finish_run, one_of, the_layer
+from flux_assets.cli.terminal import Commands, one_of, the_layer
 from flux_assets.errors import SyncError
 
 _force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
@@ -65,7 +65,7 @@ def _load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> Non
 
     from flux_assets.orchestration.commands import load_layers
 
-    finish_run("load", "loading", *load_layers(list(dict.fromkeys(names)), config))
+    Commands.finish_run("load", "loading", *load_layers(list(dict.fromkeys(names)), config))
 
 
 @main.command("sync")
@@ -95,4 +95,4 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
     from flux_assets.orchestration.commands import sync_tables
 
     config = {name: True for name, given in flags.items() if given}
-    finish_run("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))
+    Commands.finish_run("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))

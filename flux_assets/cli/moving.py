@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import exit_if, finish_run, one_of, print_json, show_table, the_layer, the_target
+from flux_assets.cli.terminal import Commands, exit_if, one_of, print_json, show_table, the_layer, the_target
 
 if TYPE_CHECKING:
     from flux_assets.compare.schemas import TableDifference
-    from flux_assets.layers.takeover import Takeover as LayerTakeover
-    from flux_assets.sync.takeover import Takeover
+    from flux_assets.layers.takeover import Takeover
+    from flux_assets.sync.takeover import Takeover as SyncTakeover
 
-    _Plan = LayerTakeover | Takeover
+    _Plan = Takeover | SyncTakeover
 
 COMMANDS = click.Group()
 
@@ -38,10 +38,10 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
       flux-assets adopt substations circuit_status_realtime
       flux-assets adopt meter_locations_enhanced --drop-foreign-keys
     """
-    from flux_assets.layers import takeover
     from flux_assets.layers.context import LoadOptions
-    from flux_assets.sync import setup
+    from flux_assets.layers.takeover import Takeover
     from flux_assets.sync.result import SyncOptions
+    from flux_assets.sync.setup import TableSetup
     from flux_assets.tables import declarations, dynamic_tables, static_tables
 
     chosen = [one_of(declarations(), "table", name).name for name in tables]
@@ -49,8 +49,8 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     dynamic = [table for table in dynamic_tables() if table.name in chosen or not chosen]
     target = the_target()
     options = LoadOptions(drop_foreign_keys=drop_foreign_keys)
-    layers = takeover.plan_takeovers(static, target, options) if static else {}
-    synced = setup.plan_takeovers(dynamic, target, SyncOptions()) if dynamic else {}
+    layers = Takeover.of_plain(static, target, options) if static else {}
+    synced = TableSetup.takeovers(dynamic, target, SyncOptions()) if dynamic else {}
     plans: dict[str, _Plan] = {**layers, **{name: plan for name, plan in synced.items() if plan}}
     for name in (name for name in (chosen or synced) if name not in plans):
         kept = "is kept as it is, and the next sync brings it into step"
@@ -75,7 +75,7 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     if changing := [name for name, plan in synced.items() if plan]:
         ended.append(sync_tables(changing, {"take_over": True}))
     for end in ended:
-        finish_run("adopt", "loading or syncing", *end)
+        Commands.finish_run("adopt", "loading or syncing", *end)
 
 
 @COMMANDS.command("eject")
@@ -122,7 +122,7 @@ def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_
       flux-assets compare --with public
       flux-assets compare circuit_status_realtime --with public --ignore load_percent
     """
-    from flux_assets.compare.schemas import compare_schemas
+    from flux_assets.compare.schemas import TableDifference
     from flux_assets.postgis.liveness import Stop
     from flux_assets.tables import declarations
 
@@ -133,7 +133,7 @@ def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_
         )
     chosen = [one_of(declarations(), "table", name) for name in tables] or declarations()
     found = []
-    for each in compare_schemas(chosen, schema, target, ignored, Stop()):
+    for each in TableDifference.found(chosen, schema, target, ignored, Stop()):
         found.append(each)
         if not as_json:
             _show_difference(each)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import drawn_table, exit_if, is_expected, print_json, style_of, the_target
+from flux_assets.cli.terminal import Commands, drawn_table, exit_if, print_json, style_of, the_target
 from flux_assets.errors import LONGEST_MESSAGE, counted, reported
 from flux_assets.words import brief_span, in_words
 
@@ -92,7 +92,7 @@ def _readings(read: _Read, every: float) -> Iterator[tuple[list[TableStatus], st
         try:
             found = read()
         except Exception as error:
-            if not is_expected(error):
+            if not Commands.is_expected(error):
                 raise
             problem = reported(error, LONGEST_MESSAGE)
         yield found, problem

@@ -45,7 +45,7 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
         except Exception as error:
-            if not is_expected(error):
+            if not self.is_expected(error):
                 raise
             problem = f"The database refused: {reported(error)}."
             remedy = "`flux-assets doctor` tests what a load needs."
@@ -56,27 +56,27 @@ class Commands(click.Group):
                 click.echo(remedy, err=True)
             raise click.exceptions.Exit(_BUSY if isinstance(error, BusyError) else _WRONG) from None
 
+    @staticmethod
+    def is_expected(error: Exception) -> bool:
+        """Return whether the error is ours or the database driver's, without importing that: then it is loaded."""
+        psycopg = sys.modules.get("psycopg")
+        return isinstance(error, FluxError) or (psycopg is not None and isinstance(error, psycopg.Error))
 
-def is_expected(error: Exception) -> bool:
-    """Return whether the error is ours or the database driver's, without importing that: then it is loaded."""
-    psycopg = sys.modules.get("psycopg")
-    return isinstance(error, FluxError) or (psycopg is not None and isinstance(error, psycopg.Error))
+    @staticmethod
+    def finish_run(command: str, doing: str, run_id: str, succeeded: bool, busy: bool) -> None:
+        """Say how a run that failed, or did nothing, ended; end the command with its exit code."""
+        if busy:
+            done = f"Nothing was done: another process is {doing} it."
+            click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
+        elif not succeeded:
+            click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
+        exit_if(not succeeded, busy=busy)
 
 
 def exit_if(wrong: bool, *, busy: bool = False) -> None:
     """End the command if something is wrong, or if another process is at it."""
     if wrong or busy:
         click.get_current_context().exit(_BUSY if busy else _WRONG)
-
-
-def finish_run(command: str, doing: str, run_id: str, succeeded: bool, busy: bool) -> None:
-    """Say how a run that failed, or did nothing, ended; end the command with its exit code."""
-    if busy:
-        done = f"Nothing was done: another process is {doing} it."
-        click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
-    elif not succeeded:
-        click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
-    exit_if(not succeeded, busy=busy)
 
 
 def the_target() -> Target:

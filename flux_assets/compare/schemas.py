@@ -34,25 +34,26 @@ class TableDifference:
     compared: tuple[str, ...] = ()
     rows: Match | None = None
 
+    @classmethod
+    def found(
+        cls, tables: Sequence[Declaration], schema: str, target: Target, ignored: Collection[str], stop: Stop
+    ) -> Iterator[TableDifference]:
+        """Compare each table with its namesake in another schema of the database, as of one snapshot; change nothing.
+
+        Columns that are `ignored`, and times that a sync notes, are not compared. Values are compared as the declared
+        type.
+        """
+        with match.comparing(target, "old schema", stop) as session:
+            for table in tables:
+                stop.check()
+                ours, theirs = PublicTable(target.schema, table), PublicTable(schema, table)
+                with translated(ours.title, stop), session.transaction():
+                    yield _difference(session, ours, theirs, ignored)
+
     @property
     def is_same(self) -> bool:
         """Whether an application that read the namesake finds all of it: its columns with their types, and its rows."""
         return not (self.absent or self.lacking or self.retyped) and self.rows is not None and self.rows.same
-
-
-def compare_schemas(
-    tables: Sequence[Declaration], schema: str, target: Target, ignored: Collection[str], stop: Stop
-) -> Iterator[TableDifference]:
-    """Compare each table with its namesake in another schema of the database, as of one snapshot, and change nothing.
-
-    Columns that are `ignored`, and times that a sync notes, are not compared. Values are compared as the declared type.
-    """
-    with match.comparing(target, "old schema", stop) as session:
-        for table in tables:
-            stop.check()
-            ours, theirs = PublicTable(target.schema, table), PublicTable(schema, table)
-            with translated(ours.title, stop), session.transaction():
-                yield _difference(session, ours, theirs, ignored)
 
 
 @dataclass(frozen=True)

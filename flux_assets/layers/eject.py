@@ -14,8 +14,8 @@ from flux_assets.layers.context import LoadOptions, VersionContext, recorded
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
-from flux_assets.postgis.locking import swap
+from flux_assets.postgis.hanging import Hanging
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
@@ -43,7 +43,7 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
         leased(control, target, context.patience, layer) as lease,
     ):
         plan = _planned(control, layer)
-        log(f"{layer.title} becomes a plain table; {listed(list(plan.hanging.outcomes(layer.name)))}")
+        log(f"{layer.title} becomes a plain table; {Hanging.listed(list(plan.hanging.outcomes(layer.name)))}")
         reach("eject.leased")
         try:
             plan.prepare(context)
@@ -74,7 +74,7 @@ class _Ejection:
         made = [part for part in self.hanging.parts if part.phase == "made"]
         if not made:
             return
-        path, table = using_path((VERSIONS, *self.hanging.path)), self.version.table
+        path, table = Hanging.using((VERSIONS, *self.hanging.path)), self.version.table
         # They are written as reading a table of the layer's name, which the version has for a moment.
         renaming = [
             sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, own),
@@ -104,7 +104,7 @@ class _Ejection:
         ]
         lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE")
         locks = [*self.hanging.in_phase("lock"), lock.format(layer.public), lock.format(version.table)]
-        swapping = swap(control, locks, list(self._swapping()))
+        swapping = LockRetries.swap(control, locks, list(self._swapping()))
         doing = f"ejecting {layer.title}"
         try:
             context.patience.briefly(control, lambda: [*recording, *swapping], waiting_for=[self.oid], doing=doing)
@@ -134,7 +134,7 @@ class _Ejection:
 
     def _swapping(self) -> Iterator[sql.Composable]:
         layer, version = self.layer, self.version
-        yield using_path(self.hanging.path)
+        yield Hanging.using(self.hanging.path)
         yield self.hanging.unchanged
         yield from self.hanging.in_phase("before")
         # It stays attached to the table that goes: a function that has begun finds the rows there.
@@ -167,29 +167,31 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     hanging = replace(found, parts=tuple(parts)).tried(connection, [left_over, like], VERSIONS)
     if refused := [each for each in hanging.outcomes(layer.name) if each[2].startswith("stands in the way")]:
         raise LayerError(
-            f"{layer.title} cannot be ejected, and nothing was changed: {listed(refused)}.",
+            f"{layer.title} cannot be ejected, and nothing was changed: {Hanging.listed(refused)}.",
             "Do what the brackets say, or drop what nobody needs, and run it again.",
         )
     return _Ejection(layer=layer, version=version, oid=state.public.oid, hanging=hanging)
 
 
-def _for_plain(part: Part, layer: Layer) -> Iterator[Part]:
+def _for_plain(part: Hanging.Part, layer: Layer) -> Iterator[Hanging.Part]:
     if part.kind in _OF_THE_VERSION:
         yield replace(part, phase="there", trial=None)
         return
     if part.kind == "trigger":  # the version has clones, of the same name
         dropping = sql.SQL("DROP TRIGGER {} ON {}").format(sql.SQL(part.name), layer.public).as_string()
-        yield Part(part.kind, part.name, "before", dropping)
+        yield Hanging.Part(part.kind, part.name, "before", dropping)
     yield replace(part, phase="after", trial="") if part.phase == "comment" else part
 
 
-def _keys(connection: psycopg.Connection, layer: Layer) -> Iterator[Part]:
+def _keys(connection: psycopg.Connection, layer: Layer) -> Iterator[Hanging.Part]:
     """Yield the foreign keys of other tables that were dropped when the layer took over."""
     if Relation.find(connection, "postgres_sync", "dropped_keys") is None:
         return
     named = {"schema": layer.schema, "name": layer.name}
     asked = query("eject", "keys_to_restore").format(**named)
     for statement, locking, name in connection.execute(asked).fetchall():
-        yield Part("foreign key", name, "after", statement)
-        yield Part("foreign key", name, "lock", locking)
-        yield Part("foreign key", name, "last", query("eject", "forget_keys").format(**named).as_string(connection))
+        yield Hanging.Part("foreign key", name, "after", statement)
+        yield Hanging.Part("foreign key", name, "lock", locking)
+        yield Hanging.Part(
+            "foreign key", name, "last", query("eject", "forget_keys").format(**named).as_string(connection)
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import class_row
 
-from flux_assets.postgis.relations import Layer, declared_twins
+from flux_assets.postgis.relations import Layer
 from flux_assets.sqlfiles import query
 
 
@@ -37,7 +37,7 @@ class Dependent:
         cls, connection: psycopg.Connection, layer: Layer, oid: int, heirs: Collection[int] = ()
     ) -> list[Dependent]:
         """Return what stays with a table when the `heirs` take its place: all that neither a layer nor these have."""
-        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(declared_twins(layer.table))
+        there = {each.twin for heir in heirs for each in cls.of(connection, heir)} | set(layer.table.twins)
         return [each for each in cls.of(connection, oid) if each.twin is None or each.twin not in there]
 
     @staticmethod

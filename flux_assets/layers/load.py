@@ -341,7 +341,7 @@ class _Load:
                 for statement in version.noting_release(layer, self.origin.release_tag):
                     control.execute(statement)
                 layer.analyze(control, version.relation)
-                publish.refresh_views(control, layer, context.log)
+                layer.refresh_views(control, context.log)
                 publish.clean_up(context, lease, LayerState.of(control, layer))
         except (psycopg.Error, PublishError) as error:
             context.log(

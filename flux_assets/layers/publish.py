@@ -23,7 +23,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.versions import LayerState, Version
 from flux_assets.ledger.runs import Entry, Lease
 from flux_assets.postgis.hanging import Hanging
-from flux_assets.postgis.locking import LockRetries, swap
+from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import PROMISED_MS, Target, at_once, run
 from flux_assets.sqlfiles import query
@@ -72,7 +72,7 @@ def publish(
     def statements() -> list[sql.Composable]:
         _refuse_unequal(connection, found)
         swaps = [part for each, going in zip(found, old, strict=True) for part in _swapping(each, going)]
-        return [*_recording(found), *besides, *swap(connection, list(_locking(found, old)), swaps)]
+        return [*_recording(found), *besides, *LockRetries.swap(connection, list(_locking(found, old)), swaps)]
 
     titles = ", ".join(each.layer.title for each in found)
     try:
@@ -223,27 +223,6 @@ def _swapped_out(
         going.append(sql.Identifier(*partition) if partition else None)
         locked += oids
     return going, locked
-
-
-def refresh_views(connection: psycopg.Connection, layer: Layer, log: Callable[[str], None]) -> None:
-    """Refresh the materialized views that read the layer, without keeping readers of them out where that can be done.
-
-    One that cannot be refreshed is logged: the layer is published all the same.
-    """
-    asked = query("publish", "materialized_views").format(schema=layer.schema, name=layer.name)
-    for schema, name, is_ours, has_key in connection.execute(asked).fetchall():
-        title = f"materialized view {schema}.{name}"
-        if not is_ours:
-            log(f"{title}, which reads {layer.title}, is as old as its last REFRESH: it belongs to somebody else")
-            continue
-        how = sql.SQL("CONCURRENTLY " if has_key else "")
-        try:
-            connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, sql.Identifier(schema, name)))
-            log(f"{title} is refreshed")
-        except psycopg.Error as error:
-            if connection.closed or connection.broken:
-                raise
-            log(f"{title}, which reads {layer.title}, could not be refreshed: {reported(error)}")
 
 
 def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare: int | None = None) -> LayerState:

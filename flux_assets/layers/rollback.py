@@ -60,7 +60,7 @@ def rollback(
         publish.publish(control, target, [publication], context.patience)
         reach("rollback.swapped")
         relations.analyze(control, layer.public)
-        publish.refresh_views(control, layer, log)
+        layer.refresh_views(control, log)
         reach("rollback.analyzed")
         return version.as_published(control, layer)
 
@@ -107,7 +107,7 @@ def rollback_release(
         publish.publish(control, target, publications, options.patience(log), pins)
         for layer in moving:
             relations.analyze(control, layer.public)
-            publish.refresh_views(control, layer, log)
+            layer.refresh_views(control, log)
         return ReleaseRollback(
             moved=[(layer.table, version.as_published(control, layer)) for layer, version in moving.items()],
             stayed=[(layer.table, version) for layer, version in staying.items()],

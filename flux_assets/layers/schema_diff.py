@@ -14,7 +14,7 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError, SchemaChangeError
 from flux_assets.layers.context import VersionContext
-from flux_assets.layers.takeover import Takeover, discard_left_over
+from flux_assets.layers.takeover import Takeover
 from flux_assets.layers.versions import LayerState, PublicTable
 from flux_assets.ledger.runs import Lease
 from flux_assets.postgis import relations
@@ -59,7 +59,7 @@ def reconcile(context: VersionContext, state: LayerState, lease: Lease) -> Publi
     """
     connection, layer, public = context.control, context.layer, state.public
     if not (public and public.shape.is_partitioned):
-        discard_left_over(connection, layer)
+        Takeover.discard_left_over(connection, layer)
     if public is None:
         # A table that was renamed by hand may have taken along what protects its rows.
         if old := Relation.find(connection, layer.schema, layer.old_name):

@@ -14,8 +14,8 @@ from psycopg import sql
 from flux_assets.errors import LayerError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
-from flux_assets.postgis.relations import VERSIONS, Layer, free_name, revoking_all
+from flux_assets.postgis.hanging import Hanging
+from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
@@ -36,10 +36,10 @@ class Takeover:
         cls, connection: psycopg.Connection, layer: Layer, oid: int, options: LoadOptions | None = None
     ) -> Takeover:
         """Ask what hangs on the table, and try for each thing whether the layer can have it. Changes nothing."""
-        old_name, suffix = free_name(connection, layer)
+        old_name, suffix = layer.free_old_name(connection)
         found = Hanging.on(connection, oid, layer.schema, suffix)
         undeclared = [
-            Part("column", column.name, "stays", "the layer has no such column")
+            Hanging.Part("column", column.name, "stays", "the layer has no such column")
             for column in Relation(connection, oid).columns()
             if column.name not in layer.table.column_names and not column.generated
         ]
@@ -49,6 +49,23 @@ class Takeover:
         making = [_discarding(layer), *_new(layer).create_public()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
         return cls(layer=layer, old_name=old_name, hanging=hanging)
+
+    @classmethod
+    def of_plain(cls, tables: Sequence[StaticTable], target: Target, options: LoadOptions) -> dict[str, Takeover]:
+        """Return the plan for each of the layers whose name a plain table has, by that name. Changes nothing."""
+        plans = {}
+        for layer in (Layer(target.schema, table) for table in tables):
+            with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
+                found = Relation.find(session, layer.schema, layer.name)
+                if found is not None and found.kind == "r":
+                    plans[layer.name] = cls.planned(session, layer, found.oid, options)
+        return plans
+
+    @staticmethod
+    def discard_left_over(connection: psycopg.Connection, layer: Layer) -> None:
+        """Take back what a run prepared that could not do so itself."""
+        if Relation.find(connection, VERSIONS, layer.name):
+            connection.execute(_discarding(layer))
 
     @property
     def outcomes(self) -> list[tuple[str, str, str]]:
@@ -62,7 +79,7 @@ class Takeover:
         if not refused:
             return None
         return LayerError(
-            f"{self.layer.title} cannot be taken over, and nothing was changed: {listed(refused)}.",
+            f"{self.layer.title} cannot be taken over, and nothing was changed: {Hanging.listed(refused)}.",
             f"Do what the brackets say, or drop what nobody needs, and run it again; `flux-assets adopt --dry-run"
             f" {self.layer.name}` lists everything.",
         )
@@ -73,9 +90,9 @@ class Takeover:
         log(f"{title} is a plain table: at the swap it becomes {self.old_name}, with all its rows")
         staying = [each for each in self.outcomes if each[2].startswith("stays")]
         if moving := [each for each in self.outcomes if each not in staying]:
-            log(f"{title}: {listed(moving)}")
+            log(f"{title}: {Hanging.listed(moving)}")
         if staying:
-            log(f"{title}: {listed(staying)}")
+            log(f"{title}: {Hanging.listed(staying)}")
 
     @property
     def changes(self) -> tuple[sql.Composable, ...]:
@@ -90,7 +107,7 @@ class Takeover:
         run(connection, [_discarding(self.layer), *new.create_public(), *changes, attach])
         if any(part.phase == "dropped" for part in self.hanging.parts):
             run(connection, [query("takeover", "keep_dropped_keys"), revoking_all(_DROPPED_KEYS)])
-        path = using_path((VERSIONS, *self.hanging.path))
+        path = Hanging.using((VERSIONS, *self.hanging.path))
         for statement in self.hanging.in_phase("made"):
             run(connection, [path, statement])
         named = {"schema": self.layer.schema, "name": self.layer.name}
@@ -107,30 +124,13 @@ class Takeover:
     def swapping(self) -> Iterator[sql.Composable]:
         """Yield the statements of the swap, under the lock."""
         layer = self.layer
-        yield using_path(self.hanging.path)
+        yield Hanging.using(self.hanging.path)
         yield self.hanging.unchanged
         yield from self.hanging.in_phase("before", "dropped")
         yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(self.old_name))
         yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(_new(layer).public, sql.Identifier(layer.schema))
         yield revoking_all(layer.public)
         yield from self.hanging.in_phase("after", "last")
-
-
-def plan_takeovers(tables: Sequence[StaticTable], target: Target, options: LoadOptions) -> dict[str, Takeover]:
-    """Return the plan for each of the layers whose name a plain table has, by that name. Changes nothing."""
-    plans = {}
-    for layer in (Layer(target.schema, table) for table in tables):
-        with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
-            found = Relation.find(session, layer.schema, layer.name)
-            if found is not None and found.kind == "r":
-                plans[layer.name] = Takeover.planned(session, layer, found.oid, options)
-    return plans
-
-
-def discard_left_over(connection: psycopg.Connection, layer: Layer) -> None:
-    """Take back what a run prepared that could not do so itself."""
-    if Relation.find(connection, VERSIONS, layer.name):
-        connection.execute(_discarding(layer))
 
 
 def _discarding(layer: Layer) -> sql.Composed:
@@ -141,7 +141,7 @@ def _new(layer: Layer) -> Layer:
     return replace(layer, schema=VERSIONS)
 
 
-def _for_layer(part: Part, options: LoadOptions) -> Iterator[Part]:
+def _for_layer(part: Hanging.Part, options: LoadOptions) -> Iterator[Hanging.Part]:
     """Yield what is done with a part that a layer does not have by itself."""
     match part.kind:
         case "NOT NULL" if part.phase == "column" and options.accept_schema_change:
@@ -149,7 +149,7 @@ def _for_layer(part: Part, options: LoadOptions) -> Iterator[Part]:
         case "setting" if part.phase == "setting":
             yield part.leaving("a partitioned table has none")
         case "inbound foreign key" if options.drop_foreign_keys and part.other and part.other_trial:
-            yield Part(part.kind, part.name, "dropped", part.other)
-            yield Part(part.kind, part.name, "lock", part.other_trial)
+            yield Hanging.Part(part.kind, part.name, "dropped", part.other)
+            yield Hanging.Part(part.kind, part.name, "lock", part.other_trial)
         case _:
             yield part

@@ -9,7 +9,6 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import PublishError, reported
-from flux_assets.postgis.relations import declared_twins
 from flux_assets.postgis.session import run
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
@@ -25,71 +24,7 @@ _OUTCOMES = {
     "view": "reads the new table",
     "function": "reads the new table",
     "materialized view": "is filled from the new rows, and refreshed after every publish",
-    "index": "comes along, on every version",
-    "constraint": "comes along, on every version",
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """One thing that hangs on a table, or one step of bringing it along; as hanging.sql says."""
-
-    kind: str
-    name: str
-    phase: str
-    statement: str
-    trial: str | None = None
-    other: str | None = None
-    other_trial: str | None = None
-
-    @property
-    def as_sql(self) -> sql.SQL:
-        """The statement, as the server has written it."""
-        return sql.SQL(self.statement)
-
-    def beside(self, table: Declaration) -> Part:
-        """Return what of it is left to do for a new table that has by itself what is declared."""
-        twins, named = set(declared_twins(table)), self.name.removeprefix("of column ").removeprefix("of ")
-        match self.kind:
-            case "index":
-                is_declared = self.other in twins
-            case "constraint":
-                is_declared = self.statement.endswith(tuple(f" {twin}" for twin in twins))
-            case "primary key":
-                is_declared = self.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(table.key)})"
-            case "NOT NULL":
-                is_declared = named in table.column_names and not table.table.columns[named].nullable
-            case _:
-                is_declared = False
-        if is_declared:
-            return replace(self, phase="declared", trial=None)
-        if self.kind == "primary key":
-            return self.leaving("the declared key takes its place")
-        if self.kind == "sequence" and self.other not in table.column_names:
-            return self.leaving("with its column")
-        if self.phase != "comment":
-            return self
-        is_declared = named in {"the table", *table.column_names}
-        return self.leaving(_DECLARED_COMMENT) if is_declared else replace(self, phase="after", trial="")
-
-    def leaving(self, reason: str) -> Part:
-        """Return it as what stays with the old table."""
-        return Part(self.kind, self.name, "stays", reason)
-
-    def tried(self, connection: psycopg.Connection) -> Part:
-        """Try it on the new table that the search_path finds first; return what can be done, or why it cannot."""
-        if self.trial is None:
-            return self
-        refused = _refusal(connection, self.trial or self.statement)
-        if refused is None:
-            return self
-        if self.other is not None and self.other_trial is not None and not _refusal(connection, self.other_trial):
-            return replace(self, statement=self.other)
-        reason = reported(refused.diag.message_primary or refused)
-        is_spared = refused.sqlstate == _NO_COLUMN or refused.sqlstate in _NO_SUCH_KIND
-        if self.kind in _SPARED and is_spared:
-            return self.leaving(reason)
-        return Part(self.kind, self.name, "refused", reason)
 
 
 def _refusal(connection: psycopg.Connection, statement: str) -> psycopg.Error | None:
@@ -110,6 +45,67 @@ class Hanging:
     `unchanged` is a statement that fails with FX002 where anything hangs on the table that did not, or no more.
     """
 
+    @dataclass(frozen=True)
+    class Part:
+        """One thing that hangs on a table, or one step of bringing it along; as hanging.sql says."""
+
+        kind: str
+        name: str
+        phase: str
+        statement: str
+        trial: str | None = None
+        other: str | None = None
+        other_trial: str | None = None
+
+        @property
+        def as_sql(self) -> sql.SQL:
+            """The statement, as the server has written it."""
+            return sql.SQL(self.statement)
+
+        def beside(self, table: Declaration) -> Hanging.Part:
+            """Return what of it is left to do for a new table that has by itself what is declared."""
+            twins, named = set(table.twins), self.name.removeprefix("of column ").removeprefix("of ")
+            match self.kind:
+                case "index":
+                    is_declared = self.other in twins
+                case "constraint":
+                    is_declared = self.statement.endswith(tuple(f" {twin}" for twin in twins))
+                case "primary key":
+                    is_declared = self.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(table.key)})"
+                case "NOT NULL":
+                    is_declared = named in table.column_names and not table.table.columns[named].nullable
+                case _:
+                    is_declared = False
+            if is_declared:
+                return replace(self, phase="declared", trial=None)
+            if self.kind == "primary key":
+                return self.leaving("the declared key takes its place")
+            if self.kind == "sequence" and self.other not in table.column_names:
+                return self.leaving("with its column")
+            if self.phase != "comment":
+                return self
+            is_declared = named in {"the table", *table.column_names}
+            return self.leaving(_DECLARED_COMMENT) if is_declared else replace(self, phase="after", trial="")
+
+        def leaving(self, reason: str) -> Hanging.Part:
+            """Return it as what stays with the old table."""
+            return Hanging.Part(self.kind, self.name, "stays", reason)
+
+        def tried(self, connection: psycopg.Connection) -> Hanging.Part:
+            """Try it on the new table that the search_path finds first; return what can be done, or why it cannot."""
+            if self.trial is None:
+                return self
+            refused = _refusal(connection, self.trial or self.statement)
+            if refused is None:
+                return self
+            if self.other is not None and self.other_trial is not None and not _refusal(connection, self.other_trial):
+                return replace(self, statement=self.other)
+            reason = reported(refused.diag.message_primary or refused)
+            is_spared = refused.sqlstate == _NO_COLUMN or refused.sqlstate in _NO_SUCH_KIND
+            if self.kind in _SPARED and is_spared:
+                return self.leaving(reason)
+            return Hanging.Part(self.kind, self.name, "refused", reason)
+
     oid: int
     path: tuple[str, ...]
     parts: tuple[Part, ...]
@@ -123,9 +119,9 @@ class Hanging:
         sources = sql.SQL("{}::oid[]").format([oid for oid, _ in found])
         digesting = query("hanging", "digest").format(oid=oid, sources=sources)
         listing = query("hanging", "parts").format(oid=oid, sources=sources, suffix=suffix)
-        _, [(digest,)], rows = run(connection, [using_path(path), digesting, listing])
+        _, [(digest,)], rows = run(connection, [cls.using(path), digesting, listing])
         unchanged = query("hanging", "unchanged").format(digesting=digesting, digest=digest)
-        return cls(oid=oid, path=path, parts=tuple(Part(*row) for row in rows), unchanged=unchanged)
+        return cls(oid=oid, path=path, parts=tuple(cls.Part(*row) for row in rows), unchanged=unchanged)
 
     def tried(self, connection: psycopg.Connection, creating: Iterable[sql.Composable], first: str) -> Hanging:
         """Return it with what became of a trial: on a table that the statements make in schema `first`, for a moment.
@@ -135,7 +131,7 @@ class Hanging:
         there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [first]).fetchone() is not None
         making = [] if there else [sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(first))]
         with connection.transaction(force_rollback=True):
-            run(connection, [_LIMIT_WAIT, *making, *creating, using_path((first, *self.path))])
+            run(connection, [_LIMIT_WAIT, *making, *creating, self.using((first, *self.path))])
             return replace(self, parts=tuple(part.tried(connection) for part in self.parts))
 
     def in_phase(self, *phases: str) -> list[sql.Composable]:
@@ -154,7 +150,7 @@ class Hanging:
 
     def outcomes(self, old_name: str) -> Iterator[tuple[str, str, str]]:
         """Yield kind, name and what becomes of it, for each thing once."""
-        judged: dict[tuple[str, str], Part] = {}
+        judged: dict[tuple[str, str], Hanging.Part] = {}
         rank = ("refused", "stays")
         for part in self.parts:
             known = judged.setdefault((part.kind, part.name), part)
@@ -172,13 +168,13 @@ class Hanging:
             else:
                 yield kind, name, _OUTCOMES.get(kind, "comes along")
 
+    @staticmethod
+    def using(path: Sequence[str]) -> sql.Composed:
+        """Make a statement that has names mean what is in these schemas, until the transaction ends."""
+        named = ", ".join(sql.Identifier(name).as_string() for name in (*path, "pg_temp"))
+        return query("hanging", "use_path").format(path=named)
 
-def using_path(path: Sequence[str]) -> sql.Composed:
-    """Make a statement that has names mean what is in these schemas, until the transaction ends."""
-    named = ", ".join(sql.Identifier(name).as_string() for name in (*path, "pg_temp"))
-    return query("hanging", "use_path").format(path=named)
-
-
-def listed(parts: Collection[tuple[str, str, str]]) -> str:
-    """List outcomes in words."""
-    return "; ".join(" ".join(filter(None, (kind, name))) + f" {outcome}" for kind, name, outcome in parts)
+    @staticmethod
+    def listed(outcomes: Collection[tuple[str, str, str]]) -> str:
+        """List outcomes in words."""
+        return "; ".join(" ".join(filter(None, (kind, name))) + f" {outcome}" for kind, name, outcome in outcomes)

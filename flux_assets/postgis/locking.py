@@ -168,6 +168,22 @@ class LockRetries:
                 self.stop.wait(pause * _JITTER.uniform(1, 1.5))
             attempt += 1
 
+    @staticmethod
+    def swap(
+        connection: psycopg.Connection, locks: Sequence[sql.Composable], statements: Sequence[sql.Composable]
+    ) -> list[sql.Composable]:
+        """Make statements that take the locks, all within one time-out, and then run the others; for `briefly`.
+
+        The last returns when all was locked, and when it was done.
+        """
+        asked = {
+            "milliseconds": LOCK_TIMEOUT_MS,
+            "locks": [lock.as_string(connection) for lock in locks],
+            "statements": [statement.as_string(connection) for statement in statements],
+        }
+        asking = sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
+        return [asking, query("locking", "swap"), _LOCKED]
+
     def _gave_up(self, reason: psycopg.Error, doing: str, blockers: str) -> PublishError:
         action = f"{doing[:1].upper()}{doing[1:]}"
         if isinstance(reason, errors.QueryCanceled):
@@ -180,22 +196,6 @@ class LockRetries:
             f"{action} waited {self.seconds:.0f} s for a lock held by {blockers}.",
             "End that transaction where it was begun, or by the command given, and run again.",
         )
-
-
-def swap(
-    connection: psycopg.Connection, locks: Sequence[sql.Composable], statements: Sequence[sql.Composable]
-) -> list[sql.Composable]:
-    """Make statements that take the locks, all within one time-out, and then run the others; for `briefly`.
-
-    The last returns when all was locked, and when it was done.
-    """
-    asked = {
-        "milliseconds": LOCK_TIMEOUT_MS,
-        "locks": [lock.as_string(connection) for lock in locks],
-        "statements": [statement.as_string(connection) for statement in statements],
-    }
-    asking = sql.SQL("SELECT set_config('flux.swap', {}, true)").format(sql.Literal(json.dumps(asked)))
-    return [asking, query("locking", "swap"), _LOCKED]
 
 
 def _make_way(connection: psycopg.Connection, blockers: Sequence[LockHolder]) -> bool:

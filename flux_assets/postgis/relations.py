@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
+from flux_assets.errors import reported
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import run
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, type_ddl
@@ -55,6 +56,15 @@ class PublicTable:
     def old_name(self) -> str:
         """The name that a table of somebody else is given when ours takes its place."""
         return f"{self.name[: _LONGEST - len(_BEFORE)]}{_BEFORE}"
+
+    def free_old_name(self, connection: psycopg.Connection) -> tuple[str, str]:
+        """Return the first of these names that is free, with a number if need be, and what it adds to the table's."""
+        number, name, suffix = 1, self.old_name, _BEFORE
+        while Relation.find(connection, self.schema, name):
+            number += 1
+            suffix = f"{_BEFORE}_{number}"
+            name = f"{self.name[: _LONGEST - len(suffix)]}{suffix}"
+        return name, suffix
 
     @property
     def old_title(self) -> str:
@@ -160,6 +170,26 @@ class Layer(PublicTable):
             yield create_index(self.public, index)
         yield from self.comments()
 
+    def refresh_views(self, session: psycopg.Connection, log: Callable[[str], None]) -> None:
+        """Refresh the materialized views that read the layer, without keeping their readers out where that can be done.
+
+        One that cannot be refreshed is logged: the layer is published all the same.
+        """
+        asked = query("publish", "materialized_views").format(schema=self.schema, name=self.name)
+        for schema, name, is_ours, has_key in session.execute(asked).fetchall():
+            view = f"materialized view {schema}.{name}"
+            if not is_ours:
+                log(f"{view}, which reads {self.title}, is as old as its last REFRESH: it belongs to somebody else")
+                continue
+            how = sql.SQL("CONCURRENTLY " if has_key else "")
+            try:
+                session.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, sql.Identifier(schema, name)))
+                log(f"{view} is refreshed")
+            except psycopg.Error as error:
+                if session.closed or session.broken:
+                    raise
+                log(f"{view}, which reads {self.title}, could not be refreshed: {reported(error)}")
+
     def create_template(self) -> sql.Composed:
         """Create a temporary, empty copy of the public table as it is.
 
@@ -212,28 +242,6 @@ def _with_targets(table: sql.Identifier, targets: Mapping[str, int]) -> sql.Comp
     change = sql.SQL("ALTER COLUMN {} SET STATISTICS {}")
     changes = [change.format(sql.Identifier(name), sql.Literal(target)) for name, target in targets.items()]
     return sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(changes))
-
-
-def free_name(connection: psycopg.Connection, table: PublicTable) -> tuple[str, str]:
-    """Return the name that a table which gives way is given, and what follows the table's own name in it.
-
-    Where that is taken, it has a number.
-    """
-    number, name, suffix = 1, table.old_name, _BEFORE
-    while Relation.find(connection, table.schema, name):
-        number += 1
-        suffix = f"{_BEFORE}_{number}"
-        name = f"{table.name[: _LONGEST - len(suffix)]}{suffix}"
-    return name, suffix
-
-
-def declared_twins(table: Declaration) -> Iterator[str]:
-    """Yield declared indexes and unique keys, as left_behind.sql and hanging.sql write what there is in their place."""
-    for index in table.indexes:
-        yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
-    for key in table.unique_keys:
-        yield f"UNIQUE ({', '.join(key)})"
-        yield f"truebtree ({', '.join(key)})"
 
 
 def own_rows(table: sql.Identifier, kind: str = "r") -> sql.Composable:

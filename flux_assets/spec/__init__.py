@@ -147,6 +147,15 @@ class Declaration:
         """The declared indexes by name, those of keys and unique constraints apart."""
         return tuple(sorted(self.table.indexes, key=lambda index: str(index.name)))
 
+    @property
+    def twins(self) -> Iterator[str]:
+        """Indexes and unique keys as left_behind.sql and hanging.sql write what stands in a database in their place."""
+        for index in self.indexes:
+            yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
+        for key in self.unique_keys:
+            yield f"UNIQUE ({', '.join(key)})"
+            yield f"truebtree ({', '.join(key)})"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of what shapes stored rows: columns, types, key, indexes. A change of it reloads the layer."""

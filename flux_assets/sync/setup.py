@@ -45,25 +45,25 @@ def set_up_tables(
             return {live.name: TableSetup(session, live).make_fit(options, log) for live in lives}
 
 
-def plan_takeovers(tables: Sequence[DynamicTable], target: Target, options: SyncOptions) -> dict[str, Takeover | None]:
-    """Return by name, of those tables that are plain ones, how each would be replaced; None where it fits as it is."""
-    plans: dict[str, Takeover | None] = {}
-    with gate.sync_session(target, options) as session:
-        prepare(session, target.schema)
-        for live in (LiveTable(target.schema, table) for table in tables):
-            found = Relation.find(session, live.schema, live.name)
-            if found is not None and found.kind == "r":
-                fault = TableSetup(session, live).fault()
-                plans[live.name] = Takeover.planned(session, live, found.oid) if fault else None
-    return plans
-
-
 class TableSetup:
     """A table as it is in the target, looked up once, beside its declaration."""
 
     def __init__(self, session: psycopg.Connection, live: LiveTable) -> None:
         self._session = session
         self._live = live
+
+    @staticmethod
+    def takeovers(tables: Sequence[DynamicTable], target: Target, options: SyncOptions) -> dict[str, Takeover | None]:
+        """Return by name, of those tables that are plain ones, how each would be replaced; None where it fits."""
+        plans: dict[str, Takeover | None] = {}
+        with gate.sync_session(target, options) as session:
+            prepare(session, target.schema)
+            for live in (LiveTable(target.schema, table) for table in tables):
+                found = Relation.find(session, live.schema, live.name)
+                if found is not None and found.kind == "r":
+                    fault = TableSetup(session, live).fault()
+                    plans[live.name] = Takeover.planned(session, live, found.oid) if fault else None
+        return plans
 
     @cached_property
     def _relation(self) -> Relation | None:

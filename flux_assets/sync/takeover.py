@@ -11,9 +11,9 @@ from psycopg import sql
 
 from flux_assets.errors import SyncError
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.hanging import Hanging, Part, listed, using_path
-from flux_assets.postgis.locking import LockRetries, swap
-from flux_assets.postgis.relations import VERSIONS, LiveTable, free_name, names, revoking_all, type_name
+from flux_assets.postgis.hanging import Hanging
+from flux_assets.postgis.locking import LockRetries
+from flux_assets.postgis.relations import VERSIONS, LiveTable, names, revoking_all, type_name
 from flux_assets.postgis.session import run
 from flux_assets.sqlfiles import query
 from flux_assets.sync.derived_columns import NOW
@@ -33,10 +33,10 @@ class Takeover:
     @classmethod
     def planned(cls, connection: psycopg.Connection, live: LiveTable, oid: int) -> Takeover:
         """Ask what hangs on the table, and try for each thing whether the new one can have it. Changes nothing."""
-        old_name, suffix = free_name(connection, live)
+        old_name, suffix = live.free_old_name(connection)
         found, there = Hanging.on(connection, oid, live.schema, suffix), Relation(connection, oid).columns()
         undeclared = [
-            Part("column", column.name, "stays", "it is not declared")
+            Hanging.Part("column", column.name, "stays", "it is not declared")
             for column in there
             if column.name not in live.table.column_names and not column.generated
         ]
@@ -57,7 +57,7 @@ class Takeover:
         if not refused:
             return None
         return SyncError(
-            f"{self.live.title} cannot be taken over, and nothing was changed: {listed(refused)}.",
+            f"{self.live.title} cannot be taken over, and nothing was changed: {Hanging.listed(refused)}.",
             "Do what the brackets say, or drop what nobody needs, and run it again.",
         )
 
@@ -69,7 +69,7 @@ class Takeover:
         self._make(connection)
         lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(live.public)
         forgetting = sql.SQL(_FORGET).format(schema=live.schema, name=live.name)
-        swapping = swap(connection, [*self.hanging.in_phase("lock"), lock], list(self._swapping()))
+        swapping = LockRetries.swap(connection, [*self.hanging.in_phase("lock"), lock], list(self._swapping()))
         waiting_for, doing = [self.hanging.oid], f"taking over {live.title}"
         try:
             patience.briefly(connection, lambda: [forgetting, *swapping], waiting_for=waiting_for, doing=doing)
@@ -80,7 +80,7 @@ class Takeover:
                 connection.execute(_discarding(live))
         patience.log(f"{live.title} took the place of a plain table, which is {self.old_name} now")
         if self.outcomes:
-            patience.log(f"{live.title}: {listed(self.outcomes)}")
+            patience.log(f"{live.title}: {Hanging.listed(self.outcomes)}")
 
     def _make(self, connection: psycopg.Connection) -> None:
         """Make the new table with the rows of the old, frozen: a reader with an older snapshot sees them too."""
@@ -96,7 +96,7 @@ class Takeover:
             run(connection, [_discarding(self.live), *_new(self.live).create(), *changes])
             with connection.cursor().copy(filling) as copy:
                 copy.write(rows)
-        path = using_path((VERSIONS, *self.hanging.path))
+        path = Hanging.using((VERSIONS, *self.hanging.path))
         for statement in self.hanging.in_phase("made"):
             run(connection, [path, statement])
         named = {"schema": self.live.schema, "name": self.live.name}
@@ -113,7 +113,7 @@ class Takeover:
 
     def _swapping(self) -> Iterator[sql.Composable]:
         live = self.live
-        yield using_path(self.hanging.path)
+        yield Hanging.using(self.hanging.path)
         yield self.hanging.unchanged
         yield from self.hanging.in_phase("before")
         yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(live.public, sql.Identifier(self.old_name))
@@ -130,7 +130,7 @@ def _new(live: LiveTable) -> LiveTable:
     return replace(live, schema=VERSIONS)
 
 
-def _for_synced(part: Part, live: LiveTable) -> Part:
+def _for_synced(part: Hanging.Part, live: LiveTable) -> Hanging.Part:
     """Return what is done with a part that a synced table does not have by itself."""
     match part.kind:
         case "index" if part.other and part.phase == "stays":

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from flux_assets.cli.main import main
-from flux_assets.compare.schemas import TableDifference, compare_schemas
+from flux_assets.compare.schemas import TableDifference
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
@@ -30,7 +30,7 @@ def loader(target: Target, tmp_path: Path, sql: Sql) -> Loader:
 
 
 def compared(loader: Loader, *ignored: str) -> TableDifference:
-    (found,) = compare_schemas([POLES], "old", loader.target, ignored, Stop())
+    (found,) = TableDifference.found([POLES], "old", loader.target, ignored, Stop())
     return found
 
 

@@ -8,7 +8,7 @@ from flux_assets.errors import SyncError
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
 from flux_assets.sync.result import SyncOptions
-from flux_assets.sync.setup import TableSetup, plan_takeovers
+from flux_assets.sync.setup import TableSetup
 from flux_assets.tables.circuit_status_realtime import TABLE as CIRCUITS
 from flux_assets_tests.conftest import Sql
 
@@ -54,7 +54,7 @@ def test_a_table_whose_columns_fit_is_kept_as_it_is(target: Target, sql: Sql) ->
     for statement in (FITTING, ROWS, ON_IT):
         sql(statement)
     before = oid(sql)
-    assert plan_takeovers([CIRCUITS], target, SyncOptions()) == {"circuit_status_realtime": None}
+    assert TableSetup.takeovers([CIRCUITS], target, SyncOptions()) == {"circuit_status_realtime": None}
     done, _ = made_fit(target)
     assert done is True
     assert oid(sql) == before
@@ -104,7 +104,7 @@ def test_what_cannot_come_along_is_refused(target: Target, sql: Sql) -> None:
     done, _ = made_fit(target)
     assert isinstance(done, SyncError)
     assert "switches_circuit_fkey of switches stands in the way: drop it" in done.problem
-    plan = plan_takeovers([CIRCUITS], target, SyncOptions())["circuit_status_realtime"]
+    plan = TableSetup.takeovers([CIRCUITS], target, SyncOptions())["circuit_status_realtime"]
     assert plan is not None
     assert plan.refusal()
 

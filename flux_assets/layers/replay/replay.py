@@ -128,7 +128,7 @@ def _replay(context: VersionContext, quarantine: VersionQuarantine, lease: Lease
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     state.refresh_comments(control)
     layer.analyze(control, version.relation)
-    publish.refresh_views(control, layer, context.log)
+    layer.refresh_views(control, context.log)
     publish.clean_up(context, lease, LayerState.of(control, layer))
     live = version.as_published(control, layer)
     return ReplayResult(version=live, replayed=len(found.passed), waiting=tuple(found.refused))
