@@ -287,7 +287,8 @@ def test_rollback_names_what_is_computed_from_the_layer(two_versions, sql):
     assert "Computed from" not in run("rollback", "substations").stdout
     sql(
         "INSERT INTO postgres_sync.layer_versions (schema_name, layer_name, lease, version, sha256, release_tag,"
-        " relation, state, current) VALUES ('public', 'circuit_service_areas', 1, 'v', 's', 'v1', 'r', 'published', true)"
+        " relation, state, current)"
+        " VALUES ('public', 'circuit_service_areas', 1, 'v', 's', 'v1', 'r', 'published', true)"
     )
     told = run("rollback", "substations", "--to", two_versions[1]).stdout
     assert "circuit_service_areas. Run `flux-assets load circuit_service_areas`" in told
