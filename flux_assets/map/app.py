@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import asyncpg
 import psycopg
 from fastapi import FastAPI
+from sqlalchemy import Column
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -125,9 +126,16 @@ def _tables(target: Target, _: Request) -> Response:
             found = TableStatus.read(session, target.schema)
     except (psycopg.Error, TargetError) as error:
         return _json({"problem": reported(error)}, 503)
-    kinds = {table.name: geometry_kind(table.spatial_columns[0]) for table in target.declared if table.spatial_columns}
-    tables = [asdict(status) | {"geometry": kinds.get(name)} for name, status in found.items()]
+    shapes = {table.name: table.spatial_columns[0] for table in target.declared if table.spatial_columns}
+    tables = [asdict(status) | _shape(shapes.get(name)) for name, status in found.items()]
     return _json({"schema": target.schema, "tables": tables})
+
+
+def _shape(column: Column[object] | None) -> dict[str, str | None]:
+    """Return kind and name of the column that is drawn; of several, the one that is declared first."""
+    if column is None:
+        return {"geometry": None, "geometry_column": None}
+    return {"geometry": geometry_kind(column), "geometry_column": column.name}
 
 
 def _bounds(target: Target, _: Request) -> Response:

@@ -53,15 +53,16 @@ def test_a_layer_that_is_loaded_later_is_told_of_and_served(environment, publish
         assert next(heard(news)) == ["osm_water"]
         found = json.loads(get(f"{address}/tables"))["tables"]
         (water,) = [table for table in found if table["published_at"]]
-        assert (water["table"], water["version"], water["trusted"], water["geometry"]) == (
-            "osm_water", version, True, "GEOMETRY",
-        )  # fmt: skip
+        assert (water["geometry"], water["geometry_column"]) == ("GEOMETRY", "geom")
+        assert (water["table"], water["version"], water["trusted"]) == ("osm_water", version, True)
         west, south, east, north = json.loads(get(f"{address}/bounds"))
         assert -96 < west < east < -95
         assert 29 < south < north < 31
-        items = json.loads(get(f"{address}/collections/public.osm_water/items?f=geojson&limit=5&mark=1"))
+        items = json.loads(
+            get(f"{address}/collections/public.osm_water/items?f=geojson&limit=5&geom-column=geom&mark=1")
+        )
         assert items["numberMatched"] == water["rows"] > 0
-        assert get(f"{address}/collections/public.osm_water/tiles/WebMercatorQuad/10/240/423?mark=1")
+        assert get(f"{address}/collections/public.osm_water/tiles/WebMercatorQuad/10/240/423?geom-column=geom&mark=1")
 
 
 def test_only_declared_tables_are_served(environment, publish, sql):
@@ -91,8 +92,7 @@ def test_every_look_is_that_of_a_declared_table_and_its_columns():
     assert len(found) > 5
     for name, columns in found:
         table = "outage_restoration_tracker" if name == "[OUTAGES]" else name
-        if table != "power_lines_spatial":
-            assert set(re.findall(r'"(\w+)"', columns)) <= known[table]
+        assert set(re.findall(r'"(\w+)"', columns)) <= known[table]
 
 
 def test_maplibre_is_of_the_version_that_is_asked_for():

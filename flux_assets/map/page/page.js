@@ -22,7 +22,6 @@ const LOOKS = {
   osm_water: { columns: ["water_type"], layers: [of("Polygon", areas("#b5d3ea")), of("LineString", lines("#b5d3ea", 2))] },
   building_footprints: { columns: ["building_type"], from: 14, layers: [areas("#d8d0c3", { "fill-outline-color": "#bfb5a5" })] },
   vegetation_risk: { columns: ["risk_level", "risk_score"], from: 13, layers: [dots(RISK, 2.5)] },
-  power_lines_spatial: { columns: ["class", "length_meters"], layers: [lines("#7d93ac", 1.3)] },
   grid_power_lines: { columns: ["circuit_id", "line_type", "voltage_class"], layers: [lines("#7d93ac", 1.3)] },
   substations: {
     columns: ["substation_name", "capacity_mva"],
@@ -77,7 +76,7 @@ function age(seconds) {
 // Tiles and features of one version have an address of their own, so that no cache mixes them.
 function address(state, what, more) {
   const columns = LOOKS[state.table]?.columns;
-  const options = { ...(columns ? { properties: columns.join(",") } : {}), ...more, mark: mark(state) };
+  const options = { ...(columns ? { properties: columns.join(",") } : {}), ...more, "geom-column": state.geometry_column, mark: mark(state) };
   return `${location.origin}/collections/${schema}.${state.table}/${what}?${new URLSearchParams(options)}`;
 }
 
