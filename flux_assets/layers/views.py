@@ -27,6 +27,7 @@ class _Standing:
     keeps_columns: bool
     readers: Sequence[str]
     grants: Sequence[str]
+    options: Sequence[str]
 
 
 def is_as_declared(view: View, target: Target, options: LoadOptions) -> bool:
@@ -46,7 +47,8 @@ def columns_of(view: View, target: Target, options: LoadOptions) -> list[tuple[s
 def make_view(view: View, target: Target, options: LoadOptions, log: Callable[[str], None]) -> bool:
     """Make the view what its declaration says; returns whether it was something else. Rights on it stay.
 
-    Readers see a layer's rows through it as they would themselves: it has no rights of its own. Raises
+    Through a new one readers see a layer's rows as they would themselves: it has no rights of its own. One that was
+    there keeps its options, for its readers may have rights on nothing else. Raises
     MissingInputsError when an input has never been loaded, LayerError when the query fails, when something else has the
     view's name, or when others read columns that it no longer has.
     """
@@ -58,7 +60,7 @@ def make_view(view: View, target: Target, options: LoadOptions, log: Callable[[s
         name = sql.Identifier(target.schema, view.name)
         statements: list[sql.Composable] = [
             searching(target.schema),
-            sql.SQL("CREATE OR REPLACE VIEW {} WITH (security_invoker = true) AS {}").format(name, trusted(view.query)),
+            sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(name, _options(found), trusted(view.query)),
             sql.SQL("COMMENT ON VIEW {} IS {}").format(name, sql.Literal(view.description)),
         ]
         if found:
@@ -110,6 +112,11 @@ def _dropping(found: _Standing, title: str, name: sql.Identifier) -> list[sql.Co
             "Drop what reads it, load again, and make it anew.",
         )
     return [sql.SQL("DROP VIEW {}").format(name)]
+
+
+def _options(found: _Standing | None) -> sql.Composable:
+    options = ["security_invoker=true"] if found is None else found.options
+    return sql.SQL(" WITH ({})").format(sql.SQL(", ").join(map(sql.SQL, options))) if options else sql.SQL("")
 
 
 def _granting(found: _Standing) -> list[sql.Composable]:

@@ -45,7 +45,6 @@ def test_it_is_made_once_and_reads_each_version_of_its_layer(loader, sql):
     [
         "CREATE OR REPLACE VIEW pole_list AS SELECT id, name, score * 2 AS score FROM poles",
         "DROP VIEW pole_list",
-        "ALTER VIEW pole_list RESET (security_invoker)",
         "ALTER VIEW pole_list RENAME COLUMN name TO title",
     ],
 )
@@ -71,6 +70,24 @@ def test_another_declaration_changes_it_and_rights_stay(loader, sql, admin_sql, 
     finally:
         admin_sql("DROP OWNED BY app_of_views")
         admin_sql("DROP ROLE app_of_views")
+
+
+@pytest.mark.parametrize("query", [f"{QUERY} WHERE score > 1", "SELECT id, score FROM poles"])
+def test_a_view_of_the_old_loader_still_answers_those_who_may_read_nothing_else(loader, sql, admin_sql, query):
+    sql("CREATE VIEW pole_list WITH (security_barrier) AS SELECT id, name FROM poles")
+    admin_sql("CREATE ROLE old_app")
+    try:
+        sql("GRANT SELECT ON pole_list TO old_app")
+        assert made(loader.target, query)
+        admin_sql("SET ROLE old_app")
+        admin_sql("SELECT count(id) FROM pole_list")
+        assert sql("SELECT reloptions FROM pg_class WHERE oid = 'pole_list'::regclass") == [
+            (["security_barrier=true"],)
+        ]
+    finally:
+        admin_sql("RESET ROLE")
+        admin_sql("DROP OWNED BY old_app")
+        admin_sql("DROP ROLE old_app")
 
 
 def test_columns_that_others_read_are_not_taken_away(loader, sql):

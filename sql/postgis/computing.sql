@@ -23,8 +23,7 @@ SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box) FROM (SELECT ST_Ex
 -- view --
 -- What has a view's name, beside the temporary view that was made of its declaration.
 SELECT view.oid, relkind::text,
-       relkind = 'v' AND pg_get_viewdef(view.oid) = pg_get_viewdef('pg_temp.flux_view'::regclass)
-           AND coalesce('security_invoker=true' = ANY (reloptions), false),
+       relkind = 'v' AND pg_get_viewdef(view.oid) = pg_get_viewdef('pg_temp.flux_view'::regclass),
        -- CREATE OR REPLACE keeps the columns that there are, in their order, and adds others behind them.
        NOT EXISTS (SELECT FROM pg_attribute AS old LEFT JOIN pg_attribute AS new
                    ON new.attrelid = 'pg_temp.flux_view'::regclass AND new.attnum = old.attnum
@@ -36,6 +35,7 @@ SELECT view.oid, relkind::text,
        ARRAY(SELECT format('GRANT %s ON %I.%I TO %s%s', privilege_type, nspname, relname,
                            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
                            CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-             FROM aclexplode(relacl) WHERE grantee <> relowner)
+             FROM aclexplode(relacl) WHERE grantee <> relowner),
+       coalesce(reloptions, '{{}}')
 FROM pg_class AS view JOIN pg_namespace AS place ON place.oid = relnamespace
 WHERE nspname = {schema} AND relname = {name};
