@@ -25,12 +25,13 @@ COMMANDS = click.Group()
     "--drop-foreign-keys", is_flag=True, help="Drop foreign keys of other tables that point at an adopted table."
 )
 def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> None:
-    """Take over the plain tables that another loader or sync made, or only TABLE, without a gap for readers.
+    """Take over the plain tables that another loader or sync made, or only TABLE and what is computed from it.
 
-    The release is loaded beside the table of a layer; a synced table is kept as it is where its columns fit, and
-    otherwise made anew from its rows. In one transaction the old table is renamed to TABLE_before_flux, and whatever
-    hangs on it comes along: owner, rights, policies, triggers, views and the like. Where something cannot come along,
-    that is said before anything is done. Exit code 1 then, or when a table could not be loaded or synced.
+    Readers see no gap. The release is loaded beside the table of a layer; a synced table is kept as it is where its
+    columns fit, and otherwise made anew from its rows. In one transaction the old table is renamed to
+    TABLE_before_flux, and whatever hangs on it comes along: owner, rights, policies, triggers, views and the like.
+    Where something cannot come along, that is said before anything is done. Exit code 1 then, or when a table could
+    not be loaded or synced.
 
     \b
     Examples:
@@ -42,16 +43,18 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     from flux_assets.layers.takeover import Takeover
     from flux_assets.sync.result import SyncOptions
     from flux_assets.sync.setup import TableSetup
-    from flux_assets.tables import declarations, dynamic_tables, static_tables
+    from flux_assets.tables import declarations, dynamic_tables, following, layers
 
     chosen = [one_of(declarations(), "table", name).name for name in tables]
-    static = [table for table in static_tables() if table.name in chosen or not chosen]
+    # What is computed from a layer is loaded with it.
+    wanted = {*chosen, *following(chosen)}
+    static = [table for table in layers() if table.name in wanted or not chosen]
     dynamic = [table for table in dynamic_tables() if table.name in chosen or not chosen]
     target = the_target()
     options = LoadOptions(drop_foreign_keys=drop_foreign_keys)
-    layers = Takeover.of_plain(static, target, options) if static else {}
+    loaded = Takeover.of_plain(static, target, options) if static else {}
     synced = TableSetup.takeovers(dynamic, target, SyncOptions()) if dynamic else {}
-    plans: dict[str, _Plan] = {**layers, **{name: plan for name, plan in synced.items() if plan}}
+    plans: dict[str, _Plan] = {**loaded, **{name: plan for name, plan in synced.items() if plan}}
     for name in (name for name in (chosen or synced) if name not in plans):
         kept = "is kept as it is, and the next sync brings it into step"
         click.echo(f"{name} {kept if name in synced else 'is no plain table; there is nothing to adopt'}.")
@@ -70,8 +73,8 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     from flux_assets.orchestration.commands import load_layers, sync_tables
 
     ended = []
-    if layers:
-        ended.append(load_layers(list(layers), {"take_over": True, "drop_foreign_keys": drop_foreign_keys}))
+    if loaded:
+        ended.append(load_layers(list(loaded), {"take_over": True, "drop_foreign_keys": drop_foreign_keys}))
     if changing := [name for name, plan in synced.items() if plan]:
         ended.append(sync_tables(changing, {"take_over": True}))
     for end in ended:

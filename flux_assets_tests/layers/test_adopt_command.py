@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from flux_assets.cli.main import main
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
+from flux_assets.tables.grid_power_lines import TABLE as LINES
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_up import write_one_row
@@ -18,6 +19,7 @@ def _settings(cluster: Cluster, database: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "dagster").mkdir()
     (tmp_path / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     write_one_row(tmp_path / "v1", SUBSTATIONS)
+    write_one_row(tmp_path / "v1", LINES)
     given = {"FLUX_POSTGRES_URL": cluster.tcp_url(database), "FLUX_RELEASE": str(tmp_path / "v1")}
     for name, value in (given | {"DAGSTER_HOME": str(tmp_path / "dagster")}).items():
         monkeypatch.setenv(name, value)
@@ -55,3 +57,12 @@ def test_what_stands_in_the_way_is_said_before_anything_is_loaded(sql: Sql) -> N
     assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
     assert adopt("substations", "--drop-foreign-keys").exit_code == 0
     assert sql("SELECT count(*) FROM substations") == [(1,)]
+
+
+def test_what_is_computed_from_a_layer_is_adopted_with_it(sql: Sql) -> None:
+    sql("CREATE TABLE grid_power_lines (line_id text); CREATE TABLE power_lines_spatial (power_line_id text)")
+    sql("CREATE VIEW counted AS SELECT count(*) FROM power_lines_spatial")
+    done = adopt("grid_power_lines")
+    assert done.exit_code == 0, done.output
+    assert sql("SELECT count FROM counted") == [(1,)]
+    assert sql("SELECT to_regclass('power_lines_spatial_before_flux') IS NOT NULL") == [(True,)]
