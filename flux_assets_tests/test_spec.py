@@ -14,6 +14,7 @@ from flux_assets.spec import (
     DynamicTable,
     StaticTable,
     index_method,
+    index_terms,
     type_ddl,
 )
 from flux_assets.spec.assignments import with_assignments
@@ -194,6 +195,22 @@ def test_an_index_method_changes_the_digest_and_its_name_does_not() -> None:
 
     assert indexed("a").digest == indexed("b").digest
     assert indexed("a").digest != indexed("a", postgresql_using="hash").digest
+
+
+def test_an_index_over_an_expression_is_one_by_its_text() -> None:
+    def indexed(expression: str) -> StaticTable:
+        index = sa.Index("plants_geography_idx", sa.text(expression), postgresql_using="gist")
+        return static(key(), place(), index)
+
+    (index,) = indexed("(geom)::geography").indexes
+    assert index_terms(index) == ("((geom)::geography)",)
+    assert indexed("(geom)::geography").digest == indexed("(geom)::geography").digest
+    assert indexed("(geom)::geography").digest != indexed("st_centroid(geom)").digest
+
+
+def test_an_index_over_what_is_neither_column_nor_text_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"indexes over what is no column and no text\(…\): plants_upper_idx"):
+        static(key(), sa.Index("plants_upper_idx", sa.func.upper(sa.literal_column("id"))))
 
 
 def test_types_and_indexes_read_as_postgresql_writes_them() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, index_terms, type_ddl
 from flux_assets.spec.facts import Derived
 from flux_assets.tables import declarations
 
@@ -52,7 +52,7 @@ def _facts(table: Declaration) -> Iterator[str]:
     yield from (f"unique: {_names(columns)}" for columns in table.unique_keys)
     if table.indexes:
         shown = (
-            f"{'unique ' if i.unique else ''}{index_method(i)} ({', '.join(i.columns.keys())})" for i in table.indexes
+            f"{'unique ' if i.unique else ''}{index_method(i)} ({', '.join(index_terms(i))})" for i in table.indexes
         )
         yield f"indexes: {', '.join(shown)}"
     yield f"plausible number of rows: {_bounds(table)}"

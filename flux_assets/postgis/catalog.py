@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +13,11 @@ from psycopg import sql
 
 from flux_assets.errors import FluxError, LayerError, SyncError
 from flux_assets.postgis.session import Rows, run
-from flux_assets.spec import index_method
+from flux_assets.spec import index_method, index_terms
 from flux_assets.sqlfiles import query
 
+# A schema, where the session does not find a function or type without it.
+_QUALIFIED = re.compile(r"\b[A-Za-z_]\w*\.")
 _SHAPE = ("relation_of", "columns", "indexes", "constraints")
 
 
@@ -64,13 +67,16 @@ class LiveIndex:
         kind, others = (self.is_primary, self.is_constraint), (other.is_primary, other.is_constraint)
         return self.shape == other.shape and kind == others
 
-    def covers(self, method: str, column_names: tuple[str, ...]) -> bool:
-        """Tell whether this is a plain index over just these columns; plain lower-case names need no quotes."""
-        return self.body.replace('"', "") == f"{method} ({', '.join(column_names)})"
+    def covers(self, method: str, terms: tuple[str, ...]) -> bool:
+        """Tell whether this is a plain index over just these columns and expressions, wherever PostGIS is installed.
+
+        Plain lower-case names need no quotes.
+        """
+        return _QUALIFIED.sub("", self.body.replace('"', "")) == f"{method} ({', '.join(terms)})"
 
     def is_declared(self, index: sa.Index) -> bool:
         """Tell whether this is a declared index: same method, columns and uniqueness."""
-        return self.covers(index_method(index), tuple(index.columns.keys())) and self.is_unique == bool(index.unique)
+        return self.covers(index_method(index), index_terms(index)) and self.is_unique == bool(index.unique)
 
     def create_on(self, table: sql.Identifier) -> sql.Composed:
         """Create an index on another table that equals this one."""

@@ -16,7 +16,7 @@ from psycopg import sql
 from flux_assets.errors import reported
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import run
-from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, type_ddl
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, index_terms, type_ddl
 from flux_assets.sqlfiles import query
 
 VERSIONS = "flux_versions"
@@ -295,13 +295,18 @@ def column_definition(column: sa.Column[object]) -> sql.Composed:
     return sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(type_name(column)), null)
 
 
+def _term(term: str) -> sql.Composable:
+    # Expressions belong to declarations, as types do.
+    return sql.SQL(term) if term.startswith("(") else sql.Identifier(term)
+
+
 def create_index(on: sql.Identifier, index: sa.Index) -> sql.Composed:
     """Create a declared index on any table of the layer; PostgreSQL chooses its name."""
     return sql.SQL("CREATE {}INDEX ON {} USING {} ({})").format(
         sql.SQL("UNIQUE " if index.unique else ""),
         on,
         sql.Identifier(index_method(index)),
-        names(tuple(index.columns.keys())),
+        sql.SQL(", ").join(_term(term) for term in index_terms(index)),
     )
 
 

@@ -58,6 +58,15 @@ def index_method(index: sa.Index) -> str:
     return str(index.dialect_options["postgresql"]["using"] or "btree")
 
 
+def index_terms(index: sa.Index) -> tuple[str, ...]:
+    """Return what the index is over, as PostgreSQL writes it: names of columns, expressions within parentheses."""
+    return tuple(f"({each.text})" if isinstance(each, sa.TextClause) else str(each.name) for each in _terms(index))
+
+
+def _terms(index: sa.Index) -> list[sa.Column[object] | sa.TextClause]:
+    return [each for each in index.expressions if isinstance(each, (sa.Column, sa.TextClause))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
     """The facts that static and dynamic tables have in common."""
@@ -84,6 +93,8 @@ class Declaration:
         yield from _table_problems(self.table)
         for column in self.columns:
             yield from _column_problems(column)
+        if strange := [index.name for index in self.indexes if len(index_terms(index)) != len(index.expressions)]:
+            yield f"indexes over what is no column and no text(…): {', '.join(map(str, strange))}"
         facts: tuple[Reference | Range | AcceptedValues, ...] = (*self.references, *self.ranges, *self.accepted)
         named = {fact.column for fact in facts}
         for position in self.positions:
@@ -151,7 +162,7 @@ class Declaration:
     def twins(self) -> Iterator[str]:
         """Indexes and unique keys as left_behind.sql and hanging.sql write what stands in a database in their place."""
         for index in self.indexes:
-            yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index.columns.keys())})"
+            yield f"{str(bool(index.unique)).lower()}{index_method(index)} ({', '.join(index_terms(index))})"
         for key in self.unique_keys:
             yield f"UNIQUE ({', '.join(key)})"
             yield f"truebtree ({', '.join(key)})"
@@ -166,7 +177,7 @@ class Declaration:
             f"key {self.key}",
             *(f"unique {columns}" for columns in self.unique_keys),
             *sorted(
-                f"{'unique ' if index.unique else ''}index {index_method(index)} {tuple(index.columns.keys())}"
+                f"{'unique ' if index.unique else ''}index {index_method(index)} {index_terms(index)}"
                 for index in self.indexes
             ),
         ]

@@ -17,7 +17,7 @@ from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockRetries
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare, run
-from flux_assets.spec import DynamicTable
+from flux_assets.spec import DynamicTable, index_terms
 from flux_assets.sync import gate
 from flux_assets.sync.compat import keep_view
 from flux_assets.sync.derived_columns import NOW
@@ -220,5 +220,5 @@ class TableSetup:
         missing = self.missing_indexes
         for index in missing:
             self._session.execute(relations.create_index(self._live.public, index))
-            log(f"{self._live.title}: added an index on {', '.join(column.name for column in index.columns)}")
+            log(f"{self._live.title}: added an index on {', '.join(index_terms(index))}")
         return bool(missing)

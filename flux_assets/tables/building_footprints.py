@@ -1,7 +1,7 @@
 """Building footprints: the largest layer, drawn extruded to its heights."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table
+from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Volume
@@ -21,6 +21,7 @@ TABLE = StaticTable(
             comment="Outline on the ground, courtyards as holes (EPSG:4326).",
         ),
         Index("building_footprints_geom_idx", "geom", postgresql_using="gist"),
+        Index("building_footprints_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         comment="Building polygons with heights, drawn extruded in 3D.",
     ),
     # OpenStreetMap's vocabulary of buildings is open, so no list of kinds would be right.

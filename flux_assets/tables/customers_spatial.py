@@ -1,7 +1,7 @@
 """Customer service points: who is supplied, where, and through which meter."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, MetaData, String, Table
+from sqlalchemy import Column, Double, Index, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import AcceptedValues, Position, Reference, Volume
@@ -26,6 +26,7 @@ TABLE = StaticTable(
             comment="Position of the service point (EPSG:4326).",
         ),
         Index("customers_spatial_geom_idx", "geom", postgresql_using="gist"),
+        Index("customers_spatial_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         Index("customers_spatial_customer_segment_idx", "customer_segment"),
         Index("customers_spatial_transformer_id_idx", "transformer_id"),
         comment="Customer service points with the meter and the transformer that supply them.",

@@ -1,7 +1,7 @@
 """Every asset of the grid in one table: what the map reads."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table, Text, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import AcceptedValues, Position, Range, Volume
@@ -34,6 +34,11 @@ TABLE = StaticTable(
         Column("capacity_mva", Double, comment="Installed transformer capacity in MVA, for substations."),
         Column("substation_name", String(200), comment="Name of the substation that feeds the asset."),
         Index("grid_assets_cache_geom_idx", "geom", postgresql_using="gist"),
+        Index(
+            "grid_assets_cache_geography_idx",
+            text("(st_setsrid(st_makepoint(longitude, latitude), 4326))::geography"),
+            postgresql_using="gist",
+        ),
         Index("grid_assets_cache_asset_type_idx", "asset_type"),
         Index("grid_assets_cache_circuit_id_idx", "circuit_id"),
         Index("grid_assets_cache_asset_type_health_score_idx", "asset_type", "health_score"),

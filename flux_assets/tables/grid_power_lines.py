@@ -1,7 +1,7 @@
 """Power line segments: the conductors of the circuits that leave the substations."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table
+from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import AcceptedValues, Position, Reference, Volume
@@ -27,6 +27,7 @@ TABLE = StaticTable(
         Column("centroid_lon", Double, comment="Longitude of the segment's middle, in degrees (EPSG:4326)."),
         Column("created_at", DateTime, comment="When the segment was recorded (UTC)."),
         Index("grid_power_lines_geom_idx", "geom", postgresql_using="gist"),
+        Index("grid_power_lines_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         Index("grid_power_lines_circuit_id_idx", "circuit_id"),
         Index("grid_power_lines_substation_id_idx", "substation_id"),
         Index("grid_power_lines_line_type_idx", "line_type"),

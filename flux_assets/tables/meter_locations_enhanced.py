@@ -1,7 +1,7 @@
 """Smart meters, each with the transformer and the circuit that it hangs on."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, MetaData, String, Table
+from sqlalchemy import Column, Double, Index, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Position, Reference, Volume
@@ -20,6 +20,7 @@ TABLE = StaticTable(
         Column("county_name", String(100), comment="County that the meter is in."),
         Column("geom", Geometry("POINT", srid=4326, spatial_index=False), comment="Position of the meter (EPSG:4326)."),
         Index("meter_locations_enhanced_geom_idx", "geom", postgresql_using="gist"),
+        Index("meter_locations_enhanced_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         Index("meter_locations_enhanced_circuit_id_idx", "circuit_id"),
         Index("meter_locations_enhanced_transformer_id_idx", "transformer_id"),
         comment="Smart meter locations with circuit, city and county.",

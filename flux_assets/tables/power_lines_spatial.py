@@ -1,7 +1,7 @@
 """Power lines as the map's queries know them: a file of newer releases, else made from the segments of the grid."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, MetaData, String, Table
+from sqlalchemy import Column, Double, Index, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Computed, Position, Range, Volume
@@ -17,6 +17,7 @@ TABLE = StaticTable(
         Column("centroid_lat", Double, comment="Latitude of the line's middle, in degrees (EPSG:4326)."),
         Column("geom", Geometry("LINESTRING", srid=4326, spatial_index=False), comment="Course (EPSG:4326)."),
         Index("power_lines_spatial_geom_idx", "geom", postgresql_using="gist"),
+        Index("power_lines_spatial_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         Index("power_lines_spatial_class_idx", "class"),
         comment="Power lines with their class and length.",
     ),

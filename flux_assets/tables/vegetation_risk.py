@@ -1,7 +1,7 @@
 """Trees near power lines, each with the risk that it poses to the nearest one."""
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Column, Double, Index, MetaData, String, Table
+from sqlalchemy import Column, Double, Index, MetaData, String, Table, text
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import AcceptedValues, Position, Range, Reference, Volume
@@ -35,6 +35,7 @@ TABLE = StaticTable(
         Column("data_source", String(100), comment="Survey or model that the tree was taken from."),
         Column("geom", Geometry("POINT", srid=4326, spatial_index=False), comment="Position of the stem (EPSG:4326)."),
         Index("vegetation_risk_geom_idx", "geom", postgresql_using="gist"),
+        Index("vegetation_risk_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
         Index("vegetation_risk_risk_level_idx", "risk_level"),
         comment="Trees near power lines, with clearances and a risk score.",
     ),
