@@ -74,6 +74,9 @@ class Hanging:
                     is_declared = self.statement.replace('"', "") == f"PRIMARY KEY ({', '.join(table.key)})"
                 case "NOT NULL":
                     is_declared = named in table.column_names and not table.table.columns[named].nullable
+                case "comment" if self.phase == "comment":
+                    words = {"the table": table.description} | {c.name: str(c.comment) for c in table.columns}
+                    is_declared = named in words and self.statement.endswith(sql.Literal(words[named]).as_string())
                 case _:
                     is_declared = False
             if is_declared:

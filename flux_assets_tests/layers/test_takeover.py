@@ -123,6 +123,14 @@ def test_a_table_as_shp2pgsql_makes_it(loader: Loader, sql: Sql) -> None:
     assert sql("SELECT pg_get_serial_sequence('poles_before_flux', 'gid')") == [("public.poles_gid_seq",)]
 
 
+def test_comments_that_are_lost_are_told_and_no_others(loader: Loader, sql: Sql) -> None:
+    sql("COMMENT ON COLUMN poles.id IS 'Identifier.'; COMMENT ON COLUMN poles.name IS 'What''s it called?'")
+    loader.load(made_up(), rows(40), take_over=True)
+    log = "\n".join(loader.log)
+    assert "comment of column name stays with poles_before_flux: the declaration's takes its place" in log
+    assert "comment of column id is declared too" in log
+
+
 def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> None:
     sql("ALTER TABLE poles RENAME TO other")
     sql("CREATE VIEW poles AS SELECT * FROM other")
