@@ -207,6 +207,7 @@ def _derived(case: SyncCase) -> AuditFinding:
         finding = case.strays(way) if by_key else None
         finding = finding or case.rows_breaking([_unfound(case, origin, here, there)])
         count = int(finding.numbers["offending_rows"])
+        numbers |= {f"found_in_{origin}": case.rows - count}
         numbers |= {f"not_in_{origin}": count, f"share_not_in_{origin}": round(count / max(1, case.rows), 4)}
         findings.append(finding)
     listings = [finding.sql for finding in findings if not finding.passed]

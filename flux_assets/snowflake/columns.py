@@ -155,6 +155,10 @@ class Resolver:
         if declared.otherwise is not None:
             alternatives.append(literal(declared.otherwise))
         sql = alternatives[0] if len(alternatives) == 1 else f"COALESCE({', '.join(alternatives)})"
+        configured = self.override.columns.get(declared.target)
+        if configured is not None and configured.values:
+            replaced = (f"WHEN {literal(old)} THEN {literal(new)}" for old, new in configured.values.items())
+            sql = f"CASE {sql} {' '.join(replaced)} ELSE {sql} END"
         return MappedColumn(
             target=declared.target,
             comparable=sql,

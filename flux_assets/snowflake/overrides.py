@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -20,7 +21,7 @@ from flux_assets.snowflake.mapping import ObjectName
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.facts import Derived
 
-_A_COLUMN = 'must be a column name in quotes, or { expression = "…" }'
+_A_COLUMN = 'must be a column name in quotes, { expression = "…" } or { values = { … } }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
 # Keys that are facts of the declaration under the same name.
@@ -72,16 +73,21 @@ def _believed(value: object) -> object:
 
 
 class _ColumnOverride(BaseModel):
-    """Where a target column comes from: a source column's name, or an expression over the source object."""
+    """Where a target column comes from: a source column's name, or an expression over the source object.
+
+    `values` are what texts become that are spelt otherwise here; others stay. Alone it leaves the declared columns.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     column: str | None = Field(default=None, min_length=1)
     expression: str | None = Field(default=None, min_length=1)
+    values: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one(self) -> _ColumnOverride:
-        if (self.column is None) == (self.expression is None):
+        named = [each for each in (self.column, self.expression) if each is not None]
+        if len(named) > 1 or not (named or self.values):
             raise ValueError(_A_COLUMN)
         return self
 
@@ -168,6 +174,10 @@ class Overrides:
             if unknown := [target for target in override.columns if target not in allowed]:
                 problem = f"no such target column; there are {', '.join(allowed)}"
                 raise self._refused(f"{source}.columns.{unknown[0]}", problem)
+            types = known[source].table.columns
+            for target, column in override.columns.items():
+                if column.values and not isinstance(types[target].type, sa.String):
+                    raise self._refused(f"{source}.columns.{target}.values", "only values of a text can be replaced")
 
     def _refused(self, key: str, problem: str) -> SettingError:
         return SettingError(f"{self.shown}: {key}: {problem}.", "Correct the file and run again.")

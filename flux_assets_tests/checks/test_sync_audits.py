@@ -108,6 +108,7 @@ def test_rows_without_what_they_are_computed_from_have_their_share_told(running,
     found = judge(running, FEEDERS, "derived")
     assert (found.passed, found.severity) == (False, "WARN")
     assert (found.numbers["not_in_assets"], found.numbers["share_not_in_assets"]) == (3, 0.75)
+    assert found.numbers["found_in_assets"] == 1
     assert sorted(found.sample) == [f"{name}: not in assets: feeder {name}" for name in "BCD"]
     assert len(sql(found.sql)) == 3
     sql("DROP TABLE assets")

@@ -104,10 +104,15 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ("[FAULTS]\nopen_statuses = []", "FAULTS.open_statuses = []: must have at least 1 of them"),
         ("[FAULTS]\nopen_statuses = ['OPEN', 3]", "FAULTS.open_statuses.1 = 3: must be text in quotes"),
         ("[FAULTS]\ncolumns = 'A'", "FAULTS.columns = 'A': must be a table, with a key and its value on each line"),
-        ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3: must be a column name in quotes, or { expression"),
+        ("[FAULTS.columns]\nhomes = 3", "FAULTS.columns.homes = 3: must be a column name in quotes, { expression"),
         ("[FAULTS.columns]\nhomes = ''", "FAULTS.columns.homes.column = '': must not be empty"),
         ("[FAULTS.columns]\nhomes = {column = 3}", "FAULTS.columns.homes.column = 3: must be text in quotes"),
-        ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name in quotes, or"),
+        (
+            "[FAULTS.columns]\nfeeder = { column = 'A', expression = 'B', values = { a = 'b' } }",
+            "must be a column name in quotes, { expression",
+        ),
+        ("[FAULTS.columns]\nfeeder = { values = {} }", "must be a column name in quotes, { expression"),
+        ("[FAULTS.columns]\nhomes = {}", "FAULTS.columns.homes = {}: must be a column name in quotes, {"),
         (
             "[FAULTS.columns]\nhomes = {sql = 'A'}",
             "FAULTS.columns.homes.sql: no such key; there are column, expression",
@@ -138,6 +143,10 @@ def test_time_zones_that_every_machine_knows_are_taken(overrides):
             "FAULTS.columns.home: no such target column; there are fault_id, feeder, state",
         ),
         ("[FAULTS.columns]\nmoved = 'A'", "FAULTS.columns.moved: no such target column"),
+        (
+            "[FAULTS.columns]\nhomes = { values = { a = 'b' } }",
+            "FAULTS.columns.homes.values: only values of a text can be replaced",
+        ),
         ("[FEEDERS]\nwindow = '7d'", "FEEDERS.window: this source has no row filter: every row is read"),
     ],
 )
