@@ -6,6 +6,11 @@ from sqlalchemy import Column, Double, Index, MetaData, String, Table, text
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Computed, Position, Range, Volume
 
+
+def _simplified(degrees: str) -> str:
+    return f"(st_simplifypreservetopology(geom, '{degrees}'::double precision))::geometry(LineString,4326)"
+
+
 TABLE = StaticTable(
     table=Table(
         "power_lines_spatial",
@@ -18,6 +23,9 @@ TABLE = StaticTable(
         Column("geom", Geometry("LINESTRING", srid=4326, spatial_index=False), comment="Course (EPSG:4326)."),
         Index("power_lines_spatial_geom_idx", "geom", postgresql_using="gist"),
         Index("power_lines_spatial_geography_idx", text("(geom)::geography"), postgresql_using="gist"),
+        # By these the views of simplified lines find what is in a frame.
+        Index("power_lines_spatial_lod_mid_idx", text(_simplified("0.001")), postgresql_using="gist"),
+        Index("power_lines_spatial_lod_overview_idx", text(_simplified("0.01")), postgresql_using="gist"),
         Index("power_lines_spatial_class_idx", "class"),
         comment="Power lines with their class and length.",
     ),

@@ -155,12 +155,12 @@ def test_lists_and_figures(application):
     assert all(None not in row for row in circuits)
 
 
-@pytest.mark.parametrize("name", sorted(set(FRAMES) - {"open outages", "power lines, farther away"}))
-def test_a_frame_is_found_by_an_index(application, name):
+@pytest.mark.parametrize("name", sorted({*FRAMES, *RADII} - {"open outages"}))
+def test_what_is_in_a_frame_or_near_is_found_by_an_index(application, name):
     """However large the tables are, none of them is read whole."""
     application.execute("SET enable_seqscan = off")
     try:
-        plan = "\n".join(line for (line,) in answer(application, f"EXPLAIN {FRAMES[name]}"))
+        plan = "\n".join(line for (line,) in answer(application, f"EXPLAIN {(FRAMES | RADII)[name]}"))
     finally:
         application.execute("RESET enable_seqscan")
     assert "Index Cond" in plan, plan
