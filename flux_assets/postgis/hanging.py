@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ _LIMIT_WAIT = sql.SQL("SET LOCAL lock_timeout = '1s'")
 # What a new table may lack without harm to anybody but its writers, where its columns or its kind do not allow it.
 _SPARED = frozenset({"generated column", "default of column", "identity of column", "constraint", "index", "right"})
 _SPARED |= frozenset({"NOT NULL", "setting", "comment", "statistics object"})
+# The schema that PostGIS is in, where that is another than the table's.
+_QUALIFIED = re.compile(r"\b[A-Za-z_]\w*\.")
 _DECLARED_COMMENT = "the declaration's takes its place"
 _CHANGED = "FX002"  # the SQLSTATE that `unchanged` of hanging.sql raises
 _NO_COLUMN, _NO_SUCH_KIND = "42703", frozenset({"0A000", "42P16", "42701", "42P17"})
@@ -67,7 +70,7 @@ class Hanging:
             twins, named = set(table.twins), self.name.removeprefix("of column ").removeprefix("of ")
             match self.kind:
                 case "index":
-                    is_declared = self.other in twins
+                    is_declared = _QUALIFIED.sub("", self.other or "") in twins
                 case "constraint":
                     is_declared = self.statement.endswith(tuple(f" {twin}" for twin in twins))
                 case "primary key":

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from flux_assets.doctor import layers
 from flux_assets.errors import LayerError
+from flux_assets.postgis.hanging import Hanging
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.hung_on import READING, counts, facts, hung_on
-from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
 
 
 @pytest.fixture
@@ -129,6 +131,15 @@ def test_comments_that_are_lost_are_told_and_no_others(loader: Loader, sql: Sql)
     log = "\n".join(loader.log)
     assert "comment of column name stays with poles_before_flux: the declaration's takes its place" in log
     assert "comment of column id is declared too" in log
+
+
+def test_a_declared_index_is_known_wherever_postgis_is_installed() -> None:
+    declared = made_up(
+        parts=[*columns(), sa.Index("poles_on_earth", sa.text("(geom)::geography"), postgresql_using="gist")]
+    )
+    for schema in ("", "extensions."):
+        stands = Hanging.Part("index", "i", "made", "CREATE …", "", f"falsegist (((geom)::{schema}geography))")
+        assert stands.beside(declared).phase == "declared"
 
 
 def test_what_is_no_plain_table_is_not_taken_over(loader: Loader, sql: Sql) -> None:
