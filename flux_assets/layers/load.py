@@ -129,10 +129,8 @@ def _absent(context: VersionContext, why: str) -> LoadResult:
     """Leave a layer as it is, because there is nothing to make it of."""
     live = Version.live(context.control, context.layer)
     known = live or Version(lease=0, version="", sha256="", release_tag="", relation="")
-    run(
-        context.control,
-        [context.entry.loaded(known.rows, version=known.version, sync_type="UNCHANGED", published=False)],
-    )
+    unchanged = context.entry.loaded(known.rows, version=known.version, sync_type="UNCHANGED", published=False)
+    run(context.control, [unchanged if live else context.entry.forgotten()])
     context.log(f"{context.layer.title} stays as it is: {why}")
     return LoadResult(
         outcome="absent",

@@ -130,6 +130,10 @@ class Entry:
         row = connection.execute(asking, [self.sync_id]).fetchone()
         return bool(row and row[0])
 
+    def forgotten(self) -> sql.Composed:
+        """Make a statement that removes the row: there was nothing to do, and the table has never been loaded."""
+        return query("entries", "forget").format(sync_id=self.sync_id)
+
     def _closing(self, status: str, sync_type: str, **known: object) -> sql.Composed:
         values = {"rows": None, "changed": None, "version": None, "error": None, **known}
         return query("entries", "close").format(sync_id=self.sync_id, status=status, sync_type=sync_type, **values)

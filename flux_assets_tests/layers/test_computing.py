@@ -164,6 +164,7 @@ def test_an_optional_layer_without_a_query_stays_when_its_file_is_missing(loader
     optional = made_up("extras", file="optional")
     loader.source.folder.mkdir()
     assert loader.load(optional).outcome == "absent"
+    assert sql("SELECT count(*) FROM postgres_sync.sync_status") == [(0,)]
     loader.load(optional, rows(3))
     (loader.source.folder / optional.file_name).unlink()
     assert loader.load(optional).outcome == "absent"

@@ -47,3 +47,6 @@ SET status = 'FAILED', completed_at = clock_timestamp(),
     duration_seconds = round(extract(epoch FROM clock_timestamp() - started_at), 3), error_message = {said}
 WHERE status = 'RUNNING' AND backend_start = {since} AND backend_pid <> pg_backend_pid()
   AND postgres_sync.is_alive(backend_pid, backend_start);
+
+-- forget --
+DELETE FROM postgres_sync.sync_status WHERE sync_id = {sync_id};
