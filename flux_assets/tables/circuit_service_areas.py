@@ -50,6 +50,6 @@ TABLE = StaticTable(
         Position(longitude="min_lon", latitude="min_lat"),
         Position(longitude="max_lon", latitude="max_lat"),
     ),
-    release_rows=250,
+    release_rows=1_275,
     draw="#7c6ea8",
 )

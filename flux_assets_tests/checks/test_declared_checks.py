@@ -23,7 +23,8 @@ def test_every_check_of_a_declared_table_was_seen_to_fail(table: StaticTable | D
     if isinstance(table, DynamicTable):
         assert {audit.name for audit in sync_audits(table)} <= {broken.name for broken in SYNC_BREAKS}
     else:
-        assert {audit.name for audit in all_audits_of(table)} <= {broken.name for broken in LAYER_BREAKS}
+        seen = {broken.name for broken in LAYER_BREAKS} | {"inputs_current"}  # the last in layers/test_computing.py
+        assert {audit.name for audit in all_audits_of(table)} <= seen
 
 
 @every

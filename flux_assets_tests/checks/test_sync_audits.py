@@ -198,7 +198,7 @@ VIEW = "ALTER TABLE faults RENAME TO elsewhere; CREATE VIEW faults AS SELECT * F
             "Sync it: what is missing is added",
             {"unique"},
         ),
-        ("ALTER TABLE faults ALTER lat TYPE text", "column lat is text", "Change the columns", {"unique"}),
+        ("ALTER TABLE faults ALTER lat TYPE text", "column lat is text", "Run `flux-assets adopt faults`", {"unique"}),
     ],
 )
 def test_what_is_wrong_with_a_table_is_told_and_hides_nothing_else(running, sql, happens, said, remedy, judged):
