@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ from fakesnow import server as fakesnow_server
 from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from psycopg import sql as psql
 from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.sample.cluster import OWNER, Cluster
@@ -65,6 +68,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(LOCAL_BUCKET_PATH, ignore_errors=True)
     if not hasattr(config, "workerinput"):
         _remove(HOMES / str(os.getpid()))
+
+
+@event.listens_for(Engine, "connect")
+def _leave_files_to_the_system(connection: object, _: object) -> None:
+    """Files of a test's Dagster need not survive this machine's power: half of making an instance was waiting."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(autouse=True)
