@@ -9,7 +9,7 @@ from flux_assets.errors import LayerError
 from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
 
 
 @pytest.fixture
@@ -18,9 +18,7 @@ def loader(target: Target, tmp_path: Path) -> Loader:
 
 
 def with_unique_names() -> StaticTable:
-    declared = made_up()
-    sa.Index("poles_only_name_idx", declared.table.c.name, unique=True)
-    return declared
+    return made_up(parts=[*columns(), sa.Index("poles_only_name_idx", "name", unique=True)])
 
 
 def test_values_that_a_declared_unique_index_refuses_are_never_published(loader: Loader, sql: Sql) -> None:

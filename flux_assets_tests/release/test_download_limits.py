@@ -13,7 +13,7 @@ import pytest
 
 from flux_assets.errors import LayerError, ManifestError, ReleaseError
 from flux_assets.postgis.liveness import Stop
-from flux_assets.release.http import Reach
+from flux_assets.release.http import _Reach
 from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
 from flux_assets.release.stores import Limits
@@ -247,9 +247,9 @@ def far_and_near(tmp_path, monkeypatch):
     """Two hosts with TLS; `far` counts as one on the internet, `near` as what a parametrised test says."""
     path = certificate(tmp_path, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    seen = {"127.0.0.2": Reach.PUBLIC, "127.0.0.3": Reach.PRIVATE}
-    reach_of = Reach.of
-    monkeypatch.setattr(Reach, "of", lambda address: seen.get(address) or reach_of(address))
+    seen = {"127.0.0.2": _Reach.PUBLIC, "127.0.0.3": _Reach.PRIVATE}
+    reach_of = _Reach.of
+    monkeypatch.setattr(_Reach, "of", lambda address: seen.get(address) or reach_of(address))
     with hosting("127.0.0.2", path) as far, hosting("127.0.0.3", path) as private, hosting("127.0.0.1", path) as near:
         for each in (far, private, near):
             each.answers["/file"] = content(BODY)
@@ -298,21 +298,21 @@ def test_a_proxy_is_not_asked_for_this_machine(host, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("address", "found"),
     [
-        ("127.0.0.9", Reach.MACHINE),
-        ("::1", Reach.MACHINE),
-        ("::ffff:127.0.0.1", Reach.MACHINE),
-        ("0.0.0.0", Reach.MACHINE),
-        ("10.1.2.3", Reach.PRIVATE),
-        ("169.254.169.254", Reach.PRIVATE),
-        ("100.64.0.1", Reach.PRIVATE),
-        ("fe80::1%eth0", Reach.PRIVATE),
-        ("fd00::1", Reach.PRIVATE),
-        ("8.8.8.8", Reach.PUBLIC),
-        ("2606:4700::1111", Reach.PUBLIC),
+        ("127.0.0.9", _Reach.MACHINE),
+        ("::1", _Reach.MACHINE),
+        ("::ffff:127.0.0.1", _Reach.MACHINE),
+        ("0.0.0.0", _Reach.MACHINE),
+        ("10.1.2.3", _Reach.PRIVATE),
+        ("169.254.169.254", _Reach.PRIVATE),
+        ("100.64.0.1", _Reach.PRIVATE),
+        ("fe80::1%eth0", _Reach.PRIVATE),
+        ("fd00::1", _Reach.PRIVATE),
+        ("8.8.8.8", _Reach.PUBLIC),
+        ("2606:4700::1111", _Reach.PUBLIC),
     ],
 )
 def test_the_reach_of_an_address(address, found):
-    assert Reach.of(address) is found
+    assert _Reach.of(address) is found
 
 
 @pytest.mark.parametrize("address", ["ftp://example.org/v1", "simplecache::https://example.org/v1"])
