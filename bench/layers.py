@@ -16,15 +16,17 @@ import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateTable
 
 from bench.ground import LAYER, Ground, first_rows, keys_in_order, run
 from bench.runs import Run, Runs, Section, Side, Work, alternated, goal, quotients, section
 from flux_assets.layers import indexes
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import LoadResult, load_layer
+from flux_assets.postgis.relations import create_index
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release
@@ -89,9 +91,8 @@ def create_table(table: Declaration) -> str:
 
 
 def create_indexes(table: Declaration) -> list[str]:
-    """The other indexes, GiST first."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    return [str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes]
+    """The other indexes, those of geographies too."""
+    return [create_index(sql.Identifier(table.name), index).as_string() for index in table.indexes]
 
 
 def encoded(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[bytes]:
