@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -37,7 +38,9 @@ class Automation:
         self._cursor = None
 
     def tick(self) -> set[str]:
-        result = dg.evaluate_automation_conditions(defs, self._instance, cursor=self._cursor)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)  # Dagster warns of itself
+            result = dg.evaluate_automation_conditions(defs, self._instance, cursor=self._cursor)
         self._cursor = result.cursor
         names = [key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()]
         return {name for name in names if result.get_num_requested(dg.AssetKey(name))}
