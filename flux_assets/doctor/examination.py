@@ -253,7 +253,7 @@ def _release(
         yield _RELEASE.ok(f"the files of {found} of {required} layers exist{more}, {total}")
     if undeclared := release.undeclared([table.name for table in with_file]):
         problem = f"no declaration names the files of {', '.join(undeclared)}, which are not loaded"
-        yield _RELEASE.warning(problem, 'Declare them (CONTRIBUTING.md, "Adding a table"), or remove them.')
+        yield _RELEASE.warning(problem, 'Declare them (CONTRIBUTING.md, "Add a table"), or remove them.')
     if session is not None and sizes:
         yield from _disk(settings, session, release, sizes)
 

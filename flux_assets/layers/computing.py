@@ -76,7 +76,8 @@ class QueryOrigin:
                 raise LayerError(
                     f"The query of {self.layer.title} fails: {reported(error.diag.message_primary or error)}"
                     f"{f' ({where})' if (where := error.diag.context) else ''}.",
-                    f"Fix it; `flux-assets doctor` names the file. Its inputs are {', '.join(self.computed.inputs)}.",
+                    f"Fix the SQL of its declaration. It may read {', '.join(self.computed.inputs)}; what is published"
+                    " stays.",
                 ) from error
             return Filled(rows=rows, extent=self._extent(context.control, version))
 
