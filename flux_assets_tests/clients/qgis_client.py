@@ -1,8 +1,8 @@
 """Read and draw layers with PyQGIS, without a display; run by the Python that QGIS was installed for.
 
-A line of JSON on standard input is a question: the address and the layers, with key, kind and a column. A line on
-standard output answers it: by layer how many features QGIS counts, how many it reads, which values of the column these
-have, how many colours it draws, and how it was refused, if it was.
+A line of JSON on standard input is a question, and a line on standard output answers it. Where the question has layers
+(geometry, key, kind and a column of each): how many features QGIS counts, how many it reads, which values of the column
+these have, how many colours it draws, and how it was refused, if it was. Where it has none: what QGIS lists.
 """
 
 from __future__ import annotations
@@ -15,17 +15,32 @@ from qgis.core import (
     QgsDataSourceUri,
     QgsMapRendererParallelJob,
     QgsMapSettings,
+    QgsProviderRegistry,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QSize
 
 
-def look(address: dict, layer: dict) -> dict:
-    """Open the layer as QGIS's browser does, with key, SRID and kind; count, read and draw it."""
+def connection(address: dict) -> QgsDataSourceUri:
     uri = QgsDataSourceUri()
     uri.setConnection(address["host"], address["port"], address["dbname"], address["user"], address["password"])
-    uri.setDataSource("public", layer["table"], "geom", "", layer["key"])
+    return uri
+
+
+def browse(address: dict) -> list[dict]:
+    """List what QGIS's browser shows under the schema, tables without a geometry too."""
+    provider = QgsProviderRegistry.instance().providerMetadata("postgres")
+    return [
+        {"table": found.tableName(), "geometry": found.geometryColumn(), "key": (found.primaryKeyColumns() or [""])[0]}
+        for found in provider.createConnection(connection(address).uri(False), {}).tables("public")
+    ]
+
+
+def look(address: dict, layer: dict) -> dict:
+    """Open the layer as QGIS's browser does, with key, SRID and kind; count, read and draw it."""
+    uri = connection(address)
+    uri.setDataSource("public", layer["table"], layer["geometry"], "", layer["key"])
     uri.setSrid("4326")
     uri.setWkbType(QgsWkbTypes.parseType(layer["kind"]))
     opened = QgsVectorLayer(uri.uri(False), layer["table"], "postgres")
@@ -57,7 +72,8 @@ def main() -> None:
     application.initQgis()
     for line in sys.stdin:
         asked = json.loads(line)
-        found = {layer["table"]: look(asked["address"], layer) for layer in asked["layers"]}
+        address = asked["address"]
+        found = [look(address, layer) for layer in asked["layers"]] if "layers" in asked else browse(address)
         print(json.dumps(found), flush=True)
     application.exitQgis()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 
 import pytest
 
+from flux_assets.tables import declarations
 from flux_assets_tests.clients.moving import FAULTS, POLES, Moving, Reader, follow
 
 pytestmark = pytest.mark.clients
@@ -25,6 +28,13 @@ def test_tables_that_are_named_are_listed(moving: Moving, reader_url):
     assert [line for line in listed if ": " in line and line[0].isdigit()] == [
         "1: poles (Point)", "2: faults (Point)",
     ]  # fmt: skip
+
+
+def test_every_table_is_exported_whole(city, reader_url, sql):
+    for table in declarations():
+        written = run("ogr2ogr", "-f", "CSV", "/vsistdout/", f"PG:{reader_url('postgresql')}", table.name)
+        [(rows,)] = sql(f"SELECT count(*) FROM {table.name}")
+        assert len(list(csv.reader(io.StringIO(written)))) == rows + 1, table.name
 
 
 def test_tables_are_exported_through_ten_publishes_and_syncs(moving: Moving, reader_url):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flux_assets.spec import Declaration
 from flux_assets.tables import declarations, layers
 from flux_assets_tests.clients.moving import FAULTS, POLES, Moving, Reader, follow
+from flux_assets_tests.made_layers import made_up
 
 DRIVER = "postgresql+psycopg"
 
@@ -59,8 +60,16 @@ def test_frames_through_ten_publishes_and_syncs(engine, moving: Moving):
         frame = geopandas.read_postgis(f"SELECT {column}, geom FROM {table}", engine, "geom")
         return len(frame), {round(value * factor) for value in frame[column]}
 
+    def reflect() -> tuple[int, set[int]]:
+        poles = sa.Table("poles", sa.MetaData(), autoload_with=engine)
+        assert shape(poles) == shape(made_up().table)
+        with engine.connect() as session:
+            scores = session.execute(sa.select(poles.c.score)).scalars().all()
+        return len(scores), {round(score * 100) for score in scores}
+
     follow(
         moving,
         Reader(lambda: read("poles", "score", 100), POLES),
         Reader(lambda: read("faults", "homes", 1), FAULTS),
+        Reader(reflect, POLES),
     )

@@ -353,3 +353,32 @@ def test_chromium_that_is_there_is_not_installed(checkout: Path, commands: Path)
     program(commands / "apt-get", "exit 9")
     done = run(checkout, "install_chromium.sh", commands)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("present", "user", "said"),
+    [
+        ([], 0, "QGIS_PYTHON=/path/to/the/python/of/qgis make test-clients"),
+        (["apt-get"], 1000, "sudo apt-get install --no-install-recommends python3-qgis qgis-providers gdal-bin"),
+        (["apt-get", "python"], 1000, "python3-qgis qgis-providers gdal-bin"),
+        (["apt-get", "ogr2ogr"], 1000, "python3-qgis qgis-providers gdal-bin"),
+    ],
+    ids=["no apt", "not root", "without GDAL", "without QGIS"],
+)  # fmt: skip
+def test_qgis_and_gdal_are_missing_and_cannot_be_installed_from_here(
+    present, user, said, checkout: Path, commands: Path
+):
+    for name in present:
+        program(commands / name)
+    program(commands / "id", f"echo {user}")
+    done = run(checkout, "install_clients.sh", commands, QGIS_PYTHON=str(commands / "python"))
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_qgis_and_gdal_that_are_there_are_not_installed(checkout: Path, commands: Path) -> None:
+    for name in ("ogr2ogr", "python"):
+        program(commands / name)
+    program(commands / "apt-get", "exit 9")
+    done = run(checkout, "install_clients.sh", commands, QGIS_PYTHON=str(commands / "python"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
