@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flux_assets.cli.terminal import Commands, exit_if, one_of, print_json, show_table, the_layer, the_target
+from flux_assets.errors import LayerError
 
 if TYPE_CHECKING:
     from flux_assets.compare.schemas import TableDifference
@@ -57,18 +58,20 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     plans: dict[str, _Plan] = {**loaded, **{name: plan for name, plan in synced.items() if plan}}
     for name in (name for name in (chosen or synced) if name not in plans):
         kept = "is kept as it is, and the next sync brings it into step"
-        click.echo(f"{name} {kept if name in synced else 'is no plain table; there is nothing to adopt'}.")
+        click.echo(f"{name} {kept if name in synced else 'is not a plain table; there is nothing to adopt'}.")
     if not plans:
         click.echo("There is nothing to adopt.")
         return
+    for name, plan in plans.items() if dry_run else ():
+        becomes = f"would become {plan.old_name}" if plan.refusal() else f"becomes {plan.old_name}"
+        click.secho(f"{name} {becomes}, and a new table takes its name.", bold=True)
+        show_table(("what", "name", "outcome"), plan.outcomes)
+    if refusals := [refusal for plan in plans.values() if (refusal := plan.refusal())]:
+        remedy = "Do what the brackets say, or drop what nobody needs, and run it again"
+        listing = "." if dry_run else "; `flux-assets adopt --dry-run` lists everything."
+        raise LayerError("\n".join(refusal.problem for refusal in refusals), f"{remedy}{listing}")
     if dry_run:
-        for name, plan in plans.items():
-            click.secho(f"{name} becomes {plan.old_name}, and a new table takes its name.", bold=True)
-            show_table(("what", "name", "outcome"), plan.outcomes)
-        exit_if(any(plan.refusal() for plan in plans.values()))
         return
-    for refusal in filter(None, (plan.refusal() for plan in plans.values())):
-        raise refusal
 
     from flux_assets.orchestration.commands import load_layers, sync_tables
 
@@ -111,7 +114,7 @@ def _eject(tables: tuple[str, ...]) -> None:
 @COMMANDS.command("compare")
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @click.option("--with", "schema", required=True, metavar="SCHEMA", help="Where the tables of the old system are.")
-@click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="Do not compare it; may be given again.")
+@click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="Leave it out; may be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_json: bool) -> None:
     """Tell in which columns and rows all tables, or TABLE, differ from those of the same names in another SCHEMA.

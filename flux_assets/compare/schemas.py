@@ -40,8 +40,8 @@ class TableDifference:
     ) -> Iterator[TableDifference]:
         """Compare each table with its namesake in another schema of the database, as of one snapshot; change nothing.
 
-        Columns that are `ignored`, and times that a sync notes, are not compared. Values are compared as the declared
-        type.
+        Columns that are `ignored` are left out altogether; of times that a sync notes, only the values are. Values are
+        compared as the declared type.
         """
         with match.comparing(target, "old schema", stop) as session:
             for table in tables:
@@ -95,9 +95,9 @@ def _difference(
     if here is None or there is None:
         absent = (public.title for public, side in ((ours, here), (theirs, there)) if side is None)
         return TableDifference(name=table.name, absent=tuple(absent))
-    mine, old = here.types, there.types
-    left_out = {*(table.bookkeeping if isinstance(table, DynamicTable) else ()), *ignored}
-    both = tuple(name for name in table.column_names if name in mine and name in old and name not in left_out)
+    mine, old = ({k: v for k, v in side.types.items() if k not in ignored} for side in (here, there))
+    noted = table.bookkeeping if isinstance(table, DynamicTable) else ()
+    both = tuple(name for name in table.column_names if name in mine and name in old and name not in noted)
     is_comparable = set(table.key or both[:2] or "?") <= set(both)
     return TableDifference(
         name=table.name,

@@ -55,10 +55,15 @@ def _on_tables(session: psycopg.Connection, schema: str, tables: Sequence[Static
     yield from _on_schemas(session, schema, row, is_prepared=is_prepared)
     names = [table.name for table in tables]
     foreign = session.execute(query("doctor", "tables_of_others"), [schema, names]).fetchall()
-    for name, owner in foreign:
+    for owner, theirs in foreign:
+        each = f"ALTER TABLE {theirs[0]} OWNER TO {user}"
+        ways = [each, f'GRANT "{owner}" TO {user}']
+        if len(theirs) > 1:
+            ways = [ways[1], f"{each}, and likewise for the others"]
         yield _RIGHTS.failed(
-            f"{name} belongs to {owner}, and only its owner can publish into it, take it over or change it",
-            f'Run ALTER TABLE {name} OWNER TO {user}, or GRANT "{owner}" TO {user}.',
+            f"{', '.join(theirs)} {'belongs' if len(theirs) == 1 else 'belong'} to {owner}, and only the owner can"
+            " publish into a table, take it over or change it",
+            f"Run {', or '.join(ways)}.",
         )
     if not foreign:
         yield _RIGHTS.ok("this user owns every table of the layers, of the ledger and of the versions")

@@ -106,7 +106,8 @@ class Hanging:
                 return self
             if self.other is not None and self.other_trial is not None and not _refusal(connection, self.other_trial):
                 return replace(self, statement=self.other)
-            reason = reported(refused.diag.message_primary or refused)
+            goes_along = refused.sqlstate == _NO_COLUMN and "column" in self.kind
+            reason = "its column does" if goes_along else reported(refused.diag.message_primary or refused)
             is_spared = refused.sqlstate == _NO_COLUMN or refused.sqlstate in _NO_SUCH_KIND
             if self.kind in _SPARED and is_spared:
                 return self.leaving(reason)

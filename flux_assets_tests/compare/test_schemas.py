@@ -61,6 +61,7 @@ def test_columns_that_differ_are_named_and_their_values_compared_all_the_same(lo
     assert found.rows
     assert found.rows.same
     assert not found.is_same
+    assert compared(loader, "owner", "score").is_same
 
 
 def test_duplicates_of_a_key_there_are_found(loader: Loader, sql: Sql) -> None:

@@ -43,12 +43,19 @@ def test_a_layer_is_adopted_as_the_plan_says(sql: Sql) -> None:
     assert sql("SELECT count FROM counted") == [(1,)]
     assert sql("SELECT count(*) FROM substations_before_flux") == [(0,)]
     again = adopt("substations")
-    assert (again.exit_code, "substations is no plain table" in again.output) == (0, True)
+    assert (again.exit_code, "substations is not a plain table" in again.output) == (0, True)
 
 
 def test_what_stands_in_the_way_is_said_before_anything_is_loaded(sql: Sql) -> None:
     sql("CREATE TABLE substations (substation_id varchar(50) PRIMARY KEY)")
     sql("CREATE TABLE feeders (at varchar(50) REFERENCES substations)")
+    sql("CREATE TABLE grid_power_lines (line_id text PRIMARY KEY)")
+    sql("CREATE TABLE poles (line text REFERENCES grid_power_lines)")
+    both = adopt()
+    assert both.exit_code == 1
+    for said in ("feeders_at_fkey of feeders", "poles_line_fkey of poles", "Do what the brackets say"):
+        assert both.output.count(said) == 1
+    assert "substations would become substations_before_flux" in adopt("--dry-run").output
     planned, done = adopt("substations", "--dry-run"), adopt("substations")
     assert (planned.exit_code, done.exit_code) == (1, 1)
     for said in (planned.output, done.output):

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from flux_assets.doctor import layers
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
-from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
+from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
 
 POLES = made_up()
 Asked = Callable[[], list[Finding]]
@@ -96,6 +97,16 @@ def test_what_becomes_of_all_that_hangs_on_a_table_is_told(loader: Loader, sql: 
     assert "poles_name_idx" not in after
     assert "UNIQUE (code)) is declared too" in before
     assert "UNIQUE (code)" not in after
+
+
+def test_a_declared_index_with_a_long_expression_is_no_ones_but_the_layers(loader: Loader, target: Target) -> None:
+    term = "(st_setsrid(st_makepoint(longitude, latitude), 4326))::geography"
+    parts = [*columns(), sa.Index("poles_on_earth", sa.text(term), postgresql_using="gist")]
+    layer = made_up(parts=parts)
+    loader.load(layer, rows(5))
+    with target.session("doctor") as session:
+        found = list(layers.findings(session, "public", [layer]))
+    assert [finding.message for finding in found if finding.outcome == "warning"] == []
 
 
 def test_what_was_made_again_on_the_layer_is_told_no_more(loader: Loader, sql: Sql, asked: Asked) -> None:

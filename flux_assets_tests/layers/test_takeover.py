@@ -108,6 +108,29 @@ def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_counted_by_doc
     loader.load(made_up(), rows(41))
 
 
+def test_what_other_schemas_hold_is_named_with_them_and_comes_along(loader: Loader, sql: Sql) -> None:
+    sql("CREATE SCHEMA app; CREATE TABLE app.lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles)")
+    sql("CREATE MATERIALIZED VIEW app.tally AS SELECT count(*) AS poles FROM poles")
+    with pytest.raises(LayerError, match=r"of_pole of app\.lamps stands in the way"):
+        loader.load(made_up(), rows(40), take_over=True)
+    loader.load(made_up(), rows(40), take_over=True, drop_foreign_keys=True)
+    assert sql("SELECT poles FROM app.tally") == [(40,)]
+    assert sql("SELECT referring FROM postgres_sync.dropped_keys") == [("app.lamps",)]
+    assert "materialized view app.tally is filled from the new rows" in "\n".join(loader.log)
+
+
+def test_a_materialized_view_of_another_stands_in_the_way_once(
+    loader: Loader, sql: Sql, admin_sql: Sql, map_server: str
+) -> None:
+    sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) AS poles FROM poles")
+    admin_sql(f"ALTER MATERIALIZED VIEW tally OWNER TO {map_server}")
+    with pytest.raises(LayerError) as refused:
+        loader.load(made_up(), rows(40), take_over=True)
+    assert refused.value.problem.count("tally") == 1
+    assert "materialized view tally stands in the way" in refused.value.problem
+    assert f"(GRANT {map_server} TO " in refused.value.problem
+
+
 def test_a_materialized_view_is_refreshed_by_every_publish(loader: Loader, sql: Sql) -> None:
     sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) AS poles FROM names")
     sql("CREATE UNIQUE INDEX ON tally (poles)")

@@ -25,11 +25,11 @@ SELECT has_database_privilege(current_database(), 'CREATE'),
        has_schema_privilege(%s, 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE');
 
 -- tables_of_others --
-SELECT format('%%I.%%I', n.nspname, c.relname), pg_get_userbyid(c.relowner)
+SELECT pg_get_userbyid(c.relowner), array_agg(format('%%I.%%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT pg_has_role(c.relowner, 'USAGE') AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
   AND (n.nspname IN ('flux_versions', 'postgres_sync') OR (n.nspname = %s AND c.relname = ANY (%s)))
-ORDER BY 1;
+GROUP BY c.relowner ORDER BY 1;
 
 -- unreadable_versions --
 SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'flux_versions'::regnamespace AND relkind = 'r'

@@ -37,10 +37,11 @@ readers AS (
             SELECT unnest(ARRAY[y.oid, y.typarray]) FROM pg_type y WHERE y.typrelid = ANY ({sources}))))),
 rules AS (
     SELECT DISTINCT r.oid, r.rulename, r.ev_class, r.ev_enabled, v.relkind, v.relname, v.relowner,
-           format('%I.%I', n.nspname, v.relname) AS title, v.oid::regclass::text AS shown,
+           format('%I.%I', n.nspname, v.relname) AS title,
+           concat(quote_ident(nullif(n.nspname, t.nspname)) || '.', quote_ident(v.relname)) AS shown,
            v.reloptions, v.relispopulated, v.relacl, n.nspname, v.relnamespace
     FROM readers JOIN pg_rewrite r ON readers.classid = 'pg_rewrite'::regclass AND r.oid = readers.objid
-    JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.oid <> {oid}),
+    JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace, t WHERE v.oid <> {oid}),
 views AS (
     SELECT rules.*, rtrim(pg_get_viewdef(ev_class), ';') AS body,
            coalesce(' WITH (' || array_to_string(reloptions, ', ') || ')', '') AS options,
@@ -77,7 +78,8 @@ SELECT kind, name, phase, statement, trial, other, other_trial FROM (
 
 -- What cannot come along.
 SELECT 0.0 AS place, 'owner' AS kind, relowner::regrole::text AS name, 'refused' AS phase,
-       format('user %s is no member of it, and only the owner can rename the table', current_user::regrole) AS statement,
+       format('user %1$s is not a member of it, and only the owner can rename the table (GRANT %2$s TO %1$s)', current_user::regrole,
+              relowner::regrole) AS statement,
        NULL AS trial, NULL AS other, NULL AS other_trial
 FROM t WHERE NOT pg_has_role(relowner, 'MEMBER')
 UNION ALL SELECT 0, 'owner', relowner::regrole::text, 'refused',
@@ -92,17 +94,18 @@ UNION ALL SELECT 0, 'inheritance', other.oid::regclass::text, 'refused',
             ELSE format('the table inherits from it (ALTER TABLE %s NO INHERIT %s)', title, other.oid::regclass) END, NULL, NULL, NULL
 FROM t JOIN pg_inherits ON t.oid IN (inhparent, inhrelid) AND t.relkind = 'r'
 JOIN pg_class other ON other.oid = CASE WHEN inhparent = t.oid THEN inhrelid ELSE inhparent END
-UNION ALL SELECT 0, 'inbound foreign key', format('%I of %s', conname, conrelid::regclass), 'refused',
+UNION ALL SELECT 0, 'inbound foreign key', format('%I of %s', conname, shown), 'refused',
        'no version can be swapped while it stands (--drop-foreign-keys drops it; doctor then counts the rows that lead nowhere)',
        NULL, format('ALTER TABLE %s DROP CONSTRAINT %I; INSERT INTO postgres_sync.dropped_keys VALUES (%L, %L, %L, %L, %L, %L, %L)',
-                    conrelid::regclass, conname, nspname, relname, (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
-                    JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = conrelid), conname,
+                    referring, conname, nspname, relname, referring, conname,
                     ARRAY(SELECT attname FROM unnest(conkey) WITH ORDINALITY AS k (num, place) JOIN pg_attribute
                           ON attrelid = conrelid AND attnum = num ORDER BY place),
                     ARRAY(SELECT attname FROM unnest(confkey) WITH ORDINALITY AS k (num, place) JOIN pg_attribute
                           ON attrelid = confrelid AND attnum = num ORDER BY place), pg_get_constraintdef(pg_constraint.oid)),
-       format('LOCK TABLE ONLY %s', conrelid::regclass)
-FROM t JOIN pg_constraint ON confrelid = t.oid AND contype = 'f' AND conparentid = 0
+       format('LOCK TABLE ONLY %s', referring)
+FROM t JOIN pg_constraint ON confrelid = t.oid AND contype = 'f' AND conparentid = 0, LATERAL (
+    SELECT format('%I.%I', n.nspname, c.relname), concat(quote_ident(nullif(n.nspname, t.nspname)) || '.', quote_ident(c.relname))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = conrelid) AS other (referring, shown)
 UNION ALL SELECT DISTINCT 0, 'security label', provider, 'refused', 'only its provider can set it again', NULL, NULL, NULL
 FROM t JOIN pg_seclabel ON classoid = 'pg_class'::regclass AND objoid = t.oid
 UNION ALL SELECT 0, 'FORCE ROW LEVEL SECURITY', '', 'refused',
@@ -270,7 +273,8 @@ LEFT JOIN pg_attribute ON attrelid = ev_class AND attnum = objsubid AND objsubid
 UNION ALL SELECT 60 - depth, 'materialized view', shown, 'last', format('DROP MATERIALIZED VIEW %I.%I', nspname, left(relname, 50) || '_before_flux'),
        NULL, NULL, NULL
 FROM made_views
-UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %s, whom user %s cannot act for', proowner::regrole, current_user::regrole),
+UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', proowner::regrole,
+              current_user::regrole),
        NULL, NULL, NULL
 FROM functions WHERE NOT pg_has_role(proowner, 'MEMBER')
 UNION ALL SELECT 61, 'function', shown, 'before', format('DROP FUNCTION %s(%s)', quoted, arguments), '', NULL, NULL
@@ -287,7 +291,9 @@ UNION ALL SELECT 65, 'function', shown, 'after',
 FROM functions, aclexplode(proacl) WHERE in_signature AND grantee <> proowner
 UNION ALL SELECT 66, 'function', shown, 'after', format('COMMENT ON FUNCTION %s IS %L', shown, description), '', NULL, NULL
 FROM functions JOIN pg_description ON classoid = 'pg_proc'::regclass AND objoid = functions.oid WHERE in_signature
-UNION ALL SELECT 67, 'view', shown, 'refused', format('it belongs to %s, whom user %s cannot act for', relowner::regrole, current_user::regrole),
+UNION ALL SELECT 67, CASE relkind WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'table' END, shown, 'refused',
+       format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', relowner::regrole,
+              current_user::regrole),
        NULL, NULL, NULL
 FROM rules WHERE NOT pg_has_role(relowner, 'MEMBER')
 UNION ALL SELECT 68, 'view', shown, 'lock', format('ALTER TABLE %s OWNER TO %s', title, relowner::regrole), NULL, NULL, NULL FROM views

@@ -25,7 +25,8 @@ SELECT 'foreign key', format('%%I of %%s', conname, conrelid::regclass), NULL
 FROM pg_constraint WHERE confrelid = %(oid)s AND contype = 'f' AND conparentid = 0 AND conrelid <> %(oid)s;
 
 -- parts --
-SELECT 'trigger' AS kind, quote_ident(tgname) AS name, tgname AS twin
+-- As text: a twin of type name would be cut off after 63 characters.
+SELECT 'trigger' AS kind, quote_ident(tgname) AS name, tgname::text AS twin
 FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgparentid = 0
 UNION ALL SELECT 'rule', quote_ident(rulename), rulename
 FROM pg_rewrite WHERE ev_class = %(oid)s AND rulename <> '_RETURN'
