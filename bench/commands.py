@@ -12,7 +12,7 @@ import psycopg
 
 from bench import layers
 from bench.ground import Ground, keys_in_order
-from bench.runs import Section, Side, Spread, Work, alternated, goal, section
+from bench.runs import Section, Side, Spread, Work, alternated, goal, quotients, section
 from flux_assets.orchestration.resources import connect
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
@@ -28,6 +28,7 @@ from flux_assets.tables import dynamic_tables, static_tables
 PUBLISHED, POOL, COMMAND = "published way, serial", "ours, two layers at once", "ours, the whole command"
 AGAIN = "ours, the whole command again, nothing changed"
 IMPORTS, TICK, SYNCED_HERE = "imports of dagster and dagster_snowflake", "the whole command", "the sync alone"
+UNCHANGED = "the whole command, nothing changed"
 TICK_SCALE = 0.05
 _MODULE = ("-m", "flux_assets.definitions")
 _LOAD = ("-m", "dagster", "asset", "materialize", *_MODULE, "--select", "group:static_layers")
@@ -106,6 +107,7 @@ def tick(ground: Ground) -> Section:
         sides = {
             IMPORTS: Side(run=lambda: python("-c", "import dagster, dagster_snowflake") and None),
             TICK: Side(run=command, ready=partial(python, *_SIMULATE)),
+            UNCHANGED: Side(run=lambda: python(*_SYNC) and None),
             SYNCED_HERE: Side(run=lambda: _sync(stand_in, target), ready=partial(python, *_SIMULATE)),
         }
         runs = alternated(ground, sides, ground.wanted.pairs)
@@ -113,7 +115,11 @@ def tick(ground: Ground) -> Section:
         stand_in.stop()
     visible = runs.step(TICK, "visible")
     over = Spread(a - b for a, b in zip(visible, runs.seconds(IMPORTS), strict=True))
+    whole, imports = (runs.of(side, lambda run: run.client_cpu) for side in (UNCHANGED, IMPORTS))
     goals = [
+        goal(
+            "CPU of an unchanged tick / of a process that imports those and ends", "≤ 0.6x", quotients(whole, imports)
+        ),
         goal("tick to visible, beyond the imports of dagster and dagster_snowflake", "≤ 4 s", over),
         goal("of it the sync", "≤ 1 s", runs.seconds(SYNCED_HERE)),
     ]

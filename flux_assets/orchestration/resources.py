@@ -18,6 +18,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from flux_assets.errors import SettingError
+from flux_assets.orchestration.light_imports import light_imports
 from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable
@@ -127,8 +128,8 @@ def _overrides() -> Overrides:
 @contextmanager
 def connect(arguments: dict[str, Any]) -> Iterator[Any]:
     """Open a session by dagster-snowflake's resource with just these arguments; it is closed whatever happens."""
-    # Three seconds of processor time, ten on a busy machine: it imports Snowpark.
-    from dagster_snowflake import SnowflakeResource
+    with light_imports():
+        from dagster_snowflake import SnowflakeResource
 
     # A key file is none of its fields: it would report one that cannot be read in words that name no setting.
     own = {field.alias or name for name, field in SnowflakeResource.model_fields.items()}

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any
-
-from jinja2 import StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from flux_assets.snowflake.account import Account
 from flux_assets.spec import DynamicTable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _PART = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*(\.|\Z)')
@@ -64,6 +65,8 @@ def render(text: str, account: Account | None = None, **variables: str) -> str:
 @lru_cache(maxsize=32)
 def _compiled(text: str) -> Template:
     """Return the template, compiled, which takes as long as a small query."""
+    from jinja2 import StrictUndefined, Template
+
     return Template(
         text,
         variable_start_string="<%",

@@ -82,6 +82,7 @@ def declared_in(table: Declaration | View) -> Path | None:
     return None
 
 
+@cache
 def _modules() -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
 
