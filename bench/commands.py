@@ -117,9 +117,7 @@ def tick(ground: Ground) -> Section:
     over = Spread(a - b for a, b in zip(visible, runs.seconds(IMPORTS), strict=True))
     whole, imports = (runs.of(side, lambda run: run.client_cpu) for side in (UNCHANGED, IMPORTS))
     goals = [
-        goal(
-            "CPU of an unchanged tick / of a process that imports those and ends", "≤ 0.6x", quotients(whole, imports)
-        ),
+        goal("CPU of an unchanged tick / of a process that imports those", "≤ 0.6x", quotients(whole, imports)),
         goal("tick to visible, beyond the imports of dagster and dagster_snowflake", "≤ 4 s", over),
         goal("of it the sync", "≤ 1 s", runs.seconds(SYNCED_HERE)),
     ]

@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from threading import Lock
 from types import ModuleType
@@ -40,7 +41,7 @@ class _LaterModule(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-class _Finder:
+class _Finder(MetaPathFinder, Loader):
     """Finds for the import system what stands for the heavy modules and those below them, and is their loader."""
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class _Finder:
         if not f"{name}.".startswith(tuple(f"{heavy}." for heavy in _HEAVY)):
             return None
         self.found.append(name)
-        return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        return ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _LaterModule(spec.name)
