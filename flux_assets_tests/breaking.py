@@ -13,6 +13,10 @@ FAILURE = (
     " SELECT {table}, 'FAILED', clock_timestamp() - number * interval '10 minutes', E'Gone.\\nMore of it.'"
     " FROM generate_series(1, {times}) AS number"
 )
+DROPPED = (
+    "INSERT INTO postgres_sync.dropped_keys"
+    " VALUES ('public', '{}', 'public.lamps', 'of_pole', '{{pole}}', '{{{}}}', '')"
+)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,12 @@ from geoalchemy2 import Geography
 from psycopg import sql
 from psycopg.sql import Composed, Identifier
 
-from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case
+from flux_assets.checks.audit import Audit, AuditFinding, AuditResult, Case, Numbers
 from flux_assets.checks.audits import audits_of
+from flux_assets.errors import counted
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation
+from flux_assets.postgis.relations import PublicTable
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
@@ -30,6 +33,7 @@ _SPAN = timedelta(hours=1)
 _FEWEST, _SHARE = 2, 0.25
 # As many in a row, and nothing but failures, is an outage.
 _FEWEST_OF_ALL = 3
+_FEW_KEYS = 5
 
 
 def all_audits_of(table: Declaration) -> tuple[Audit, ...]:
@@ -49,6 +53,8 @@ def _declared(table: Declaration) -> Iterator[Audit]:
     yield Audit("recent_failures", "WARN", f"{claim}{outage}.", _recent_failures)
     alone = "Nobody but flux_assets wrote it: a synced table within the last hour, a layer since it was published."
     yield Audit("only_writer", "WARN", alone, _only_writer)
+    followed = "No row of another table leads nowhere where its foreign key was dropped when this table was taken over."
+    yield Audit("dropped_keys", "WARN", followed, _dropped_keys)
     if isinstance(table, StaticTable):
         complete = "No record of the release file was refused and set aside in postgres_sync.quarantine."
         yield Audit("quarantined", "WARN", complete, _quarantined)
@@ -81,6 +87,44 @@ def _quarantined(case: Case) -> AuditFinding:
     waiting, replayed, sample = case.connection.execute(_of_ledger(case, "count_quarantined")).fetchone() or (0, 0, [])
     numbers = {"quarantined": waiting, "replayed": replayed}
     return AuditFinding(numbers=numbers, sample=sample, sql=_of_ledger(case, "list_quarantined"))
+
+
+def _dropped_keys(case: Case) -> AuditFinding:
+    """Count the rows that each dropped foreign key would refuse by now; the numbers name each key."""
+    keys = case.connection.execute(_of_ledger(case, "dropped_keys")).fetchall()
+    numbers: Numbers = {"dropped_keys": len(keys), "offending_rows": 0}
+    sample, listings = [], []
+    for referring, constraint, columns, key_columns, kind in keys:
+        if kind is None:
+            continue
+        named = sql.SQL(", ").join(Identifier("r", name) for name in columns)
+        orphans = query("ledger_audits", "orphans").format(
+            referring=sql.SQL("{}" if kind == "p" else "ONLY {}").format(sql.SQL(referring)),
+            columns=named,
+            rows=case.own_rows,
+            keys=sql.SQL(", ").join(Identifier("k", name) for name in key_columns),
+        )
+        counting = query("ledger_audits", "count_orphans").format(columns=named, orphans=orphans, limit=_FEW_KEYS)
+        [(count, some)] = case.connection.execute(counting).fetchall()
+        numbers[f"{constraint} of {referring}"] = count
+        if count:
+            numbers["offending_rows"] = int(numbers["offending_rows"]) + count
+            more = " …" if count > len(some) else ""
+            sample.append(
+                f"{counted(count, 'row')} of {referring} lead to no row of {case.layer.title}, which the foreign key"
+                f" {constraint} would have refused: {', '.join(columns)} {', '.join(some)}{more}"
+            )
+            listings.append(orphans)
+    return AuditFinding(numbers=numbers, sample=sample, sql=sql.SQL(";\n").join(listings))
+
+
+def note_dropped_keys(connection: psycopg.Connection, layer: PublicTable, audits: Iterable[AuditResult]) -> None:
+    """Have the status tell what the check of dropped foreign keys found, where it is among the audits."""
+    for result in audits:
+        if result.name == "dropped_keys" and result.numbers["dropped_keys"]:
+            found = json.dumps(result.numbers)
+            noting = query("ledger_audits", "note_orphans")
+            connection.execute(noting.format(schema=layer.schema, name=layer.name, found=found))
 
 
 def _inputs_current(case: Case) -> AuditFinding:

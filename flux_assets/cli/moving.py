@@ -54,7 +54,7 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
     target = the_target()
     options = LoadOptions(drop_foreign_keys=drop_foreign_keys)
     loaded = Takeover.of_plain(static, target, options) if static else {}
-    synced = TableSetup.takeovers(dynamic, target, SyncOptions()) if dynamic else {}
+    synced = TableSetup.takeovers(dynamic, target, SyncOptions(drop_foreign_keys=drop_foreign_keys)) if dynamic else {}
     plans: dict[str, _Plan] = {**loaded, **{name: plan for name, plan in synced.items() if plan}}
     for name in (name for name in (chosen or synced) if name not in plans):
         kept = "is kept as it is, and the next sync brings it into step"
@@ -75,11 +75,11 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
 
     from flux_assets.orchestration.commands import load_layers, sync_tables
 
-    ended = []
+    ended, asked = [], {"take_over": True, "drop_foreign_keys": drop_foreign_keys}
     if loaded:
-        ended.append(load_layers(list(loaded), {"take_over": True, "drop_foreign_keys": drop_foreign_keys}))
+        ended.append(load_layers(list(loaded), asked))
     if changing := [name for name, plan in synced.items() if plan]:
-        ended.append(sync_tables(changing, {"take_over": True}))
+        ended.append(sync_tables(changing, asked))
     for end in ended:
         Commands.finish_run("adopt", "loading or syncing", *end)
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import errors, sql
 
+from flux_assets.checks.audit import Case
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.doctor.finding import Finding, Group, examined
-from flux_assets.errors import LayerError, counted, reported
+from flux_assets.errors import LayerError, reported
 from flux_assets.layers.left_behind import Dependent
 from flux_assets.layers.takeover import Takeover
 from flux_assets.postgis.catalog import Relation, hidden, refuse_folding_keys
 from flux_assets.postgis.locking import LockHolder
-from flux_assets.postgis.relations import VERSIONS, Layer
+from flux_assets.postgis.relations import VERSIONS, Layer, PublicTable
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
@@ -166,7 +168,7 @@ def _left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Ite
         for version in versions:
             yield from _on_the_version(session, layer, version, relation.oid)
         yield from _on_the_layer(session, layer, relation.oid)
-        yield from _orphans(session, layer)
+        yield from dropped_keys(_LAYERS, session, layer, relation.kind)
 
 
 def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Sequence[int]) -> str:
@@ -241,26 +243,31 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
 
 
-def _orphans(session: psycopg.Connection, layer: Layer) -> Iterator[Finding]:
-    """Yield what the foreign keys that were dropped when the layer took a table over would refuse by now."""
-    if Relation.find(session, "postgres_sync", "dropped_keys") is None:
+def may_read(session: psycopg.Connection, name: str) -> bool:
+    """Return whether a table of the ledger exists and the user may read it."""
+    found = Relation.find(session, "postgres_sync", name)
+    if found is None:
+        return False
+    usage = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
+    return usage == (True,) and may(session, found.oid, "SELECT")
+
+
+def may(session: psycopg.Connection, oid: int, right: str) -> bool:
+    """Tell whether the user has a right on a table."""
+    return session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone() == (True,)
+
+
+def dropped_keys(group: Group, session: psycopg.Connection, table: PublicTable, kind: str) -> Iterator[Finding]:
+    """Yield what the foreign keys that were dropped when the table was taken over would refuse by now."""
+    if not may_read(session, "dropped_keys"):
         return
-    for referring, constraint, columns, keys in session.execute(
-        query("doctor", "dropped_keys"), [layer.schema, layer.name]
-    ).fetchall():
-        counting = query("doctor", "count_orphans").format(
-            referring=sql.SQL(referring),
-            layer=layer.public,
-            columns=sql.SQL(", ").join(sql.Identifier("r", name) for name in columns),
-            keys=sql.SQL(", ").join(sql.Identifier("k", name) for name in keys),
-        )
-        [(count,)] = session.execute(counting).fetchall()
-        if count:
-            yield _LAYERS.warning(
-                f"{counted(count, 'row')} of {referring} lead to no row of {layer.title}, which the foreign key"
-                f" {constraint} would have refused; it was dropped when the layer took over",
-                "Fix those rows, or the release; or delete the key from postgres_sync.dropped_keys.",
-            )
+    case = Case(connection=session, layer=table, relation=table.public, rows=0, alone=kind != "p")
+    for audit in all_audits_of(table.table):
+        if audit.name == "dropped_keys":
+            for said in audit.run(case).sample:
+                yield group.warning(
+                    said, "Fix those rows, or their origin; or delete the key from postgres_sync.dropped_keys."
+                )
 
 
 def _publications(session: psycopg.Connection, layers: Sequence[Layer]) -> Iterator[Finding]:

@@ -20,8 +20,6 @@ from flux_assets.postgis.session import Target, run
 from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
-_DROPPED_KEYS = sql.Identifier("postgres_sync", "dropped_keys")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Takeover:
@@ -105,8 +103,6 @@ class Takeover:
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(new.public, version)
         changes = [sql.SQL("ALTER TABLE {} {}").format(new.public, change) for change in self.changes]
         run(connection, [_discarding(self.layer), *new.create_public(), *changes, attach])
-        if any(part.phase == "dropped" for part in self.hanging.parts):
-            run(connection, [query("takeover", "keep_dropped_keys"), revoking_all(_DROPPED_KEYS)])
         path = Hanging.using((VERSIONS, *self.hanging.path))
         for statement in self.hanging.in_phase("made"):
             run(connection, [path, statement])
@@ -148,8 +144,7 @@ def _for_layer(part: Hanging.Part, options: LoadOptions) -> Iterator[Hanging.Par
             yield part.leaving("the declaration allows NULL")
         case "setting" if part.phase == "setting":
             yield part.leaving("a partitioned table has none")
-        case "inbound foreign key" if options.drop_foreign_keys and part.other and part.other_trial:
-            yield Hanging.Part(part.kind, part.name, "dropped", part.other)
-            yield Hanging.Part(part.kind, part.name, "lock", part.other_trial)
+        case "inbound foreign key" if options.drop_foreign_keys:
+            yield from part.dropped
         case _:
             yield part

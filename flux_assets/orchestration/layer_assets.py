@@ -44,6 +44,8 @@ WHEN_INPUTS_CHANGE = (
 )
 """Has automation_sensor ask for what is derived after a load or rollback of an input that did not bring it along."""
 _LOOK_SECONDS = 0.2
+# Judged after a load that failed too.
+_OF_READERS = {"recent_failures", "only_writer", "map_ready", "quarantined", "dropped_keys", "inputs_current"}
 _Events = Iterator[
     dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation | dg.Output[None]
 ]
@@ -273,9 +275,7 @@ class _LayerStep:
         yield failed_attempt("load", name, error, error.audits if isinstance(error, AuditError) else ())
         left = set(self._checks)
         if not isinstance(error, TargetError):
-            for result in self._live_checks(
-                self._checks & {"recent_failures", "only_writer", "map_ready", "quarantined"}
-            ):
+            for result in self._live_checks(self._checks & _OF_READERS):
                 left.discard(str(result.check_name))
                 yield result
         yield from repeat_outcomes(self._context, name, left, MATCHES_RELEASE, self._when_staged(error))

@@ -63,6 +63,10 @@ class _SyncConfig(dg.Config):
         description="Adopt a plain table whose columns do not fit: a new one takes its name, its rows and what hangs on"
         " it.",
     )
+    drop_foreign_keys: bool = Field(
+        default=False,
+        description="With take_over: drop foreign keys of other tables that point at the table that is adopted.",
+    )
 
 
 def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
@@ -82,6 +86,7 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
             force=config.force,
             accept_vanished=config.accept_vanished,
             take_over=config.take_over,
+            drop_foreign_keys=config.drop_foreign_keys,
             run_id=run_id,
             stop=stop_of(run_id),
         )

@@ -93,6 +93,14 @@ class Hanging:
             is_declared = named in {"the table", *table.column_names}
             return self.leaving(_DECLARED_COMMENT) if is_declared else replace(self, phase="after", trial="")
 
+        @property
+        def dropped(self) -> tuple[Hanging.Part, ...]:
+            """The steps that drop an inbound foreign key and remember it; none of anything else."""
+            if self.kind != "inbound foreign key" or self.other is None or self.other_trial is None:
+                return ()
+            steps = {"dropped": self.other, "lock": self.other_trial}
+            return tuple(Hanging.Part(self.kind, self.name, phase, step) for phase, step in steps.items())
+
         def leaving(self, reason: str) -> Hanging.Part:
             """Return it as what stays with the old table."""
             return Hanging.Part(self.kind, self.name, "stays", reason)
@@ -171,7 +179,7 @@ class Hanging:
             elif part.phase == "declared":
                 yield kind, name, "is declared too"
             elif part.phase == "dropped":
-                yield kind, name, "is dropped; doctor counts the rows that lead nowhere instead"
+                yield kind, name, "is dropped; the check dropped_keys counts the rows that lead nowhere instead"
             else:
                 yield kind, name, _OUTCOMES.get(kind, "comes along")
 

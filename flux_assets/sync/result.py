@@ -14,11 +14,13 @@ from flux_assets.postgis.liveness import Stop
 class SyncOptions:
     """What may be asked of a sync. `force` writes what differs also when nothing seems to have changed;
     `accept_vanished` lets any number of rows vanish from the source, this once. `take_over` replaces a plain table of
-    other columns by one that fits, with its rows and all that hangs on it. `run_id` is noted in the ledger."""
+    other columns by one that fits, with its rows and all that hangs on it; with `drop_foreign_keys`, but for foreign
+    keys of other tables. `run_id` is noted in the ledger."""
 
     force: bool = False
     accept_vanished: bool = False
     take_over: bool = False
+    drop_foreign_keys: bool = False
     run_id: str | None = None
     stop: Stop = field(default_factory=Stop)
 

@@ -62,7 +62,10 @@ class TableSetup:
                 found = Relation.find(session, live.schema, live.name)
                 if found is not None and found.kind == "r":
                     fault = TableSetup(session, live).fault()
-                    plans[live.name] = Takeover.planned(session, live, found.oid) if fault else None
+                    drop = options.drop_foreign_keys
+                    plans[live.name] = (
+                        Takeover.planned(session, live, found.oid, drop_foreign_keys=drop) if fault else None
+                    )
         return plans
 
     @cached_property
@@ -98,7 +101,9 @@ class TableSetup:
                 done = True
             else:
                 if options.take_over and self._relation.kind == "r" and self.fault():
-                    Takeover.planned(self._session, self._live, self._relation.oid).carry_out(self._session, patience)
+                    drop = options.drop_foreign_keys
+                    plan = Takeover.planned(self._session, self._live, self._relation.oid, drop_foreign_keys=drop)
+                    plan.carry_out(self._session, patience)
                     fitted = TableSetup(self._session, self._live).make_fit(options, log)
                     return fitted if isinstance(fitted, FluxError) else True
                 self._refuse_unfit(self._relation)

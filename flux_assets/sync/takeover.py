@@ -31,7 +31,9 @@ class Takeover:
     hanging: Hanging
 
     @classmethod
-    def planned(cls, connection: psycopg.Connection, live: LiveTable, oid: int) -> Takeover:
+    def planned(
+        cls, connection: psycopg.Connection, live: LiveTable, oid: int, *, drop_foreign_keys: bool = False
+    ) -> Takeover:
         """Ask what hangs on the table, and try for each thing whether the new one can have it. Changes nothing."""
         old_name, suffix = live.free_old_name(connection)
         found, there = Hanging.on(connection, oid, live.schema, suffix), Relation(connection, oid).columns()
@@ -40,7 +42,11 @@ class Takeover:
             for column in there
             if column.name not in live.table.column_names and not column.generated
         ]
-        parts = [_for_synced(part.beside(live.table), live) for part in found.parts]
+        parts = [
+            mine
+            for part in found.parts
+            for mine in (part.dropped if drop_foreign_keys and part.dropped else [_for_synced(part, live)])
+        ]
         making = [_discarding(live), *_new(live).create()]
         hanging = replace(found, parts=(*undeclared, *parts)).tried(connection, making, VERSIONS)
         columns = frozenset(column.name for column in there)
@@ -115,7 +121,7 @@ class Takeover:
         live = self.live
         yield Hanging.using(self.hanging.path)
         yield self.hanging.unchanged
-        yield from self.hanging.in_phase("before")
+        yield from self.hanging.in_phase("before", "dropped")
         yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(live.public, sql.Identifier(self.old_name))
         yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(_new(live).public, sql.Identifier(live.schema))
         yield revoking_all(live.public)
@@ -132,6 +138,7 @@ def _new(live: LiveTable) -> LiveTable:
 
 def _for_synced(part: Hanging.Part, live: LiveTable) -> Hanging.Part:
     """Return what is done with a part that a synced table does not have by itself."""
+    part = part.beside(live.table)
     match part.kind:
         case "index" if part.other and part.phase == "stays":
             # Layers cannot have it; a plain table can.
@@ -142,8 +149,4 @@ def _for_synced(part: Hanging.Part, live: LiveTable) -> Hanging.Part:
             return part.leaving("the sync has its own")
         case "setting" if part.phase == "setting":
             return replace(part, phase="made", trial="")
-        case "inbound foreign key":
-            return replace(
-                part, statement="drop it, and create it again when the table has been taken over", other=None
-            )
     return part

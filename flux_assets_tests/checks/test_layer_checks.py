@@ -18,7 +18,7 @@ from flux_assets.layers.status import audit_live
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.spec.facts import AcceptedValues, Assignment, Volume
-from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn
+from flux_assets_tests.breaking import BOW, DROPPED, FAILURE, Break, assert_says, error, warn
 from flux_assets_tests.checks.test_audits import SQUARE
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, columns, made_up, rows
@@ -68,6 +68,8 @@ LAYER_BREAKS = (
     warn("map_ready", "ground has no valid GiST index", "DROP INDEX flux_versions.{gist}"),
     warn("map_ready", "ST_EstimatedExtent of geom fails", "CREATE INDEX ON poles USING gist (geom)"),
     warn("only_writer", "others did that: stop the old loader", "TRUNCATE poles"),
+    warn("dropped_keys", "1 row of public.lamps lead to no row of public.poles, which the foreign key of_pole",
+         "CREATE TABLE lamps AS SELECT unnest('{gone,000001,NULL}'::text[]) AS pole", DROPPED.format("poles", "id")),
     warn("recent_failures", "Gone.", FAILURE.format(table="'poles'", times=4)),
     warn("quarantined", "poles.csv.gz, line 9, column code: it is odd.",
          "INSERT INTO postgres_sync.quarantine (schema_name, layer_name, lease, record, version, file, line,"

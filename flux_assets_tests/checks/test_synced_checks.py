@@ -21,7 +21,7 @@ from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source
 from flux_assets.spec.facts import AcceptedValues, Range, Reference, Volume
 from flux_assets.sync.live_audit import AuditRequest, audit_tables
-from flux_assets_tests.breaking import BOW, FAILURE, Break, assert_says, error, warn
+from flux_assets_tests.breaking import BOW, DROPPED, FAILURE, Break, assert_says, error, warn
 from flux_assets_tests.conftest import Sql, fresh_database
 from flux_assets_tests.synced import FAULTS, FEEDERS, SOURCE, Utility, source_database
 
@@ -63,6 +63,8 @@ SYNC_BREAKS = (
     error("lag", "never synced", "DELETE FROM postgres_sync.sync_state"),
     warn("only_writer", "(all rows): stop the old loader",
          "UPDATE postgres_sync.sync_state SET others_wrote_at = now(), others_wrote = 'all rows'"),
+    warn("dropped_keys", "1 row of public.lamps lead to no row of public.faults, which the foreign key of_pole",
+         "CREATE TABLE lamps AS SELECT unnest('{gone,F1,NULL}'::text[]) AS pole", DROPPED.format("faults", "fault_id")),
     warn("recent_failures", "Gone.", FAILURE.format(table="'faults'", times=2)),
     error("recent_failures", "Gone.", "DELETE FROM postgres_sync.sync_status",
           FAILURE.format(table="'faults'", times=3)),

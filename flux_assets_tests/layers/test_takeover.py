@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from flux_assets.doctor import layers
 from flux_assets.errors import LayerError
+from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.postgis.hanging import Hanging
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
@@ -93,11 +94,11 @@ def test_a_taken_name_makes_another(loader: Loader, sql: Sql) -> None:
     assert sql("SELECT id FROM poles_before_flux_3") == [("old",)]
 
 
-def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_counted_by_doctor(
+def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_checked_from_then_on(
     loader: Loader, sql: Sql, target: Target
 ) -> None:
-    sql("CREATE TABLE lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles)")
-    sql("INSERT INTO lamps VALUES ('old'), (NULL)")
+    sql("CREATE TABLE lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles) PARTITION BY LIST (pole)")
+    sql("CREATE TABLE all_lamps PARTITION OF lamps DEFAULT; INSERT INTO lamps VALUES ('old'), (NULL)")
     with pytest.raises(LayerError, match=r"of_pole of lamps stands in the way.*--drop-foreign-keys"):
         loader.load(made_up(), rows(40), take_over=True)
     assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
@@ -106,6 +107,32 @@ def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_counted_by_doc
         said = [finding.message for finding in layers.findings(session, "public", [made_up()])]
     assert any("1 row of public.lamps lead to no row of public.poles" in each for each in said), said
     loader.load(made_up(), rows(41))
+    (check,) = audit_live(made_up(), target, {"dropped_keys"})
+    assert (check.passed, check.severity, check.numbers) == (
+        False,
+        "WARN",
+        {"dropped_keys": 1, "offending_rows": 1, "of_pole of public.lamps": 1},
+    )
+    assert check.sample[0].endswith("would have refused: pole old")
+    assert sql(check.sql) == [("old",)]
+    (status,) = table_statuses(target, [made_up()])
+    assert (status.trusted, status.detail) == (
+        True,
+        "1 row of public.lamps lead nowhere, which the dropped foreign key of_pole would have refused",
+    )
+    sql("DELETE FROM lamps WHERE pole = 'old'; INSERT INTO lamps VALUES ('000040')")
+    (check,) = audit_live(made_up(), target, {"dropped_keys"})
+    assert (check.passed, table_statuses(target, [made_up()])[0].detail) == (True, "")
+
+
+@pytest.mark.parametrize("over", ["DROP TABLE lamps", "ALTER TABLE lamps ADD CONSTRAINT of_pole CHECK (true)"])
+def test_a_dropped_key_that_is_over_is_checked_no_more(loader: Loader, sql: Sql, target: Target, over: str) -> None:
+    sql("CREATE TABLE lamps (pole varchar(20) CONSTRAINT of_pole REFERENCES poles); INSERT INTO lamps VALUES ('old')")
+    loader.load(made_up(), rows(40), take_over=True, drop_foreign_keys=True)
+    assert not audit_live(made_up(), target, {"dropped_keys"})[0].passed
+    sql(over)
+    (check,) = audit_live(made_up(), target, {"dropped_keys"})
+    assert (check.passed, table_statuses(target, [made_up()])[0].detail) == (True, "")
 
 
 def test_what_other_schemas_hold_is_named_with_them_and_comes_along(loader: Loader, sql: Sql) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.sql import Identifier
 
+from flux_assets.checks.audit import Case
+from flux_assets.checks.sync_audits import sync_audits
+from flux_assets.doctor import synced_tables
 from flux_assets.errors import SyncError
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target
@@ -39,10 +43,11 @@ CREATE TRIGGER noted BEFORE UPDATE ON circuit_status_realtime FOR EACH ROW EXECU
 """
 
 
-def made_fit(target: Target, *, take_over: bool = True) -> tuple[object, list[str]]:
+def made_fit(target: Target, *, take_over: bool = True, drop_foreign_keys: bool = False) -> tuple[object, list[str]]:
     log: list[str] = []
+    options = SyncOptions(take_over=take_over, drop_foreign_keys=drop_foreign_keys)
     with target.session("test") as session:
-        done = TableSetup(session, LiveTable("public", CIRCUITS)).make_fit(SyncOptions(take_over=take_over), log.append)
+        done = TableSetup(session, LiveTable("public", CIRCUITS)).make_fit(options, log.append)
     return done, log
 
 
@@ -103,10 +108,28 @@ def test_what_cannot_come_along_is_refused(target: Target, sql: Sql) -> None:
     sql("CREATE TABLE switches (circuit varchar(100) REFERENCES circuit_status_realtime)")
     done, _ = made_fit(target)
     assert isinstance(done, SyncError)
-    assert "switches_circuit_fkey of switches stands in the way: drop it" in done.problem
+    assert "switches_circuit_fkey of switches stands in the way: it would stay with the old table" in done.problem
     plan = TableSetup.takeovers([CIRCUITS], target, SyncOptions())["circuit_status_realtime"]
     assert plan is not None
     assert plan.refusal()
+
+
+def test_foreign_keys_that_point_at_it_are_dropped_on_request_and_remembered(target: Target, sql: Sql) -> None:
+    for statement in (OTHER, ROWS):
+        sql(statement)
+    sql("CREATE TABLE switches (circuit varchar(100) REFERENCES circuit_status_realtime)")
+    assert made_fit(target)[0] is not True
+    done, log = made_fit(target, drop_foreign_keys=True)
+    assert done is True, done
+    assert "switches_circuit_fkey of switches is dropped; the check dropped_keys counts" in "\n".join(log)
+    sql("INSERT INTO switches VALUES ('C1'), ('nowhere')")
+    case = {"relation": Identifier("circuit_status_realtime"), "rows": 0, "alone": True}
+    with target.session("test") as session:
+        live = LiveTable("public", CIRCUITS)
+        (audit,) = (each for each in sync_audits(CIRCUITS) if each.name == "dropped_keys")
+        said = list(synced_tables.targets(session, "public", [CIRCUITS]))
+        assert audit.run(Case(connection=session, layer=live, **case)).sample[0].endswith("circuit nowhere")
+    assert any("1 row of public.switches lead to no row" in each.message for each in said), said
 
 
 @pytest.mark.parametrize("key", ["", "PRIMARY KEY"])

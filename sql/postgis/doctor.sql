@@ -155,11 +155,3 @@ SELECT relrowsecurity FROM pg_class WHERE oid = %s;
 
 -- owner_if_another --
 SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s AND NOT pg_has_role(relowner, 'USAGE');
-
--- dropped_keys --
-SELECT referring, constraint_name, columns, key_columns FROM postgres_sync.dropped_keys
-WHERE schema_name = %s AND layer_name = %s AND to_regclass(referring) IS NOT NULL ORDER BY referring, constraint_name;
-
--- count_orphans --
-SELECT count(*) FROM ONLY {referring} AS r
-WHERE ROW({columns}) IS NOT NULL AND NOT EXISTS (SELECT FROM {layer} AS k WHERE ROW({keys}) = ROW({columns}));

@@ -95,7 +95,7 @@ UNION ALL SELECT 0, 'inheritance', other.oid::regclass::text, 'refused',
 FROM t JOIN pg_inherits ON t.oid IN (inhparent, inhrelid) AND t.relkind = 'r'
 JOIN pg_class other ON other.oid = CASE WHEN inhparent = t.oid THEN inhrelid ELSE inhparent END
 UNION ALL SELECT 0, 'inbound foreign key', format('%I of %s', conname, shown), 'refused',
-       'no version can be swapped while it stands (--drop-foreign-keys drops it; doctor then counts the rows that lead nowhere)',
+       'it would stay with the old table (--drop-foreign-keys drops it; the check dropped_keys then counts the rows that lead nowhere)',
        NULL, format('ALTER TABLE %s DROP CONSTRAINT %I; INSERT INTO postgres_sync.dropped_keys VALUES (%L, %L, %L, %L, %L, %L, %L)',
                     referring, conname, nspname, relname, referring, conname,
                     ARRAY(SELECT attname FROM unnest(conkey) WITH ORDINALITY AS k (num, place) JOIN pg_attribute

@@ -259,6 +259,21 @@ COMMENT ON COLUMN postgres_sync.layer_versions.rows_replayed IS 'Rows that were 
 
 -- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them. A replica
 -- knows nothing of the sessions of its primary: there a run counts as alive until its row says otherwise.
+CREATE TABLE IF NOT EXISTS postgres_sync.dropped_keys (
+    schema_name     text NOT NULL,
+    layer_name      text NOT NULL,
+    referring       text NOT NULL,
+    constraint_name text NOT NULL,
+    columns         text[] NOT NULL,
+    key_columns     text[] NOT NULL,
+    definition      text NOT NULL,
+    dropped_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+ALTER TABLE postgres_sync.dropped_keys
+    ADD COLUMN IF NOT EXISTS orphans bigint;
+COMMENT ON TABLE postgres_sync.dropped_keys IS 'Foreign keys that pointed at a table that was taken over, and were dropped for that; the check of this name counts the rows that lead nowhere.';
+COMMENT ON COLUMN postgres_sync.dropped_keys.orphans IS 'How many rows led nowhere when the check was made last.';
+
 CREATE OR REPLACE FUNCTION postgres_sync.is_alive(process integer, begun timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -526,7 +541,13 @@ SELECT schema_name, layer_name, kind, state,
                     postgres_sync.in_words(ended_seconds), left(gone_back_from, 12)) END
            ELSE CASE WHEN relation IS NOT NULL AND kind = 'static' AND relation_kind <> 'p'
                     THEN format('%s of another origin has its name', kind_in_words) ELSE '' END
-       END, ''), pinned) AS detail,
+       END, ''), pinned, (
+           SELECT string_agg(format('%s of %s lead nowhere, which the dropped foreign key %s would have refused',
+                                    CASE orphans WHEN 1 THEN '1 row' ELSE to_char(orphans, 'FM999,999,999,999') || ' rows' END,
+                                    referring, constraint_name), '; ' ORDER BY referring, constraint_name)
+           FROM postgres_sync.dropped_keys AS dropped
+           WHERE dropped.schema_name = judged.schema_name AND dropped.layer_name = judged.layer_name AND orphans > 0)
+       ) AS detail,
        rows, version, release_tag, source_changed_at, checked_at, published_at, source_instant, lag_seconds,
        nullif(last_error, '') AS last_error, last_error_at, failures_last_hour, sync_id, run_id, place,
        pinned_at, pinned_by, nullif(pin_reason, '') AS pin_reason, held_version,
@@ -608,4 +629,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 10.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 11.';

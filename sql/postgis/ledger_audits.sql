@@ -35,3 +35,23 @@ LEFT JOIN postgres_sync.layer_versions AS now_live
        ON now_live.current AND now_live.schema_name = live.schema_name AND now_live.layer_name = read.name
 WHERE live.current AND live.schema_name = {schema} AND live.layer_name = {name}
   AND now_live.version IS DISTINCT FROM read.version ORDER BY read.name;
+
+-- dropped_keys --
+-- A key that was made again, or whose table is gone, has no kind, and is judged no more.
+SELECT referring, constraint_name, columns, key_columns, (
+    SELECT relkind::text FROM pg_class WHERE oid = to_regclass(referring)
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = constraint_name))
+FROM postgres_sync.dropped_keys WHERE schema_name = {schema} AND layer_name = {name}
+ORDER BY referring, constraint_name;
+
+-- orphans --
+SELECT r.* FROM {referring} AS r
+WHERE ROW({columns}) IS NOT NULL AND NOT EXISTS (SELECT FROM {rows} AS k WHERE ROW({keys}) = ROW({columns}));
+
+-- count_orphans --
+SELECT coalesce(sum(count), 0)::bigint, coalesce((array_agg(value ORDER BY value))[:{limit}], '{{}}') FROM (
+    SELECT concat_ws(' ', {columns}) AS value, count(*) FROM ({orphans}) AS r GROUP BY 1) AS astray;
+
+-- note_orphans --
+UPDATE postgres_sync.dropped_keys SET orphans = ({found}::jsonb ->> format('%s of %s', constraint_name, referring))::bigint
+WHERE schema_name = {schema} AND layer_name = {name};

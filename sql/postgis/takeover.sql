@@ -36,16 +36,3 @@ BEGIN
     END LOOP;
 END
 $$;
-
--- keep_dropped_keys --
-CREATE TABLE IF NOT EXISTS postgres_sync.dropped_keys (
-    schema_name     text NOT NULL,
-    layer_name      text NOT NULL,
-    referring       text NOT NULL,
-    constraint_name text NOT NULL,
-    columns         text[] NOT NULL,
-    key_columns     text[] NOT NULL,
-    definition      text NOT NULL,
-    dropped_at      timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-COMMENT ON TABLE postgres_sync.dropped_keys IS 'Foreign keys that pointed at a table that a layer took over, and were dropped for that: doctor counts the rows that lead nowhere.';
