@@ -12,6 +12,7 @@ from flux_assets.errors import LayerError, reported
 from flux_assets.layers.computing import MissingInputsError, searching, trusted
 from flux_assets.layers.context import LoadOptions
 from flux_assets.postgis.catalog import Relation
+from flux_assets.postgis.relations import free_old_name
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import View
 from flux_assets.sqlfiles import query
@@ -28,6 +29,11 @@ class _Standing:
     readers: Sequence[str]
     grants: Sequence[str]
     options: Sequence[str]
+
+    @property
+    def can_be_replaced(self) -> bool:
+        """Whether CREATE OR REPLACE VIEW changes it."""
+        return self.kind == "v" and self.keeps_columns
 
 
 def is_as_declared(view: View, target: Target, options: LoadOptions) -> bool:
@@ -48,9 +54,9 @@ def make_view(view: View, target: Target, options: LoadOptions, log: Callable[[s
     """Make the view what its declaration says; returns whether it was something else. Rights on it stay.
 
     Through a new one readers see a layer's rows as they would themselves: it has no rights of its own. One that was
-    there keeps its options, for its readers may have rights on nothing else. Raises
-    MissingInputsError when an input has never been loaded, LayerError when the query fails, when something else has the
-    view's name, or when others read columns that it no longer has.
+    there keeps its options, for its readers may have rights on nothing else; a materialized view gives up its name.
+    Raises MissingInputsError when an input has never been loaded, LayerError when the query fails, when something else
+    has the view's name, or when others read what would be taken from them.
     """
     title = _title(view, target)
     with target.prepared(title, f"view {view.name}", options.stop) as session:
@@ -64,7 +70,10 @@ def make_view(view: View, target: Target, options: LoadOptions, log: Callable[[s
             sql.SQL("COMMENT ON VIEW {} IS {}").format(name, sql.Literal(view.description)),
         ]
         if found:
-            statements = [*_dropping(found, title, name), *statements, *_granting(found)]
+            old_name, _ = free_old_name(session, target.schema, view.name)
+            statements = [*_giving_way(found, title, name, old_name), *statements, *_granting(found)]
+            if found.kind == "m":
+                log(f"{title} was a materialized view, which is {old_name} now")
         options.patience(log).briefly(
             session,
             lambda: statements,
@@ -96,28 +105,32 @@ def _compared(session: psycopg.Connection, view: View, target: Target) -> _Stand
     return _Standing(*found[0]) if found else None
 
 
-def _dropping(found: _Standing, title: str, name: sql.Identifier) -> list[sql.Composable]:
-    """Return what has to be dropped before; raises LayerError when that is not ours to drop."""
-    if found.kind != "v":
+def _giving_way(found: _Standing, title: str, name: sql.Identifier, old_name: str) -> list[sql.Composable]:
+    """Return what makes room for the view; raises LayerError when that takes something from others."""
+    if found.kind not in {"v", "m"}:
         raise LayerError(
             f"The view {title} cannot be made, because something else has its name.",
-            "Rename or drop that, and load again.",
+            f"Give it another name, and its own to a view of it, in one transaction: ALTER TABLE {title} RENAME TO"
+            f" {old_name}; CREATE VIEW {title} AS TABLE {old_name}; with the readers' rights. Then load again.",
         )
-    if found.keeps_columns:
+    if found.can_be_replaced:
         return []
     if found.readers:
         raise LayerError(
-            f"The view {title} cannot be made as declared, because that changes columns and {', '.join(found.readers)}"
-            f" read{'s' if len(found.readers) == 1 else ''} it.",
+            f"The view {title} cannot be made as declared, because that takes what it was from"
+            f" {', '.join(found.readers)}, which read{'s' if len(found.readers) == 1 else ''} it.",
             "Drop what reads it, load again, and make it anew.",
         )
+    if found.kind == "m":
+        return [sql.SQL("ALTER MATERIALIZED VIEW {} RENAME TO {}").format(name, sql.Identifier(old_name))]
     return [sql.SQL("DROP VIEW {}").format(name)]
 
 
 def _options(found: _Standing | None) -> sql.Composable:
-    options = ["security_invoker=true"] if found is None else found.options
+    """Return the options of a view that was there; through a materialized one readers saw what they had no right on."""
+    options = ["security_invoker=true"] if found is None else found.options if found.kind == "v" else []
     return sql.SQL(" WITH ({})").format(sql.SQL(", ").join(map(sql.SQL, options))) if options else sql.SQL("")
 
 
 def _granting(found: _Standing) -> list[sql.Composable]:
-    return [] if found.keeps_columns else [sql.SQL(grant) for grant in found.grants]
+    return [] if found.can_be_replaced else [sql.SQL(grant) for grant in found.grants]

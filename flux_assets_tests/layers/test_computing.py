@@ -193,3 +193,11 @@ def test_a_publish_of_an_input_does_not_wait_and_the_layer_is_computed_from_what
     assert (result.rows, result.inputs) == (9, {"poles": loaded.version})
     assert any("computing it again after that" in line for line in loader.log)
     assert sql("SELECT count(*) FROM pole_names") == [(9,)]
+
+
+def test_it_is_computed_from_the_layers_of_its_own_schema(loader, sql):
+    loader.load(POLES, rows(20))
+    sql("CREATE SCHEMA beside")
+    beside = Loader(Target(conninfo=loader.target.conninfo, schema="beside"), loader.source)
+    beside.load(POLES, rows(30))
+    assert compute(beside).rows == 30

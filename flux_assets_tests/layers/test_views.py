@@ -93,7 +93,7 @@ def test_a_view_of_the_old_loader_still_answers_those_who_may_read_nothing_else(
 def test_columns_that_others_read_are_not_taken_away(loader, sql):
     made(loader.target)
     sql("CREATE VIEW report AS SELECT name FROM pole_list")
-    with pytest.raises(LayerError, match="changes columns and report reads it"):
+    with pytest.raises(LayerError, match="takes what it was from report, which reads it"):
         made(loader.target, "SELECT id FROM poles")
     assert sql("SELECT count(*) FROM report") == [(4,)]
     assert made(loader.target, f"{QUERY} WHERE score > 1")  # the same columns
@@ -105,6 +105,33 @@ def test_something_else_of_its_name_stays(loader, sql):
     with pytest.raises(LayerError, match="something else has its name"):
         made(loader.target)
     assert sql("SELECT count(*) FROM pole_list") == [(0,)]
+
+
+def test_a_materialized_view_of_its_name_gives_way_and_its_readers_still_read(loader, sql, admin_sql):
+    sql("CREATE MATERIALIZED VIEW pole_list AS SELECT id, name FROM poles; CREATE VIEW report AS TABLE pole_list")
+    with pytest.raises(LayerError, match="report, which reads it"):
+        made(loader.target)
+    sql("DROP VIEW report; CREATE TABLE pole_list_before_flux ()")
+    admin_sql("CREATE ROLE old_app")
+    try:
+        sql("GRANT SELECT ON pole_list TO old_app")
+        assert made(loader.target)
+        assert not made(loader.target)
+        admin_sql("SET ROLE old_app")
+        assert admin_sql("SELECT count(score) FROM pole_list") == [(4,)]
+    finally:
+        admin_sql("RESET ROLE")
+        admin_sql("DROP OWNED BY old_app")
+        admin_sql("DROP ROLE old_app")
+    assert sql("SELECT count(*) FROM pole_list_before_flux_2") == [(4,)]
+
+
+def test_it_reads_the_layers_of_its_own_schema_also_where_postgis_has_tables_of_their_names(loader, sql):
+    sql("CREATE SCHEMA beside")
+    beside = Target(conninfo=loader.target.conninfo, schema="beside")
+    Loader(beside, loader.source).load(made_up(), rows(7))
+    assert made(beside)
+    assert sql("SELECT count(*) FROM beside.pole_list") == [(7,)]
 
 
 def test_an_input_that_was_never_loaded_is_named(target):

@@ -6,8 +6,8 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 LOCK TABLE {tables} IN ACCESS SHARE MODE;
 
 -- search_path --
--- Declarations name tables without a schema.
-SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', quote_ident(nspname), quote_ident({schema}), 'pg_temp'),
+-- Declarations name tables without a schema. Theirs comes first: where PostGIS is there may be tables of the same names.
+SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', quote_ident({schema}), quote_ident(nspname), 'pg_temp'),
                   true)
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'postgis';
 
