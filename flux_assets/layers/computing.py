@@ -51,7 +51,7 @@ class QueryOrigin:
             raise MissingInputsError(
                 f"{layer.title} is computed from {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'}"
                 " not loaded yet.",
-                f"Run `flux-assets load {' '.join(missing)}`.",
+                f"Run `flux-assets load {' '.join(missing)}`, or adopt what another loader made there.",
             )
         tags = ", ".join(dict.fromkeys(tag for _, _, tag in found))
         return cls(layer=layer, computed=computed, inputs=versions, release_tag=tags)
