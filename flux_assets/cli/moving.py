@@ -106,9 +106,10 @@ def _eject(tables: tuple[str, ...]) -> None:
     target, options = the_target(), LoadOptions(publish_wait=load_settings().flux_publish_wait)
     for table in [the_layer(name) for name in tables]:
         version = eject(table, target, options, lambda line: click.echo(line, err=True))
-        click.echo(
-            f"{table.name} is a plain table, with the {version.rows or 0:,} rows of version {version.version[:12]}."
+        with_rows = (
+            f", with the {version.rows or 0:,} rows of version {version.version[:12]}" if version else " already"
         )
+        click.echo(f"{table.name} is a plain table{with_rows}.")
 
 
 @COMMANDS.command("compare")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from flux_assets.errors import LayerError, PinnedError, PublishError, reported
 from flux_assets.layers.context import LoadOptions, VersionContext, recorded
@@ -29,14 +29,20 @@ _MAKING = "CREATE MATERIALIZED VIEW"
 _OF_THE_VERSION = frozenset({"NOT NULL", "generated column", "constraint", "index", "primary key"})
 
 
-def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None]) -> Version:
+def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callable[[str], None]) -> Version | None:
     """Make the live version of a layer a plain table under the layer's name, in one transaction; returns the version.
 
-    Raises LayerError when there is no such version or something cannot come along, PublishError when it cannot be done
-    now; then nothing has changed.
+    None where a plain table has the name already; the last step of an ejection that was cut off is done then. Raises
+    LayerError when there is no such version or something cannot come along, PublishError when it cannot be done now;
+    then nothing has changed.
     """
     layer = Layer(target.schema, table)
     with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
+        found = Relation.find(session, layer.schema, layer.name)
+        if found is not None and found.kind == "r":
+            if found.kin("parents") and Relation.find(session, layer.schema, _going(layer)):
+                _detach(session, layer, found.oid, options, log)
+            return None
         _planned(session, layer)  # what cannot be ejected is no failed run for the ledger
     with (
         recorded(layer.title, [layer], target, options, log, "EJECT") as (control, [context]),
@@ -47,6 +53,7 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
         reach("eject.leased")
         try:
             plan.prepare(context)
+            reach("eject.prepared")
             plan.swap(context, lease)
         except BaseException:
             if not (control.closed or control.broken):
@@ -54,7 +61,7 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
                     plan.discard(control)
             raise
         reach("eject.swapped")
-        plan.detach(context)
+        _detach(control, layer, plan.oid, options, log)
         return plan.version
 
 
@@ -111,40 +118,43 @@ class _Ejection:
         except psycopg.Error as error:
             raise Hanging.changed(error, layer.title) or Lease.overtaken(error, layer.title) or error from error
 
-    def detach(self, context: VersionContext) -> None:
-        """Drop the partitioned table, once no call of a function that began before the swap can still read it."""
-        context.options.stop.wait(_SECONDS_FOR_CALLS)
-        going = sql.Identifier(self.layer.schema, self._going)
-        detaching = [
-            sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, self.layer.public),
-            sql.SQL("DROP TABLE {}").format(going),
-        ]
-        doing = f"detaching {self.layer.title}"
-        try:
-            context.patience.briefly(context.control, lambda: detaching, waiting_for=[self.oid], doing=doing)
-        except (PublishError, psycopg.Error) as error:
-            by_hand = "; ".join(statement.as_string() for statement in detaching)
-            context.log(
-                f"{self.layer.title} is ejected; what is left is to run {by_hand}, because of: {reported(error)}"
-            )
-
-    @property
-    def _going(self) -> str:
-        return f"{self.layer.name[: _LONGEST - len(_SUFFIX)]}{_SUFFIX}"
-
     def _swapping(self) -> Iterator[sql.Composable]:
         layer, version = self.layer, self.version
         yield Hanging.using(self.hanging.path)
         yield self.hanging.unchanged
         yield from self.hanging.in_phase("before")
         # It stays attached to the table that goes: a function that has begun finds the rows there.
-        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(self._going))
+        yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(layer.public, sql.Identifier(_going(layer)))
         yield sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(version.table, sql.Identifier(layer.schema))
         yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(
             sql.Identifier(layer.schema, version.relation), sql.Identifier(layer.name)
         )
         yield revoking_all(layer.public)
         yield from self.hanging.in_phase("after", "last")
+
+
+def _going(layer: Layer) -> str:
+    return f"{layer.name[: _LONGEST - len(_SUFFIX)]}{_SUFFIX}"
+
+
+def _detach(
+    connection: psycopg.Connection, layer: Layer, oid: int, options: LoadOptions, log: Callable[[str], None]
+) -> None:
+    """Drop the partitioned table, once no call of a function that began before the swap can still read it."""
+    options.stop.wait(_SECONDS_FOR_CALLS)
+    going = sql.Identifier(layer.schema, _going(layer))
+    detaching = [
+        sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, layer.public),
+        sql.SQL("DROP TABLE {}").format(going),
+    ]
+    try:
+        doing = f"detaching {layer.title}"
+        options.patience(log).briefly(connection, lambda: detaching, waiting_for=[oid], doing=doing)
+    except errors.UndefinedTable:
+        log(f"{layer.title}: another ejection has detached it meanwhile")
+    except (PublishError, psycopg.Error) as error:
+        by_hand = "; ".join(statement.as_string() for statement in detaching)
+        log(f"{layer.title} is ejected; what is left is to run {by_hand}, because of: {reported(error)}")
 
 
 def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
@@ -163,8 +173,11 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     like = query("ddl", "create_like").format(
         new=sql.SQL("TABLE {}").format(sql.Identifier(VERSIONS, layer.name)), old=layer.public
     )
-    left_over = query("takeover", "discard").format(name=layer.name)
-    hanging = replace(found, parts=tuple(parts)).tried(connection, [left_over, like], VERSIONS)
+    left_over = [
+        query("takeover", "discard").format(name=layer.name),
+        query("eject", "discard_views").format(relation=version.relation),
+    ]
+    hanging = replace(found, parts=tuple(parts)).tried(connection, [*left_over, like], VERSIONS)
     if refused := [each for each in hanging.outcomes(layer.name) if each[2].startswith("stands in the way")]:
         raise LayerError(
             f"{layer.title} cannot be ejected, and nothing was changed: {Hanging.listed(refused)}.",

@@ -237,11 +237,13 @@ def clean_up(context: VersionContext, lease: Lease, state: LayerState, *, spare:
     for version in sorted((*state.versions, *state.leftovers), key=lambda version: -version.lease):
         if version.current or version.is_attached or version.lease in kept:
             continue
+        # An ejection that was killed may have left views on it.
+        views = query("eject", "discard_views").format(relation=version.relation)
         drop = sql.SQL("DROP TABLE IF EXISTS {}").format(version.table)
         try:
             # The layer's lease is kept meanwhile, or this is refused. It gives up at once when somebody is reading the
             # table: dropping one with a foreign key locks the table that it points at, which others read.
-            at_once(context.control, [lease.holding(), drop, version.dropping(context.layer)])
+            at_once(context.control, [lease.holding(), views, drop, version.dropping(context.layer)])
         except (errors.LockNotAvailable, errors.DependentObjectsStillExist) as error:
             context.log(f"version {version.relation} is still in use and stays for now: {error.diag.message_primary}")
             continue

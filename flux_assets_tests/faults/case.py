@@ -9,16 +9,21 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
 
 import psycopg
 
+from flux_assets.errors import FluxError
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import unpin
 from flux_assets.postgis.session import Target
-from flux_assets_tests.faults.child import Child, Job, Kind, Outcome
-from flux_assets_tests.faults.oracle import LAYER_ANSWER, RELEASE_ANSWER, SYNC_ANSWER, State
+from flux_assets.release.release import Release
+from flux_assets_tests.faults.child import COMPUTED, GIVEN_BACK, PLAIN, Child, Job, Kind, Outcome
+from flux_assets_tests.faults.oracle import HUNG_ON_ANSWER, LAYER_ANSWER, RELEASE_ANSWER, SYNC_ANSWER, State
 from flux_assets_tests.faults.readers import Readers, Seen
 from flux_assets_tests.faults.standby import Standby
 from flux_assets_tests.faults.wire import Wire, wire_to
@@ -42,6 +47,10 @@ _LEFTOVERS = {
         WHERE state <> 'dropped' AND to_regclass(format('flux_versions.%I', relation)) IS NULL
     """,
 }
+_LEFTOVERS["tables and views half-way"] = """
+    SELECT relname FROM pg_class WHERE relnamespace = 'flux_versions'::regnamespace AND relkind IN ('m', 'v')
+    OR relname ~ '_of_layer|_tally_before_flux|_before_flux_[0-9]'
+"""
 _SESSIONS = """
 SELECT pid, application_name, state, left(query, 60) FROM pg_stat_activity
 WHERE application_name LIKE 'flux_assets%' AND datname = current_database()
@@ -56,6 +65,7 @@ class Verdict:
     fault: str
     lost: int = 0
     mixed: int = 0
+    refused: list[str] = field(default_factory=list)
     hung: str = ""
     wait_ms: float = 0.0
     noise_ms: float = 0.0
@@ -70,6 +80,8 @@ class Verdict:
             found.append(f"{self.lost} rows lost or wrong")
         if self.mixed:
             found.append(f"{self.mixed} answers of readers were neither the old nor a new state")
+        if self.refused:
+            found.append(f"{len(self.refused)} readers were refused: {self.refused[0]}")
         if self.hung:
             found.append(f"{self.hung} hung")
         if self.wait_ms > PROMISED_MS + self.noise_ms:
@@ -97,11 +109,17 @@ class Case:
     # The server that took the place of the first one.
     standby: Standby | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind == "eject":
+            self.final = OLD  # whatever becomes of it, the rows are the same
+
     @property
     def state(self) -> list[State]:
-        if self.kind == "release":
-            return self.world.release_states
-        return self.world.sync_states if self.kind == "sync" else self.world.layer_states
+        return self.world.states[self.kind]
+
+    @property
+    def is_sync(self) -> bool:
+        return self.kind in {"sync", "replace"}
 
     @property
     def whole_states(self) -> list[State]:
@@ -121,7 +139,15 @@ class Case:
 
     @property
     def question(self) -> str:
-        return {"sync": SYNC_ANSWER, "release": RELEASE_ANSWER}.get(self.kind, LAYER_ANSWER)
+        if self.is_sync:
+            return SYNC_ANSWER
+        asked = {
+            "release": RELEASE_ANSWER,
+            "compute": LAYER_ANSWER.replace("poles", COMPUTED.name),
+            "adopt": HUNG_ON_ANSWER.format(PLAIN.name),
+            "eject": HUNG_ON_ANSWER.format(GIVEN_BACK.name),
+        }
+        return asked.get(self.kind, LAYER_ANSWER)
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
@@ -139,16 +165,33 @@ class Case:
         return replace(job, **more)  # type: ignore[arg-type]
 
     def release(self, state: int) -> None:
-        """Let the release hold this state; a run that is reading its file goes on reading the old one."""
+        """Let the release hold this state; a run that is reading its file goes on reading the old one.
+
+        What a layer is computed from is loaded, which the run must not hold up.
+        """
         self.folder.mkdir(exist_ok=True)
         for file in self.world.releases[state].parent.glob("*.csv.gz"):
             fresh = shutil.copy(file, self.folder / "fresh")
             fresh.replace(self.folder / file.name)
+        if self.kind == "compute":
+            release = Release(str(self.folder), self.folder.name, self.folder / ".cache")
+            options = LoadOptions(publish_wait=timedelta(seconds=10))
+            try:
+                load_layer(made_up(), release, Target(conninfo=self.address()), options, lambda _: None)
+            except FluxError as error:
+                self.verdict.notes.append(f"the layer that it is computed from could not be loaded: {error}")
+
+    def prepare(self) -> None:
+        """Let the run find what it is for."""
+        self.release(NEW)
+        if self.kind == "replace":
+            with self.session() as session:
+                session.execute("ALTER TABLE feeders ALTER homes TYPE numeric")
 
     @property
     def outlived(self) -> bool:
         """Whether the fault is one that the run's sessions outlive."""
-        return self.kind == "sync" and any(word in self.verdict.fault for word in ("SIGSTOP", "whole network"))
+        return self.is_sync and any(word in self.verdict.fault for word in ("SIGSTOP", "whole network"))
 
     def faulty(self, point: str = "", **more: object) -> Job:
         """The run that is to be harmed."""
@@ -205,9 +248,14 @@ class Case:
             seen, noise = readers.stop()
             self._judge(seen, noise)
 
-    def run_again(self, name: str = "the next run") -> Outcome:
+    @property
+    def again(self) -> Kind:
+        """What brings what the run was to bring, or what comes after it."""
+        return "load" if self.kind == "rollback" else self.kind
+
+    def run_again(self, name: str = "the next run", kind: Kind | None = None) -> Outcome:
         """The next run, which needs no hand: nobody cleans up or ends a session before it."""
-        kind: Kind = "load" if self.kind == "rollback" else self.kind
+        kind = kind or self.again
         self.unpin()
         outcome = self.ended(Child(self.job(self.final, kind=kind)), name)
         if not outcome.ended_well:
@@ -249,6 +297,7 @@ class Case:
         whole = {state.answer for state in self.whole_states}
         wrong = {answer: times for answer, times in seen.answers.items() if answer not in whole}
         self.verdict.mixed += sum(wrong.values()) + seen.torn
+        self.verdict.refused += seen.refused
         self.verdict.wait_ms, self.verdict.noise_ms = seen.longest_ms, noise.longest_ms
         if wrong:
             self.verdict.notes.append(f"readers saw {wrong}")
@@ -313,17 +362,20 @@ def started(
     database: AbstractContextManager[str] | None = None,
 ) -> Iterator[Case]:
     """A case with readers for as long as the block lasts; then the next run, the oracle, and what is left."""
-    more = {"rollback": "" if "rollback" in point else " (rollback)", "release": " (whole release)"}.get(kind, "")
-    verdict = Verdict(case=f"{point}{more}", fault=fault)
+    more = {"release": "whole release", "compute": "derived layer", "replace": "adopted sync"}.get(kind, kind)
+    named = kind in {"load", "sync"} or point.startswith(kind) or point.endswith(f"a whole {kind}")
+    verdict = Verdict(case=point if named else f"{point} ({more})", fault=fault)
     with database or world.database() as name, wire_to(world.port) as wire:
         case = Case(world, kind, point, name, folder / "release", wire, verdict)
-        case.release(NEW)
+        case.prepare()
         with case.readers():
             yield case
             if case.standby is None:
                 case.settle()
         wire.cut()
         if case.standby is None:
-            case.run_again("the last run")
+            if kind == "eject":
+                case.final = NEW
+            case.run_again("the last run", "adopt again" if kind == "eject" else None)
             case.look("in the end", [case.state[case.final]])
             case.look_for_leftovers()

@@ -18,6 +18,7 @@ from typing import Literal
 
 from flux_assets.errors import FluxError
 from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.eject import eject
 from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.whole_release.load import load_release
@@ -30,6 +31,7 @@ from flux_assets.release.release import Release
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source
+from flux_assets.spec.facts import Computed
 from flux_assets.sync import gate
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import sync_tables
@@ -38,10 +40,16 @@ from flux_assets_tests.faults import clocks
 from flux_assets_tests.made_layers import made_up
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
-Kind = Literal["load", "rollback", "release", "sync"]
+# A load also of a layer that is computed (`compute`), or that takes a plain table over (`adopt`); `adopt again` is the
+# latter for the layer that `eject` made a plain table. A sync also of a plain table that it has to replace (`replace`).
+Kind = Literal["load", "rollback", "release", "sync", "compute", "adopt", "eject", "adopt again", "replace"]
 SYNCED = (FAULTS, FEEDERS)
 # Loaded with the first layer as one release.
 SECOND = made_up("masts")
+# Computed from the first layer, and with the same rows.
+COMPUTED = made_up("shades", computed=Computed(inputs=("poles",), query="SELECT * FROM poles"), file="none")
+# A plain table of others, on which views hang, is in the place of one; the other was one, and is a layer by now.
+PLAIN, GIVEN_BACK = made_up("spans"), made_up("towers")
 # So that nobody has to wait for what takes a minute otherwise; a busy machine answers within less than `unreachable`.
 SOON = Limits(silence=1, probe=0.5, unreachable=15, cancel=2, beat=0.5)
 # Forked from a server that has imported all of the above: a start costs milliseconds, and no thread is copied.
@@ -70,15 +78,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: `published`, `unchanged`, `rolled back`, `synced`, `busy`, or `failed` with the error's words;
-    `gone` when its process was killed, `hung` when it did not end."""
+    """How a run ended: `published`, `unchanged`, `rolled back`, `ejected`, `synced`, `busy`, or `failed` with what its
+    error says; `gone` when its process was killed, `hung` when it did not end."""
 
     word: str
     said: str = ""
 
     @property
     def ended_well(self) -> bool:
-        return self.word in {"published", "unchanged", "rolled back", "synced"}
+        return self.word in {"published", "unchanged", "rolled back", "ejected", "synced"}
 
 
 @dataclass
@@ -174,16 +182,24 @@ def _stop_at(point: str, pipe: Connection) -> None:
 
 def _run(job: Job, stop: Stop) -> tuple[str, str]:
     target = Target(conninfo=job.conninfo)
-    if job.kind == "sync":
+    if job.kind in {"sync", "replace"}:
         return _sync(job, target, stop)
     options = LoadOptions(publish_wait=timedelta(seconds=job.publish_wait), stop=stop, force=job.force)
     if job.kind == "rollback":
         return "rolled back", rollback(made_up(), target, options, _quiet).version
+    if job.kind == "eject":
+        eject(GIVEN_BACK, target, options, _quiet)
+        return "ejected", ""
+    if job.kind == "compute":
+        computed = load_layer(COMPUTED, None, target, options, _quiet)
+        return computed.outcome, computed.version
     folder = Path(job.folder)
     release = Release(job.folder, folder.name, folder / ".cache")
     if job.kind == "release":
         return _release(release, target, options)
-    loaded = load_layer(made_up(), release, target, options, _quiet)
+    table = {"adopt": PLAIN, "adopt again": GIVEN_BACK}.get(job.kind)
+    options = replace(options, take_over=table is not None)
+    loaded = load_layer(table or made_up(), release, target, options, _quiet)
     return loaded.outcome, loaded.version
 
 
@@ -201,7 +217,7 @@ def _sync(job: Job, target: Target, stop: Stop) -> tuple[str, str]:
     account, overrides = job.account, Overrides()
     family = Family(tables=[overrides.applied_to(table, SYNCED) for table in SYNCED])
     names = [table.name for table in SYNCED]
-    options = SyncOptions(stop=stop, force=job.force)
+    options = SyncOptions(stop=stop, force=job.force, take_over=job.kind == "replace")
     result = sync_tables(names, family, lambda: Source.open(account, overrides), target, options, _quiet)
     if result.busy:
         return "busy", result.busy

@@ -64,11 +64,10 @@ def frozen(case: Case) -> None:
 
 def woken_amid(case: Case) -> None:
     """SIGSTOP; another run overtakes; SIGCONT in the midst of it, and the two end side by side."""
-    kind = "load" if case.kind == "rollback" else case.kind
-    amid = "sync.compared:faults" if kind == "sync" else "load.staged"
+    amid = {"eject": "eject.prepared"}.get(case.kind, "sync.compared:faults" if case.is_sync else "load.staged")
     with _stopped(case):
         case.unpin()
-        other = Child(case.job(NEWER, kind=kind, point=amid))
+        other = Child(case.job(NEWER, kind=case.again, point=amid))
         early = other.wait_at_point(HANG_SECONDS)
     case.child.go_on()
     case.outcome = case.ended(case.child, "the run that was woken")
@@ -83,10 +82,11 @@ def _stopped(case: Case) -> Iterator[None]:
     """The run is frozen for longer than anybody waits for a sign of life; what is brought meanwhile stays."""
     os.kill(case.child.pid, signal.SIGSTOP)
     case.let_a_minute_pass()
-    case.final = NEWER
-    case.release(NEWER)
-    if case.kind in {"load", "release"} or case.point not in _UNLEASED:
-        case.after = [NEWER]
+    if case.kind != "eject":
+        case.final = NEWER
+        case.release(NEWER)
+        if case.kind not in {"rollback", "sync", "replace"} or case.point not in _UNLEASED:
+            case.after = [NEWER]
     try:
         yield
     finally:

@@ -28,18 +28,23 @@ _LOCK = "BEGIN; LOCK TABLE control IN ACCESS EXCLUSIVE MODE; UPDATE other SET on
 
 @dataclass
 class Seen:
-    """What the readers of one table saw: answers with their number, disagreeing transactions, the longest wait."""
+    """What the readers of one table saw: answers with their number, disagreeing transactions, the longest wait.
+
+    They fail where the server is gone, and are refused where it is there.
+    """
 
     answers: Counter[tuple[object, ...]] = field(default_factory=Counter)
     torn: int = 0
     longest_ms: float = 0.0
     failures: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def add(self, other: Seen) -> None:
         self.answers.update(other.answers)
         self.torn += other.torn
         self.longest_ms = max(self.longest_ms, other.longest_ms)
         self.failures += other.failures
+        self.refused += other.refused
 
 
 class Readers:
@@ -97,7 +102,7 @@ class _Reader(threading.Thread):
                     self.seen.failures.append(str(error).strip())
                     self._done.wait(0.05)
             except psycopg.Error as error:
-                self.seen.failures.append(f"{type(error).__name__}: {error}")
+                self.seen.refused.append(f"{type(error).__name__}: {error}")
                 self._done.wait(0.05)
 
     def finish(self) -> Seen:

@@ -1,4 +1,4 @@
-"""Every fault at every point of a load, of a release that is loaded whole, of a rollback and a sync."""
+"""Every fault at every point of loads, rollbacks, syncs, and of adopting and ejecting tables."""
 
 from __future__ import annotations
 
@@ -28,14 +28,31 @@ SYNC = (
 )  # fmt: skip
 # Where several layers are loaded as one, one is at the point, and the others wait for it or are published with it.
 RELEASE = ("load.staged", "load.before_swap", "load.swapped")
+# Of a computed layer and of one that takes a table over, what is not as it is for every load.
+COMPUTE = tuple(point for point in LOAD if point != "load.fetched")
+EJECT = ("run.opened", "run.recorded", "eject.leased", "eject.prepared", "eject.swapped")
+REPLACE = ("sync.gated", "sync.begun", "sync.written:feeders")
 # Statements that a run sends, whatever else goes with them in the same round trip.
 SENT: dict[Kind, tuple[str, ...]] = {
     "load": ("sql:CREATE INDEX", "sql:DETACH PARTITION", "sql:LOCK TABLE ONLY"),
     "rollback": ("sql:DETACH PARTITION",),
     "release": ("sql:DETACH PARTITION",),
     "sync": ("sql:COPY", "sql:LOCK TABLE", 'sql:UPDATE ONLY "public"', "sql:COMMIT"),
-}
-POINTS: dict[Kind, tuple[str, ...]] = {"load": LOAD, "rollback": ROLLBACK, "release": RELEASE, "sync": SYNC}
+    "compute": ("sql:COPY (SELECT", "sql:DETACH PARTITION"),
+    "adopt": (
+        "sql:AS SELECT NULL::", "sql:ATTACH PARTITION", "sql:REFRESH MATERIALIZED VIEW flux_versions.spans",
+        "sql:flux.swap",
+    ),
+    "eject": (
+        "sql:AS SELECT NULL::", 'sql:RENAME TO "towers"', "sql:REFRESH MATERIALIZED VIEW flux_versions.towers",
+        "sql:flux.swap", 'sql:of_layer" DETACH PARTITION',
+    ),
+    "replace": ("sql:TO STDOUT (FORMAT binary)", "sql:FREEZE", "sql:flux.swap"),
+}  # fmt: skip
+POINTS: dict[Kind, tuple[str, ...]] = {
+    "load": LOAD, "rollback": ROLLBACK, "release": RELEASE, "sync": SYNC,
+    "compute": COMPUTE, "adopt": LOAD, "eject": EJECT, "replace": REPLACE,
+}  # fmt: skip
 EVERYWHERE: dict[str, Harm] = {
     "kill -9": harms.killed,
     "SIGTERM": harms.terminated,
@@ -47,12 +64,21 @@ EVERYWHERE: dict[str, Harm] = {
     "PostgreSQL stopped at once": harms.server_crashed,
     "SIGSTOP, woken amid the next run": harms.woken_amid,
 }
+# Of steps that are a load's, those that another computed or adopted layer could do differently.
+OF_LOADS = EVERYWHERE.keys() - {
+    "SIGTERM",
+    "connection cut",
+    "silent towards the server",
+    "SIGSTOP, woken amid the next run",
+}
 QUICK = {
     ("load.copying", "kill -9"),
     ("load.before_swap", "SIGSTOP, overtaken, SIGCONT"),
     ("sync.before_commit", "kill -9"),
     ("sync.written:faults", "connection cut"),
     ("rollback.before_swap", "sessions terminated"),
+    ("eject.prepared", "kill -9"),
+    ("eject.swapped", "kill -9"),
 }
 WHILE_SENT = EVERYWHERE.keys() - {"SIGTERM", "PostgreSQL stopped at once"}
 CASES = [
@@ -61,7 +87,7 @@ CASES = [
     )
     for kind, points in POINTS.items()
     for point in points
-    for fault in EVERYWHERE
+    for fault in (EVERYWHERE if kind not in {"compute", "adopt"} else sorted(OF_LOADS))
 ] + [
     pytest.param(
         kind, point, fault, id=f"{kind}-{point}-{fault}", marks=() if (point, fault) in QUICK else pytest.mark.faults

@@ -63,7 +63,7 @@ class Soak:
         self.source = MemorySource(self.dice)
         self.target = Target(conninfo=world.conninfo(database, port=wire.port))
         self.admin = psycopg.connect(world.conninfo(database, admin=True), autocommit=True, application_name="soak")
-        self.before = world.sync_states[OLD]
+        self.before = world.states["sync"][OLD]
         self.layer = OLD
         self.verdict = Verdict(case="", fault=f"random faults, seed {seed}", next_run="synced")
         self.harmed = 0
@@ -134,7 +134,7 @@ class Soak:
         except FluxError as error:
             self.verdict.notes.append(f"the load after tick {number} failed without a fault: {error}")
         self.layer = wanted
-        self.verdict.lost += self.world.layer_states[wanted].lost(self.admin)
+        self.verdict.lost += self.world.states["load"][wanted].lost(self.admin)
 
     def _compare(self, number: int, allowed: list[State], told: str) -> None:
         lost = min(state.lost(self.admin) for state in allowed)

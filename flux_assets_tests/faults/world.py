@@ -20,8 +20,17 @@ from flux_assets.sample import binaries
 from flux_assets.sample.cluster import OWNER, Cluster
 from flux_assets.sample.os_user import server_account
 from flux_assets.snowflake.account import Account
-from flux_assets_tests.faults.child import SECOND
-from flux_assets_tests.faults.oracle import CONTROL_ROWS, Fault, State, keyed, layer_state, release_state, sync_state
+from flux_assets_tests.faults.child import COMPUTED, GIVEN_BACK, PLAIN, SECOND, Kind
+from flux_assets_tests.faults.oracle import (
+    CONTROL_ROWS,
+    Fault,
+    State,
+    hung_on_state,
+    keyed,
+    layer_state,
+    release_state,
+    sync_state,
+)
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import SOURCE, Utility, source_database
 
@@ -35,6 +44,14 @@ INSERT INTO control SELECT n, md5(n::text) FROM generate_series(1, 3000) AS n;
 CREATE TABLE other AS SELECT 1 AS one;
 GRANT SELECT ON control, other TO flux_reader;
 ANALYZE control
+"""
+# A table of another loader, with the rows that the layer has by then.
+_PLAIN = """
+CREATE TABLE {0} AS SELECT * FROM poles;
+ALTER TABLE {0} ADD PRIMARY KEY (id);
+CREATE VIEW {0}_seen AS SELECT id, code FROM {0};
+CREATE MATERIALIZED VIEW {0}_tally AS SELECT id, code FROM {0};
+GRANT SELECT ON {0}, {0}_seen, {0}_tally TO flux_reader
 """
 # A copy of a sequence that is ahead of what the WAL has of it goes back when PostgreSQL crashes: let none be ahead.
 _SEQUENCES = """
@@ -51,9 +68,7 @@ class World:
     accounts: list[Account]
     cluster: Cluster = field(init=False)
     releases: list[Path] = field(init=False)
-    layer_states: list[State] = field(init=False)
-    release_states: list[State] = field(init=False)
-    sync_states: list[State] = field(init=False)
+    states: dict[Kind, list[State]] = field(init=False)
 
     @classmethod
     def made(cls, home: Path, server: Account) -> World:
@@ -62,11 +77,17 @@ class World:
         world.cluster = Cluster(home)
         world.cluster.ensure_map_database(BARE)
         world.releases = [_release(home / "releases", state) for state in STATES]
-        world.layer_states = [layer_state(file) for file in world.releases]
-        world.release_states = [release_state(file, file.with_name(SECOND.file_name)) for file in world.releases]
+        layer = [layer_state(file) for file in world.releases]
+        release = [release_state(file, file.with_name(SECOND.file_name)) for file in world.releases]
         utilities = [Utility(account=source_database(server), target=Target(conninfo="")) for _ in STATES]
         world.accounts = [utility.account for utility in utilities]
-        world.sync_states = [_told(utility, state) for state, utility in enumerate(utilities)]
+        synced = [_told(utility, state) for state, utility in enumerate(utilities)]
+        world.states = {
+            "load": layer, "rollback": layer, "release": release, "sync": synced, "replace": synced,
+            "compute": [layer_state(file, COMPUTED.name) for file in world.releases],
+            "adopt": [hung_on_state(file, PLAIN.name) for file in world.releases],
+            "eject": [hung_on_state(file, GIVEN_BACK.name) for file in world.releases],
+        }  # fmt: skip
         world._make_template(utilities[OLD])
         return world
 
@@ -149,15 +170,19 @@ class World:
             loader = Loader(target, ReleaseFolder(self.releases[state].parent))
             for table in (made_up(), SECOND):
                 loader.load(table)
+        loader.load(COMPUTED)
+        with psycopg.connect(target.conninfo, autocommit=True) as session:
+            for table in (PLAIN, GIVEN_BACK):
+                session.execute(_PLAIN.format(table.name))
+        loader.load(GIVEN_BACK, take_over=True)
         utility.target = target
         utility.synced()
         # A second sync finds nothing, and the tables as they were remembered.
         assert {each.outcome for each in utility.synced().values()} == {"unchanged"}
         with psycopg.connect(target.conninfo, autocommit=True) as session:
+            session.execute(f"DROP TABLE {GIVEN_BACK.name}_before_flux")
             session.execute(_SEQUENCES)
-            assert self.layer_states[OLD].is_in(session)
-            assert self.release_states[OLD].is_in(session)
-            assert self.sync_states[OLD].is_in(session)
+            assert [kind for kind, states in self.states.items() if not states[OLD].is_in(session)] == []
 
     def _copy(self, template: str, name: str) -> None:
         with self.cluster.admin_session() as admin:
@@ -190,6 +215,8 @@ def _release(folder: Path, state: int) -> Path:
     """The first file of a release of the state, in which each has other rows, other keys and another number of them."""
     made, tag = ReleaseFolder(folder / f"v{state}"), "abcd"[state]
     made.write(SECOND, rows(700 + 300 * state, start=state, tag=tag))
+    for table in (PLAIN, GIVEN_BACK):
+        made.write(table, rows(2000 + 500 * state, start=state, tag=tag))
     return made.write(made_up(), rows(2000 + 500 * state, start=state, tag=tag))
 
 

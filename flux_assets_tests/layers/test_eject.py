@@ -14,6 +14,7 @@ from flux_assets.errors import LayerError, PinnedError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.eject import eject
 from flux_assets.layers.rollback import pin, unpin
+from flux_assets.layers.versions import Version
 from flux_assets.postgis.session import Target
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.hung_on import READING, counts, facts, hung_on
@@ -27,8 +28,8 @@ def loader(target: Target, tmp_path: Path) -> Loader:
     return Loader(target, ReleaseFolder(tmp_path / "v1"))
 
 
-def ejected(loader: Loader) -> None:
-    eject(POLES, loader.target, LoadOptions(), loader.log.append)
+def ejected(loader: Loader) -> Version | None:
+    return eject(POLES, loader.target, LoadOptions(), loader.log.append)
 
 
 @contextmanager
@@ -149,6 +150,26 @@ def test_an_ejection_that_fails_leaves_the_layer_as_it_was(loader: Loader, sql: 
     assert sql("SELECT poles FROM tally") == [(40,)]
 
 
+def test_views_of_an_ejection_that_was_killed_go_with_their_version(loader: Loader, sql: Sql) -> None:
+    loader.load(POLES, rows(40))
+    sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) AS poles FROM poles")
+    [(version,)] = sql("SELECT relation FROM postgres_sync.layer_versions WHERE current")
+    sql(f"CREATE MATERIALIZED VIEW flux_versions.tally AS SELECT count(*) AS poles FROM flux_versions.{version}")
+    for count in (41, 42, 43):
+        loader.load(POLES, rows(count))
+    assert sql(f"SELECT to_regclass('flux_versions.{version}'), to_regclass('flux_versions.tally')") == [(None, None)]
+    assert sql("SELECT poles FROM tally") == [(43,)]
+
+
+def test_what_is_a_plain_table_already_stays_one(loader: Loader, sql: Sql) -> None:
+    loader.load(POLES, rows(40))
+    assert ejected(loader) is not None
+    assert ejected(loader) is None
+    assert sql("SELECT count(*), count(*) FILTER (WHERE sync_type = 'EJECT') FROM postgres_sync.sync_status") == [
+        (2, 1)
+    ]
+
+
 def test_a_last_step_that_fails_is_told_with_what_to_run(loader: Loader, sql: Sql, admin_sql: Sql) -> None:
     loader.load(POLES, rows(40))
     admin_sql(REFUSING.format("DETACH"))
@@ -156,6 +177,9 @@ def test_a_last_step_that_fails_is_told_with_what_to_run(loader: Loader, sql: Sq
     admin_sql("DROP EVENT TRIGGER refusing")
     (said,) = [line for line in loader.log if "what is left is to run" in line]
     assert sql("SELECT count(*) FROM poles") == [(40,)]
-    sql(said.split("to run ")[1].split(", because")[0])
+    by_hand = said.split("to run ")[1].split(", because")[0]
+    assert by_hand.endswith('DROP TABLE "public"."poles_of_layer"')
+    assert ejected(loader) is None
+    assert sql("SELECT to_regclass('poles_of_layer')") == [(None,)]
     loader.load(POLES, rows(41), take_over=True)
     assert sql("SELECT count(*) FROM poles") == [(41,)]
