@@ -48,6 +48,9 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
         recorded(layer.title, [layer], target, options, log, "EJECT") as (control, [context]),
         leased(control, target, context.patience, layer) as lease,
     ):
+        if (found := Relation.find(control, layer.schema, layer.name)) and found.kind == "r":
+            run(control, [context.entry.forgotten()])  # another process has ejected it meanwhile
+            return None
         plan = _planned(control, layer)
         log(f"{layer.title} becomes a plain table; {Hanging.listed(list(plan.hanging.outcomes(layer.name)))}")
         reach("eject.leased")

@@ -105,11 +105,15 @@ class Case:
     outcome: Outcome = field(init=False)
     # What readers see once it has ended (any whole state, unless a fault says more), and after the next run.
     after: list[int] | None = None
+    # Of the table that the run changes, or of one of those.
+    table: str = field(init=False)
     final: int = NEW
     # The server that took the place of the first one.
     standby: Standby | None = None
 
     def __post_init__(self) -> None:
+        named = {"compute": COMPUTED.name, "adopt": PLAIN.name, "eject": GIVEN_BACK.name}
+        self.table = "faults" if self.is_sync else named.get(self.kind, "poles")
         if self.kind == "eject":
             self.final = OLD  # whatever becomes of it, the rows are the same
 
@@ -128,6 +132,11 @@ class Case:
         return self.state[first : self.final + 1]
 
     @property
+    def brought(self) -> State:
+        """What the run brings when nothing stops it."""
+        return self.state[{"rollback": BEFORE, "eject": OLD}.get(self.kind, NEW)]
+
+    @property
     def settled(self) -> list[State]:
         """What readers may see once the run that was harmed has ended."""
         return self.whole_states if self.after is None else [self.state[number] for number in self.after]
@@ -141,13 +150,9 @@ class Case:
     def question(self) -> str:
         if self.is_sync:
             return SYNC_ANSWER
-        asked = {
-            "release": RELEASE_ANSWER,
-            "compute": LAYER_ANSWER.replace("poles", COMPUTED.name),
-            "adopt": HUNG_ON_ANSWER.format(PLAIN.name),
-            "eject": HUNG_ON_ANSWER.format(GIVEN_BACK.name),
-        }
-        return asked.get(self.kind, LAYER_ANSWER)
+        if self.kind in {"adopt", "eject"}:
+            return HUNG_ON_ANSWER.format(self.table)
+        return RELEASE_ANSWER if self.kind == "release" else LAYER_ANSWER.replace("poles", self.table)
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:

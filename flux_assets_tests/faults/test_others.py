@@ -17,11 +17,11 @@ from flux_assets_tests.faulting_proxy import Fault, faulting_proxy
 from flux_assets_tests.faults.case import Case, started
 from flux_assets_tests.faults.child import Child, Kind
 from flux_assets_tests.faults.plugin import Judged
-from flux_assets_tests.faults.world import BEFORE, NEW, OLD, World
+from flux_assets_tests.faults.world import NEW, OLD, World
 from flux_assets_tests.made_layers import made_up
 
 pytestmark = pytest.mark.faults
-KINDS: tuple[Kind, ...] = ("load", "rollback", "sync")
+KINDS: tuple[Kind, ...] = ("load", "rollback", "sync", "compute", "adopt", "eject", "replace")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -30,19 +30,20 @@ def test_a_clock_that_is_wrong(world: World, judged: Judged, tmp_path: Path, kin
     with started(world, kind, f"a whole {kind}", f"clock {hours:+d} h", tmp_path) as case:
         case.outcome = case.ended(Child(case.job(clock_off=timedelta(hours=hours))), "the run")
         case.demand(case.outcome.ended_well, f"it ended otherwise: {case.outcome}")
-        case.after = [BEFORE if kind == "rollback" else NEW]
+        case.look("after the run", [case.brought])
     judged(case.verdict)
 
 
-@pytest.mark.parametrize("kind", ["load", "rollback"])
+@pytest.mark.parametrize("kind", ["load", "rollback", "compute", "adopt", "eject"])
 def test_a_reader_that_stays_delays_only_the_publish(world: World, judged: Judged, tmp_path: Path, kind: Kind) -> None:
     """It has read the table in a transaction, and is neither ended nor in another reader's way."""
     with started(world, kind, f"a whole {kind}", "an idle reader", tmp_path) as case, case.session() as idle:
         idle.execute("SET application_name = 'idle map'")
         with idle.transaction():
-            count = idle.execute("SELECT count(*) FROM poles").fetchone()
+            asked = f"SELECT count(*) FROM {case.table}"
+            count = idle.execute(asked).fetchone()
             case.refused(case.job(publish_wait=2), "idle map")
-            case.demand(idle.execute("SELECT count(*) FROM poles").fetchone() == count, "the reader saw a change")
+            case.demand(idle.execute(asked).fetchone() == count, "the reader saw a change")
         case.after = [OLD]
     judged(case.verdict)
 
@@ -80,12 +81,33 @@ def test_an_older_snapshot_sees_whole_tables(world: World, judged: Judged, tmp_p
     judged(case.verdict)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_statements_that_are_cancelled_again_and_again(
+    world: World, judged: Judged, tmp_path: Path, kind: Kind
+) -> None:
+    """An administrator, or a tool of theirs, cancels whatever the run has the server do."""
+    cancelling = (
+        "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+        " WHERE state = 'active' AND application_name LIKE 'flux_assets%' AND datname = current_database()"
+    )
+    with started(world, kind, f"a whole {kind}", "statements cancelled", tmp_path) as case:
+        case.child = Child(case.job())
+        with case.session() as session:
+            cancelled = 0
+            while case.child.process.is_alive() and cancelled < 10:
+                cancelled += session.execute(cancelling).fetchone()[0]
+        case.outcome = case.ended(case.child, "the run")
+    judged(case.verdict)
+
+
 BESIDE: list[tuple[Kind, str, Kind]] = [
     ("load", "load.leased", "load"), ("load", "load.copying", "load"), ("load", "load.before_swap", "rollback"),
     ("load", "load.swapped", "load"), ("rollback", "rollback.before_swap", "load"),
     ("rollback", "rollback.leased", "rollback"),
     ("sync", "sync.gated", "sync"), ("sync", "sync.read", "sync"), ("sync", "sync.written:faults", "sync"),
-    ("sync", "sync.before_commit", "sync"),
+    ("sync", "sync.before_commit", "sync"), ("compute", "load.copying", "compute"),
+    ("adopt", "load.before_swap", "adopt"), ("eject", "eject.prepared", "eject"),
+    ("eject", "eject.prepared", "adopt again"), ("replace", "sync.begun", "replace"),
 ]  # fmt: skip
 
 
@@ -101,7 +123,7 @@ def test_another_run_at_the_same_time_waits_or_is_turned_away(
         case.demand(turned_away or nothing_to_do, f"the other was not turned away: {beside}")
         case.finish()
         case.demand(case.outcome.ended_well, f"it ended otherwise: {case.outcome}")
-        case.after = [BEFORE if kind == "rollback" else NEW]
+        case.look("after the run", [case.brought])
     judged(case.verdict)
 
 
@@ -119,7 +141,9 @@ def test_four_at_once(world: World, judged: Judged, tmp_path: Path, kind: Kind) 
 @pytest.mark.parametrize(
     ("kind", "point"),
     [("load", "load.copying"), ("load", "load.before_swap"), ("rollback", "rollback.before_swap"),
-     ("sync", "sync.read"), ("sync", "sync.written:faults"), ("sync", "sync.before_commit")],
+     ("sync", "sync.read"), ("sync", "sync.written:faults"), ("sync", "sync.before_commit"),
+     ("compute", "load.copying"), ("adopt", "load.before_swap"), ("eject", "eject.prepared"),
+     ("eject", "eject.swapped"), ("replace", "sync.begun")],
 )  # fmt: skip
 def test_a_network_that_falls_silent_altogether(
     world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str
@@ -136,7 +160,8 @@ def test_a_network_that_falls_silent_altogether(
     ("kind", "point"),
     [("load", "load.copying"), ("load", "load.before_swap"), ("release", "load.swapped"),
      ("sync", "sync.staged:faults"), ("sync", "sync.written:faults"), ("sync", "sync.before_commit"),
-     ("sync", "sync.committed")],
+     ("sync", "sync.committed"), ("compute", "load.copying"), ("adopt", "load.swapped"), ("eject", "eject.prepared"),
+     ("eject", "eject.swapped")],
 )  # fmt: skip
 def test_a_connection_that_is_given_up_without_an_answer(
     world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str

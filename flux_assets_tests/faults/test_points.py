@@ -28,8 +28,13 @@ SYNC = (
 )  # fmt: skip
 # Where several layers are loaded as one, one is at the point, and the others wait for it or are published with it.
 RELEASE = ("load.staged", "load.before_swap", "load.swapped")
-# Of a computed layer and of one that takes a table over, what is not as it is for every load.
-COMPUTE = tuple(point for point in LOAD if point != "load.fetched")
+# A computed layer and one that takes a table over are loads: the steps that these do otherwise.
+COMPUTE = (
+    "load.resolved", "load.leased", "load.created", "load.copying", "load.copied", "load.before_swap", "load.swapped",
+)  # fmt: skip
+ADOPT = (
+    "load.leased", "load.reconciled", "load.staged", "load.judged", "load.before_swap", "load.swapped", "load.tidied",
+)  # fmt: skip
 EJECT = ("run.opened", "run.recorded", "eject.leased", "eject.prepared", "eject.swapped")
 REPLACE = ("sync.gated", "sync.begun", "sync.written:feeders")
 # Statements that a run sends, whatever else goes with them in the same round trip.
@@ -51,7 +56,7 @@ SENT: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 POINTS: dict[Kind, tuple[str, ...]] = {
     "load": LOAD, "rollback": ROLLBACK, "release": RELEASE, "sync": SYNC,
-    "compute": COMPUTE, "adopt": LOAD, "eject": EJECT, "replace": REPLACE,
+    "compute": COMPUTE, "adopt": ADOPT, "eject": EJECT, "replace": REPLACE,
 }  # fmt: skip
 EVERYWHERE: dict[str, Harm] = {
     "kill -9": harms.killed,
@@ -63,13 +68,6 @@ EVERYWHERE: dict[str, Harm] = {
     "silent towards the run": harms.silent_down,
     "PostgreSQL stopped at once": harms.server_crashed,
     "SIGSTOP, woken amid the next run": harms.woken_amid,
-}
-# Of steps that are a load's, those that another computed or adopted layer could do differently.
-OF_LOADS = EVERYWHERE.keys() - {
-    "SIGTERM",
-    "connection cut",
-    "silent towards the server",
-    "SIGSTOP, woken amid the next run",
 }
 QUICK = {
     ("load.copying", "kill -9"),
@@ -87,7 +85,7 @@ CASES = [
     )
     for kind, points in POINTS.items()
     for point in points
-    for fault in (EVERYWHERE if kind not in {"compute", "adopt"} else sorted(OF_LOADS))
+    for fault in EVERYWHERE
 ] + [
     pytest.param(
         kind, point, fault, id=f"{kind}-{point}-{fault}", marks=() if (point, fault) in QUICK else pytest.mark.faults

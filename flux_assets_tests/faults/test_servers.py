@@ -47,9 +47,9 @@ READ_ONLY = "ALTER DATABASE {{}} SET default_transaction_read_only = {}".format
 LIMIT = "ALTER ROLE flux CONNECTION LIMIT {}".format
 REFUSING = [
     *(Refusing("read-only database", kind, READ_ONLY("on"), READ_ONLY("off"), "read-only")
-      for kind in ("load", "rollback", "sync")),
+      for kind in ("load", "rollback", "sync", "compute", "adopt", "eject", "replace")),
     *(Refusing(f"{limit} connections", kind, LIMIT(limit), LIMIT(-1), "too many connections")
-      for kind, limit in (("load", 0), ("load", 1), ("rollback", 0), ("sync", 0))),
+      for kind, limit in (("load", 0), ("load", 1), ("rollback", 0), ("sync", 0), ("compute", 1), ("eject", 0))),
 ]  # fmt: skip
 SORTING = Refusing(
     "temp_file_limit", "load",
@@ -77,7 +77,7 @@ def test_no_room_for_sorting(world: World, judged: Judged, tmp_path: Path) -> No
     judged(case.verdict)
 
 
-@pytest.mark.parametrize("kind", ["load", "rollback", "sync"])
+@pytest.mark.parametrize("kind", ["load", "rollback", "sync", "compute", "adopt", "eject", "replace"])
 def test_a_standby_is_named_as_one(world: World, judged: Judged, tmp_path: Path, kind: Kind) -> None:
     with started(world, kind, f"a whole {kind}", "sent to a standby", tmp_path) as case, following(world) as standby:
         standby.catch_up()
@@ -91,6 +91,8 @@ def test_a_standby_is_named_as_one(world: World, judged: Judged, tmp_path: Path,
         ("load", "load.copying"), ("load", "load.before_swap"), ("load", "load.swapped"),
         ("rollback", "rollback.before_swap"), ("sync", "sync.read"), ("sync", "sync.written:faults"),
         ("sync", "sync.before_commit"), ("sync", "sync.committed"),
+        ("compute", "load.before_swap"), ("adopt", "load.swapped"),
+        ("eject", "eject.prepared"), ("eject", "eject.swapped"),
     ],
 )  # fmt: skip
 def test_a_failover_to_a_standby(world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str) -> None:
@@ -111,6 +113,8 @@ def test_a_failover_to_a_standby(world: World, judged: Judged, tmp_path: Path, k
     [
         ("load", "load.created"), ("load", "load.copying"), ("load", "load.copied"), ("load", "load.staged"),
         ("sync", "sync.read"), ("sync", "sync.staged:feeders"),
+        ("compute", "load.copying"), ("adopt", "load.judged"), ("eject", "eject.leased"),
+        ("replace", "sync.gated"),
     ],
 )  # fmt: skip
 def test_a_full_disk(world: World, judged: Judged, tmp_path: Path, kind: Kind, point: str) -> None:
