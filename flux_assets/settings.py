@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     snowflake_protocol: Literal["http", "https"] | None = None
 
     flux_config: Path | None = None
+    flux_tables: Path | None = None
     dagster_postgres_url: SecretStr | None = None
 
     flux_alert_url: SecretStr | None = None
@@ -132,6 +133,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("flux_tables")
+    @classmethod
+    def _folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.expanduser().is_dir():
+            raise ValueError("is not a folder; name the one that holds the declarations")
+        return path and path.expanduser().absolute()
 
     @field_validator("flux_postgres_schema")
     @classmethod

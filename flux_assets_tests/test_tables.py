@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import pytest
 import yaml
@@ -180,3 +184,39 @@ def test_rows_taken_are_those_of_the_dictionary(table: DynamicTable) -> None:
         assert taken.window == timedelta(days=wanted["days"])
         required = {column.target for column in table.source_columns if column.required}
         assert {taken.status_column, taken.time_column} <= required
+
+
+def declared_beside(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
+    """What another process, with FLUX_TABLES, says of what is declared."""
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    names = "[each.name for each in (*t.layers(), *t.views())]"
+    asking = f"from flux_assets import tables as t; print({names}, t.following(['osm_water']))"
+    environment = {**os.environ, "FLUX_TABLES": str(folder)}
+    return subprocess.run([sys.executable, "-c", asking], env=environment, capture_output=True, text=True, check=False)
+
+
+VIEW_BESIDE = "from flux_assets.spec import View\nVIEW = View.beside(__file__, inputs=('{}',), description='Ponds.')\n"
+
+
+def test_a_folder_of_somebody_elses_declares_more(tmp_path: Path) -> None:
+    said = declared_beside(tmp_path, ponds__py=VIEW_BESIDE.format("osm_water"), ponds__sql="SELECT id FROM osm_water;")
+    assert "'ponds'" in said.stdout, said.stderr
+    assert "'substations'" in said.stdout
+    assert said.stdout.endswith("['ponds']\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"ponds__py": "X ="}, "ponds.py declares no table: SyntaxError"),
+        ({"ponds__py": "X = 1"}, "ponds.py declares no table and no view"),
+        ({"ponds__py": VIEW_BESIDE.format("osm_water")}, "No such file or directory"),
+        ({"ponds__py": VIEW_BESIDE.format("watr"), "ponds__sql": "SELECT 1"}, "ponds is made from watr, which no file"),
+        ({"osm_water__py": VIEW_BESIDE}, "declares osm_water, as flux_assets does"),
+    ],
+)
+def test_what_such_a_folder_has_wrong_is_named(tmp_path: Path, files: dict[str, str], problem: str) -> None:
+    said = declared_beside(tmp_path, **files)
+    assert said.returncode != 0
+    assert problem in said.stderr.splitlines()[-1]

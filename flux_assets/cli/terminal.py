@@ -100,7 +100,11 @@ def one_of(
     tables: Sequence[_T], what: str, name: str, problem: str | None = None, error: type[FluxError] = LayerError
 ) -> _T:
     """Return the table of that name. Raises `error` with the problem, or with close matches, and all of their names."""
+    from flux_assets.tables import views
+
     named = {table.name: table for table in tables}
+    for view in (view for view in views() if view.name == name):
+        problem = f"{name} is a view: it is made, and kept as declared, when {' or '.join(view.inputs)} is loaded."
     if name not in named:
         plain = name.strip().lower().replace("-", "_").replace(" ", "_")
         close = difflib.get_close_matches(plain, list(named), n=3, cutoff=0.6)

@@ -12,7 +12,7 @@ from flux_assets.errors import LayerError, reported
 from flux_assets.layers.computing import MissingInputsError, searching, trusted
 from flux_assets.layers.context import LoadOptions
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.relations import free_old_name
+from flux_assets.postgis.relations import PublicTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.spec import View
 from flux_assets.sqlfiles import query
@@ -70,7 +70,7 @@ def make_view(view: View, target: Target, options: LoadOptions, log: Callable[[s
             sql.SQL("COMMENT ON VIEW {} IS {}").format(name, sql.Literal(view.description)),
         ]
         if found:
-            old_name, _ = free_old_name(session, target.schema, view.name)
+            old_name, _ = PublicTable.free_name(session, target.schema, view.name)
             statements = [*_giving_way(found, title, name, old_name), *statements, *_granting(found)]
             if found.kind == "m":
                 log(f"{title} was a materialized view, which is {old_name} now")

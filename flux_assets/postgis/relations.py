@@ -31,15 +31,6 @@ _COMPAT = "_compat"
 _TEMPLATE = sql.Identifier("pg_temp", "public_table")
 
 
-def free_old_name(connection: psycopg.Connection, schema: str, name: str) -> tuple[str, str]:
-    """Return the first free name for a relation of somebody else that gives up its own, and what that adds to it."""
-    number, suffix = 1, _BEFORE
-    while Relation.find(connection, schema, old_name := f"{name[: _LONGEST - len(suffix)]}{suffix}"):
-        number += 1
-        suffix = f"{_BEFORE}_{number}"
-    return old_name, suffix
-
-
 @dataclass(frozen=True)
 class PublicTable:
     """One declared table in one target schema; every name below includes both."""
@@ -68,7 +59,16 @@ class PublicTable:
 
     def free_old_name(self, connection: psycopg.Connection) -> tuple[str, str]:
         """Return the first of these names that is free, with a number if need be, and what it adds to the table's."""
-        return free_old_name(connection, self.schema, self.name)
+        return self.free_name(connection, self.schema, self.name)
+
+    @staticmethod
+    def free_name(connection: psycopg.Connection, schema: str, name: str) -> tuple[str, str]:
+        """Return the first free name for a relation of somebody else that gives up its own, and what that adds."""
+        number, suffix = 1, _BEFORE
+        while Relation.find(connection, schema, old_name := f"{name[: _LONGEST - len(suffix)]}{suffix}"):
+            number += 1
+            suffix = f"{_BEFORE}_{number}"
+        return old_name, suffix
 
     @property
     def old_title(self) -> str:

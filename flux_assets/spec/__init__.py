@@ -219,8 +219,8 @@ def _column_problems(column: sa.Column[object]) -> Iterator[str]:
 class StaticTable(Declaration):
     """A layer published as a version: loaded whole from one file of a release, or computed from other layers."""
 
-    release_rows: int
-    """The rows of the published release; the sample city aims at this number at scale 1."""
+    release_rows: int = 1_000
+    """The rows of the published release, about: large layers are loaded first. The sample city has as many."""
     file: Literal["required", "optional", "none"] = "required"
     """Whether releases have a file of it. Without an optional one the layer is computed, or stays as it is."""
     computed: Computed | None = None

@@ -1,11 +1,13 @@
 """What exists: one module per table, each exporting TABLE, and one per view, exporting VIEW.
 
-A new one is a new module here, with a file of SQL beside it where it is computed, and nothing else.
+A new one is a new module here, or in the folder that FLUX_TABLES names, with a file of SQL beside it where it is
+computed, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -13,6 +15,8 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
+from flux_assets.errors import FluxError, SettingError
+from flux_assets.settings import load_settings
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, View, type_ddl
 from flux_assets.spec.assignments import with_assignments
 
@@ -23,6 +27,7 @@ def declarations() -> tuple[StaticTable | DynamicTable, ...]:
     found: list[StaticTable | DynamicTable] = [module.TABLE for module in _modules() if hasattr(module, "TABLE")]
     named: dict[str, StaticTable | DynamicTable] = {table.name: table for table in with_assignments(found)}
     inputs = {name: _inputs(table) for name, table in named.items()}
+    _refuse_unknown(inputs, (name for name, table in named.items() if isinstance(table, StaticTable)))
     ordered = [named[name] for name in TopologicalSorter(inputs).static_order() if name in named]
     return tuple(sorted(ordered, key=lambda table: (_kind(table), "" if _inputs(table) else table.name)))
 
@@ -46,7 +51,9 @@ def computed_tables() -> tuple[StaticTable, ...]:
 def views() -> tuple[View, ...]:
     """The declared views, each after those that it reads."""
     named = {module.VIEW.name: module.VIEW for module in _modules() if hasattr(module, "VIEW")}
-    order = TopologicalSorter({name: view.inputs for name, view in named.items()}).static_order()
+    inputs = {name: view.inputs for name, view in named.items()}
+    _refuse_unknown(inputs, [*named, *(table.name for table in declarations())])
+    order = TopologicalSorter(inputs).static_order()
     return tuple(named[name] for name in order if name in named)
 
 
@@ -84,7 +91,36 @@ def declared_in(table: Declaration | View) -> Path | None:
 
 @cache
 def _modules() -> tuple[ModuleType, ...]:
-    return tuple(import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+    with suppress(SettingError):  # which the command and doctor report
+        folder, ours = load_settings().flux_tables, {module.name for module in iter_modules(__path__)}
+        if folder and (taken := ours & {module.name for module in iter_modules([str(folder)])}):
+            raise FluxError(f"{folder} declares {', '.join(sorted(taken))}, as flux_assets does.", "Rename its files.")
+        if folder:
+            __path__.append(str(folder))
+    return tuple(_declaring(module.name) for module in iter_modules(__path__))
+
+
+def _declaring(name: str) -> ModuleType:
+    """Import a module. Raises FluxError, which names its folder, when it declares nothing or fails."""
+    file = next(path for path in (Path(folder, f"{name}.py") for folder in __path__) if path.exists())
+    remedy = "Fix the file, or remove it: a declaration exports TABLE or VIEW."
+    try:
+        module = import_module(f"{__name__}.{name}")
+    except Exception as error:
+        raise FluxError(f"{file} declares no table: {type(error).__name__}: {error}.", remedy) from error
+    if not (hasattr(module, "TABLE") or hasattr(module, "VIEW")):
+        raise FluxError(f"{file} declares no table and no view.", remedy)
+    return module
+
+
+def _refuse_unknown(inputs: Mapping[str, Sequence[str]], known: Iterable[str]) -> None:
+    there = set(known)
+    for name, needed in inputs.items():
+        if unknown := sorted(set(needed) - there):
+            raise FluxError(
+                f"{name} is made from {', '.join(unknown)}, which no file declares.",
+                "Correct `inputs` in its declaration: names of layers, and for a view of other views.",
+            )
 
 
 def _inputs(table: Declaration) -> tuple[str, ...]:
