@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -69,7 +70,7 @@ class QueryOrigin:
         def computed(version: Version, public: Public) -> Filled:
             try:
                 rows = self._copied(context, version, public, room)
-            except errors.QueryCanceled as error:
+            except (errors.AdminShutdown, errors.QueryCanceled) as error:
                 context.options.stop.check()
                 raise self._changed() from error
             except (psycopg.ProgrammingError, psycopg.DataError, psycopg.InternalError) as error:
@@ -102,7 +103,8 @@ class QueryOrigin:
                 session.execute(trusted(self.computed.prepare))
             with cursor.copy(copy_out) as copy:
                 fill(context, version, public, map(bytes, copy), tuple(column.name for column in columns), room)
-            session.execute("ROLLBACK")
+            with suppress(psycopg.OperationalError):  # it may have given way by now; all rows are here
+                session.execute("ROLLBACK")
             return cursor.rowcount
 
     def _begin(self, session: psycopg.Connection) -> None:

@@ -138,8 +138,8 @@ class LockRetries:
         """Run `statements` in a transaction of one round trip that gives up a lock after 40 ms, until it succeeds.
 
         `statements` is called anew at each attempt. `waiting_for` are the OIDs of the tables whose holders are named in
-        the log and in errors. No session is ever terminated, and no statement cancelled but one that GIVES_WAY. Raises
-        PublishError naming the holders when the time is over.
+        the log and in errors. No session is ever terminated but one that GIVES_WAY. Raises PublishError naming the
+        holders when the time is over.
         """
         deadline = monotonic() + self.seconds
         attempt = 0
@@ -160,7 +160,7 @@ class LockRetries:
                 self.log(f"{doing} waits for {described}")
             computing = [each.pid for each in blockers if each.gives_way]
             if computing:
-                connection.execute(query("lock_holders", "cancel"), {"pids": computing, "purpose": GIVES_WAY})
+                connection.execute(query("lock_holders", "give_way"), {"pids": computing, "purpose": GIVES_WAY})
             if _make_way(connection, blockers):
                 self.log(f"{doing}: the autovacuum in the way has ended; the server starts it again later")
             else:

@@ -40,6 +40,7 @@ SELECT set_config('lock_timeout', 1000 + extract(epoch FROM current_setting('dea
 LOCK TABLE ONLY {tables} IN SHARE UPDATE EXCLUSIVE MODE;
 COMMIT;
 
--- cancel --
-SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+-- give_way --
+-- Cancelling would do nothing to one that waits for its client, which may be frozen.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid = ANY (%(pids)s) AND application_name LIKE 'flux\_assets ' || %(purpose)s || ' %%';
