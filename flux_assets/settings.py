@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -27,6 +29,9 @@ _TAKEN_SCHEMAS = frozenset({"information_schema", "topology", "tiger", "tiger_da
 # What ends a user or password in an address, and a % that is no escape.
 _ENDING = re.compile(r"[@/?#\[\]]|%(?![0-9A-Fa-f]{2})")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+# Short enough for a tag, and for the names of sessions.
+_UTILITY = re.compile(r"[a-z][a-z0-9_]{0,29}")
+_TAKEN_PREFIXES = frozenset({"release", "snowflake"})
 # The account name that asks for the stand-in.
 STAND_IN = "stand-in"
 # The release that asks for the sample city.
@@ -73,10 +78,26 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 _Bytes = Annotated[int, BeforeValidator(_size)]
 
 
-class Settings(BaseSettings):
-    """Every setting, under the name of its environment variable in lower case."""
+class DefinitionSettings(BaseSettings):
+    """What Dagster's definitions are made of. They load where another setting is illegal; the steps it is for fail."""
 
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True)
+
+    flux_utility: str | None = None
+
+    @field_validator("flux_utility")
+    @classmethod
+    def _plain_utility(cls, name: str | None) -> str | None:
+        if name in _TAKEN_PREFIXES:
+            raise ValueError("begins keys of other assets; use the utility's own name, such as houston")
+        if name is not None and not _UTILITY.fullmatch(name):
+            raise ValueError("is not a plain lower-case name of letters, digits and _, such as houston")
+        return name
+
+
+class Settings(DefinitionSettings):
+    """Every setting, under the name of its environment variable in lower case."""
+
     # Each is a row of the quarantine, with its text.
     most_quarantined: ClassVar[int] = 1_000_000
 
@@ -280,8 +301,20 @@ def load_settings() -> Settings:
 
     Raises SettingError, which names each illegal variable and what is legal, and shows no secret value.
     """
-    try:
+    with _explained():
         return Settings(_env_file=Settings.env_file())
+
+
+def load_definition_settings() -> DefinitionSettings:
+    """Return the settings of the definitions; raises SettingError for an illegal one of these, and of no others."""
+    with _explained():
+        return DefinitionSettings(_env_file=Settings.env_file())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         problems = "; ".join(map(_described, error.errors()))
         raise SettingError(f"{problems}.", "Correct it and try again.") from None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flux_assets.orchestration.automation import sync_all_dynamic
+from flux_assets.definitions import defs as ours
 from flux_assets.orchestration.executor import threads_executor
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
@@ -38,10 +39,10 @@ def definitions() -> dg.Definitions:
     tables = (FAULTS, FEEDERS)
     job = dg.define_asset_job(
         JOB, selection=dg.AssetSelection.groups("dynamic_operations").without_checks(),
-        executor_def=dg.in_process_executor, tags=sync_all_dynamic.tags,
+        executor_def=dg.in_process_executor, tags=ours.resolve_job_def("sync_all_dynamic").tags,
     )  # fmt: skip
     return dg.Definitions(
-        assets=[dynamic_assets(tables), *snowflake_sources(tables)],
+        assets=[dynamic_assets(tables, Names()), *snowflake_sources(tables, Names())],
         jobs=[job],
         resources={"postgis": PostgisResource(), "snowflake": WarehouseResource()},
         executor=threads_executor,

@@ -6,7 +6,7 @@ from flux_assets.errors import ReleaseError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.rollback import rollback
 from flux_assets.layers.status import table_statuses
-from flux_assets.orchestration.metadata import loaded_metadata, synced_metadata
+from flux_assets.orchestration.shown.metadata import loaded_metadata, synced_metadata
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 
 CLOCKS = ("source_changed_at", "checked_at", "published_at")

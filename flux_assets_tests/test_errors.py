@@ -12,6 +12,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import LONGEST_MESSAGE, LONGEST_REPORT, FluxError, bounded, reported
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, prepare
@@ -111,7 +112,7 @@ def test_nothing_of_it_is_in_dagsters_events(
     monkeypatch.setenv("FLUX_RELEASE", str(tmp_path))
     load_settings.cache_clear()
     definitions = dg.Definitions(
-        assets=[layer_asset(trees())],
+        assets=[layer_asset(trees(), Names())],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
     )

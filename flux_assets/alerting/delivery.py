@@ -93,8 +93,9 @@ def _sent(delivery: Delivery, event: Event, incident: Incident, send: _Send) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Letterhead:
-    """What all messages of a deployment share: the schema, where Dagster's UI is, if anywhere, the receiver's form."""
+    """What all messages of a deployment share: utility, schema, where Dagster's UI is, if anywhere, receiver's form."""
 
+    utility: str | None = None
     schema: str
     ui_url: str | None = None
     form: Literal["json", "slack"] = "json"
@@ -102,16 +103,18 @@ class Letterhead:
     def payload(self, event: Event, incident: Incident, now: datetime) -> dict[str, Any]:
         """Return the message as JSON."""
         lines, over = self._lines(event, incident, now), incident.resolved_at
+        title = f"{self.utility}: {incident.title(event)}" if self.utility else incident.title(event)
         if self.form == "slack":
-            return _slack(event, incident, lines)
+            return _slack(event, title, lines)
         return {
             "source": "flux_assets",
+            **({"utility": self.utility} if self.utility else {}),
             "event": event,
             "incident": incident.id,
             "kind": incident.kind,
             "about": incident.about,
             "schema": self.schema,
-            "title": incident.title(event),
+            "title": title,
             "problem": incident.problem,
             "remedy": incident.remedy,
             "tables": list(incident.tables),
@@ -122,7 +125,7 @@ class Letterhead:
             "failures": incident.ticks,
             "run_id": incident.run_id,
             "run_url": self._run_url(incident.run_id),
-            "text": "\n".join([incident.title(event), *lines]),
+            "text": "\n".join([title, *lines]),
         }
 
     def _run_url(self, run_id: str | None) -> str | None:
@@ -158,11 +161,9 @@ def length(span: timedelta) -> str:
     return " ".join(parts) or "0 s"
 
 
-def _slack(event: Event, incident: Incident, lines: list[str]) -> dict[str, Any]:
+def _slack(event: Event, title: str, lines: list[str]) -> dict[str, Any]:
     """Return Slack's blocks; `text` is what notifications show."""
     # Unescaped, `<!channel>` in an error's text would call everybody.
-    head, *body = (
-        line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in (incident.title(event), *lines)
-    )
+    head, *body = (line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in (title, *lines))
     shown = "\n".join([f"{_SIGNS[event]} *{head}*", *body])
     return {"text": head, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": shown[:2900]}}]}

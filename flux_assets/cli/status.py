@@ -58,16 +58,19 @@ def _status(as_json: bool, every: float | None, attempts: bool) -> None:
       flux-assets status --watch 60 --json
     """
     from flux_assets.layers.status import table_statuses
+    from flux_assets.settings import load_settings
     from flux_assets.tables import declarations
 
     target, terminal = the_target(), sys.stdout.isatty()
+    utility = load_settings().flux_utility
+    where = f"{f'Utility {utility}, schema' if utility else 'Schema'} {target.schema}"
 
     def read() -> list[TableStatus]:
         return table_statuses(target, declarations())
 
     def document(found: Sequence[TableStatus]) -> dict[str, object]:
         tables = [asdict(table) | {"wrong": table.wrong, "attempt_failed": table.attempt_failed} for table in found]
-        return {"schema": target.schema, "tables": tables}
+        return {**({"utility": utility} if utility else {}), "schema": target.schema, "tables": tables}
 
     if every is not None:
         if attempts:
@@ -75,11 +78,13 @@ def _status(as_json: bool, every: float | None, attempts: bool) -> None:
         if as_json:
             for found, problem in _readings(read, every):
                 print_json({"problem": problem} if problem else document(found), indent=None)
-        _watch(read, every, f"Schema {target.schema}, every {every:g} s until Ctrl-C")
+        _watch(read, every, f"{where}, every {every:g} s until Ctrl-C")
     found = read()
     if as_json:
         print_json(document(found))
     else:
+        if utility:
+            click.secho(where, bold=True)
         click.echo(drawn_statuses(found, terminal=terminal, attempts=attempts), color=terminal or None)
     exit_if(any(table.wrong or (attempts and table.attempt_failed) for table in found))
 

@@ -6,7 +6,7 @@ Annotations are evaluated here: Dagster reads resources from them.
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -17,7 +17,8 @@ from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layer_assets import DERIVED, GROUP
 from flux_assets.orchestration.match_checks import match_keys
-from flux_assets.orchestration.pruning import prune_history
+from flux_assets.orchestration.names import Names
+from flux_assets.orchestration.pruning import prune_job
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
 from flux_assets.orchestration.view_assets import view_check
@@ -31,8 +32,12 @@ from flux_assets.tables import computed_tables, declarations, dynamic_tables, fo
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
 
-# Run monitoring ends a sync that takes longer; runs that only would fight over its lock queue up (dagster.yaml).
-_SYNC_TAGS = {dg.MAX_RUNTIME_SECONDS_TAG: f"{TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "sync"}
+LOAD_JOB, SYNC_JOB, SYNC_SCHEDULE = "load_static_layers", "sync_all_dynamic", "dynamic_sync_schedule"
+_CHECK_ALL, _CHECK_LAYERS, _CHECK_DYNAMIC = (
+    "check_all_tables",
+    "check_static_layers_match",
+    "check_dynamic_tables_match",
+)
 # The job of runs that are started from the UI or a command line for some assets.
 AD_HOC_JOB = "__ASSET_JOB"
 # Versions of Dagster differ in the statuses of a run that has not ended.
@@ -42,44 +47,70 @@ _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDE
 _SECONDS_FOR_A_CHECK = 45
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
 _asked: list[Call["News"]] = []
-_MATCH_LAYERS = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE))
 
-load_static_layers = dg.define_asset_job(
-    "load_static_layers",
-    # Checks that cost are not for a load: it reads no file twice.
-    selection=dg.AssetSelection.groups(GROUP, DERIVED) - _MATCH_LAYERS,
-    description="Makes every layer current: those that the release has not changed stay, the others load side by side."
-    " What is computed from them follows.",
-)
-# Without the checks: Dagster would note twice in every run that it is going to run each of them. The step reports those
-# that have something new to say (sync_assets.py).
-sync_all_dynamic = dg.define_asset_job(
-    "sync_all_dynamic",
-    selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
-    description="Syncs the three dynamic tables with Snowflake, all at once.",
-    executor_def=dg.in_process_executor,
-    tags=_SYNC_TAGS,
-)
-# A step and a session a layer, one step for all dynamic tables.
-_check_all_tables = dg.define_asset_job(
-    "check_all_tables",
-    selection=dg.AssetSelection.checks(
-        *(spec.key for table in declarations() for spec in check_specs(table)),
-        *(view_check(view).key for view in views()),
-    ),
-    description="Runs every check on every published table; loads and syncs nothing. Those that read the release"
-    " or Snowflake's rows again are in jobs of their own.",
-)
-_static_layers_match = dg.define_asset_job(
-    "check_static_layers_match",
-    selection=_MATCH_LAYERS,
-    description="Compares every row of every layer with the release file that it was loaded from; changes nothing.",
-)
-_dynamic_tables_match = dg.define_asset_job(
-    "check_dynamic_tables_match",
-    selection=dg.AssetSelection.checks(*match_keys(dynamic_tables(), MATCHES_SOURCE)),
-    description="Compares every row of the dynamic tables with Snowflake, under the sync's rule; changes nothing.",
-)
+
+def jobs(names: Names) -> list[Any]:
+    """Return the jobs of a deployment."""
+    # Checks that cost are not for a load, which reads no file twice.
+    layers_match = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE, names))
+    dynamic_match = dg.AssetSelection.checks(*match_keys(dynamic_tables(), MATCHES_SOURCE, names))
+    all_checks = dg.AssetSelection.checks(
+        *(spec.key for table in declarations() for spec in check_specs(table, names)),
+        *(view_check(view, names).key for view in views()),
+    )
+    return [
+        dg.define_asset_job(
+            LOAD_JOB,
+            selection=dg.AssetSelection.groups(GROUP, DERIVED) - layers_match,
+            description="Makes every layer current: those that the release has not changed stay, the others load side"
+            " by side. What is computed from them follows.",
+            tags=_heavy_tags(names),
+        ),
+        # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step
+        # reports those that have something new to say (sync_assets.py).
+        dg.define_asset_job(
+            SYNC_JOB,
+            selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
+            description="Syncs the three dynamic tables with Snowflake, all at once.",
+            executor_def=dg.in_process_executor,
+            tags=_sync_tags(names),
+        ),
+        # A step and a session a layer, one step for all dynamic tables.
+        dg.define_asset_job(
+            _CHECK_ALL,
+            selection=all_checks,
+            description="Runs every check on every published table; loads and syncs nothing. Those that read the"
+            " release or Snowflake's rows again are in jobs of their own.",
+            tags=_heavy_tags(names),
+        ),
+        dg.define_asset_job(
+            _CHECK_LAYERS,
+            selection=layers_match,
+            description="Compares every row of every layer with the release file that it was loaded from; changes"
+            " nothing.",
+            tags=_heavy_tags(names),
+        ),
+        dg.define_asset_job(
+            _CHECK_DYNAMIC,
+            selection=dynamic_match,
+            description="Compares every row of the dynamic tables with Snowflake, under the sync's rule; changes"
+            " nothing.",
+            tags=_heavy_tags(names),
+        ),
+        _setup_job(names),
+        prune_job(names),
+    ]
+
+
+def _sync_tags(names: Names) -> dict[str, str]:
+    """Return what has run monitoring end a sync that takes longer, and runs that would fight over its lock queue up."""
+    limit = f"{TIME_LIMIT.total_seconds():.0f}"
+    return {**names.tags, dg.MAX_RUNTIME_SECONDS_TAG: limit, "flux/exclusive": names.scoped("sync")}
+
+
+def _heavy_tags(names: Names) -> dict[str, str]:
+    """Return what has long runs wait for one another, and never a sync for them (dagster.yaml)."""
+    return {**names.tags, "flux/heavy": names.scoped("tables")}
 
 
 @dg.op(name="make_dynamic_tables")
@@ -99,79 +130,83 @@ def _make_dynamic_tables(
             raise refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused)))
 
 
-@dg.job(
-    name="setup_dynamic_tables",
-    description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
-    executor_def=dg.in_process_executor,
-    tags=_SYNC_TAGS,
-)
-def _setup_dynamic_tables() -> None:
-    """Make the dynamic tables."""
-    _make_dynamic_tables()
+def _setup_job(names: Names) -> dg.JobDefinition:
+    @dg.job(
+        name="setup_dynamic_tables",
+        description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
+        executor_def=dg.in_process_executor,
+        tags=_sync_tags(names),
+    )
+    def setup_dynamic_tables() -> None:
+        _make_dynamic_tables()
+
+    return setup_dynamic_tables
 
 
-@dg.schedule(
-    job=sync_all_dynamic,
-    cron_schedule="*/5 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="A sync every five minutes, unless one is under way. Missed ticks are not made up for.",
-)
-def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
-    for run, age in _unfinished_runs(context.instance, sync_all_dynamic.name):
-        if not _is_over(context.instance, run, age):
-            return dg.SkipReason(
-                f"Run {run.run_id} of {run.job_name} is still under way. If its process is gone, the next tick finds"
-                " out and syncs."
-            )
-    # Of one tick comes one run, also when the daemon dies between asking for it and noting that it has.
-    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+def _sync_schedule(names: Names) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=SYNC_SCHEDULE,
+        job_name=SYNC_JOB,
+        cron_schedule="*/5 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="A sync every five minutes, unless one is under way. Missed ticks are not made up for.",
+    )
+    def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
+        for run, age in _unfinished_runs(context.instance, names, SYNC_JOB):
+            if not _is_over(context.instance, names, run, age):
+                return dg.SkipReason(
+                    f"Run {run.run_id} of {run.job_name} is still under way. If its process is gone, the next tick"
+                    " finds out and syncs."
+                )
+        # Of one tick comes one run, also when the daemon dies between asking for it and noting that it has.
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return dynamic_sync_schedule
 
 
 def _unfinished_runs(
-    instance: dg.DagsterInstance, job_name: str | None = None
+    instance: dg.DagsterInstance, names: Names, job_name: str | None = None
 ) -> Iterator[tuple[dg.DagsterRun, timedelta]]:
-    """Yield the runs of a job, or of all, that Dagster has not seen ending, the newest first, with their age."""
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED)):
+    """Yield our runs of a job, or of all, that Dagster has not seen ending, the newest first, with their age."""
+    for record in names.runs(instance, dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED)):
         began = record.start_time or record.create_timestamp.timestamp()
         yield record.dagster_run, timedelta(seconds=time.time() - began)
 
 
-def _is_over(instance: dg.DagsterInstance, run: dg.DagsterRun, age: timedelta) -> bool:
-    if run.status == dg.DagsterRunStatus.STARTED and _is_dead(instance, run.run_id, age):
+def _is_over(instance: dg.DagsterInstance, names: Names, run: dg.DagsterRun, age: timedelta) -> bool:
+    if run.status == dg.DagsterRunStatus.STARTED and _is_dead(instance, names, run.run_id, age):
         # Where the queue counts it as running, the next sync would wait for it.
         instance.report_run_failed(run, "The process of this run is gone: its sync has no session in PostGIS.")
         return True
     return age > TIME_LIMIT
 
 
-def _is_dead(instance: dg.DagsterInstance, run_id: str, age: timedelta) -> bool:
+def _is_dead(instance: dg.DagsterInstance, names: Names, run_id: str, age: timedelta) -> bool:
     """Return whether the database knows that the run's process is gone."""
     import psycopg
 
     from flux_assets.sync.gate import is_dead
     from flux_assets.wiring.target import postgis_target
 
-    # Where another code location of this instance has the schedule too, its runs are of another database.
-    states = instance.all_instigator_state()
-    named = [state.origin.repository_origin for state in states if state.name == dynamic_sync_schedule.name]
-    locations = {origin.code_location_origin.location_name for origin in named}
+    # Without a name of its own it may be the run of another code location, of another database.
+    is_ours = names.utility is not None or len(schedule_states(instance, names)) <= 1
     try:
-        return is_dead(postgis_target(load_settings()), run_id, age, is_ours=len(locations) <= 1)
+        return is_dead(postgis_target(load_settings()), run_id, age, is_ours=is_ours)
     except (FluxError, psycopg.Error):
         return False
 
 
-JOBS = (
-    load_static_layers,
-    sync_all_dynamic,
-    _check_all_tables,
-    _static_layers_match,
-    _dynamic_tables_match,
-    _setup_dynamic_tables,
-    prune_history,
-)
+def schedule_states(instance: dg.DagsterInstance, names: Names) -> dict[str, str]:
+    """Return the states of the sync's schedule by code location; of one that is called like the utility, its alone."""
+    states = {
+        state.origin.repository_origin.code_location_origin.location_name: state.status.value
+        for state in instance.all_instigator_state()
+        if state.name == SYNC_SCHEDULE
+    }
+    own = names.utility
+    return {own: states[own]} if own in states else states
 
 
 def _at_night(job: str, cron: str, description: str) -> dg.ScheduleDefinition:
@@ -188,31 +223,38 @@ def _at_night(job: str, cron: str, description: str) -> dg.ScheduleDefinition:
 _PRUNING = "Every night. Start it together with dynamic_sync_schedule: without it the history grows for ever."
 _LAYERS = "Every Sunday at 3:17 UTC: finds layers that somebody has edited by hand."
 _DYNAMIC = "Every night at 2:33 UTC: finds dynamic tables that differ from Snowflake."
-SCHEDULES = [
-    dynamic_sync_schedule,
-    _at_night(prune_history.name, "40 3 * * *", _PRUNING),
-    _at_night(_static_layers_match.name, "17 3 * * 0", _LAYERS),
-    # Between two syncs, and late enough after one that it is done.
-    _at_night(_dynamic_tables_match.name, "33 2 * * *", _DYNAMIC),
-]
 
 
-automation_sensor = dg.AutomationConditionSensorDefinition(
-    "automation_sensor",
-    target=dg.AssetSelection.groups(DERIVED),
-    minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
-)
+def schedules(names: Names) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of a deployment."""
+    return [
+        _sync_schedule(names),
+        _at_night("prune_history", "40 3 * * *", _PRUNING),
+        _at_night(_CHECK_LAYERS, "17 3 * * 0", _LAYERS),
+        # Between two syncs, and late enough after one that it is done.
+        _at_night(_CHECK_DYNAMIC, "33 2 * * *", _DYNAMIC),
+    ]
 
 
-def _checks_of(names: Collection[str], tables: Iterable[StaticTable]) -> list[dg.AssetCheckKey]:
+def automation_sensor(names: Names) -> dg.AutomationConditionSensorDefinition:
+    """Return the sensor that follows loads and rollbacks which did not bring along what is computed from them."""
+    return dg.AutomationConditionSensorDefinition(
+        "automation_sensor",
+        target=dg.AssetSelection.groups(DERIVED),
+        run_tags=_heavy_tags(names),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
+    )
+
+
+def _checks_of(asked: Collection[str], tables: Iterable[StaticTable], names: Names) -> list[dg.AssetCheckKey]:
     """Return the checks of those of the tables and views that have one of the names, but for those that cost."""
-    of_layers = [spec.key for table in tables if table.name in names for spec in check_specs(table)]
-    return [*of_layers, *(view_check(view).key for view in views() if view.name in names)]
+    of_layers = [spec.key for table in tables if table.name in asked for spec in check_specs(table, names)]
+    return [*of_layers, *(view_check(view, names).key for view in views() if view.name in asked)]
 
 
-def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.name) -> dg.SensorDefinition:
+def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = LOAD_JOB) -> dg.SensorDefinition:
     """Return the sensor that asks for the layers whose release file is new or changed, all of them in one run.
 
     What is new is decided in layers/whole_release/watch.py; `job` loads all of these layers.
@@ -227,7 +269,7 @@ def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.
     )
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables))
+            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables, names))
         except TargetError as error:
             return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
         except (FluxError, OSError) as error:
@@ -237,15 +279,15 @@ def release_sensor(tables: Sequence[StaticTable], job: str = load_static_layers.
         if not news.wanted:
             reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
             return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
-        if run_id := _under_way(context.instance, {job, AD_HOC_JOB}, frozenset(map(dg.AssetKey, news.wanted))):
+        if run_id := _under_way(context.instance, names, {job, AD_HOC_JOB}, frozenset(map(names.key, news.wanted))):
             # Two loads of a layer would wait for one another, and the later one might give up.
             return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
         asked = [*news.wanted, *following(news.wanted)]
         request = dg.RunRequest(
             run_key=news.memory.run_key,
-            asset_selection=[dg.AssetKey(name) for name in asked],
+            asset_selection=[*map(names.key, asked)],
             # Without them Dagster would plan the comparison with the release too, which the job leaves out.
-            asset_check_keys=_checks_of(asked, {*tables, *computed_tables()}),
+            asset_check_keys=_checks_of(asked, {*tables, *computed_tables()}, names),
             tags={"flux/changed": str(len(news.wanted))},
         )
         return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
@@ -282,22 +324,24 @@ def _news(
         return f"The release has not answered for {_SECONDS_FOR_A_CHECK} s; the next tick tries again."
 
 
-def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable]) -> dict[str, "Loaded"]:
+def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable], names: Names) -> dict[str, "Loaded"]:
     """Return what Dagster last recorded of each layer, from a run or a rollback."""
     from flux_assets.layers.whole_release.watch import Loaded
 
-    keys = [dg.AssetKey(table.name) for table in tables]
+    keys = {names.key(table.name): table.name for table in tables}
     found: dict[str, Loaded] = {}
-    for key, event in instance.event_log_storage.get_latest_materialization_events(keys).items():
+    for key, event in instance.event_log_storage.get_latest_materialization_events(list(keys)).items():
         if event is not None and event.asset_materialization is not None:
             sha256 = event.asset_materialization.metadata.get("sha256")
-            found[key.to_user_string()] = Loaded(sha256=str(sha256 and sha256.value), at=event.timestamp)
+            found[keys[key]] = Loaded(sha256=str(sha256 and sha256.value), at=event.timestamp)
     return found
 
 
-def _under_way(instance: dg.DagsterInstance, jobs: set[str], wanted: frozenset[dg.AssetKey]) -> str | None:
+def _under_way(
+    instance: dg.DagsterInstance, names: Names, jobs: set[str], wanted: frozenset[dg.AssetKey]
+) -> str | None:
     """Return an unfinished run that loads one of these layers, unless it is too old to be alive."""
-    for run, age in _unfinished_runs(instance):
+    for run, age in _unfinished_runs(instance, names):
         loads = wanted & run.asset_selection if run.asset_selection else run.job_name in jobs
         if loads and age < _RUNS_END:
             return run.run_id

@@ -17,7 +17,8 @@ from flux_assets.orchestration.dagster_internals import (
     AssetCheckExecutionRecord,
     finished_evaluations,
 )
-from flux_assets.spec import Declaration, DynamicTable, StaticTable
+from flux_assets.orchestration.names import Names
+from flux_assets.spec import DynamicTable, StaticTable
 
 JUDGED_AT = "judged_at"
 # How earlier releases began what they reported of rows that were not published.
@@ -35,7 +36,7 @@ _OF_A_SYNC = {
 }
 
 
-def check_specs(table: StaticTable | DynamicTable) -> list[dg.AssetCheckSpec]:
+def check_specs(table: StaticTable | DynamicTable, names: Names) -> list[dg.AssetCheckSpec]:
     """Return a check for each audit of the table; its description ends with what a failure means."""
     if isinstance(table, StaticTable):
         audits, meaning = all_audits_of(table), _OF_A_LOAD
@@ -46,7 +47,7 @@ def check_specs(table: StaticTable | DynamicTable) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             audit.name,
-            asset=table.name,
+            asset=names.key(table.name),
             description=f"{audit.description} {own.get(audit.name, meaning[audit.severity])}".strip(),
         )
         for audit in audits
@@ -54,7 +55,7 @@ def check_specs(table: StaticTable | DynamicTable) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    table: Declaration, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
+    key: dg.AssetKey, audits: Iterable[AuditResult], selected: Collection[str], judged: str = ""
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the outcomes of the selected checks, with figures, offending keys and the query that finds them.
 
@@ -63,7 +64,7 @@ def check_results(
     for audit in audits:
         if audit.name in selected:
             yield dg.AssetCheckResult(
-                asset_key=table.name,
+                asset_key=key,
                 check_name=audit.name,
                 passed=audit.passed,
                 severity=dg.AssetCheckSeverity(audit.severity),
@@ -81,14 +82,14 @@ def _markdown(*lines: str) -> dg.MarkdownMetadataValue:
 
 
 def as_evaluation(
-    table: str,
+    asset: dg.AssetKey,
     result: dg.AssetCheckResult,
     description: str | None,
     about: AssetCheckEvaluationTargetMaterializationData | None = None,
 ) -> dg.AssetCheckEvaluation:
     """Return a result as an event: a step may yield no AssetCheckResult of a check that was not selected."""
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(table),
+        asset_key=asset,
         check_name=str(result.check_name),
         passed=result.passed,
         severity=result.severity,
@@ -147,7 +148,7 @@ def _last_outcome(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.Ass
 
 def repeat_outcomes(
     context: dg.AssetExecutionContext,
-    table: str,
+    asset: dg.AssetKey,
     names: Collection[str],
     comparison: str,
     before: Iterable[dg.AssetCheckResult] = (),
@@ -159,12 +160,12 @@ def repeat_outcomes(
     """
     unknown = set()
     for name in sorted(names):
-        if outcome := _last_outcome(context.instance, dg.AssetCheckKey(dg.AssetKey(table), name)):
+        if outcome := _last_outcome(context.instance, dg.AssetCheckKey(asset, name)):
             yield outcome
         else:
             unknown.add(name)
     yield from (result for result in before if result.check_name in unknown)
-    key = dg.AssetCheckKey(dg.AssetKey(table), comparison)
+    key = dg.AssetCheckKey(asset, comparison)
     if key not in context.job_def.asset_layer.asset_graph.asset_check_keys:
         return
     outcome = _last_outcome(context.instance, key) or dg.AssetCheckResult(
@@ -174,13 +175,15 @@ def repeat_outcomes(
         severity=dg.AssetCheckSeverity.WARN,
         description="No comparison has been made yet. Execute the check to make one.",
     )
-    yield as_evaluation(table, outcome, outcome.description)
+    yield as_evaluation(asset, outcome, outcome.description)
 
 
-def failed_attempt(what: str, table: str, error: FluxError, audits: Iterable[AuditResult] = ()) -> dg.AssetObservation:
+def failed_attempt(
+    what: str, asset: dg.AssetKey, error: FluxError, audits: Iterable[AuditResult] = ()
+) -> dg.AssetObservation:
     """Return the observation of a failed load or sync (`what`) for the page of the asset."""
     return dg.AssetObservation(
-        table,
+        asset,
         description=f"A {what} failed. Published data is unchanged, and so are the outcomes of its checks.",
         metadata={
             "last_attempt": "failed",

@@ -14,7 +14,7 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import BusyError, SettingError
 from flux_assets.layers.versions import Pin, Version
-from flux_assets.orchestration.automation import load_static_layers, sync_all_dynamic
+from flux_assets.orchestration.automation import LOAD_JOB, SYNC_JOB
 from flux_assets.orchestration.checks import as_evaluation, check_results
 from flux_assets.orchestration.dagster_internals import (
     DATA_VERSION_TAG,
@@ -22,6 +22,7 @@ from flux_assets.orchestration.dagster_internals import (
     ReconstructableRepository,
     capture_interrupts,
 )
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import find_materialization
 from flux_assets.orchestration.sync_assets import STEP
 from flux_assets.settings import REPOSITORY
@@ -48,7 +49,7 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Make these layers current, each with the same run config, and what is derived from them."""
-    result = _run(load_static_layers.name, [*names, *following(names)], dict.fromkeys(names, config))
+    result = _run(LOAD_JOB, [*names, *following(names)], dict.fromkeys(names, config))
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     busy = [error is not None and error.cls_name == BusyError.__name__ for error in failures]
     return result.run_id, result.success, bool(busy) and all(busy)
@@ -56,7 +57,7 @@ def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
 
 def sync_tables(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Sync these tables. A run that finds another sync under way succeeds without doing anything."""
-    result = _run(sync_all_dynamic.name, names, {STEP: config})
+    result = _run(SYNC_JOB, names, {STEP: config})
     done = result.get_asset_materialization_events()
     return result.run_id, result.success, result.success and not done
 
@@ -65,7 +66,7 @@ def _run(job: str, names: Sequence[str], configs: Mapping[str, Mapping[str, obje
     ops = {name: {"config": dict(config)} for name, config in configs.items() if config}
     whole = ReconstructableRepository.for_module("flux_assets.definitions", fn_name="defs").get_reconstructable_job(job)
     # Of a selection of assets alone, Dagster would plan every check, also the costly ones that the job leaves out.
-    assets = frozenset(dg.AssetKey(name) for name in names)
+    assets = frozenset(map(Names.configured().key, names))
     checks = {key for key in whole.get_definition().asset_layer.asset_graph.asset_check_keys if key.asset_key in assets}
     part = whole.get_subset(asset_selection=assets, asset_check_selection=checks)
     with capture_interrupts(), dagster_instance() as instance:
@@ -95,7 +96,7 @@ def report_pins(pins: Sequence[tuple[StaticTable, Pin | None]]) -> None:
         for table, pin in pins:
             instance.report_runless_asset_event(
                 dg.AssetObservation(
-                    table.name,
+                    Names.configured().key(table.name),
                     description=f"{'Pinned' if pin else 'Unpinned'} on the command line.",
                     metadata={"pinned": str(pin or "no longer: the next load publishes the release's version")},
                 )
@@ -106,10 +107,11 @@ def _report(
     instance: dg.DagsterInstance, table: StaticTable, version: Version, description: str, figures: dict[str, Any]
 ) -> None:
     """Record the version, and what the audits found before it was first published: its rows are the same."""
-    loaded = find_materialization(instance, table.name, version.holds)
+    key = Names.configured().key(table.name)
+    loaded = find_materialization(instance, key, version.holds)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            table.name,
+            key,
             description=description,
             metadata={
                 **(loaded.metadata if loaded else {}),
@@ -123,11 +125,11 @@ def _report(
         )
     )
     # Dagster calls checks not evaluated whose outcome is older than the newest materialisation.
-    (newest,) = instance.fetch_materializations(dg.AssetKey(table.name), limit=1).records
+    (newest,) = instance.fetch_materializations(key, limit=1).records
     about = AssetCheckEvaluationTargetMaterializationData(
         storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp
     )
     audits = [AuditResult.from_json(stored) for stored in version.audits]
     names = {audit.name for audit in audits_of(table)}
-    for result in check_results(table, audits, names, "Before it was first published:"):
-        instance.report_runless_asset_event(as_evaluation(table.name, result, result.description, about))
+    for result in check_results(key, audits, names, "Before it was first published:"):
+        instance.report_runless_asset_event(as_evaluation(key, result, result.description, about))

@@ -25,10 +25,11 @@ from flux_assets.orchestration.checks import (
 )
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.metadata import declared_metadata, loaded_metadata
-from flux_assets.orchestration.origins import origin_key, origin_tags, record_file
-from flux_assets.orchestration.pictures import layer_pictures
+from flux_assets.orchestration.names import Names
+from flux_assets.orchestration.origins import origin_tags, record_file
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
+from flux_assets.orchestration.shown.metadata import declared_metadata, loaded_metadata
+from flux_assets.orchestration.shown.pictures import layer_pictures
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 
@@ -106,23 +107,21 @@ class _LayerConfig(dg.Config):
         )
 
 
-def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
+def layer_asset(table: StaticTable, names: Names, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
     """Return the asset of one layer with its checks; either can be selected without the other.
 
     `among` are all layers that a release may have a file of. Where it is published whole, those of them that it must
     have are published together.
     """
+    inputs = table.computed.inputs if table.computed else ()
     spec = dg.AssetSpec(
-        table.name,
+        names.key(table.name),
         description=table.description,
         group_name=DERIVED if table.computed else GROUP,
         owners=[table.owner],
         kinds={"postgres", "postgis"},
         code_version=table.digest[:12],
-        deps=[
-            *([] if table.file == "none" else [origin_key(table)]),
-            *(table.computed.inputs if table.computed else ()),
-        ],
+        deps=[*([] if table.file == "none" else [names.origin(table)]), *map(names.key, inputs)],
         automation_condition=WHEN_INPUTS_CHANGE if table.computed else None,
         metadata=declared_metadata(table),
         skippable=True,
@@ -133,14 +132,14 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
     @dg.multi_asset(
         name=table.name,
         specs=[spec],
-        check_specs=check_specs(table),
+        check_specs=check_specs(table, names),
         can_subset=True,
         op_tags={"dagster/priority": str(priority)},
     )
     def layer(
         context: dg.AssetExecutionContext, config: _LayerConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> _Events:
-        step = _LayerStep(context, table, postgis)
+        step = _LayerStep(context, table, postgis, names)
         with LayerFailure.translated():
             if context.selected_asset_keys:
                 yield from step.loaded(config, release, among or [table])
@@ -150,17 +149,21 @@ def layer_asset(table: StaticTable, among: Sequence[StaticTable] = ()) -> dg.Ass
     return layer
 
 
-def are_loaded_too(context: dg.AssetExecutionContext, inputs: Iterable[str]) -> bool:
+def are_loaded_too(context: dg.AssetExecutionContext, inputs: Iterable[dg.AssetKey]) -> bool:
     """Tell whether the run has a layer among these, so that what is derived from it came along unasked."""
-    return any(dg.AssetKey(name) in context.job_def.asset_layer.executable_asset_keys for name in inputs)
+    return any(key in context.job_def.asset_layer.executable_asset_keys for key in inputs)
 
 
 class _LayerStep:
     """The step of a layer in one run."""
 
-    def __init__(self, context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: Names
+    ) -> None:
         self._context = context
         self._table = table
+        self._names = names
+        self._key = names.key(table.name)
         self._postgis = postgis
         self._stop = stop_of(context.run.run_id)
         self._checks = frozenset(key.name for key in context.selected_asset_check_keys)
@@ -171,7 +174,7 @@ class _LayerStep:
 
         found = audit_live(self._table, self._postgis.target(), self._checks, self._stop)
         log_outcomes(self._table.name, found, self._context.log)
-        yield from check_results(self._table, found, self._checks)
+        yield from check_results(self._key, found, self._checks)
 
     def loaded(self, config: _LayerConfig, release: ReleaseResource, among: Sequence[StaticTable]) -> _Events:
         """Load the layer, or the release that it is part of, and yield what is recorded of it."""
@@ -186,7 +189,7 @@ class _LayerStep:
                 result = self._loaded_together(release, among)
             else:
                 options = config.options(context.run.run_id, table.name)
-                inputs = table.computed.inputs if table.computed else ()
+                inputs = map(self._names.key, table.computed.inputs if table.computed else ())
                 options = replace(options, brought_along=are_loaded_too(context, inputs))
                 result = load_layer(table, given, self._postgis.target(), options, log)
         except FluxError as error:
@@ -198,18 +201,21 @@ class _LayerStep:
         # A load of a pinned layer has seen another file than the one that its version was made of.
         seen = result.held.sha256 if result.held else result.sha256
         if result.inputs is None:
-            yield from record_file(context, table, seen)
+            yield from record_file(context, self._names.origin(table), seen)
         if result.rows_changed:
             log(_pace(table, result))
         judged = "Of the pinned version:" if result.held else ""
         yield dg.MaterializeResult(
-            asset_key=table.name,
+            asset_key=self._key,
             data_version=dg.DataVersion(result.version),
-            metadata={**layer_pictures(context, table, self._postgis.target(), result), **loaded_metadata(result)},
-            tags=origin_tags(context.instance, table, result.version, result.sha256)
+            metadata={
+                **layer_pictures(context, self._key, table, self._postgis.target(), result),
+                **loaded_metadata(result),
+            },
+            tags=origin_tags(context.instance, self._key, result.version, self._names.origin(table), result.sha256)
             if result.held and result.inputs is None
             else {},
-            check_results=list(check_results(table, result.audits, self._checks, judged)),
+            check_results=list(check_results(self._key, result.audits, self._checks, judged)),
         )
         # What only readers' table can tell, and what earlier releases of flux_assets did not ask of a version.
         yield from self._live_checks(self._checks - {audit.name for audit in result.audits})
@@ -217,7 +223,7 @@ class _LayerStep:
     def _report_undeclared(self, release: "Release", among: Sequence[StaticTable]) -> None:
         """Log which files of the release nobody loads; the first of the run's layers does, for all of them."""
         keys = self._context.job_def.asset_layer.executable_asset_keys
-        first = min(table.name for table in among if dg.AssetKey(table.name) in keys)
+        first = min(table.name for table in among if self._names.key(table.name) in keys)
         if self._table.name == first and (found := release.undeclared([table.name for table in among])):
             self._context.log.warning(f"No declaration names the files of {', '.join(found)}: they are not loaded.")
 
@@ -258,7 +264,7 @@ class _LayerStep:
         options = {
             table: _LayerConfig(**(configs[table.name].config or {})).options(context.run.run_id, table.name)
             for table in among
-            if not table.computed and dg.AssetKey(table.name) in keys
+            if not table.computed and self._names.key(table.name) in keys
         }
         return load_release(
             options,
@@ -271,14 +277,13 @@ class _LayerStep:
 
     def _after_failure(self, error: FluxError) -> _Events:
         """Yield what the attempt found, and the checks of the published rows."""
-        name = self._table.name
-        yield failed_attempt("load", name, error, error.audits if isinstance(error, AuditError) else ())
+        yield failed_attempt("load", self._key, error, error.audits if isinstance(error, AuditError) else ())
         left = set(self._checks)
         if not isinstance(error, TargetError):
             for result in self._live_checks(self._checks & _OF_READERS):
                 left.discard(str(result.check_name))
                 yield result
-        yield from repeat_outcomes(self._context, name, left, MATCHES_RELEASE, self._when_staged(error))
+        yield from repeat_outcomes(self._context, self._key, left, MATCHES_RELEASE, self._when_staged(error))
 
     def _when_staged(self, error: FluxError) -> Iterator[dg.AssetCheckResult]:
         """Yield how the published version was judged when it was staged; nothing without a database to ask."""
@@ -292,7 +297,7 @@ class _LayerStep:
             found = live_audits(self._postgis.target(), self._table)
         except (FluxError, psycopg.Error):  # the failure of the load is what is worth telling
             return
-        yield from check_results(self._table, found, {audit.name for audit in found}, "Before it was published:")
+        yield from check_results(self._key, found, {audit.name for audit in found}, "Before it was published:")
 
     def _live_checks(self, names: frozenset[str]) -> Iterator[dg.AssetCheckResult]:
         """Yield checks of the public table after a load, however it ended; an error in them is logged only."""
@@ -303,7 +308,7 @@ class _LayerStep:
         except FluxError as error:
             self._context.log.info(f"{self._table.name}: checks not run: {', '.join(sorted(names))}; {error}")
             return
-        yield from check_results(self._table, found, names)
+        yield from check_results(self._key, found, names)
 
 
 def _pace(table: StaticTable, result: "LoadResult") -> str:

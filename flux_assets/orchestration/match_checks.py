@@ -3,7 +3,7 @@
 They leave out tables that their own run materialises. Dagster reads config and resources from the annotations.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
@@ -14,6 +14,7 @@ from flux_assets.errors import FluxError, LayerError, SettingError
 from flux_assets.orchestration.checks import check_results, log_outcomes, without_outcome
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
 
@@ -39,20 +40,20 @@ class _MatchConfig(dg.Config):
     tables: list[str] = Field(default=[], description="Names of the tables to compare; all that are selected if empty.")
 
 
-def match_keys(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckKey]:
+def match_keys(tables: Iterable[Declaration], name: str, names: Names) -> list[dg.AssetCheckKey]:
     """Return the keys of the check `name` of the tables."""
-    return [dg.AssetCheckKey(dg.AssetKey(table.name), name) for table in tables]
+    return [names.check(table.name, name) for table in tables]
 
 
-def _specs(tables: Iterable[Declaration], name: str) -> list[dg.AssetCheckSpec]:
+def _specs(tables: Iterable[Declaration], name: str, names: Names) -> list[dg.AssetCheckSpec]:
     description = f"{CLAIMS[name]} {_CONSEQUENCE[name]}"
-    return [dg.AssetCheckSpec(name, asset=table.name, description=description) for table in tables]
+    return [dg.AssetCheckSpec(name, asset=names.key(table.name), description=description) for table in tables]
 
 
-def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
+def release_match(tables: Sequence[StaticTable], names: Names) -> dg.AssetChecksDefinition:
     """Return `matches_release` of every layer, as one step."""
 
-    @dg.multi_asset_check(specs=_specs(tables, MATCHES_RELEASE), can_subset=True)
+    @dg.multi_asset_check(specs=_specs(tables, MATCHES_RELEASE, names), can_subset=True)
     def match_static_layers(
         context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
     ) -> _Results:
@@ -62,15 +63,15 @@ def release_match(tables: Sequence[StaticTable]) -> dg.AssetChecksDefinition:
             log, stop = context.log.info, stop_of(context.run.run_id)
             return match_release([*asked.values()], release.release(log), postgis.target(), stop, log)
 
-        yield from _compared(context, config, tables, compare)
+        yield from _compared(context, config, {names.key(table.name): table for table in tables}, compare)
 
     return match_static_layers
 
 
-def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
+def source_match(tables: Sequence[DynamicTable], names: Names) -> dg.AssetChecksDefinition:
     """Return `matches_source` of every dynamic table, as one step."""
 
-    @dg.multi_asset_check(specs=_specs(tables, MATCHES_SOURCE), can_subset=True)
+    @dg.multi_asset_check(specs=_specs(tables, MATCHES_SOURCE, names), can_subset=True)
     def match_dynamic_tables(
         context: dg.AssetCheckExecutionContext,
         config: _MatchConfig,
@@ -84,7 +85,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
             opening = snowflake.opening(context.run.run_id, asked, log)
             return match_source(asked, snowflake.family(tables), opening, postgis.target(), stop, log)
 
-        yield from _compared(context, config, tables, compare)
+        yield from _compared(context, config, {names.key(table.name): table for table in tables}, compare)
 
     return match_dynamic_tables
 
@@ -92,7 +93,7 @@ def source_match(tables: Sequence[DynamicTable]) -> dg.AssetChecksDefinition:
 def _compared(
     context: dg.AssetCheckExecutionContext,
     config: _MatchConfig,
-    tables: Sequence[_Table],
+    tables: Mapping[dg.AssetKey, _Table],
     compare: Callable[[dict[str, _Table]], _Outcomes],
 ) -> _Results:
     """Yield each outcome as it comes, and log it, which is all that a command line shows.
@@ -102,26 +103,28 @@ def _compared(
     failed: list[FluxError] = []
     with LayerFailure.translated():
         asked = _asked(context, config, tables)
-        keys = [key for key in context.selected_asset_check_keys if key.asset_key.to_user_string() not in asked]
-        yield from without_outcome(context.job_def, keys)
-        for name, outcome in compare(asked) if asked else ():
+        keys = {tables[key].name: key for key in asked}
+        left = [key for key in context.selected_asset_check_keys if key.asset_key not in asked]
+        yield from without_outcome(context.job_def, left)
+        for name, outcome in compare({name: tables[key] for name, key in keys.items()}) if asked else ():
             if isinstance(outcome, FluxError):
                 failed.append(outcome)
             else:
                 log_outcomes(name, [outcome], context.log)
-                yield from check_results(asked[name], [outcome], {outcome.name})
+                yield from check_results(keys[name], [outcome], {outcome.name})
         if failed:
             raise failed[0] if len(failed) == 1 else LayerError("\n".join(map(str, failed)))
 
 
-def _asked(context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Sequence[_Table]) -> dict[str, _Table]:
+def _asked(
+    context: dg.AssetCheckExecutionContext, config: _MatchConfig, tables: Mapping[dg.AssetKey, Declaration]
+) -> list[dg.AssetKey]:
     """Return the tables to compare: selected, named by the config if that names any, not materialised."""
-    known = {table.name: table for table in tables}
+    known = {table.name: key for key, table in tables.items()}
     if unknown := set(config.tables) - known.keys():
         raise SettingError(f"No such table: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
     materialised = context.job_def.asset_layer.selected_asset_keys
     selected = {key.asset_key for key in context.selected_asset_check_keys}
-    if left_out := sorted(key.to_user_string() for key in selected & materialised):
+    if left_out := sorted(tables[key].name for key in selected & materialised):
         context.log.info(f"A run that materialises a table does not compare it: {', '.join(left_out)}.")
-    keys = {name: dg.AssetKey(name) for name in config.tables or known}
-    return {name: known[name] for name, key in keys.items() if key in selected - materialised}
+    return [known[name] for name in config.tables or known if known[name] in selected - materialised]

@@ -11,8 +11,9 @@ import dagster as dg
 from flux_assets.errors import FluxError, SettingError
 from flux_assets.orchestration.dagster_internals import DATA_VERSION_TAG, get_input_data_version_tag
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.metadata import origin_metadata
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import ReleaseResource
+from flux_assets.orchestration.shown.metadata import origin_metadata
 from flux_assets.release.files import MissingError
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
@@ -23,14 +24,9 @@ _ORIGIN_TAGS = ("dagster/code_version", "dagster/input_data_version", "dagster/i
 _LOOKED_BACK = 200
 
 
-def origin_key(table: StaticTable | DynamicTable) -> dg.AssetKey:
-    """Return the key of the asset that stands for the layer's file, or the dynamic table's source."""
-    return dg.AssetKey([_RELEASE, table.name] if isinstance(table, StaticTable) else [_SNOWFLAKE, table.source.lower()])
-
-
-def release_sources(layers: Sequence[StaticTable]) -> dg.AssetsDefinition:
+def release_sources(layers: Sequence[StaticTable], names: Names) -> dg.AssetsDefinition:
     """Return the files of the layers; observing them reads digests (SHA-256, the data version), never rows."""
-    tables = {origin_key(table): table for table in layers}
+    tables = {names.origin(table): table for table in layers}
 
     def observe_release(context: dg.AssetExecutionContext, release: ReleaseResource) -> Iterator[dg.ObserveResult]:
         problems = []
@@ -67,12 +63,12 @@ def release_sources(layers: Sequence[StaticTable]) -> dg.AssetsDefinition:
     return observed_sources
 
 
-def record_file(context: dg.AssetExecutionContext, table: StaticTable, sha256: str) -> Iterator[dg.AssetObservation]:
-    """Record within a step which file it has read, so that the materialisation that follows points at it.
+def record_file(context: dg.AssetExecutionContext, key: dg.AssetKey, sha256: str) -> Iterator[dg.AssetObservation]:
+    """Record within a step which file (`key`) it has read, so that the materialisation that follows points at it.
 
     Dagster reads the versions of a step's inputs before the step begins; reading again replaces them.
     """
-    key, step = origin_key(table), context.get_step_execution_context()
+    step = context.get_step_execution_context()
     known = step.maybe_fetch_and_get_input_asset_version_info(key)
     if known is None or known.data_version != dg.DataVersion(sha256):
         yield dg.AssetObservation(key, tags={DATA_VERSION_TAG: sha256}, metadata={"sha256": sha256})
@@ -80,31 +76,33 @@ def record_file(context: dg.AssetExecutionContext, table: StaticTable, sha256: s
         step.maybe_fetch_and_get_input_asset_version_info(key)
 
 
-def origin_tags(instance: dg.DagsterInstance, table: StaticTable, version: str, sha256: str) -> dict[str, str]:
+def origin_tags(
+    instance: dg.DagsterInstance, layer: dg.AssetKey, version: str, origin: dg.AssetKey, sha256: str
+) -> dict[str, str]:
     """Return the tags of a version in the history that name what it was made of, and that of its file."""
-    found = find_materialization(instance, table.name, lambda known: known == version)
+    found = find_materialization(instance, layer, lambda known: known == version)
     tags = {name: value for name, value in ((found and found.tags) or {}).items() if name.startswith(_ORIGIN_TAGS)}
-    return {**tags, get_input_data_version_tag(origin_key(table)): sha256}
+    return {**tags, get_input_data_version_tag(origin): sha256}
 
 
 def find_materialization(
-    instance: dg.DagsterInstance, layer_name: str, fits: Callable[[str], bool]
+    instance: dg.DagsterInstance, layer: dg.AssetKey, fits: Callable[[str], bool]
 ) -> dg.AssetMaterialization | None:
     """Return the newest materialisation whose version `fits`; None without a recent one."""
-    for record in instance.fetch_materializations(dg.AssetKey(layer_name), limit=_LOOKED_BACK).records:
+    for record in instance.fetch_materializations(layer, limit=_LOOKED_BACK).records:
         materialization = record.asset_materialization
         if materialization and fits((materialization.tags or {}).get(DATA_VERSION_TAG, "")):
             return materialization
     return None
 
 
-def snowflake_sources(tables: Sequence[DynamicTable]) -> list[dg.AssetSpec]:
+def snowflake_sources(tables: Sequence[DynamicTable], names: Names) -> list[dg.AssetSpec]:
     """Return the source of every declared dynamic table; no run materialises it."""
     specs = []
     for table in tables:
         read_from, place = _place(table)
         spec = dg.AssetSpec(
-            origin_key(table),
+            names.origin(table),
             description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
             group_name=_SNOWFLAKE,
             owners=[table.owner],

@@ -6,7 +6,7 @@ evaluated here: Dagster reads resources from them.
 
 import shutil
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -15,6 +15,7 @@ import dagster as dg
 
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.settings import Settings, load_settings
 from flux_assets.sqlfiles import query
@@ -24,7 +25,6 @@ from flux_assets.words import megabytes
 _REVISIONS = frozenset({"29b539ebc72a"})
 # A day's work even where nothing was removed for months: minutes, during which everything else continues.
 _MOST_AT_ONCE = 20_000
-_PAGE = 500
 _BATCH = 5_000
 _LEFTOVERS = ("check_evaluations", "events_of_deleted_runs", "events_of_no_run", "tags_of_events", "ticks")
 _TIME_LIMIT = timedelta(hours=2)
@@ -35,26 +35,35 @@ _RULE = (
 )
 
 
-@dg.op(name="prune", description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
-def _prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
-    """Prune Dagster's own history first: it needs nothing but Dagster's storage."""
-    prune_dagster(context.instance, load_settings(), datetime.now(UTC), context.log)
-    with LayerFailure.translated():
-        _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
+def prune_job(names: Names) -> dg.JobDefinition:
+    """Return the job that removes the history of a deployment."""
+
+    @dg.op(name="prune", description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
+    def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
+        # It needs nothing but Dagster's storage.
+        prune_dagster(context.instance, names, load_settings(), datetime.now(UTC), context.log)
+        with LayerFailure.translated():
+            _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
+
+    # One at a time, whoever's: all remove what is left over of the same storage.
+    limit = f"{_TIME_LIMIT.total_seconds():.0f}"
+
+    @dg.job(
+        description=f"Removes runs, ticks, check evaluations, files and ledger rows that nobody needs any more."
+        f" {_RULE}",
+        executor_def=dg.in_process_executor,
+        tags={**names.tags, dg.MAX_RUNTIME_SECONDS_TAG: limit, "flux/exclusive": "upkeep"},
+    )
+    def prune_history() -> None:
+        prune()
+
+    return prune_history
 
 
-@dg.job(
-    description=f"Removes runs, ticks, check evaluations, files and ledger rows that nobody needs any more. {_RULE}",
-    executor_def=dg.in_process_executor,
-    tags={dg.MAX_RUNTIME_SECONDS_TAG: f"{_TIME_LIMIT.total_seconds():.0f}", "flux/exclusive": "upkeep"},
-)
-def prune_history() -> None:
-    """Remove old history."""
-    _prune()
-
-
-def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetime, log: dg.DagsterLogManager) -> None:
-    """Remove runs with their events, then what they leave behind. Interrupted, it continues the next time.
+def prune_dagster(
+    instance: dg.DagsterInstance, names: Names, settings: Settings, now: datetime, log: dg.DagsterLogManager
+) -> None:
+    """Remove our runs with their events, then what runs leave behind. Interrupted, it continues the next time.
 
     `now` is aware.
     """
@@ -67,7 +76,7 @@ def prune_dagster(instance: dg.DagsterInstance, settings: Settings, now: datetim
     if known:
         with known.index_connection() as connection:
             needed |= set(connection.exec_driver_sql(_statement("runs_of_latest_checks")).scalars())
-    outdated = _outdated_runs(instance, settings, needed, now)
+    outdated = _outdated_runs(names.runs(instance), settings, needed, now)
     for run_id in outdated:  # one after another: a stop in between leaves the others for the next time
         instance.delete_run(run_id)
     _purge_ticks(instance, now)
@@ -99,14 +108,14 @@ def _statement(name: str) -> str:
     return query("dagster", name).as_string()
 
 
-def _outdated_runs(instance: dg.DagsterInstance, settings: Settings, needed: set[str], now: datetime) -> list[str]:
-    """Return ids of the runs that nobody needs any more, the oldest first, at most _MOST_AT_ONCE.
+def _outdated_runs(runs: Iterable[dg.RunRecord], settings: Settings, needed: set[str], now: datetime) -> list[str]:
+    """Return ids of those of the runs that nobody needs any more, the oldest first, at most _MOST_AT_ONCE.
 
-    A run that is not done stays, whatever its age, and so does one of `needed`. `now` is aware.
+    A run that is not done stays, whatever its age, and so does one of `needed`. They come newest first; `now` is aware.
     """
     newer: Counter[str] = Counter()
     found = []
-    for record in _newest_first(instance):
+    for record in runs:
         run = record.dagster_run
         newer[run.job_name] += 1
         kept_for = settings.flux_keep_runs_for
@@ -116,13 +125,6 @@ def _outdated_runs(instance: dg.DagsterInstance, settings: Settings, needed: set
         if beyond and run.is_finished and run.run_id not in needed:
             found.append(run.run_id)
     return found[::-1][:_MOST_AT_ONCE]
-
-
-def _newest_first(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
-    cursor = None
-    while page := instance.get_run_records(limit=_PAGE, cursor=cursor):
-        yield from page
-        cursor = page[-1].dagster_run.run_id
 
 
 def _runs_of_latest_events(instance: dg.DagsterInstance) -> set[str]:

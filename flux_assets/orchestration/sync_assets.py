@@ -28,10 +28,10 @@ from flux_assets.orchestration.checks import (
 )
 from flux_assets.orchestration.dagster_internals import Interrupted, LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.metadata import declared_metadata, describe_result, synced_metadata
-from flux_assets.orchestration.origins import origin_key
-from flux_assets.orchestration.pictures import sync_pictures
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
+from flux_assets.orchestration.shown.metadata import declared_metadata, describe_result, synced_metadata
+from flux_assets.orchestration.shown.pictures import sync_pictures
 from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions, TableResult
@@ -69,13 +69,13 @@ class _SyncConfig(dg.Config):
     )
 
 
-def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
+def dynamic_assets(tables: Sequence[DynamicTable], names: Names) -> dg.AssetsDefinition:
     """Return all dynamic tables with their checks; any of either can be selected, and is synced together."""
 
     @dg.multi_asset(
         name=STEP,
-        specs=[_dynamic_spec(table) for table in tables],
-        check_specs=[spec for table in tables for spec in check_specs(table)],
+        specs=[_dynamic_spec(table, names) for table in tables],
+        check_specs=[spec for table in tables for spec in check_specs(table, names)],
         can_subset=True,
     )
     def sync_dynamic_tables(
@@ -93,23 +93,24 @@ def dynamic_assets(tables: Sequence[DynamicTable]) -> dg.AssetsDefinition:
         try:
             with LayerFailure.translated():
                 target = postgis.target()
-                family = _family(context, snowflake, target, tables)
-                yield from _SyncStep(context, options, snowflake, target, family).run()
+                wanted = {name for key in context.selected_asset_keys if (name := names.table(key))}
+                family = _family(context, snowflake, target, tables, wanted)
+                yield from _SyncStep(context, options, snowflake, target, family, names).run()
         except dg.DagsterExecutionInterruptedError:
             raise Interrupted from None
 
     return sync_dynamic_tables
 
 
-def _dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
+def _dynamic_spec(table: DynamicTable, names: Names) -> dg.AssetSpec:
     return dg.AssetSpec(
-        table.name,
+        names.key(table.name),
         description=table.description,
         group_name=GROUP,
         owners=[table.owner],
         kinds={"postgres", "snowflake", *(["postgis"] if table.spatial_columns else [])},
         code_version=table.digest[:12],
-        deps=[origin_key(table), *table.origins],
+        deps=[names.origin(table), *map(names.key, table.origins)],
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=table.freshness.fail, warn_window=table.freshness.warn
         ),
@@ -119,15 +120,19 @@ def _dynamic_spec(table: DynamicTable) -> dg.AssetSpec:
 
 
 def _family(
-    context: dg.AssetExecutionContext, snowflake: WarehouseResource, target: Target, tables: Sequence[DynamicTable]
+    context: dg.AssetExecutionContext,
+    snowflake: WarehouseResource,
+    target: Target,
+    tables: Sequence[DynamicTable],
+    wanted: Collection[str],
 ) -> "Family":
-    """Return the tables as configured; an illegal configuration is recorded as a failed sync of the selected ones."""
+    """Return the tables as configured; an illegal configuration is recorded as a failed sync of the wanted ones."""
     try:
         return snowflake.family(tables)
     except FluxError as error:
         from flux_assets.sync.record import refuse
 
-        if refused := [table for table in tables if dg.AssetKey(table.name) in context.selected_asset_keys]:
+        if refused := [table for table in tables if table.name in wanted]:
             refuse(refused, target, error, context.run.run_id, context.log.info)
         raise
 
@@ -142,6 +147,7 @@ class _SyncStep:
         snowflake: WarehouseResource,
         target: Target,
         family: "Family",
+        names: Names,
     ) -> None:
         self._context = context
         self._options = options
@@ -149,11 +155,12 @@ class _SyncStep:
         self._family = family
         self._tables = {table.name: table for table in family.tables}
         self._names = {table.name: frozenset(audit.name for audit in sync_audits(table)) for table in family.tables}
-        self._wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        self._keys = {table.name: names.key(table.name) for table in family.tables}
+        self._wanted = {name for name, key in self._keys.items() if key in context.selected_asset_keys}
         self._selected = context.selected_asset_check_keys
-        self._checked = {key.asset_key.to_user_string() for key in self._selected}
+        self._checked = {name for name in self._keys if self._selected_of(name)}
         self._opening = snowflake.opening(context.run.run_id, self._wanted | self._checked, context.log.info)
-        keys = [_key(table, name) for table, names in self._names.items() for name in names]
+        keys = [self._key(table, name) for table, checks in self._names.items() for name in checks]
         records = context.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         self._last = {key: last for key, record in records.items() if (last := recorded_outcome(record))}
 
@@ -173,7 +180,7 @@ class _SyncStep:
         result = sync_tables(self._wanted, self._family, self._opening, self._target, self._options, log.info)
         if result.busy:
             (log.warning if self._options.once else log.info)(result.busy)
-            skipped = [key for key in self._selected if key.asset_key.to_user_string() in self._wanted]
+            skipped = [key for key in self._selected if key.asset_key in self._context.selected_asset_keys]
             yield from without_outcome(self._context.job_def, skipped)
             return {}
         failed = {each.table: each.error for each in result.tables if each.error is not None}
@@ -205,37 +212,43 @@ class _SyncStep:
             yield from self._after_failure(table, done, done.error, audits)
             return
         yield dg.MaterializeResult(
-            asset_key=table.name,
+            asset_key=self._keys[table.name],
             data_version=dg.DataVersion(audit.version) if audit and audit.version else None,
-            metadata={**sync_pictures(self._context, table, self._target, done), **synced_metadata(done)},
+            metadata={
+                **sync_pictures(self._context, self._keys[table.name], table, self._target, done),
+                **synced_metadata(done),
+            },
         )
         yield from self._results(table, audits)
         for name in sorted(self._names[table.name] - {audit.name for audit in audits}):
-            key = _key(table.name, name)
+            key = self._key(table.name, name)
             if key in self._last and key not in self._selected:
-                yield as_evaluation(table.name, self._last[key], self._last[key].description)
+                yield as_evaluation(self._keys[table.name], self._last[key], self._last[key].description)
 
     def _after_failure(
         self, table: DynamicTable, done: TableResult, error: FluxError, audits: Sequence[AuditResult]
     ) -> _Events:
         """Yield what the attempt found of the source, and the earlier outcomes for the published rows."""
         found = _refused(table, done, error)
-        yield failed_attempt("sync", table.name, error, found)
+        yield failed_attempt("sync", self._keys[table.name], error, found)
         judged = [*(audit for audit in found if audit.name == "columns"), *audits]
         yield from self._results(table, judged)
-        left = self._selected_of(table) - {audit.name for audit in judged}
-        yield from repeat_outcomes(self._context, table.name, left, MATCHES_SOURCE)
+        left = self._selected_of(table.name) - {audit.name for audit in judged}
+        yield from repeat_outcomes(self._context, self._keys[table.name], left, MATCHES_SOURCE)
 
     def _results(self, table: DynamicTable, audits: Iterable[AuditResult]) -> _Events:
         """Yield what was judged just now; an unselected check has its claim already, and a pass does not repeat it."""
-        for result in check_results(table, audits, self._names[table.name]):
-            if _key(table.name, str(result.check_name)) in self._selected:
+        for result in check_results(self._keys[table.name], audits, self._names[table.name]):
+            if self._key(table.name, str(result.check_name)) in self._selected:
                 yield result
             else:
-                yield as_evaluation(table.name, result, None if result.passed else result.description)
+                yield as_evaluation(self._keys[table.name], result, None if result.passed else result.description)
 
-    def _selected_of(self, table: DynamicTable) -> frozenset[str]:
-        return frozenset(key.name for key in self._selected if key.asset_key == dg.AssetKey(table.name))
+    def _key(self, table: str, check: str) -> dg.AssetCheckKey:
+        return dg.AssetCheckKey(self._keys[table], check)
+
+    def _selected_of(self, table: str) -> frozenset[str]:
+        return frozenset(key.name for key in self._selected if key.asset_key == self._keys[table])
 
     def _audit_changed(self, done: Sequence[TableResult]) -> "Mapping[str, LiveAudit]":
         """Audit the tables after the sync. It has ended, so an error here is logged only."""
@@ -269,7 +282,7 @@ class _SyncStep:
             names |= {"all_assigned"}
         if is_read:
             names |= {"columns"}
-        elif "columns" not in self._selected_of(table):
+        elif "columns" not in self._selected_of(table.name):
             names -= {"columns"}
         return AuditRequest(
             table=table,
@@ -282,25 +295,21 @@ class _SyncStep:
     def _due(self, table: DynamicTable) -> frozenset[str]:
         """Return the names of the checks that are judged also when nobody wrote the table."""
         oldest = time.time() - _SECONDS_BETWEEN_JUDGEMENTS
-        last = {key.name: outcome for key, outcome in self._last.items() if key.asset_key == dg.AssetKey(table.name)}
+        last = {key.name: outcome for key, outcome in self._last.items() if key.asset_key == self._keys[table.name]}
         young = {name for name, outcome in last.items() if float(str(outcome.metadata[JUDGED_AT].value)) >= oldest}
-        return self._selected_of(table) | self._names[table.name] - young
+        return self._selected_of(table.name) | self._names[table.name] - young
 
     def _audited(self, names: Iterable[str]) -> Generator[_Event, None, dict[str, FluxError]]:
         """Run the selected checks alone, on the published rows; returns why those of a table could not be run."""
         from flux_assets.sync.live_audit import AuditRequest, audit_tables
 
         tables = [self._tables[name] for name in names]
-        questions = [AuditRequest(table=table, names=self._selected_of(table)) for table in tables]
+        questions = [AuditRequest(table=table, names=self._selected_of(table.name)) for table in tables]
         audited = audit_tables(questions, self._target, self._opening, self._options.stop)
         for table in tables:
             log_outcomes(table.name, audited[table.name].audits, self._context.log)
             yield from self._results(table, audited[table.name].audits)
         return {name: audit.error for name, audit in audited.items() if audit.error is not None}
-
-
-def _key(table: str, name: str) -> dg.AssetCheckKey:
-    return dg.AssetCheckKey(dg.AssetKey(table), name)
 
 
 def _refused(table: DynamicTable, done: TableResult, error: FluxError) -> tuple[AuditResult, ...]:

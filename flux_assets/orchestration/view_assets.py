@@ -13,37 +13,39 @@ from flux_assets.orchestration.checks import without_outcome
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.layer_assets import DERIVED, WHEN_INPUTS_CHANGE, are_loaded_too
-from flux_assets.orchestration.metadata import view_metadata
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource
+from flux_assets.orchestration.shown.metadata import view_metadata
 from flux_assets.settings import load_settings
 from flux_assets.spec import View
 
 _CHECK = "as_declared"
 
 
-def view_check(view: View) -> dg.AssetCheckSpec:
+def view_check(view: View, names: Names) -> dg.AssetCheckSpec:
     """Return the check that the view is what its declaration says."""
     claim = "The view exists, and its query is the declared one. WARN: the next load makes it anew."
-    return dg.AssetCheckSpec(_CHECK, asset=view.name, description=claim)
+    return dg.AssetCheckSpec(_CHECK, asset=names.key(view.name), description=claim)
 
 
-def view_asset(view: View) -> dg.AssetsDefinition:
+def view_asset(view: View, names: Names) -> dg.AssetsDefinition:
     """Return the asset of a view with its check; either can be selected without the other."""
     digest = hashlib.sha256(view.query.encode()).hexdigest()
+    key, inputs = names.key(view.name), [names.key(name) for name in view.inputs]
     spec = dg.AssetSpec(
-        view.name,
+        key,
         description=view.description,
         group_name=DERIVED,
         owners=[view.owner],
         kinds={"postgres", "postgis", "view"},
         code_version=digest[:12],
-        deps=view.inputs,
+        deps=inputs,
         automation_condition=WHEN_INPUTS_CHANGE,
         metadata=view_metadata(view),
         skippable=True,
     )
 
-    @dg.multi_asset(name=view.name, specs=[spec], check_specs=[view_check(view)], can_subset=True)
+    @dg.multi_asset(name=view.name, specs=[spec], check_specs=[view_check(view, names)], can_subset=True)
     def made(
         context: dg.AssetExecutionContext, postgis: PostgisResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.Output[None]]:
@@ -57,7 +59,7 @@ def view_asset(view: View) -> dg.AssetsDefinition:
             try:
                 is_made = make_view(view, target, options, log) if context.selected_asset_keys else False
             except MissingInputsError as error:
-                if not are_loaded_too(context, view.inputs):
+                if not are_loaded_too(context, inputs):
                     raise
                 log(str(error))
                 yield from without_outcome(context.job_def, context.selected_asset_check_keys)
@@ -68,13 +70,13 @@ def view_asset(view: View) -> dg.AssetsDefinition:
                 version = dg.DataVersion(digest)
                 columns = dg.TableSchema([dg.TableColumn(*each) for each in columns_of(view, target, options)])
                 yield dg.MaterializeResult(
-                    asset_key=view.name,
+                    asset_key=key,
                     data_version=version,
                     metadata={"outcome": outcome, "dagster/column_schema": columns},
                 )
             if context.selected_asset_check_keys:
                 passed = is_as_declared(view, target, options)
                 severity = dg.AssetCheckSeverity.WARN
-                yield dg.AssetCheckResult(asset_key=view.name, check_name=_CHECK, passed=passed, severity=severity)
+                yield dg.AssetCheckResult(asset_key=key, check_name=_CHECK, passed=passed, severity=severity)
 
     return made

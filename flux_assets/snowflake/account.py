@@ -60,11 +60,11 @@ _INDISPENSABLE = (
 class Account:
     """A Snowflake account, or a stand-in for one, and who signs in to it.
 
-    `database` and `schema` are the default place of sources; `run_id` and `layer` go into the query tag. Times are in
-    seconds. The connector retries a request for `network_timeout`; a statement may wait `queued_timeout` for the
-    warehouse and then run `statement_timeout`. Those depend on the other side or count silence alone; in any case a
-    sign-in is abandoned after `sign_in_deadline`, a statement or the next piece of its result after `answer_deadline`,
-    closing a session after `close_deadline`.
+    `database` and `schema` are the default place of sources; `utility`, `run_id` and `layer` go into the query tag.
+    Times are in seconds. The connector retries a request for `network_timeout`; a statement may wait `queued_timeout`
+    for the warehouse and then run `statement_timeout`. Those depend on the other side or count silence alone; in any
+    case a sign-in is abandoned after `sign_in_deadline`, a statement or the next piece of its result after
+    `answer_deadline`, closing a session after `close_deadline`.
     """
 
     account: str
@@ -80,6 +80,7 @@ class Account:
     port: int | None = None
     protocol: str | None = None
     stand_in: bool = False
+    utility: str | None = field(default=None, repr=False)
     run_id: str | None = field(default=None, repr=False)
     layer: str | None = field(default=None, repr=False)
     login_timeout: int = field(default=30, repr=False)
@@ -94,7 +95,7 @@ class Account:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `snowflake.connector.connect`. Raises SettingError with nothing to sign in with."""
-        tag = {"app": _APPLICATION, "run_id": self.run_id, "layer": self.layer}
+        tag = {"app": _APPLICATION, "utility": self.utility, "run_id": self.run_id, "layer": self.layer}
         chosen = {name: getattr(self, name) for name in ("role", "warehouse", "host", "port", "protocol")}
         return {
             "account": self.account,

@@ -54,7 +54,7 @@ def snowflake_account(settings: Settings) -> Account:
     stand-in cannot start.
     """
     if settings.source_is_stand_in:
-        return _stand_in(settings)
+        return replace(_stand_in(settings), utility=settings.flux_utility)
     if settings.snowflake_account == NAME:
         raise SettingError(
             f"SNOWFLAKE_ACCOUNT={NAME} asks for the stand-in, which profile production does not provide.",
@@ -122,6 +122,7 @@ def _configured(settings: Settings) -> Account:
     if settings.snowflake_private_key_path is not None:
         _check_key_file(settings.snowflake_private_key_path)
     return Account(
+        utility=settings.flux_utility,
         account=str(settings.snowflake_account),
         user=str(settings.snowflake_user),
         password=settings.snowflake_password,

@@ -56,6 +56,13 @@ def test_the_generic_form():
     }  # fmt: skip
 
 
+def test_where_several_share_a_receiver_each_says_who_it_is():
+    message = replace(HOME, utility="austin").payload("opened", AWAY, NOON)
+    assert (message["utility"], message["title"]) == ("austin", "austin: 2 tables cannot be synced")
+    assert message["text"].startswith("austin: 2 tables cannot be synced\n")
+    assert replace(SLACK, utility="austin").payload("opened", AWAY, NOON)["text"] == message["title"]
+
+
 def test_without_a_ui_the_run_is_named():
     lone = Letterhead(schema="public")
     assert "Run: run-1" in lone.payload("opened", AWAY, NOON)["text"]

@@ -16,7 +16,6 @@ import pytest
 from psycopg import sql
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration.automation import dynamic_sync_schedule
 from flux_assets.sample.cluster import OWNER
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets_tests.faults import programs
@@ -209,7 +208,7 @@ def test_the_tick_after_a_crash_of_everything_asks_for_a_sync(synced: Site, judg
         context = dg.build_schedule_context(
             instance=instance, scheduled_execution_time=datetime.now(UTC), repository_def=defs.get_repository_def()
         )
-        answer = dynamic_sync_schedule(context)
+        answer = defs.resolve_schedule_def("dynamic_sync_schedule")(context)
     verdict.next_run = type(answer).__name__
     if not isinstance(answer, dg.RunRequest):
         verdict.notes.append(f"the next tick did not ask for a sync: {getattr(answer, 'skip_message', answer)}")

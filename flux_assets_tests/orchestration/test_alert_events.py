@@ -24,6 +24,7 @@ from flux_assets.alerting.incident import Observation, Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.checks import JUDGED_AT
+from flux_assets.orchestration.names import Names
 from flux_assets_tests.running import instance_in, run_job
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
@@ -123,7 +124,7 @@ def seen(
     """What is wrong, by kind."""
     now = now or datetime.now(UTC)
     found: dict[str, list[Observation]] = {}
-    for each in events.observed(instance, world.keys, lambda _: failed, succeeded, WATCH, now):
+    for each in events.observed((instance, world.keys), Names(), lambda _: failed, succeeded, WATCH, now):
         found.setdefault(each.kind, []).append(each)
     return found
 

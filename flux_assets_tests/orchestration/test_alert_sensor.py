@@ -10,6 +10,7 @@ import pytest
 
 from flux_assets.definitions import defs
 from flux_assets.orchestration.alerts.rounds import alert_sensor
+from flux_assets.orchestration.names import Names
 from flux_assets.settings import load_settings
 from flux_assets_tests.receiver import Receiver, receiving
 from flux_assets_tests.running import Run, instance_in, run_job
@@ -55,7 +56,7 @@ def change(monkeypatch, **settings: str) -> None:
 def tick(instance: dg.DagsterInstance) -> str:
     """What a tick of the sensor says."""
     context = dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def())
-    answer = alert_sensor(context)
+    answer = alert_sensor(Names())(context)
     assert isinstance(answer, dg.SkipReason)
     assert answer.skip_message
     assert SECRET not in answer.skip_message

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from flux_assets.orchestration import pictures
-from flux_assets.orchestration.pictures import sync_pictures
+from flux_assets.orchestration.names import Names
+from flux_assets.orchestration.shown.pictures import sync_pictures
 from flux_assets.postgis.session import prepare
 from flux_assets.spec.facts import Picture
 from flux_assets.sync.result import TableResult
@@ -42,7 +43,7 @@ def materialised(context, target):
 
     def materialise(outcome, table=TABLE, **counts):
         done = TableResult(table=table.name, outcome=outcome, gate="test", **({"rows": 2} | counts))
-        shown = sync_pictures(context, table, target, done)
+        shown = sync_pictures(context, Names().key(table.name), table, target, done)
         context.instance.report_runless_asset_event(dg.AssetMaterialization(table.name, metadata=shown))
         return {name: value.value for name, value in shown.items()}
 

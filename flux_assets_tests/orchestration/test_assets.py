@@ -20,6 +20,7 @@ from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.orchestration.checks import JUDGED_AT, check_specs
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
@@ -40,7 +41,7 @@ def release(tmp_path, cluster, database, monkeypatch) -> Path:
 
 def definitions(*declared: StaticTable) -> dg.Definitions:
     return dg.Definitions(
-        assets=[layer_asset(table) for table in declared or (trees(),)],
+        assets=[layer_asset(table, Names()) for table in declared or (trees(),)],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
     )
@@ -236,7 +237,7 @@ def test_a_damaged_table_stays_red_through_a_failed_load(instance, release, sql)
 
 def test_a_check_does_not_contradict_dagsters_own_word():
     """Dagster calls all of them non-blocking, and a load refuses what fails some."""
-    for spec in check_specs(trees()):
+    for spec in check_specs(trees(), Names()):
         description = str(spec.description)
         assert "not published" not in description
         assert "ERROR: do not trust the table." not in description or "so Dagster has nothing to block." in description

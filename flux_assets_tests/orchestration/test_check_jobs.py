@@ -13,6 +13,7 @@ from flux_assets.orchestration.checks import check_specs
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import match_keys
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.orchestration.view_assets import view_check
 from flux_assets.settings import load_settings
@@ -23,8 +24,8 @@ from flux_assets_tests.running import instance_in, run_assets, run_job
 
 def test_it_selects_every_check_that_is_cheap_and_no_asset() -> None:
     layer = defs.resolve_job_def("check_all_tables").asset_layer
-    wanted = {spec.key for table in (*layers(), *dynamic_tables()) for spec in check_specs(table)}
-    wanted |= {view_check(view).key for view in views()}
+    wanted = {spec.key for table in (*layers(), *dynamic_tables()) for spec in check_specs(table, Names())}
+    wanted |= {view_check(view, Names()).key for view in views()}
     assert set(layer.asset_graph.asset_check_keys) == wanted
     assert layer.selected_asset_keys == set()
     steps = {node.name for node in defs.resolve_job_def("check_all_tables").nodes}
@@ -47,9 +48,9 @@ def made(tmp_path: Path, cluster, database, monkeypatch) -> dg.Definitions:
     monkeypatch.setenv("FLUX_RELEASE", str(tmp_path / "v7"))
     load_settings.cache_clear()
     write_trees(tmp_path / "v7", grove(90))
-    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(trees())))
+    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(trees(), Names())))
     return dg.Definitions(
-        assets=[layer_asset(trees())],
+        assets=[layer_asset(trees(), Names())],
         jobs=[dg.define_asset_job("check_all_tables", checks)],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
@@ -66,7 +67,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
         # That others wrote the layer is told as soon as the server has counted it.
         told = {key: outcome for key, outcome in run.checks().items() if key[1] != "only_writer"}
         assert {key for key, outcome in told.items() if not outcome.passed} == {("trees", "accepted_range")}
-        assert {name for _, name in run.checks()} == {spec.name for spec in check_specs(trees())}
+        assert {name for _, name in run.checks()} == {spec.name for spec in check_specs(trees(), Names())}
         summary, *lines = run.lines("trees")
         assert summary.endswith(f" of {len(run.checks())} checks passed")
         assert "trees: accepted_range (WARN) failed: T7: height_m = 900" in lines
@@ -75,7 +76,7 @@ def test_it_judges_what_is_published_and_tells_what_it_found(made, tmp_path, sql
 def test_a_load_reports_the_checks_of_what_it_published(made, tmp_path, sql) -> None:
     """The live table's, and of a version that an earlier release of flux_assets staged those that it did not know."""
     with instance_in(tmp_path / "dagster") as instance:
-        every = {spec.name for spec in check_specs(trees())}
+        every = {spec.name for spec in check_specs(trees(), Names())}
         assert {name for _, name in run_assets(made, instance, "trees").checks()} == every
         sql("""UPDATE postgres_sync.layer_versions SET audits = '[]'""")
         again = run_assets(made, instance, "trees")
@@ -99,8 +100,18 @@ def test_a_load_that_failed_reports_that_it_did(made, tmp_path) -> None:
 each_kind = pytest.mark.parametrize(
     ("name", "step", "keys", "cron"),
     [
-        ("static_layers_match", "match_static_layers", match_keys(static_tables(), MATCHES_RELEASE), "17 3 * * 0"),
-        ("dynamic_tables_match", "match_dynamic_tables", match_keys(dynamic_tables(), MATCHES_SOURCE), "33 2 * * *"),
+        (
+            "static_layers_match",
+            "match_static_layers",
+            match_keys(static_tables(), MATCHES_RELEASE, Names()),
+            "17 3 * * 0",
+        ),
+        (
+            "dynamic_tables_match",
+            "match_dynamic_tables",
+            match_keys(dynamic_tables(), MATCHES_SOURCE, Names()),
+            "33 2 * * *",
+        ),
     ],
 )
 

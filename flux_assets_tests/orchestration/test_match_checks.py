@@ -14,6 +14,7 @@ from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import match_keys, release_match, source_match
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.settings import load_settings
@@ -53,8 +54,8 @@ def running(reached: Utility) -> Utility:
 
 def of_layers(*tables: StaticTable) -> dg.Definitions:
     return dg.Definitions(
-        assets=[layer_asset(table) for table in tables],
-        asset_checks=[release_match(tables)],
+        assets=[layer_asset(table, Names()) for table in tables],
+        asset_checks=[release_match(tables, Names())],
         resources={"postgis": PostgisResource(), "release": ReleaseResource()},
         executor=threads_executor,
     )
@@ -63,8 +64,8 @@ def of_layers(*tables: StaticTable) -> dg.Definitions:
 def of_utility() -> dg.Definitions:
     tables = (FAULTS, FEEDERS)
     return dg.Definitions(
-        assets=[dynamic_assets(tables)],
-        asset_checks=[source_match(tables)],
+        assets=[dynamic_assets(tables, Names())],
+        asset_checks=[source_match(tables, Names())],
         resources={"postgis": PostgisResource(), "snowflake": WarehouseResource()},
         executor=threads_executor,
     )
@@ -122,7 +123,7 @@ def test_a_load_that_fails_leaves_what_a_comparison_said(instance, release, sql:
         write_trees(release, grove(3), name).write_bytes(b"no gzip at all")
     failed = run_assets(defs, instance, "oaks", "elms")
     assert not failed.succeeded
-    keys = match_keys((OAKS, ELMS), MATCHES_RELEASE)
+    keys = match_keys((OAKS, ELMS), MATCHES_RELEASE, Names())
     found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert [(found[key].run_id, found[key].evaluation.passed) for key in keys] == [
         (failed.run_id, True), (failed.run_id, False),
@@ -220,12 +221,15 @@ def test_every_table_has_its_check_and_its_description_says_how_to_run_it():
         (static_tables(), MATCHES_RELEASE, "check_static_layers_match"),
         (dynamic_tables(), MATCHES_SOURCE, "check_dynamic_tables_match"),
     ):
-        for key in match_keys(tables, name):
+        for key in match_keys(tables, name, Names()):
             assert f"dagster job execute -m flux_assets.definitions -j {job}" in graph.get(key).description
 
 
 def test_the_jobs_that_load_and_sync_do_not_select_them():
-    costly = {*match_keys(static_tables(), MATCHES_RELEASE), *match_keys(dynamic_tables(), MATCHES_SOURCE)}
+    costly = {
+        *match_keys(static_tables(), MATCHES_RELEASE, Names()),
+        *match_keys(dynamic_tables(), MATCHES_SOURCE, Names()),
+    }
     for job in ("load_static_layers", "sync_all_dynamic", "check_all_tables"):
         assert not costly & ours.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys, job
 
@@ -234,7 +238,7 @@ def test_a_job_of_a_made_up_layer_runs_the_check_alone(instance, release):
     defs = dg.Definitions.merge(
         of_layers(OAKS),
         dg.Definitions(
-            jobs=[dg.define_asset_job("match", dg.AssetSelection.checks(*match_keys([OAKS], MATCHES_RELEASE)))]
+            jobs=[dg.define_asset_job("match", dg.AssetSelection.checks(*match_keys([OAKS], MATCHES_RELEASE, Names())))]
         ),
     )
     run_assets(defs, instance, "oaks")

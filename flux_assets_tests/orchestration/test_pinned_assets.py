@@ -12,6 +12,7 @@ from flux_assets.layers.rollback import pin, rollback, unpin
 from flux_assets.orchestration.commands import report_pins
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_up import grove, trees, write_trees
@@ -43,7 +44,7 @@ with pytest.warns(dg.BetaWarning):
 
 
 DEFINITIONS = dg.Definitions(
-    assets=[layer_asset(TREES), counted, file],
+    assets=[layer_asset(TREES, Names()), counted, file],
     resources={"postgis": PostgisResource(), "release": ReleaseResource()},
     executor=threads_executor,
 )

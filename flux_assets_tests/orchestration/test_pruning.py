@@ -30,12 +30,14 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
 from flux_assets.definitions import defs as ours
+from flux_assets.orchestration import names as naming
 from flux_assets.orchestration import pruning
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.pruning import (
     _outdated_runs,
     _remove_files,
     prune_dagster,
-    prune_history,
+    prune_job,
 )
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.postgis.session import prepare
@@ -81,7 +83,7 @@ class Log:
 
 def prune(instance: dg.DagsterInstance, now: datetime | None = None) -> list[str]:
     log = Log()
-    prune_dagster(instance, load_settings(), now or datetime.now(UTC), log)
+    prune_dagster(instance, Names(), load_settings(), now or datetime.now(UTC), log)
     return log.lines
 
 
@@ -111,7 +113,7 @@ def revision_of(instance: dg.DagsterInstance) -> str:
 
 
 def outdated(instance: dg.DagsterInstance, *needed: str) -> list[str]:
-    return _outdated_runs(instance, KEEP, set(needed), NOW)
+    return _outdated_runs(Names().runs(instance), KEEP, set(needed), NOW)
 
 
 def test_runs_that_are_old_and_not_among_the_newest_go_oldest_first(instance):
@@ -155,7 +157,7 @@ def test_what_is_needed_stays(instance):
 
 
 def test_a_backlog_is_worked_off_page_by_page_and_night_by_night(instance, monkeypatch):
-    monkeypatch.setattr(pruning, "_PAGE", 3)
+    monkeypatch.setattr(naming, "_PAGE", 3)
     monkeypatch.setattr(pruning, "_MOST_AT_ONCE", 4)
     made = [run_of_age(instance, Status.SUCCESS, 20 - number) for number in range(10)]
     assert outdated(instance) == made[:4]
@@ -366,7 +368,7 @@ def test_links_are_not_followed(folder, tmp_path):
     assert outside.exists()
 
 
-job_alone = dg.Definitions(jobs=[prune_history], resources={"postgis": PostgisResource()}).resolve_job_def(
+job_alone = dg.Definitions(jobs=[prune_job(Names())], resources={"postgis": PostgisResource()}).resolve_job_def(
     "prune_history"
 )
 
@@ -406,5 +408,5 @@ def test_the_schedule_is_nightly_and_created_stopped():
     schedule = ours.resolve_schedule_def("prune_history_schedule")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("40 3 * * *", "UTC")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    assert schedule.job_name == prune_history.name
-    assert int(prune_history.tags["dagster/max_runtime"]) > 0
+    assert schedule.job_name == prune_job(Names()).name
+    assert int(prune_job(Names()).tags["dagster/max_runtime"]) > 0

@@ -32,6 +32,7 @@ from flux_assets.orchestration import automation
 from flux_assets.orchestration.automation import release_sensor
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets_tests.made_up import grove, trees, write_trees
@@ -48,9 +49,9 @@ LAUNCHER = {
 }
 load_trees = dg.define_asset_job("load_trees", selection=dg.AssetSelection.groups("static_layers"))
 watched = dg.Definitions(
-    assets=[layer_asset(OAKS), layer_asset(ELMS)],
+    assets=[layer_asset(OAKS, Names()), layer_asset(ELMS, Names())],
     jobs=[load_trees],
-    sensors=[release_sensor((OAKS, ELMS), load_trees.name)],
+    sensors=[release_sensor((OAKS, ELMS), Names(), load_trees.name)],
     resources={"postgis": PostgisResource(), "release": ReleaseResource()},
     executor=threads_executor,
 )
@@ -283,7 +284,7 @@ def test_without_a_release_there_is_nothing_to_watch_and_it_says_so(daemon, monk
 
 
 def test_it_is_created_stopped_and_looks_every_five_minutes():
-    sensor = release_sensor((OAKS, ELMS))
+    sensor = release_sensor((OAKS, ELMS), Names())
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert sensor.minimum_interval_seconds == 300
     assert sensor.job_name == "load_static_layers"

@@ -14,7 +14,6 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
 from flux_assets.definitions import defs
-from flux_assets.orchestration.automation import dynamic_sync_schedule, sync_all_dynamic
 from flux_assets.settings import load_settings
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.tables import dynamic_tables
@@ -29,14 +28,12 @@ def evaluate(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
     context = dg.build_schedule_context(
         instance=instance, scheduled_execution_time=NOON, repository_def=defs.get_repository_def()
     )
-    answer = dynamic_sync_schedule(context)
+    answer = defs.resolve_schedule_def("dynamic_sync_schedule")(context)
     assert isinstance(answer, (dg.RunRequest, dg.SkipReason))
     return answer
 
 
-def run_of_age(
-    instance: dg.DagsterInstance, status: Status, age: timedelta, *, job: str = sync_all_dynamic.name
-) -> str:
+def run_of_age(instance: dg.DagsterInstance, status: Status, age: timedelta, *, job: str = "sync_all_dynamic") -> str:
     """A run that was created so long ago."""
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flux_assets"), "all"), job)
     run = create_run_for_test(instance, job_name=job, status=status, remote_job_origin=origin)

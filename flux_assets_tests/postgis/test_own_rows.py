@@ -13,7 +13,7 @@ from flux_assets.doctor import synced_tables
 from flux_assets.doctor.finding import Finding
 from flux_assets.errors import LayerError
 from flux_assets.layers.status import audit_live
-from flux_assets.orchestration.metadata import synced_metadata
+from flux_assets.orchestration.shown.metadata import synced_metadata
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target

@@ -13,6 +13,7 @@ import pytest
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.checks.sync_audits import sync_audits
 from flux_assets.definitions import defs
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
@@ -250,7 +251,7 @@ def test_a_source_says_which_object_of_which_account_it_is(given, said, account,
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     load_settings.cache_clear()
-    (spec,) = snowflake_sources([WORK_ORDERS])
+    (spec,) = snowflake_sources([WORK_ORDERS], Names())
     assert spec.description.endswith(f"\n\n{said}")
     assert spec.metadata.get("account") == account
     assert spec.metadata.get("dagster/table_name", "") in said

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import dagster as dg
 
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK, length
 from flux_assets.alerting.incident import Observation
 from flux_assets.alerting.watching import Watch
-from flux_assets.orchestration.automation import AD_HOC_JOB, dynamic_sync_schedule
+from flux_assets.orchestration.automation import AD_HOC_JOB, SYNC_SCHEDULE, schedule_states
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations
+from flux_assets.orchestration.names import Names
 from flux_assets.spec import DynamicTable
 
-_SCHEDULE = dynamic_sync_schedule.name
 # A heartbeat comes every half minute; Dagster itself waits half an hour before it calls a daemon dead.
 _SIGN_OF_LIFE = timedelta(minutes=5)
 # What these say of a table follows from its not being synced, where it is not.
@@ -26,26 +27,27 @@ _Succeeded = Mapping[str, datetime]
 
 
 def observed(
-    instance: dg.DagsterInstance,
-    keys: Sequence[dg.AssetCheckKey],
+    dagster: tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]],
+    names: Names,
     failed_on: Callable[[set[str]], _Failed],
     succeeded: _Succeeded,
     watch: Watch,
     now: datetime,
 ) -> Iterator[Observation]:
-    """Yield all that is wrong and that the ledger does not describe better.
+    """Yield all that is wrong, by an instance and these checks, and that the ledger does not describe better.
 
     `failed_on` says on which (run, table) of some runs the ledger has a failure, `succeeded` when it has each table as
     last made current.
     """
-    checks, failures = _failing_checks(instance, keys), _failed_runs(instance, now)
+    instance, keys = dagster[0], [key for key in dagster[1] if names.table(key.asset_key)]
+    checks, failures = _failing_checks(instance, keys), _failed_runs(instance, names, now)
     failed = failed_on({record.run_id for record in checks} | {runs[0].dagster_run.run_id for runs in failures})
-    yield from _of_checks(checks, failed, watch)
+    yield from _of_checks(checks, names, failed, watch)
     for runs in failures:
-        if not _in_ledger(runs[0], failed, succeeded):
-            yield _of_runs(instance, runs, watch, now)
-    yield from _stale(instance, succeeded, watch)
-    yield from _nobody_starts_syncs(instance, succeeded, watch, now)
+        if not _in_ledger(runs[0], names, failed, succeeded):
+            yield _of_runs(instance, names, runs, watch, now)
+    yield from _stale(instance, names, succeeded, watch)
+    yield from _nobody_starts_syncs(instance, names, succeeded, watch, now)
 
 
 def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> list[AssetCheckExecutionRecord]:
@@ -59,43 +61,45 @@ def _failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKe
     return [each for each in records if (said := each.evaluation) and not said.passed and said.severity is error]
 
 
-def _of_checks(records: Sequence[AssetCheckExecutionRecord], failed: _Failed, watch: Watch) -> Iterator[Observation]:
+def _of_checks(
+    records: Sequence[AssetCheckExecutionRecord], names: Names, failed: _Failed, watch: Watch
+) -> Iterator[Observation]:
     """Yield one observation per table, because what makes its checks fail is mostly one thing.
 
     What a failed run found belongs to its failure; an outcome that such a run repeats is of the published rows.
     """
     tables: dict[str, list[AssetCheckExecutionRecord]] = {}
     for record in records:
-        table = record.key.asset_key.to_user_string()
+        table = _name(record.key.asset_key, names)
         repeated = record.evaluation and JUDGED_AT in record.evaluation.metadata
         if repeated or (record.run_id, table) not in failed:
             tables.setdefault(table, []).append(record)
     for table, failing in tables.items():
         failing.sort(key=lambda record: (record.key.name in _STATE_CHECKS, record.create_timestamp))
-        names = sorted(record.key.name for record in failing)
+        checks = sorted(record.key.name for record in failing)
         evaluation = failing[0].evaluation
         words = watch.cause_of((evaluation.description if evaluation else None) or "It gives no reason.")
         yield Observation(
             kind="check",
-            cause=", ".join(names),
+            cause=", ".join(checks),
             apart=table,
             tables=(table,),
-            problem=f"{', '.join(names)}: this does not hold: {words.problem}",
+            problem=f"{', '.join(checks)}: this does not hold: {words.problem}",
             remedy="The checks' page in Dagster's UI has figures, keys and SQL.",
             since=datetime.fromtimestamp(min(record.create_timestamp for record in failing), UTC),
             run_id=failing[0].run_id,
-            symptom=set(names) <= _STATE_CHECKS,
+            symptom=set(checks) <= _STATE_CHECKS,
         )
 
 
-def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[list[dg.RunRecord]]:
-    """Return the failed runs of the last days that no later success follows, by job and assets, the newest first."""
+def _failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> list[list[dg.RunRecord]]:
+    """Return our failed runs of the last days that no later success follows, by job and assets, the newest first."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
-    for record in instance.get_run_records(filters, limit=_MOST_RUNS):
+    for record in islice(names.runs(instance, filters), _MOST_RUNS):
         run = record.dagster_run
-        groups.setdefault((run.job_name, _selected(run)), []).append(record)
-    good = {job: _successes(instance, job) for job in {job for job, _ in groups}}
+        groups.setdefault((run.job_name, _selected(run, names)), []).append(record)
+    good = {job: _successes(instance, names, job, now) for job in {job for job, _ in groups}}
     found = []
     for (job, wanted), records in groups.items():
         # None, all of the job, covers whatever is wanted.
@@ -105,29 +109,35 @@ def _failed_runs(instance: dg.DagsterInstance, now: datetime) -> list[list[dg.Ru
     return found
 
 
-def _successes(instance: dg.DagsterInstance, job: str) -> list[tuple[frozenset[str] | None, datetime]]:
-    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
-    records = instance.get_run_records(filters, limit=_MOST_SUCCESSES)
-    return [(_selected(record.dagster_run), _ended(record)) for record in records]
+def _successes(
+    instance: dg.DagsterInstance, names: Names, job: str, now: datetime
+) -> list[tuple[frozenset[str] | None, datetime]]:
+    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=now - RUNS_LOOKED_BACK)
+    records = islice(names.runs(instance, filters), _MOST_SUCCESSES)
+    return [(_selected(record.dagster_run, names), _ended(record)) for record in records]
 
 
-def _selected(run: dg.DagsterRun) -> frozenset[str] | None:
+def _selected(run: dg.DagsterRun, names: Names) -> frozenset[str] | None:
     """Return the assets and checks that a run names; None is all of its job."""
     if run.asset_selection is None and run.asset_check_selection is None:
         return None
-    assets = {key.to_user_string() for key in run.asset_selection or ()}
+    assets = {_name(key, names) for key in run.asset_selection or ()}
     # Materialising an asset takes its checks along; they are named apart only where they run alone.
     checks = {
-        f"{key.asset_key.to_user_string()}:{key.name}"
+        f"{_name(key.asset_key, names)}:{key.name}"
         for key in run.asset_check_selection or ()
-        if key.asset_key.to_user_string() not in assets
+        if _name(key.asset_key, names) not in assets
     }
     return frozenset(assets | checks)
 
 
-def _tables(run: dg.DagsterRun) -> tuple[str, ...]:
+def _name(key: dg.AssetKey, names: Names) -> str:
+    return names.table(key) or key.to_user_string()
+
+
+def _tables(run: dg.DagsterRun, names: Names) -> tuple[str, ...]:
     """Return the names of the assets, where the run names any."""
-    return tuple(sorted({name.partition(":")[0] for name in _selected(run) or ()}))
+    return tuple(sorted({name.partition(":")[0] for name in _selected(run, names) or ()}))
 
 
 def _ended(record: dg.RunRecord) -> datetime:
@@ -135,22 +145,24 @@ def _ended(record: dg.RunRecord) -> datetime:
     return datetime.fromtimestamp(ended, UTC)
 
 
-def _in_ledger(record: dg.RunRecord, failed: _Failed, succeeded: _Succeeded) -> bool:
+def _in_ledger(record: dg.RunRecord, names: Names, failed: _Failed, succeeded: _Succeeded) -> bool:
     """Return whether the ledger covers the run: it has its failure, or all of its tables were made current since."""
     if any(run_id == record.dagster_run.run_id for run_id, _ in failed):
         return True
-    since = [succeeded.get(table) for table in _tables(record.dagster_run)]
+    since = [succeeded.get(table) for table in _tables(record.dagster_run, names)]
     return bool(since) and all(current and current > _ended(record) for current in since)
 
 
-def _of_runs(instance: dg.DagsterInstance, records: Sequence[dg.RunRecord], watch: Watch, now: datetime) -> Observation:
+def _of_runs(
+    instance: dg.DagsterInstance, names: Names, records: Sequence[dg.RunRecord], watch: Watch, now: datetime
+) -> Observation:
     run, ticks, since = records[0].dagster_run, len(records), _ended(records[-1])
-    tables = _tables(run)
+    tables = _tables(run, names)
     words = watch.cause_of(_message(instance, run.run_id))
     return Observation(
         kind="run",
         cause=", ".join(tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name,
-        apart=", ".join(sorted(_selected(run) or ())),
+        apart=", ".join(sorted(_selected(run, names) or ())),
         tables=tables,
         problem=words.problem,
         remedy=words.remedy,
@@ -175,11 +187,11 @@ def _message(instance: dg.DagsterInstance, run_id: str) -> str:
     return next(filter(None, messages), "")
 
 
-def _stale(instance: dg.DagsterInstance, succeeded: _Succeeded, watch: Watch) -> Iterator[Observation]:
+def _stale(instance: dg.DagsterInstance, names: Names, succeeded: _Succeeded, watch: Watch) -> Iterator[Observation]:
     """Yield tables that fail Dagster's freshness policy; one that was synced since is only not judged again yet."""
-    budgets = {dg.AssetKey(each.name): each.freshness.fail for each in watch.tables if isinstance(each, DynamicTable)}
+    budgets = {names.key(each.name): each.freshness.fail for each in watch.tables if isinstance(each, DynamicTable)}
     for key, record in instance.get_freshness_state_records(list(budgets)).items():
-        table = key.to_user_string()
+        table = _name(key, names)
         current = succeeded.get(table)
         if record.freshness_state.value == "FAIL" and not (current and current > record.updated_at):
             silence = f"Dagster has seen no sync of it for {length(budgets[key])}."
@@ -187,22 +199,21 @@ def _stale(instance: dg.DagsterInstance, succeeded: _Succeeded, watch: Watch) ->
 
 
 def _nobody_starts_syncs(
-    instance: dg.DagsterInstance, succeeded: _Succeeded, watch: Watch, now: datetime
+    instance: dg.DagsterInstance, names: Names, succeeded: _Succeeded, watch: Watch, now: datetime
 ) -> Iterator[Observation]:
     """Yield that the daemon or the schedule is off, where tables that were synced before are meant to be live."""
     dynamic = {table.name for table in watch.tables if isinstance(table, DynamicTable)}
     live = {name: succeeded[name] for name in watch.names if name in dynamic & succeeded.keys()}
     oldest = min(live.values(), default=now)
-    states = instance.all_instigator_state()
-    running = any(state.name == _SCHEDULE and state.status.value == "RUNNING" for state in states)
+    running = "RUNNING" in schedule_states(instance, names).values()
     if dead := _silent_daemons(instance, now, expected=running):
-        names, since = dead
+        who, since = dead
         yield Observation(
             kind="daemon",
             cause="daemon",
             tables=tuple(live),
             since=since,
-            problem=f"{names} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
+            problem=f"{who} has been silent for {length(now - since)}: it starts no runs and sends no alerts.",
             remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
         )
     elif live and not running and now - oldest > watch.policy.patience:
@@ -211,8 +222,8 @@ def _nobody_starts_syncs(
             cause="schedule",
             tables=tuple(live),
             since=oldest,
-            problem=f"{_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
-            remedy=f"dagster schedule start -w workspace.yaml {_SCHEDULE}, or the switch in Dagster's UI.",
+            problem=f"{SYNC_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
+            remedy=f"dagster schedule start -w workspace.yaml {SYNC_SCHEDULE}, or the switch in Dagster's UI.",
         )
 
 

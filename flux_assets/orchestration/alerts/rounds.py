@@ -21,6 +21,7 @@ from flux_assets.errors import AlertError, EmbeddedError, FluxError, SettingErro
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.commands import dagster_instance
 from flux_assets.orchestration.dagster_internals import ReconstructableRepository
+from flux_assets.orchestration.names import Names
 from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
 from flux_assets.tables import declarations
@@ -32,27 +33,35 @@ _SECONDS_BETWEEN_ROUNDS = 60
 _OF_DAGSTER: frozenset[Kind] = frozenset({"late", "check", "run", "schedule", "daemon", "dagster"})
 
 
-@dg.sensor(
-    name="alert_sensor",
-    minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without it.",
-)
-def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Observe, send what is due, and report what was sent. That its daemon is dead, only the watchdog can notice."""
-    settings = load_settings()
-    if settings.flux_alert_url is None:
-        return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
-    repository = context.repository_def
-    keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
-    try:
-        rounds = _send(settings, lambda: (context.instance, keys), postgis_target)
-    except AlertError as error:
-        context.log.warning(str(error))
-        return dg.SkipReason(f"No alert could be sent. {error}")
-    for undelivered in filter(None, (each.undelivered for each in rounds)):
-        context.log.warning(str(undelivered))
-    return dg.SkipReason(" ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well.")
+def alert_sensor(names: Names) -> dg.SensorDefinition:
+    """Return the sensor that sends what fails of a deployment."""
+
+    @dg.sensor(
+        name="alert_sensor",
+        minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without"
+        " it.",
+    )
+    def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        """Observe, send what is due, report what was sent. That its daemon is dead, only the watchdog can notice."""
+        settings = load_settings()
+        if settings.flux_alert_url is None:
+            return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
+        repository = context.repository_def
+        keys = sorted(repository.asset_graph.asset_check_keys) if repository else []
+        try:
+            rounds = _send(settings, names, lambda: (context.instance, keys), postgis_target)
+        except AlertError as error:
+            context.log.warning(str(error))
+            return dg.SkipReason(f"No alert could be sent. {error}")
+        for undelivered in filter(None, (each.undelivered for each in rounds)):
+            context.log.warning(str(undelivered))
+        return dg.SkipReason(
+            " ".join(_describe(each) for each in rounds if each.incidents or each.busy) or "All is well."
+        )
+
+    return alert_sensor
 
 
 def _describe(delivery: Delivery) -> str:
@@ -68,12 +77,13 @@ def run_watchdog(*, send: bool) -> tuple[list[Delivery], list[tuple[Incident, bo
 
     It needs no daemon, and starts nothing to find out. Neither it nor the sensor repeats what the other has sent.
     """
-    settings = load_settings()
+    settings, names = load_settings(), Names.configured()
     with _dagster_of(settings) as dagster:
-        return _send(settings, dagster, _running_target) if send else [], _problems(settings, dagster)
+        rounds = _send(settings, names, dagster, _running_target) if send else []
+        return rounds, _problems(settings, names, dagster)
 
 
-def _send(settings: Settings, dagster: _Dagster, find: Callable[[Settings], Target]) -> list[Delivery]:
+def _send(settings: Settings, names: Names, dagster: _Dagster, find: Callable[[Settings], Target]) -> list[Delivery]:
     """Run a round about PostgreSQL itself, and one about everything else when it answers; `find` finds it.
 
     Raises SettingError without an address, and AlertError when it cannot be recorded what was sent.
@@ -85,7 +95,9 @@ def _send(settings: Settings, dagster: _Dagster, find: Callable[[Settings], Targ
             "FLUX_ALERT_URL is not set, so alerts have no destination.", "Set it to a webhook's address."
         )
     hook, form = Webhook(settings.flux_alert_url), settings.flux_alert_format
-    letterhead = Letterhead(schema=settings.flux_postgres_schema, ui_url=settings.flux_ui_url, form=form)
+    letterhead = Letterhead(
+        utility=names.utility, schema=settings.flux_postgres_schema, ui_url=settings.flux_ui_url, form=form
+    )
 
     def send(event: Event, incident: Incident) -> None:
         hook.post(letterhead.payload(event, incident, datetime.now(UTC)))
@@ -97,7 +109,7 @@ def _send(settings: Settings, dagster: _Dagster, find: Callable[[Settings], Targ
             store = AlertTables(session, watch.schema)
             store.create()
             file.note_mutes(store.mutes())
-            rest = [run_round(store, _observed(session, watch, dagster), watch.policy, send)]
+            rest = [run_round(store, _observed(session, watch, names, dagster), watch.policy, send)]
     except AlertError:
         raise
     except (FluxError, psycopg.Error) as error:
@@ -105,13 +117,13 @@ def _send(settings: Settings, dagster: _Dagster, find: Callable[[Settings], Targ
     return [run_round(file, _of_target(fault, watch), watch.policy, send), *rest]
 
 
-def _problems(settings: Settings, dagster: _Dagster) -> list[tuple[Incident, bool]]:
+def _problems(settings: Settings, names: Names, dagster: _Dagster) -> list[tuple[Incident, bool]]:
     """Return what is wrong, and whether it is muted. Nothing is changed."""
     watch, file = _watch(settings), AlertFile(settings.flux_home)
     try:
         with _running_target(settings).session("watchdog") as session:
             store = AlertTables(session, watch.schema)
-            found = decide([], _observed(session, watch, dagster))
+            found = decide([], _observed(session, watch, names, dagster))
             muted = store.mutes() if store.exist else Mutes()
     except (FluxError, psycopg.Error) as error:
         found, muted = decide(file.unclosed(), _of_target(error, watch)), file.mutes()
@@ -124,12 +136,11 @@ def _watch(settings: Settings) -> Watch:
     return Watch(schema=settings.flux_postgres_schema, tables=declarations(), policy=policy, clean=clean)
 
 
-def _observed(session: psycopg.Connection, watch: Watch, dagster: _Dagster) -> Observed:
+def _observed(session: psycopg.Connection, watch: Watch, names: Names, dagster: _Dagster) -> Observed:
     """Return everything that PostgreSQL and Dagster know."""
     found, checked = watch.observed(session)
     try:
-        instance, keys = dagster()
-        more = list(events.observed(instance, keys, partial(watch.failed_on, session), checked, watch, found.now))
+        more = list(events.observed(dagster(), names, partial(watch.failed_on, session), checked, watch, found.now))
     except Exception as error:  # noqa: BLE001 - Dagster's storage fails with errors of several libraries
         words = watch.cause_of(str(error) or type(error).__name__)
         remedy = words.remedy or "`flux-assets doctor` tests Dagster's storage."

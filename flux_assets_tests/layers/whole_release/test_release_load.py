@@ -15,6 +15,7 @@ from flux_assets.layers.whole_release import load as release_load
 from flux_assets.layers.whole_release.load import Together, load_release
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
 from flux_assets.spec.facts import Reference
@@ -257,7 +258,7 @@ def test_ctrl_c_ends_all_loads_and_publishes_nothing(city, sql, monkeypatch):
 
 
 DEFINITIONS = dg.Definitions(
-    assets=[layer_asset(table, TABLES) for table in TABLES],
+    assets=[layer_asset(table, Names(), TABLES) for table in TABLES],
     resources={"postgis": PostgisResource(), "release": ReleaseResource()},
     executor=threads_executor,
 )

@@ -34,20 +34,20 @@ _MOMENT = 0.001
 
 
 def layer_pictures(
-    context: dg.AssetExecutionContext, table: StaticTable, target: Target, result: LoadResult
+    context: dg.AssetExecutionContext, key: dg.AssetKey, table: StaticTable, target: Target, result: LoadResult
 ) -> _Metadata:
     """Return those of a layer: drawn after a publish, else those of the last materialisation."""
     if not result.rows_changed:
-        return _Last.of(context, table.name).handed_on("preview", "history")
+        return _Last.of(context, key).handed_on("preview", "history")
     preview = _tried(context, table.name, "preview", lambda: _map_of(table, target, result.rows))
     return {**preview, **_history(context, table.name, target, result.rows)}
 
 
 def sync_pictures(
-    context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult
+    context: dg.AssetExecutionContext, key: dg.AssetKey, table: DynamicTable, target: Target, done: TableResult
 ) -> _Metadata:
     """Return those of a dynamic table: the map, if it has one, and a line, which is drawn when rows changed."""
-    last = _Last.of(context, table.name)
+    last = _Last.of(context, key)
     shown = _live_map(context, table, target, done, last) if table.picture else {}
     if done.outcome == "unchanged":
         return {**shown, **last.handed_on("history")}
@@ -58,11 +58,11 @@ def _live_map(
     context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult, last: _Last
 ) -> _Metadata:
     """Return the map, which is large, or a link to the event that has it."""
-    drawn = _drawn_picture(context.instance, table.name, done, last)
+    drawn = _drawn_picture(context.instance, done, last)
     due = drawn.is_due(done) if drawn else done.outcome != "unchanged" or _DRAWN_AT in last.metadata
     if due and (shown := _tried(context, table.name, "preview", lambda: _map_of(table, target, done.rows))):
         return {**shown, _DRAWN_AT: dg.MetadataValue.timestamp(time.time()), _ROWS: dg.MetadataValue.int(done.rows)}
-    return drawn.link(table.name) if drawn else {}
+    return drawn.link(last.key) if drawn else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +86,14 @@ class _DrawnPicture:
         changed = done.outcome != "unchanged"
         return (changed and age >= _SECONDS_BETWEEN_PREVIEWS) or lacks_much or age > longest
 
-    def link(self, name: str) -> _Metadata:
+    def link(self, key: dg.AssetKey) -> _Metadata:
         """Return the metadata that leads to the list of events, up to the one that has the picture."""
         moment = datetime.fromtimestamp(self.drawn_at, UTC)
         until = math.floor(self.event_at * 1000) + 1
         return {
-            "preview": dg.MetadataValue.md(f"[as of {moment:%H:%M} UTC](/assets/{name}?view=events&time={until})"),
+            "preview": dg.MetadataValue.md(
+                f"[as of {moment:%H:%M} UTC](/assets/{'/'.join(key.path)}?view=events&time={until})"
+            ),
             _DRAWN_AT: dg.MetadataValue.timestamp(self.drawn_at),
             _EVENT_AT: dg.MetadataValue.float(self.event_at),
             _ROWS: dg.MetadataValue.int(self.rows),
@@ -99,13 +101,13 @@ class _DrawnPicture:
         }
 
 
-def _drawn_picture(instance: dg.DagsterInstance, name: str, done: TableResult, last: _Last) -> _DrawnPicture | None:
+def _drawn_picture(instance: dg.DagsterInstance, done: TableResult, last: _Last) -> _DrawnPicture | None:
     """Return the picture that the last materialisation has or links to; None where no event has it."""
     names = {_DRAWN_AT, _EVENT_AT, _ROWS, _CHANGES} & last.metadata.keys()
     numbers = {key: float(last.metadata[key].value) for key in names}
     has_it = _has_picture(last.metadata)
     event_at = last.recorded_at if has_it else numbers.get(_EVENT_AT, 0.0)
-    if _DRAWN_AT not in numbers or not (has_it or _is_there(instance, name, event_at)):
+    if _DRAWN_AT not in numbers or not (has_it or _is_there(instance, last.key, event_at)):
         return None
     return _DrawnPicture(
         drawn_at=numbers[_DRAWN_AT],
@@ -115,10 +117,10 @@ def _drawn_picture(instance: dg.DagsterInstance, name: str, done: TableResult, l
     )
 
 
-def _is_there(instance: dg.DagsterInstance, name: str, event_at: float) -> bool:
+def _is_there(instance: dg.DagsterInstance, key: dg.AssetKey, event_at: float) -> bool:
     """Return whether the event exists: pruning the history removes it, and so does wiping the asset."""
     wanted = dg.AssetRecordsFilter(
-        asset_key=dg.AssetKey(name), after_timestamp=event_at - _MOMENT, before_timestamp=event_at + _MOMENT
+        asset_key=key, after_timestamp=event_at - _MOMENT, before_timestamp=event_at + _MOMENT
     )
     found = instance.fetch_materializations(wanted, limit=1).records if event_at else ()
     return any((made := record.asset_materialization) is not None and _has_picture(made.metadata) for record in found)
@@ -131,16 +133,17 @@ def _has_picture(metadata: Mapping[str, object]) -> bool:
 
 
 class _Last(NamedTuple):
-    """The metadata of the last materialisation, and when it was recorded."""
+    """The metadata of an asset's last materialisation, and when it was recorded."""
 
+    key: dg.AssetKey
     metadata: _Metadata
     recorded_at: float
 
     @staticmethod
-    def of(context: dg.AssetExecutionContext, name: str) -> _Last:
-        entry = context.instance.get_latest_materialization_event(dg.AssetKey(name))
+    def of(context: dg.AssetExecutionContext, key: dg.AssetKey) -> _Last:
+        entry = context.instance.get_latest_materialization_event(key)
         found = entry.asset_materialization if entry else None
-        return _Last(dict(found.metadata), entry.timestamp) if entry and found else _Last({}, 0.0)
+        return _Last(key, dict(found.metadata), entry.timestamp) if entry and found else _Last(key, {}, 0.0)
 
     def handed_on(self, *names: str) -> _Metadata:
         return {name: self.metadata[name] for name in names if name in self.metadata}

@@ -1,0 +1,81 @@
+"""What a deployment is called in Dagster: keys, tags, and which runs are its own, where several share one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from flux_assets.errors import SettingError
+from flux_assets.settings import load_definition_settings
+from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.tables import declarations, views
+
+_TAG = "flux/utility"
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one deployment; None is one that has its Dagster instance to itself."""
+
+    utility: str | None = None
+
+    @classmethod
+    def configured(cls) -> Names:
+        """Return those that FLUX_UTILITY asks for. Raises SettingError where it is illegal, or the name of a table."""
+        utility = load_definition_settings().flux_utility
+        if utility in {each.name for each in (*declarations(), *views())}:
+            raise SettingError(f"FLUX_UTILITY = {utility!r} is the name of a table.", "Choose another name.")
+        return cls(utility)
+
+    def key(self, *path: str) -> dg.AssetKey:
+        """Return the asset key of a table by its name."""
+        return dg.AssetKey([self.utility, *path] if self.utility else path)
+
+    def check(self, table: str, name: str) -> dg.AssetCheckKey:
+        """Return the key of a table's check."""
+        return dg.AssetCheckKey(self.key(table), name)
+
+    def origin(self, table: StaticTable | DynamicTable) -> dg.AssetKey:
+        """Return the key of the asset that stands for the layer's file, or the dynamic table's source."""
+        if isinstance(table, StaticTable):
+            return self.key("release", table.name)
+        return self.key("snowflake", table.source.lower())
+
+    def table(self, key: dg.AssetKey) -> str | None:
+        """Return the name of the table with this key; None for an origin, and for what is another deployment's."""
+        *prefix, name = key.path
+        return name if prefix == ([self.utility] if self.utility else []) else None
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of all runs of our jobs."""
+        return {_TAG: self.utility} if self.utility else {}
+
+    def scoped(self, word: str) -> str:
+        """Return the value of a tag that limits our runs and nobody else's."""
+        return f"{word}:{self.utility}" if self.utility else word
+
+    def own(self, run: dg.DagsterRun) -> bool:
+        """Tell whether a run is ours: by its tag or, where it was started for some assets, by their keys."""
+        if tag := run.tags.get(_TAG):
+            return tag == self.utility
+        keys = {*(run.asset_selection or ()), *(key.asset_key for key in run.asset_check_selection or ())}
+        return any(map(self._has, keys)) if keys else self.utility is None
+
+    def _has(self, key: dg.AssetKey) -> bool:
+        first, *others = key.path
+        if self.utility:
+            return bool(others) and first == self.utility
+        return not others or first in {"release", "snowflake"}
+
+    def runs(self, instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -> Iterator[dg.RunRecord]:
+        """Yield those of our runs that pass the filter, the newest first."""
+        cursor = None
+        while page := instance.get_run_records(filters, limit=_PAGE, cursor=cursor):
+            yield from (record for record in page if self.own(record.dagster_run))
+            if len(page) < _PAGE:
+                return
+            cursor = page[-1].dagster_run.run_id

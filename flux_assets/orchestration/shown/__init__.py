@@ -1,0 +1,1 @@
+"""What Dagster's UI shows of a table besides its name: metadata and pictures."""
