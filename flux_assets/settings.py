@@ -94,6 +94,12 @@ class DefinitionSettings(BaseSettings):
             raise ValueError("is not a plain lower-case name of letters, digits and _, such as houston")
         return name
 
+    @staticmethod
+    def load() -> DefinitionSettings:
+        """Return them; raises SettingError for an illegal one of these, and of no others."""
+        with _explained():
+            return DefinitionSettings(_env_file=Settings.env_file())
+
 
 class Settings(DefinitionSettings):
     """Every setting, under the name of its environment variable in lower case."""
@@ -303,12 +309,6 @@ def load_settings() -> Settings:
     """
     with _explained():
         return Settings(_env_file=Settings.env_file())
-
-
-def load_definition_settings() -> DefinitionSettings:
-    """Return the settings of the definitions; raises SettingError for an illegal one of these, and of no others."""
-    with _explained():
-        return DefinitionSettings(_env_file=Settings.env_file())
 
 
 @contextmanager

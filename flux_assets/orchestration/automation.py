@@ -32,14 +32,11 @@ from flux_assets.tables import computed_tables, declarations, dynamic_tables, fo
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
 
-LOAD_JOB, SYNC_JOB, SYNC_SCHEDULE = "load_static_layers", "sync_all_dynamic", "dynamic_sync_schedule"
 _CHECK_ALL, _CHECK_LAYERS, _CHECK_DYNAMIC = (
     "check_all_tables",
     "check_static_layers_match",
     "check_dynamic_tables_match",
 )
-# The job of runs that are started from the UI or a command line for some assets.
-AD_HOC_JOB = "__ASSET_JOB"
 # Versions of Dagster differ in the statuses of a run that has not ended.
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.MANAGED)]
@@ -60,7 +57,7 @@ def jobs(names: Names) -> list[Any]:
     )
     return [
         dg.define_asset_job(
-            LOAD_JOB,
+            Names.LOAD_JOB,
             selection=dg.AssetSelection.groups(GROUP, DERIVED) - layers_match,
             description="Makes every layer current: those that the release has not changed stay, the others load side"
             " by side. What is computed from them follows.",
@@ -69,7 +66,7 @@ def jobs(names: Names) -> list[Any]:
         # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step
         # reports those that have something new to say (sync_assets.py).
         dg.define_asset_job(
-            SYNC_JOB,
+            Names.SYNC_JOB,
             selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
             description="Syncs the three dynamic tables with Snowflake, all at once.",
             executor_def=dg.in_process_executor,
@@ -145,8 +142,8 @@ def _setup_job(names: Names) -> dg.JobDefinition:
 
 def _sync_schedule(names: Names) -> dg.ScheduleDefinition:
     @dg.schedule(
-        name=SYNC_SCHEDULE,
-        job_name=SYNC_JOB,
+        name=Names.SYNC_SCHEDULE,
+        job_name=Names.SYNC_JOB,
         cron_schedule="*/5 * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
@@ -154,7 +151,7 @@ def _sync_schedule(names: Names) -> dg.ScheduleDefinition:
     )
     def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
-        for run, age in _unfinished_runs(context.instance, names, SYNC_JOB):
+        for run, age in _unfinished_runs(context.instance, names, Names.SYNC_JOB):
             if not _is_over(context.instance, names, run, age):
                 return dg.SkipReason(
                     f"Run {run.run_id} of {run.job_name} is still under way. If its process is gone, the next tick"
@@ -191,22 +188,11 @@ def _is_dead(instance: dg.DagsterInstance, names: Names, run_id: str, age: timed
     from flux_assets.wiring.target import postgis_target
 
     # Without a name of its own it may be the run of another code location, of another database.
-    is_ours = names.utility is not None or len(schedule_states(instance, names)) <= 1
+    is_ours = names.utility is not None or len(names.schedule_states(instance)) <= 1
     try:
         return is_dead(postgis_target(load_settings()), run_id, age, is_ours=is_ours)
     except (FluxError, psycopg.Error):
         return False
-
-
-def schedule_states(instance: dg.DagsterInstance, names: Names) -> dict[str, str]:
-    """Return the states of the sync's schedule by code location; of one that is called like the utility, its alone."""
-    states = {
-        state.origin.repository_origin.code_location_origin.location_name: state.status.value
-        for state in instance.all_instigator_state()
-        if state.name == SYNC_SCHEDULE
-    }
-    own = names.utility
-    return {own: states[own]} if own in states else states
 
 
 def _at_night(job: str, cron: str, description: str) -> dg.ScheduleDefinition:
@@ -254,7 +240,7 @@ def _checks_of(asked: Collection[str], tables: Iterable[StaticTable], names: Nam
     return [*of_layers, *(view_check(view, names).key for view in views() if view.name in asked)]
 
 
-def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = LOAD_JOB) -> dg.SensorDefinition:
+def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names.LOAD_JOB) -> dg.SensorDefinition:
     """Return the sensor that asks for the layers whose release file is new or changed, all of them in one run.
 
     What is new is decided in layers/whole_release/watch.py; `job` loads all of these layers.
@@ -279,7 +265,9 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = LOAD_
         if not news.wanted:
             reason = " ".join(news.told) or "Nothing has changed since it was loaded or asked for."
             return dg.SensorResult(skip_reason=reason, cursor=news.memory.text())
-        if run_id := _under_way(context.instance, names, {job, AD_HOC_JOB}, frozenset(map(names.key, news.wanted))):
+        if run_id := _under_way(
+            context.instance, names, {job, Names.AD_HOC_JOB}, frozenset(map(names.key, news.wanted))
+        ):
             # Two loads of a layer would wait for one another, and the later one might give up.
             return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
         asked = [*news.wanted, *following(news.wanted)]

@@ -14,7 +14,6 @@ from flux_assets.checks.audit import AuditResult
 from flux_assets.checks.audits import audits_of
 from flux_assets.errors import BusyError, SettingError
 from flux_assets.layers.versions import Pin, Version
-from flux_assets.orchestration.automation import LOAD_JOB, SYNC_JOB
 from flux_assets.orchestration.checks import as_evaluation, check_results
 from flux_assets.orchestration.dagster_internals import (
     DATA_VERSION_TAG,
@@ -49,7 +48,7 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Make these layers current, each with the same run config, and what is derived from them."""
-    result = _run(LOAD_JOB, [*names, *following(names)], dict.fromkeys(names, config))
+    result = _run(Names.LOAD_JOB, [*names, *following(names)], dict.fromkeys(names, config))
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     busy = [error is not None and error.cls_name == BusyError.__name__ for error in failures]
     return result.run_id, result.success, bool(busy) and all(busy)
@@ -57,7 +56,7 @@ def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
 
 def sync_tables(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
     """Sync these tables. A run that finds another sync under way succeeds without doing anything."""
-    result = _run(SYNC_JOB, names, {STEP: config})
+    result = _run(Names.SYNC_JOB, names, {STEP: config})
     done = result.get_asset_materialization_events()
     return result.run_id, result.success, result.success and not done
 

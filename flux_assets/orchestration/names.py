@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import dagster as dg
 
 from flux_assets.errors import SettingError
-from flux_assets.settings import load_definition_settings
+from flux_assets.settings import DefinitionSettings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.tables import declarations, views
 
@@ -20,12 +21,18 @@ _PAGE = 500
 class Names:
     """The names of one deployment; None is one that has its Dagster instance to itself."""
 
+    LOAD_JOB: ClassVar[str] = "load_static_layers"
+    SYNC_JOB: ClassVar[str] = "sync_all_dynamic"
+    SYNC_SCHEDULE: ClassVar[str] = "dynamic_sync_schedule"
+    # Of runs that are started from the UI or a command line for some assets.
+    AD_HOC_JOB: ClassVar[str] = "__ASSET_JOB"
+
     utility: str | None = None
 
     @classmethod
     def configured(cls) -> Names:
         """Return those that FLUX_UTILITY asks for. Raises SettingError where it is illegal, or the name of a table."""
-        utility = load_definition_settings().flux_utility
+        utility = DefinitionSettings.load().flux_utility
         if utility in {each.name for each in (*declarations(), *views())}:
             raise SettingError(f"FLUX_UTILITY = {utility!r} is the name of a table.", "Choose another name.")
         return cls(utility)
@@ -79,3 +86,12 @@ class Names:
             if len(page) < _PAGE:
                 return
             cursor = page[-1].dagster_run.run_id
+
+    def schedule_states(self, instance: dg.DagsterInstance) -> dict[str, str]:
+        """Return the states of the sync's schedule by code location; of one called like the utility, its alone."""
+        states = {
+            state.origin.repository_origin.code_location_origin.location_name: state.status.value
+            for state in instance.all_instigator_state()
+            if state.name == self.SYNC_SCHEDULE
+        }
+        return {self.utility: states[self.utility]} if self.utility in states else states

@@ -15,6 +15,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
 from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
+from flux_assets.wiring.home import require_own_home
 
 if TYPE_CHECKING:
     from flux_assets.sample.simulation.drive import Simulation
@@ -26,9 +27,10 @@ def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: Non
     """Return the release that layers are loaded from; the sample city is written when none is configured.
 
     Raises SettingError where a release must be configured: in profile production, and for a target that the user set,
-    which gets sample rows only with FLUX_RELEASE=sample.
+    which gets sample rows only with FLUX_RELEASE=sample. Raises EmbeddedError in a worker without a home of its own.
     """
     if settings.release_is_sample:
+        require_own_home(settings.flux_home, "release but the sample city", "FLUX_RELEASE")
         address = str(sample_release(settings.flux_home, log))
     elif settings.release_is_set:
         address = str(settings.flux_release)
@@ -93,6 +95,7 @@ def stand_in_is_made(settings: Settings) -> bool:
 
 
 def _stand_in(settings: Settings) -> Account:
+    require_own_home(settings.flux_home, "account but the stand-in", "SNOWFLAKE_ACCOUNT")
     account = StandIn(settings.flux_home).ensure(
         lambda: layer_release(settings), database=settings.snowflake_database, schema=settings.snowflake_schema
     )

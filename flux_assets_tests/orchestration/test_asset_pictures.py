@@ -6,8 +6,8 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from flux_assets.orchestration import pictures
 from flux_assets.orchestration.names import Names
+from flux_assets.orchestration.shown import pictures
 from flux_assets.orchestration.shown.pictures import sync_pictures
 from flux_assets.postgis.session import prepare
 from flux_assets.spec.facts import Picture

@@ -20,7 +20,7 @@ from flux_assets.alerting.incident import Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.alerts import events
-from flux_assets.orchestration.automation import automation_sensor, jobs, release_sensor, schedule_states, schedules
+from flux_assets.orchestration.automation import automation_sensor, jobs, release_sensor, schedules
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.names import Names
@@ -29,7 +29,7 @@ from flux_assets.orchestration.pruning import _outdated_runs
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.orchestration.view_assets import view_asset
-from flux_assets.settings import Settings, load_definition_settings
+from flux_assets.settings import DefinitionSettings, Settings
 from flux_assets.tables import declarations, dynamic_tables, layers, static_tables, views
 from flux_assets_tests.synced import FAULTS
 
@@ -156,8 +156,8 @@ def test_the_schedule_of_the_code_location_called_like_the_utility_is_its_own(in
         place = RemoteInstigatorOrigin(origin, "dynamic_sync_schedule")
         data = ScheduleInstigatorData("*/5 * * * *", datetime.now(UTC).timestamp())
         instance.add_instigator_state(InstigatorState(place, InstigatorType.SCHEDULE, status, data))
-    assert schedule_states(instance, HERE) == {"austin": "STOPPED"}
-    assert schedule_states(instance, Names("waco")) == {"austin": "STOPPED", "houston": "RUNNING"}
+    assert HERE.schedule_states(instance) == {"austin": "STOPPED"}
+    assert Names("waco").schedule_states(instance) == {"austin": "STOPPED", "houston": "RUNNING"}
     now = datetime.now(UTC)
     long_ago = {"faults": now - timedelta(days=1)}
 
@@ -172,7 +172,7 @@ def test_the_schedule_of_the_code_location_called_like_the_utility_is_its_own(in
 def test_a_name_that_is_none_is_refused(monkeypatch, name):
     monkeypatch.setenv("FLUX_UTILITY", name)
     with pytest.raises(SettingError, match=rf"FLUX_UTILITY = '{name}': .*such as houston"):
-        load_definition_settings()
+        DefinitionSettings.load()
 
 
 @pytest.mark.parametrize("name", ["work_orders", "grid_assets"])

@@ -11,7 +11,6 @@ import dagster as dg
 from flux_assets.alerting.delivery import RUNS_LOOKED_BACK, length
 from flux_assets.alerting.incident import Observation
 from flux_assets.alerting.watching import Watch
-from flux_assets.orchestration.automation import AD_HOC_JOB, SYNC_SCHEDULE, schedule_states
 from flux_assets.orchestration.checks import JUDGED_AT
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecord, finished_evaluations
 from flux_assets.orchestration.names import Names
@@ -161,7 +160,7 @@ def _of_runs(
     words = watch.cause_of(_message(instance, run.run_id))
     return Observation(
         kind="run",
-        cause=", ".join(tables) or "assets" if run.job_name == AD_HOC_JOB else run.job_name,
+        cause=", ".join(tables) or "assets" if run.job_name == Names.AD_HOC_JOB else run.job_name,
         apart=", ".join(sorted(_selected(run, names) or ())),
         tables=tables,
         problem=words.problem,
@@ -205,7 +204,7 @@ def _nobody_starts_syncs(
     dynamic = {table.name for table in watch.tables if isinstance(table, DynamicTable)}
     live = {name: succeeded[name] for name in watch.names if name in dynamic & succeeded.keys()}
     oldest = min(live.values(), default=now)
-    running = "RUNNING" in schedule_states(instance, names).values()
+    running = "RUNNING" in names.schedule_states(instance).values()
     if dead := _silent_daemons(instance, now, expected=running):
         who, since = dead
         yield Observation(
@@ -222,8 +221,8 @@ def _nobody_starts_syncs(
             cause="schedule",
             tables=tuple(live),
             since=oldest,
-            problem=f"{SYNC_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
-            remedy=f"dagster schedule start -w workspace.yaml {SYNC_SCHEDULE}, or the switch in Dagster's UI.",
+            problem=f"{Names.SYNC_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
+            remedy=f"dagster schedule start -w workspace.yaml {Names.SYNC_SCHEDULE}, or the switch in Dagster's UI.",
         )
 
 
