@@ -22,7 +22,7 @@ test-versions: setup ## the tests that lean on Dagster and SQLAlchemy, with thei
 	@scripts/isolated.sh scripts/test_versions.sh $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
-	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults -m '' -n auto --fault-table docs/reliability.md $(ARGS)
+	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults flux_assets_tests/orchestration/test_neighbours.py -m '' -n auto --fault-table docs/reliability.md $(ARGS)
 
 test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
 	@scripts/install_chromium.sh
