@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import dagster as dg
@@ -78,12 +79,19 @@ class Names:
             return bool(others) and first == self.utility
         return not others or first in {"release", "snowflake"}
 
-    def runs(self, instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -> Iterator[dg.RunRecord]:
-        """Yield those of our runs that pass the filter, the newest first."""
+    def runs(
+        self, instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None, limit: int | None = None
+    ) -> Iterator[dg.RunRecord]:
+        """Return those of our runs that pass the filter, the newest first, at most `limit`."""
+        return islice(self._runs(instance, filters, min(limit or _PAGE, _PAGE)), limit)
+
+    def _runs(
+        self, instance: dg.DagsterInstance, filters: dg.RunsFilter | None, at_once: int
+    ) -> Iterator[dg.RunRecord]:
         cursor = None
-        while page := instance.get_run_records(filters, limit=_PAGE, cursor=cursor):
+        while page := instance.get_run_records(filters, limit=at_once, cursor=cursor):
             yield from (record for record in page if self.own(record.dagster_run))
-            if len(page) < _PAGE:
+            if len(page) < at_once:
                 return
             cursor = page[-1].dagster_run.run_id
 

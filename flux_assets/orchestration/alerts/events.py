@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 import dagster as dg
 
@@ -95,7 +94,7 @@ def _failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> l
     """Return our failed runs of the last days that no later success follows, by job and assets, the newest first."""
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
-    for record in islice(names.runs(instance, filters), _MOST_RUNS):
+    for record in names.runs(instance, filters, _MOST_RUNS):
         run = record.dagster_run
         groups.setdefault((run.job_name, _selected(run, names)), []).append(record)
     good = {job: _successes(instance, names, job, now) for job in {job for job, _ in groups}}
@@ -112,7 +111,7 @@ def _successes(
     instance: dg.DagsterInstance, names: Names, job: str, now: datetime
 ) -> list[tuple[frozenset[str] | None, datetime]]:
     filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=now - RUNS_LOOKED_BACK)
-    records = islice(names.runs(instance, filters), _MOST_SUCCESSES)
+    records = names.runs(instance, filters, _MOST_SUCCESSES)
     return [(_selected(record.dagster_run, names), _ended(record)) for record in records]
 
 
