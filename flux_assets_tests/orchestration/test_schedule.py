@@ -191,7 +191,7 @@ def test_the_run_config_is_documented_off_and_accepted(option):
     config = {"ops": {"sync_dynamic_tables": {"config": {option: True}}}}
     assert dg.validate_run_config(defs.resolve_job_def("sync_all_dynamic"), config)
     fields = defs.resolve_assets_def("work_orders").op.config_schema.config_type.fields
-    assert set(fields) == {"force", "accept_vanished", "take_over"}
+    assert set(fields) == {"force", "accept_vanished", "take_over", "drop_foreign_keys"}
     assert (bool(fields[option].description), fields[option].default_value) == (True, False)
 
 
