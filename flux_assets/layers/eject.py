@@ -55,13 +55,13 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
         log(f"{layer.title} becomes a plain table; {Hanging.listed(list(plan.hanging.outcomes(layer.name)))}")
         reach("eject.leased")
         try:
-            plan.prepare(context)
+            plan.prepare(context, lease)
             reach("eject.prepared")
             plan.swap(context, lease)
         except BaseException:
             if not (control.closed or control.broken):
-                with suppress(psycopg.Error):
-                    plan.discard(control)
+                with suppress(psycopg.Error, PublishError):
+                    plan.discard(control, lease)
             raise
         reach("eject.swapped")
         _detach(control, layer, plan.oid, options, log)
@@ -77,16 +77,17 @@ class _Ejection:
     oid: int
     hanging: Hanging
 
-    def prepare(self, context: VersionContext) -> None:
+    def prepare(self, context: VersionContext, lease: Lease) -> None:
         """Make the materialized views anew, on the version, and fill them."""
         control, own = context.control, sql.Identifier(self.layer.name)
-        self.discard(control)
+        self.discard(control, lease)
         made = [part for part in self.hanging.parts if part.phase == "made"]
         if not made:
             return
         path, table = Hanging.using((VERSIONS, *self.hanging.path)), self.version.table
         # They are written as reading a table of the layer's name, which the version has for a moment.
         renaming = [
+            lease.holding(),
             sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, own),
             path,
             *(part.as_sql for part in made if part.statement.startswith(_MAKING)),
@@ -95,14 +96,18 @@ class _Ejection:
             ),
         ]
         doing = f"making materialized views of {self.layer.title} anew"
-        context.patience.briefly(control, lambda: renaming, waiting_for=[self.oid], doing=doing)
+        try:
+            context.patience.briefly(control, lambda: renaming, waiting_for=[self.oid], doing=doing)
+        except psycopg.Error as error:
+            raise Lease.overtaken(error, self.layer.title) or error from error
         for part in made:
             if not part.statement.startswith(_MAKING):
+                lease.keep(control)
                 run(control, [path, part.as_sql])
 
-    def discard(self, connection: psycopg.Connection) -> None:
+    def discard(self, connection: psycopg.Connection, lease: Lease) -> None:
         """Drop the materialized views that were made anew."""
-        connection.execute(query("eject", "discard_views").format(relation=self.version.relation))
+        lease.keep(connection, [query("eject", "discard_views").format(relation=self.version.relation)])
 
     def swap(self, context: VersionContext, lease: Lease) -> None:
         """Put the version into the public table's place."""

@@ -236,7 +236,7 @@ class _Load:
         try:
             if taking is not None:
                 with context.clock.timed("take over"):
-                    taking.prepare(control, publication.version.table)
+                    taking.prepare(control, publication.version.table, publication.lease)
             reach("load.before_swap")
             with context.clock.timed("publish"):
                 if self.publish_with is not None:
@@ -244,8 +244,8 @@ class _Load:
                 return publish.publish(control, context.target, [publication], context.patience), publication.version
         except BaseException:
             if taking is not None and not (control.closed or control.broken):
-                with suppress(psycopg.Error):
-                    taking.discard(control)
+                with suppress(psycopg.Error, PublishError):
+                    taking.discard(control, publication.lease)
             raise
 
     def _current(self, state: LayerState) -> Version | None:

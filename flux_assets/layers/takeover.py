@@ -13,6 +13,7 @@ from psycopg import sql
 
 from flux_assets.errors import LayerError
 from flux_assets.layers.context import LoadOptions
+from flux_assets.ledger.runs import Lease
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.hanging import Hanging
 from flux_assets.postgis.relations import VERSIONS, Layer, revoking_all
@@ -97,21 +98,25 @@ class Takeover:
         """What comes after ALTER TABLE, for the new table and for its version while that is empty."""
         return tuple(self.hanging.in_phase("column"))
 
-    def prepare(self, connection: psycopg.Connection, version: sql.Identifier) -> None:
-        """Make the new table around the version, with its indexes, constraints and materialized views."""
+    def prepare(self, connection: psycopg.Connection, version: sql.Identifier, lease: Lease) -> None:
+        """Make the new table around the version, with its indexes, constraints and materialized views.
+
+        Raises PublishError when the lease was overtaken: what is there by now is another run's.
+        """
         new = _new(self.layer)
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(new.public, version)
         changes = [sql.SQL("ALTER TABLE {} {}").format(new.public, change) for change in self.changes]
-        run(connection, [_discarding(self.layer), *new.create_public(), *changes, attach])
+        lease.keep(connection, [_discarding(self.layer), *new.create_public(), *changes, attach])
         path = Hanging.using((VERSIONS, *self.hanging.path))
         for statement in self.hanging.in_phase("made"):
+            lease.keep(connection)
             run(connection, [path, statement])
         named = {"schema": self.layer.schema, "name": self.layer.name}
         connection.execute(query("takeover", "free_index_names").format(**named))
 
-    def discard(self, connection: psycopg.Connection) -> None:
+    def discard(self, connection: psycopg.Connection, lease: Lease) -> None:
         """Take back what was prepared; the version stays."""
-        connection.execute(_discarding(self.layer))
+        lease.keep(connection, [_discarding(self.layer)])
 
     def locking(self) -> list[sql.Composable]:
         """Return the statements that lock what readers of the table take before it."""

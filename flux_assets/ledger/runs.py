@@ -237,6 +237,13 @@ class Lease:
         """Make a query that keeps the lease until the transaction ends, or raises FX001 when it was overtaken."""
         return self._statement("hold")
 
+    def keep(self, connection: psycopg.Connection, statements: Sequence[sql.Composable] = ()) -> None:
+        """Run statements, in one transaction, that only the holder may. Raises PublishError when it was overtaken."""
+        try:
+            run(connection, [self.holding(), *statements])
+        except psycopg.Error as error:
+            raise Lease.overtaken(error, f"{self.schema}.{self.name}") or error from error
+
     def beating(self) -> sql.Composed:
         """Make a statement that gives a sign of life."""
         return self._statement("beat")

@@ -14,6 +14,8 @@ from flux_assets.postgis.session import run
 from flux_assets.spec import Declaration
 from flux_assets.sqlfiles import query
 
+# A process that is frozen amid a trial leaves a table of the name: the next one waits until the server ends it.
+_LIMIT_IDLE = sql.SQL("SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '20s'")
 _LIMIT_WAIT = sql.SQL("SET LOCAL lock_timeout = '1s'")
 # What a new table may lack without harm to anybody but its writers, where its columns or its kind do not allow it.
 _SPARED = frozenset({"generated column", "default of column", "identity of column", "constraint", "index", "right"})
@@ -146,7 +148,7 @@ class Hanging:
         there = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [first]).fetchone() is not None
         making = [] if there else [sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(first))]
         with connection.transaction(force_rollback=True):
-            run(connection, [_LIMIT_WAIT, *making, *creating, self.using((first, *self.path))])
+            run(connection, [_LIMIT_IDLE, *making, *creating, _LIMIT_WAIT, self.using((first, *self.path))])
             return replace(self, parts=tuple(part.tried(connection) for part in self.parts))
 
     def in_phase(self, *phases: str) -> list[sql.Composable]:

@@ -196,7 +196,9 @@ class Case:
     @property
     def outlived(self) -> bool:
         """Whether the fault is one that the run's sessions outlive."""
-        return self.is_sync and any(word in self.verdict.fault for word in ("SIGSTOP", "whole network"))
+        return (self.is_sync or "AS SELECT NULL" in self.point) and any(
+            word in self.verdict.fault for word in ("SIGSTOP", "whole network")
+        )
 
     def faulty(self, point: str = "", **more: object) -> Job:
         """The run that is to be harmed."""
