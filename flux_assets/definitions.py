@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flux_assets.orchestration.alerts.rounds import alert_sensor
-from flux_assets.orchestration.automation import automation_sensor, jobs, release_sensor, schedules
+from flux_assets.orchestration.automation import jobs, release_sensor, schedules, sensors
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
@@ -17,6 +17,7 @@ from flux_assets.orchestration.view_assets import view_asset
 from flux_assets.tables import dynamic_tables, layers, static_tables, views
 
 _NAMES = Names.configured()
+_JOBS = jobs(_NAMES)
 _WITH_FILE = [table for table in layers() if table.file != "none"]
 
 defs = dg.Definitions(
@@ -28,9 +29,9 @@ defs = dg.Definitions(
         *snowflake_sources(dynamic_tables(), _NAMES),
     ],
     asset_checks=[release_match(static_tables(), _NAMES), source_match(dynamic_tables(), _NAMES)],
-    jobs=jobs(_NAMES),
+    jobs=_JOBS,
     schedules=schedules(_NAMES),
-    sensors=[release_sensor(_WITH_FILE, _NAMES), automation_sensor(_NAMES), alert_sensor(_NAMES)],
+    sensors=[release_sensor(_WITH_FILE, _NAMES), *sensors(_JOBS, _NAMES), alert_sensor(_NAMES)],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=threads_executor,
 )

@@ -1,4 +1,4 @@
-"""The other commands that inspect: versions, doctor, psql and watchdog; and mute, which silences its messages."""
+"""The other commands that inspect: versions, doctor, psql, health, watchdog; and mute, which silences its messages."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ _COLOURS: dict[str, dict[str, Any]] = {
     "failed": {"fg": "red", "bold": True},
 }
 _MARGIN = " " * 11
+_PARTS = ("postgis", "dagster", "daemon")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with identifiers in full.")
 COMMANDS = click.Group()
 
@@ -164,6 +165,37 @@ def _time_span(_context: click.Context, _parameter: click.Parameter, value: str)
     if not timedelta() < span <= timedelta(days=366):
         raise click.BadParameter(f"{value!r} is not between a second and a year")
     return span
+
+
+@COMMANDS.command("health")
+@click.argument("parts", nargs=-1, metavar="[PART]...")
+def _health(parts: tuple[str, ...]) -> None:
+    """Say in one line whether the parts of a deployment are ready: postgis, dagster and daemon, or each PART.
+
+    Made for the probes of containers: it starts nothing, imports little, and answers within seconds. Exit code 1 when
+    a part is not ready. `flux-assets doctor` says what to do.
+
+    \b
+    postgis             the target database answers and takes writes
+    dagster             Dagster's database answers
+    daemon              Dagster's daemon has given signs of life in the last five minutes
+    http://host:port/…  the page answers; /server_info is the one that Dagster's webserver has for this
+    grpc://host:port    the code server has loaded the definitions
+
+    \b
+    Examples:
+      flux-assets health
+      flux-assets health daemon
+      flux-assets health http://127.0.0.1:3000/server_info
+      flux-assets health grpc://127.0.0.1:4000
+    """
+    from flux_assets.doctor.readiness import unready
+
+    wanted = parts or _PARTS
+    faults = {part: fault for part in wanted if (fault := unready(part)) is not None}
+    said = "; ".join(f"{part}: {' '.join(fault.split())}" for part, fault in faults.items())
+    click.echo(f"not ready: {said}" if faults else f"ready: {', '.join(wanted)}")
+    exit_if(bool(faults))
 
 
 @COMMANDS.command("watchdog")

@@ -5,7 +5,7 @@ Annotations are evaluated here: Dagster reads resources from them.
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -42,6 +42,8 @@ _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.MANAGED)]
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 _SECONDS_FOR_A_CHECK = 45
+_REPEATED = {Names.LOAD_JOB, Names.SYNC_JOB}
+_REPEATS, _MOST_REPEATS, _REPEATED_WITHIN = "flux/repeats", 2, timedelta(hours=1)
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
 _asked: list[Call["News"]] = []
 
@@ -222,9 +224,9 @@ def schedules(names: Names) -> list[dg.ScheduleDefinition]:
     ]
 
 
-def automation_sensor(names: Names) -> dg.AutomationConditionSensorDefinition:
-    """Return the sensor that follows loads and rollbacks which did not bring along what is computed from them."""
-    return dg.AutomationConditionSensorDefinition(
+def sensors(defined: Sequence[Any], names: Names) -> list[dg.SensorDefinition]:
+    """Return the sensors that ask for what others left undone; `defined` are the jobs of the deployment."""
+    follow = dg.AutomationConditionSensorDefinition(
         "automation_sensor",
         target=dg.AssetSelection.groups(DERIVED),
         run_tags=_heavy_tags(names),
@@ -232,6 +234,41 @@ def automation_sensor(names: Names) -> dg.AutomationConditionSensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
     )
+    return [follow, _interrupted_sensor([job for job in defined if job.name in _REPEATED], names)]
+
+
+def _interrupted_sensor(repeated: Sequence[Any], names: Names) -> dg.SensorDefinition:
+    @dg.sensor(
+        jobs=repeated,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Repeats a load or sync that was interrupted, by a restart, a new version or a lost node, up to"
+        f" {_MOST_REPEATS} times. What failed or was terminated by somebody is not repeated.",
+    )
+    def interrupted_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
+        """Ask again for runs whose process was told to stop, and not by somebody who terminated the run.
+
+        Dagster's own retries give up where the code server is just being replaced, which is when they are needed.
+        """
+        filters = dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.FAILURE],
+            tags={"dagster/failure_reason": "UNEXPECTED_TERMINATION"},
+            updated_after=datetime.now(UTC) - _REPEATED_WITHIN,
+        )
+        for record in names.runs(context.instance, filters):
+            run = record.dagster_run
+            times = int(run.tags.get(_REPEATS, "0"))
+            if run.job_name in _REPEATED and times < _MOST_REPEATS:
+                yield dg.RunRequest(
+                    run_key=run.run_id,  # which is asked for once, however often this finds it
+                    job_name=run.job_name,
+                    run_config=run.run_config,
+                    asset_selection=list(run.asset_selection or ()) or None,
+                    asset_check_keys=None if run.asset_check_selection is None else list(run.asset_check_selection),
+                    tags={_REPEATS: str(times + 1), "flux/interrupted_run": run.run_id},
+                )
+
+    return interrupted_sensor
 
 
 def _checks_of(asked: Collection[str], tables: Iterable[StaticTable], names: Names) -> list[dg.AssetCheckKey]:

@@ -20,7 +20,8 @@ def environment(cluster, database: str) -> dict[str, str]:
 
 
 @pytest.mark.bare
-def test_it_posts_until_ctrl_c(cluster, database, target, tmp_path):
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_it_posts_until_it_is_stopped(cluster, database, target, tmp_path, stop, code):
     loader = Loader(target, ReleaseFolder(tmp_path / "v1"))
     loader.load(made_up("substations"), rows(3))
     loader.load(made_up(), rows(3))
@@ -32,11 +33,11 @@ def test_it_posts_until_ctrl_c(cluster, database, target, tmp_path):
                 assert process.stdout.readline().endswith("substations: missed\n")
                 loader.load(made_up("substations"), rows(4))
                 assert process.stdout.readline().endswith("substations: published\n")
-                process.send_signal(signal.SIGINT)
+                process.send_signal(stop)
                 assert process.communicate(timeout=PATIENCE) == ("", "")
             finally:
                 process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert [message["kind"] for message in receiver.got] == ["missed", "published"]
 
 

@@ -52,13 +52,14 @@ def test_each_look_is_a_line_of_json_also_while_the_database_is_away(environment
         assert process.wait(PATIENCE) == 130
 
 
-def test_pages_follow_each_other_where_there_is_no_terminal(environment):
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_pages_follow_each_other_where_there_is_no_terminal(environment, stop, code):
     with watching(environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         pages = [line for line in (process.stdout.readline() for _ in range(60)) if line.startswith("Schema public")]
         assert len(pages) > 1
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, complaint = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, complaint) == (130, "")
+    assert (process.returncode, complaint) == (code, "")
 
 
 def test_a_screen_is_drawn_anew_and_given_back_at_ctrl_c(environment):
