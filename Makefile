@@ -40,11 +40,12 @@ map: ## the published tables on a map, live, on http://127.0.0.1:8088 (MAP_PORT)
 	@scripts/setup.sh map
 	@scripts/map.sh
 
-check: setup ## format, lint, types, import layers; changes nothing
+check: setup ## format, lint, types, import layers, the files of deploy/; changes nothing
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@scripts/check_deploy.sh
 
 house: setup ## figures of how the code is laid out
 	@scripts/isolated.sh .venv/bin/python scripts/house.py $(ARGS)

@@ -10,7 +10,7 @@ from flux_assets.settings import REPOSITORY, Settings
 
 PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "ARCHITECTURE")]
 DOCUMENTS = [*PAGES, *sorted((REPOSITORY / "docs").glob("*.md"))]
-PATH = re.compile(r"`((?:flux_assets|flux_assets_tests|sql|docs|scripts|bench|\.ci)/[\w./-]*)`")
+PATH = re.compile(r"`((?:flux_assets|flux_assets_tests|deploy|sql|docs|scripts|bench|\.ci)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 # Settings that are no field of Settings: they are read before it.
 OTHERS = {"FLUX_ENV_FILE", "DAGSTER_HOME"}
