@@ -218,20 +218,7 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
             f"a load of {layer.title} swaps whole versions, which these do not notice: {Dependent.listed(found)}",
             "LISTEN to flux_published, and then run what the trigger would have done.",
         )
-    asked = query("publish", "materialized_views").format(schema=layer.schema, name=layer.name)
-    for schema, name, is_ours, has_key in session.execute(asked).fetchall():
-        if not is_ours:
-            yield _LAYERS.warning(
-                f"the materialized view {schema}.{name} reads {layer.title} and belongs to somebody else: a load"
-                " does not refresh it",
-                f'GRANT its owner TO "{session.info.user}", or LISTEN to flux_published and refresh it then.',
-            )
-        elif not has_key:
-            yield _LAYERS.note(
-                f"a load of {layer.title} refreshes the materialized view {schema}.{name}, whose readers wait"
-                " meanwhile",
-                "Give it a unique index, without a condition: then it is refreshed CONCURRENTLY.",
-            )
+    yield from materialized_views(_LAYERS, session, layer, "load")
     is_enabled = session.execute(query("doctor", "has_row_security"), [oid]).fetchone() == (True,)
     if any(each.kind == "policy" for each in both) and not is_enabled:
         yield _LAYERS.warning(
@@ -241,6 +228,25 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
     if Relation(session, oid).hides_rows():
         error = hidden(LayerError, session, layer.title)
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
+
+
+def materialized_views(group: Group, session: psycopg.Connection, table: PublicTable, after: str) -> Iterator[Finding]:
+    """Yield the views that are not refreshed `after` a load or sync of the table, and those that block readers then."""
+    asked = query("publish", "materialized_views").format(schema=table.schema, names=[table.name])
+    for _, schema, name, is_ours, has_key in session.execute(asked).fetchall():
+        if not is_ours:
+            yield group.warning(
+                f"the materialized view {schema}.{name} reads {table.title} and belongs to somebody else: a {after}"
+                " does not refresh it",
+                f'GRANT its owner TO "{session.info.user}", or LISTEN to flux_published and refresh it then.',
+            )
+        elif not has_key:
+            yield group.note(
+                f"a {after} of {table.title} refreshes the materialized view {schema}.{name}, whose readers wait"
+                " meanwhile",
+                f"CREATE UNIQUE INDEX ON {schema}.{name} (what tells its rows apart), without a condition: then it is"
+                " refreshed CONCURRENTLY.",
+            )
 
 
 def may_read(session: psycopg.Connection, name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.doctor.layers import dropped_keys, may, may_read
+from flux_assets.doctor.layers import dropped_keys, materialized_views, may, may_read
 from flux_assets.errors import FluxError
 from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.catalog import Relation
@@ -62,6 +62,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
         yield _TARGET.failed(error.problem, f"{error.remedy}{details}")
         return
     yield from dropped_keys(_TARGET, session, live, relation.kind)
+    yield from materialized_views(_TARGET, session, live, "sync")
     if heirs := relation.kin("heirs"):
         yield _TARGET.warning(
             f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"

@@ -24,6 +24,7 @@ from flux_assets.layers.staging import FileOrigin, Origin, stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis.locking import LockRetries
+from flux_assets.postgis.refreshing import refresh_views
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
 from flux_assets.release.files import MissingError
@@ -339,7 +340,7 @@ class _Load:
                 for statement in version.noting_release(layer, self.origin.release_tag):
                     control.execute(statement)
                 layer.analyze(control, version.relation)
-                layer.refresh_views(control, context.log)
+                refresh_views(control, [layer], context.log, context.log, context.options.stop)
                 publish.clean_up(context, lease, LayerState.of(control, layer))
         except (psycopg.Error, PublishError) as error:
             context.log(

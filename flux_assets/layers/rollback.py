@@ -19,6 +19,7 @@ from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.locking import LockRetries
+from flux_assets.postgis.refreshing import refresh_views
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, translated
 from flux_assets.spec import StaticTable
@@ -60,7 +61,7 @@ def rollback(
         publish.publish(control, target, [publication], context.patience)
         reach("rollback.swapped")
         relations.analyze(control, layer.public)
-        layer.refresh_views(control, log)
+        refresh_views(control, [layer], log, log, options.stop)
         reach("rollback.analyzed")
         return version.as_published(control, layer)
 
@@ -107,7 +108,8 @@ def rollback_release(
         publish.publish(control, target, publications, options.patience(log), pins)
         for layer in moving:
             relations.analyze(control, layer.public)
-            layer.refresh_views(control, log)
+        if moving:
+            refresh_views(control, list(moving), log, log, options.stop)
         return ReleaseRollback(
             moved=[(layer.table, version.as_published(control, layer)) for layer, version in moving.items()],
             stayed=[(layer.table, version) for layer, version in staying.items()],

@@ -183,6 +183,8 @@ class _SyncStep:
             skipped = [key for key in self._selected if key.asset_key in self._context.selected_asset_keys]
             yield from without_outcome(self._context.job_def, skipped)
             return {}
+        for warning in result.warnings:
+            log.warning(warning)
         failed = {each.table: each.error for each in result.tables if each.error is not None}
         self._log_results(result.tables, failed)
         # The tables that others are computed from first: Dagster insists.

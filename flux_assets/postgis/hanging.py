@@ -25,6 +25,7 @@ _QUALIFIED = re.compile(r"\b[A-Za-z_]\w*\.")
 _DECLARED_COMMENT = "the declaration's takes its place"
 _CHANGED = "FX002"  # the SQLSTATE that `unchanged` of hanging.sql raises
 _NO_COLUMN, _NO_SUCH_KIND = "42703", frozenset({"0A000", "42P16", "42701", "42P17"})
+_OTHER_ORDER = "a call during the swap may fail once: its rows have their columns in another order from then on"
 _OUTCOMES = {
     "view": "reads the new table",
     "function": "reads the new table",
@@ -86,6 +87,8 @@ class Hanging:
                     is_declared = False
             if is_declared:
                 return replace(self, phase="declared", trial=None)
+            if self.kind == "function" and self.other is not None:
+                return replace(self, other=None if self.other == ", ".join(table.column_names) else _OTHER_ORDER)
             if self.kind == "primary key":
                 return self.leaving("the declared key takes its place")
             if self.kind == "sequence" and self.other not in table.column_names:
@@ -183,7 +186,8 @@ class Hanging:
             elif part.phase == "dropped":
                 yield kind, name, "is dropped; the check dropped_keys counts the rows that lead nowhere instead"
             else:
-                yield kind, name, _OUTCOMES.get(kind, "comes along")
+                more = part.other if kind == "materialized view" or part.other == _OTHER_ORDER else None
+                yield kind, name, "; ".join(filter(None, [_OUTCOMES.get(kind, "comes along"), more]))
 
     @staticmethod
     def using(path: Sequence[str]) -> sql.Composed:

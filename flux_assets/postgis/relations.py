@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,6 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from flux_assets.errors import reported
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.session import run
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, index_method, index_terms, type_ddl
@@ -173,26 +172,6 @@ class Layer(PublicTable):
         for index in self.public_indexes:
             yield create_index(self.public, index)
         yield from self.comments()
-
-    def refresh_views(self, session: psycopg.Connection, log: Callable[[str], None]) -> None:
-        """Refresh the materialized views that read the layer, without keeping their readers out where that can be done.
-
-        One that cannot be refreshed is logged: the layer is published all the same.
-        """
-        asked = query("publish", "materialized_views").format(schema=self.schema, name=self.name)
-        for schema, name, is_ours, has_key in session.execute(asked).fetchall():
-            view = f"materialized view {schema}.{name}"
-            if not is_ours:
-                log(f"{view}, which reads {self.title}, is as old as its last REFRESH: it belongs to somebody else")
-                continue
-            how = sql.SQL("CONCURRENTLY " if has_key else "")
-            try:
-                session.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, sql.Identifier(schema, name)))
-                log(f"{view} is refreshed")
-            except psycopg.Error as error:
-                if session.closed or session.broken:
-                    raise
-                log(f"{view}, which reads {self.title}, could not be refreshed: {reported(error)}")
 
     def create_template(self) -> sql.Composed:
         """Create a temporary, empty copy of the public table as it is.

@@ -59,7 +59,8 @@ class TargetState:
     """The target before a sync: last syncs, today's shapes, versions of origins, and the declarations it knows.
 
     `kinds` are those of pg_class.relkind, `relations` the tables' OIDs, `heirs` the tables that inherit from each.
-    `under_way`: the ledger has a row of one of the tables that is RUNNING, if only of a process that died.
+    `under_way`: the ledger has a row of one of the tables that is RUNNING, if only of a process that died. `has_views`:
+    the database has materialized views.
     """
 
     last: dict[str, LastSync]
@@ -70,6 +71,7 @@ class TargetState:
     versions: dict[str, str]
     known: frozenset[tuple[object, ...]]
     under_way: bool
+    has_views: bool
 
     @classmethod
     def read(cls, session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> TargetState:
@@ -79,7 +81,7 @@ class TargetState:
     @classmethod
     def of(cls, answers: Sequence[Rows]) -> TargetState:
         """Make it of the answers to `_questions`."""
-        shapes, states, versions, [(under_way,)], known = answers
+        shapes, states, versions, [(under_way, has_views)], known = answers
         last = [LastSync(**dict(zip(LastSync.__dataclass_fields__, row, strict=True))) for row in states]
         return cls(
             last={row.layer_name: row for row in last},
@@ -90,6 +92,7 @@ class TargetState:
             versions=dict(versions),
             known=frozenset(known),
             under_way=under_way,
+            has_views=has_views,
         )
 
 
@@ -176,7 +179,7 @@ def _questions(schema: str, tables: Sequence[DynamicTable]) -> list[sql.Composed
     """Make the queries whose answers `TargetState.of` takes."""
     names = [table.name for table in tables]
     origins = sorted({name for table in tables for name in table.origins})
-    asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "is_under_way": names}
+    asked = {"shapes": [*names, *origins], "last_syncs": names, "current_versions": origins, "surroundings": names}
     places = {"schema": schema, "compat": LiveTable.compat(schema)}
     script = [query("sync", each).format(**places, names=of) for each, of in asked.items()]
     return [*script, query("registry", "known").format(schema=schema)]

@@ -72,7 +72,11 @@ class TableResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
-    """One sync: what became of each table, or that somebody else is syncing and nothing was done (`busy`, in words)."""
+    """One sync: what became of each table, or that somebody else is syncing and nothing was done (`busy`, in words).
+
+    `warnings` say which materialized views could not follow.
+    """
 
     tables: tuple[TableResult, ...] = ()
+    warnings: tuple[str, ...] = ()
     busy: str | None = None

@@ -8,10 +8,11 @@ from datetime import datetime
 
 import psycopg
 
-from flux_assets.errors import FluxError, SyncError
+from flux_assets.errors import FluxError, SyncError, reported
 from flux_assets.ledger.runs import StepTimer, reach, register_declarations
 from flux_assets.postgis.errors import translate_error
 from flux_assets.postgis.locking import LockHolder
+from flux_assets.postgis.refreshing import refresh_views
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.sqlfiles import query
@@ -59,7 +60,8 @@ def sync_tables(
             )
             with clock.timed("gate"):
                 tables = _begin(context, wanted, family, opened.target, opened.at)
-            return _sync(context, tables)
+            result = _sync(context, tables)
+        return replace(result, warnings=_refresh_views(context, tables))
 
 
 def _sync(context: SyncContext, tables: Sequence[TableSync]) -> SyncResult:
@@ -83,6 +85,19 @@ def _sync(context: SyncContext, tables: Sequence[TableSync]) -> SyncResult:
     reported = [each for each in tables if each.entry or (each.state.is_fit and each.refreshed)]
     reported.sort(key=lambda each: each.state.is_fit)
     return SyncResult(tables=tuple(each.result(instant, visible, context.clock) for each in reported))
+
+
+def _refresh_views(context: SyncContext, tables: Sequence[TableSync]) -> tuple[str, ...]:
+    """Refresh the materialized views that read what changed, after the commit and the lease; return what failed."""
+    changed = [table.live for table in tables if table.is_changed]
+    warnings: list[str] = []
+    if changed and tables[0].state.target.has_views and not context.session.closed:
+        try:
+            with context.clock.timed("refresh views"):
+                refresh_views(context.session, changed, context.log, warnings.append, context.options.stop)
+        except psycopg.Error as error:
+            warnings.append(f"materialized views are as old as their last refresh, because of: {reported(error)}")
+    return tuple(warnings)
 
 
 def _begin(

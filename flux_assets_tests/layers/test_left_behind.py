@@ -44,7 +44,9 @@ STAYING = [
     "column secret", "identity of column number", "setting CLUSTER ON poles_pkey", "setting fillfactor=70",
 ]  # fmt: skip
 COMING = [
-    "view counted reads the new table", "materialized view copied is filled", "function first_of(poles) reads",
+    "view counted reads the new table", "materialized view copied is filled",
+    "its readers wait while that is done, unless it gets a unique index (CREATE UNIQUE INDEX ON public.copied …)",
+    "function first_of(poles) reads the new table; a call during the swap may fail once",
     "function tally() reads", "constraint lit (FOREIGN KEY", "rule no_delete", "trigger noted", "index poles_upper",
     "statistics object public.poles_code_name", "constraint sane (CHECK", "default of column name",
     "generated column twice", "setting REPLICA IDENTITY FULL", "publication layers",

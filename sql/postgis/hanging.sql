@@ -243,7 +243,8 @@ FROM t JOIN pg_publication_rel ON prrelid = t.oid JOIN pg_publication p ON p.oid
 UNION ALL SELECT 50 + depth, 'materialized view', shown, 'made',
        format('CREATE MATERIALIZED VIEW flux_versions.%I%s AS %s WITH NO DATA', relname,
               coalesce(' WITH (' || array_to_string(reloptions, ', ') || ')', ''), rtrim(pg_get_viewdef(ev_class), ';')),
-       '', NULL, NULL
+       '', CASE WHEN NOT EXISTS (SELECT FROM pg_index WHERE indrelid = ev_class AND indisunique AND indpred IS NULL AND indexprs IS NULL)
+                THEN format('its readers wait while that is done, unless it gets a unique index (CREATE UNIQUE INDEX ON %s …)', title) END, NULL
 FROM made_views
 UNION ALL SELECT 51 + depth, 'materialized view', shown, 'made', format('REFRESH MATERIALIZED VIEW flux_versions.%I', relname), NULL, NULL, NULL
 FROM made_views WHERE relispopulated
@@ -277,7 +278,8 @@ UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %1$s, w
               current_user::regrole),
        NULL, NULL, NULL
 FROM functions WHERE NOT pg_has_role(proowner, 'MEMBER')
-UNION ALL SELECT 61, 'function', shown, 'before', format('DROP FUNCTION %s(%s)', quoted, arguments), '', NULL, NULL
+UNION ALL SELECT 61, 'function', shown, 'before', format('DROP FUNCTION %s(%s)', quoted, arguments), '',
+       (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM t JOIN pg_attribute ON attrelid = t.oid WHERE attnum > 0 AND NOT attisdropped), NULL
 FROM functions WHERE in_signature
 UNION ALL SELECT 62, 'function', shown, 'after', body, '', NULL, NULL FROM functions
 UNION ALL SELECT 63, 'function', shown, 'after', format('ALTER FUNCTION %s OWNER TO %s', shown, proowner::regrole), NULL, NULL, NULL

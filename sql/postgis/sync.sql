@@ -36,9 +36,10 @@ FROM postgres_sync.sync_state WHERE schema_name = {schema} AND layer_name = ANY 
 SELECT layer_name, version FROM postgres_sync.layer_versions
 WHERE current AND schema_name = {schema} AND layer_name = ANY ({names});
 
--- is_under_way --
+-- surroundings --
 SELECT EXISTS (SELECT FROM postgres_sync.sync_status
-               WHERE status = 'RUNNING' AND schema_name = {schema} AND layer_name = ANY ({names}));
+               WHERE status = 'RUNNING' AND schema_name = {schema} AND layer_name = ANY ({names})),
+       EXISTS (SELECT FROM pg_class WHERE relkind = 'm' AND relispopulated);
 
 -- is_expired --
 coalesce(bool_or(({status} = ANY ({open})) IS NOT TRUE

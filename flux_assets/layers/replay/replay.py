@@ -26,6 +26,7 @@ from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.liveness import Stop
+from flux_assets.postgis.refreshing import refresh_views
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.geometry import Shapes
@@ -128,7 +129,7 @@ def _replay(context: VersionContext, quarantine: VersionQuarantine, lease: Lease
     context.log(f"{layer.title}: published version {version.version[:12]}, with {len(found.passed):,} records replayed")
     state.refresh_comments(control)
     layer.analyze(control, version.relation)
-    layer.refresh_views(control, context.log)
+    refresh_views(control, [layer], context.log, context.log, context.options.stop)
     publish.clean_up(context, lease, LayerState.of(control, layer))
     live = version.as_published(control, layer)
     return ReplayResult(version=live, replayed=len(found.passed), waiting=tuple(found.refused))
