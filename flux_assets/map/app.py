@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -31,8 +31,9 @@ from flux_assets.encryption import completed, protected
 from flux_assets.errors import TargetError, reported
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.session import Target
-from flux_assets.spec import StaticTable, geometry_kind
+from flux_assets.spec import StaticTable, View, geometry_kind
 from flux_assets.sqlfiles import query
+from flux_assets.tables import views
 
 _PAGE = Path(__file__).with_name("page")
 _ADDRESS = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -66,8 +67,9 @@ class _News:
 
 
 def build_app(target: Target, log: _Log) -> FastAPI:
-    """Return the application over the target's declared tables."""
-    shown = [f"{target.schema}.{table.name}" for table in target.declared if table.spatial_columns]
+    """Return the application over the target's declared tables, and the declared views of them."""
+    named = [table.name for table in target.declared if table.spatial_columns] + [view.name for view in views()]
+    shown = [f"{target.schema}.{name}" for name in named]
     served = DatabaseSettings(
         schemas=[target.schema], tables=shown, functions=[], datetime_extent=False, spatial_extent=False
     )
@@ -120,15 +122,37 @@ def _routes(target: Target, news: _News) -> list[BaseRoute]:
 
 
 def _tables(target: Target, _: Request) -> Response:
-    """Answer with the state of each table that the database knows, and with what of it can be drawn."""
+    """Answer with the state of each table that the database knows, and each view; with what of it can be drawn."""
+    asked = {"schema": target.schema, "names": [view.name for view in views()]}
     try:
         with target.session("map") as session:
             found = TableStatus.read(session, target.schema)
+            standing = {name: shape for name, *shape in session.execute(query("map", "views"), asked)}
     except (psycopg.Error, TargetError) as error:
         return _json({"problem": reported(error)}, 503)
     shapes = {table.name: table.spatial_columns[0] for table in target.declared if table.spatial_columns}
     tables = [asdict(status) | _shape(shapes.get(name)) for name, status in found.items()]
+    for view in views():
+        # A view is as new as the newest table that it reads, and to be trusted as they are.
+        read = [found[name] for name in _tables_of(view) if name in found and found[name].published_at]
+        if view.name in standing and read:
+            newest = min(read, key=lambda status: status.published_age_seconds or 0)
+            least = next((status for status in read if status.wrong), newest)
+            kind, column = standing[view.name]
+            own = {"table": view.name, "kind": "view", "of": ", ".join(view.inputs)}
+            judged = {"state": least.state, "trusted": least.trusted, "detail": least.detail}
+            tables.append(asdict(newest) | judged | own | {"geometry": kind, "geometry_column": column})
     return _json({"schema": target.schema, "tables": tables})
+
+
+def _tables_of(view: View) -> Iterator[str]:
+    """Yield the tables that a view reads, by other views too."""
+    named = {each.name: each for each in views()}
+    for name in view.inputs:
+        if name in named:
+            yield from _tables_of(named[name])
+        else:
+            yield name
 
 
 def _shape(column: Column[object] | None) -> dict[str, str | None]:

@@ -143,3 +143,21 @@ def test_a_layer_is_shown_when_it_is_asked_for(page: Browser, place: Place) -> N
     page.driver.find_element("css selector", "input[title='show meter_locations_enhanced']").click()
     page.driver.execute_script("fluxMap.jumpTo({zoom: 15})")
     page.until(lambda: version_shown(page, "meter_locations_enhanced") != "", f"not within {PATIENCE} s")
+
+
+@pytest.mark.parametrize(
+    ("view", "of"), [("power_lines_lod_mid", "power_lines_spatial"), ("buildings_spatial", "building_footprints")]
+)
+def test_a_view_is_listed_with_the_version_of_its_layer_and_drawn_when_it_is_asked_for(
+    page: Browser, place: Place, view: str, of: str
+) -> None:
+    [(version,)] = place.sql(f"SELECT version FROM postgres_sync.v_table_status WHERE layer_name = '{of}'")
+    assert re.search(rf"{view}\nview of {of}\nversion {version[:8]}, changed .* ago, checked .* ago", page.words())
+    assert view not in drawn(page)
+    page.driver.find_element("css selector", f"input[title='show {view}']").click()
+    await_drawn(page, view)
+
+
+def test_what_has_no_geometry_is_listed_with_version_and_age(page: Browser) -> None:
+    for name in ("transformers", "circuit_metadata\nview of circuit_service_areas"):
+        assert re.search(rf"{name}\nversion \w{{8}}, changed .* ago, checked .* ago", page.words())

@@ -1,4 +1,4 @@
-// Shows every table that has a position, says of each which version it is, how old and whether to trust it, and follows
+// Shows every table and view that has a geometry, says of each which version it is, how old and whether to trust it, and follows
 // what is published. Static layers are vector tiles; synced tables are features, which are replaced without flicker.
 import { AttributionControl, Map as MapLibre, NavigationControl, Popup, ScaleControl } from "./maplibre/maplibre-gl.mjs";
 
@@ -53,7 +53,7 @@ let heardAt = Date.now();
 
 function look(state) {
   return LOOKS[state.table] ?? {
-    from: 14,
+    from: state.geometry.endsWith("LINESTRING") ? 0 : 14,
     layers: BY_KIND.filter(([kind]) => state.geometry === "GEOMETRY" || state.geometry.endsWith(kind)).map(([, layer]) => layer),
   };
 }
@@ -155,6 +155,7 @@ function row(state) {
   if (shown[state.table] || state.geometry) line.append(choice(state));
   line.append(make("b", state.table));
   line.title = [state.release_tag && `release ${state.release_tag}`, state.version && `version ${state.version}`].filter(Boolean).join(", ");
+  if (state.of) line.append(make("small", `view of ${state.of}`));
   const version = state.version ? `version ${state.version.slice(0, 8)}, ` : "";
   const ages = `changed ${age(state.published_age_seconds)}, checked ${age(state.checked_age_seconds)}`;
   line.append(make("small", state.published_at ? version + ages : state.state));
@@ -206,7 +207,7 @@ async function update() {
       problems.push(`The newest version could not be drawn. ${error.message}`);
     }
   }
-  const wrong = states.filter((state) => state.trusted === false);
+  const wrong = states.filter((state) => state.trusted === false && !state.of); // a view is what its tables are
   warn([...wrong.map((state) => `${state.table} is ${state.state}: ${state.detail}`), ...problems]);
   key();
   element("tables").replaceChildren(...states.sort((a, b) => (a.kind + a.table).localeCompare(b.kind + b.table)).map(row));
