@@ -155,6 +155,7 @@ class Settings(DefinitionSettings):
     flux_alert_after: Annotated[int | timedelta, BeforeValidator(_after)] = 3
     flux_alert_remind: Duration = timedelta(days=1)
     flux_ui_url: str | None = None
+    flux_post_url: SecretStr | None = None
 
     @field_validator("flux_home")
     @classmethod
@@ -187,7 +188,7 @@ class Settings(DefinitionSettings):
         _check_postgres_url(plain)
         return SecretStr(plain)
 
-    @field_validator("flux_alert_url")
+    @field_validator("flux_alert_url", "flux_post_url")
     @classmethod
     def _private(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:

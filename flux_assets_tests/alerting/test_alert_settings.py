@@ -27,6 +27,7 @@ def test_ticks_or_time(monkeypatch, given, meant):
         ("FLUX_ALERT_URL", "http://example.com/s3cr3t", "use https://"),
         ("FLUX_ALERT_URL", "http://127.evil.test/s3cr3t", "use https://"),
         ("FLUX_ALERT_URL", "s3cr3t", "not a web address"),
+        ("FLUX_POST_URL", "http://example.com/s3cr3t", "use https://"),
         ("FLUX_ALERT_URL", "https://[s3cr3t", "not a web address"),
         ("FLUX_UI_URL", "https://me:s3cr3t@example.com", "user or password"),
     ],

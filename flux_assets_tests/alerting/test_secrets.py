@@ -14,6 +14,7 @@ SETTINGS = {
     "SNOWFLAKE_PRIVATE_KEY_PATH": "/secure/place/of/keys/flux",
     "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "planted three",
     "FLUX_ALERT_URL": "https://hooks.example.com/T1/B2/planted-four",
+    "FLUX_POST_URL": "https://maps.example.com/hooks/planted-seven",
     "PGPASSWORD": "planted.five",
     "AWS_SECRET_ACCESS_KEY": "planted/six+",
 }
@@ -36,6 +37,7 @@ def clean(monkeypatch):
         "cannot read /secure/place/of/keys/flux",
         "decrypting with 'planted three' failed",
         "POST https://hooks.example.com/T1/B2/planted-four",
+        "POST https://maps.example.com/hooks/planted-seven",
         "fe_sendauth: planted.five",
         "signature of planted/six+ is wrong",
     ],

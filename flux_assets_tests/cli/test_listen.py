@@ -41,10 +41,30 @@ def test_it_posts_until_it_is_stopped(cluster, database, target, tmp_path, stop,
     assert [message["kind"] for message in receiver.got] == ["missed", "published"]
 
 
+@pytest.mark.bare
+def test_an_address_from_the_environment_is_neither_an_argument_nor_in_a_message(cluster, database, target, tmp_path):
+    Loader(target, ReleaseFolder(tmp_path / "v1")).load(made_up(), rows(3))
+    with receiving() as receiver:
+        receiver.status = 404
+        within = environment(cluster, database) | {"FLUX_POST_URL": f"{receiver.address}/s3cr3t"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen([PROGRAM, "listen", "--post"], env=within, **streams) as process:
+            try:
+                told = process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                told += "".join(process.communicate(timeout=PATIENCE))
+            finally:
+                process.kill()
+    assert receiver.paths
+    assert told.startswith("poles was not posted: The receiver answers 404. Check FLUX_POST_URL")
+    assert "s3cr3t" not in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ([], "--post"),
+        ([], "Give --post URL, or set FLUX_POST_URL"),
+        (["--post", "--table", "substations"], "Give --post URL, or set FLUX_POST_URL"),
         (["--post", "somewhere"], "https://host/path"),
         (["--post", "http://maps.example/flush"], "unencrypted"),
         (["--post", "http://127.0.0.1:1", "--table", "substation"], "Did you mean substations"),
