@@ -30,6 +30,7 @@ from flux_assets.orchestration.origins import origin_tags, record_file
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.orchestration.shown.metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.shown.pictures import layer_pictures
+from flux_assets.release.files import MissingError
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 
@@ -110,8 +111,8 @@ class _LayerConfig(dg.Config):
 def layer_asset(table: StaticTable, names: Names, among: Sequence[StaticTable] = ()) -> dg.AssetsDefinition:
     """Return the asset of one layer with its checks; either can be selected without the other.
 
-    `among` are all layers that a release may have a file of. Where it is published whole, those of them that it must
-    have are published together.
+    `among` are all layers that a release may have a file of. Where it is published whole, those of them that it has a
+    file of are published together; what is computed follows.
     """
     inputs = table.computed.inputs if table.computed else ()
     spec = dg.AssetSpec(
@@ -185,7 +186,7 @@ class _LayerStep:
             given = None if table.file == "none" else release.release(log)
             if given:
                 self._report_undeclared(given, among)
-            if not table.computed and release.whole_release() != "off":
+            if given and release.whole_release() != "off" and _is_loaded(table, given):
                 result = self._loaded_together(release, among)
             else:
                 options = config.options(context.run.run_id, table.name)
@@ -257,18 +258,18 @@ class _LayerStep:
     ) -> dict[str, "LoadResult | FluxError"]:
         from flux_assets.layers.whole_release.load import load_release
 
-        context, log = self._context, self._context.log.info
+        context, log, given = self._context, self._context.log.info, release.release(self._context.log.info)
         keys = context.job_def.asset_layer.executable_asset_keys
         # As Dagster has resolved them: values may come from the environment.
         configs = context.get_step_execution_context().resolved_run_config.ops
         options = {
             table: _LayerConfig(**(configs[table.name].config or {})).options(context.run.run_id, table.name)
             for table in among
-            if not table.computed and self._names.key(table.name) in keys
+            if self._names.key(table.name) in keys and _is_loaded(table, given)
         }
         return load_release(
             options,
-            release.release(log),
+            given,
             self._postgis.target(),
             log,
             parallel=load_settings().flux_parallel_layers,
@@ -309,6 +310,17 @@ class _LayerStep:
             self._context.log.info(f"{self._table.name}: checks not run: {', '.join(sorted(names))}; {error}")
             return
         yield from check_results(self._key, found, names)
+
+
+def _is_loaded(table: StaticTable, release: "Release") -> bool:
+    """Tell whether a layer is loaded from the release, and not computed because it has no file of it."""
+    if not table.computed:
+        return True
+    try:
+        release.glance(table.file_name, table.name)
+    except MissingError:
+        return False
+    return True
 
 
 def _pace(table: StaticTable, result: "LoadResult") -> str:

@@ -18,7 +18,7 @@ from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.settings import load_settings
-from flux_assets.spec.facts import Reference
+from flux_assets.spec.facts import Computed, Reference
 from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.running import run_assets
@@ -290,6 +290,28 @@ def test_a_run_of_some_layers_waits_for_no_others(reached, instance, sql):
     reached.write(13, 14, 15)
     assert run_assets(DEFINITIONS, instance, "poles", "masts", run_config=WHOLE).succeeded
     assert sql(COUNTS) == [(13, 4, 15)]
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_an_optional_layer_goes_with_the_release_that_has_its_file_and_follows_one_that_has_not(
+    reached, instance, sql, has_file
+):
+    computed = Computed(inputs=("poles",), query="SELECT * FROM poles")
+    copies = made_up("copies", file="optional", computed=computed, references=())
+    tables = (POLES, MASTS, copies)
+    definitions = dg.Definitions(
+        assets=[layer_asset(table, Names(), tables) for table in tables],
+        resources={"postgis": PostgisResource(), "release": ReleaseResource()},
+        executor=threads_executor,
+    )
+    reached.write(13, 14, 15)
+    if has_file:
+        reached.source.write(copies, rows(7))
+    run = run_assets(definitions, instance, "poles", "masts", "copies", run_config=WHOLE)
+    assert run.succeeded
+    assert run.materialized().keys() == {"poles", "masts", "copies"}
+    assert sql("SELECT count(*) FROM copies") == [(7 if has_file else 13,)]
+    assert sql(f"{TRANSACTIONS} AND layer_name <> 'wires'") == [(1 if has_file else 2,)]
 
 
 def test_a_run_with_a_bad_file_fails_each_step_and_says_of_each_why(reached, instance, sql):
