@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal, LiteralString
@@ -259,6 +260,14 @@ class Case:
         columns = {"there": [others.as_string(), there], "here": [self.relation.as_string(), here]}
         row = self.connection.execute(query("audit", "has_unusual_collation"), columns).fetchone()
         return sql.SQL("{} = {}").format(*(map(text_by_value, sides) if row and row[0] else sides))
+
+    def note_dropped_keys(self, audits: Iterable[AuditResult]) -> None:
+        """Have the status tell what the check of dropped foreign keys found, where it is among the audits."""
+        for result in audits:
+            if result.name == "dropped_keys" and result.numbers["dropped_keys"]:
+                noting, found = query("ledger_audits", "note_orphans"), json.dumps(result.numbers)
+                named = {"schema": self.layer.schema, "name": self.layer.name}
+                self.connection.execute(noting.format(**named, found=found))
 
     def strays(self, assignment: Assignment) -> AuditFinding | None:
         """Find the rows that belong to no row of another table, by their value; None where that table does not exist.

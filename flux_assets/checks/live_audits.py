@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +17,6 @@ from flux_assets.checks.audits import audits_of
 from flux_assets.errors import counted
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.relations import PublicTable
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, geometry_kind
 from flux_assets.sqlfiles import query
 
@@ -116,15 +114,6 @@ def _dropped_keys(case: Case) -> AuditFinding:
             )
             listings.append(orphans)
     return AuditFinding(numbers=numbers, sample=sample, sql=sql.SQL(";\n").join(listings))
-
-
-def note_dropped_keys(connection: psycopg.Connection, layer: PublicTable, audits: Iterable[AuditResult]) -> None:
-    """Have the status tell what the check of dropped foreign keys found, where it is among the audits."""
-    for result in audits:
-        if result.name == "dropped_keys" and result.numbers["dropped_keys"]:
-            found = json.dumps(result.numbers)
-            noting = query("ledger_audits", "note_orphans")
-            connection.execute(noting.format(schema=layer.schema, name=layer.name, found=found))
 
 
 def _inputs_current(case: Case) -> AuditFinding:

@@ -53,6 +53,8 @@ def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     Readers see either version, never a mixture. Without --to, the version published before the current one is used;
     `flux-assets versions TABLE` lists them. No load replaces it before `flux-assets unpin TABLE`.
 
+    What is computed from it follows: its kept version that was computed from this one is live again, or it is computed.
+
     With --release, all layers go back to that release together, or none does: a layer that has no kept version of the
     release is named. Layers that are at the release already stay as they are; all are pinned.
 
@@ -79,27 +81,27 @@ def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
     version = rollback(declared, the_target(), _options(), _log, to)
     _show_live(declared, version)
     click.echo(f"  It is pinned: no load replaces it before `flux-assets unpin {declared.name}`.")
-    _name_derived([declared])
     _inform_dagster(lambda history: history.report_versions([(declared, version)]))
+    _bring_along([declared])
 
 
 def _roll_back_release(tag: str) -> None:
     from flux_assets.layers.rollback import rollback_release
     from flux_assets.layers.status import layer_pins
-    from flux_assets.tables import static_tables
+    from flux_assets.tables import layers
 
     target = the_target()
-    done = rollback_release(static_tables(), target, _options(), _log, tag)
+    done = rollback_release(layers(), target, _options(), _log, tag)
     for table, version in done.moved:
         _show_live(table, version)
     for table, version in done.stayed:
         click.echo(f"{table.name}: version {version.version[:12]} is at release {tag} already.")
     click.echo("All of them are pinned: no load replaces them before `flux-assets unpin --all`.")
-    _name_derived([table for table, _ in done.moved])
     pins = layer_pins(target)
     stayed = [(table, pins.get(table.name)) for table, _ in done.stayed]
     _inform_dagster(lambda history: history.report_versions(done.moved))
     _inform_dagster(lambda history: history.report_pins(stayed))
+    _bring_along([table for table, _ in done.moved])
 
 
 @COMMANDS.command("pin")
@@ -135,6 +137,8 @@ def _pin(table: str, to: str | None, reason: str) -> None:
     if done.published:
         _inform_dagster(lambda history: history.report_versions([(declared, done.version)]))
     _inform_dagster(lambda history: history.report_pins([(declared, done.pin)]))
+    if done.published:
+        _bring_along([declared])
 
 
 @COMMANDS.command("unpin")
@@ -219,6 +223,7 @@ def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_
     if result.replayed:
         left = len(result.waiting)
         _inform_dagster(lambda history: history.report_versions([(declared, result.version)], left))
+        _bring_along([declared])
     exit_if(bool(result.waiting) and not result.replayed)
 
 
@@ -256,15 +261,27 @@ def _show_live(table: StaticTable, version: Version) -> None:
     click.echo(f"  {version.rows or 0:,} rows, staged {version.staged_at:%Y-%m-%d %H:%M:%SZ}.")
 
 
-def _name_derived(tables: Iterable[StaticTable]) -> None:
-    """Say what is computed from these layers, and is of their other version until it is loaded."""
-    from flux_assets.layers.status import layer_versions
+def _bring_along(tables: Iterable[StaticTable]) -> None:
+    """Have what is computed from these layers follow; what cannot is named with the command that does it."""
+    from flux_assets.layers.rollback import bring_along
     from flux_assets.tables import computed_tables, following
 
-    derived = set(following(table.name for table in tables))
-    known = layer_versions(the_target(), [table for table in computed_tables() if table.name in derived])
-    if names := [name for name, version in known if version.current]:
-        click.echo(f"Computed from the other version: {', '.join(names)}. Run `flux-assets load {' '.join(names)}`.")
+    names = following(table.name for table in tables)
+    derived = [table for table in computed_tables() if table.name in names]
+    followed = []
+    for each, live, was_kept, error in bring_along(derived, the_target(), _options(), _log):
+        name, version = each.name, live.version[:12]
+        if error is not None:
+            click.secho(f"Warning: {name} does not follow: {error}", fg="yellow", err=True)
+            click.secho(f"  It is of the other version; `flux-assets load {name}` computes it again.", err=True)
+            continue
+        followed.append((each, live))
+        if was_kept:
+            click.echo(f"{name}: version {version}, which was computed from this, is live again.")
+        else:
+            click.echo(f"{name}: version {version} is computed from this, {live.rows or 0:,} rows.")
+    if followed:
+        _inform_dagster(lambda history: history.report_versions(followed, followed=True))
 
 
 def _inform_dagster(report: Callable[[ModuleType], object]) -> None:

@@ -168,7 +168,6 @@ def _left_on_tables(session: psycopg.Connection, layers: Sequence[Layer]) -> Ite
         for version in versions:
             yield from _on_the_version(session, layer, version, relation.oid)
         yield from _on_the_layer(session, layer, relation.oid)
-        yield from dropped_keys(_LAYERS, session, layer, relation.kind)
 
 
 def _but_policies(session: psycopg.Connection, layer: Layer, oid: int, heirs: Sequence[int]) -> str:
@@ -218,7 +217,7 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
             f"a load of {layer.title} swaps whole versions, which these do not notice: {Dependent.listed(found)}",
             "LISTEN to flux_published, and then run what the trigger would have done.",
         )
-    yield from materialized_views(_LAYERS, session, layer, "load")
+    yield from hanging_on(_LAYERS, session, layer, "p")
     is_enabled = session.execute(query("doctor", "has_row_security"), [oid]).fetchone() == (True,)
     if any(each.kind == "policy" for each in both) and not is_enabled:
         yield _LAYERS.warning(
@@ -230,7 +229,13 @@ def _on_the_layer(session: psycopg.Connection, layer: Layer, oid: int) -> Iterat
         yield _LAYERS.failed(error.problem.rstrip("."), error.remedy)
 
 
-def materialized_views(group: Group, session: psycopg.Connection, table: PublicTable, after: str) -> Iterator[Finding]:
+def hanging_on(group: Group, session: psycopg.Connection, table: PublicTable, kind: str) -> Iterator[Finding]:
+    """Yield what a load or sync of the table, of a kind as in pg_class.relkind, means for others that read it."""
+    yield from _materialized_views(group, session, table, "load" if kind == "p" else "sync")
+    yield from _dropped_keys(group, session, table, kind)
+
+
+def _materialized_views(group: Group, session: psycopg.Connection, table: PublicTable, after: str) -> Iterator[Finding]:
     """Yield the views that are not refreshed `after` a load or sync of the table, and those that block readers then."""
     asked = query("publish", "materialized_views").format(schema=table.schema, names=[table.name])
     for _, schema, name, is_ours, has_key in session.execute(asked).fetchall():
@@ -249,23 +254,10 @@ def materialized_views(group: Group, session: psycopg.Connection, table: PublicT
             )
 
 
-def may_read(session: psycopg.Connection, name: str) -> bool:
-    """Return whether a table of the ledger exists and the user may read it."""
-    found = Relation.find(session, "postgres_sync", name)
-    if found is None:
-        return False
-    usage = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
-    return usage == (True,) and may(session, found.oid, "SELECT")
-
-
-def may(session: psycopg.Connection, oid: int, right: str) -> bool:
-    """Tell whether the user has a right on a table."""
-    return session.execute("SELECT has_table_privilege(%s::oid, %s)", [oid, right]).fetchone() == (True,)
-
-
-def dropped_keys(group: Group, session: psycopg.Connection, table: PublicTable, kind: str) -> Iterator[Finding]:
+def _dropped_keys(group: Group, session: psycopg.Connection, table: PublicTable, kind: str) -> Iterator[Finding]:
     """Yield what the foreign keys that were dropped when the table was taken over would refuse by now."""
-    if not may_read(session, "dropped_keys"):
+    remembered = Relation.find(session, "postgres_sync", "dropped_keys")
+    if remembered is None or not remembered.may("SELECT"):
         return
     case = Case(connection=session, layer=table, relation=table.public, rows=0, alone=kind != "p")
     for audit in all_audits_of(table.table):

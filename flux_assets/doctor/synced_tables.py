@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 
 from flux_assets.doctor.finding import Finding, Group
-from flux_assets.doctor.layers import dropped_keys, materialized_views, may, may_read
+from flux_assets.doctor.layers import hanging_on
 from flux_assets.errors import FluxError
 from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.catalog import Relation
@@ -30,7 +30,7 @@ _NEEDED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTable]) -> Iterator[Finding]:
     """Yield whether each table exists as declared and a sync can write it, then who holds the lock of all syncs."""
     synced: Collection[str] = ()
-    if may_read(session, "sync_state"):
+    if _may_read(session, "sync_state"):
         rows = session.execute("SELECT layer_name FROM postgres_sync.sync_state WHERE schema_name = %s", [schema])
         synced = {name for (name,) in rows}
     found = [finding for table in tables for finding in _of_table(session, LiveTable(schema, table), synced)]
@@ -43,7 +43,7 @@ def targets(session: psycopg.Connection, schema: str, tables: Sequence[DynamicTa
         }
         details = "; ".join(f"{state}: {', '.join(names)}" for state, names in named.items() if names)
         yield _TARGET.ok(f"nothing prevents syncing the {len(tables)} tables", details)
-    if may_read(session, "layer_leases") and (who := Holder.of(session, schema, Lease.SYNC)):
+    if _may_read(session, "layer_leases") and (who := Holder.of(session, schema, Lease.SYNC)):
         yield _TARGET.note(f"a sync is running: {who}")
 
 
@@ -61,8 +61,7 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
         details = "".join(f"\n{kind} {name}: {outcome}" for kind, name, outcome in plan.outcomes) if plan else ""
         yield _TARGET.failed(error.problem, f"{error.remedy}{details}")
         return
-    yield from dropped_keys(_TARGET, session, live, relation.kind)
-    yield from materialized_views(_TARGET, session, live, "sync")
+    yield from hanging_on(_TARGET, session, live, relation.kind)
     if heirs := relation.kin("heirs"):
         yield _TARGET.warning(
             f"{', '.join(heirs)} {'inherits' if len(heirs) == 1 else 'inherit'} from {live.title}: a query of it also"
@@ -83,11 +82,20 @@ def _of_table(session: psycopg.Connection, live: LiveTable, synced: Collection[s
             " applications, is missing",
             "Run the job setup_dynamic_tables, whose log says why where it cannot be made.",
         )
-    if lacking := ", ".join(right for right in _NEEDED if not may(session, relation.oid, right)):
+    if lacking := ", ".join(right for right in _NEEDED if not relation.may(right)):
         yield _TARGET.failed(
             f"user {user} may not {lacking} on {live.title}",
             f"Run GRANT {lacking} ON {live.title} TO {user}; as its owner.",
         )
+
+
+def _may_read(session: psycopg.Connection, name: str) -> bool:
+    """Return whether a table of the ledger exists and the user may read it."""
+    found = Relation.find(session, "postgres_sync", name)
+    if found is None:
+        return False
+    usage = session.execute("SELECT has_schema_privilege('postgres_sync', 'USAGE')").fetchone()
+    return usage == (True,) and found.may("SELECT")
 
 
 def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Finding]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import errors
 
-from flux_assets.errors import BusyError, LayerError
+from flux_assets.errors import BusyError, FluxError, LayerError, PinnedError
 from flux_assets.layers import publish, schema_diff
 from flux_assets.layers.context import LoadOptions, recorded
 from flux_assets.layers.indexes import make_equal
+from flux_assets.layers.load import load_layer
 from flux_assets.layers.publish import Publication
 from flux_assets.layers.versions import LayerState, Pin, Version
 from flux_assets.ledger.runs import Lease, leased, reach
@@ -116,6 +117,35 @@ def rollback_release(
         )
 
 
+def bring_along(
+    derived: Sequence[StaticTable], target: Target, options: LoadOptions, log: Callable[[str], None]
+) -> Iterator[tuple[StaticTable, Version, bool, FluxError | None]]:
+    """Have computed layers, each after its inputs, follow the inputs that are published; yield those that were behind.
+
+    A kept version that was computed of exactly these inputs is published again, else one is computed. What was never
+    published, or loaded from a file, stays. With a table come its live version, whether that had been kept, and why the
+    table is behind, where it is.
+    """
+    for table in derived:
+        layer = Layer(target.schema, table)
+        with target.prepared(layer.title, f"look {layer.name}", options.stop) as session:
+            live = Version.live(session, layer)
+            if live is None or live.inputs is None:
+                continue
+            known = {version.version for version in Version.known(session, layer) if version.state == "published"}
+            error: FluxError | None = None
+            try:
+                result = load_layer(table, None, target, replace(options, brought_along=True), log)
+                if result.outcome == "unchanged":
+                    continue
+                if result.pin is not None:
+                    error = PinnedError(f"{layer.title} is {result.pin}.", f"Run `flux-assets unpin {layer.name}`.")
+            except FluxError as failed:
+                error = failed
+            version = Version.live(session, layer) or live
+            yield table, version, version.version in known, error
+
+
 @contextmanager
 def _leased(
     control: psycopg.Connection, target: Target, patience: LockRetries, layers: Iterable[Layer]
@@ -134,8 +164,8 @@ def _planned(
 ) -> tuple[dict[Layer, Version], dict[Layer, Version]]:
     """Return the version of release `tag` that each layer has to go back to, and that of each that is at it already.
 
-    Layers that were never published are left out. Raises LayerError naming every layer of which no version of the
-    release is kept, and what there is of it.
+    Layers that were never published are left out, and computed ones that the release had no file of. Raises LayerError
+    naming every layer of which no version of the release is kept, and what there is of it.
     """
     moving: dict[Layer, Version] = {}
     staying: dict[Layer, Version] = {}
@@ -143,7 +173,8 @@ def _planned(
     for layer in layers:
         known = Version.known(connection, layer)
         published = [version for version in known if version.state == "published"]
-        if not published:
+        from_file = [version for version in published if version.inputs is None]
+        if not published or (layer.table.computed and not any(v.current or v.is_of(tag) for v in from_file)):
             continue
         fitting = [version for version in published if version.is_of(tag)]
         current = next((version for version in fitting if version.current), None)

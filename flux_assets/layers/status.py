@@ -8,7 +8,7 @@ from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult, Case
 from flux_assets.checks.audits import audits_of
-from flux_assets.checks.live_audits import all_audits_of, note_dropped_keys
+from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.errors import LayerError
 from flux_assets.layers.versions import Pin, Version
 from flux_assets.ledger import status
@@ -87,5 +87,5 @@ def audit_live(
         )
         wanted = [audit for audit in all_audits_of(table) if names is None or audit.name in names]
         found = tuple(audit.run(case) for audit in wanted)
-        note_dropped_keys(session, layer, found)
+        case.note_dropped_keys(found)
         return found

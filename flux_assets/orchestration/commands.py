@@ -72,8 +72,12 @@ def _run(job: str, names: Sequence[str], configs: Mapping[str, Mapping[str, obje
         return dg.execute_job(part, instance=instance, run_config={"ops": ops, "loggers": _LOGGERS})
 
 
-def report_versions(published: Sequence[tuple[StaticTable, Version]], quarantined: int | None = None) -> None:
+def report_versions(
+    published: Sequence[tuple[StaticTable, Version]], quarantined: int | None = None, *, followed: bool = False
+) -> None:
     """Record that versions were published by a rollback, or by a replay that left so many records in quarantine.
+
+    Computed layers `followed` one of these.
 
     The tags of that record say which file and which declaration the version came from, so that the layer shows as
     out of date when the release has moved on. Raises whatever Dagster's storage raises when it cannot be reached.
@@ -86,6 +90,9 @@ def report_versions(published: Sequence[tuple[StaticTable, Version]], quarantine
             if quarantined is not None:
                 description = "Records from quarantine replayed on the command line."
                 figures = {"outcome": "replayed", "sha256": version.sha256, "quarantined": quarantined}
+            if followed:
+                description = "Followed an input on the command line."
+                figures = {"outcome": "followed", "inputs": dg.MetadataValue.json(dict(version.inputs or {}))}
             _report(instance, table, version, description, figures)
 
 

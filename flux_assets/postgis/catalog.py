@@ -230,6 +230,11 @@ class Relation:
                 " rights again.",
             )
 
+    def may(self, right: str) -> bool:
+        """Tell whether the user has a right on it."""
+        asked = "SELECT has_table_privilege(%s::oid, %s)", [self.oid, right]
+        return self.connection.execute(*asked).fetchone() == (True,)
+
     def hides_rows(self) -> bool:
         """Tell whether policies of the table apply to us.
 

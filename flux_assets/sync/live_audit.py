@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import psycopg
 
 from flux_assets.checks.audit import AuditResult
-from flux_assets.checks.live_audits import note_dropped_keys
 from flux_assets.checks.sync_audits import ALWAYS_JUDGED, SyncCase, SyncTimes, refusal, sync_audits
 from flux_assets.errors import FluxError, SyncError
 from flux_assets.postgis.catalog import count_rows
@@ -98,7 +97,7 @@ class _Auditing:
                 judged.append(audit.run(case))
             except psycopg.Error as refused:
                 error = error or self._described(live, refused)
-        note_dropped_keys(self.session, live, judged)
+        case.note_dropped_keys(judged)
         return LiveAudit(version=times.mark if times else None, audits=tuple(judged), error=error)
 
     def _counted(self, live: LiveTable, *, synced: bool) -> int | FluxError:

@@ -93,8 +93,7 @@ def _refresh_views(context: SyncContext, tables: Sequence[TableSync]) -> tuple[s
     warnings: list[str] = []
     if changed and tables[0].state.target.has_views and not context.session.closed:
         try:
-            with context.clock.timed("refresh views"):
-                refresh_views(context.session, changed, context.log, warnings.append, context.options.stop)
+            refresh_views(context.session, changed, context.log, warnings.append, context.options.stop)
         except psycopg.Error as error:
             warnings.append(f"materialized views are as old as their last refresh, because of: {reported(error)}")
     return tuple(warnings)

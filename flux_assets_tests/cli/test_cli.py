@@ -26,6 +26,8 @@ from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.settings import load_settings
 from flux_assets.tables import declarations, static_tables
+from flux_assets.tables.grid_power_lines import TABLE as LINES
+from flux_assets.tables.power_lines_spatial import TABLE as SPATIAL_LINES
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets_tests.made_layers import ReleaseFolder
 from flux_assets_tests.made_up import write_one_row
@@ -283,15 +285,31 @@ def test_replay_with_nothing_in_quarantine(two_versions):
     assert run("replay", "substations", "--out", "a", "--from", "b").exit_code == 2
 
 
-def test_rollback_names_what_is_computed_from_the_layer(two_versions, sql):
-    assert "Computed from" not in run("rollback", "substations").stdout
-    sql(
-        "INSERT INTO postgres_sync.layer_versions (schema_name, layer_name, lease, version, sha256, release_tag,"
-        " relation, state, current)"
-        " VALUES ('public', 'circuit_service_areas', 1, 'v', 's', 'v1', 'r', 'published', true)"
-    )
-    told = run("rollback", "substations", "--to", two_versions[1]).stdout
-    assert "circuit_service_areas. Run `flux-assets load circuit_service_areas`" in told
+def test_what_is_computed_from_a_layer_follows_its_rollback(configured, target, sql, tmp_path):
+    folder, versions = ReleaseFolder(tmp_path / "lines"), []
+    for replaced in (b",50,", b",51,"):
+        path = write_one_row(folder.folder, LINES)
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b",50,", replaced), mtime=0))
+        load_layer(LINES, folder.release, target, LoadOptions(), lambda _: None)
+        versions.append(load_layer(SPATIAL_LINES, None, target, LoadOptions(), lambda _: None).version)
+    told = run("rollback", "grid_power_lines")
+    assert told.exit_code == 0, told.stderr
+    followed = f"power_lines_spatial: version {versions[0][:12]}, which was computed from this, is live again."
+    assert followed in told.stdout
+    current = "SELECT version FROM postgres_sync.layer_versions WHERE current AND layer_name = 'power_lines_spatial'"
+    assert sql(current) == [(versions[0],)]
+    with dg.DagsterInstance.from_config(configured["DAGSTER_HOME"]) as instance:
+        seen = instance.get_latest_materialization_event(dg.AssetKey("power_lines_spatial")).asset_materialization
+    assert (seen.tags["dagster/data_version"], seen.metadata["outcome"].value) == (versions[0], "followed")
+    assert run("pin", "power_lines_spatial").exit_code == 0
+    again = run("rollback", "grid_power_lines", "--to", versions_of(sql, "grid_power_lines")[-1])
+    assert "Warning: power_lines_spatial does not follow: public.power_lines_spatial is pinned to" in again.stderr
+    assert "`flux-assets load power_lines_spatial`" in again.stderr
+
+
+def versions_of(sql, name: str) -> list[str]:
+    asked = "SELECT version FROM postgres_sync.layer_versions WHERE layer_name = '{}' ORDER BY staged_at"
+    return [version for (version,) in sql(asked.format(name))]
 
 
 def test_after_a_rollback_the_checks_say_what_the_version_was_judged_for(two_versions, configured):

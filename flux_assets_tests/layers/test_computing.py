@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flux_assets.errors import LayerError, ReleaseError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.layers.rollback import rollback, unpin
+from flux_assets.layers.rollback import bring_along, pin, rollback, rollback_release, unpin
 from flux_assets.layers.status import audit_live
 from flux_assets.postgis.session import Target
 from flux_assets.spec import StaticTable
@@ -143,6 +143,58 @@ def test_after_a_rollback_of_an_input_the_kept_version_comes_back_without_being_
     assert (back.version, back.rows) == (first.version, 4)
     assert "stage" not in back.seconds
     unpin(POLES, loader.target)
+
+
+def followed(loader, *derived: StaticTable) -> list[tuple[str, int | None, bool, str]]:
+    found = bring_along(derived, loader.target, LoadOptions(), loader.log.append)
+    return [(table.name, version.rows, was_kept, str(error or "")) for table, version, was_kept, error in found]
+
+
+def test_what_is_computed_follows_a_rollback_of_an_input(loader, sql):
+    """Its kept version is live again; where none was computed from this, one is; and what follows it follows too."""
+    parts = [sa.Column("poles", sa.Integer, primary_key=True, autoincrement=False, comment="How many.")]
+    computed = Computed(inputs=("pole_names",), query="SELECT sum(poles)::int AS poles FROM pole_names")
+    facts = {"positions": (), "ranges": (), "references": ()}
+    total = made_up("pole_total", parts, computed=computed, file="none", **facts)
+    for count in (4, 9):
+        loader.load(POLES, rows(count), keep_versions=2)
+        compute(loader)
+    compute(loader, total)
+    rollback(POLES, loader.target, LoadOptions(), loader.log.append)
+    assert not audit_live(names(), loader.target, {"inputs_current"})[0].passed
+    assert followed(loader, names(), total) == [("pole_names", 4, True, ""), ("pole_total", 1, False, "")]
+    assert sql("SELECT poles FROM pole_total") == [(4,)]
+    for each in (names(), total):
+        assert audit_live(each, loader.target, {"inputs_current"})[0].passed
+    recorded = "SELECT sync_type FROM postgres_sync.sync_status WHERE layer_name = '{}' ORDER BY sync_id DESC LIMIT 1"
+    assert [sql(recorded.format(name)) for name in ("pole_names", "pole_total")] == [[("PUBLISH",)], [("FULL",)]]
+    assert followed(loader, names(), total) == []
+    unpin(POLES, loader.target)
+    loader.load(POLES, rows(5))
+    pin(names(), loader.target, LoadOptions(), loader.log.append)
+    ((_, rows_left, _, why),) = followed(loader, names(), total)
+    assert (rows_left, "unpin pole_names" in why) == (4, True)
+
+
+def test_what_was_loaded_from_a_file_does_not_follow(loader, sql):
+    optional = names(file="optional")
+    loader.load(POLES, rows(4))
+    loader.load(optional, [{"name": "A", "poles": 5, "score": 1, "geom": rows(1)[0]["geom"]}])
+    loader.load(POLES, rows(9))
+    assert followed(loader, optional) == []
+    assert sql("SELECT poles FROM pole_names") == [(5,)]
+
+
+def test_an_optional_layer_goes_back_with_its_release_where_that_had_the_file(loader, sql):
+    optional = names(file="optional")
+    row = {"name": "A", "score": 1, "geom": rows(1)[0]["geom"]}
+    for tag, count in (("v1", 4), ("v2", 9)):
+        loader.source.tag = tag
+        loader.load(POLES, rows(count))
+        loader.load(optional, [row | {"poles": count}])
+    rollback_release([POLES, optional], loader.target, LoadOptions(), loader.log.append, "v1")
+    assert sql("SELECT count(*), (SELECT sum(poles) FROM pole_names) FROM poles") == [(4, 4)]
+    assert sql("SELECT count(DISTINCT xmin::text) FROM postgres_sync.layer_versions WHERE current") == [(1,)]
 
 
 def test_an_optional_layer_is_loaded_from_its_file_and_computed_without_one(loader, sql):
