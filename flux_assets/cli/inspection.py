@@ -169,7 +169,9 @@ def _time_span(_context: click.Context, _parameter: click.Parameter, value: str)
 
 @COMMANDS.command("health")
 @click.argument("parts", nargs=-1, metavar="[PART]...")
-def _health(parts: tuple[str, ...]) -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="Answer by HTTP on PORT until Ctrl-C, with 200 or 503.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on, with --port.")
+def _health(parts: tuple[str, ...], port: int | None, address: str) -> None:
     """Say in one line whether the parts of a deployment are ready: postgis, dagster and daemon, or each PART.
 
     Made for the probes of containers: it starts nothing, imports little, and answers within seconds. Exit code 1 when
@@ -188,14 +190,47 @@ def _health(parts: tuple[str, ...]) -> None:
       flux-assets health daemon
       flux-assets health http://127.0.0.1:3000/server_info
       flux-assets health grpc://127.0.0.1:4000
+      flux-assets health --port 9809
     """
+    wanted = parts or _PARTS
+    if port is not None:
+        _serve_readiness(wanted, (address, port))
+    ready, line = _readiness(wanted)
+    click.echo(line)
+    exit_if(not ready)
+
+
+def _readiness(parts: Sequence[str]) -> tuple[bool, str]:
     from flux_assets.doctor.readiness import unready
 
-    wanted = parts or _PARTS
-    faults = {part: fault for part in wanted if (fault := unready(part)) is not None}
+    faults = {part: fault for part in parts if (fault := unready(part)) is not None}
     said = "; ".join(f"{part}: {' '.join(fault.split())}" for part, fault in faults.items())
-    click.echo(f"not ready: {said}" if faults else f"ready: {', '.join(wanted)}")
-    exit_if(bool(faults))
+    return not faults, f"not ready: {said}" if faults else f"ready: {', '.join(parts)}"
+
+
+def _serve_readiness(parts: Sequence[str], place: tuple[str, int]) -> None:
+    """Answer one request after the other, without end, each by looking anew."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # for a request to arrive
+
+        def do_GET(self) -> None:
+            ready, line = _readiness(parts)
+            self.send_response(200 if ready else 503)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(f"{line}\n".encode())
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing: probes come every few seconds."""
+
+    try:
+        server = HTTPServer(place, Handler)
+    except OSError as error:
+        raise click.ClickException(f"Port {place[1]} of {place[0]} cannot be listened on: {error.strerror}.") from None
+    with server:
+        server.serve_forever()
 
 
 @COMMANDS.command("watchdog")

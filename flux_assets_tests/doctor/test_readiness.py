@@ -1,8 +1,11 @@
 """`flux-assets health`: ready or not, by what a probe can see."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,24 @@ def test_a_page_is_ready_when_it_answers_well():
         assert unready(f"{web.address}/server_info") is None
         assert "404" in unready(f"{web.address}/elsewhere")
     assert unready(f"{web.address}/server_info") is not None
+
+
+def test_an_address_says_the_same(settings, database, sql):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [Path(sys.executable).with_name("flux-assets"), "health", "--port", str(port), "postgis"]
+    with subprocess.Popen(command) as process:
+        try:
+            until = time.monotonic() + 60
+            while unready(f"http://127.0.0.1:{port}") is not None:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+            assert "503" in unready(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_another_part_is_wrong_use():
