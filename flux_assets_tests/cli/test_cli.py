@@ -168,6 +168,13 @@ def test_status_of_all_declared_tables(two_versions):
     assert {line.index("not synced") for line in lines[-3:]} == {heading.index("state")}
 
 
+def test_the_status_says_whose_it_is_where_several_share_an_instance(configured, monkeypatch):
+    monkeypatch.setenv("FLUX_UTILITY", "austin")
+    load_settings.cache_clear()
+    assert run("status").stdout.splitlines()[0] == "Utility austin, schema public"
+    assert json.loads(run("status", "--json").stdout)["utility"] == "austin"
+
+
 def test_a_failed_attempt_is_shown_and_is_no_reason_to_distrust_what_readers_see(two_versions, target, tmp_path):
     folder = ReleaseFolder(tmp_path / "broken")
     folder.write_raw(SUBSTATIONS, b"no gzip at all")

@@ -21,6 +21,7 @@ from flux_assets.alerting.watching import Watch
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.alerts import events
 from flux_assets.orchestration.automation import automation_sensor, jobs, release_sensor, schedules
+from flux_assets.orchestration.commands import report_pins
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.names import Names
@@ -31,6 +32,7 @@ from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.orchestration.view_assets import view_asset
 from flux_assets.settings import DefinitionSettings, Settings
 from flux_assets.tables import declarations, dynamic_tables, layers, static_tables, views
+from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets_tests.synced import FAULTS
 
 HERE, THERE, ALONE = Names("austin"), Names("houston"), Names()
@@ -161,10 +163,13 @@ def test_the_schedule_of_the_code_location_called_like_the_utility_is_its_own(in
     now = datetime.now(UTC)
     long_ago = {"faults": now - timedelta(days=1)}
 
-    def kinds(names: Names) -> set[str]:
-        return {each.kind for each in events.observed((instance, []), names, lambda _: (), long_ago, WATCH, now)}
+    def kinds(names: Names) -> dict[str, str]:
+        return {
+            each.kind: each.remedy
+            for each in events.observed((instance, []), names, lambda _: (), long_ago, WATCH, now)
+        }
 
-    assert "schedule" in kinds(HERE)
+    assert "start -w workspace.yaml -l austin dynamic_sync_schedule" in kinds(HERE)["schedule"]
     assert "schedule" not in kinds(THERE)
 
 
@@ -180,6 +185,15 @@ def test_the_name_of_a_table_is_refused(monkeypatch, name):
     monkeypatch.setenv("FLUX_UTILITY", name)
     with pytest.raises(SettingError, match="is the name of a table"):
         Names.configured()
+
+
+def test_what_commands_report_is_of_the_utility(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLUX_UTILITY", "austin")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    report_pins([(SUBSTATIONS, None)])
+    with dg.DagsterInstance.from_config(str(tmp_path)) as told:
+        assert len(told.fetch_observations(HERE.key("substations"), limit=9).records) == 1
+        assert told.all_asset_keys() == [HERE.key("substations")]
 
 
 def test_definitions_need_no_setting_but_theirs(monkeypatch):

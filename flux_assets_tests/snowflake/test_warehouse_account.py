@@ -56,6 +56,8 @@ def test_the_query_tag_names_run_and_layer():
     session = account(run_id="r1", layer="work_orders").arguments()["session_parameters"]
     assert json.loads(session["QUERY_TAG"]) == {"app": "flux_assets", "run_id": "r1", "layer": "work_orders"}
     assert json.loads(account().arguments()["session_parameters"]["QUERY_TAG"]) == {"app": "flux_assets"}
+    named = account(utility="austin").arguments()["session_parameters"]["QUERY_TAG"]
+    assert json.loads(named) == {"app": "flux_assets", "utility": "austin"}
 
 
 def test_a_key_pair_comes_before_a_password(tmp_path: Path):
