@@ -40,7 +40,7 @@ def _up() -> None:
     from flux_assets.sample.cluster import Cluster
     from flux_assets.sample.stand_in.server import StandIn
     from flux_assets.settings import load_settings
-    from flux_assets.wiring.home import claim_home
+    from flux_assets.wiring.home import Home
     from flux_assets.wiring.source import snowflake_account
 
     settings = load_settings()
@@ -48,7 +48,7 @@ def _up() -> None:
         raise SettingError(
             "FLUX_PROFILE=production provides no database.", "Unset FLUX_PROFILE to use the embedded one."
         )
-    claim_home(settings.flux_home)
+    Home(settings.flux_home).claim()
     cluster = Cluster(settings.flux_home)
     cluster.ensure_map_database()
     if settings.target_is_set:

@@ -25,6 +25,8 @@ class Names:
     LOAD_JOB: ClassVar[str] = "load_static_layers"
     SYNC_JOB: ClassVar[str] = "sync_all_dynamic"
     SYNC_SCHEDULE: ClassVar[str] = "dynamic_sync_schedule"
+    # The machine that a run was created on; storage/instance.py notes it.
+    MACHINE_TAG: ClassVar[str] = "flux/machine"
     # Of runs that are started from the UI or a command line for some assets.
     AD_HOC_JOB: ClassVar[str] = "__ASSET_JOB"
 

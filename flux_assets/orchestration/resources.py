@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr
 
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.light_imports import light_imports
+from flux_assets.orchestration.names import Names
 from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
 _finding = Lock()  # steps of a run are threads; the first to ask starts the server or makes the sample, the others wait
 
 
-class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class _Resource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What knows on which machine its run was created; None where nobody has noted it."""
+
+    _created_on: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        self._created_on = context.run.tags.get(Names.MACHINE_TAG) if context.run else None
+
+
+class PostgisResource(_Resource):
     """The PostGIS database that layers are published in; the embedded one is started when none is configured."""
 
     _target: Target | None = PrivateAttr(default=None)
@@ -45,11 +55,11 @@ class PostgisResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from flux_assets.wiring.target import postgis_target
 
         with _finding:
-            self._target = self._target or postgis_target(load_settings())
+            self._target = self._target or postgis_target(load_settings(), self._created_on)
             return self._target
 
 
-class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class ReleaseResource(_Resource):
     """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
     # YAML reads an unquoted on or off as true or false. Dagster resolves {env: NAME} for its own string type alone.
@@ -83,11 +93,11 @@ class ReleaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from flux_assets.wiring.source import layer_release
 
         with _finding:
-            self._release = self._release or layer_release(load_settings(), log)
+            self._release = self._release or layer_release(load_settings(), log, self._created_on)
             return cast("Release", self._release)
 
 
-class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class WarehouseResource(_Resource):
     """The Snowflake account that the dynamic tables come from; the stand-in where none is set and that is allowed."""
 
     def family(self, declared: Sequence[DynamicTable]) -> Family:
@@ -112,7 +122,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
             def find() -> Account:
                 with _finding:
-                    return replace(snowflake_account(load_settings()), run_id=run_id, layer=layer)
+                    return replace(snowflake_account(load_settings(), self._created_on), run_id=run_id, layer=layer)
 
             return Source.open(find(), _overrides(), connect=connect, find=find, log=log)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from flux_assets.errors import EmbeddedError
@@ -15,29 +17,54 @@ _IN_CONTAINER = "DAGSTER_RUN_JOB_NAME"
 _MACHINE_ID = Path("/etc/machine-id")
 
 
-def claim_home(home: Path) -> None:
-    """Note in the home that it was made on this machine."""
-    if not _is_claimed(home):
-        with suppress(OSError):  # whoever makes something in the home says what is wrong with it
-            home.mkdir(parents=True, exist_ok=True)
-            _marker(home).write_text(_machine())
+@dataclass(frozen=True)
+class Home:
+    """A FLUX_HOME. A file in it names the machine that it was made on."""
 
+    path: Path
 
-def require_own_home(home: Path, what: str, setting: str) -> None:
-    """Claim the home, so that `what` may be made in it; a worker may only use one that was claimed on its machine.
+    def claim(self) -> None:
+        """Note that it was made on this machine."""
+        if not self._is_claimed():
+            with suppress(OSError):  # whoever makes something in it says what is wrong with it
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._marker.write_text(self.machine())
 
-    A worker runs steps of a run that was started elsewhere: nobody would read what it made here. Raises EmbeddedError,
-    which names the `setting` that is missing.
-    """
-    worker = _worker()
-    if worker is None:
-        claim_home(home)
-    elif not _is_claimed(home):
-        raise EmbeddedError(
-            f"{setting} names no {what}, and in {worker} none is made: FLUX_HOME = {str(home)!r} was not made on this"
-            f" machine, {socket.gethostname()}.",
-            f"Set {setting} where steps run. Where all of them run on this machine, `flux-assets up` makes the home.",
-        )
+    def require(self, what: str, setting: str, created_on: str | None = None) -> None:
+        """Claim it, so that `what` may be made in it; a worker may only use one that was claimed on its machine.
+
+        A worker runs steps of a run that was created elsewhere, such as on the machine `created_on`: nobody would read
+        what it made here. Raises EmbeddedError, which names the `setting` that is missing.
+        """
+        worker = _worker() or ("a run from another machine" if created_on not in {None, self.machine()} else None)
+        if worker is None:
+            self.claim()
+        elif not self._is_claimed():
+            raise EmbeddedError(
+                f"{setting} names no {what}, and in {worker} none is made: FLUX_HOME = {str(self.path)!r} was not made"
+                f" on this machine, {socket.gethostname()}.",
+                f"Set {setting} where steps run. Where all of them run on this machine, `flux-assets up` makes the"
+                " home.",
+            )
+
+    @staticmethod
+    def machine() -> str:
+        """Return what tells machines and containers apart: containers may share the id, which is nobody's business."""
+        try:
+            own = _MACHINE_ID.read_text().strip()
+        except OSError:
+            own = ""
+        return f"{socket.gethostname()}-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
+
+    @property
+    def _marker(self) -> Path:
+        return self.path / "machine"
+
+    def _is_claimed(self) -> bool:
+        try:
+            return self._marker.read_text() == self.machine()
+        except OSError:
+            return False
 
 
 def _worker() -> str | None:
@@ -49,23 +76,3 @@ def _worker() -> str | None:
     if celery is not None and ("worker" in sys.argv[1:] or getattr(celery, "current_task", None)):
         return "a Celery worker"
     return None
-
-
-def _marker(home: Path) -> Path:
-    return home / "machine"
-
-
-def _is_claimed(home: Path) -> bool:
-    try:
-        return _marker(home).read_text() == _machine()
-    except OSError:
-        return False
-
-
-def _machine() -> str:
-    """Return what tells machines and containers apart; containers may share the id of their image."""
-    try:
-        own = _MACHINE_ID.read_text().strip()
-    except OSError:
-        own = ""
-    return f"{own} {socket.gethostname()}\n"

@@ -15,7 +15,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
 from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
-from flux_assets.wiring.home import require_own_home
+from flux_assets.wiring.home import Home
 
 if TYPE_CHECKING:
     from flux_assets.sample.simulation.drive import Simulation
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLE_SCALE", "layer_release", "simulation_of", "snowflake_account", "stand_in_is_made"]
 
 
-def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Release:
+def layer_release(
+    settings: Settings, log: Callable[[str], None] = lambda _: None, created_on: str | None = None
+) -> Release:
     """Return the release that layers are loaded from; the sample city is written when none is configured.
 
     Raises SettingError where a release must be configured: in profile production, and for a target that the user set,
     which gets sample rows only with FLUX_RELEASE=sample. Raises EmbeddedError in a worker without a home of its own.
     """
     if settings.release_is_sample:
-        require_own_home(settings.flux_home, "release but the sample city", "FLUX_RELEASE")
+        Home(settings.flux_home).require("release but the sample city", "FLUX_RELEASE", created_on)
         address = str(sample_release(settings.flux_home, log))
     elif settings.release_is_set:
         address = str(settings.flux_release)
@@ -48,7 +50,7 @@ def layer_release(settings: Settings, log: Callable[[str], None] = lambda _: Non
     return Release(address, settings.flux_release_tag, settings.flux_home / "releases", limits=limits)
 
 
-def snowflake_account(settings: Settings) -> Account:
+def snowflake_account(settings: Settings, created_on: str | None = None) -> Account:
     """Return where the dynamic tables come from; the stand-in is started and filled when no account is configured.
 
     Raises SettingError, which names what is missing, in profile production, for an incomplete account, and for a target
@@ -56,7 +58,7 @@ def snowflake_account(settings: Settings) -> Account:
     stand-in cannot start.
     """
     if settings.source_is_stand_in:
-        return replace(_stand_in(settings), utility=settings.flux_utility)
+        return replace(_stand_in(settings, created_on), utility=settings.flux_utility)
     if settings.snowflake_account == NAME:
         raise SettingError(
             f"SNOWFLAKE_ACCOUNT={NAME} asks for the stand-in, which profile production does not provide.",
@@ -94,8 +96,8 @@ def stand_in_is_made(settings: Settings) -> bool:
     return StandIn(settings.flux_home).layout.data.exists()
 
 
-def _stand_in(settings: Settings) -> Account:
-    require_own_home(settings.flux_home, "account but the stand-in", "SNOWFLAKE_ACCOUNT")
+def _stand_in(settings: Settings, created_on: str | None) -> Account:
+    Home(settings.flux_home).require("account but the stand-in", "SNOWFLAKE_ACCOUNT", created_on)
     account = StandIn(settings.flux_home).ensure(
         lambda: layer_release(settings), database=settings.snowflake_database, schema=settings.snowflake_schema
     )

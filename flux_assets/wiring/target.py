@@ -20,7 +20,7 @@ from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.libpq import drop_session_variables
 from flux_assets.settings import Settings
 from flux_assets.tables import declarations
-from flux_assets.wiring.home import require_own_home
+from flux_assets.wiring.home import Home
 
 
 def embedded_cluster(settings: Settings) -> Cluster:
@@ -28,11 +28,12 @@ def embedded_cluster(settings: Settings) -> Cluster:
     return Cluster(settings.flux_home)
 
 
-def postgis_target(settings: Settings) -> Target:
+def postgis_target(settings: Settings, created_on: str | None = None) -> Target:
     """Return the database of the layers; the embedded one is created and started when no other is configured.
 
-    Raises SettingError in profile production without a target and when the configured one would be reached
-    unencrypted, EmbeddedError when the embedded one cannot start, or in a worker without a home of its own.
+    `created_on` is the machine that the run was created on. Raises SettingError in profile production without a target
+    and when the configured one would be reached unencrypted, EmbeddedError when the embedded one cannot start, or in a
+    worker without a home of its own.
     """
     drop_session_variables()
     if settings.target_is_set:
@@ -42,7 +43,7 @@ def postgis_target(settings: Settings) -> Target:
             "FLUX_POSTGRES_URL is not set, and profile production provides no database.",
             "Set FLUX_POSTGRES_URL=postgresql://user:password@host:port/database.",
         )
-    require_own_home(settings.flux_home, "database", "FLUX_POSTGRES_URL")
+    Home(settings.flux_home).require("database", "FLUX_POSTGRES_URL", created_on)
     cluster = embedded_cluster(settings)
     cluster.ensure_map_database()
     return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema, declared=declarations())
@@ -61,7 +62,7 @@ def dagster_storage_url(settings: Settings) -> str:
             "DAGSTER_POSTGRES_URL is not set, and profile production provides no database.",
             "Set DAGSTER_POSTGRES_URL=postgresql://user:password@host:port/database, a database for Dagster alone.",
         )
-    require_own_home(settings.flux_home, "database", "DAGSTER_POSTGRES_URL")
+    Home(settings.flux_home).require("database", "DAGSTER_POSTGRES_URL")
     cluster = embedded_cluster(settings)
     cluster.ensure_plain_database()
     return cluster.url("dagster", driver="psycopg2", libpq_version=psycopg2.extensions.libpq_version())

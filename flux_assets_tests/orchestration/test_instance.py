@@ -110,7 +110,11 @@ def test_what_dagster_yaml_asks_for_is_in_force(cluster: Cluster) -> None:
         assert instance.cancellation_thread_poll_interval_seconds > 0
         assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
         queue = instance.get_concurrency_config().run_queue_config
-        assert {"flux/exclusive", "dagster/schedule_name"} == {limit["key"] for limit in queue.tag_concurrency_limits}
+        # What the limits mean is in test_neighbours.py.
+        assert {"flux/exclusive", "flux/heavy"} == {limit["key"] for limit in queue.tag_concurrency_limits}
+        assert queue.max_concurrent_runs == -1
+        assert instance.run_coordinator.dequeue_use_threads
+        assert [instance.get_settings(of)["use_threads"] for of in ("schedules", "sensors")] == [True, True]
 
 
 def test_the_code_location_has_a_stable_name() -> None:

@@ -24,7 +24,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, Sq
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -33,8 +33,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flux_assets.errors import FluxError, reported
 from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecordStatus
+from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.settings import load_settings
+from flux_assets.wiring.home import Home
 from flux_assets.wiring.target import dagster_storage_url
 
 
@@ -87,6 +89,14 @@ class EventLog(PostgresEventLogStorage):
                     for event, row, number in zip(events, rows, numbers, strict=True)
                 ],
             )
+
+
+class _RunStorage(PostgresRunStorage):
+    """Dagster's own, but each run notes the machine that it was created on."""
+
+    def add_run(self, dagster_run: dg.DagsterRun) -> dg.DagsterRun:
+        noted = dagster_run.with_tags({**dagster_run.tags, Names.MACHINE_TAG: Home.machine()})
+        return super().add_run(noted)
 
 
 def _is_planned_check(event: dg.EventLogEntry) -> bool:
@@ -152,6 +162,7 @@ class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
         """Keep connections open between events: a new one for each costs ten times what storing the event does."""
         postgres_url = with_parameters(postgres_url)
         super().__init__(postgres_url, inst_data=inst_data)
+        self._run_storage = _RunStorage(postgres_url, should_autocreate_tables=False)
         self._event_log_storage = EventLog(postgres_url)
         os.environ.setdefault(_BATCH_SIZE, "1000")
         os.environ.setdefault(_ERROR_SIZE, "20000")
