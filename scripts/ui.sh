@@ -24,6 +24,7 @@ probe.bind(("127.0.0.1", int(sys.argv[1])))' "$port" 2>/dev/null; then
     exit 1
 fi
 echo $$ >"$home/ui.pid"
+echo "The UI, in a moment: http://127.0.0.1:$port (Ctrl-C ends it; make map beside it shows the tables)"
 # Dagster announces that this way of starting it will be replaced one day; nothing for a user to do.
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
 # Every run is a process of its own, which would otherwise compile what it imports.

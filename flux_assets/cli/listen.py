@@ -18,7 +18,7 @@ def _callable(_context: click.Context, parameter: click.Parameter, url: str | No
         if url:
             Settings.check_web_address(url, https_over_network=True)
     except ValueError as error:
-        raise click.BadParameter(f"{error}.", param=parameter) from None
+        raise click.BadParameter(f"the address {error}.", param=parameter) from None
     return url
 
 

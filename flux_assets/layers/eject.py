@@ -52,7 +52,9 @@ def eject(table: StaticTable, target: Target, options: LoadOptions, log: Callabl
             run(control, [context.entry.forgotten()])  # another process has ejected it meanwhile
             return None
         plan = _planned(control, layer)
-        log(f"{layer.title} becomes a plain table; {Hanging.listed(list(plan.hanging.outcomes(layer.name)))}")
+        outcomes = plan.hanging.outcomes(layer.name)
+        told = [(kind, name, said if "stays" in said else "comes along") for kind, name, said in outcomes]
+        log(f"{layer.title} becomes a plain table; {Hanging.listed(told)}")
         reach("eject.leased")
         try:
             plan.prepare(context, lease)
