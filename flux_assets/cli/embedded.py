@@ -28,10 +28,10 @@ COMMANDS = click.Group()
 
 @COMMANDS.command("up")
 def _up() -> None:
-    """Start the embedded PostGIS and the Snowflake stand-in, and print how to connect.
+    """Start the embedded PostGIS and the Snowflake stand-in.
 
-    Both start by themselves whenever they are needed; use this to connect a map program. The stand-in does not
-    start where the settings name a Snowflake account.
+    How to connect is printed. Both start by themselves whenever they are needed; use this to connect a map program. The
+    stand-in does not start where the settings name a Snowflake account.
 
     \b
     Example:
@@ -76,7 +76,7 @@ def _up() -> None:
 
 @COMMANDS.command("down")
 def _down() -> None:
-    """Stop the embedded PostGIS and the Snowflake stand-in, and nothing else.
+    """Stop the embedded PostGIS and the Snowflake stand-in.
 
     Only what this project started under FLUX_HOME is stopped; its data stays.
 

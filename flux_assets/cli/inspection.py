@@ -106,7 +106,7 @@ def _versions(table: str | None, as_json: bool) -> None:
 @COMMANDS.command("doctor")
 @_as_json
 def _doctor(as_json: bool) -> None:
-    """Test every setting and permission, and print a remedy for each that fails.
+    """Test every setting and permission, with remedies.
 
     Exit code 1 when a test failed; warnings and notes do not count.
 
@@ -237,10 +237,10 @@ def _serve_readiness(parts: Sequence[str], place: tuple[str, int]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--send", "to_send", is_flag=True, help="Also send what has not been reported yet to FLUX_ALERT_URL.")
 def _watchdog(as_json: bool, to_send: bool) -> None:
-    """Check all tables, PostGIS and Dagster once, and print a line for each problem.
+    """Print what is wrong with tables, PostGIS or Dagster.
 
-    Made for cron: it needs no Dagster daemon, reports when the daemon is dead, and starts nothing. Exit code 1 when
-    there is a problem that is not muted, or when an alert was not delivered.
+    Made for cron: it checks once, needs no Dagster daemon, reports when the daemon is dead, and starts nothing. Exit
+    code 1 when there is a problem that is not muted, or when an alert was not delivered.
 
     \b
     Examples:

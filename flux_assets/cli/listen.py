@@ -34,8 +34,9 @@ def _callable(_context: click.Context, parameter: click.Parameter, url: str | No
 )
 @click.option("--table", "names", multiple=True, metavar="TABLE", help="Only of this table; may be repeated.")
 def _listen(url: str | None, names: tuple[str, ...]) -> None:
-    """POST every publish, rollback and sync of a table to URL, for the caches of tile servers and applications.
+    """POST every change of a published table to URL.
 
+    For the caches of tile servers and applications, at every publish, rollback and sync that changed rows.
     The JSON is that of the notification flux_published, with published_at. Every table is posted once at the start, and
     after the database was away those that changed meanwhile, as kind `missed`. A request that fails is repeated, until
     it succeeds or a newer change of the table takes its place. Ends with Ctrl-C (exit code 130). The address is in no

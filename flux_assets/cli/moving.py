@@ -26,13 +26,13 @@ COMMANDS = click.Group()
     "--drop-foreign-keys", is_flag=True, help="Drop foreign keys of other tables that point at an adopted table."
 )
 def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> None:
-    """Take over the plain tables that another loader or sync made, or only TABLE and what is computed from it.
+    """Take over plain tables that another loader or sync made.
 
-    Readers see no gap. The release is loaded beside the table of a layer; a synced table is kept as it is where its
-    columns fit, and otherwise made anew from its rows. In one transaction the old table is renamed to
-    TABLE_before_flux, and whatever hangs on it comes along: owner, rights, policies, triggers, views and the like.
-    Where something cannot come along, that is said before anything is done. Exit code 1 then, or when a table could
-    not be loaded or synced.
+    All of them, or TABLE and what is computed from it. Readers see no gap. The release is loaded beside the table of a
+    layer; a synced table is kept as it is where its columns fit, and otherwise made anew from its rows. In one
+    transaction the old table is renamed to TABLE_before_flux, and whatever hangs on it comes along: owner, rights,
+    policies, triggers, views and the like. Where something cannot come along, that is said before anything is done.
+    Exit code 1 then, or when a table could not be loaded or synced.
 
     \b
     Examples:
@@ -87,11 +87,11 @@ def _adopt(tables: tuple[str, ...], dry_run: bool, drop_foreign_keys: bool) -> N
 @COMMANDS.command("eject")
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 def _eject(tables: tuple[str, ...]) -> None:
-    """Make TABLE a plain table again, under the same name, with its rows and all that hangs on it.
+    """Make TABLE a plain table again, with all that hangs on it.
 
-    Readers notice nothing. Its live version becomes the plain table; earlier versions stay until it is adopted again.
-    From then on no load publishes into it: `flux-assets adopt TABLE` takes it over again. A synced table is a plain
-    table already.
+    It keeps its name and its rows. Readers notice nothing. Its live version becomes the plain table; earlier versions
+    stay until it is adopted again. From then on no load publishes into it: `flux-assets adopt TABLE` takes it over
+    again. A synced table is a plain table already.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 another process is loading the layer.
 
@@ -118,11 +118,11 @@ def _eject(tables: tuple[str, ...]) -> None:
 @click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="Leave it out; may be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_json: bool) -> None:
-    """Tell in which columns and rows all tables, or TABLE, differ from those of the same names in another SCHEMA.
+    """Compare all tables, or TABLE, with those in another SCHEMA.
 
-    For running beside the old system before the switch: FLUX_POSTGRES_SCHEMA names a schema of our own in its database.
-    Columns that note when a sync wrote a row are not compared. Nothing is changed. Exit code 1 where something that
-    the old table has is missing or different.
+    Columns and rows that differ are told. For running beside the old system before the switch: FLUX_POSTGRES_SCHEMA
+    names a schema of our own in its database. Columns that note when a sync wrote a row are not compared. Nothing is
+    changed. Exit code 1 where something that the old table has is missing or different.
 
     \b
     Examples:

@@ -48,7 +48,7 @@ def _not_empty(_context: click.Context, parameter: click.Parameter, value: str |
     help="Roll all layers back to this release, in one transaction.",
 )
 def _roll_back(table: str | None, to: str | None, tag: str | None) -> None:
-    """Publish an earlier version of TABLE again, and pin the layer to it.
+    """Publish an earlier version of TABLE again, and pin it.
 
     Readers see either version, never a mixture. Without --to, the version published before the current one is used;
     `flux-assets versions TABLE` lists them. No load replaces it before `flux-assets unpin TABLE`.
@@ -191,7 +191,7 @@ def _unpin(tables: tuple[str, ...], every: bool) -> None:
 )
 @click.option("--accept-schema-change", is_flag=True, help="Change the public table's columns as the declaration says.")
 def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_change: bool) -> None:
-    """Read the refused records of TABLE again, and publish those that pass.
+    """Publish those refused records of TABLE that pass now.
 
     The published version and these records make a new version, which is audited and published as by a load. Records
     that are still refused stay in postgres_sync.quarantine, with the reason. Exit code 1 when none passes.

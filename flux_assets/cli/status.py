@@ -41,7 +41,7 @@ COMMANDS = click.Group()
 )
 @click.option("--attempts", is_flag=True, help="Show how each table's last load or sync ended, with the whole reason.")
 def _status(as_json: bool, every: float | None, attempts: bool) -> None:
-    """Show the published state of every table and, apart from that, how its last load or sync ended.
+    """Show the state of every table and how its last run ended.
 
     Shown are rows and version; when the source last changed, when it was last checked, when the published rows last
     changed; how old the rows of a synced table are (lag). A load or sync that failed has changed no published row.

@@ -455,3 +455,7 @@ def test_doctor(two_versions, configured, monkeypatch, tmp_path, sql):
     assert ["transformers" in finding["said"] for finding in printed["findings"] if finding["outcome"] == "failed"] == [
         True
     ]
+
+
+def test_the_list_of_commands_cuts_no_sentence() -> None:
+    assert "..." not in CliRunner().invoke(main, ["--help"]).output.partition("Commands:")[2]
