@@ -86,10 +86,6 @@ def test_layers_and_outages_are_drawn(page: Browser, place: Place) -> None:
     assert version_shown(page, "osm_water").startswith(version[:12])
     assert re.search(rf"osm_water\nversion {version[:8]}, changed .* ago, checked .* ago", page.words())
     assert dot(page, OUTAGES) == dot(page, "osm_water")
-    colour = page.driver.execute_script(
-        "return document.querySelector(\"[data-table='substations'] input\").style.accentColor"
-    )
-    assert Color.from_string(colour).hex == "#39316b"
 
 
 def test_a_sync_is_seen_without_reloading(page: Browser, place: Place) -> None:

@@ -169,8 +169,6 @@ function choice(state) {
   box.type = "checkbox";
   box.title = `show ${state.table}`;
   box.checked = asked.has(state.table);
-  const [colour] = Object.values(look(state).layers[0]?.paint ?? {});
-  if (typeof colour === "string") box.style.accentColor = colour; // the outages have a key of their own
   box.onchange = () => {
     if (box.checked) asked.add(state.table);
     else asked.delete(state.table);
