@@ -174,8 +174,8 @@ def _time_span(_context: click.Context, _parameter: click.Parameter, value: str)
 def _health(parts: tuple[str, ...], port: int | None, address: str) -> None:
     """Say in one line whether the parts of a deployment are ready: postgis, dagster and daemon, or each PART.
 
-    Made for the probes of containers: it starts nothing, imports little, and answers within seconds. Exit code 1 when
-    a part is not ready. `flux-assets doctor` says what to do.
+    They are postgis, dagster and daemon, or each PART. Made for the probes of containers: it starts nothing, imports
+    little, and answers within seconds. Exit code 1 when a part is not ready. `flux-assets doctor` says what to do.
 
     \b
     postgis             the target database answers and takes writes
