@@ -172,7 +172,7 @@ def _time_span(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option("--port", type=click.IntRange(1, 65535), help="Answer by HTTP on PORT until Ctrl-C, with 200 or 503.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on, with --port.")
 def _health(parts: tuple[str, ...], port: int | None, address: str) -> None:
-    """Say in one line whether the parts of a deployment are ready: postgis, dagster and daemon, or each PART.
+    """Say in one line whether the parts of a deployment are ready.
 
     They are postgis, dagster and daemon, or each PART. Made for the probes of containers: it starts nothing, imports
     little, and answers within seconds. Exit code 1 when a part is not ready. `flux-assets doctor` says what to do.
