@@ -81,7 +81,7 @@ class Verdict:
         if self.mixed:
             found.append(f"{self.mixed} answers of readers were neither the old nor a new state")
         if self.refused:
-            found.append(f"{len(self.refused)} readers were refused: {self.refused[0]}")
+            found.append(f"{len(self.refused)} reads were refused: {self.refused[0]}")
         if self.hung:
             found.append(f"{self.hung} hung")
         if self.wait_ms > PROMISED_MS + self.noise_ms:

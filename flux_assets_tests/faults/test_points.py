@@ -75,7 +75,9 @@ QUICK = {
     ("sync.before_commit", "kill -9"),
     ("sync.written:faults", "connection cut"),
     ("rollback.before_swap", "sessions terminated"),
+    ("load.copied", "SIGSTOP, overtaken, SIGCONT"),
     ("eject.prepared", "kill -9"),
+    ("eject.prepared", "SIGSTOP, woken amid the next run"),
     ("eject.swapped", "kill -9"),
 }
 WHILE_SENT = EVERYWHERE.keys() - {"SIGTERM", "PostgreSQL stopped at once"}
