@@ -20,7 +20,7 @@ from flux_assets.alerting.incident import Policy
 from flux_assets.alerting.watching import Watch
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.alerts import events
-from flux_assets.orchestration.automation import automation_sensor, jobs, release_sensor, schedules
+from flux_assets.orchestration.automation import jobs, release_sensor, schedules, sensors
 from flux_assets.orchestration.commands import report_pins
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
@@ -43,6 +43,7 @@ WATCH = Watch(schema="public", tables=[FAULTS], policy=Policy(), clean=str)
 def definitions(names: Names) -> dg.Definitions:
     """All that definitions.py has, of a deployment of this name."""
     files = [table for table in layers() if table.file != "none"]
+    defined = jobs(names)
     return dg.Definitions(
         assets=[
             *(layer_asset(table, names, files) for table in layers()),
@@ -51,7 +52,8 @@ def definitions(names: Names) -> dg.Definitions:
             *snowflake_sources(dynamic_tables(), names),
         ],
         asset_checks=[release_match(static_tables(), names), source_match(dynamic_tables(), names)],
-        jobs=jobs(names), schedules=schedules(names), sensors=[release_sensor(files, names), automation_sensor(names)],
+        jobs=defined, schedules=schedules(names),
+        sensors=[release_sensor(files, names), *sensors(defined, names)],
         resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     )  # fmt: skip
 
