@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-faults test-ui test-clients ui map check house bench down
+.PHONY: help setup demo test test-versions test-postgres test-faults test-ui test-clients ui map check house bench down
 ARGS ?=
 
 help: ## list these commands
@@ -20,6 +20,9 @@ test: setup ## the whole test suite (ARGS='-k name' for a part of it)
 test-versions: setup ## the tests that lean on Dagster and SQLAlchemy, with their lowest and newest versions
 	@scripts/install_pgbouncer.sh
 	@scripts/isolated.sh scripts/test_versions.sh $(ARGS)
+
+test-postgres: setup ## the tests of all that speaks SQL, on PostgreSQL 17 of Debian 13, or POSTGRES=18 of Debian's development branch
+	@scripts/isolated.sh scripts/test_postgres.sh $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults flux_assets_tests/orchestration/test_neighbours.py -m '' -n auto --fault-table docs/reliability.md $(ARGS)

@@ -89,15 +89,20 @@ def declared_in(table: Declaration | View) -> Path | None:
     return None
 
 
-@cache
 def _modules() -> tuple[ModuleType, ...]:
     with suppress(SettingError):  # which the command and doctor report
-        folder, ours = load_settings().flux_tables, {module.name for module in iter_modules(__path__)}
-        if folder and (taken := ours & {module.name for module in iter_modules([str(folder)])}):
-            raise FluxError(f"{folder} declares {', '.join(sorted(taken))}, as flux_assets does.", "Rename its files.")
-        if folder:
+        folder = load_settings().flux_tables
+        if folder and str(folder) not in __path__:
+            ours, theirs = ({module.name for module in iter_modules(path)} for path in (__path__, [str(folder)]))
+            if taken := ", ".join(sorted(ours & theirs)):
+                raise FluxError(f"{folder} declares {taken}, as flux_assets does.", "Rename its files.")
             __path__.append(str(folder))
-    return tuple(_declaring(module.name) for module in iter_modules(__path__))
+    return _imported(tuple(__path__))
+
+
+@cache
+def _imported(folders: Sequence[str]) -> tuple[ModuleType, ...]:
+    return tuple(_declaring(module.name) for module in iter_modules(folders))
 
 
 def _declaring(name: str) -> ModuleType:
