@@ -113,7 +113,6 @@ def test_what_dagster_yaml_asks_for_is_in_force(cluster: Cluster) -> None:
         # What the limits mean is in test_neighbours.py.
         assert {"flux/exclusive", "flux/heavy"} == {limit["key"] for limit in queue.tag_concurrency_limits}
         assert (queue.max_concurrent_runs, queue.max_user_code_failure_retries) == (-1, 3)
-        assert instance.run_coordinator.dequeue_use_threads
         assert [instance.get_settings(of)["use_threads"] for of in ("schedules", "sensors")] == [True, True]
 
 
