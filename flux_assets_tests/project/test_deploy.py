@@ -198,7 +198,7 @@ def test_every_command_is_installed(line):
     assert set(re.findall(r"flux-assets ([a-z]+)", " ".join(line))) <= set(main.commands)
 
 
-FILES = ["compose.yaml", ".env.example", "Dockerfile", "workspace.yaml", "helm/values.yaml"]
+FILES = ["compose.yaml", ".env.example", "flux.env.example", "Dockerfile", "workspace.yaml", "helm/values.yaml"]
 
 
 @pytest.mark.parametrize("file", [*(DEPLOY / name for name in FILES), *UNITS], ids=lambda path: path.name)
