@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flux_assets.cli.terminal import Commands, exit_if, one_of, print_json, show_table, the_layer, the_target
+from flux_assets.cli.terminal import Commands, exit_if, one_of, print_json, show_table, the_target
 from flux_assets.errors import LayerError
 
 if TYPE_CHECKING:
@@ -102,9 +102,15 @@ def _eject(tables: tuple[str, ...]) -> None:
     from flux_assets.layers.context import LoadOptions
     from flux_assets.layers.eject import eject
     from flux_assets.settings import load_settings
+    from flux_assets.spec import DynamicTable
+    from flux_assets.tables import declarations
 
     target, options = the_target(), LoadOptions(publish_wait=load_settings().flux_publish_wait)
-    for table in [the_layer(name) for name in tables]:
+    for table in [one_of(declarations(), "table", name) for name in tables]:
+        if isinstance(table, DynamicTable):
+            until = "syncs write into it until dynamic_sync_schedule is stopped"
+            click.echo(f"{table.name} is a plain table already; {until}.")
+            continue
         version = eject(table, target, options, lambda line: click.echo(line, err=True))
         with_rows = (
             f", with the {version.rows or 0:,} rows of version {version.version[:12]}" if version else " already"

@@ -73,3 +73,18 @@ def test_what_is_computed_from_a_layer_is_adopted_with_it(sql: Sql) -> None:
     assert done.exit_code == 0, done.output
     assert sql("SELECT count FROM counted") == [(1,)]
     assert sql("SELECT to_regclass('power_lines_spatial_before_flux') IS NOT NULL") == [(True,)]
+
+
+def test_eject_says_of_each_table_what_it_is(sql: Sql) -> None:
+    sql("CREATE TABLE substations (substation_id varchar(50) PRIMARY KEY)")
+    assert adopt("substations").exit_code == 0
+    done = CliRunner().invoke(main, ["eject", "substations", "work_orders"])
+    assert done.exit_code == 0, done.output
+    assert "substations is a plain table, with the 1 rows of version" in done.output
+    assert (
+        "work_orders is a plain table already; syncs write into it until dynamic_sync_schedule is stopped"
+        in done.output
+    )
+    assert sql("SELECT relkind FROM pg_class WHERE oid = 'substations'::regclass") == [("r",)]
+    unknown = CliRunner().invoke(main, ["eject", "substation"])
+    assert (unknown.exit_code, "Did you mean substations?" in unknown.output) == (1, True)
