@@ -140,11 +140,12 @@ def test_names_that_are_stored_are_dagsters_own():
     from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
     from flux_assets.orchestration import automation, dagster_internals
+    from flux_assets.orchestration.names import Names
 
     key = dg.AssetKey(["release", "oaks"])
     assert dagster_internals.DATA_VERSION_TAG == "dagster/data_version"
     assert dagster_internals.get_input_data_version_tag(key) == "dagster/input_data_version/release/oaks"
-    assert automation.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
+    assert Names.AD_HOC_JOB == IMPLICIT_ASSET_JOB_NAME
     others = set(dg.DagsterRunStatus) - set(automation._UNFINISHED)
     assert others == {*FINISHED_STATUSES, dg.DagsterRunStatus.MANAGED}
 
