@@ -146,6 +146,7 @@ class Settings(DefinitionSettings):
     snowflake_port: int | None = Field(default=None, ge=1, le=65535)
     snowflake_protocol: Literal["http", "https"] | None = None
 
+    flux_log_format: Literal["text", "json"] = "text"
     flux_config: Path | None = None
     flux_tables: Path | None = None
     dagster_postgres_url: SecretStr | None = None

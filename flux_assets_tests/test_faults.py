@@ -71,7 +71,7 @@ def test_a_database_without_postgis(loader: Loader, cluster: Cluster) -> None:
 
 
 def test_a_server_that_is_too_old(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "OLDEST_SERVER", 990000)
+    monkeypatch.setattr(session, "_OLDEST_SERVER", 990000)
     with pytest.raises(TargetError, match=r"PostgreSQL \d+; flux_assets needs 15 or newer"):
         loader.load(made_up(), rows(5))
 

@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from flux_assets.alerting.cause import ErrorCause
 from flux_assets.alerting.delivery import length
 from flux_assets.alerting.incident import Kind, Observation, Observed, Policy
-from flux_assets.ledger.status import TableStatus, is_prepared
+from flux_assets.ledger.status import TableStatus
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sqlfiles import query
 
@@ -61,13 +61,13 @@ class Watch:
 
     def failed_on(self, session: psycopg.Connection, run_ids: Collection[str]) -> set[tuple[str, str]]:
         """Return the (run, table) on which these runs failed: what else they found is about unpublished rows."""
-        if not run_ids or not is_prepared(session):
+        if not run_ids or not TableStatus.is_prepared(session):
             return set()
         values = {"schema": self.schema, "run_ids": list(run_ids)}
         return {(run_id, name) for run_id, name in session.execute(query("watching", "failed_runs"), values)}
 
     def _failing(self, session: psycopg.Connection, now: datetime) -> Iterator[Observation]:
-        if not is_prepared(session):
+        if not TableStatus.is_prepared(session):
             return
         with session.cursor(row_factory=class_row(_Failure)) as cursor:
             values = {"names": self.names, "schema": self.schema, "died": _DIED}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import io
 import json
+import logging
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
 
-from flux_assets.errors import BusyError, FluxError, LayerError, reported
+from flux_assets.errors import BusyError, FluxError, LayerError, SettingError, reported
 
 if TYPE_CHECKING:
     from flux_assets.postgis.session import Target
@@ -51,10 +53,33 @@ class Commands(click.Group):
             remedy = "`flux-assets doctor` tests what a load needs."
             if isinstance(error, FluxError):
                 problem, remedy = error.problem, error.remedy
-            click.secho(f"Error: {problem}", fg="red", err=True)
-            if remedy:
-                click.echo(remedy, err=True)
+            if not self.logged("ERROR", problem, remedy):
+                click.secho(f"Error: {problem}", fg="red", err=True)
+                if remedy:
+                    click.echo(remedy, err=True)
             raise click.exceptions.Exit(_BUSY if isinstance(error, BusyError) else _WRONG) from None
+
+    @staticmethod
+    def logged(level: str, message: str, remedy: str = "") -> bool:
+        """Write the message to stderr as a line of JSON where that is what FLUX_LOG_FORMAT asks for; return whether."""
+        from flux_assets.settings import load_settings
+        from flux_assets.telemetry import JsonLines
+
+        try:
+            wanted = load_settings().flux_log_format
+        except SettingError:
+            wanted = "json" if os.environ.get("FLUX_LOG_FORMAT") == "json" else "text"
+        if wanted == "json":
+            said = f"{message} {remedy}".strip()
+            record = logging.makeLogRecord({"name": "flux_assets", "levelname": level, "msg": said})
+            click.echo(JsonLines().format(record), err=True)
+        return wanted == "json"
+
+    @classmethod
+    def log(cls, message: str) -> None:
+        """Write to stderr what goes on."""
+        if not cls.logged("INFO", message):
+            click.echo(message, err=True)
 
     @staticmethod
     def is_expected(error: Exception) -> bool:
@@ -67,9 +92,9 @@ class Commands(click.Group):
         """Say how a run that failed, or did nothing, ended; end the command with its exit code."""
         if busy:
             done = f"Nothing was done: another process is {doing} it."
-            click.echo(f"{done} Run `flux-assets {command}` again when that has ended.", err=True)
+            Commands.log(f"{done} Run `flux-assets {command}` again when that has ended.")
         elif not succeeded:
-            click.echo(f"Run {run_id} failed; the messages above say what to do.", err=True)
+            Commands.log(f"Run {run_id} failed; the messages above say what to do.")
         exit_if(not succeeded, busy=busy)
 
 

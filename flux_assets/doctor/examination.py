@@ -19,7 +19,7 @@ from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, SettingError, reported
 from flux_assets.layers.staging import Need
 from flux_assets.layers.versions import Version
-from flux_assets.ledger import status
+from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import GunzippedFile
@@ -283,5 +283,5 @@ def _need(session: psycopg.Connection, settings: Settings, release: Release, tab
     folder = Path(release.address).resolve()
     plain = GunzippedFile.expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
     layer = Layer(settings.flux_postgres_schema, table)
-    found = Version.known(session, layer) if status.is_prepared(session) else []
+    found = Version.known(session, layer) if TableStatus.is_prepared(session) else []
     return Need.of_csv(plain, sum(version.bytes or 0 for version in found))

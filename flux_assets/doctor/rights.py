@@ -11,7 +11,7 @@ from psycopg import sql
 
 from flux_assets.doctor.finding import Finding, Group, examined
 from flux_assets.errors import SyncError, TargetError, reported
-from flux_assets.ledger import status
+from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.catalog import Relation, hidden
 from flux_assets.postgis.session import is_current
 from flux_assets.spec import DynamicTable, StaticTable
@@ -50,7 +50,7 @@ def _on_tables(session: psycopg.Connection, schema: str, tables: Sequence[Static
             f"Run CREATE SCHEMA {schema}, or set FLUX_POSTGRES_SCHEMA to an existing schema.",
         )
         return
-    user, is_prepared = f'"{session.info.user}"', status.is_prepared(session)
+    user, is_prepared = f'"{session.info.user}"', TableStatus.is_prepared(session)
     row = session.execute(query("doctor", "rights_on_schemas"), [schema, schema]).fetchone() or [False] * 5
     yield from _on_schemas(session, schema, row, is_prepared=is_prepared)
     names = [table.name for table in tables]

@@ -90,7 +90,13 @@ def recorded(
         entries = Entry.opened(sync_type, next(iter(run(control, [*declaring, *opening])), []))
         contexts = [
             VersionContext(
-                layer=layer, target=target, control=control, entry=entries[layer.name], options=options, log=log
+                layer=layer,
+                target=target,
+                control=control,
+                entry=entries[layer.name],
+                options=options,
+                log=log,
+                clock=StepTimer(labels={"table": layer.name}),
             )
             for layer in layers
         ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
+from psycopg import sql
 
 from flux_assets.checks.audit import AuditResult
 from flux_assets.errors import ManifestError, PinnedError, PublishError, counted, reported
@@ -31,12 +32,14 @@ from flux_assets.release.files import MissingError
 from flux_assets.release.release import Release
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
+from flux_assets.telemetry import span
 
 _PublishWith = Callable[[psycopg.Connection, Publication, LockRetries], tuple[float, Version]]
 """Publishes a version: returns the milliseconds for which names were locked, and the version as it was judged last."""
 # At computing a layer whose inputs are published meanwhile; a publish tries again within the pause.
 _ATTEMPTS, _PAUSE_SECONDS = 5, 2.0
 _AUDITED = frozenset({"staged", "published"})
+_NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class LoadResult:
 
     Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish,
     `quarantined` how many records of the file the version lacks because they were refused, `inputs` the versions of the
-    layers that it was computed from.
+    layers that it was computed from. The publish locked readers out for `lock_seconds`, where there were any before.
     """
 
     outcome: Literal["published", "unchanged", "pinned", "absent"]
@@ -80,6 +83,7 @@ class LoadResult:
     pin: Pin | None = None
     held: _HeldLoad | None = None
     inputs: Mapping[str, str] | None = None
+    lock_seconds: float | None = None
 
 
 def load_layer(
@@ -101,6 +105,7 @@ def load_layer(
     """
     layer = Layer(target.schema, table)
     with (
+        span("load", table=table.name, kind="static", run_id=options.run_id),
         stoppable(options.stop.check),
         recorded(layer.title, [layer], target, options, log, "FULL") as (_, [alone]),
     ):
@@ -230,7 +235,8 @@ class _Load:
         context.log(f"{layer.title}: published version {version.version[:12]}, {version.rows or 0:,} rows{locked}")
         self._tidy(state, version, lease)
         reach("load.tidied")
-        return self._result(version, quarantined, self._times(), csv_bytes)
+        result = self._result(version, quarantined, self._times(), csv_bytes)
+        return replace(result, lock_seconds=locked_ms / 1000 if locked_ms else None)
 
     def _swap(self, publication: Publication) -> tuple[float, Version]:
         context, control, taking = self.context, self.context.control, publication.public.taking
@@ -263,6 +269,7 @@ class _Load:
         statements = [
             *(current.noting_release(layer, self.origin.release_tag) if not context.joined else ()),
             context.entry.loaded(current.rows, version=current.version, sync_type="UNCHANGED", published=False),
+            context.entry.measured(context.clock.seconds),
             current.noting_quarantined(layer, context.entry),
             VersionTimes.asking(layer),
         ]
@@ -348,9 +355,16 @@ class _Load:
             )
 
     def _times(self) -> VersionTimes | None:
-        """Return the layer's clocks; what is published stays published when the session breaks before this is asked."""
+        """Note how long the steps took and return the layer's clocks.
+
+        What is published stays published when the session breaks before this is asked.
+        """
+        context = self.context
         try:
-            return VersionTimes.of(self.context.control, self.context.layer)
+            measured = context.entry.measured(context.clock.seconds)
+            return VersionTimes.read(
+                run(context.control, [_NOT_FLUSHED, measured, VersionTimes.asking(context.layer)])[0]
+            )
         except psycopg.Error:
             return None
 

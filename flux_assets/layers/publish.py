@@ -89,7 +89,9 @@ def publish(
             return 0.0
         raise
     [(locked, done)] = answers[-1]
-    released = _await_standbys(connection, titles, patience.log) or done
+    held = (done - locked) / _MILLISECOND if waiting_for else 0.0
+    noting = [each.entry.locked(held / 1000) for each in found if waiting_for]
+    released = _await_standbys(connection, titles, patience.log, noting) or done
     if not waiting_for:
         return 0.0
     if (held_ms := (released - locked) / _MILLISECOND) > PROMISED_MS:
@@ -97,11 +99,15 @@ def publish(
             f"{titles}: readers may have waited for up to {held_ms:.0f} ms, longer than the {PROMISED_MS} ms that they"
             " are promised: the server took long to swap or to commit (its disk, its processors, an event trigger)"
         )
-    return float((done - locked) / _MILLISECOND)
+    return float(held)
 
 
-def _await_standbys(connection: psycopg.Connection, title: str, log: Callable[[str], None]) -> datetime | None:
+def _await_standbys(
+    connection: psycopg.Connection, title: str, log: Callable[[str], None], noting: Sequence[sql.Composed]
+) -> datetime | None:
     """Wait until the synchronous standbys, where there are any, have what was committed; a minute at most.
+
+    What is to be noted of the publish is in the same round trip.
 
     A COMMIT that waits for a standby keeps its locks, for half a minute where the standby runs a long query: so what
     locks readers out commits without that wait, which follows here. Returns when the server began with it, by which
@@ -121,7 +127,7 @@ def _await_standbys(connection: psycopg.Connection, title: str, log: Callable[[s
     try:
         try:
             # Cancelled while it waits, a commit succeeds with a warning.
-            [(released, _)] = connection.execute(query("locking", "standby_wait")).fetchall()
+            [[(released, _)]] = run(connection, [*noting, query("locking", "standby_wait")])
         finally:
             timer.cancel()
         seconds = monotonic() - begun

@@ -26,7 +26,7 @@ from flux_assets.postgis.session import Target, translated
 from flux_assets.spec import StaticTable
 
 # A publish holds the lease's row for less than a second; who holds it longer is stopped or frozen.
-LEASE_WAIT_MS = 10_000
+_LEASE_WAIT_MS = 10_000
 _LONGEST_REASON = 200
 
 
@@ -273,7 +273,7 @@ def _pin_live(session: psycopg.Connection, layer: Layer, to: str | None, reason:
     leased = "SELECT FROM postgres_sync.layer_leases WHERE schema_name = %s AND layer_name = %s FOR UPDATE"
     try:
         with session.transaction():
-            session.execute(f"SET LOCAL lock_timeout = '{LEASE_WAIT_MS}ms'")
+            session.execute(f"SET LOCAL lock_timeout = '{_LEASE_WAIT_MS}ms'")
             # Until this transaction ends nobody publishes: what is live when the pin is set is what is pinned.
             session.execute(leased, [layer.schema, layer.name])
             live = Version.live(session, layer)

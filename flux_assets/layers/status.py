@@ -11,7 +11,6 @@ from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.errors import LayerError
 from flux_assets.layers.versions import Pin, Version
-from flux_assets.ledger import status
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.liveness import Stop
@@ -31,7 +30,7 @@ def table_statuses(target: Target, tables: Sequence[StaticTable | DynamicTable])
 def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[str, Version]]:
     """Return each layer's versions that still have a table, the newest lease first."""
     with target.session("versions") as session:
-        if not status.is_prepared(session):
+        if not TableStatus.is_prepared(session):
             return []
         return [
             (table.name, version) for table in tables for version in Version.known(session, Layer(target.schema, table))
@@ -41,7 +40,7 @@ def layer_versions(target: Target, tables: Sequence[StaticTable]) -> list[tuple[
 def live_audits(target: Target, table: StaticTable) -> tuple[AuditResult, ...]:
     """Return what the audits found of the version that readers see, before it was published."""
     with target.session("audits") as session:
-        if not status.is_prepared(session):
+        if not TableStatus.is_prepared(session):
             return ()
         version = Version.live(session, Layer(target.schema, table))
         return tuple(AuditResult.from_json(stored) for stored in version.audits) if version else ()

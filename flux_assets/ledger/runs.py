@@ -6,7 +6,8 @@ when its holder's session has ended, and may be overtaken after a minute without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from flux_assets.postgis.relations import Layer, PublicTable
 from flux_assets.postgis.session import Rows, Target, run
 from flux_assets.spec import Declaration, DynamicTable
 from flux_assets.sqlfiles import query
+from flux_assets.telemetry import span
 
 _RELEASE = "(release)"  # of all whole releases into a schema; no table is named like this
 _OVERTAKEN = "FX001"  # the SQLSTATE that postgres_sync.hold_lease raises
@@ -33,9 +35,10 @@ _NOT_FLUSHED = sql.SQL("SET LOCAL synchronous_commit = off")
 
 @dataclass
 class StepTimer:
-    """Seconds by step; steps may overlap. `total` counts from the creation of the timer."""
+    """Seconds by step; steps may overlap. `total` counts from the creation of the timer, `labels` say what it times."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     _begun: float = field(default_factory=perf_counter)
 
     @property
@@ -44,10 +47,11 @@ class StepTimer:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Add the duration of the block to a step."""
+        """Add the duration of the block to a step, and have it in the logs and as a span."""
         begun = perf_counter()
         try:
-            yield
+            with span(step, step=step, **self.labels):
+                yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + perf_counter() - begun
 
@@ -115,6 +119,15 @@ class Entry:
             instant=instant,
             changed=changed,
         )
+
+    def measured(self, seconds: Mapping[str, float]) -> sql.Composed:
+        """Make a statement that notes in the row how long the steps took."""
+        noted = json.dumps({step: round(took, 4) for step, took in seconds.items()})
+        return query("entries", "measured").format(sync_id=self.sync_id, step_seconds=noted)
+
+    def locked(self, seconds: float) -> sql.Composed:
+        """Make a statement that notes in a publish's row for how long it locked readers out."""
+        return query("entries", "locked").format(sync_id=self.sync_id, lock_seconds=seconds)
 
     def held(self, live: str, held: str, rows: int | None) -> sql.Composed:
         """Make a statement that closes the row of a load that left version `held` unpublished, for `live` is pinned."""

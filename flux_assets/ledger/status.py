@@ -71,7 +71,7 @@ class TableStatus:
 
         Raises TargetError when the ledger was made by an earlier release, which any load or sync brings up to date.
         """
-        if not is_prepared(connection):
+        if not cls.is_prepared(connection):
             return {}
         if Relation.find(connection, "postgres_sync", "v_table_status") is None:
             raise TargetError(
@@ -82,6 +82,11 @@ class TableStatus:
         with connection.cursor(row_factory=class_row(cls)) as cursor:
             return {status.table: status for status in cursor.execute(query("status", "status"), [schema]).fetchall()}
 
+    @staticmethod
+    def is_prepared(connection: psycopg.Connection) -> bool:
+        """Tell whether any load has ever made our schemas here."""
+        return Relation.find(connection, "postgres_sync", "layer_versions") is not None
+
     @property
     def wrong(self) -> bool:
         """Whether what readers see is not what it should be."""
@@ -91,11 +96,6 @@ class TableStatus:
     def attempt_failed(self) -> bool:
         """Whether the last load or sync did not end well; readers may see what they should all the same."""
         return self.last_attempt in {"failed", "interrupted"}
-
-
-def is_prepared(connection: psycopg.Connection) -> bool:
-    """Tell whether any load has ever made our schemas here."""
-    return Relation.find(connection, "postgres_sync", "layer_versions") is not None
 
 
 @dataclass(frozen=True)

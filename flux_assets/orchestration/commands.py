@@ -89,7 +89,7 @@ def report_versions(
             figures: dict[str, Any] = {"outcome": "rolled back", "pinned": pinned}
             if quarantined is not None:
                 description = "Records from quarantine replayed on the command line."
-                figures = {"outcome": "replayed", "sha256": version.sha256, "quarantined": quarantined}
+                figures = {"outcome": "replayed", "sha256": version.sha256, "rows_quarantined": quarantined}
             if followed:
                 description = "Followed an input on the command line."
                 figures = {"outcome": "followed", "inputs": dg.MetadataValue.json(dict(version.inputs or {}))}

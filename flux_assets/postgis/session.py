@@ -21,9 +21,9 @@ from flux_assets.sqlfiles import query, script
 
 Rows = list[tuple[Any, ...]]
 
-OLDEST_SERVER = 150000
+_OLDEST_SERVER = 150000
 _MARK = "flux_assets.another_server_process"  # a setting that does not exist, named where a pooler is in between
-REVISION = "flux_assets: ledger, register and leases, revision 11."
+REVISION = "flux_assets: ledger, register and leases, revision 12."
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
@@ -258,7 +258,7 @@ def _installed(schema: str) -> sql.Composed:
 
 def _require_postgis(session: psycopg.Connection, *, has_postgis: bool) -> None:
     number = session.info.server_version
-    if number < OLDEST_SERVER:
+    if number < _OLDEST_SERVER:
         raise TargetError(
             f"The target server is PostgreSQL {number // 10000}; flux_assets needs 15 or newer.",
             "Upgrade the server or choose another target with FLUX_POSTGRES_URL.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import TemporaryFile, gettempdir
@@ -168,7 +169,7 @@ class SourceSide:
         self._over = Event()
 
     def __enter__(self) -> SourceSide:
-        Thread(target=self._run, name="source of a sync", daemon=True).start()
+        Thread(target=copy_context().run, args=(self._run,), name="source of a sync", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -257,7 +258,7 @@ class SourceSide:
 
 def _taken(source: Source, table: DynamicTable, instant: datetime) -> TableRead:
     """Read one table. A source that cannot be read fails it alone; a retryable fault is raised."""
-    read = TableRead()
+    read = TableRead(clock=StepTimer(labels={"table": table.name}))
     try:
         with read.clock.timed("read"):
             mapping = source.mapping(table)

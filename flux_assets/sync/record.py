@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from flux_assets.errors import FluxError, SyncError, TargetError, reported
-from flux_assets.ledger.runs import Entry, Lease
+from flux_assets.ledger.runs import Entry, Lease, StepTimer
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare, run
 from flux_assets.spec import DynamicTable
@@ -58,7 +58,7 @@ def close(
     """
     lease, written = context.lease, [table for table in tables if table.step == "written"]
     script: list[sql.Composable] = [_state(table, instant) for table in written]
-    script += [statement for table in tables for statement in _notes(table, instant)]
+    script += [statement for table in tables for statement in _notes(table, instant, context.clock)]
     if not script and not ending:
         return None
     # Failures are recorded after the commit, and statistics collected: the lease stays until then.
@@ -137,7 +137,7 @@ def _state(table: TableSync, instant: datetime) -> sql.Composed:
     )
 
 
-def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
+def _notes(table: TableSync, instant: datetime, whole: StepTimer) -> Iterator[sql.Composed]:
     """Make statements about one table. Its mark is noted only where it was right before: writes of others must show."""
     live, last, name = table.live, table.state.last, {"schema": table.live.schema, "name": table.name}
     if table.refreshed and table.is_trusted:
@@ -151,6 +151,7 @@ def _notes(table: TableSync, instant: datetime) -> Iterator[sql.Composed]:
         given = {"token": table.token, "mapping": table.read.mapping, "read_at": table.state.at}
         yield query("sync", "note_reading").format(**given, **name)
     if table.entry and table.step in {"written", "unchanged"}:
+        yield table.entry.measured({**whole.seconds, **table.read.clock.seconds})
         yield table.entry.synced(
             "DELTA" if table.is_changed else "UNCHANGED",
             inserted=table.difference.inserts,

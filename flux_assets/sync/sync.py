@@ -23,6 +23,7 @@ from flux_assets.sync.result import SyncOptions, SyncResult
 from flux_assets.sync.setup import TableSetup
 from flux_assets.sync.table import Family, SyncContext, TableState, TableSync
 from flux_assets.sync.write import write
+from flux_assets.telemetry import span
 
 
 def sync_tables(
@@ -38,6 +39,21 @@ def sync_tables(
     The others of the family take part where their columns are derived from these. Never raises for one table: its
     result carries the error. Raises TargetError or SettingError when there is no database to sync into.
     """
+    with span("sync", kind="dynamic", run_id=options.run_id) as failed:
+        result = _synced(wanted, family, open_source, target, options, log)
+        for error in {str(table.error): table.error for table in result.tables if table.error}.values():
+            failed(error)
+        return result
+
+
+def _synced(
+    wanted: Collection[str],
+    family: Family,
+    open_source: OpenSource,
+    target: Target,
+    options: SyncOptions,
+    log: Callable[[str], None],
+) -> SyncResult:
     clock = StepTimer()
     asked = [table for table in family.tables if table.name in wanted]
     with SourceSide(open_source, asked, options.stop, clock) as source, gate.sync_session(target, options) as session:

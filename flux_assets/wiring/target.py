@@ -28,12 +28,13 @@ def embedded_cluster(settings: Settings) -> Cluster:
     return Cluster(settings.flux_home)
 
 
-def postgis_target(settings: Settings, created_on: str | None = None) -> Target:
+def postgis_target(settings: Settings, created_on: str | None = None, *, start: bool = True) -> Target:
     """Return the database of the layers; the embedded one is created and started when no other is configured.
 
-    `created_on` is the machine that the run was created on. Raises SettingError in profile production without a target
-    and when the configured one would be reached unencrypted, EmbeddedError when the embedded one cannot start, or in a
-    worker without a home of its own.
+    `created_on` is the machine that the run was created on. Raises TargetError where the embedded one would have to be
+    started and `start` forbids it, SettingError in profile production without a target and when the configured one
+    would be reached unencrypted, EmbeddedError when the embedded one cannot start, or in a worker without a home of its
+    own.
     """
     drop_session_variables()
     if settings.target_is_set:
@@ -43,9 +44,12 @@ def postgis_target(settings: Settings, created_on: str | None = None) -> Target:
             "FLUX_POSTGRES_URL is not set, and profile production provides no database.",
             "Set FLUX_POSTGRES_URL=postgresql://user:password@host:port/database.",
         )
-    Home(settings.flux_home).require("database", "FLUX_POSTGRES_URL", created_on)
     cluster = embedded_cluster(settings)
-    cluster.ensure_map_database()
+    if start:
+        Home(settings.flux_home).require("database", "FLUX_POSTGRES_URL", created_on)
+        cluster.ensure_map_database()
+    elif not cluster.running():
+        raise TargetError(f"The embedded PostGIS of {settings.flux_home} is not running.", "Run `flux-assets up`.")
     return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema, declared=declarations())
 
 

@@ -281,7 +281,7 @@ def test_replay_publishes_corrected_records_and_tells_dagster(with_quarantine, c
     assert "published 1 of 2 records from quarantine" in result.stdout
     ((version,),) = sql("SELECT version FROM postgres_sync.layer_versions WHERE current")
     assert told.tags == told.tags | {"dagster/data_version": version, "dagster/code_version": "made with it"}
-    shown = [told.metadata[name].value for name in ("outcome", "quarantined", "dagster/row_count")]
+    shown = [told.metadata[name].value for name in ("outcome", "rows_quarantined", "dagster/row_count")]
     assert shown == ["replayed", 1, 2]
 
 

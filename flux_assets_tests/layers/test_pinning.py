@@ -181,7 +181,7 @@ def test_a_layer_pinned_while_a_load_stages_is_not_published_over(loader, sql, t
 
 def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monkeypatch):
     """Where a publish is about to commit, the pin waits for it, and then pins what readers see."""
-    monkeypatch.setattr("flux_assets.layers.rollback.LEASE_WAIT_MS", 600_000)
+    monkeypatch.setattr("flux_assets.layers.rollback._LEASE_WAIT_MS", 600_000)
     loader.load(POLES, rows(5))
     second = loader.load(POLES, rows(6)).version
     rolled_back(loader)
@@ -206,7 +206,7 @@ def test_a_pin_and_a_publish_come_one_after_the_other(loader, sql, target, monke
 
 def test_a_publish_that_never_ends_keeps_nobody_waiting_for_ever(loader, target, monkeypatch):
     loader.load(POLES, rows(5))
-    monkeypatch.setattr("flux_assets.layers.rollback.LEASE_WAIT_MS", 1)
+    monkeypatch.setattr("flux_assets.layers.rollback._LEASE_WAIT_MS", 1)
     with psycopg.connect(target.conninfo) as publisher:
         publisher.execute("SELECT FROM postgres_sync.layer_leases FOR UPDATE")
         with pytest.raises(BusyError, match="is being published right now"):

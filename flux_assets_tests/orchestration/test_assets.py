@@ -67,7 +67,7 @@ def test_a_load_publishes_and_says_what_it_did(instance, release, sql):
     assert "west 10.20000, south 53.50000" in shown["extent"]
     assert shown["table_bytes"] > 0
     assert shown["rows_per_second"] > 0
-    assert {record.data["stage"] for record in shown["seconds"].records} >= {"stage", "publish"}
+    assert {record.data["step"] for record in shown["step_seconds"].records} >= {"stage", "publish"}
     assert {record.data["audit"] for record in shown["audits"].records} == {audit.name for audit in audits_of(trees())}
     assert run.materialized()["trees"].tags["dagster/data_version"] == shown["version"]
 
@@ -90,7 +90,7 @@ def test_refused_records_are_shown_and_warned_of(instance, release, sql, monkeyp
         load_settings.cache_clear()
     run = run_assets(definitions(), instance, "trees", run_config=asked(quarantine=1) if way == "run config" else None)
     assert run.succeeded
-    assert (figures(run)["quarantined"], figures(run)["dagster/row_count"]) == (1, 89)
+    assert (figures(run)["rows_quarantined"], figures(run)["dagster/row_count"]) == (1, 89)
     check = run.checks()["trees", "quarantined"]
     assert (check.passed, check.severity, check.metadata["quarantined"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
     assert "line 7, column height_m" in check.metadata["sample"].value

@@ -165,7 +165,7 @@ def test_a_view_whose_rows_depend_on_the_clock_is_read_although_its_token_stands
         CIRCUITS: "nothing changed but what is computed from other tables", ORDERS: "nothing changed",
         OUTAGES: "the source has no change token",
     }  # fmt: skip
-    assert figures[OUTAGES]["inserted"] == sql(f"SELECT count(*) FROM {OUTAGES}")[0][0] > 0
+    assert figures[OUTAGES]["rows_inserted"] == sql(f"SELECT count(*) FROM {OUTAGES}")[0][0] > 0
 
 
 # Time travel.

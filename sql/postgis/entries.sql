@@ -50,3 +50,9 @@ WHERE status = 'RUNNING' AND backend_start = {since} AND backend_pid <> pg_backe
 
 -- forget --
 DELETE FROM postgres_sync.sync_status WHERE sync_id = {sync_id};
+
+-- measured --
+UPDATE postgres_sync.sync_status SET step_seconds = {step_seconds} WHERE sync_id = {sync_id};
+
+-- locked --
+UPDATE postgres_sync.sync_status SET lock_seconds = {lock_seconds} WHERE sync_id = {sync_id};

@@ -253,6 +253,14 @@ ALTER TABLE postgres_sync.layer_versions
     ADD COLUMN IF NOT EXISTS rows_replayed bigint,
     ADD COLUMN IF NOT EXISTS inputs jsonb;
 COMMENT ON COLUMN postgres_sync.layer_versions.inputs IS 'Of a computed layer: the version of each layer that it was made of.';
+-- What monitoring asks: see docs/monitoring.md.
+ALTER TABLE postgres_sync.sync_status
+    ADD COLUMN IF NOT EXISTS step_seconds jsonb,
+    ADD COLUMN IF NOT EXISTS lock_seconds double precision;
+CREATE INDEX IF NOT EXISTS sync_status_locked_idx
+    ON postgres_sync.sync_status (schema_name, layer_name, started_at DESC) WHERE lock_seconds IS NOT NULL;
+COMMENT ON COLUMN postgres_sync.sync_status.step_seconds IS 'Seconds by step of a run that succeeded; steps may overlap. A sync notes them in its commit, which is not among them.';
+COMMENT ON COLUMN postgres_sync.sync_status.lock_seconds IS 'For how long a publish locked readers out; none where there was nothing to lock.';
 COMMENT ON COLUMN postgres_sync.sync_status.rows_quarantined IS 'Records of the release file that the published version lacks because they are in quarantine.';
 COMMENT ON COLUMN postgres_sync.layer_versions.base_version IS 'Of a version that a replay made: the version of the release file that it contains.';
 COMMENT ON COLUMN postgres_sync.layer_versions.rows_replayed IS 'Rows that were once in quarantine and that replays added.';
@@ -316,7 +324,7 @@ SELECT sync_id, layer_name, sync_type, started_at, completed_at, rows_synced, st
        left(error_message, 200) AS error_preview, schema_name, version, run_id,
        rows_inserted, rows_updated, rows_deleted, source_instant, source_changed_at,
        CASE WHEN status = 'RUNNING' THEN NOT postgres_sync.is_alive(backend_pid, backend_start) ELSE false END AS died,
-       held_version, rows_quarantined, rows_changed
+       held_version, rows_quarantined, rows_changed, step_seconds, lock_seconds
 FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
@@ -358,6 +366,7 @@ WITH known AS (
            attached.oid AS attached, attached.reltuples AS attached_rows, attached.relname AS attached_name,
            attached.relnamespace::regnamespace::text AS attached_schema,
            live.version, live.lease, live.release_tag, live.relation AS version_relation, live.sha256,
+           live.bytes AS version_bytes, relation.reltoastrelid AS relation_toast,
            left(live.version, 12) AS short_version,
            CASE declared.kind WHEN 'static' THEN live.rows ELSE state.rows END AS rows,
            CASE declared.kind WHEN 'static' THEN live.published_at ELSE state.changed_at END AS published_at,
@@ -391,7 +400,8 @@ WITH known AS (
            extract(epoch FROM statement_timestamp() - run.started_at)::float8 AS begun_seconds,
            extract(epoch FROM statement_timestamp() - coalesce(run.completed_at, run.started_at))::float8
                AS ended_seconds,
-           checked.completed_at AS checked_at, checked.source_instant,
+           checked.completed_at AS checked_at, checked.source_instant, checked.duration_seconds, checked.rows_changed,
+           checked.step_seconds, kept.versions AS kept_versions, kept.bytes AS kept_bytes,
            CASE WHEN checked.source_instant IS NOT NULL
                THEN greatest(0, extract(epoch FROM statement_timestamp() - checked.source_instant))::float8 END
                AS lag_seconds,
@@ -432,14 +442,16 @@ WITH known AS (
         LIMIT 1) AS run ON true
     LEFT JOIN LATERAL (
         SELECT CASE WHEN entry.sync_type <> 'EJECT' THEN entry.completed_at END AS completed_at, entry.source_instant,
-               entry.source_changed_at FROM postgres_sync.sync_status AS entry
+               entry.source_changed_at, entry.duration_seconds, entry.rows_changed, entry.step_seconds
+        FROM postgres_sync.sync_status AS entry
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
           AND entry.status = 'SUCCESS' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY', 'PINNED')
         ORDER BY entry.started_at DESC LIMIT 1) AS checked ON true
     -- What the newest load of the pinned layer met: none where the release holds the very version that it is pinned to.
     LEFT JOIN LATERAL (
         SELECT entry.held_version FROM postgres_sync.sync_status AS entry
-        WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
+        WHERE known.pinned_at IS NOT NULL
+          AND entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
           AND entry.status = 'SUCCESS' AND entry.completed_at > known.pinned_at
         ORDER BY entry.started_at DESC LIMIT 1) AS held ON true
     LEFT JOIN LATERAL (
@@ -452,6 +464,15 @@ WITH known AS (
         WHERE entry.schema_name = known.schema_name AND entry.layer_name = known.layer_name
           AND entry.status = 'FAILED' AND entry.sync_type NOT IN ('ROLLBACK', 'REPLAY')
           AND entry.started_at > statement_timestamp() - interval '1 hour') AS recent ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS versions, coalesce(sum(other.bytes), 0)::bigint AS bytes
+        FROM postgres_sync.layer_versions AS other
+        WHERE other.schema_name = known.schema_name AND other.layer_name = known.layer_name
+          AND NOT other.current AND other.state <> 'dropped'
+          -- What to_regclass asks a reader has no right to.
+          AND EXISTS (SELECT FROM pg_catalog.pg_class AS own JOIN pg_catalog.pg_namespace AS place
+                          ON place.oid = own.relnamespace AND place.nspname = 'flux_versions'
+                      WHERE own.relname = other.relation)) AS kept ON known.kind = 'static'
 ), damaged AS (
     SELECT looked.*,
            CASE WHEN version IS NULL AND NOT synced THEN NULL
@@ -571,7 +592,18 @@ SELECT schema_name, layer_name, kind, state,
             WHEN damage IS NOT NULL THEN 'others did that' END
        || ': stop the old loader, and suspend the old task (' || CASE kind
               WHEN 'dynamic' THEN 'ALTER TASK POSTGRES_SYNC.TASK_DYNAMIC_POSTGRES_SYNC SUSPEND' ELSE 'ALTER TASK … SUSPEND' END
-       || '), where they still run' AS others_wrote
+       || '), where they still run' AS others_wrote,
+       duration_seconds, rows_changed, step_seconds,
+       CASE kind WHEN 'static' THEN (
+           SELECT entry.lock_seconds FROM postgres_sync.sync_status AS entry
+           WHERE entry.schema_name = judged.schema_name AND entry.layer_name = judged.layer_name
+             AND entry.lock_seconds IS NOT NULL ORDER BY entry.started_at DESC LIMIT 1) END AS lock_seconds,
+       -- Of the catalog: to ask for the size itself would lock the table.
+       CASE kind WHEN 'static' THEN version_bytes ELSE (
+           SELECT sum(part.relpages)::bigint * current_setting('block_size')::integer FROM pg_catalog.pg_class AS part
+           WHERE part.oid IN (relation, relation_toast) OR part.oid IN (
+               SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (relation, relation_toast))) END AS table_bytes,
+       kept_versions, kept_bytes
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
@@ -593,6 +625,10 @@ COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt IS 'How the last loa
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_at IS 'When it ended, or began where it has not ended.';
 COMMENT ON COLUMN postgres_sync.v_table_status.others_wrote_at IS 'When a sync last found, within the last hour, that others had written the table.';
 COMMENT ON COLUMN postgres_sync.v_table_status.others_wrote IS 'That others replace, empty or write the table, and how to stop them; none where nobody does.';
+COMMENT ON COLUMN postgres_sync.v_table_status.duration_seconds IS 'How long the newest load or sync took that succeeded; rows_changed are those that it wrote, step_seconds its seconds by step.';
+COMMENT ON COLUMN postgres_sync.v_table_status.lock_seconds IS 'For how long the newest publish locked readers out.';
+COMMENT ON COLUMN postgres_sync.v_table_status.table_bytes IS 'Bytes on disk with indexes; of a dynamic table as VACUUM or ANALYZE last counted them.';
+COMMENT ON COLUMN postgres_sync.v_table_status.kept_versions IS 'Versions of a layer besides the current one that have a table, to roll back to or to look at; kept_bytes is their size.';
 COMMENT ON COLUMN postgres_sync.v_table_status.last_attempt_detail IS 'Why it failed and what is still served, or how often others failed in the last hour, in a line.';
 
 -- What was made just now is nobody's but ours, whatever default privileges say.
@@ -629,4 +665,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 11.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 12.';

@@ -150,13 +150,14 @@ def loaded_metadata(result: LoadResult) -> _Metadata:
     figures: _Metadata = {
         "outcome": result.outcome,
         "dagster/row_count": result.rows,
-        "quarantined": result.quarantined,
+        "rows_quarantined": result.quarantined,
         "version": result.version,
         "release_tag": result.release_tag,
         "sha256": result.sha256,
         "gz_bytes": result.gz_bytes,
         "table_bytes": result.table_bytes,
-        "total_seconds": round(total_seconds, 3),
+        "duration_seconds": round(total_seconds, 3),
+        **({"lock_seconds": round(result.lock_seconds, 4)} if result.lock_seconds is not None else {}),
         **({"pinned": str(result.pin)} if result.pin else {}),
         **({"inputs": dg.MetadataValue.json(dict(result.inputs))} if result.inputs else {}),
     }
@@ -168,12 +169,12 @@ def loaded_metadata(result: LoadResult) -> _Metadata:
     if result.clocks is not None:
         figures |= _clock_metadata(**asdict(result.clocks))
     if result.rows_changed:
-        seconds = [(stage, round(took, 3)) for stage, took in result.seconds.items()]
+        seconds = [(step, round(took, 3)) for step, took in result.seconds.items()]
         figures |= {
             "csv_bytes": result.csv_bytes,
             "rows_per_second": round(result.rows / max(0.001, total_seconds)),
             "peak_memory_bytes": result.peak_memory_bytes,
-            "seconds": _table({"stage": "string", "seconds": "float"}, seconds),
+            "step_seconds": _table({"step": "string", "seconds": "float"}, seconds),
         }
     if result.audits:
         columns = dict.fromkeys(("audit", "outcome", "figures"), "string")
@@ -201,25 +202,26 @@ def _table(columns: dict[str, str], rows: Sequence[tuple[str | float, ...]]) -> 
 def synced_metadata(done: TableResult) -> _Metadata:
     """Return the metadata of one materialisation of a dynamic table: short, for there are 288 a day.
 
-    The table was checked at the instant as of which its source was read.
+    The table was checked at the instant as of which its source was read. What the ledger and its views know too has the
+    same name there; how old the newest change was when readers could see it, they do not.
     """
-    lag = {} if done.lag_seconds is None else {"lag_seconds": round(done.lag_seconds, 1)}
+    age = {} if done.lag_seconds is None else {"change_age_seconds": round(done.lag_seconds, 1)}
     return {
         "outcome": done.outcome,
         "gate": done.gate,
         "dagster/row_count": done.rows,
         "rows_read": done.rows_read,
-        "inserted": done.inserted,
-        "updated": done.updated,
-        "deleted": done.deleted,
-        "unchanged": done.unchanged,
+        "rows_inserted": done.inserted,
+        "rows_updated": done.updated,
+        "rows_deleted": done.deleted,
+        "rows_unchanged": done.unchanged,
         "bytes": done.bytes,
-        "total_seconds": round(done.total_seconds, 3),
-        "seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
+        "duration_seconds": round(done.total_seconds, 3),
+        "step_seconds": dg.MetadataValue.json({step: round(took, 3) for step, took in done.seconds.items()}),
         **_clock_metadata(
             source_changed_at=done.source_changed_at, checked_at=done.source_instant, published_at=done.published_at
         ),
-        **lag,
+        **age,
         **({"missing_columns": ", ".join(done.missing)} if done.missing else {}),
         **({"inherited_by": ", ".join(done.heirs)} if done.heirs else {}),
     }

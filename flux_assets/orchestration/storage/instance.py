@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -36,6 +38,7 @@ from flux_assets.orchestration.dagster_internals import AssetCheckExecutionRecor
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.storage.watch import with_parameters
 from flux_assets.settings import load_settings
+from flux_assets.telemetry import JsonLines
 from flux_assets.wiring.home import Home
 from flux_assets.wiring.target import dagster_storage_url
 
@@ -152,7 +155,10 @@ class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
     ) -> InstanceStorage:
         # Dagster's commands are click's: this ends them with the sentence and remedy alone, without frames.
         try:
-            return cls(postgres_url=dagster_storage_url(load_settings()), inst_data=inst_data)
+            settings = load_settings()
+            if settings.flux_log_format == "json":
+                _log_json()
+            return cls(postgres_url=dagster_storage_url(settings), inst_data=inst_data)
         except FluxError as error:
             raise ClickException(str(error)) from error
         except (DagsterPostgresException, DBAPIError) as error:
@@ -171,6 +177,19 @@ class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
         event.listen(engine, "connect", _bound_on_the_server)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
+
+
+@cache
+def _log_json() -> None:
+    """Have every run's lines in the terminal as JSON, for which Dagster has no setting but each run's own config."""
+    make = dg.colored_console_logger.logger_fn
+
+    def made(context: dg.InitLoggerContext) -> logging.Logger:
+        console = make(context)
+        JsonLines.take_over(console)
+        return console
+
+    dg.colored_console_logger._logger_fn = made
 
 
 def _bound_on_the_server(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
