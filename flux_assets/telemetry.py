@@ -68,7 +68,8 @@ def _tracer() -> Tracer | None:
     named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "flux_assets"}
     provider = TracerProvider(resource=Resource.create(named))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider.get_tracer("flux_assets")
+    tracer: Tracer = provider.get_tracer("flux_assets")
+    return tracer
 
 
 class JsonLines(logging.Formatter):

@@ -100,7 +100,8 @@ class Exporter(Collector):
         """Return one scrape in Prometheus' text format."""
         registry = CollectorRegistry()
         registry.register(self)
-        return generate_latest(registry).decode()
+        told: bytes = generate_latest(registry)
+        return told.decode()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what a scrape is made of; it raises nothing that a database may do."""
