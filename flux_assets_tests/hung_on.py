@@ -47,6 +47,13 @@ CREATE UNIQUE INDEX tally_odd ON tally (odd); ALTER MATERIALIZED VIEW tally OWNE
 GRANT SELECT ON tally TO flux_reader; COMMENT ON COLUMN tally.odd IS 'or even';
 CREATE MATERIALIZED VIEW grand AS SELECT sum(poles) AS poles FROM tally;
 CREATE VIEW total AS SELECT poles FROM grand;
+CREATE TABLE seats (pole varchar(20)); CREATE POLICY "By Pole" ON seats FOR UPDATE TO flux_reader
+    USING (pole IN (SELECT id FROM poles WHERE poles.name = seats.pole)) WITH CHECK (EXISTS (SELECT FROM tally));
+CREATE STATISTICS of_tally ON odd, poles FROM tally; COMMENT ON INDEX tally_odd IS 'parity';
+CREATE MATERIALIZED VIEW "a{long}" AS SELECT count(*) AS poles FROM poles; CREATE INDEX "b{long}" ON "a{long}" (poles);
+CREATE STATISTICS "a{long}" ON code, score FROM poles;
+CREATE VIEW by_key AS SELECT id, name, score FROM poles GROUP BY id;
+CREATE PROCEDURE blow(pole poles) LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION how_many() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM poles; END;
 CREATE FUNCTION all_of_them() RETURNS SETOF poles LANGUAGE sql AS 'SELECT * FROM public.poles';
 REVOKE ALL ON FUNCTION all_of_them() FROM PUBLIC; GRANT EXECUTE ON FUNCTION all_of_them() TO flux_reader;
@@ -60,13 +67,13 @@ _FACTS = {
     "row security": "SELECT relrowsecurity, relforcerowsecurity, relreplident FROM pg_class"
     " WHERE oid = 'poles'::regclass",
     "policies": "SELECT policyname, permissive, roles, cmd, qual, with_check FROM pg_policies"
-    " WHERE tablename = 'poles'",
+    " WHERE tablename IN ('poles', 'seats') ORDER BY 1",
     "triggers": "SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger"
     " WHERE tgrelid = 'poles'::regclass AND NOT tgisinternal ORDER BY 1",
     "rules": "SELECT rulename, definition FROM pg_rules WHERE tablename = 'poles'",
     "publications": "SELECT pubname, tablename, rowfilter FROM pg_publication_tables",
     "statistics": "SELECT stxname, stxrelid::regclass::text, stxkind FROM pg_statistic_ext"
-    " WHERE stxrelid = 'poles'::regclass",
+    " WHERE stxrelid IN ('poles'::regclass, 'tally'::regclass) ORDER BY 1",
     "defaults": "SELECT column_name, column_default FROM information_schema.columns WHERE table_name = 'poles'"
     " AND column_default IS NOT NULL ORDER BY 1",
     "identity": "SELECT column_name, identity_generation, identity_start FROM information_schema.columns"
@@ -76,12 +83,12 @@ _FACTS = {
     "constraints": "SELECT conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '') FROM pg_constraint"
     " WHERE conrelid = 'poles'::regclass AND contype IN ('c', 'f') ORDER BY 1",
     "comments": "SELECT DISTINCT description FROM pg_description"
-    " WHERE description IN ('halves', 'doubled', 'kept', 'or even')"
+    " WHERE description IN ('halves', 'doubled', 'kept', 'or even', 'parity')"
     " ORDER BY 1",
     "views": "SELECT relname, reloptions, relowner::regrole::text, relacl::text FROM pg_class"
     " WHERE relname IN ('counted', 'deeper', 'owned', 'tally', 'grand', 'total') ORDER BY 1",
     "functions": "SELECT proname, proacl::text, proowner::regrole::text FROM pg_proc"
-    " WHERE proname IN ('how_many', 'all_of_them') ORDER BY 1",
+    " WHERE proname IN ('how_many', 'all_of_them', 'blow') ORDER BY 1",
     "indexes of views": "SELECT indexname FROM pg_indexes WHERE tablename IN ('tally', 'grand')",
 }
 READING = {
@@ -92,6 +99,8 @@ READING = {
     "tally": "SELECT sum(poles)::bigint FROM tally",
     "grand": "SELECT poles::bigint FROM grand",
     "total": "SELECT poles::bigint FROM total",
+    "long": f'SELECT poles FROM "a{"ü" * 31}"',
+    "by_key": "SELECT count(*) FROM by_key",
     "how_many": "SELECT how_many()",
     "all_of_them": "SELECT count(*) FROM all_of_them()",
 }
@@ -106,7 +115,7 @@ def hung_on(sql: _Sql, admin_sql: _Sql) -> Iterator[str]:
     admin_sql(f"CREATE ROLE {owner}; GRANT CREATE, USAGE ON SCHEMA public TO {owner}; GRANT {owner} TO {OWNER}")
     admin_sql(f"GRANT CREATE ON DATABASE {database} TO {OWNER}")
     sql(_PLAIN)
-    sql(_OF_OTHERS.replace("{owner}", owner))
+    sql(_OF_OTHERS.replace("{owner}", owner).replace("{long}", "ü" * 31))
     yield owner
     admin_sql(f"DROP PUBLICATION IF EXISTS layers; DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")
 

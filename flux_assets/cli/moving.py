@@ -103,7 +103,7 @@ def _eject(tables: tuple[str, ...]) -> None:
     from flux_assets.layers.eject import eject
     from flux_assets.settings import load_settings
     from flux_assets.spec import DynamicTable
-    from flux_assets.tables import declarations
+    from flux_assets.tables import declarations, following, layers
 
     target, options = the_target(), LoadOptions(publish_wait=load_settings().flux_publish_wait)
     for table in [one_of(declarations(), "table", name) for name in tables]:
@@ -116,6 +116,9 @@ def _eject(tables: tuple[str, ...]) -> None:
             f", with the {version.rows or 0:,} rows of version {version.version[:12]}" if version else " already"
         )
         click.echo(f"{table.name} is a plain table{with_rows}.")
+        computed = {each.name for each in layers()} & set(following([table.name]))
+        if version and computed:
+            click.echo(f"Until it is adopted again, {', '.join(sorted(computed))} cannot be computed anew.")
 
 
 @COMMANDS.command("compare")
@@ -145,6 +148,8 @@ def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_
             f"{schema} is the schema of our own tables; name another one, or set FLUX_POSTGRES_SCHEMA."
         )
     chosen = [one_of(declarations(), "table", name) for name in tables] or declarations()
+    if unknown := set(ignored) - {name for table in chosen for name in table.column_names}:
+        raise click.UsageError(f"No table that is compared has a column {', '.join(sorted(unknown))}.")
     found = []
     for each in TableDifference.found(chosen, schema, target, ignored, Stop()):
         found.append(each)
@@ -164,7 +169,7 @@ def _show_difference(found: TableDifference) -> None:
     words += [f"only here: {', '.join(found.added)}"] if found.added else []
     words += [f"other types: {', '.join(found.retyped)}"] if found.retyped else []
     if found.rows is None:
-        words.append("rows not compared: a column of the key is not on both sides")
+        words.append(f"rows not compared: {found.problem}")
     elif found.rows.same:
         words.append(f"the {found.rows.actual[0]:,} rows are the same")
     else:
@@ -188,4 +193,5 @@ def _as_document(found: TableDifference) -> dict[str, object]:
             "retyped": found.retyped,
         },
         "rows": {**rows.numbers("old"), "sample": rows.sample} if rows else None,
+        "problem": found.problem,
     }

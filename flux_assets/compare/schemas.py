@@ -10,6 +10,7 @@ from psycopg import sql
 
 from flux_assets.compare import match
 from flux_assets.compare.match import Comparison, Match
+from flux_assets.errors import reported
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.liveness import Stop
@@ -17,13 +18,15 @@ from flux_assets.postgis.relations import PublicTable, own_rows
 from flux_assets.postgis.session import Target, translated
 from flux_assets.spec import Declaration, DynamicTable
 
+_NO_KEY = "a column of the key is not on both sides"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableDifference:
     """How a table differs from its namesake: whether there are both, in columns, and in rows of the `compared` columns.
 
-    `rows` is None where they could not be compared. Types are those of the namesake and ours; `changed`, `missing` and
-    `extra` rows are ours against its.
+    `rows` is None where they could not be compared, for the `problem`. Types are those of the namesake and ours;
+    `changed`, `missing` and `extra` rows are ours against its.
     """
 
     name: str
@@ -33,6 +36,7 @@ class TableDifference:
     retyped: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     rows: Match | None = None
+    problem: str = ""
 
     @classmethod
     def found(
@@ -99,6 +103,7 @@ def _difference(
     noted = table.bookkeeping if isinstance(table, DynamicTable) else ()
     both = tuple(name for name in table.column_names if name in mine and name in old and name not in noted)
     is_comparable = set(table.key or both[:2] or "?") <= set(both)
+    rows, problem = _matched(session, here, there, both) if is_comparable else (None, _NO_KEY)
     return TableDifference(
         name=table.name,
         lacking=tuple(f"{name} ({kind})" for name, kind in old.items() if name not in mine),
@@ -107,16 +112,25 @@ def _difference(
             f"{name} ({old[name]}, here {mine[name]})" for name in mine if name in old and old[name] != mine[name]
         ),
         compared=both if is_comparable else (),
-        rows=_matched(session, here, there, both) if is_comparable else None,
+        rows=rows,
+        problem=problem,
     )
 
 
-def _matched(session: psycopg.Connection, ours: _Side, theirs: _Side, columns: tuple[str, ...]) -> Match:
-    return Comparison(
+def _matched(
+    session: psycopg.Connection, ours: _Side, theirs: _Side, columns: tuple[str, ...]
+) -> tuple[Match | None, str]:
+    comparison = Comparison(
         table=ours.public.table,
         expected=theirs.as_declared(columns),
         actual=ours.as_declared(columns),
         columns=columns,
         exact=False,
         keyed=ours.is_keyed and theirs.is_keyed,
-    ).match(session)
+    )
+    try:
+        with session.transaction():
+            return comparison.match(session), ""
+    # A value that is none of the declared type, or a right that lacks: the other tables can be compared all the same.
+    except (psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError) as error:
+        return None, reported(error.diag.message_primary or error)

@@ -120,7 +120,8 @@ class Hanging:
             if self.other is not None and self.other_trial is not None and not _refusal(connection, self.other_trial):
                 return replace(self, statement=self.other)
             goes_along = refused.sqlstate == _NO_COLUMN and "column" in self.kind
-            reason = "its column does" if goes_along else reported(refused.diag.message_primary or refused)
+            words, detail = reported(refused.diag.message_primary or refused), refused.diag.message_detail
+            reason = "its column does" if goes_along else f"{words} ({reported(detail)})" if detail else words
             is_spared = refused.sqlstate == _NO_COLUMN or refused.sqlstate in _NO_SUCH_KIND
             if self.kind in _SPARED and is_spared:
                 return self.leaving(reason)

@@ -71,6 +71,24 @@ def test_duplicates_of_a_key_there_are_found(loader: Loader, sql: Sql) -> None:
     assert dict(found.rows.counts) == {"missing": 2}
 
 
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("ALTER TABLE old.poles ALTER code TYPE text; UPDATE old.poles SET code = 'one'", 'integer: "one"'),
+        ("ALTER TABLE old.poles ALTER geom TYPE geometry USING ST_Transform(geom, 3857)", "SRID"),
+        ("ALTER TABLE old.poles OWNER TO CURRENT_USER; REVOKE ALL ON old.poles FROM PUBLIC", "permission denied"),
+    ],
+)
+def test_a_table_that_cannot_be_compared_stops_no_other(
+    done: str, said: str, loader: Loader, admin_sql: Sql, target: Target
+) -> None:
+    admin_sql(done)
+    first, second = TableDifference.found([POLES, made_up("lamps")], "old", target, (), Stop())
+    assert said in first.problem
+    assert (first.rows, first.is_same) == (None, False)
+    assert second.absent
+
+
 def test_what_is_not_there_is_said(loader: Loader, sql: Sql) -> None:
     sql("DROP TABLE old.poles")
     assert compared(loader).absent == ("old.poles",)
@@ -92,3 +110,5 @@ def test_the_command_tells_all_tables(
     told = json.loads(CliRunner().invoke(main, ["compare", "substations", "--with", "old", "--json"]).output)
     assert [(each["table"], each["same"], each["rows"]["changed"]) for each in told] == [("substations", False, 0)]
     assert CliRunner().invoke(main, ["compare", "--with", "public"]).exit_code == 2
+    misspelt = CliRunner().invoke(main, ["compare", "substations", "--with", "old", "--ignore", "load_percent"])
+    assert (misspelt.exit_code, "has a column load_percent" in misspelt.output) == (2, True)

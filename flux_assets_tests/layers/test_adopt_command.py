@@ -73,6 +73,11 @@ def test_what_is_computed_from_a_layer_is_adopted_with_it(sql: Sql) -> None:
     assert done.exit_code == 0, done.output
     assert sql("SELECT count FROM counted") == [(1,)]
     assert sql("SELECT to_regclass('power_lines_spatial_before_flux') IS NOT NULL") == [(True,)]
+    back = CliRunner().invoke(main, ["eject", "grid_power_lines"])
+    assert "grid_power_lines is a plain table, with the 1 rows" in back.output
+    assert "power_lines_spatial, vegetation_risk_computed cannot be computed anew" in back.output
+    again = CliRunner().invoke(main, ["eject", "grid_power_lines"])
+    assert (again.exit_code, again.output) == (0, "grid_power_lines is a plain table already.\n")
 
 
 def test_eject_says_of_each_table_what_it_is(sql: Sql) -> None:

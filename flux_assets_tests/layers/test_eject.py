@@ -100,6 +100,7 @@ def test_an_ejected_layer_is_told_to_be_a_plain_table_and_not_broken(loader: Loa
     ejected(loader)
     asked = "SELECT state, detail FROM postgres_sync.v_table_status WHERE layer_name = 'poles'"
     assert sql(asked) == [("never loaded", "a plain table of another origin has its name")]
+    assert eject(POLES, loader.target, LoadOptions(), loader.log.append) is None
     loader.load(POLES, take_over=True)
     assert sql(asked) == [("live", "")]
 

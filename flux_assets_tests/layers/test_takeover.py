@@ -216,3 +216,84 @@ def test_all_that_hangs_on_the_table_comes_along(hung: Loader, sql: Sql) -> None
     hung.load(made_up(), rows(41))
     assert facts(sql) == before
     assert counts(sql) == dict.fromkeys(READING, 41)
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ("CREATE TABLE lamps (like_it poles)", "its values are rows"),
+        ("CREATE DOMAIN one AS text CHECK (public.noted(NULL::poles))", "dependent constraint one_check"),
+        (
+            "ALTER TABLE lamps ALTER pole SET DEFAULT public.noted(NULL::poles)",
+            "default value for column pole of table",
+        ),
+        ("CREATE INDEX of_lamps ON lamps (public.noted(NULL::poles))", "dependent index of_lamps"),
+        ("CREATE AGGREGATE last_of(poles) (sfunc = last_one, stype = poles)", "dependent function last_of"),
+        (
+            "CREATE CONSTRAINT TRIGGER turned AFTER INSERT ON lamps FROM poles FOR EACH ROW EXECUTE FUNCTION turn()",
+            "dependent trigger turned on table lamps",
+        ),
+        ("CREATE SCHEMA s; CREATE MATERIALIZED VIEW s.poles AS SELECT id FROM poles", "same name in another schema"),
+        (
+            "CREATE FUNCTION named(poles) RETURNS text LANGUAGE sql AS 'SELECT $1.name';"
+            " CREATE VIEW asked AS SELECT named(poles) FROM poles",
+            "view asked depends on",
+        ),
+    ],
+)
+def test_what_cannot_come_along_is_told_with_what_it_is_part_of(done: str, said: str, loader: Loader, sql: Sql) -> None:
+    sql("CREATE TABLE lamps (pole text)")
+    sql("CREATE FUNCTION noted(anyelement) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true'")
+    sql("CREATE FUNCTION last_one(anyelement, anyelement) RETURNS anyelement LANGUAGE sql AS 'SELECT $2'")
+    sql("CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'")
+    sql(done.replace("TABLE lamps (", "TABLE others ("))
+    with pytest.raises(LayerError, match=said):
+        loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_a_view_where_nothing_may_be_created_is_told_before_anything_is_loaded(
+    kind: str, loader: Loader, sql: Sql, admin_sql: Sql
+) -> None:
+    sql(f"CREATE SCHEMA reports; CREATE {kind} reports.tally AS SELECT count(*) FROM poles")
+    admin_sql("ALTER SCHEMA reports OWNER TO CURRENT_USER; GRANT USAGE ON SCHEMA reports TO PUBLIC")
+    with pytest.raises(
+        LayerError, match=r"may not create in schema reports \(GRANT CREATE ON SCHEMA reports TO flux\)"
+    ):
+        loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT count(*) FROM postgres_sync.layer_versions") == [(0,)]
+
+
+def test_a_materialized_view_whose_owner_may_not_create_is_told(
+    loader: Loader, sql: Sql, admin_sql: Sql, map_server: str
+) -> None:
+    sql("CREATE SCHEMA reports; CREATE MATERIALIZED VIEW reports.tally AS SELECT count(*) FROM poles")
+    admin_sql(f"GRANT {map_server} TO flux; ALTER MATERIALIZED VIEW reports.tally OWNER TO {map_server}")
+    with pytest.raises(LayerError, match="its owner may not create in schema reports"):
+        loader.load(made_up(), rows(40), take_over=True)
+
+
+def test_a_check_that_old_rows_break_holds_for_the_new_ones_from_the_start(loader: Loader, sql: Sql) -> None:
+    sql("ALTER TABLE poles ADD CONSTRAINT short CHECK (length(name) < 3) NOT VALID")
+    with pytest.raises(LayerError, match='check constraint "short"'):
+        loader.load(made_up(), rows(40), take_over=True)
+
+
+def test_an_index_with_words_of_its_own_syntax_and_settings_of_columns(loader: Loader, sql: Sql) -> None:
+    sql("""CREATE INDEX "a USING b" ON poles (name) WHERE name <> ' USING '""")
+    sql("ALTER TABLE poles ALTER name SET STATISTICS 7")
+    loader.load(made_up(), rows(40), take_over=True)
+    assert sql("SELECT count(*) FROM pg_indexes WHERE tablename = 'poles' AND indexdef ~ ' USING .* USING '") == [(1,)]
+    assert "of column name (STATISTICS 7) stays with poles_before_flux" in "\n".join(loader.log)
+
+
+def test_a_user_whose_name_needs_quotes_may_adopt(
+    loader: Loader, sql: Sql, admin_sql: Sql, map_server: str, target: Target
+) -> None:
+    admin_sql(f"ALTER TABLE poles OWNER TO {map_server}; GRANT {map_server} TO flux")
+    ((oid,),) = sql("SELECT 'poles'::regclass::oid")
+    with psycopg.connect(target.conninfo) as connection:
+        connection.execute(f"SET ROLE {map_server}")
+        assert "owner" not in {part.kind for part in Hanging.on(connection, oid, "public", "_old").parts}
+    admin_sql("DROP TABLE poles CASCADE")

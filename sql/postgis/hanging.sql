@@ -78,15 +78,15 @@ SELECT kind, name, phase, statement, trial, other, other_trial FROM (
 
 -- What cannot come along.
 SELECT 0.0 AS place, 'owner' AS kind, relowner::regrole::text AS name, 'refused' AS phase,
-       format('user %1$s is not a member of it, and only the owner can rename the table (GRANT %2$s TO %1$s)', current_user::regrole,
+       format('user %1$s is not a member of it, and only the owner can rename the table (GRANT %2$s TO %1$s)', quote_ident(current_user),
               relowner::regrole) AS statement,
        NULL AS trial, NULL AS other, NULL AS other_trial
 FROM t WHERE NOT pg_has_role(relowner, 'MEMBER')
 UNION ALL SELECT 0, 'owner', relowner::regrole::text, 'refused',
        format('it may not create tables in schema %I (GRANT CREATE ON SCHEMA %1$I TO %s)', nspname, relowner::regrole),
        NULL, NULL, NULL
-FROM t WHERE relowner <> current_user::regrole AND pg_has_role(relowner, 'MEMBER')
-         AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE')
+FROM t WHERE pg_get_userbyid(relowner) <> current_user AND pg_has_role(relowner, 'MEMBER')
+         AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE') AND NOT current_setting('is_superuser')::bool
 UNION ALL SELECT 0, 'inheritance', other.oid::regclass::text, 'refused',
        CASE WHEN inhparent = t.oid THEN format('it inherits from the table (ALTER TABLE %s NO INHERIT %s)', other.oid::regclass, title)
             WHEN t.relispartition THEN format('the table is a partition of it (ALTER TABLE %s DETACH PARTITION %s)',
@@ -110,27 +110,37 @@ UNION ALL SELECT DISTINCT 0, 'security label', provider, 'refused', 'only its pr
 FROM t JOIN pg_seclabel ON classoid = 'pg_class'::regclass AND objoid = t.oid
 UNION ALL SELECT 0, 'FORCE ROW LEVEL SECURITY', '', 'refused',
        format('the policies would hold for user %1$s itself and hide rows from it (ALTER ROLE %1$s BYPASSRLS, or ALTER TABLE %2$s'
-              ' NO FORCE ROW LEVEL SECURITY)', current_user::regrole, title), NULL, NULL, NULL
+              ' NO FORCE ROW LEVEL SECURITY)', quote_ident(current_user), title), NULL, NULL, NULL
 FROM t WHERE relrowsecurity AND row_security_active(t.oid)
 UNION ALL SELECT 0, 'subscription', quote_ident(subname), 'refused', 'its worker writes into the old table', NULL, NULL, NULL
 FROM t JOIN pg_subscription_rel ON srrelid = t.oid JOIN pg_subscription s ON s.oid = srsubid
 UNION ALL SELECT 0, 'column of its row type', format('%s.%I', a.attrelid::regclass, a.attname), 'refused',
        'its values are rows of the old table', NULL, NULL, NULL
 FROM pg_type y JOIN pg_attribute a ON a.atttypid IN (y.oid, y.typarray) AND NOT a.attisdropped
-JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'c') WHERE y.typrelid = {oid}
-UNION ALL SELECT 0, 'dependent', pg_describe_object(d.classid, d.objid, d.objsubid), 'refused',
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'c') WHERE y.typrelid = ANY ({sources})
+UNION ALL SELECT DISTINCT 0, 'dependent', pg_describe_object(d.classid, d.objid, d.objsubid), 'refused',
        'nobody knows how to move it', NULL, NULL, NULL
-FROM pg_depend d WHERE d.deptype = 'n' AND d.classid NOT IN (
-        'pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_class'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass,
-        'pg_policy'::regclass, 'pg_attrdef'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
-  AND ((d.refclassid = 'pg_class'::regclass AND d.refobjid = {oid})
+FROM pg_depend d
+-- Of kinds that come along, or are a part of the table: what is part of another table, of a domain or an aggregate.
+LEFT JOIN pg_constraint con ON d.classid = 'pg_constraint'::regclass AND con.oid = d.objid
+                           AND conrelid <> ALL ({sources}) AND confrelid <> ALL ({sources})
+LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid AND NOT tgisinternal AND tgrelid <> ALL ({sources})
+LEFT JOIN pg_attrdef def ON d.classid = 'pg_attrdef'::regclass AND def.oid = d.objid AND adrelid <> ALL ({sources})
+LEFT JOIN pg_statistic_ext s ON d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid AND stxrelid <> ALL ({sources})
+LEFT JOIN pg_index ON d.classid = 'pg_class'::regclass AND indexrelid = d.objid AND indrelid <> ALL ({sources})
+LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid AND prokind NOT IN ('f', 'p')
+WHERE ((d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources}))
     OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT unnest(ARRAY[y.oid, y.typarray]) FROM pg_type y
-                                                              WHERE y.typrelid = {oid})))
+                                                              WHERE y.typrelid = ANY ({sources}))))
+  AND ((d.deptype = 'n' AND d.classid NOT IN (
+        'pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_class'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass,
+        'pg_policy'::regclass, 'pg_attrdef'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass))
+    OR coalesce(con.oid, g.oid, def.oid, s.oid, indexrelid, p.oid) IS NOT NULL)
 
 -- Columns, and what a new table is made with.
 UNION ALL SELECT 10, 'owner', relowner::regrole::text, 'after', format('ALTER TABLE %s OWNER TO %s', name, relowner::regrole),
        NULL, NULL, NULL
-FROM t WHERE relowner <> current_user::regrole
+FROM t WHERE pg_get_userbyid(relowner) <> current_user
 UNION ALL SELECT 20, 'generated column', quote_ident(attname), 'column',
        format('ADD COLUMN %I %s GENERATED ALWAYS AS (%s) STORED', attname, format_type(atttypid, atttypmod),
               pg_get_expr(adbin, adrelid)),
@@ -162,8 +172,7 @@ JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid A
 JOIN pg_sequence ON seqrelid = d.objid
 UNION ALL SELECT 30, 'constraint', format('%I (%s)', conname, pg_get_constraintdef(con.oid)), 'made',
        format('ALTER TABLE %s ADD CONSTRAINT %I %s', name, conname,
-              CASE contype WHEN 'f' THEN replace(pg_get_constraintdef(con.oid), ' NOT VALID', '')
-                   ELSE pg_get_constraintdef(con.oid) END), '', NULL, NULL
+              regexp_replace(pg_get_constraintdef(con.oid), ' NOT VALID$', '')), '', NULL, NULL
 FROM t JOIN pg_constraint con ON conrelid = t.oid AND contype IN ('c', 'f', 'u', 'x') AND conparentid = 0
                              AND confrelid <> t.oid
 UNION ALL SELECT 31, 'index', i.indexrelid::regclass::text,
@@ -171,16 +180,22 @@ UNION ALL SELECT 31, 'index', i.indexrelid::regclass::text,
        CASE WHEN am.amname = 'gist' AND 0 <> ANY (i.indkey::int[])
             THEN 'each version has those that the layer declares: one on the table itself breaks ST_EstimatedExtent'
             ELSE format('CREATE %sINDEX ON %s USING %s', CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END, name,
-                        split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2)) END,
+                        substr(definition, position(' USING ' || am.amname IN definition) + 7)) END,
        CASE WHEN am.amname <> 'gist' OR 0 = ALL (i.indkey::int[]) THEN '' END,
-       indisunique || split_part(pg_get_indexdef(i.indexrelid), ' USING ', 2), NULL
+       indisunique || substr(definition, position(' USING ' || am.amname IN definition) + 7), NULL
 FROM t JOIN pg_index i ON i.indrelid = t.oid AND NOT i.indisprimary JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_am am ON am.oid = c.relam WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('u', 'x'))
+JOIN pg_am am ON am.oid = c.relam, pg_get_indexdef(i.indexrelid) AS definition
+WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('u', 'x'))
 UNION ALL SELECT 32, 'primary key', format('%I (%s)', conname, pg_get_constraintdef(con.oid)), 'key',
        pg_get_constraintdef(con.oid), NULL, NULL, NULL
 FROM t JOIN pg_constraint con ON conrelid = t.oid AND contype = 'p'
 UNION ALL SELECT 33, 'setting', option, 'setting', format('ALTER TABLE %s SET (%s)', name, option), NULL, NULL, NULL
 FROM t, unnest(t.reloptions) AS option
+UNION ALL SELECT 33, 'setting', format('of column %I (%s)', attname, concat_ws(', ', 'STATISTICS ' || nullif(attstattarget, -1),
+                                                                              array_to_string(attoptions, ', '))), 'stays',
+       'new rows are analysed by the settings of the server', NULL, NULL, NULL
+FROM t JOIN pg_attribute ON attrelid = t.oid
+WHERE attnum > 0 AND NOT attisdropped AND (attstattarget >= 0 OR attoptions IS NOT NULL)
 UNION ALL SELECT 33, 'tablespace', quote_ident(spcname), 'stays', 'the new table is made in the default one', NULL, NULL, NULL
 FROM t JOIN pg_tablespace s ON s.oid = t.reltablespace
 UNION ALL SELECT 33, 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'stays', 'the new table is in no order', NULL, NULL, NULL
@@ -221,9 +236,12 @@ UNION ALL SELECT 44, 'rule', quote_ident(rulename), 'after',
        '', NULL, NULL
 FROM t JOIN pg_rewrite r ON ev_class = t.oid
 UNION ALL SELECT 45, 'statistics object', format('%s.%I', stxnamespace::regnamespace, stxname), 'before',
-       format('ALTER STATISTICS %s.%I RENAME TO %I', stxnamespace::regnamespace, stxname, left(stxname, 45) || {suffix}),
-       '', NULL, NULL
-FROM pg_statistic_ext WHERE stxrelid = {oid}
+       format('ALTER STATISTICS %s.%I RENAME TO %I', stxnamespace::regnamespace, stxname,
+              CASE WHEN octet_length(stxname || {suffix}) < 64 AND NOT EXISTS (
+                       SELECT FROM pg_statistic_ext AS other
+                       WHERE (other.stxname, other.stxnamespace) = (s.stxname || {suffix}, s.stxnamespace))
+                   THEN stxname || {suffix} ELSE 'statistics_' || s.oid || {suffix} END), '', NULL, NULL
+FROM pg_statistic_ext AS s WHERE stxrelid = {oid}
 UNION ALL SELECT 45, 'statistics object', format('%s.%I', stxnamespace::regnamespace, stxname), 'after',
        pg_get_statisticsobjdef(oid) || CASE WHEN stxstattarget >= 0
            THEN format('; ALTER STATISTICS %s.%I SET STATISTICS %s', stxnamespace::regnamespace, stxname, stxstattarget) ELSE '' END,
@@ -240,6 +258,9 @@ UNION ALL SELECT 46, 'publication', quote_ident(pubname), 'after',
 FROM t JOIN pg_publication_rel ON prrelid = t.oid JOIN pg_publication p ON p.oid = prpubid
 
 -- What reads it. A new table in the place of a materialized view has been filled by then.
+UNION ALL SELECT 50, 'materialized view', shown, 'refused', 'the table, or another one that reads it, has the same name in another schema',
+       NULL, NULL, NULL
+FROM made_views AS m WHERE relname IN (SELECT relname FROM t UNION ALL SELECT relname FROM made_views AS o WHERE o.ev_class <> m.ev_class)
 UNION ALL SELECT 50 + depth, 'materialized view', shown, 'made',
        format('CREATE MATERIALIZED VIEW flux_versions.%I%s AS %s WITH NO DATA', relname,
               coalesce(' WITH (' || array_to_string(reloptions, ', ') || ')', ''), rtrim(pg_get_viewdef(ev_class), ';')),
@@ -250,20 +271,22 @@ UNION ALL SELECT 51 + depth, 'materialized view', shown, 'made', format('REFRESH
 FROM made_views WHERE relispopulated
 UNION ALL SELECT 52 + depth, 'materialized view', shown, 'made',
        format('CREATE %sINDEX %I ON flux_versions.%I USING %s', CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, m.relname,
-              split_part(pg_get_indexdef(indexrelid), ' USING ', 2)), '', NULL, NULL
-FROM made_views m JOIN pg_index ON indrelid = ev_class JOIN pg_class c ON c.oid = indexrelid
+              substr(definition, position(' USING ' || amname IN definition) + 7))
+       || coalesce(format('; COMMENT ON INDEX flux_versions.%I IS %L', c.relname, obj_description(c.oid, 'pg_class')), ''), '', NULL, NULL
+FROM made_views m JOIN pg_index ON indrelid = ev_class JOIN pg_class c ON c.oid = indexrelid JOIN pg_am am ON am.oid = c.relam,
+     pg_get_indexdef(indexrelid) AS definition
 UNION ALL SELECT 53 + depth, 'materialized view', shown, 'lock', format('ALTER TABLE %s OWNER TO %s', title, relowner::regrole), NULL, NULL, NULL
 FROM made_views
 UNION ALL SELECT 54 + depth, 'materialized view', shown, 'before',
-       format('ALTER INDEX %I.%I RENAME TO %I', m.nspname, c.relname, left(c.relname, 50) || '_before_flux'), NULL, NULL, NULL
+       format('ALTER INDEX %I.%I RENAME TO before_flux_%s', m.nspname, c.relname, c.oid), NULL, NULL, NULL
 FROM made_views m JOIN pg_index ON indrelid = ev_class JOIN pg_class c ON c.oid = indexrelid
 UNION ALL SELECT 55 + depth, 'materialized view', shown, 'after',
-       format('ALTER MATERIALIZED VIEW %s RENAME TO %I; ALTER MATERIALIZED VIEW flux_versions.%I SET SCHEMA %I', title,
-              left(relname, 50) || '_before_flux', relname, nspname), NULL, NULL, NULL
+       format('ALTER MATERIALIZED VIEW %s RENAME TO before_flux_%s; ALTER MATERIALIZED VIEW flux_versions.%I SET SCHEMA %I', title,
+              ev_class, relname, nspname), NULL, NULL, NULL
 FROM made_views
 UNION ALL SELECT 56 + depth, 'materialized view', shown, 'after', format('ALTER MATERIALIZED VIEW %s OWNER TO %s', title, relowner::regrole),
        NULL, NULL, NULL
-FROM made_views WHERE relowner <> current_user::regrole
+FROM made_views WHERE pg_get_userbyid(relowner) <> current_user
 UNION ALL SELECT 57 + depth, 'materialized view', shown, 'after', format('GRANT %s ON %s TO %s%s', what, title, whom, option), NULL, NULL, NULL
 FROM made_views JOIN rights ON rights.oid = ev_class
 UNION ALL SELECT 58 + depth, 'materialized view', shown, 'after',
@@ -271,33 +294,43 @@ UNION ALL SELECT 58 + depth, 'materialized view', shown, 'after',
             ELSE format('COMMENT ON COLUMN %s.%I IS %L', title, attname, description) END, NULL, NULL, NULL
 FROM made_views JOIN pg_description ON classoid = 'pg_class'::regclass AND objoid = ev_class
 LEFT JOIN pg_attribute ON attrelid = ev_class AND attnum = objsubid AND objsubid > 0
-UNION ALL SELECT 60 - depth, 'materialized view', shown, 'last', format('DROP MATERIALIZED VIEW %I.%I', nspname, left(relname, 50) || '_before_flux'),
+UNION ALL SELECT 60 - depth, 'materialized view', shown, 'last', format('DROP MATERIALIZED VIEW %I.before_flux_%s', nspname, ev_class),
        NULL, NULL, NULL
 FROM made_views
+UNION ALL SELECT 60.5, 'materialized view', shown, 'last',
+       pg_get_statisticsobjdef(s.oid) || coalesce(format('; COMMENT ON STATISTICS %s.%I IS %L', stxnamespace::regnamespace, stxname,
+                                                         obj_description(s.oid, 'pg_statistic_ext')), ''), NULL, NULL, NULL
+FROM made_views JOIN pg_statistic_ext s ON stxrelid = ev_class
 UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', proowner::regrole,
-              current_user::regrole),
+              quote_ident(current_user)),
        NULL, NULL, NULL
 FROM functions WHERE NOT pg_has_role(proowner, 'MEMBER')
-UNION ALL SELECT 61, 'function', shown, 'before', format('DROP FUNCTION %s(%s)', quoted, arguments), '',
+UNION ALL SELECT 61, 'function', shown, 'before', format('DROP ROUTINE %s(%s)', quoted, arguments), '',
        (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM t JOIN pg_attribute ON attrelid = t.oid WHERE attnum > 0 AND NOT attisdropped), NULL
 FROM functions WHERE in_signature
 UNION ALL SELECT 62, 'function', shown, 'after', body, '', NULL, NULL FROM functions
-UNION ALL SELECT 63, 'function', shown, 'after', format('ALTER FUNCTION %s OWNER TO %s', shown, proowner::regrole), NULL, NULL, NULL
-FROM functions WHERE in_signature AND proowner <> current_user::regrole
+UNION ALL SELECT 63, 'function', shown, 'after', format('ALTER ROUTINE %s OWNER TO %s', shown, proowner::regrole), NULL, NULL, NULL
+FROM functions WHERE in_signature AND pg_get_userbyid(proowner) <> current_user
 UNION ALL SELECT 64, 'function', shown, 'after',
-       format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', shown), '', NULL, NULL
+       format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', shown), '', NULL, NULL
 FROM functions WHERE in_signature AND proacl IS NOT NULL
 UNION ALL SELECT 65, 'function', shown, 'after',
-       format('GRANT EXECUTE ON FUNCTION %s TO %s%s', shown, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+       format('GRANT EXECUTE ON ROUTINE %s TO %s%s', shown, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
               CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '', NULL, NULL
 FROM functions, aclexplode(proacl) WHERE in_signature AND grantee <> proowner
-UNION ALL SELECT 66, 'function', shown, 'after', format('COMMENT ON FUNCTION %s IS %L', shown, description), '', NULL, NULL
+UNION ALL SELECT 66, 'function', shown, 'after', format('COMMENT ON ROUTINE %s IS %L', shown, description), '', NULL, NULL
 FROM functions JOIN pg_description ON classoid = 'pg_proc'::regclass AND objoid = functions.oid WHERE in_signature
 UNION ALL SELECT 67, CASE relkind WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'table' END, shown, 'refused',
        format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', relowner::regrole,
-              current_user::regrole),
+              quote_ident(current_user)),
        NULL, NULL, NULL
 FROM rules WHERE NOT pg_has_role(relowner, 'MEMBER')
+UNION ALL SELECT 67, CASE relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, shown, 'refused',
+       format('user %s may not create in schema %I (GRANT CREATE ON SCHEMA %2$I TO %1$s)', quote_ident(current_user), nspname), NULL, NULL, NULL
+FROM rules WHERE rulename = '_RETURN' AND NOT has_schema_privilege(relnamespace, 'CREATE')
+UNION ALL SELECT 67, 'materialized view', shown, 'refused',
+       format('its owner may not create in schema %I (GRANT CREATE ON SCHEMA %1$I TO %s)', nspname, relowner::regrole), NULL, NULL, NULL
+FROM made_views WHERE NOT has_schema_privilege(relowner, relnamespace, 'CREATE') AND NOT current_setting('is_superuser')::bool
 UNION ALL SELECT 68, 'view', shown, 'lock', format('ALTER TABLE %s OWNER TO %s', title, relowner::regrole), NULL, NULL, NULL FROM views
 UNION ALL SELECT 69, 'view', shown, 'after', format('CREATE OR REPLACE VIEW %s%s AS %s', title, options, body),
        format('CREATE VIEW %s AS SELECT %s; CREATE OR REPLACE VIEW %s%s AS %s', tried, nulls, tried, options, body),
@@ -311,6 +344,21 @@ JOIN pg_type y ON y.typrelid = ANY ({sources}) AND atttypid IN (y.oid, y.typarra
 UNION ALL SELECT 70, 'rule', format('%I of %s', rulename, shown), 'after',
        regexp_replace(rtrim(pg_get_ruledef(oid), ';'), '^CREATE RULE', 'CREATE OR REPLACE RULE'), NULL, NULL, NULL
 FROM rules WHERE rulename <> '_RETURN'
+UNION ALL SELECT 71, 'policy', format('%I of %s', polname, polrelid::regclass),
+       CASE WHEN NOT pg_has_role(relowner, 'MEMBER') THEN 'refused' ELSE phase END,
+       CASE WHEN NOT pg_has_role(relowner, 'MEMBER') THEN format('its table belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)',
+                                                             relowner::regrole, quote_ident(current_user))
+            WHEN phase = 'lock' THEN format('LOCK TABLE ONLY %s', title)
+            ELSE format('ALTER POLICY %I ON %s%s', polname, title, terms) END,
+       CASE phase WHEN 'after' THEN format('CREATE TEMP TABLE %I (LIKE %s); CREATE POLICY %I ON pg_temp.%I FOR %s%s; DROP TABLE pg_temp.%1$I',
+                                           relname, title, polname, relname, command, terms) END, NULL, NULL
+FROM (SELECT DISTINCT p.*, c.relname, c.relowner, format('%I.%I', nspname, relname) AS title,
+             CASE polcmd WHEN 'a' THEN 'INSERT' ELSE 'ALL' END AS command,
+             concat(' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')') AS terms
+      FROM pg_depend d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid JOIN pg_class c ON c.oid = polrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources}) AND polrelid <> {oid}) AS p,
+     (VALUES ('lock'), ('after')) AS step (phase)
 
 -- Comments.
 UNION ALL SELECT 80, 'comment', CASE objsubid WHEN 0 THEN 'of the table' ELSE format('of column %I', attname) END, 'comment',
