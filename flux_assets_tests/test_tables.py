@@ -214,6 +214,7 @@ def test_a_folder_of_somebody_elses_declares_more(tmp_path: Path) -> None:
         ({"ponds__py": VIEW_BESIDE.format("osm_water")}, "No such file or directory"),
         ({"ponds__py": VIEW_BESIDE.format("watr"), "ponds__sql": "SELECT 1"}, "ponds is made from watr, which no file"),
         ({"osm_water__py": VIEW_BESIDE}, "declares osm_water, as flux_assets does"),
+        ({"ponds__py": VIEW_BESIDE.format("ponds"), "ponds__sql": "SELECT 1"}, "ponds is made from ponds."),
     ],
 )
 def test_what_such_a_folder_has_wrong_is_named(tmp_path: Path, files: dict[str, str], problem: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import errors, sql
 
 from flux_assets.errors import LayerError, reported
@@ -73,7 +74,12 @@ class QueryOrigin:
             except (errors.AdminShutdown, errors.QueryCanceled) as error:
                 context.options.stop.check()
                 raise self._changed() from error
-            except (psycopg.ProgrammingError, psycopg.DataError, psycopg.InternalError) as error:
+            except (
+                psycopg.ProgrammingError,
+                psycopg.DataError,
+                psycopg.IntegrityError,
+                psycopg.InternalError,
+            ) as error:
                 raise LayerError(
                     f"The query of {self.layer.title} fails: {reported(error.diag.message_primary or error)}"
                     f"{f' ({where})' if (where := error.diag.context) else ''}.",
@@ -90,9 +96,11 @@ class QueryOrigin:
         The rows pass through here because only COPY (FREEZE) makes them visible to transactions that began before.
         """
         columns = self.layer.table.columns
-        values = (
-            sql.SQL("{}::{}").format(sql.Identifier(column.name), sql.SQL(type_name(column))) for column in columns
+        # A cast to a shorter text would cut it; COPY refuses one that is too long.
+        kinds = (
+            (column.name, "text" if isinstance(column.type, sa.String) else type_name(column)) for column in columns
         )
+        values = (sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in kinds)
         copy_out = sql.SQL("COPY (SELECT {} FROM ({}) AS computed) TO STDOUT (FORMAT binary)").format(
             sql.SQL(", ").join(values), trusted(self.computed.query)
         )
@@ -103,8 +111,15 @@ class QueryOrigin:
                 session.execute(trusted(self.computed.prepare))
             with cursor.copy(copy_out) as copy:
                 fill(context, version, public, map(bytes, copy), tuple(column.name for column in columns), room)
+            unwatched = query("computing", "unwatched").format(
+                schema=self.layer.schema, names=list(self.computed.inputs)
+            )
             with suppress(psycopg.OperationalError):  # it may have given way by now; all rows are here
-                session.execute("ROLLBACK")
+                if read := run(session, [unwatched, sql.SQL("ROLLBACK")])[0]:
+                    context.log(
+                        f"{self.layer.title}: its query reads {', '.join(name for (name,) in read)} too, whose changes"
+                        " do not have it computed again; a layer belongs into the inputs of the declaration"
+                    )
             return cursor.rowcount
 
     def _begin(self, session: psycopg.Connection) -> None:
@@ -140,4 +155,5 @@ def searching(schema: str) -> sql.Composed:
 
 def trusted(text: str) -> sql.SQL:
     """Return the SQL of a declaration, which belongs to the program as its Python does."""
-    return sql.SQL(text.replace("{", "{{").replace("}", "}}"))
+    # A line of its own, for it may end with a comment.
+    return sql.SQL(text.replace("{", "{{").replace("}", "}}") + "\n")

@@ -59,7 +59,8 @@ def finish(
         failures = "; ".join(f"{result.name}: {result.findings}" for result in refused)
         raise AuditError(
             f"{context.layer.title}: {source} was not published: {failures}.",
-            f"The version is kept for inspection as flux_versions.{version.relation}; fix the file and reload.",
+            f"The version is kept for inspection as flux_versions.{version.relation}; fix"
+            f" {source if context.layer.table.file == 'none' else 'the file'} and reload.",
             results,
         )
     if doubled is not None:

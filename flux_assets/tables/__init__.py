@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -27,7 +27,7 @@ def declarations() -> tuple[StaticTable | DynamicTable, ...]:
     found: list[StaticTable | DynamicTable] = [module.TABLE for module in _modules() if hasattr(module, "TABLE")]
     named: dict[str, StaticTable | DynamicTable] = {table.name: table for table in with_assignments(found)}
     inputs = {name: _inputs(table) for name, table in named.items()}
-    _refuse_unknown(inputs, (name for name, table in named.items() if isinstance(table, StaticTable)))
+    _refuse_wrong(inputs, (name for name, table in named.items() if isinstance(table, StaticTable)))
     ordered = [named[name] for name in TopologicalSorter(inputs).static_order() if name in named]
     return tuple(sorted(ordered, key=lambda table: (_kind(table), "" if _inputs(table) else table.name)))
 
@@ -52,7 +52,7 @@ def views() -> tuple[View, ...]:
     """The declared views, each after those that it reads."""
     named = {module.VIEW.name: module.VIEW for module in _modules() if hasattr(module, "VIEW")}
     inputs = {name: view.inputs for name, view in named.items()}
-    _refuse_unknown(inputs, [*named, *(table.name for table in declarations())])
+    _refuse_wrong(inputs, [*named, *(table.name for table in declarations())])
     order = TopologicalSorter(inputs).static_order()
     return tuple(named[name] for name in order if name in named)
 
@@ -118,7 +118,7 @@ def _declaring(name: str) -> ModuleType:
     return module
 
 
-def _refuse_unknown(inputs: Mapping[str, Sequence[str]], known: Iterable[str]) -> None:
+def _refuse_wrong(inputs: Mapping[str, Sequence[str]], known: Iterable[str]) -> None:
     there = set(known)
     for name, needed in inputs.items():
         if unknown := sorted(set(needed) - there):
@@ -126,6 +126,12 @@ def _refuse_unknown(inputs: Mapping[str, Sequence[str]], known: Iterable[str]) -
                 f"{name} is made from {', '.join(unknown)}, which no file declares.",
                 "Correct `inputs` in its declaration: names of layers, and for a view of other views.",
             )
+    try:
+        TopologicalSorter(inputs).prepare()
+    except CycleError as error:
+        raise FluxError(
+            f"{' is made from '.join(reversed(error.args[1]))}.", "Correct `inputs` in one of the declarations."
+        ) from None
 
 
 def _inputs(table: Declaration) -> tuple[str, ...]:

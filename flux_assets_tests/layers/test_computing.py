@@ -100,6 +100,21 @@ def test_a_transaction_that_began_before_sees_the_old_rows_whole(loader, sql):
     assert sql("SELECT count(*) FROM pole_names") == [(9,)]
 
 
+def test_its_sql_may_end_with_a_comment(loader, sql):
+    loader.load(POLES, rows(4))
+    compute(loader, names(f"{QUERY} -- of each name", prepare="SELECT 1 -- nothing"))
+    assert sql("SELECT count(*) FROM pole_names") == [(4,)]
+
+
+def test_what_it_reads_besides_its_inputs_is_told(loader, sql):
+    loader.load(POLES, rows(4))
+    sql("CREATE TABLE lamps (id text); CREATE VIEW lit AS SELECT FROM lamps")
+    compute(loader)
+    assert "inputs of the declaration" not in "".join(loader.log)
+    compute(loader, names(f"{QUERY} HAVING NOT EXISTS (SELECT FROM lit)"))
+    assert "public.pole_names: its query reads lamps too, whose changes do not have" in "".join(loader.log)
+
+
 def test_an_input_that_was_never_loaded_is_named(loader):
     with pytest.raises(LayerError, match=r"pole_names is computed from poles, which is not loaded yet") as raised:
         compute(loader)
@@ -113,6 +128,8 @@ def test_an_input_that_was_never_loaded_is_named(loader):
         ("SELECT name, 1 / 0 AS poles, score, geom FROM poles", "division by zero"),
         ("SELECT name, 1 AS poles, score FROM poles", "geom"),
         ("SELECT repeat(name, 20) AS name, 1 AS poles, score, geom FROM poles; DROP TABLE poles", "syntax"),
+        ("SELECT repeat(name, 20) AS name, 1 AS poles, score, geom FROM poles", "too long for type"),
+        ("SELECT NULL AS name, 1 AS poles, score, geom FROM poles", "The query of .* fails: null value in column"),
     ],
 )
 def test_a_query_that_fails_leaves_what_was_published(loader, sql, query, reason):
@@ -128,7 +145,7 @@ def test_a_query_that_fails_leaves_what_was_published(loader, sql, query, reason
 def test_rows_that_break_a_promise_are_not_published(loader, sql):
     loader.load(POLES, rows(4))
     compute(loader)
-    with pytest.raises(LayerError, match="unique"):
+    with pytest.raises(LayerError, match=r"unique.* fix what its query makes and reload"):
         compute(loader, names("SELECT 'same' AS name, 1 AS poles, score, geom FROM poles"))
     assert sql("SELECT count(*) FROM pole_names") == [(4,)]
 

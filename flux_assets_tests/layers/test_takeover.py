@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -28,11 +29,11 @@ def loader(target: Target, tmp_path: Path, sql: Sql) -> Loader:
 
 @pytest.fixture
 def map_server(admin_sql: Sql) -> Iterator[str]:
-    """A role of somebody else's, with a name that needs quotes."""
-    admin_sql('CREATE ROLE "Map Server"')
-    yield '"Map Server"'
-    admin_sql('DROP OWNED BY "Map Server"')
-    admin_sql('DROP ROLE "Map Server"')
+    """A role of somebody else's, with a name that needs quotes; roles are the cluster's, which other tests use now."""
+    role = f'"Map Server {uuid4().hex[:8]}"'
+    admin_sql(f"CREATE ROLE {role}")
+    yield role
+    admin_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_the_old_table_gives_way_with_all_its_rows(loader: Loader, sql: Sql) -> None:
@@ -53,7 +54,8 @@ def test_grants_are_repeated(loader: Loader, sql: Sql, map_server: str) -> None:
     sql(f"GRANT SELECT, UPDATE ON poles TO {map_server} WITH GRANT OPTION")
     sql("GRANT SELECT (name, secret) ON poles TO PUBLIC")
     loader.load(made_up(), rows(40), take_over=True)
-    may = "SELECT has_table_privilege('Map Server', 'poles', '{}')"
+    name = map_server.strip('"')
+    may = f"SELECT has_table_privilege('{name}', 'poles', '{{}}')"
     assert [sql(may.format(right)) for right in ("SELECT", "UPDATE WITH GRANT OPTION", "DELETE")] == [
         [(True,)],
         [(True,)],

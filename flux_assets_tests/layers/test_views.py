@@ -33,6 +33,7 @@ def loader(target: Target, tmp_path: Path) -> Loader:
 def test_it_is_made_once_and_reads_each_version_of_its_layer(loader, sql):
     assert made(loader.target)
     assert not made(loader.target)
+    assert not made(loader.target, f"{QUERY} -- as they come")
     assert is_as_declared(view(), loader.target, LoadOptions())
     assert sql("SELECT count(*) FROM pole_list") == [(4,)]
     loader.load(made_up(), rows(9))

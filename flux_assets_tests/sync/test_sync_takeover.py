@@ -36,6 +36,7 @@ CREATE INDEX by_name ON circuit_status_realtime (upper(circuit_name));
 REVOKE ALL ON circuit_status_realtime FROM flux_reader;
 GRANT SELECT (circuit_id, load_percent) ON circuit_status_realtime TO flux_reader;
 CREATE VIEW loads AS SELECT circuit_id, load_percent FROM circuit_status_realtime;
+CREATE MATERIALIZED VIEW kept AS SELECT count(*) FROM circuit_status_realtime;
 CREATE VIEW mean AS SELECT avg(load_percent) AS load FROM loads;
 CREATE FUNCTION tally() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM circuit_status_realtime; END;
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';

@@ -16,6 +16,13 @@ FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE ext
 SELECT live.layer_name, live.version, live.release_tag FROM postgres_sync.layer_versions AS live
 WHERE live.current AND live.schema_name = {schema} AND live.layer_name = ANY ({names}) ORDER BY live.layer_name;
 
+-- unwatched --
+-- What of the schema this transaction has read besides the inputs: it holds a lock on each.
+SELECT DISTINCT quote_ident(relname) FROM pg_locks JOIN pg_class AS c ON c.oid = relation JOIN pg_namespace AS n ON n.oid = relnamespace
+WHERE pid = pg_backend_pid() AND locktype = 'relation' AND nspname = {schema} AND relkind IN ('r', 'p', 'm', 'f')
+  AND relname <> ALL ({names}) AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY 1;
+
 -- extent --
 SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box) FROM (SELECT ST_Extent({column}::geometry) FROM {table})
     AS all_rows (box) WHERE box IS NOT NULL;
