@@ -124,7 +124,9 @@ class _Ejection:
         swapping = LockRetries.swap(control, locks, list(self._swapping()))
         doing = f"ejecting {layer.title}"
         try:
-            context.patience.briefly(control, lambda: [*recording, *swapping], waiting_for=[self.oid], doing=doing)
+            context.patience.briefly(
+                control, lambda: [*recording, *swapping], waiting_for=self.hanging.locked, doing=doing
+            )
         except psycopg.Error as error:
             raise Hanging.changed(error, layer.title) or Lease.overtaken(error, layer.title) or error from error
 

@@ -68,6 +68,7 @@ def publish(
     """
     found = sorted(publications, key=lambda each: each.layer.title)
     old, waiting_for = _swapped_out(connection, found)
+    waiting_for += [oid for each in found if each.public.taking for oid in each.public.taking.hanging.locked]
 
     def statements() -> list[sql.Composable]:
         _refuse_unequal(connection, found)

@@ -48,7 +48,8 @@ def _refusal(connection: psycopg.Connection, statement: str) -> psycopg.Error | 
 class Hanging:
     """All that hangs on a table; `path` are the schemas whose names are written without them.
 
-    `unchanged` is a statement that fails with FX002 where anything hangs on the table that did not, or no more.
+    `locked` are the OIDs of what the swap locks. `unchanged` is a statement that fails with FX002 where anything hangs
+    on the table that did not, or no more.
     """
 
     @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Hanging:
             return Hanging.Part(self.kind, self.name, "refused", reason)
 
     oid: int
+    locked: tuple[int, ...]
     path: tuple[str, ...]
     parts: tuple[Part, ...]
     unchanged: sql.Composed
@@ -140,9 +142,12 @@ class Hanging:
         sources = sql.SQL("{}::oid[]").format([oid for oid, _ in found])
         digesting = query("hanging", "digest").format(oid=oid, sources=sources)
         listing = query("hanging", "parts").format(oid=oid, sources=sources, suffix=suffix)
-        _, [(digest,)], rows = run(connection, [cls.using(path), digesting, listing])
+        locking = query("hanging", "locked").format(oid=oid, sources=sources)
+        _, [(digest,)], locked, rows = run(connection, [cls.using(path), digesting, locking, listing])
         unchanged = query("hanging", "unchanged").format(digesting=digesting, digest=digest)
-        return cls(oid=oid, path=path, parts=tuple(cls.Part(*row) for row in rows), unchanged=unchanged)
+        parts = tuple(cls.Part(*row) for row in rows)
+        locked_oids = tuple(each for (each,) in locked)
+        return cls(oid=oid, locked=locked_oids, path=path, parts=parts, unchanged=unchanged)
 
     def tried(self, connection: psycopg.Connection, creating: Iterable[sql.Composable], first: str) -> Hanging:
         """Return it with what became of a trial: on a table that the statements make in schema `first`, for a moment.

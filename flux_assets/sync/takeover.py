@@ -76,7 +76,7 @@ class Takeover:
         lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(live.public)
         forgetting = sql.SQL(_FORGET).format(schema=live.schema, name=live.name)
         swapping = LockRetries.swap(connection, [*self.hanging.in_phase("lock"), lock], list(self._swapping()))
-        waiting_for, doing = [self.hanging.oid], f"taking over {live.title}"
+        waiting_for, doing = self.hanging.locked, f"taking over {live.title}"
         try:
             patience.briefly(connection, lambda: [forgetting, *swapping], waiting_for=waiting_for, doing=doing)
         except psycopg.Error as error:

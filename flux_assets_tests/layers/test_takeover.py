@@ -1,6 +1,7 @@
 """Moving over from another loader: its table gives up its name at the swap, keeps its rows, and all comes along."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flux_assets.doctor import layers
-from flux_assets.errors import LayerError
+from flux_assets.errors import LayerError, PublishError
 from flux_assets.layers.status import audit_live, table_statuses
 from flux_assets.postgis.hanging import Hanging
 from flux_assets.postgis.session import Target
@@ -82,6 +83,19 @@ def test_a_reader_never_finds_nothing(loader: Loader, sql: Sql, target: Target) 
         loader.load(made_up(), rows(40), take_over=True)
         assert seen == [(1,)]
         assert newcomer.execute("SELECT count(*) FROM poles").fetchone() == (40,)
+
+
+def test_who_reads_what_hangs_on_the_table_is_named_when_the_swap_waits(
+    loader: Loader, sql: Sql, target: Target
+) -> None:
+    sql("CREATE TABLE lamps (pole text); CREATE POLICY lit ON lamps USING (pole IN (SELECT id FROM poles))")
+    sql("CREATE MATERIALIZED VIEW tally AS SELECT count(*) FROM poles")
+    for name in ("lamps", "tally", "names"):
+        with psycopg.connect(target.conninfo, application_name=f"reads {name}") as reader:
+            reader.execute(f"SELECT FROM {name}")
+            with pytest.raises(PublishError, match=f"reads {name}"):
+                loader.load(made_up(), rows(40), take_over=True, publish_wait=timedelta(seconds=1))
+    loader.load(made_up(), rows(40), take_over=True)
 
 
 def test_a_failed_load_leaves_the_old_table_where_it_is(loader: Loader, sql: Sql) -> None:

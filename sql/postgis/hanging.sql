@@ -20,6 +20,15 @@ WITH RECURSIVE source (oid, depth) AS (
 SELECT c.oid, nspname::text FROM (SELECT oid, max(depth) AS depth FROM source GROUP BY oid) AS found
 JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = relnamespace ORDER BY depth, oid;
 
+-- locked --
+-- All that the swap locks besides the new table: the table, what reads it, and tables with policies or foreign keys about it.
+SELECT {oid}::oid UNION SELECT unnest({sources})
+UNION SELECT ev_class FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources})
+UNION SELECT polrelid FROM pg_depend d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources})
+UNION SELECT conrelid FROM pg_constraint WHERE confrelid = {oid} AND contype = 'f';
+
 -- use_path --
 -- Bodies of functions that are texts may name the schema of the old table: they are read when they are called.
 SELECT set_config('search_path', {path}, true), set_config('check_function_bodies', 'off', true);
