@@ -169,7 +169,7 @@ def test_it_is_one_round_trip_and_none_for_a_while(filled):
 def test_it_reads_no_more_where_the_ledger_is_long(filled, sql):
     sql(
         "INSERT INTO postgres_sync.sync_status (layer_name, sync_type, status, started_at, completed_at)"
-        " SELECT name, 'UNCHANGED', 'SUCCESS', now() - n * interval '5 min', now() FROM generate_series(1, 2000) AS n,"
+        " SELECT name, 'UNCHANGED', 'SUCCESS', now() - n * interval '5 min', now() FROM generate_series(1, 6000) AS n,"
         " unnest(ARRAY['poles', 'faults']) AS name"
     )
     sql("ANALYZE postgres_sync.sync_status")
