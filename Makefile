@@ -1,6 +1,6 @@
 # The commands of the project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-postgres test-faults test-ui test-clients ui map check house bench down
+.PHONY: help setup demo test test-versions test-postgres test-faults test-celery test-ui test-clients ui map check house bench down
 ARGS ?=
 
 help: ## list these commands
@@ -26,6 +26,10 @@ test-postgres: setup ## the tests of all that speaks SQL, on PostgreSQL 17 of De
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults flux_assets_tests/orchestration/test_neighbours.py -m '' -n auto --fault-table docs/reliability.md $(ARGS)
+
+test-celery: setup ## a release spread over two Celery workers, which are killed meanwhile, as Redis is; installs Redis
+	@scripts/install_redis.sh
+	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/workers -m '' $(ARGS)
 
 test-ui: setup ## the UI in a real browser: a layer loaded by clicking, a failure explained
 	@scripts/install_chromium.sh

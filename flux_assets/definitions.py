@@ -6,12 +6,12 @@ import dagster as dg
 
 from flux_assets.orchestration.alerts.rounds import alert_sensor
 from flux_assets.orchestration.automation import jobs, release_sensor, schedules, sensors
-from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
 from flux_assets.orchestration.match_checks import release_match, source_match
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import release_sources, snowflake_sources
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource, WarehouseResource
+from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.orchestration.view_assets import view_asset
 from flux_assets.tables import dynamic_tables, layers, static_tables, views
@@ -33,5 +33,5 @@ defs = dg.Definitions(
     schedules=schedules(_NAMES),
     sensors=[release_sensor(_WITH_FILE, _NAMES), *sensors(_JOBS, _NAMES), alert_sensor(_NAMES)],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
-    executor=threads_executor,
+    executor=Steps.executor(),
 )

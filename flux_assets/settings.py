@@ -84,6 +84,7 @@ class DefinitionSettings(BaseSettings):
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, frozen=True)
 
     flux_utility: str | None = None
+    flux_executor: Literal["threads", "multiprocess", "celery", "k8s"] = "threads"
 
     @field_validator("flux_utility")
     @classmethod
@@ -147,6 +148,10 @@ class Settings(DefinitionSettings):
     snowflake_protocol: Literal["http", "https"] | None = None
 
     flux_log_format: Literal["text", "json"] = "text"
+    flux_celery_broker: SecretStr | None = None
+    flux_celery_backend: SecretStr | None = None
+    flux_celery_lost_after: Duration = Field(default=timedelta(minutes=30), ge=timedelta(seconds=10))
+
     flux_config: Path | None = None
     flux_tables: Path | None = None
     dagster_postgres_url: SecretStr | None = None
@@ -326,6 +331,6 @@ def _described(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"]).upper()
     message = legality.fault(problem)
     value = problem.get("input")
-    secret = any(word in name for word in ("URL", "PASS", "KEY"))
+    secret = any(word in name for word in ("URL", "PASS", "KEY", "CELERY"))
     shown = f" = {value!r}" if isinstance(value, str) and not secret else ""
     return f"{name}{shown}: {message}" if name else message

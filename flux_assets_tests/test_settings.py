@@ -25,6 +25,7 @@ PLAIN = "is not a plain lower-case name of letters, digits and _, such as public
         ("FLUX_KEEP_VERSIONS", "many", "must be a whole number"),
         ("FLUX_KEEP_VERSIONS", "-1", "must be 0 or more"),
         ("FLUX_PARALLEL_LAYERS", "33", "must be 32 or less"),
+        ("FLUX_EXECUTOR", "dask", "must be 'threads', 'multiprocess', 'celery' or 'k8s'"),
         ("FLUX_PROFILE", "test", "must be 'embedded' or 'production'"),
         ("FLUX_PUBLISH_WAIT", "soon", "is not a time span such as 90, 10m or 2h"),
         ("SNOWFLAKE_PORT", "0", "must be 1 or more"),

@@ -1,9 +1,13 @@
-"""The command line `flux-assets`, and the commands that start a run of Dagster's and wait for it: load and sync.
+"""The command line `flux-assets`, and the commands that run Dagster's steps: load, sync, worker.
 
 A command imports what it runs when it is called, so that --help answers at once.
 """
 
 from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
 
 import click
 
@@ -96,3 +100,25 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
 
     config = {name: True for name, given in flags.items() if given}
     Commands.finish_run("sync", "syncing", *sync_tables(list(dict.fromkeys(names)), config))
+
+
+@main.command("worker", context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY_OPTIONS]...")
+def _worker(options: tuple[str, ...]) -> None:
+    """Run steps of loads as a worker of Celery.
+
+    For runs with FLUX_EXECUTOR=celery, until SIGTERM or Ctrl-C. It becomes Celery's own worker, with our configuration:
+    FLUX_PARALLEL_LAYERS steps at a time, large layers first; CELERY_OPTIONS are those of `celery worker`. On SIGTERM it
+    ends within ten seconds, and steps that have not ended by then go to another worker.
+
+    \b
+    Examples:
+      flux-assets worker
+      flux-assets worker -Q flux_large --concurrency 1
+    """
+    from flux_assets.orchestration.spread.steps import Steps
+
+    Steps.celery()  # what is missing is said in a sentence, here
+    program = Path(sys.executable).with_name("celery")
+    command = ["celery", "-A", "flux_assets.orchestration.spread.workers", "worker", "--loglevel", "WARNING", *options]
+    os.execve(program, command, os.environ | {"REMAP_SIGTERM": "SIGQUIT"})  # noqa: S606

@@ -241,10 +241,12 @@ class Lease:
         """Say that another process has the layer now, where a statement was refused because a newer lease exists."""
         if error.sqlstate != _OVERTAKEN:
             return None
-        return PublishError(
+        overtaken = PublishError(
             f"{title}: another load has begun since this one was interrupted, so this one does not publish.",
             "Nothing to do: the newer load publishes.",
         )
+        overtaken.retryable = True
+        return overtaken
 
     def holding(self) -> sql.Composed:
         """Make a query that keeps the lease until the transaction ends, or raises FX001 when it was overtaken."""

@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from flux_assets.compare.match import MATCHES_RELEASE
-from flux_assets.errors import AuditError, FluxError, SettingError, TargetError
+from flux_assets.errors import AuditError, FluxError, PublishError, SettingError, TargetError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.orchestration.checks import (
     check_results,
@@ -30,6 +30,7 @@ from flux_assets.orchestration.origins import origin_tags, record_file
 from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.orchestration.shown.metadata import declared_metadata, loaded_metadata
 from flux_assets.orchestration.shown.pictures import layer_pictures
+from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.release.files import MissingError
 from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
@@ -46,6 +47,7 @@ WHEN_INPUTS_CHANGE = (
 )
 """Has automation_sensor ask for what is derived after a load or rollback of an input that did not bring it along."""
 _LOOK_SECONDS = 0.2
+_MOST_OVERTAKEN = 3
 # Judged after a load that failed too.
 _OF_READERS = {"recent_failures", "only_writer", "map_ready", "quarantined", "dropped_keys", "inputs_current"}
 _Events = Iterator[
@@ -127,15 +129,14 @@ def layer_asset(table: StaticTable, names: Names, among: Sequence[StaticTable] =
         metadata=declared_metadata(table),
         skippable=True,
     )
-    # The largest first, after the small ones that lie behind the pictures of all others.
-    priority = table.release_rows + (10**9 if table.ground else 0)
 
     @dg.multi_asset(
         name=table.name,
         specs=[spec],
         check_specs=check_specs(table, names),
         can_subset=True,
-        op_tags={"dagster/priority": str(priority)},
+        op_tags=Steps.tags(table),
+        pool=Steps.pool(names),
     )
     def layer(
         context: dg.AssetExecutionContext, config: _LayerConfig, postgis: PostgisResource, release: ReleaseResource
@@ -194,6 +195,9 @@ class _LayerStep:
                 options = replace(options, brought_along=are_loaded_too(context, inputs))
                 result = load_layer(table, given, self._postgis.target(), options, log)
         except FluxError as error:
+            if isinstance(error, PublishError) and error.retryable:
+                # Frozen for a while, it was overtaken by an attempt on another worker, perhaps of the same step.
+                raise dg.RetryRequested(max_retries=_MOST_OVERTAKEN) from error
             yield from self._after_failure(error)
             raise
         if result.outcome == "absent":

@@ -15,6 +15,7 @@ SETTINGS = {
     "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "planted three",
     "FLUX_ALERT_URL": "https://hooks.example.com/T1/B2/planted-four",
     "FLUX_POST_URL": "https://maps.example.com/hooks/planted-seven",
+    "FLUX_CELERY_BROKER": "redis://:planted-eight@broker:6379/0",
     "PGPASSWORD": "planted.five",
     "AWS_SECRET_ACCESS_KEY": "planted/six+",
 }
@@ -39,6 +40,7 @@ def clean(monkeypatch):
         "POST https://hooks.example.com/T1/B2/planted-four",
         "POST https://maps.example.com/hooks/planted-seven",
         "fe_sendauth: planted.five",
+        "AUTH planted-eight was refused",
         "signature of planted/six+ is wrong",
     ],
 )

@@ -17,6 +17,7 @@ import flux_assets.previews.maps
 from flux_assets import tables
 from flux_assets.checks.audits import audits_of
 from flux_assets.checks.live_audits import all_audits_of
+from flux_assets.ledger import runs
 from flux_assets.orchestration.checks import JUDGED_AT, check_specs
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.layer_assets import layer_asset
@@ -77,6 +78,22 @@ def test_every_audit_is_a_check_of_the_asset(instance, release):
     run = run_assets(definitions(), instance, "trees")
     assert {name for _, name in run.checks()} == {audit.name for audit in all_audits_of(trees())}
     assert all(outcome.passed for outcome in run.checks().values())
+
+
+def test_a_load_that_was_overtaken_is_tried_again(instance, release, sql):
+    """As a worker that was frozen while another one was given its step: the run has not failed."""
+    write_trees(release, grove(90))
+
+    def overtake(reached):
+        if reached == "load.before_swap":
+            runs.hooks.remove(overtake)
+            sql("UPDATE postgres_sync.layer_leases SET lease = lease + 1, holder_pid = NULL")
+
+    runs.hooks.append(overtake)
+    run = run_assets(definitions(), instance, "trees")
+    assert run.succeeded
+    assert run.steps(Event.STEP_UP_FOR_RETRY) == ["trees"]
+    assert sql("SELECT status, error_message FROM postgres_sync.sync_status ORDER BY sync_id")[1] == ("SUCCESS", None)
 
 
 @pytest.mark.parametrize("way", ["run config", "setting"])

@@ -13,7 +13,8 @@ import pytest
 from flux_assets.settings import REPOSITORY
 
 PACKAGE = REPOSITORY / "flux_assets"
-DOORS = [PACKAGE / "orchestration" / name for name in ("dagster_internals.py", "storage/instance.py")]
+_DOORS = ("dagster_internals.py", "storage/instance.py", "spread/workers.py")
+DOORS = [PACKAGE / "orchestration" / name for name in _DOORS]
 _EXECUTOR = "Compare executor.py with dagster's own executors (in_process.py, multiprocess.py), which use the same."
 _TYPE = "It is a type annotation only: take what the public function that it comes from returns now."
 
@@ -95,6 +96,10 @@ INTERNALS = {
     ("dagster._utils.interrupts", "capture_interrupts"): (
         "holds Ctrl-C back until a step may end, from the beginning of a run on",
         "See what dagster's own `dagster job execute` does with an interrupt before the first step.",
+    ),
+    ("dagster_celery.app", "app"): (
+        "is the app of Celery that dagster-celery's workers run, with its tasks",
+        "See what `dagster-celery worker start -A` is given now.",
     ),
     ("dagster_postgres.utils", "DagsterPostgresException"): (
         "wraps the reason why Dagster's storage does not answer, which is shown alone",

@@ -23,8 +23,8 @@ from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
 pytestmark = pytest.mark.bare
 
 SLOW = (
-    "adlfs", "dagster_postgres", "dagster_snowflake", "fakesnow", "fsspec", "geopandas", "jinja2.environment",
-    "matplotlib", "pandas", "pgpq", "pyarrow", "snowflake.connector",
+    "adlfs", "celery", "dagster_postgres", "dagster_snowflake", "fakesnow", "fsspec", "geopandas", "jinja2.environment",
+    "kubernetes", "matplotlib", "pandas", "pgpq", "pyarrow", "snowflake.connector",
 )  # fmt: skip
 each_layer = pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
 each_dynamic = pytest.mark.parametrize("table", dynamic_tables(), ids=lambda table: table.name)

@@ -1,0 +1,76 @@
+"""Which executor FLUX_EXECUTOR chooses; that steps run on Celery's workers is in flux_assets_tests/workers/."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flux_assets.errors import SettingError
+from flux_assets.orchestration.spread.steps import Steps
+from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets_tests.sample_cities import folder as sample_city
+
+PROGRAMS = Path(sys.executable).parent
+EXTRAS = {"celery": "dagster_celery", "k8s": "dagster_k8s"}
+
+
+def test_threads_unless_another_is_set():
+    assert Steps.executor().name == "threads"
+
+
+@pytest.mark.parametrize("name", ["threads", "multiprocess", "celery", "k8s"])
+def test_definitions_have_the_one_that_is_set_and_import_no_other(name):
+    """In a process of its own, as a code location does."""
+    code = (
+        "import json, sys; from flux_assets.definitions import defs;"
+        "job = defs.resolve_job_def('load_static_layers');"
+        f"print(json.dumps([job.executor_def.name, [m for m in {list(EXTRAS.values())} if m in sys.modules]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"FLUX_EXECUTOR": name}, check=True, capture_output=True
+    )
+    assert json.loads(done.stdout) == [name, [EXTRAS[name]] if name in EXTRAS else []]
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_an_extra_that_is_missing_is_named_with_how_to_install_it(monkeypatch, name):
+    monkeypatch.setenv("FLUX_EXECUTOR", name)
+    monkeypatch.setitem(sys.modules, EXTRAS[name], None)
+    with pytest.raises(SettingError) as refused:
+        Steps.executor()
+    assert f"FLUX_EXECUTOR = {name!r}, but the package {EXTRAS[name]} is not installed" in str(refused.value)
+    assert f"pip install 'flux_assets[{name}]'" in refused.value.remedy
+
+
+def test_celery_without_a_broker_is_refused(monkeypatch):
+    monkeypatch.delenv("FLUX_CELERY_BROKER", raising=False)
+    with pytest.raises(SettingError, match="FLUX_CELERY_BROKER is not set"):
+        Steps.celery()
+    done = subprocess.run([PROGRAMS / "flux-assets", "worker"], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FLUX_CELERY_BROKER is not set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_backend_is_the_broker_unless_it_is_set(monkeypatch):
+    monkeypatch.setenv("FLUX_CELERY_BROKER", "redis://:secret@broker/0")
+    assert Steps.celery()["backend"] == "redis://:secret@broker/0"
+    monkeypatch.setenv("FLUX_CELERY_BACKEND", "redis://results/1")
+    load_settings.cache_clear()
+    assert Steps.celery()["backend"] == "redis://results/1"
+
+
+def test_each_step_in_a_process_of_its_own(cluster, database, sql, tmp_path):
+    settings = {
+        "FLUX_EXECUTOR": "multiprocess", "FLUX_POSTGRES_URL": cluster.url(database), "FLUX_HOME": str(tmp_path),
+        "FLUX_RELEASE": str(sample_city()), "DAGSTER_HOME": str(tmp_path), "SNOWFLAKE_ACCOUNT": "stand-in",
+    }  # fmt: skip
+    (tmp_path / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text().partition("storage:")[0])
+    command = [PROGRAMS / "flux-assets", "load", "substations", "osm_water"]
+    done = subprocess.run(command, env=os.environ | settings, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = "SELECT count(DISTINCT backend_pid) FROM postgres_sync.sync_status WHERE status = 'SUCCESS'"
+    assert sql(loaded) == [(2,)]
