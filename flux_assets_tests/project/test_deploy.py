@@ -182,8 +182,8 @@ def commands() -> list[list[str]]:
     """Every command line of deploy/."""
     lines = [line for unit in UNITS for line in re.findall(r"^ExecStart\w*=(.*)$", unit.read_text(), re.MULTILINE)]
     found = [shlex.split(line.replace("/opt/flux/current/.venv/bin/", "")) for line in lines]
-    for name, service in COMPOSE["services"].items():
-        if name != "postgis":
+    for service in COMPOSE["services"].values():
+        if "build" in service:
             found += [service.get("command"), (service.get("healthcheck") or {}).get("test", [])[1:]]
     for part in (at("dagsterWebserver"), at("dagsterDaemon"), at("dagster-user-deployments.deployments.0")):
         found += [part[name].get("exec", {}).get("command") for name in part if name.endswith("Probe")]
