@@ -11,6 +11,7 @@ import pytest
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.settings import REPOSITORY, load_settings
+from flux_assets.tables import static_tables
 from flux_assets_tests.sample_cities import folder as sample_city
 
 PROGRAMS = Path(sys.executable).parent
@@ -74,3 +75,17 @@ def test_each_step_in_a_process_of_its_own(cluster, database, sql, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = "SELECT count(DISTINCT backend_pid) FROM postgres_sync.sync_status WHERE status = 'SUCCESS'"
     assert sql(loaded) == [(2,)]
+
+
+def test_a_pod_is_of_the_size_that_its_layer_needs(monkeypatch):
+    from dagster_k8s.job import get_user_defined_k8s_config
+
+    by_name = {table.name: table for table in static_tables()}
+    assert "dagster-k8s/config" not in Steps.tags(by_name["substations"])
+    monkeypatch.setenv("FLUX_EXECUTOR", "k8s")
+    small, large = (
+        get_user_defined_k8s_config(Steps.tags(by_name[name])).container_config["resources"]
+        for name in ("substations", "building_footprints")
+    )
+    assert (small["limits"]["memory"], large["limits"]["memory"]) == ("1Gi", "2Gi")
+    assert set(small["requests"]) == set(large["requests"]) == {"cpu", "memory"}

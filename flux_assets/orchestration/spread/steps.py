@@ -7,6 +7,7 @@ and finds its layer current.
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -18,6 +19,8 @@ from flux_assets.settings import DefinitionSettings, load_settings
 from flux_assets.spec import StaticTable
 
 _LARGE_ROWS = 500_000
+# Processor, memory and the most of it: a load takes 200 to 350 MB whatever its rows, on top of Dagster.
+_SMALL_POD, _LARGE_POD = ("250m", "512Mi", "1Gi"), ("1", "768Mi", "2Gi")
 # A worker's process that dies of a step (of too little memory, say) is made up for so often.
 _MOST_LOST = 3
 _SECONDS_BETWEEN_LOOKS = 5
@@ -74,7 +77,13 @@ class Steps:
             "dagster/priority": str(rows + (10**9 if table.ground else 0)),
             "dagster-celery/priority": str(level),
         }
-        return tags | ({"dagster-celery/queue": cls.LARGE_QUEUE} if rows >= _LARGE_ROWS else {})
+        if rows >= _LARGE_ROWS:
+            tags["dagster-celery/queue"] = cls.LARGE_QUEUE
+        if DefinitionSettings.load().flux_executor == "k8s":
+            cpu, memory, limit = _LARGE_POD if rows >= _LARGE_ROWS else _SMALL_POD
+            resources = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}
+            tags["dagster-k8s/config"] = json.dumps({"container_config": {"resources": resources}})
+        return tags
 
     @staticmethod
     def celery() -> dict[str, Any]:
