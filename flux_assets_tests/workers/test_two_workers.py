@@ -20,6 +20,11 @@ AND run_id = (SELECT run_id FROM runs ORDER BY id DESC LIMIT 1) ORDER BY id
 """
 
 
+def limit_pool(site, steps):
+    limit = [PROGRAMS / "dagster", "instance", "concurrency", "set", "flux_postgis", str(steps)]
+    subprocess.run(limit, env=site.environment, check=True, stdout=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize("scale", [0.01, 0.25])
 def test_two_workers_share_a_release(site_of, scale):
     site = site_of(scale, lost_after=600)
@@ -35,6 +40,7 @@ def test_two_workers_share_a_release(site_of, scale):
 
 def test_large_layers_go_first_and_those_behind_all_pictures_next(site_of):
     site = site_of(lost_after=600)
+    limit_pool(site, 100)
     run = site.run()
     wait_until(lambda: site.history(_SUBMITTED) == [(len(static_tables()),)], "the last step in its queue")
     site.worker("only", "-c", "1")
@@ -60,8 +66,7 @@ SELECT max(under_way) FROM (
 
 def test_a_pool_bounds_what_two_runs_load_at_a_time(site_of):
     site = site_of(lost_after=600)
-    limit = [PROGRAMS / "dagster", "instance", "concurrency", "set", "flux_postgis", "1"]
-    subprocess.run(limit, env=site.environment, check=True, stdout=subprocess.DEVNULL)
+    limit_pool(site, 1)
     site.worker("only", "-c", "4")
     command = [PROGRAMS / "flux-assets", "load", "transformers", "osm_water"]
     runs = [
