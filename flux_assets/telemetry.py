@@ -27,8 +27,7 @@ _labels: ContextVar[Mapping[str, str] | None] = ContextVar("labels", default=Non
 @contextmanager
 def span(name: str, **labels: str | None) -> Iterator[Callable[[BaseException], None]]:
     """Have the block's lines of JSON bear the labels, and its span, with what it raises; yields what notes an error."""
-    outer: Mapping[str, str | None] = _labels.get() or {"utility": DefinitionSettings.load().flux_utility}
-    known = {label: value for label, value in {**outer, **labels}.items() if value}
+    known = {label: value for label, value in {**(_labels.get() or {}), **labels}.items() if value}
     token = _labels.set(known)
     try:
         tracer = _tracer() if any(os.environ.get(endpoint) for endpoint in _ENDPOINTS) else None
@@ -37,7 +36,7 @@ def span(name: str, **labels: str | None) -> Iterator[Callable[[BaseException], 
             return
         from opentelemetry.trace import Status, StatusCode
 
-        with tracer.start_as_current_span(name, attributes=known) as current:
+        with tracer.start_as_current_span(name, attributes=_utility() | known) as current:
 
             def failed(error: BaseException) -> None:
                 current.record_exception(error)
@@ -46,6 +45,11 @@ def span(name: str, **labels: str | None) -> Iterator[Callable[[BaseException], 
             yield failed
     finally:
         _labels.reset(token)
+
+
+def _utility() -> dict[str, str]:
+    utility = DefinitionSettings.load().flux_utility
+    return {"utility": utility} if utility else {}
 
 
 @cache
@@ -91,6 +95,7 @@ class JsonLines(logging.Formatter):
             "event": getattr(event, "event_type_value", None),
             "table": key.path[-1] if key else None,
             "error": error.to_string() if error else self.formatException(record.exc_info) if record.exc_info else None,
+            **_utility(),
             **(_labels.get() or {}),
         }
         return json.dumps({name: value for name, value in line.items() if value is not None}, default=str)

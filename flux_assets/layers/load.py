@@ -24,8 +24,7 @@ from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.staging import FileOrigin, Origin, stage
 from flux_assets.layers.versions import Extent, LayerState, Pin, Version, VersionTimes
 from flux_assets.ledger.runs import Lease, leased, reach
-from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.refreshing import refresh_views
+from flux_assets.postgis.locking import LockRetries, refresh_views
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, run
 from flux_assets.release.files import MissingError

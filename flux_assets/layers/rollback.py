@@ -19,8 +19,7 @@ from flux_assets.layers.versions import LayerState, Pin, Version
 from flux_assets.ledger.runs import Lease, leased, reach
 from flux_assets.postgis import relations
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.locking import LockRetries
-from flux_assets.postgis.refreshing import refresh_views
+from flux_assets.postgis.locking import LockRetries, refresh_views
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, translated
 from flux_assets.spec import StaticTable

@@ -11,8 +11,7 @@ import psycopg
 from flux_assets.errors import FluxError, SyncError, reported
 from flux_assets.ledger.runs import StepTimer, reach, register_declarations
 from flux_assets.postgis.errors import translate_error
-from flux_assets.postgis.locking import LockHolder
-from flux_assets.postgis.refreshing import refresh_views
+from flux_assets.postgis.locking import LockHolder, refresh_views
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, run
 from flux_assets.sqlfiles import query

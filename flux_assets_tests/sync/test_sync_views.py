@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from flux_assets.doctor import synced_tables
-from flux_assets.postgis import refreshing
+from flux_assets.postgis import locking
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.synced import FAULTS, Utility
 
@@ -50,7 +50,7 @@ def test_a_view_that_is_being_read_follows_where_it_has_a_unique_index(
     running: Utility, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other is as it was, which is a warning; and who comes later waits for neither."""
-    monkeypatch.setattr(refreshing, "_SECONDS", 0.5)
+    monkeypatch.setattr(locking, "_REFRESH_SECONDS", 0.5)
     running.tell(CHANGE)
     with psycopg.connect(running.target.conninfo, application_name="old map") as reader:
         reader.execute("SELECT FROM tally, total")

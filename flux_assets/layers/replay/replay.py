@@ -26,7 +26,7 @@ from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation, count_rows
 from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.liveness import Stop
-from flux_assets.postgis.refreshing import refresh_views
+from flux_assets.postgis.locking import refresh_views
 from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.geometry import Shapes
