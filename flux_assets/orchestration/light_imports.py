@@ -77,7 +77,6 @@ def light_imports() -> Iterator[None]:
         try:
             yield
         finally:
-            gc.freeze()
             gc.enable()
             sys.meta_path.remove(finder)
             for name in finder.found:

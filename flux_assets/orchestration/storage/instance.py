@@ -110,7 +110,6 @@ def _is_planned_check(event: dg.EventLogEntry) -> bool:
 
 # A command imports and makes tens of thousands of objects that stay; Python would search them for cycles a hundred
 # times, a fifth of the processor time of an unchanged sync.
-gc.freeze()
 gc.set_threshold(10_000, 20, 50)
 _PAUSE_SECONDS = 1.0
 # The server's side: what a process that froze, or a machine that vanished, leaves open.
