@@ -33,7 +33,7 @@ TICK_SCALE = 0.05
 _MODULE = ("-m", "flux_assets.definitions")
 _LOAD = ("-m", "dagster", "asset", "materialize", *_MODULE, "--select", "group:static_layers")
 _SYNC = ("-m", "dagster", "job", "execute", *_MODULE, "-j", "sync_all_dynamic")
-_SIMULATE = ("-c", "from flux_assets.cli import main; main()", "simulate", "--tick")
+_SIMULATE = ("-c", "from flux_assets.cli.main import main; main()", "simulate", "--tick")
 _STEP = re.compile(r"- (\w+) - STEP_SUCCESS - .* in ([\d.]+)(m?s)")
 _WRITTEN = "SELECT sync_type, completed_at FROM postgres_sync.sync_status WHERE started_at > %s AND status = 'SUCCESS'"
 
