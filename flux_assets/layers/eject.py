@@ -25,6 +25,7 @@ _SUFFIX, _LONGEST = "_of_layer", 63
 # A call that has been parsed waits for the lock of the swap, which is short.
 _SECONDS_FOR_CALLS = 1.0
 _MAKING = "CREATE MATERIALIZED VIEW"
+_IDENTITIES_OF_PARTITIONS = 170000  # the server version from which partitions have them
 # What the version has by itself, as the equal of the public table.
 _OF_THE_VERSION = frozenset({"NOT NULL", "generated column", "constraint", "index", "primary key"})
 
@@ -155,11 +156,11 @@ def _detach(
     """Drop the partitioned table, once no call of a function that began before the swap can still read it."""
     options.stop.wait(_SECONDS_FOR_CALLS)
     going = sql.Identifier(layer.schema, _going(layer))
-    detaching = [
-        sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, layer.public),
-        sql.SQL("DROP TABLE {}").format(going),
-    ]
+    detaching: list[sql.Composable] = [sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, layer.public)]
     try:
+        identities = query("eject", "identities").format(schema=layer.schema, name=layer.name, going=_going(layer))
+        detaching += [sql.SQL(statement) for (statement,) in connection.execute(identities)]
+        detaching += [sql.SQL("DROP TABLE {}").format(going)]
         doing = f"detaching {layer.title}"
         options.patience(log).briefly(connection, lambda: detaching, waiting_for=[oid], doing=doing)
     except errors.UndefinedTable:
@@ -181,7 +182,9 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     if state.pin is not None:
         raise PinnedError(f"{layer.title} is {state.pin}.", f"Run `flux-assets unpin {layer.name}` and eject again.")
     found = Hanging.on(connection, state.public.oid, layer.schema, _SUFFIX)
-    parts = [mine for part in found.parts for mine in _for_plain(part, layer)] + list(_keys(connection, layer))
+    parts = [mine for part in found.parts for mine in _for_plain(part, layer, connection.info.server_version)] + list(
+        _keys(connection, layer)
+    )
     like = query("ddl", "create_like").format(
         new=sql.SQL("TABLE {}").format(sql.Identifier(VERSIONS, layer.name)), old=layer.public
     )
@@ -198,7 +201,7 @@ def _planned(connection: psycopg.Connection, layer: Layer) -> _Ejection:
     return _Ejection(layer=layer, version=version, oid=state.public.oid, hanging=hanging)
 
 
-def _for_plain(part: Hanging.Part, layer: Layer) -> Iterator[Hanging.Part]:
+def _for_plain(part: Hanging.Part, layer: Layer, version: int) -> Iterator[Hanging.Part]:
     if part.kind in _OF_THE_VERSION:
         # A view may group by the key alone, so a trial needs it.
         key = f"ALTER TABLE {sql.Identifier(layer.name).as_string()} ADD {part.statement}"
@@ -207,6 +210,9 @@ def _for_plain(part: Hanging.Part, layer: Layer) -> Iterator[Hanging.Part]:
     if part.kind == "trigger":  # the version has clones, of the same name
         dropping = sql.SQL("DROP TRIGGER {} ON {}").format(sql.SQL(part.name), layer.public).as_string()
         yield Hanging.Part(part.kind, part.name, "before", dropping)
+    if part.kind == "identity of column" and version >= _IDENTITIES_OF_PARTITIONS:
+        yield replace(part, phase="detached")
+        return
     yield replace(part, phase="after", trial="") if part.phase == "comment" else part
 
 

@@ -183,7 +183,8 @@ def test_workers_of_a_parallel_query_stand_for_their_leader(loader: Loader, targ
     ((oid,),) = sql("SELECT 'poles'::regclass::oid")
     with psycopg.connect(target.conninfo, autocommit=True) as reader:
         reader.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
-        reader.execute("SET max_parallel_workers_per_gather = 2; SET force_parallel_mode = on")
+        forced = "force_parallel_mode" if reader.info.server_version < 160000 else "debug_parallel_query"
+        reader.execute(f"SET max_parallel_workers_per_gather = 2; SET {forced} = on")
         thread = Thread(target=reader.execute, args=("SELECT count(pg_sleep(0.3)) FROM poles",))
         thread.start()
         pid = reader.info.backend_pid

@@ -67,7 +67,7 @@ def test_targets_stay_as_they_were_when_it_does_not_come_to_an_end(
 
 
 def test_readers_and_writers_go_on_meanwhile(loader: Loader, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seen from another session at the moment in which the version's columns have no target."""
+    """Seen from another session at the moment in which the version's columns have no target: before ANALYZE ONLY."""
     seen: list[object] = []
     with_targets = relations._with_targets
 
@@ -81,4 +81,5 @@ def test_readers_and_writers_go_on_meanwhile(loader: Loader, sql: Sql, monkeypat
     sql("SET lock_timeout = '1s'")
     with psycopg.connect(loader.target.conninfo, autocommit=True) as session:
         Layer("public", made_up()).analyze(session, version_of(sql))
-    assert seen == [[(ROWS,)]]
+        has_only = session.info.server_version >= 180000
+    assert seen == ([] if has_only else [[(ROWS,)]])
