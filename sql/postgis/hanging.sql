@@ -200,11 +200,12 @@ UNION ALL SELECT 32, 'primary key', format('%I (%s)', conname, pg_get_constraint
 FROM t JOIN pg_constraint con ON conrelid = t.oid AND contype = 'p'
 UNION ALL SELECT 33, 'setting', option, 'setting', format('ALTER TABLE %s SET (%s)', name, option), NULL, NULL, NULL
 FROM t, unnest(t.reloptions) AS option
-UNION ALL SELECT 33, 'setting', format('of column %I (%s)', attname, concat_ws(', ', 'STATISTICS ' || nullif(attstattarget, -1),
-                                                                              array_to_string(attoptions, ', '))), 'stays',
-       'new rows are analysed by the settings of the server', NULL, NULL, NULL
-FROM t JOIN pg_attribute ON attrelid = t.oid
-WHERE attnum > 0 AND NOT attisdropped AND (attstattarget >= 0 OR attoptions IS NOT NULL)
+UNION ALL SELECT 33, 'setting', format('of column %I (%s)', attname, concat_ws(', ', 'STATISTICS ' || nullif(attstattarget, -1), options)),
+       'stays', 'new rows are analysed by the settings of the server', NULL, NULL, NULL
+FROM t JOIN pg_attribute ON attrelid = t.oid, LATERAL (
+    -- Some servers note options of their own there.
+    SELECT string_agg(option, ', ') AS options FROM unnest(attoptions) AS option WHERE option LIKE 'n\_distinct%%') AS named
+WHERE attnum > 0 AND NOT attisdropped AND (attstattarget >= 0 OR options IS NOT NULL)
 UNION ALL SELECT 33, 'tablespace', quote_ident(spcname), 'stays', 'the new table is made in the default one', NULL, NULL, NULL
 FROM t JOIN pg_tablespace s ON s.oid = t.reltablespace
 UNION ALL SELECT 33, 'setting', 'CLUSTER ON ' || indexrelid::regclass, 'stays', 'the new table is in no order', NULL, NULL, NULL
