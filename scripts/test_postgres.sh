@@ -4,6 +4,8 @@
 # only the server's own programs see them: nothing is installed. Arguments go to pytest instead of the folders below.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+target=test-postgres
+. scripts/apt.sh
 # Many containers forbid Python to keep its bytecode; without it every process of the tests would compile all packages.
 unset PYTHONDONTWRITEBYTECODE
 root="$(pwd -P)"
@@ -23,11 +25,8 @@ esac
 system="$root/.venv/versions/postgresql-$major"
 
 if ! command -v debootstrap >/dev/null || ! command -v bwrap >/dev/null; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "debootstrap and bubblewrap are missing. On Debian or Ubuntu, as root: apt-get install debootstrap bubblewrap" >&2
-        exit 1
-    fi
-    apt-get install -y -q debootstrap bubblewrap >/dev/null
+    need_apt "debootstrap and bubblewrap are" "Only Debian, Ubuntu and the like have these tests." debootstrap bubblewrap
+    apt_install debootstrap bubblewrap
 fi
 
 if [ ! -x "$system/programs/postgres" ]; then
