@@ -8,12 +8,13 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from flux_assets.errors import SettingError
 from flux_assets.settings import DefinitionSettings
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ def _tracer() -> Tracer | None:
 class JsonLines(logging.Formatter):
     """One object a line: time (UTC), level, logger, message, and what is known of run_id, table, kind, step, error."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._common: dict[str, str] = {}
+        with suppress(SettingError):  # which may be what is to be told
+            self._common = _utility()
+
     def format(self, record: logging.LogRecord) -> str:
         told: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
         event = told.get("dagster_event")
@@ -95,7 +102,7 @@ class JsonLines(logging.Formatter):
             "event": getattr(event, "event_type_value", None),
             "table": key.path[-1] if key else None,
             "error": error.to_string() if error else self.formatException(record.exc_info) if record.exc_info else None,
-            **_utility(),
+            **self._common,
             **(_labels.get() or {}),
         }
         return json.dumps({name: value for name, value in line.items() if value is not None}, default=str)

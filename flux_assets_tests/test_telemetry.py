@@ -176,6 +176,21 @@ def test_a_line_says_what_is_under_way():
     assert line_of(record).keys() == {"time", "level", "logger", "message"}
 
 
+def test_the_name_of_the_deployment_is_in_each_line(monkeypatch):
+    monkeypatch.setenv("FLUX_UTILITY", "houston")
+    assert line_of(logging.makeLogRecord({"msg": "a"}))["utility"] == "houston"
+
+
+def test_an_illegal_name_of_the_deployment_is_told_in_a_line_too():
+    """It is what a line would bear."""
+    command = [sys.executable, "-c", "from flux_assets.cli.main import main; main()", "status"]
+    within = os.environ | {"FLUX_UTILITY": "Houston!", "FLUX_LOG_FORMAT": "json"}
+    done = subprocess.run(command, env=within, capture_output=True, text=True, check=False)
+    told = json.loads(done.stderr)
+    assert (done.returncode, told["level"]) == (1, "ERROR")
+    assert told["message"].startswith("FLUX_UTILITY = 'Houston!': is not a plain lower-case name")
+
+
 @pytest.fixture
 def environment(tmp_path, cluster, database) -> dict[str, str]:
     write_one_row(tmp_path / "tiny", substations.TABLE)

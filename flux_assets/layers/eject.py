@@ -158,8 +158,9 @@ def _detach(
     going = sql.Identifier(layer.schema, _going(layer))
     detaching: list[sql.Composable] = [sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(going, layer.public)]
     try:
-        identities = query("eject", "identities").format(schema=layer.schema, name=layer.name, going=_going(layer))
-        detaching += [sql.SQL(statement) for (statement,) in connection.execute(identities)]
+        if connection.info.server_version >= _IDENTITIES_OF_PARTITIONS:
+            identities = query("eject", "identities").format(schema=layer.schema, name=layer.name, going=_going(layer))
+            detaching += [sql.SQL(statement) for (statement,) in connection.execute(identities)]
         detaching += [sql.SQL("DROP TABLE {}").format(going)]
         doing = f"detaching {layer.title}"
         options.patience(log).briefly(connection, lambda: detaching, waiting_for=[oid], doing=doing)

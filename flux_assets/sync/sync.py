@@ -38,24 +38,13 @@ def sync_tables(
     The others of the family take part where their columns are derived from these. Never raises for one table: its
     result carries the error. Raises TargetError or SettingError when there is no database to sync into.
     """
-    with span("sync", kind="dynamic", run_id=options.run_id) as failed:
-        result = _synced(wanted, family, open_source, target, options, log)
-        for error in {str(table.error): table.error for table in result.tables if table.error}.values():
-            failed(error)
-        return result
-
-
-def _synced(
-    wanted: Collection[str],
-    family: Family,
-    open_source: OpenSource,
-    target: Target,
-    options: SyncOptions,
-    log: Callable[[str], None],
-) -> SyncResult:
     clock = StepTimer()
     asked = [table for table in family.tables if table.name in wanted]
-    with SourceSide(open_source, asked, options.stop, clock) as source, gate.sync_session(target, options) as session:
+    with (
+        span("sync", kind="dynamic", run_id=options.run_id) as failed,
+        SourceSide(open_source, asked, options.stop, clock) as source,
+        gate.sync_session(target, options) as session,
+    ):
         reach("sync.opened")
         with clock.timed("gate"):
             opened = gate.open_gate(session, target.schema, family.tables)
@@ -76,6 +65,8 @@ def _synced(
             with clock.timed("gate"):
                 tables = _begin(context, wanted, family, opened.target, opened.at)
             result = _sync(context, tables)
+        for error in {str(table.error): table.error for table in result.tables if table.error}.values():
+            failed(error)
         return replace(result, warnings=_refresh_views(context, tables))
 
 

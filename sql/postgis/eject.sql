@@ -27,7 +27,7 @@ END
 $$;
 
 -- identities --
--- From PostgreSQL 17 on a partition has the identity columns of its table, and loses them when it is detached: what gives
+-- For PostgreSQL from 17 on: there a partition has the identity columns of its table, and loses them when it is detached: what gives
 -- them back, going on where they are.
 SELECT format('ALTER TABLE %I.%I ALTER COLUMN %I ADD GENERATED %s AS IDENTITY (START WITH %s INCREMENT BY %s MINVALUE %s'
               ' MAXVALUE %s CACHE %s%s)', {schema}, {name}, attname, CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END,
@@ -37,5 +37,4 @@ FROM pg_attribute
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = attrelid AND d.refobjsubid = attnum
                 AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
 JOIN pg_sequence ON seqrelid = d.objid
-WHERE attrelid = to_regclass(format('%I.%I', {schema}, {going})) AND attidentity <> '' AND NOT attisdropped
-  AND current_setting('server_version_num')::int >= 170000;
+WHERE attrelid = to_regclass(format('%I.%I', {schema}, {going})) AND attidentity <> '' AND NOT attisdropped;

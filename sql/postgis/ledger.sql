@@ -265,8 +265,6 @@ COMMENT ON COLUMN postgres_sync.sync_status.rows_quarantined IS 'Records of the 
 COMMENT ON COLUMN postgres_sync.layer_versions.base_version IS 'Of a version that a replay made: the version of the release file that it contains.';
 COMMENT ON COLUMN postgres_sync.layer_versions.rows_replayed IS 'Rows that were once in quarantine and that replays added.';
 
--- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them. A replica
--- knows nothing of the sessions of its primary: there a run counts as alive until its row says otherwise.
 CREATE TABLE IF NOT EXISTS postgres_sync.dropped_keys (
     schema_name     text NOT NULL,
     layer_name      text NOT NULL,
@@ -282,6 +280,8 @@ ALTER TABLE postgres_sync.dropped_keys
 COMMENT ON TABLE postgres_sync.dropped_keys IS 'Foreign keys that pointed at a table that was taken over, and were dropped for that; the check of this name counts the rows that lead nowhere.';
 COMMENT ON COLUMN postgres_sync.dropped_keys.orphans IS 'How many rows led nowhere when the check was made last.';
 
+-- pg_stat_activity hides from a reader when the sessions of others began; the owner of the ledger began them. A replica
+-- knows nothing of the sessions of its primary: there a run counts as alive until its row says otherwise.
 CREATE OR REPLACE FUNCTION postgres_sync.is_alive(process integer, begun timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -108,9 +108,6 @@ def _is_planned_check(event: dg.EventLogEntry) -> bool:
     return planned and event.get_dagster_event().asset_check_planned_data.partitions_subset is None
 
 
-# A command imports and makes tens of thousands of objects that stay; Python would search them for cycles a hundred
-# times, a fifth of the processor time of an unchanged sync.
-gc.set_threshold(10_000, 20, 50)
 _PAUSE_SECONDS = 1.0
 # The server's side: what a process that froze, or a machine that vanished, leaves open.
 _SERVER_SIDE = (
@@ -169,6 +166,9 @@ class InstanceStorage(_Unconfigured, DagsterPostgresStorage):
         super().__init__(postgres_url, inst_data=inst_data)
         self._run_storage = _RunStorage(postgres_url, should_autocreate_tables=False)
         self._event_log_storage = EventLog(postgres_url)
+        # A run imports and makes tens of thousands of objects that stay. Python would search them for cycles a hundred
+        # times, a tenth of the processor time of an unchanged sync.
+        gc.set_threshold(10_000, 20, 50)
         os.environ.setdefault(_BATCH_SIZE, "1000")
         os.environ.setdefault(_ERROR_SIZE, "20000")
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=4, max_overflow=16)
