@@ -21,7 +21,7 @@ test-versions: setup ## the tests that lean on Dagster and SQLAlchemy, with thei
 	@scripts/install_pgbouncer.sh
 	@scripts/isolated.sh scripts/test_versions.sh $(ARGS)
 
-test-postgres: setup ## the tests of all that speaks SQL, on PostgreSQL 17 of Debian 13, or POSTGRES=18 of Debian's development branch
+test-postgres: setup ## the tests of all that speaks SQL, on PostgreSQL 17 of Debian 13, or POSTGRES=16 of Ubuntu 24.04, 18 of Debian's development branch
 	@scripts/isolated.sh scripts/test_postgres.sh $(ARGS)
 
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md

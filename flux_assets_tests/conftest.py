@@ -50,6 +50,11 @@ SETTINGS = ("FLUX_", "PG", "SNOWFLAKE_", "DAGSTER_")
 Sql = Callable[..., list[tuple]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the schema that PostGIS is in, in the tests' databases; the server's search_path finds it."""
+    parser.addoption("--postgis-schema", default="public", metavar="SCHEMA", help="where the databases have PostGIS")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything of ours is imported by a test: nobody's settings, and a FLUX_HOME of this session's own."""
     worker = hasattr(config, "workerinput")
@@ -97,7 +102,7 @@ def new_home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster(pytestconfig: pytest.Config) -> Cluster:
     """The session's private PostGIS, started when the first test asks; the workers of a session share it."""
     cluster = Cluster(Path(os.environ["FLUX_HOME"]))
     cluster.ensure_map_database(TEMPLATE)
@@ -106,20 +111,31 @@ def cluster() -> Cluster:
         for setting in ("fsync", "full_page_writes"):
             admin.execute(psql.SQL("ALTER SYSTEM SET {} = off").format(psql.Identifier(setting)))
         admin.execute("SELECT pg_reload_conf()")
-    _make_prepared(cluster)
+    _make_prepared(cluster, pytestconfig.getoption("--postgis-schema"))
     return cluster
 
 
-def _make_prepared(cluster: Cluster) -> None:
+def _make_prepared(cluster: Cluster, postgis_schema: str) -> None:
     """Make the database with our schemas once for all workers; nobody copies it while it is being made."""
     with (Path(os.environ["FLUX_HOME"]) / "prepared.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with cluster.admin_session() as admin:
             if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [PREPARED]).fetchall():
+                if postgis_schema != "public":
+                    _move_postgis(cluster, postgis_schema)
                 _trim(cluster, TEMPLATE)
                 _copy(cluster, TEMPLATE, PREPARED)
                 with Target(conninfo=cluster.conninfo(PREPARED)).session("prepare") as session:
                     prepare(session, "public")
+
+
+def _move_postgis(cluster: Cluster, schema: str) -> None:
+    """Install PostGIS in another schema than public; it cannot be moved once it is there."""
+    with cluster.admin_session(TEMPLATE) as admin:
+        admin.execute(f'ALTER SYSTEM SET search_path = "$user", public, {schema}')
+        admin.execute("SELECT pg_reload_conf()")
+        admin.execute(f"DROP EXTENSION postgis; CREATE SCHEMA {schema}; CREATE EXTENSION postgis SCHEMA {schema}")
+        admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
 
 
 def _trim(cluster: Cluster, name: str) -> None:

@@ -78,7 +78,7 @@ def test_a_trigger_finds_what_the_databases_search_path_finds(supabase_like: Uti
     "path", ["''", "' '", '"$user"', 'nowhere, "Odd, name"', "pg_temp, pg_catalog", "public"], ids=lambda path: path
 )
 def test_names_of_ours_stay_ours_whatever_the_search_path(
-    running: Utility, admin_sql: Sql, database: str, path: str
+    running: Utility, admin_sql: Sql, database: str, path: str, pytestconfig: pytest.Config
 ) -> None:
     admin_sql("CREATE TABLE public.pg_namespace (); CREATE TABLE public.incoming_faults ()")
     admin_sql(f"ALTER DATABASE {database} SET search_path = {path}")
@@ -86,18 +86,18 @@ def test_names_of_ours_stay_ours_whatever_the_search_path(
     running.synced()
     with running.target.session("test") as session:
         (found,) = session.execute("SHOW search_path").fetchone() or ("",)
-    assert found.startswith("pg_catalog, public, pg_temp")
+    assert found.startswith(f"pg_catalog, {pytestconfig.getoption('--postgis-schema')}, pg_temp")
 
 
 def test_no_name_is_looked_for_where_anybody_may_create(
-    running: Utility, admin_sql: Sql, sql: Sql, database: str
+    running: Utility, admin_sql: Sql, database: str, pytestconfig: pytest.Config
 ) -> None:
     admin_sql("CREATE SCHEMA ours; CREATE SCHEMA everybodys; GRANT USAGE ON SCHEMA ours TO PUBLIC")
     admin_sql("GRANT ALL ON SCHEMA everybodys TO PUBLIC")
     admin_sql(f"ALTER DATABASE {database} SET search_path = everybodys, ours, public")
     with running.target.session("test") as session:
         (found,) = session.execute("SHOW search_path").fetchone() or ("",)
-    assert found == "pg_catalog, public, pg_temp, ours, public"
+    assert found == f"pg_catalog, {pytestconfig.getoption('--postgis-schema')}, pg_temp, ours, public"
 
 
 def test_a_trigger_that_does_not_find_its_table_is_named_with_its_line(running: Utility, sql: Sql) -> None:

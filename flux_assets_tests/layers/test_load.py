@@ -62,8 +62,10 @@ def test_the_public_table_is_what_users_expect(loader: Loader, sql: Sql, reader_
     """Key and plain indexes on the public name, GiST and unique ones on the version, map tools see the layer once."""
     loader.load(made_up(), rows(50))
     bodies = "SELECT regexp_replace(indexdef, '.* USING ', '') FROM pg_indexes WHERE schemaname = '{}' ORDER BY 1"
-    assert [body for (body,) in sql(bodies.format("public") + " ") if "srtext" not in body] == [
-        "btree (id)", "btree (name)", "btree (srid)"]  # fmt: skip
+    assert [body for (body,) in sql(bodies.format("public")) if body != "btree (srid)"] == [
+        "btree (id)",
+        "btree (name)",
+    ]
     assert [body for (body,) in sql(bodies.format("flux_versions"))] == [
         "btree (code)", "btree (id)", "btree (name)", "gist (geom)"]  # fmt: skip
     seen = reader_sql("SELECT f_table_schema, f_table_name, type, srid FROM geometry_columns")
