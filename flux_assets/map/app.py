@@ -73,7 +73,11 @@ def build_app(target: Target, log: _Log) -> FastAPI:
     served = DatabaseSettings(
         schemas=[target.schema], tables=shown, functions=[], datetime_extent=False, spatial_extent=False
     )
-    news = _News()
+    news, path = _News(), _search_path(target)
+
+    async def find_names(session: asyncpg.Connection) -> None:
+        # The pool resets what a session was set to each time that it is given back.
+        await session.execute("SELECT set_config('search_path', $1, false)", ", ".join(path))
 
     async def spread(found: list[Change]) -> None:
         # A table that was just made is not in the catalogue yet, and a changed one may have other columns.
@@ -94,7 +98,8 @@ def build_app(target: Target, log: _Log) -> FastAPI:
             _address(target),
             min_size=0,  # it would log without end while the database is away
             max_size=_SESSIONS,
-            init=connection_factory([target.schema], "pg_temp"),
+            init=connection_factory(path, "pg_temp"),
+            setup=find_names,
             server_settings={"application_name": "flux_assets map"},
         )
         await register_collection_catalog(app, db_settings=served)
@@ -172,6 +177,13 @@ def _bounds(target: Target, _: Request) -> Response:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(json.dumps(value, default=str), status, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _search_path(target: Target) -> list[str]:
+    """Return the schemas of the tables and of PostGIS, quoted where they have to be."""
+    with target.session("map") as session:
+        found = session.execute(query("map", "schemas"), [target.schema]).fetchall()
+    return [schema for (schema,) in found]
 
 
 def _address(target: Target) -> str:

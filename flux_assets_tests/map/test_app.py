@@ -15,6 +15,7 @@ import pytest
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
 from flux_assets.release.release import Release
+from flux_assets.sample.cluster import OWNER
 from flux_assets.settings import REPOSITORY
 from flux_assets.tables import declarations, static_tables
 from flux_assets_tests import sample_cities
@@ -63,6 +64,20 @@ def test_a_layer_that_is_loaded_later_is_told_of_and_served(environment, publish
         )
         assert items["numberMatched"] == water["rows"] > 0
         assert get(f"{address}/collections/public.osm_water/tiles/WebMercatorQuad/10/240/423?geom-column=geom&mark=1")
+
+
+def test_tables_and_postgis_may_be_in_other_schemas_than_public(environment, publish, cluster, database, target):
+    with cluster.admin_session(database) as admin:
+        admin.execute(
+            'DROP EXTENSION postgis CASCADE; CREATE SCHEMA "Post GIS"; CREATE EXTENSION postgis SCHEMA "Post GIS"'
+        )
+        admin.execute(f'CREATE SCHEMA gis AUTHORIZATION {OWNER}; GRANT USAGE ON SCHEMA "Post GIS" TO {OWNER}'.encode())
+    object.__setattr__(target, "schema", "gis")
+    publish()
+    with served(environment | {"FLUX_POSTGRES_SCHEMA": "gis"}) as address:
+        for _ in range(3):  # sessions are used again
+            tile = f"{address}/collections/gis.osm_water/tiles/WebMercatorQuad/10/240/423?geom-column=geom"
+            assert get(tile)
 
 
 def test_only_declared_tables_are_served(environment, publish, sql):

@@ -14,3 +14,6 @@ FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
 LEFT JOIN geometry_columns ON f_table_schema = nspname AND f_table_name = relname
 WHERE nspname = %(schema)s AND relname = ANY (%(names)s) AND relkind = 'v'
 ORDER BY relname, f_geometry_column <> 'geom';
+
+-- schemas --
+SELECT quote_ident(%s) UNION SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis';
