@@ -11,8 +11,11 @@ psql -v ON_ERROR_STOP=1 --no-psqlrc --username "$POSTGRES_USER" --dbname "$POSTG
 \getenv tiles TILES_PASSWORD
 ALTER ROLE flux PASSWORD :'flux';
 CREATE ROLE dagster LOGIN PASSWORD :'dagster';
+-- An administrator that is no superuser gives a database only to a role that it is a member of.
+GRANT dagster TO CURRENT_USER;
 CREATE DATABASE dagster OWNER dagster ENCODING 'UTF8' TEMPLATE template0;
 REVOKE CONNECT, TEMPORARY ON DATABASE dagster FROM PUBLIC;
+REVOKE dagster FROM CURRENT_USER;
 \if :{?tiles}
 SELECT :'tiles' <> '' AS wanted \gset
 \if :wanted

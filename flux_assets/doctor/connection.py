@@ -64,8 +64,8 @@ def refused(target: Target) -> Finding | None:
         return _SERVER.error(error)
 
 
-def server(session: WatchedConnection) -> Iterator[Finding]:
-    """Yield the findings about the server of an open session."""
+def server(session: WatchedConnection, place: str) -> Iterator[Finding]:
+    """Yield the findings about the server of an open session; `place` follows its version."""
     user = session.info.user
     yield _SERVER.ok(f"sign-in: user {user}, database {session.info.dbname}")
     if session.pgconn.ssl_in_use:
@@ -89,17 +89,19 @@ def server(session: WatchedConnection) -> Iterator[Finding]:
     except FluxError as error:
         yield _SERVER.error(error)
     except psycopg.Error as error:
-        found = session.execute(query("doctor", "postgis_schema")).fetchone()
-        schema = found[0] if found else "public"
+        schema, may_use = session.execute(query("doctor", "postgis_schema")).fetchone() or ("public", True)
+        remedy = f'Run GRANT USAGE ON SCHEMA {schema} TO "{user}" as the schema\'s owner.'
+        if may_use:
+            remedy = (
+                f'Run GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO "{user}" as the extension\'s owner; or ALTER'
+                " EXTENSION postgis UPDATE if its files are of another version."
+            )
         yield _SERVER.failed(
-            f"PostGIS cannot be used by {user}: {reported(error.diag.message_primary or error)}",
-            f'Run GRANT USAGE ON SCHEMA {schema} TO "{user}", and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO'
-            f' "{user}", as the extension\'s owner; or ALTER EXTENSION postgis UPDATE if its files are of another'
-            " version.",
+            f"PostGIS cannot be used by {user}: {reported(error.diag.message_primary or error)}", remedy
         )
     else:
         if versions:
-            yield _SERVER.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8")
+            yield _SERVER.ok(f"PostgreSQL {versions[0].split()[0]} with PostGIS {versions[1]}, in UTF8{place}")
 
 
 def limits(session: psycopg.Connection, parallel_layers: int) -> Iterator[Finding]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 import psycopg
 
 from flux_assets.doctor import connection, layers, rights, synced_tables
+from flux_assets.doctor.administration import Administration
 from flux_assets.doctor.finding import Finding, Group, examined
 from flux_assets.encryption import completed, confirm, protected
 from flux_assets.errors import FluxError, SettingError, reported
@@ -202,13 +204,14 @@ def _within(
 ) -> Iterator[Finding]:
     """Yield what needs a session in the target database."""
     with target.session("doctor") as session:
-        found = list(connection.server(session))
+        administration = Administration.of(session)
+        found = list(connection.server(session, administration.place))
         if not _any_failed(found):
             found += connection.limits(session, settings.flux_parallel_layers)
             found += rights.findings(session, target.schema, static, dynamic)
             found += layers.findings(session, target.schema, static)
             found += examined(synced_tables.targets(session, target.schema, dynamic))
-        yield from found
+        yield from (replace(each, remedy=administration.worded(each.remedy)) for each in found)
         # Only a user with every right can read the register of kept versions.
         yield from _release(settings, None if _any_failed(found) else session, static)
 

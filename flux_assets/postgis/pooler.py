@@ -19,8 +19,8 @@ from flux_assets.postgis.liveness import WatchedConnection, connect
 
 _ASK = "SELECT pg_catalog.pg_backend_pid()"
 _REMEDY = (
-    "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler; or give this database pool_mode = session"
-    " in the pooler."
+    "Name the server itself in FLUX_POSTGRES_URL, to connect past the pooler (Neon's host without -pooler, port 5432 of"
+    " Supabase or Azure); or give this database pool_mode = session in the pooler."
 )
 _ROUNDS = 3
 # How long a session may wait for the pooler to give it a server process; what ours answers meanwhile decides.

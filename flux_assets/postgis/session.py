@@ -266,7 +266,7 @@ def _require_postgis(session: psycopg.Connection, *, has_postgis: bool) -> None:
     if not has_postgis:
         raise TargetError(
             f"PostGIS is not installed in database {session.info.dbname}.",
-            "Run CREATE EXTENSION postgis in it as a superuser or the database's owner.",
+            "Run CREATE EXTENSION postgis in it as a superuser, or the administrator of a managed service.",
         )
 
 

@@ -5,7 +5,11 @@ SELECT current_setting('server_version'), postgis_lib_version(),
        ST_IsValid(ST_SetSRID(ST_MakePoint(0, 0), 4326)), (SELECT count(*) FROM spatial_ref_sys WHERE srid = 4326);
 
 -- postgis_schema --
-SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis';
+SELECT extnamespace::regnamespace::text, has_schema_privilege(extnamespace, 'USAGE') FROM pg_extension
+WHERE extname = 'postgis';
+
+-- role_of_service --
+SELECT rolname FROM pg_roles WHERE rolname = ANY (%s) ORDER BY rolname;
 
 -- limits --
 SELECT role.rolconnlimit, database.datconnlimit,

@@ -37,6 +37,15 @@ SELECT set_config('search_path', {path}, true), set_config('check_function_bodie
 WITH t AS (
     SELECT c.*, quote_ident(relname) AS name, format('%I.%I', nspname, relname) AS title, nspname
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = {oid}),
+-- Whom this user cannot act for, neither change what they own nor give them anything, and how it could. Until PostgreSQL 15
+-- a membership allowed the latter; since then each may be granted without the other.
+others AS (
+    SELECT oid AS other,
+           CASE WHEN NOT pg_has_role(oid, 'MEMBER') THEN format('GRANT %s TO %I', oid::regrole, current_user)
+                WHEN of_16 THEN format('GRANT %s TO %I WITH INHERIT TRUE, SET TRUE', oid::regrole, current_user)
+                ELSE format('ALTER ROLE %I INHERIT', current_user) END AS joining
+    FROM pg_roles, LATERAL (SELECT current_setting('server_version_num')::int >= 160000) AS server (of_16)
+    WHERE NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, CASE WHEN of_16 THEN 'SET' ELSE 'MEMBER' END))),
 -- The rules (of views, too) and functions that read a source by its number, or use the type of its rows.
 readers AS (
     SELECT DISTINCT d.classid, d.objid, d.refclassid = 'pg_type'::regclass AS by_type FROM pg_depend d
@@ -87,14 +96,14 @@ SELECT kind, name, phase, statement, trial, other, other_trial FROM (
 
 -- What cannot come along.
 SELECT 0.0 AS place, 'owner' AS kind, relowner::regrole::text AS name, 'refused' AS phase,
-       format('user %1$s is not a member of it, and only the owner can rename the table (GRANT %2$s TO %1$s)', quote_ident(current_user),
-              relowner::regrole) AS statement,
+       format('user %1$I cannot act for it, and only the owner can rename the table (%2$s, or ALTER TABLE %3$s OWNER TO %1$I)',
+              current_user, joining, title) AS statement,
        NULL AS trial, NULL AS other, NULL AS other_trial
-FROM t WHERE NOT pg_has_role(relowner, 'MEMBER')
+FROM t JOIN others ON other = relowner
 UNION ALL SELECT 0, 'owner', relowner::regrole::text, 'refused',
        format('it may not create tables in schema %I (GRANT CREATE ON SCHEMA %1$I TO %s)', nspname, relowner::regrole),
        NULL, NULL, NULL
-FROM t WHERE pg_get_userbyid(relowner) <> current_user AND pg_has_role(relowner, 'MEMBER')
+FROM t WHERE pg_get_userbyid(relowner) <> current_user AND relowner NOT IN (SELECT other FROM others)
          AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE') AND NOT current_setting('is_superuser')::bool
 UNION ALL SELECT 0, 'inheritance', other.oid::regclass::text, 'refused',
        CASE WHEN inhparent = t.oid THEN format('it inherits from the table (ALTER TABLE %s NO INHERIT %s)', other.oid::regclass, title)
@@ -311,10 +320,10 @@ UNION ALL SELECT 60.5, 'materialized view', shown, 'last',
        pg_get_statisticsobjdef(s.oid) || coalesce(format('; COMMENT ON STATISTICS %s.%I IS %L', stxnamespace::regnamespace, stxname,
                                                          obj_description(s.oid, 'pg_statistic_ext')), ''), NULL, NULL, NULL
 FROM made_views JOIN pg_statistic_ext s ON stxrelid = ev_class
-UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', proowner::regrole,
-              quote_ident(current_user)),
+UNION ALL SELECT 60, 'function', shown, 'refused', format('it belongs to %s, whom user %I cannot act for (%s)', proowner::regrole,
+              current_user, joining),
        NULL, NULL, NULL
-FROM functions WHERE NOT pg_has_role(proowner, 'MEMBER')
+FROM functions JOIN others ON other = proowner
 UNION ALL SELECT 61, 'function', shown, 'before', format('DROP ROUTINE %s(%s)', quoted, arguments), '',
        (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM t JOIN pg_attribute ON attrelid = t.oid WHERE attnum > 0 AND NOT attisdropped), NULL
 FROM functions WHERE in_signature
@@ -331,10 +340,9 @@ FROM functions, aclexplode(proacl) WHERE in_signature AND grantee <> proowner
 UNION ALL SELECT 66, 'function', shown, 'after', format('COMMENT ON ROUTINE %s IS %L', shown, description), '', NULL, NULL
 FROM functions JOIN pg_description ON classoid = 'pg_proc'::regclass AND objoid = functions.oid WHERE in_signature
 UNION ALL SELECT 67, CASE relkind WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'table' END, shown, 'refused',
-       format('it belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)', relowner::regrole,
-              quote_ident(current_user)),
+       format('it belongs to %s, whom user %I cannot act for (%s)', relowner::regrole, current_user, joining),
        NULL, NULL, NULL
-FROM rules WHERE NOT pg_has_role(relowner, 'MEMBER')
+FROM rules JOIN others ON other = relowner
 UNION ALL SELECT 67, CASE relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, shown, 'refused',
        format('user %s may not create in schema %I (GRANT CREATE ON SCHEMA %2$I TO %1$s)', quote_ident(current_user), nspname), NULL, NULL, NULL
 FROM rules WHERE rulename = '_RETURN' AND NOT has_schema_privilege(relnamespace, 'CREATE')
@@ -355,9 +363,9 @@ UNION ALL SELECT 70, 'rule', format('%I of %s', rulename, shown), 'after',
        regexp_replace(rtrim(pg_get_ruledef(oid), ';'), '^CREATE RULE', 'CREATE OR REPLACE RULE'), NULL, NULL, NULL
 FROM rules WHERE rulename <> '_RETURN'
 UNION ALL SELECT 71, 'policy', format('%I of %s', polname, polrelid::regclass),
-       CASE WHEN NOT pg_has_role(relowner, 'MEMBER') THEN 'refused' ELSE phase END,
-       CASE WHEN NOT pg_has_role(relowner, 'MEMBER') THEN format('its table belongs to %1$s, whom user %2$s cannot act for (GRANT %1$s TO %2$s)',
-                                                             relowner::regrole, quote_ident(current_user))
+       CASE WHEN joining IS NOT NULL THEN 'refused' ELSE phase END,
+       CASE WHEN joining IS NOT NULL THEN format('its table belongs to %s, whom user %I cannot act for (%s)',
+                                                 relowner::regrole, current_user, joining)
             WHEN phase = 'lock' THEN format('LOCK TABLE ONLY %s', title)
             ELSE format('ALTER POLICY %I ON %s%s', polname, title, terms) END,
        CASE phase WHEN 'after' THEN format('CREATE TEMP TABLE %I (LIKE %s); CREATE POLICY %I ON pg_temp.%I FOR %s%s; DROP TABLE pg_temp.%1$I',
@@ -367,8 +375,8 @@ FROM (SELECT DISTINCT p.*, c.relname, c.relowner, format('%I.%I', nspname, relna
              concat(' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')') AS terms
       FROM pg_depend d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid JOIN pg_class c ON c.oid = polrelid
       JOIN pg_namespace n ON n.oid = c.relnamespace
-      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources}) AND polrelid <> {oid}) AS p,
-     (VALUES ('lock'), ('after')) AS step (phase)
+      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ({sources}) AND polrelid <> {oid}) AS p
+     LEFT JOIN others ON other = relowner, (VALUES ('lock'), ('after')) AS step (phase)
 
 -- Comments.
 UNION ALL SELECT 80, 'comment', CASE objsubid WHEN 0 THEN 'of the table' ELSE format('of column %I', attname) END, 'comment',
