@@ -55,12 +55,12 @@ def _facts(table: Declaration) -> Iterator[str]:
             f"{'unique ' if i.unique else ''}{index_method(i)} ({', '.join(index_terms(i))})" for i in table.indexes
         )
         yield f"indexes: {', '.join(shown)}"
-    yield f"plausible number of rows: {_bounds(table)}"
+    yield f"plausible number of rows, before there are earlier ones: {_bounds(table)}"
 
 
 def _bounds(table: Declaration) -> str:
-    most = table.volume.maximum
-    return f"{table.volume.minimum:,} or more" if most is None else f"{table.volume.minimum:,} to {most:,}"
+    least, most = table.volume.minimum, table.volume.maximum
+    return f"{least or 0:,} or more" if most is None else f"{least or 0:,} to {most:,}"
 
 
 def _minutes(span: timedelta) -> str:

@@ -17,7 +17,7 @@ from flux_assets.errors import LONGEST_REPORT, bounded
 from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import LiveColumn, LiveIndex, Relation, Shape
 from flux_assets.postgis.relations import PublicTable, own_rows, text_by_value
-from flux_assets.spec.facts import SIMPLE_KINDS, Assignment
+from flux_assets.spec.facts import SIMPLE_KINDS, Assignment, Volume
 from flux_assets.sqlfiles import query
 
 Severity = Literal["ERROR", "WARN"]
@@ -134,6 +134,7 @@ class Case:
     row to be finite and in range; in the spatial columns `present` it found a non-empty geometry in every row.
     `staged` are versions of other tables that are published together with this one. With `alone`, the relation has no
     partitions, and the rows of tables that inherit from it do not count. `shape` is the relation's, where it is known.
+    `volume` is the plausible row count that FLUX_CONFIG sets.
     """
 
     connection: psycopg.Connection
@@ -149,6 +150,7 @@ class Case:
     staged: Mapping[str, Identifier] = field(default_factory=dict)
     alone: bool = False
     shape: Shape | None = None
+    volume: Volume = field(default_factory=Volume)
 
     @cached_property
     def _relation(self) -> Relation:
@@ -212,6 +214,15 @@ class Case:
     def kinds_of(cls, column: sa.Column[object]) -> Composed:
         """Return the kinds of geometry in a row's column, parts of collections included, as an array."""
         return query("geometries", "kinds").format(shape=cls.as_geometry(column), simple=list(SIMPLE_KINDS))
+
+    def past(self) -> list[tuple[int, str]]:
+        """Ask how many rows the table had before, newest first, and of what version that was.
+
+        A version that a rollback, or a return to an earlier release, took back says nothing.
+        """
+        parts = {"schema": self.layer.schema, "name": self.layer.name, "relation": self.relation.as_string()}
+        asking = query("audit", "earlier_versions").format(**parts, live=self.relation == self.layer.public)
+        return self.connection.execute(asking).fetchall()
 
     def random_rows(self, count: int) -> Composed:
         """Return a FROM item named t: about `count` random rows, or all where there are not more."""

@@ -6,7 +6,8 @@ of every row they do not count again. Those of severity WARN judge a random samp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -21,6 +22,12 @@ from flux_assets.sqlfiles import query
 
 # A version with less than this share of the published rows looks truncated.
 _SHRUNK = 0.5
+# Releases of a utility differ by some per cent; one and a half times, or two thirds, is a district too many or missing.
+# A layer of few rows may gain that many more.
+_CHANGED, _FEW = 1.5, 10
+# How many times a quiet week's rows a storm brings; a filter that selects everything brings more.
+_STORM = 100
+_BY_CONFIGURATION, _BY_DECLARATION = "as FLUX_CONFIG says", "as the declaration says of a table without a past"
 # Release files write degrees with six or more decimals; this is about 0.1 m on the ground.
 _SAME_DEGREES = 1e-6
 _LEAST_ROWS_OF_AN_EXTENT = 40
@@ -49,7 +56,10 @@ def _declared(table: Declaration) -> Iterator[Audit]:
         yield Audit("accepted_values", "WARN", accepted, _accepted_values)
     if table.ranges:
         yield Audit("accepted_range", "WARN", "Measures lie within their declared range.", _accepted_range)
-    yield Audit("volume", "WARN", "There are as many rows as are plausible, by the declared bounds.", _volume)
+    usual = (
+        "There are as many rows as is usual here: by FLUX_CONFIG, else by earlier versions or syncs, else as declared."
+    )
+    yield Audit("volume", "WARN", usual, _volume)
     if table.assignments:
         others = ", ".join(dict.fromkeys(f"{each.to_table} by {each.column}" for each in table.assignments))
         assigned = f"Rows belong to a row of what is computed from them: {others}."
@@ -102,16 +112,50 @@ def _row_count(case: Case) -> AuditFinding:
 
 
 def _volume(case: Case) -> AuditFinding:
-    volume = case.layer.table.volume
-    numbers: Numbers = {"rows": case.rows, "minimum": volume.minimum}
+    """Judge by FLUX_CONFIG, else by the table's own past, else by the declaration, each bound by itself."""
+    past = case.past()
+    numbers: Numbers = {"rows": case.rows}
     problems = []
-    if case.rows < volume.minimum:
-        problems.append(f"{case.rows:,} rows are fewer than the {volume.minimum:,} that are plausible")
-    if volume.maximum is not None:
-        numbers["maximum"] = volume.maximum
-        if case.rows > volume.maximum:
-            problems.append(f"{case.rows:,} rows are more than the {volume.maximum:,} that are plausible")
+    if least := _least(case, past):
+        numbers["minimum"] = least[0]
+        if case.rows < least[0]:
+            problems.append(f"{case.rows:,} rows are fewer than the {least[0]:,} that are plausible, {least[1]}")
+    if most := _most(case, past):
+        numbers["maximum"] = most[0]
+        if case.rows > most[0]:
+            problems.append(f"{case.rows:,} rows are more than the {most[0]:,} that are plausible, {most[1]}")
+    if past:
+        numbers["past"] = ", ".join(f"{rows:,} ({what})" for rows, what in past)
     return AuditFinding(numbers=numbers, sample=problems, sql=case.counting)
+
+
+def _least(case: Case, past: Sequence[tuple[int, str]]) -> tuple[int, str] | None:
+    """Return the fewest rows that are plausible, and why."""
+    if case.volume.minimum is not None:
+        return case.volume.minimum, _BY_CONFIGURATION
+    if past and not _comes_and_goes(case.layer.table):
+        (rows, what) = past[0]
+        return math.ceil(rows / _CHANGED), f"two thirds of the {rows:,} of {what}"
+    declared = case.layer.table.volume.minimum
+    return None if declared is None else (declared, _BY_DECLARATION)
+
+
+def _most(case: Case, past: Sequence[tuple[int, str]]) -> tuple[int, str] | None:
+    """Return the most rows that are plausible, and why."""
+    if case.volume.maximum is not None:
+        return case.volume.maximum, _BY_CONFIGURATION
+    if past:
+        rows, what = max(past)
+        if _comes_and_goes(case.layer.table):
+            return _STORM * max(rows, _STORM), f"{_STORM} times the {rows:,} of {what}, or at least {_STORM**2:,}"
+        return int(rows * _CHANGED) + _FEW, f"half as many again as the {rows:,} of {what}, and {_FEW}"
+    declared = case.layer.table.volume.maximum
+    return None if declared is None else (declared, _BY_DECLARATION)
+
+
+def _comes_and_goes(table: Declaration) -> bool:
+    """Tell whether the weather decides how many rows there are; the guard of syncs judges how many may vanish."""
+    return isinstance(table, DynamicTable) and table.row_filter is not None
 
 
 def _not_null(case: Case) -> AuditFinding:

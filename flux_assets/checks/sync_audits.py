@@ -30,7 +30,7 @@ class SyncTimes:
     """When a table's source last changed, when the table was written and checked, and the server's time now.
 
     `picture_at` is the instant of the source that the table shows, `token` the source's change token of then; `rows`
-    and `mark` are those that the last sync left.
+    and `mark` are those that the last sync left. `past` are the rows that it had one to seven days ago, and when.
     """
 
     layer_name: str
@@ -42,6 +42,7 @@ class SyncTimes:
     picture_at: datetime
     checked_at: datetime
     now: datetime
+    past: list[tuple[int, str]]
 
     @staticmethod
     def read(session: psycopg.Connection, schema: str, names: Sequence[str]) -> dict[str, SyncTimes]:
@@ -65,6 +66,10 @@ class SyncCase(Case):
     missing: tuple[str, ...] = ()
     token: str | None = None
     times: SyncTimes | None = None
+
+    def past(self) -> list[tuple[int, str]]:
+        """Return how many rows the table had on each of the last seven days, newest first, and when that was."""
+        return [(int(rows), str(when)) for rows, when in self.times.past] if self.times else []
 
 
 def sync_audits(table: DynamicTable) -> tuple[Audit, ...]:

@@ -205,7 +205,7 @@ def _replay(table: str, out: Path | None, corrected: Path | None, accept_schema_
     from flux_assets.layers.replay.records import Correction, write_corrections
     from flux_assets.layers.replay.replay import replay, waiting_records
 
-    declared, target = the_layer(table), the_target()
+    declared, target = the_layer(table), the_target(judges=True)
     if out is not None and corrected is not None:
         raise click.UsageError("--out writes the records and --from reads them; give one of them.")
     if out is not None:
@@ -269,7 +269,7 @@ def _bring_along(tables: Iterable[StaticTable]) -> None:
     names = following(table.name for table in tables)
     derived = [table for table in computed_tables() if table.name in names]
     followed = []
-    for each, live, was_kept, error in bring_along(derived, the_target(), _options(), _log):
+    for each, live, was_kept, error in bring_along(derived, the_target(judges=True), _options(), _log):
         name, version = each.name, live.version[:12]
         if error is not None:
             click.secho(f"Warning: {name} does not follow: {error}", fg="yellow", err=True)

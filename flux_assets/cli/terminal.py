@@ -104,12 +104,12 @@ def exit_if(wrong: bool, *, busy: bool = False) -> None:
         click.get_current_context().exit(_BUSY if busy else _WRONG)
 
 
-def the_target() -> Target:
-    """Return the database of the published tables."""
+def the_target(*, judges: bool = False) -> Target:
+    """Return the database of the published tables, with the volumes of FLUX_CONFIG for who `judges` them."""
     from flux_assets.settings import load_settings
     from flux_assets.wiring.target import postgis_target
 
-    return postgis_target(load_settings())
+    return postgis_target(load_settings(), judges=judges)
 
 
 def the_layer(name: str) -> StaticTable:

@@ -29,6 +29,7 @@ from flux_assets.postgis.session import run
 from flux_assets.release.decode.sieve import Probe, Quarantine
 from flux_assets.release.decode.stream import GunzippedFile, LayerStream, Sieve
 from flux_assets.release.release import Release, ReleaseFile
+from flux_assets.spec.facts import Volume
 from flux_assets.sqlfiles import query
 from flux_assets.words import megabytes
 
@@ -222,6 +223,7 @@ def stage(
         accept_fewer_rows=context.options.accept_fewer_rows,
         decoded=filled.decoded,
         present=filled.present,
+        volume=context.target.volumes.get(layer.name, Volume()),
     )
     judged = finish(context, case, version, public, extent=filled.extent, source=origin.rows_called)
     return judged, filled.csv_bytes

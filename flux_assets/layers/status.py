@@ -17,6 +17,7 @@ from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer, own_rows
 from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.spec.facts import Volume
 from flux_assets.sqlfiles import query
 
 
@@ -83,6 +84,7 @@ def audit_live(
             rows=count_rows(session, rows) if counts or not registered else registered,
             promised_rows=registered,
             alone=relation.kind != "p",
+            volume=target.volumes.get(table.name, Volume()),
         )
         wanted = [audit for audit in all_audits_of(table) if names is None or audit.name in names]
         found = tuple(audit.run(case) for audit in wanted)

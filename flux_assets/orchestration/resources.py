@@ -51,11 +51,11 @@ class PostgisResource(_Resource):
     _target: Target | None = PrivateAttr(default=None)
 
     def target(self) -> Target:
-        """Return the database; raises SettingError or EmbeddedError when it is unavailable."""
+        """Return the database; raises SettingError for an illegal setting, EmbeddedError when it is unavailable."""
         from flux_assets.wiring.target import postgis_target
 
         with _finding:
-            self._target = self._target or postgis_target(load_settings(), self._created_on)
+            self._target = self._target or postgis_target(load_settings(), self._created_on, judges=True)
             return self._target
 
 

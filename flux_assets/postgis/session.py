@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
@@ -17,6 +17,7 @@ from flux_assets.postgis import liveness, pooler
 from flux_assets.postgis.errors import refused, translate_error
 from flux_assets.postgis.liveness import Stop, WatchedConnection
 from flux_assets.spec import Declaration
+from flux_assets.spec.facts import Volume
 from flux_assets.sqlfiles import query, script
 
 Rows = list[tuple[Any, ...]]
@@ -76,12 +77,14 @@ def at_once(connection: psycopg.Connection, statements: Sequence[sql.Composable]
 class Target:
     """A PostGIS database and the schema of its published tables. `conninfo` may hold a password and is not shown.
 
-    `declared` are all tables that belong there; loading or syncing one registers them all.
+    `declared` are all tables that belong there; loading or syncing one registers them all. `volumes` are the plausible
+    row counts that FLUX_CONFIG sets, by table.
     """
 
     conninfo: str
     schema: str = "public"
     declared: tuple[Declaration, ...] = ()
+    volumes: Mapping[str, Volume] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"Target(schema={self.schema!r})"

@@ -1,13 +1,14 @@
-"""FLUX_CONFIG: one optional TOML file with what differs, per Snowflake source, from the declaration."""
+"""FLUX_CONFIG: one optional TOML file with what differs from the declarations, per Snowflake source and table."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -19,11 +20,13 @@ from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.snowflake.mapping import ObjectName
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import Derived
+from flux_assets.spec.facts import Derived, Volume
 
 _A_COLUMN = 'must be a column name in quotes, { expression = "…" } or { values = { … } }'
 # Files beside those of the IANA list: what they mean depends on the machine, or Snowflake does not know them.
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/", "right/")
+_VOLUME = "volume"
+_Model = TypeVar("_Model", bound=BaseModel)
 # Keys that are facts of the declaration under the same name.
 _OF_TABLE = ("vanished_share", "vanished_minimum", "change_token", "token_lasts", "read_every")
 
@@ -114,26 +117,55 @@ class SourceOverride(BaseModel):
     read_every: _Span | None = None
 
 
+class _Volume(BaseModel):
+    """How many rows of a table are plausible here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    minimum: int | None = Field(default=None, ge=0)
+    maximum: int | None = Field(default=None, ge=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """The contents of FLUX_CONFIG by source; empty without a file. `shown` names the file in messages."""
+    """The contents of FLUX_CONFIG; empty without a file. `shown` names the file in messages.
+
+    `sources` are by Snowflake source, `volumes` (`volume.<table>` in the file) by table.
+    """
 
     shown: str = "a file that FLUX_CONFIG names"
     sources: Mapping[str, SourceOverride] = field(default_factory=dict)
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None) -> Overrides:
         """Read FLUX_CONFIG, or no file for None. Raises SettingError naming file, key, value and what is allowed."""
         if path is None:
             return cls()
-        sources: dict[str, SourceOverride] = {}
-        for source, given in _read(path).items():
-            try:
-                sources[source] = SourceOverride.model_validate(given)
-            except ValidationError as error:
-                faults = "; ".join(_described(source, problem) for problem in error.errors())
-                raise SettingError(f"FLUX_CONFIG ({path}): {faults}.", "Correct the file and run again.") from None
-        return cls(shown=f"FLUX_CONFIG ({path})", sources=sources)
+        given = _read(path)
+        by_table = given.pop(_VOLUME, {})
+        shown = f"FLUX_CONFIG ({path})"
+        if not isinstance(by_table, dict):
+            raise cls(shown=shown)._refused(
+                _VOLUME, "must be a table, with a table for each name: [volume.substations]"
+            )
+        sources = {source: _validated(SourceOverride, source, said, shown) for source, said in given.items()}
+        volumes: dict[str, Volume] = {}
+        for name, said in by_table.items():
+            bounds = _validated(_Volume, f"{_VOLUME}.{name}", said, shown)
+            volumes[name] = Volume(minimum=bounds.minimum, maximum=bounds.maximum)
+            if volumes[name].is_empty:
+                raise cls(shown=shown)._refused(f"{_VOLUME}.{name}", "has a minimum above its maximum")
+        return cls(shown=shown, sources=sources, volumes=volumes)
+
+    def volumes_of(self, names: Collection[str]) -> Mapping[str, Volume]:
+        """Return the configured volumes, of tables with these names; raises SettingError for another name."""
+        for name in self.volumes:
+            if name not in names:
+                close = get_close_matches(name, names, n=1)
+                meant = f"; did you mean {close[0]}?" if close else ""
+                raise self._refused(f"{_VOLUME}.{name}", f"no such table{meant}")
+        return self.volumes
 
     def applied_to(self, table: DynamicTable, tables: Sequence[DynamicTable]) -> DynamicTable:
         """Return the declaration with row filter, guard, change tokens and counted statuses as configured.
@@ -197,10 +229,18 @@ def _read(path: Path) -> dict[str, Any]:
     raise SettingError(problem, "Name a TOML file with a table per Snowflake source, or unset FLUX_CONFIG.")
 
 
-def _described(source: str, problem: ErrorDetails) -> str:
-    key = ".".join([source, *(str(part) for part in problem["loc"])])
+def _validated(model: type[_Model], key: str, said: object, shown: str) -> _Model:
+    try:
+        return model.model_validate(said)
+    except ValidationError as error:
+        faults = "; ".join(_described(model, key, problem) for problem in error.errors())
+        raise SettingError(f"{shown}: {faults}.", "Correct the file and run again.") from None
+
+
+def _described(model: type[BaseModel], under: str, problem: ErrorDetails) -> str:
+    key = ".".join([under, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        keys = _ColumnOverride.model_fields if len(problem["loc"]) > 1 else SourceOverride.model_fields
+        keys = _ColumnOverride.model_fields if len(problem["loc"]) > 1 else model.model_fields
         return f"{key}: no such key; there are {', '.join(keys)}"
     value = problem["input"]
     # As TOML has it.

@@ -113,7 +113,7 @@ class Declaration:
         for judged in self.accepted:
             if not judged.values:
                 yield f"no value of {judged.column} is accepted; name at least one"
-        if self.volume.maximum is not None and self.volume.minimum > self.volume.maximum:
+        if self.volume.is_empty:
             yield "its volume has a minimum above its maximum"
 
     @property

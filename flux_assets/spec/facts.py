@@ -46,10 +46,18 @@ class AcceptedValues:
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """How many rows are plausible, both bounds allowed. Set them wide enough for the worst storm."""
+    """How many rows are plausible, both bounds allowed, of a table without a past; None leaves a side open.
 
-    minimum: int = 0
+    Once it was published or synced before, its own past takes their place. FLUX_CONFIG overrules both.
+    """
+
+    minimum: int | None = None
     maximum: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no number of rows is within the bounds."""
+        return None not in (self.minimum, self.maximum) and (self.minimum or 0) > (self.maximum or 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from flux_assets.postgis.relations import LiveTable
 from flux_assets.postgis.session import Target, prepare
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import Volume
 from flux_assets.sync.reader import OpenSource
 from flux_assets.sync.setup import TableSetup
 
@@ -63,6 +64,7 @@ class _Auditing:
     stop: Stop
     missing: Mapping[str, tuple[str, ...] | FluxError]
     tokens: Mapping[str, str]
+    volumes: Mapping[str, Volume]
 
     def audited(self, request: AuditRequest, times: SyncTimes | None) -> LiveAudit:
         """Run the audits asked for of a table; `times` are None before its first sync."""
@@ -84,6 +86,7 @@ class _Auditing:
             missing=() if isinstance(missing, FluxError) else missing,
             token=self.tokens.get(live.name),
             times=times,
+            volume=self.volumes.get(live.name, Volume()),
         )
         error = obstacle = rows if isinstance(rows, FluxError) else None
         judged: list[AuditResult] = []
@@ -127,7 +130,14 @@ def audit_tables(
             session.execute(_LIMITS)
             prepare(session, target.schema)
             times = SyncTimes.read(session, target.schema, names)
-            auditing = _Auditing(session=session, schema=target.schema, stop=stop, missing=missing, tokens=tokens)
+            auditing = _Auditing(
+                session=session,
+                schema=target.schema,
+                stop=stop,
+                missing=missing,
+                tokens=tokens,
+                volumes=target.volumes,
+            )
             return {each.table.name: auditing.audited(each, times.get(each.table.name)) for each in requests}
     except psycopg.Error as error:
         raise translate_error(", ".join(names), error, stop, SyncError) from error

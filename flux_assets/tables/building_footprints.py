@@ -25,7 +25,7 @@ TABLE = StaticTable(
         comment="Building polygons with heights, drawn extruded in 3D.",
     ),
     # OpenStreetMap's vocabulary of buildings is open, so no list of kinds would be right.
-    volume=Volume(minimum=5_000, maximum=15_000_000),
+    volume=Volume(minimum=5_000),
     release_rows=2_670_707,
     draw="#c8b6a2",
 )

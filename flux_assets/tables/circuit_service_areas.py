@@ -43,7 +43,7 @@ TABLE = StaticTable(
     computed=Computed.beside(__file__, inputs=("grid_assets_cache", "meter_locations_enhanced", "substations")),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
     ranges=(Range(column="area_sq_km", minimum=0, maximum=100_000),),
-    volume=Volume(minimum=1, maximum=100_000),
+    volume=Volume(minimum=1),
     positions=(
         Position(longitude="centroid_lon", latitude="centroid_lat", same_as="centroid_geom"),
         Position(longitude="center_longitude", latitude="center_latitude", same_as="centroid_geom"),

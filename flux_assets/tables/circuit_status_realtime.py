@@ -42,7 +42,7 @@ TABLE = DynamicTable(
         Range(column="avg_health_score", minimum=0, maximum=100),
     ),
     accepted=(AcceptedValues(column="status", values=("ENERGIZED", "DE_ENERGIZED", "MAINTENANCE")),),
-    volume=Volume(minimum=1, maximum=20_000),
+    volume=Volume(minimum=1),
     # Master data: switching moves it now and then, a quiet month does not.
     freshness=Freshness(still=timedelta(days=30)),
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),

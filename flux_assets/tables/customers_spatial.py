@@ -36,7 +36,7 @@ TABLE = StaticTable(
         Reference(column="meter_id", to_table="meter_locations_enhanced", to_column="meter_id"),
     ),
     accepted=(AcceptedValues(column="customer_segment", values=("RESIDENTIAL", "COMMERCIAL", "INDUSTRIAL")),),
-    volume=Volume(minimum=20, maximum=1_000_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=100_000,
     draw="#6a7fdb",

@@ -54,7 +54,7 @@ TABLE = StaticTable(
         AcceptedValues(column="status", values=("IN_SERVICE", "MAINTENANCE", "OUT_OF_SERVICE")),
         AcceptedValues(column="customer_segment", values=("RESIDENTIAL", "COMMERCIAL", "INDUSTRIAL")),
     ),
-    volume=Volume(minimum=500, maximum=5_000_000),
+    volume=Volume(minimum=500),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=726_263,
     draw="#4a4e69",

@@ -35,7 +35,7 @@ TABLE = StaticTable(
     ),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
     accepted=(AcceptedValues(column="line_type", values=("PRIMARY", "LATERAL", "SECONDARY")),),
-    volume=Volume(minimum=20, maximum=100_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),
     release_rows=13_104,
     draw="#e4572e",

@@ -26,7 +26,7 @@ TABLE = StaticTable(
         comment="Smart meter locations with circuit, city and county.",
     ),
     references=(Reference(column="transformer_id", to_table="transformers", to_column="transformer_id"),),
-    volume=Volume(minimum=20, maximum=1_000_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=100_000,
     draw="#2a9d8f",

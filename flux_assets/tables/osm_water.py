@@ -29,7 +29,7 @@ TABLE = StaticTable(
     ),
     # Those of the release, which takes no others over from OpenStreetMap.
     accepted=(AcceptedValues(column="water_type", values=("water", "river", "stream", "canal")),),
-    volume=Volume(minimum=20, maximum=100_000),
+    volume=Volume(minimum=20),
     release_rows=12_758,
     draw="#8fbcd4",
     ground="#d3e4f0",

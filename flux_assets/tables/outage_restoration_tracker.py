@@ -6,7 +6,7 @@ from geoalchemy2 import Geometry
 from sqlalchemy import Column, DateTime, Double, Index, Integer, MetaData, String, Table, Text
 
 from flux_assets.spec import DynamicTable
-from flux_assets.spec.facts import AcceptedValues, Alias, Picture, Position, Reference, RowFilter, SourceColumn, Volume
+from flux_assets.spec.facts import AcceptedValues, Alias, Picture, Position, Reference, RowFilter, SourceColumn
 
 TABLE = DynamicTable(
     table=Table(
@@ -74,7 +74,6 @@ TABLE = DynamicTable(
         AcceptedValues(column="priority", values=("CRITICAL", "HIGH", "MEDIUM", "LOW")),
     ),
     # None at all is the best of days; a large utility has thousands a week, and a storm brings many times as many.
-    volume=Volume(maximum=200_000),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     owner="team:operations",
     source="OUTAGE_RESTORATION_TRACKER",

@@ -32,7 +32,7 @@ TABLE = StaticTable(
     file="optional",
     computed=Computed.beside(__file__, inputs=("grid_power_lines",)),
     ranges=(Range(column="length_meters", minimum=0, maximum=1_000_000),),
-    volume=Volume(minimum=1, maximum=1_000_000),
+    volume=Volume(minimum=1),
     positions=(Position(longitude="centroid_lon", latitude="centroid_lat"),),
     release_rows=5_141,
     draw="#c1440e",

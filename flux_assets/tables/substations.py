@@ -27,7 +27,7 @@ TABLE = StaticTable(
         comment="Substations.",
     ),
     accepted=(AcceptedValues(column="operational_status", values=("ACTIVE", "MAINTENANCE", "PLANNED")),),
-    volume=Volume(minimum=1, maximum=2_000),
+    volume=Volume(minimum=1),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=275,
     draw="#b5179e",

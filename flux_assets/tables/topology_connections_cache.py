@@ -35,7 +35,7 @@ TABLE = StaticTable(
             values=("SUBSTATION_TO_TRANSFORMER", "TRANSFORMER_TO_TRANSFORMER", "TRANSFORMER_TO_METER"),
         ),
     ),
-    volume=Volume(minimum=20, maximum=1_000_000),
+    volume=Volume(minimum=20),
     positions=(
         Position(longitude="from_longitude", latitude="from_latitude"),
         Position(longitude="to_longitude", latitude="to_latitude"),

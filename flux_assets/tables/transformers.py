@@ -23,7 +23,7 @@ TABLE = StaticTable(
     ),
     references=(Reference(column="substation_id", to_table="substations", to_column="substation_id"),),
     ranges=(Range(column="health_score", minimum=0, maximum=100),),
-    volume=Volume(minimum=20, maximum=500_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="longitude", latitude="latitude"),),
     release_rows=91_554,
     draw="#f2a541",

@@ -45,7 +45,7 @@ TABLE = StaticTable(
         AcceptedValues(column="class", values=("tree",)),
         AcceptedValues(column="risk_level", values=("critical", "warning", "monitor", "safe")),
     ),
-    volume=Volume(minimum=20, maximum=500_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=49_265,
     draw="#5b8e55",

@@ -46,7 +46,7 @@ TABLE = StaticTable(
     references=(Reference(column="nearest_line_id", to_table="power_lines_spatial", to_column="power_line_id"),),
     ranges=(Range(column="risk_score", minimum=0, maximum=1),),
     accepted=(AcceptedValues(column="risk_level", values=("critical", "warning", "monitor", "safe")),),
-    volume=Volume(minimum=20, maximum=500_000),
+    volume=Volume(minimum=20),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     release_rows=49_265,
     draw="#3f7d4e",

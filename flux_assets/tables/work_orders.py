@@ -65,7 +65,7 @@ TABLE = DynamicTable(
             column="status", values=("OPEN", "SCHEDULED", "ASSIGNED", "IN_PROGRESS", "COMPLETED", "CANCELLED")
         ),
     ),
-    volume=Volume(minimum=1, maximum=500_000),
+    volume=Volume(minimum=1),
     positions=(Position(longitude="longitude", latitude="latitude", same_as="geom"),),
     owner="team:operations",
     source="WORK_ORDERS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -28,17 +29,20 @@ def embedded_cluster(settings: Settings) -> Cluster:
     return Cluster(settings.flux_home)
 
 
-def postgis_target(settings: Settings, created_on: str | None = None, *, start: bool = True) -> Target:
+def postgis_target(
+    settings: Settings, created_on: str | None = None, *, start: bool = True, judges: bool = False
+) -> Target:
     """Return the database of the layers; the embedded one is created and started when no other is configured.
 
-    `created_on` is the machine that the run was created on. Raises TargetError where the embedded one would have to be
+    `created_on` is the machine that the run was created on. Who `judges` tables is given the volumes of FLUX_CONFIG, an
+    illegal one of which is a SettingError. Raises TargetError where the embedded one would have to be
     started and `start` forbids it, SettingError in profile production without a target and when the configured one
     would be reached unencrypted, EmbeddedError when the embedded one cannot start, or in a worker without a home of its
     own.
     """
     drop_session_variables()
     if settings.target_is_set:
-        return Target(conninfo=_configured(settings), schema=settings.flux_postgres_schema, declared=declarations())
+        return _target(settings, _configured(settings), judges)
     if settings.flux_profile == "production":
         raise SettingError(
             "FLUX_POSTGRES_URL is not set, and profile production provides no database.",
@@ -50,7 +54,18 @@ def postgis_target(settings: Settings, created_on: str | None = None, *, start: 
         cluster.ensure_map_database()
     elif not cluster.running():
         raise TargetError(f"The embedded PostGIS of {settings.flux_home} is not running.", "Run `flux-assets up`.")
-    return Target(conninfo=cluster.conninfo(), schema=settings.flux_postgres_schema, declared=declarations())
+    return _target(settings, cluster.conninfo(), judges)
+
+
+def _target(settings: Settings, conninfo: str, judges: bool) -> Target:
+    declared = declarations()
+    target = Target(conninfo=conninfo, schema=settings.flux_postgres_schema, declared=declared)
+    if not judges or settings.flux_config is None:
+        return target
+    from flux_assets.snowflake.overrides import Overrides
+
+    volumes = Overrides.load(settings.flux_config).volumes_of([table.name for table in declared])
+    return replace(target, volumes=volumes)
 
 
 def dagster_storage_url(settings: Settings) -> str:

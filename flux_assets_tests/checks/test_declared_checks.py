@@ -40,11 +40,11 @@ def test_a_table_has_the_checks_that_its_facts_allow(table: StaticTable | Dynami
 
 
 @every
-def test_a_plausible_count_is_bounded_on_both_sides(table: StaticTable | DynamicTable) -> None:
-    assert table.volume.maximum is not None
+def test_how_many_rows_a_utility_has_is_not_declared(table: StaticTable | DynamicTable) -> None:
+    """A state has a hundred times the buildings of a city: the most is told by its own past, or by FLUX_CONFIG."""
+    assert table.volume.maximum is None
     if isinstance(table, StaticTable):
-        assert table.volume.minimum <= max(1, round(table.release_rows * 0.005))
-        assert table.volume.maximum >= 3 * table.release_rows
+        assert (table.volume.minimum or 0) <= max(1, round(table.release_rows * 0.005))
 
 
 @pytest.mark.parametrize("table", [t for t in static_tables() if t.accepted], ids=lambda table: table.name)

@@ -8,6 +8,7 @@ import pytest
 
 from flux_assets.errors import SettingError
 from flux_assets.snowflake.overrides import Overrides
+from flux_assets.spec.facts import Volume
 from flux_assets_tests.synced import FAULTS, FEEDERS
 
 TABLES = (FAULTS, FEEDERS)
@@ -119,6 +120,12 @@ def test_counted_statuses_count_in_the_tables_derived_from_the_source(overrides)
         ),
         ("FAULTS = 3", "FAULTS = 3: must be a table, with a key and its value on each line"),
         ("[FAULTS", "is not TOML"),
+        ("volume = 3", "volume: must be a table, with a table for each name: [volume.substations]"),
+        ("[volume]\nfaults = 3", "volume.faults = 3: must be a table, with a key and its value on each line"),
+        ("[volume.faults]\nmost = 3", "volume.faults.most: no such key; there are minimum, maximum"),
+        ("[volume.faults]\nmaximum = '3'", "volume.faults.maximum = '3': must be a whole number"),
+        ("[volume.faults]\nminimum = -3", "volume.faults.minimum = -3: must be 0 or more"),
+        ("[volume.faults]\nminimum = 3\nmaximum = 2", "volume.faults: has a minimum above its maximum"),
     ],
 )
 def test_nonsense_names_file_key_value_and_what_is_allowed(overrides, text, said):
@@ -156,6 +163,14 @@ def test_names_that_nobody_declares(overrides, text, said):
         [read.applied_to(table, TABLES) for table in TABLES]
     assert said in str(refused.value)
     assert "flux.toml" in str(refused.value)
+
+
+def test_plausible_row_counts_are_given_by_table(overrides):
+    read = overrides("[volume]\nfaults = { maximum = 9 }\n[volume.poles]\nminimum = 0")
+    assert read.sources == {}
+    assert read.volumes_of(["poles", "faults"]) == {"faults": Volume(maximum=9), "poles": Volume(minimum=0)}
+    with pytest.raises(SettingError, match=r"flux.toml\): volume.poles: no such table; did you mean pole\?"):
+        read.volumes_of(["faults", "pole"])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):

@@ -31,6 +31,7 @@ from flux_assets.postgis.relations import VERSIONS, Layer
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.geometry import Shapes
 from flux_assets.spec import StaticTable
+from flux_assets.spec.facts import Volume
 
 _PIECE = 1 << 18
 # Of PostgreSQL's binary format: an empty stream begins with this many bytes and ends with these two.
@@ -186,6 +187,7 @@ def _made(
         rows=count_rows(control, version.table),
         promised_rows=(current.rows or 0) + len(found.passed),
         published_rows=current.rows,
+        volume=context.target.volumes.get(layer.name, Volume()),
     )
     both = Shapes(extent=current.extent)
     both.add(Shapes(extent=found.facts.extent))
