@@ -169,9 +169,10 @@ def register_declarations(
         return []
     statements = []
     if rows:
-        row = sql.SQL("({}, {}, {}::integer, {}::interval, {}::interval)")
-        values = sql.SQL(", ").join(row.format(*map(sql.Literal, each)) for each in rows)
-        statements.append(query("registry", "keep").format(schema=schema, rows=values))
+        columns = dict(
+            zip(("names", "kinds", "places", "late", "still"), map(list, zip(*rows, strict=True)), strict=True)
+        )
+        statements.append(query("registry", "keep").format(schema=schema, **columns))
     if declared:
         statements.append(query("registry", "forget").format(schema=schema, names=list(tables)))
     return statements

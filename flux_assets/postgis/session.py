@@ -24,7 +24,7 @@ Rows = list[tuple[Any, ...]]
 
 _OLDEST_SERVER = 150000
 _MARK = "flux_assets.another_server_process"  # a setting that does not exist, named where a pooler is in between
-REVISION = "flux_assets: ledger, register and leases, revision 12."
+REVISION = "flux_assets: ledger, register and leases, revision 13."
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100

@@ -111,7 +111,7 @@ def test_rows_of_the_revision_before_say_what_was_in_step_too(target, sql):
 
 def test_a_ledger_of_a_later_revision_is_let_be(loader, sql):
     loader.load(made_up(), rows(3))
-    later = REVISION.replace("revision 12", "revision 13")
+    later = REVISION.replace("revision 13", "revision 14")
     sql(f"COMMENT ON SCHEMA postgres_sync IS '{later}'")
     sql("DROP VIEW postgres_sync.v_sync_summary; CREATE VIEW postgres_sync.v_sync_summary AS SELECT 'later' AS said")
     assert loader.load(made_up(), rows(4)).outcome == "published"

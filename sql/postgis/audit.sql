@@ -12,7 +12,7 @@ WHERE (attrelid = to_regclass((%(there)s::text[])[1]) AND attname = (%(there)s::
    OR (attrelid = to_regclass((%(here)s::text[])[1]) AND attname = (%(here)s::text[])[2]);
 
 -- earlier_versions --
--- Of what is judged, or of what readers see, no other reading counts; nor does a version that an older one replaced.
+-- Other loads of the version that is judged do not count, nor does a version that an older one replaced.
 SELECT rows, format('version %s of release %s', left(version, 12), release_tag) FROM (
     SELECT DISTINCT ON (version) version, release_tag, rows, published_at
     FROM postgres_sync.layer_versions AS earlier
@@ -20,7 +20,7 @@ SELECT rows, format('version %s of release %s', left(version, 12), release_tag) 
       AND version NOT IN (
           SELECT judged.version FROM postgres_sync.layer_versions AS judged
           WHERE judged.schema_name = {schema} AND judged.layer_name = {name}
-            AND ({live} AND judged.current OR {relation} = format('%I.%I', 'flux_versions', judged.relation)))
+            AND ({live} AND judged.current OR {relation} = format('"flux_versions"."%s"', judged.relation)))
       AND NOT EXISTS (
           SELECT FROM postgres_sync.layer_versions AS older
           WHERE older.schema_name = {schema} AND older.layer_name = {name}

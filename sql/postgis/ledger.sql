@@ -307,6 +307,14 @@ END
 $$;
 COMMENT ON FUNCTION postgres_sync.hold_lease IS 'Keeps a lease from being overtaken until the transaction ends; raises FX001 when it has been.';
 
+-- PostgreSQL's own is volatile, and a view with that works out all tables for whoever asks about one.
+CREATE OR REPLACE FUNCTION postgres_sync.has_no_pages(relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_relation_size(relation) = 0
+$$;
+COMMENT ON FUNCTION postgres_sync.has_no_pages IS 'Whether a table has never had a row, or was truncated since; none where it is gone.';
+
 CREATE OR REPLACE FUNCTION postgres_sync.in_words(seconds double precision) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $$
@@ -424,7 +432,7 @@ WITH known AS (
                 WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
                 ELSE 'a relation of another kind' END AS kind_in_words,
            CASE WHEN kind = 'static' AND attached_rows > 0 OR kind = 'dynamic' AND relation_rows > 0 THEN false
-                ELSE pg_relation_size(CASE kind WHEN 'static' THEN attached ELSE relation END) = 0 END AS is_empty
+                ELSE postgres_sync.has_no_pages(CASE kind WHEN 'static' THEN attached ELSE relation END) END AS is_empty
     FROM known
     -- Runs of one table can overlap (one waits, or gives up, while another loads): one under way comes first, then the
     -- one that ended last. A rollback that was refused has changed nothing and says nothing about the table; a replay,
@@ -665,4 +673,4 @@ END
 $$;
 
 COMMENT ON SCHEMA flux_versions IS 'Versions of the published layers, made and dropped by flux_assets. Read the public tables instead.';
-COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 12.';
+COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 13.';
