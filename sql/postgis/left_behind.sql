@@ -17,9 +17,12 @@ WHERE d.classid = 'pg_proc'::regclass
     OR (d.refclassid, d.refobjid) IN (SELECT 'pg_type'::regclass, reltype FROM pg_class WHERE oid = %(oid)s))
 UNION
 SELECT 'column of its row type', format('%%s.%%I', a.attrelid::regclass, a.attname), NULL
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'c')
-WHERE NOT a.attisdropped AND a.atttypid IN
-      (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_type t WHERE t.typrelid = %(oid)s)
+FROM pg_class own JOIN pg_type t ON t.oid = own.reltype
+JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+                AND d.classid = 'pg_class'::regclass AND d.objsubid > 0
+JOIN pg_attribute a ON (a.attrelid, a.attnum) = (d.objid, d.objsubid)
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'c')
+WHERE own.oid = %(oid)s
 UNION
 SELECT 'foreign key', format('%%I of %%s', conname, conrelid::regclass), NULL
 FROM pg_constraint WHERE confrelid = %(oid)s AND contype = 'f' AND conparentid = 0 AND conrelid <> %(oid)s;
