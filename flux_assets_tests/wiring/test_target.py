@@ -10,9 +10,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
+from flux_assets.cli.terminal import the_target
 from flux_assets.errors import SettingError
+from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
+from flux_assets.spec.facts import Volume
 from flux_assets.wiring.target import dagster_storage_url, postgis_target
 
 pytestmark = pytest.mark.bare
@@ -135,3 +138,18 @@ def test_variables_that_change_the_meaning_of_times_are_dropped(cluster: Cluster
     command = ["env", *(f"{name}={value}" for name, value in hostile.items()), sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "UTC ISO, MDY\n", done.stderr
+
+
+def test_plausible_row_counts_of_flux_config_reach_who_judges(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "flux.toml"
+    config.write_text("[volume.building_footprints]\nmaximum = 200_000_000")
+    monkeypatch.setenv("FLUX_CONFIG", str(config))
+    wanted = {"building_footprints": Volume(maximum=200_000_000)}
+    assert PostgisResource().target().volumes == wanted
+    assert the_target(judges=True).volumes == wanted
+    config.write_text("[volume.building_footprint]\nmaximum = 1")
+    with pytest.raises(SettingError, match="no such table; did you mean building_footprints"):
+        PostgisResource().target()
+    assert the_target().volumes == {}, "what judges nothing goes on"
