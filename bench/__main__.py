@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import commands, derived, far, layers, memory, publish, sync
+from bench import commands, derived, far, layers, memory, publish, scale, sync
 from bench.ground import Ground, Wanted, ground
 from bench.runs import Section, finish, show
 from flux_assets.errors import FluxError
@@ -33,6 +33,11 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
     "sync-dlt": sync.dlt,
     "sync-tick": commands.tick,
 }
+SCALE_OUT: dict[str, Callable[[Ground], Section]] = {
+    "scale-loads": scale.loads,
+    "scale-publishes": scale.publishes,
+    "scale-syncs": partial(sync.wal, times=scale.TIMES),
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,9 +46,14 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
 @click.option("--pairs", default=5, show_default=True, help="Rounds of the alternated runs.")
 @click.option("--publishes", default=20, show_default=True, help="Publishes under readers.")
 @click.option("--quick", is_flag=True, help="Scale 0.05 and two rounds: does it run? Its ratios mean nothing.")
-@click.option("--only", type=click.Choice([*EXPERIMENTS]), multiple=True, help="This experiment; may be repeated.")
+@click.option(
+    "--only", type=click.Choice([*EXPERIMENTS, *SCALE_OUT]), multiple=True, help="This experiment; may be repeated."
+)
+@click.option(
+    "--scale-out", is_flag=True, help=f"The experiments at {scale.TIMES} times the scale, which take an hour."
+)
 @click.option("--embedded", is_flag=True, help="The embedded cluster's settings, not PostgreSQL's own, for both sides.")
-def main(*, quick: bool, only: tuple[str, ...], embedded: bool, **asked: Any) -> None:
+def main(*, quick: bool, only: tuple[str, ...], scale_out: bool, embedded: bool, **asked: Any) -> None:
     """Measure loads, publishes and syncs of the sample city in a private PostGIS."""
     wanted = Wanted(**(asked | ({"scale": 0.05, "pairs": 2} if quick else {})), quick=quick)
     console = Console(width=None if Console().is_terminal else 200)
@@ -51,12 +61,17 @@ def main(*, quick: bool, only: tuple[str, ...], embedded: bool, **asked: Any) ->
     settings = "embedded" if embedded else "stock"
     with ground(settings, partial(console.print, highlight=False), wanted) as place:
         facts = {**place.facts(), "settings": settings}
-        for name in only or EXPERIMENTS:
+        for name in only or (SCALE_OUT if scale_out else EXPERIMENTS):
             place.say(f"{name} …")
-            sections.append(EXPERIMENTS[name](place))
+            sections.append((EXPERIMENTS | SCALE_OUT)[name](place))
             show(sections[-1], console)
     when = datetime.now(UTC).strftime("%Y%m%d-%H%M")
-    finish(sections, facts, console, "-".join([when, f"scale{wanted.scale:g}", settings, *only]))
+    finish(
+        sections,
+        facts,
+        console,
+        "-".join([when, f"scale{wanted.scale:g}", settings, *only, *(["out"] if scale_out else [])]),
+    )
 
 
 if __name__ == "__main__":

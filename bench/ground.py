@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -20,12 +20,14 @@ from pathlib import Path
 
 import psutil
 from psycopg import sql
+from sqlalchemy import MetaData
 
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.city.release_writer import write_release
 from flux_assets.sample.cluster import MAP_DATABASE, OWNER, Cluster
 from flux_assets.settings import REPOSITORY
+from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 
 WORK = REPOSITORY / ".flux" / "bench"
@@ -78,7 +80,7 @@ class Ground:
             self.say(f"making the sample city of scale {scale:g} in {folder}; this happens once")
             write_release(folder, static_tables(), scale=scale, seed=self.wanted.seed)
 
-        return _made_once(f"release-{scale:g}-{self.wanted.seed}", write)
+        return made_once(f"release-{scale:g}-{self.wanted.seed}", write)
 
     def fresh_database(self, name: str) -> Target:
         """An empty database with PostGIS, as a first load finds it; one of that name is dropped before."""
@@ -182,7 +184,7 @@ def _configure(cluster: Cluster, *, stock: bool) -> None:
 
 def first_rows(whole: Release, rows: int) -> Release:
     """The release with the first rows of the largest layer."""
-    return _with_lines(whole, f"first-{rows}", lambda lines: islice(lines, rows))
+    return with_lines(whole, f"first-{rows}", lambda lines: islice(lines, rows))
 
 
 def keys_in_order(whole: Release) -> Release:
@@ -193,7 +195,14 @@ def keys_in_order(whole: Release) -> Release:
         stem, _, mixed = key.rpartition(b"-")
         return b"%s-%0*d,%s" % (stem, len(mixed), number, rest)
 
-    return _with_lines(whole, "in-order", lambda lines: map(numbered, range(1, 1 << 60), lines))
+    return with_lines(whole, "in-order", lambda lines: map(numbered, range(1, 1 << 60), lines))
+
+
+def plain_layer() -> StaticTable:
+    """The largest layer without its index on geographies, which takes longer than all else of a load."""
+    table = LAYER.table.to_metadata(MetaData())
+    table.indexes = {index for index in table.indexes if "geography" not in str(index.name)}
+    return replace(LAYER, table=table)
 
 
 def opened(folder: Path) -> Release:
@@ -201,7 +210,7 @@ def opened(folder: Path) -> Release:
     return Release(str(folder), None, _FETCHED)
 
 
-def _with_lines(whole: Release, name: str, change: Callable[[Iterator[bytes]], Iterable[bytes]]) -> Release:
+def with_lines(whole: Release, name: str, change: Callable[[Iterator[bytes]], Iterable[bytes]]) -> Release:
     """The release with other lines in the largest layer's file; its rows hold no newlines within values."""
     folder = Path(str(whole.address))
 
@@ -214,10 +223,11 @@ def _with_lines(whole: Release, name: str, change: Callable[[Iterator[bytes]], I
             out.write(next(source))
             out.writelines(change(source))
 
-    return _made_once(f"{folder.name}-{name}", write)
+    return made_once(f"{folder.name}-{name}", write)
 
 
-def _made_once(name: str, write: Callable[[Path], None]) -> Release:
+def made_once(name: str, write: Callable[[Path], None]) -> Release:
+    """The release in a folder of that name, which `write` makes where there is none yet."""
     folder, unfinished = WORK / name, WORK / f"{name}.unfinished"
     if not folder.is_dir():
         shutil.rmtree(unfinished, ignore_errors=True)

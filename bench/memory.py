@@ -1,6 +1,7 @@
 """How much a fresh process grows by a load or a sync: `python -m bench.memory load FOLDER` or `sync ACCOUNT`.
 
-FLUX_BENCH_TARGET holds the conninfo of the probe. What it imports is imported before the size is taken.
+`plain` in place of `load` leaves the index on geographies out. FLUX_BENCH_TARGET holds the conninfo of the probe. What
+it imports is imported before the size is taken.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from time import perf_counter
 
 from bench import layers
-from bench.ground import LAYER, Ground, opened
+from bench.ground import LAYER, Ground, opened, plain_layer
 from bench.runs import Section, Spread, goal
 from flux_assets.postgis.session import Target
 
-Probe = dict[str, int]
+Probe = dict[str, float]
 
 
 def of_loads(ground: Ground) -> Section:
     """A load of a quarter of the largest layer and of the whole, twice each."""
     target, scales = ground.fresh_database("bench_ours"), (ground.wanted.scale / 4, ground.wanted.scale)
     folders = {f"scale {scale:g}": str(ground.city(scale).address) for scale in scales}
-    probes = {name: [_probe(ground, target, "load", folder) for _ in range(2)] for name, folder in folders.items()}
+    probes = {name: [probe(ground, target, "load", folder) for _ in range(2)] for name, folder in folders.items()}
     return _section(f"a load of {LAYER.name}", "≤ 200 MB", probes)
 
 
@@ -37,7 +39,7 @@ def of_syncs(ground: Ground) -> Section:
         for name in ("all new", "1 % changed", "unchanged"):
             if name == "1 % changed":
                 source.change()
-            probes[name] = [_probe(ground, target, "sync", pickle.dumps(source.account).hex())]
+            probes[name] = [probe(ground, target, "sync", pickle.dumps(source.account).hex())]
     return _section(f"a sync of {rows:,} rows", "≤ 150 MB", probes)
 
 
@@ -57,7 +59,8 @@ def _section(what: str, wanted: str, probes: dict[str, list[Probe]]) -> Section:
     )
 
 
-def _probe(ground: Ground, target: Target, *arguments: str) -> Probe:
+def probe(ground: Ground, target: Target, *arguments: str) -> Probe:
+    """What a process of its own says of a load or a sync: bytes, rows and seconds."""
     said, _ = ground.python("-m", "bench.memory", *arguments, FLUX_BENCH_TARGET=target.conninfo)
     ground.say(f"  {said.strip()}")
     return dict(json.loads(said))
@@ -71,12 +74,14 @@ def main() -> None:
         source = Orders(pickle.loads(bytes.fromhex(what)), target)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak that importing reached
+    begun = perf_counter()
     if kind == "sync":
-        written = int(source.into(target, *ALL_NAMES)["written"])
+        steps = source.into(target, *ALL_NAMES)
     else:
-        written = layers.load(LAYER, opened(Path(what)), target).rows
-    peak = _status("VmHWM")
-    print(json.dumps({"before": before, "peak": peak, "growth": peak - before, "written": written}))
+        loaded = layers.load(LAYER if kind == "load" else plain_layer(), opened(Path(what)), target)
+        steps = {**loaded.seconds, "written": loaded.rows, "table": loaded.table_bytes}
+    took, peak = perf_counter() - begun, _status("VmHWM")
+    print(json.dumps({"before": before, "peak": peak, "growth": peak - before, "seconds": took, **steps}))
 
 
 def _status(name: str) -> int:

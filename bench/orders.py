@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench import layers
 from bench.ground import WORK, Ground
+from bench.readers import Reader
 from flux_assets.postgis.session import Target
 from flux_assets.sample.simulation.tables import CIRCUITS, ORDERS, OUTAGES
 from flux_assets.sample.stand_in.server import StandIn
@@ -40,7 +41,8 @@ DISPOSITIONS: dict[str, Any] = {
     "dlt, merge (upsert)": {"disposition": "merge", "strategy": "upsert"},
     "dlt, replace": "replace",
 }
-SCHEMA = pa.schema([pa.field(name, arrow_type(TABLE.table.columns[name])) for name in TABLE.source_filled])
+_FILLED = [name for name in TABLE.source_filled if name.upper() in ORDERS["a"].columns]
+SCHEMA = pa.schema([pa.field(name, arrow_type(TABLE.table.columns[name])) for name in _FILLED])
 COLUMNS = ", ".join(SCHEMA.names)
 # With what PostGIS holds besides: a point, and two times.
 _WHOLE = pa.schema([*SCHEMA, ("geom", pa.binary()), *((name, pa.timestamp("us")) for name in ("created", "updated"))])
@@ -116,6 +118,11 @@ class Orders(Utility):
             "longitude": pa.array(-95.8 + numbers * 104_729 % 1_000_003 / 1_000_003),
         }
         return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+    def reader(self) -> Reader:
+        """A look-up by key of a row that the next changes leave."""
+        key = self.made["work_order_id"][-1].as_py()
+        return Reader(query=f"SELECT count(*) FROM {NAME} WHERE work_order_id = %s", values=[key], pause=(0.003, 0.003))
 
     def encoded(self) -> list[bytes]:
         """The rows for COPY, in all columns of the table."""

@@ -117,9 +117,9 @@ def _asked(target: Target, query: str) -> tuple[int, ...]:
     return tuple(row)
 
 
-def wal(ground: Ground) -> Section:
-    """WAL and seconds of syncs, changed and unchanged, and of a reload."""
-    rows = ground.wanted.rows
+def wal(ground: Ground, *, times: int = 1) -> Section:
+    """WAL and seconds of syncs, changed and unchanged, and of a reload, and how long readers of single rows wait."""
+    rows = ground.wanted.rows * times
     with stand_in_running(ground) as orders:
         source = orders(rows)
         databases = [ground.fresh_database(f"bench_sync_{number}") for number in range(3)]
@@ -139,8 +139,15 @@ def wal(ground: Ground) -> Section:
             change()
             ground.settle()
 
-        sides = {name: Side(run=work, ready=partial(ready, change)) for name, (change, work) in plan.items()}
+        read = {RELOADED: old, OURS: mine, SAME: mine, SAME_TOKEN: told}
+        sides = {
+            name: Side(
+                run=work, ready=partial(ready, change), around=partial(reading, read[name], {"key": source.reader()})
+            )
+            for name, (change, work) in plan.items()
+        }
         runs = alternated(ground, sides, ground.wanted.pairs)
+    waited = {name: max(Phase.joined(name, {1}, notes).milliseconds(by_key=True)) for name, notes in runs.seen.items()}
     goals = [
         goal(f"WAL, {rows:,} rows, 1 % changed: ours / TRUNCATE + COPY", "≤ 0.35x",
              quotients(runs.wal_mb(OURS), runs.wal_mb(RELOADED)), 3),
@@ -150,6 +157,7 @@ def wal(ground: Ground) -> Section:
     ]  # fmt: skip
     notes = [
         "a checkpoint before each run, so that each page written first is whole in the WAL",
+        f"longest look-up by key meanwhile, ms: {', '.join(f'{name} {ms:.1f}' for name, ms in waited.items())}",
         *(runs.by_step(name) for name in runs.by_side if name != RELOADED),
     ]
     return section(f"WAL and seconds of a sync of {rows:,} work orders", runs, OURS, goals=goals, notes=notes)

@@ -71,7 +71,7 @@ def static_figures() -> list[Figure]:
         Figure("# fmt: skip in the package", _counted(every, r"# fmt: (skip|off)"), 20),
         Figure("# noqa in the package", _counted(every, r"# noqa"), 30),
         Figure("# type: ignore in the package", _counted(every, r"# type: ignore"), 15),
-        Figure("lines of bench/", sum(len(path.read_text().splitlines()) for path in BENCH.glob("*.py")), 1_780),
+        Figure("lines of bench/", sum(len(path.read_text().splitlines()) for path in BENCH.glob("*.py")), 2_200),
     ]
 
 
