@@ -131,7 +131,8 @@ def wal(ground: Ground, *, times: int = 1) -> Section:
         plan: dict[str, tuple[Callable[[], object], Work]] = {
             RELOADED: (lambda: None, partial(reload, pieces, old)),
             OURS: (source.change, partial(source.into, mine)),
-            SAME: (lambda: None, partial(source.into, mine)),
+            # Whoever reads first after a change prunes its pages; that is the change's WAL.
+            SAME: (partial(_asked, mine, f"SELECT count(*) FROM {NAME}"), partial(source.into, mine)),
             SAME_TOKEN: (same_token, same_token),
         }
 
