@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, LiteralString
 
 import psycopg
@@ -24,7 +25,9 @@ Rows = list[tuple[Any, ...]]
 
 _OLDEST_SERVER = 150000
 _MARK = "flux_assets.another_server_process"  # a setting that does not exist, named where a pooler is in between
-REVISION = "flux_assets: ledger, register and leases, revision 13."
+_OURS = 13
+REVISION = f"flux_assets: ledger, register and leases, revision {_OURS}."
+_REVISION = re.compile(r"revision (\d+)(?:, for programs from revision (\d+))?")
 # Readers that come while we wait for a lock queue behind us, and a swap takes two, of the public table and of its
 # version: together under the 100 ms that readers are promised.
 LOCK_TIMEOUT_MS, PROMISED_MS = 40, 100
@@ -274,9 +277,23 @@ def _require_postgis(session: psycopg.Connection, *, has_postgis: bool) -> None:
 
 
 def is_current(revision: str | None) -> bool:
-    """Tell whether the ledger has all that this release needs; later revisions only add to it."""
-    ours, theirs = (re.search(r"revision (\d+)", each or "") for each in (REVISION, revision))
-    return ours is not None and theirs is not None and int(theirs[1]) >= int(ours[1])
+    """Tell whether the ledger has all that this release needs. Later revisions add to it; one that does more says so.
+
+    It names the first revision whose programs know it ("…, revision 20, for programs from revision 19."). Raises
+    TargetError when that is later than ours.
+    """
+    said = _REVISION.search(revision or "")
+    if said is None:
+        return False
+    ours, theirs, needed = (int(number) for number in (_OURS, said[1], said[2] or 0))
+    if needed > ours:
+        raise TargetError(
+            f"Schema postgres_sync was made by a later flux_assets: it is of revision {theirs}, for programs that know"
+            f" revision {needed} or later, and this one, {version('flux_assets')}, knows revision {ours}.",
+            "Install the version of flux_assets that made it (pip install --upgrade flux_assets), or restore the"
+            " database from before that upgrade. Nothing was written.",
+        )
+    return theirs >= ours
 
 
 def _make_schemas(session: psycopg.Connection, schema: str) -> None:

@@ -1,8 +1,14 @@
 """The ledger's views: their columns, what a reader sees of them, and their way from one revision to the next."""
 
+import re
+
 import psycopg
 import pytest
 
+from flux_assets.doctor import rights
+from flux_assets.errors import TargetError
+from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.rollback import pin, rollback
 from flux_assets.postgis.session import REVISION, prepare
 from flux_assets.sqlfiles import script
 from flux_assets.words import in_words
@@ -111,11 +117,29 @@ def test_rows_of_the_revision_before_say_what_was_in_step_too(target, sql):
 
 def test_a_ledger_of_a_later_revision_is_let_be(loader, sql):
     loader.load(made_up(), rows(3))
-    later = REVISION.replace("revision 13", "revision 14")
+    later = re.sub(r"\d+\.$", "20.", REVISION)
     sql(f"COMMENT ON SCHEMA postgres_sync IS '{later}'")
     sql("DROP VIEW postgres_sync.v_sync_summary; CREATE VIEW postgres_sync.v_sync_summary AS SELECT 'later' AS said")
     assert loader.load(made_up(), rows(4)).outcome == "published"
     assert sql("SELECT said FROM postgres_sync.v_sync_summary") == [("later",)]
+
+
+def test_a_ledger_that_only_later_programs_know_is_refused_in_words(loader, target, sql):
+    loader.load(made_up(), rows(3))
+    later = re.sub(r"\d+\.$", "20, for programs from revision 19.", REVISION)
+    sql(f"COMMENT ON SCHEMA postgres_sync IS '{later}'")
+    wanted = "revision 20, for programs that know revision 19 or later, and this one, .*, knows revision"
+    for work in (
+        lambda: loader.load(made_up(), rows(4)),
+        lambda: rollback(made_up(), target, LoadOptions(), print),
+        lambda: pin(made_up(), target, LoadOptions(), print),
+    ):
+        with pytest.raises(TargetError, match=wanted):
+            work()
+    with target.session("test") as session, pytest.raises(TargetError, match=wanted):
+        list(rights.findings(session, target.schema, [made_up()], []))
+    assert sql("SELECT count(*) FROM postgres_sync.sync_status") == [(1,)]
+    assert sql("SELECT count(*) FROM poles") == [(3,)]
 
 
 def test_a_reader_reads_the_views_and_nothing_behind_them(loader, reader_sql):

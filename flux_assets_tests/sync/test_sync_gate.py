@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from flux_assets.errors import FluxError
 from flux_assets.postgis.relations import LiveTable
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.overrides import Overrides, SourceOverride
@@ -143,6 +144,13 @@ def test_what_an_older_release_left_is_read_once_for_its_columns(told: Told, sql
     sql("COMMENT ON SCHEMA postgres_sync IS 'flux_assets: ledger, register and leases, revision 3.'")
     assert set(gates(told).values()) == {"the source's rows are the same"}
     assert set(gates(told).values()) == {"nothing changed"}
+
+
+def test_a_ledger_that_only_later_programs_know_is_refused(told: Told, sql: Sql) -> None:
+    revision = "flux_assets: ledger, register and leases, revision 20, for programs from revision 19."
+    sql(f"COMMENT ON SCHEMA postgres_sync IS '{revision}'")
+    with pytest.raises(FluxError, match="Schema postgres_sync was made by a later flux_assets: it is of revision 20"):
+        told.synced()
 
 
 def test_a_row_that_leaves_its_window_opens_the_gate_although_no_token_changed(told: Told, sql: Sql) -> None:
