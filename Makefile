@@ -27,7 +27,7 @@ test-postgres: setup ## the tests of all that speaks SQL, on PostgreSQL 17 of De
 test-faults: setup ## every fault at every step; writes its table into docs/reliability.md
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/faults flux_assets_tests/orchestration/test_neighbours.py -m '' -n auto --fault-table docs/reliability.md $(ARGS)
 
-test-celery: setup ## a release spread over two Celery workers, which are killed meanwhile, as Redis is; installs Redis
+test-celery: setup ## a release spread over Celery workers, and syncs on one; they are killed meanwhile, as Redis is; installs Redis
 	@scripts/install_redis.sh
 	@scripts/isolated.sh .venv/bin/pytest flux_assets_tests/workers -m '' $(ARGS)
 

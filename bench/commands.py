@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import psycopg
@@ -13,10 +17,12 @@ import psycopg
 from bench import layers
 from bench.ground import Ground, keys_in_order
 from bench.runs import Section, Side, Spread, Work, alternated, goal, quotients, section
+from flux_assets.orchestration.commands import dagster_instance
 from flux_assets.orchestration.resources import connect
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sample.stand_in.server import StandIn
+from flux_assets.settings import load_settings
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source
 from flux_assets.spec import StaticTable
@@ -24,11 +30,13 @@ from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.sync import sync_tables
 from flux_assets.sync.table import Family
 from flux_assets.tables import dynamic_tables, static_tables
+from flux_assets_tests.workers.site import Redis, Site
+from flux_assets_tests.workers.syncs import Syncs
 
 PUBLISHED, POOL, COMMAND = "published way, serial", "ours, two layers at once", "ours, the whole command"
 AGAIN = "ours, the whole command again, nothing changed"
 IMPORTS, TICK, SYNCED_HERE = "imports of dagster and dagster_snowflake", "the whole command", "the sync alone"
-UNCHANGED = "the whole command, nothing changed"
+UNCHANGED, WARM = "the whole command, nothing changed", "on a worker, nothing changed"
 TICK_SCALE = 0.05
 _MODULE = ("-m", "flux_assets.definitions")
 _LOAD = ("-m", "dagster", "asset", "materialize", *_MODULE, "--select", "group:static_layers")
@@ -101,28 +109,50 @@ def tick(ground: Ground) -> Section:
         return {"visible": (max(at for _, at in rows).astimezone(UTC) - begun).total_seconds()}
 
     ground.say("  loading and syncing everything …")
-    try:
+    with ExitStack() as stack:
+        stack.callback(stand_in.stop)
         layers.load_all(static_tables(), city, lambda _: target)
         python(*_SYNC)
         sides = {
             IMPORTS: Side(run=lambda: python("-c", "import dagster, dagster_snowflake") and None),
             TICK: Side(run=command, ready=partial(python, *_SIMULATE)),
             UNCHANGED: Side(run=lambda: python(*_SYNC) and None),
+            WARM: Side(run=_on_worker(stack)),
             SYNCED_HERE: Side(run=lambda: _sync(stand_in, target), ready=partial(python, *_SIMULATE)),
         }
         runs = alternated(ground, sides, ground.wanted.pairs)
-    finally:
-        stand_in.stop()
     visible = runs.step(TICK, "visible")
     over = Spread(a - b for a, b in zip(visible, runs.seconds(IMPORTS), strict=True))
     whole, imports = (runs.of(side, lambda run: run.client_cpu) for side in (UNCHANGED, IMPORTS))
     goals = [
         goal("CPU of an unchanged tick / of a process that imports those", "≤ 0.6x", quotients(whole, imports)),
+        goal("CPU of an unchanged tick on a worker / as a command", "≤ 0.4x", quotients(runs.step(WARM, "cpu"), whole)),
         goal("tick to visible, beyond the imports of dagster and dagster_snowflake", "≤ 4 s", over),
         goal("of it the sync", "≤ 1 s", runs.seconds(SYNCED_HERE)),
     ]
     notes = [f"start to commit, when the sync closed its row in the ledger: {visible:.2f} s; scale {TICK_SCALE:g}"]
     return section("Tick to visible: sync_all_dynamic", runs, IMPORTS, goals=goals, notes=notes)
+
+
+def _on_worker(stack: ExitStack) -> Work:
+    """Start Redis and a worker; return what launches a sync there and says its CPU seconds."""
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    site = Site(folder, folder, {}, "", Redis(folder / "redis"))
+    os.environ |= {"FLUX_CELERY_BROKER": site.redis.url, "FLUX_SYNC_RUNS": "worker"}
+    site.environment |= os.environ
+    load_settings.cache_clear()
+    site.redis.start()
+    stack.callback(site.end)
+    syncs = Syncs(site, stack.enter_context(dagster_instance()))
+    syncs.worker()
+    syncs.end(syncs.tick())
+
+    def launch() -> dict[str, float]:
+        before = syncs.cpu_seconds()
+        syncs.end(syncs.tick())
+        return {"cpu": syncs.cpu_seconds() - before}
+
+    return launch
 
 
 def _sync(stand_in: StandIn, target: Target) -> None:

@@ -85,6 +85,7 @@ class DefinitionSettings(BaseSettings):
 
     flux_utility: str | None = None
     flux_executor: Literal["threads", "multiprocess", "celery", "k8s"] = "threads"
+    flux_sync_runs: Literal["process", "worker"] = "process"
 
     @field_validator("flux_utility")
     @classmethod

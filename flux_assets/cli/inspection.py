@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flux_assets.cli.terminal import exit_if, one_of, print_json, show_table, the_layer, the_target
-from flux_assets.errors import counted
+from flux_assets.errors import SettingError, counted
 from flux_assets.words import size
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _doctor(as_json: bool) -> None:
     from flux_assets.doctor.examination import examine
     from flux_assets.tables import declarations
 
-    findings = list(examine(declarations()))
+    findings = [*examine(declarations()), *_workers()]
     failed = any(finding.outcome == "failed" for finding in findings)
     if as_json:
         # `said` was the name of `message`.
@@ -127,6 +128,18 @@ def _doctor(as_json: bool) -> None:
     else:
         _show_findings(findings)
     exit_if(failed)
+
+
+def _workers() -> Iterator[Finding]:
+    """Yield what is found of workers where a setting asks for them; only then what they need is imported."""
+    from flux_assets.settings import load_settings
+
+    with suppress(SettingError):  # which has been found
+        settings = load_settings()
+        if settings.flux_sync_runs == "worker" or settings.flux_executor == "celery":
+            from flux_assets.orchestration.spread.launcher import SyncLauncher
+
+            yield from SyncLauncher.findings()
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:

@@ -105,20 +105,26 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
 @main.command("worker", context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY_OPTIONS]...")
 def _worker(options: tuple[str, ...]) -> None:
-    """Run steps of loads as a worker of Celery.
+    """Run steps of loads, and syncs, as a worker of Celery.
 
-    For runs with FLUX_EXECUTOR=celery, until SIGTERM or Ctrl-C. It becomes Celery's own worker, with our configuration:
-    FLUX_PARALLEL_LAYERS steps at a time, large layers first; CELERY_OPTIONS are those of `celery worker`. On SIGTERM it
-    ends within ten seconds, and steps that have not ended by then go to another worker.
+    For FLUX_EXECUTOR=celery and FLUX_SYNC_RUNS=worker, until SIGTERM or Ctrl-C. It becomes Celery's own worker, with
+    our configuration: FLUX_PARALLEL_LAYERS at a time, syncs first, then large layers; CELERY_OPTIONS are those of
+    `celery worker`. On SIGTERM it ends within ten seconds; steps that have not ended by then go to another worker, and
+    a sync is repeated.
 
     \b
     Examples:
       flux-assets worker
       flux-assets worker -Q flux_large --concurrency 1
+      flux-assets worker -Q flux_sync --concurrency 1
     """
     from flux_assets.orchestration.spread.steps import Steps
+    from flux_assets.settings import REPOSITORY
 
     Steps.celery()  # what is missing is said in a sentence, here
     program = Path(sys.executable).with_name("celery")
     command = ["celery", "-A", "flux_assets.orchestration.spread.workers", "worker", "--loglevel", "WARNING", *options]
-    os.execve(program, command, os.environ | {"REMAP_SIGTERM": "SIGQUIT"})  # noqa: S606
+    # The instance that other commands use too: Dagster's task looks for a sync's run there.
+    home = next((str(folder) for folder in (Path.cwd(), REPOSITORY) if (folder / "dagster.yaml").is_file()), "")
+    given = {"REMAP_SIGTERM": "SIGQUIT", "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or home}
+    os.execve(program, command, os.environ | given)  # noqa: S606

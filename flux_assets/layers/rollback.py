@@ -67,7 +67,7 @@ def rollback(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleaseRollback:
+class _ReleaseRollback:
     """Layers that went back, and those that were of the release already; all are pinned to these versions now."""
 
     moved: list[tuple[StaticTable, Version]]
@@ -76,7 +76,7 @@ class ReleaseRollback:
 
 def rollback_release(
     tables: Sequence[StaticTable], target: Target, options: LoadOptions, log: Callable[[str], None], tag: str
-) -> ReleaseRollback:
+) -> _ReleaseRollback:
     """Publish, in one transaction, the kept version of release `tag` of every layer that was ever published.
 
     All are pinned in it, also those that are of the release already. Raises LayerError naming the layers that have no
@@ -110,7 +110,7 @@ def rollback_release(
             relations.analyze(control, layer.public)
         if moving:
             refresh_views(control, list(moving), log, log, options.stop)
-        return ReleaseRollback(
+        return _ReleaseRollback(
             moved=[(layer.table, version.as_published(control, layer)) for layer, version in moving.items()],
             stayed=[(layer.table, version) for layer, version in staying.items()],
         )

@@ -20,6 +20,7 @@ from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.pruning import prune_job
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
+from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
 from flux_assets.orchestration.view_assets import view_check
 from flux_assets.retry import Call, GivenUpError
@@ -72,7 +73,7 @@ def jobs(names: Names) -> list[Any]:
             selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
             description="Syncs the three dynamic tables with Snowflake, all at once.",
             executor_def=dg.in_process_executor,
-            tags=_sync_tags(names),
+            tags=_sync_tags(names) | Steps.tags_of_sync(names),
         ),
         # A step and a session a layer, one step for all dynamic tables.
         dg.define_asset_job(

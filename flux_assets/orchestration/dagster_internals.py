@@ -1,4 +1,4 @@
-"""The door to what Dagster does not make public; storage/instance.py and spread/workers.py are the others.
+"""The door to what Dagster does not make public; storage/instance.py, spread/workers.py and launcher.py are the others.
 
 flux_assets_tests/orchestration/test_dagster_internals.py lists each name with its use, and what to do when a newer
 Dagster lacks it.

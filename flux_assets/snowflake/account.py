@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
 from flux_assets.errors import SettingError, WarehouseError
 
 _APPLICATION = "flux_assets"
-SHAPING: dict[str, str | int | bool] = {
+_SHAPING: dict[str, str | int | bool] = {
     # Rows. 0 is no limit.
     "ROWS_PER_RESULTSET": 0,
     "MULTI_STATEMENT_COUNT": 1,
@@ -67,6 +67,9 @@ class Account:
     `answer_deadline`, closing a session after `close_deadline`.
     """
 
+    # What every session sets.
+    SHAPING: ClassVar[dict[str, str | int | bool]] = _SHAPING
+
     account: str
     user: str
     password: SecretStr | None = None
@@ -113,7 +116,7 @@ class Account:
             # What else is installed here is private, and looking it up takes a millisecond.
             "log_imported_packages_in_telemetry": False,
             "session_parameters": {
-                **SHAPING,
+                **_SHAPING,
                 "QUERY_TAG": json.dumps({name: value for name, value in tag.items() if value}),
                 "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
                 "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.queued_timeout,
@@ -149,7 +152,7 @@ class Account:
     def refuse_other_parameters(self, reported: Mapping[str, object]) -> None:
         """Raise WarehouseError where the server opened the session with values that change rows, names or times."""
         for name in _INDISPENSABLE:
-            wanted = SHAPING[name]
+            wanted = _SHAPING[name]
             if name in reported and _plain(reported[name]) != _plain(wanted):
                 written = f"'{wanted}'" if isinstance(wanted, str) else str(wanted).upper()
                 raise WarehouseError(

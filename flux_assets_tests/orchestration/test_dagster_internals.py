@@ -13,7 +13,7 @@ import pytest
 from flux_assets.settings import REPOSITORY
 
 PACKAGE = REPOSITORY / "flux_assets"
-_DOORS = ("dagster_internals.py", "storage/instance.py", "spread/workers.py")
+_DOORS = ("dagster_internals.py", "storage/instance.py", "spread/workers.py", "spread/launcher.py")
 DOORS = [PACKAGE / "orchestration" / name for name in _DOORS]
 _EXECUTOR = "Compare executor.py with dagster's own executors (in_process.py, multiprocess.py), which use the same."
 _TYPE = "It is a type annotation only: take what the public function that it comes from returns now."
@@ -100,6 +100,10 @@ INTERNALS = {
     ("dagster_celery.app", "app"): (
         "is the app of Celery that dagster-celery's workers run, with its tasks",
         "See what `dagster-celery worker start -A` is given now.",
+    ),
+    ("dagster_celery.launcher", "CeleryRunLauncher"): (
+        "hands a sync to a worker of Celery, as Dagster's own launcher of all runs",
+        "See what dagster-celery's documentation names for run_launcher now.",
     ),
     ("dagster_postgres.utils", "DagsterPostgresException"): (
         "wraps the reason why Dagster's storage does not answer, which is shown alone",

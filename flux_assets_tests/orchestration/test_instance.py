@@ -116,6 +116,14 @@ def test_what_dagster_yaml_asks_for_is_in_force(cluster: Cluster) -> None:
         assert [instance.get_settings(of)["use_threads"] for of in ("schedules", "sensors")] == [True, True]
 
 
+def test_an_instance_that_is_closed_leaves_no_connection(cluster: Cluster) -> None:
+    with DagsterInstance.from_config(str(REPOSITORY)) as instance:
+        instance.get_runs_count()
+        engine = instance.event_log_storage._engine
+        assert engine.pool.checkedin() > 0
+    assert engine.pool.checkedin() == 0
+
+
 def test_the_code_location_has_a_stable_name() -> None:
     (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
     assert origin.location_name == "flux_assets"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from flux_assets.errors import SettingError
+from flux_assets.orchestration.names import Names
+from flux_assets.orchestration.spread.launcher import SyncLauncher
 from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.tables import static_tables
@@ -75,6 +77,42 @@ def test_each_step_in_a_process_of_its_own(cluster, database, sql, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = "SELECT count(DISTINCT backend_pid) FROM postgres_sync.sync_status WHERE status = 'SUCCESS'"
     assert sql(loaded) == [(2,)]
+
+
+def test_a_sync_is_for_workers_where_that_is_set_and_in_a_queue_of_its_deployment(monkeypatch):
+    assert Steps.tags_of_sync(Names()) == {}
+    monkeypatch.setenv("FLUX_SYNC_RUNS", "worker")
+    assert Steps.tags_of_sync(Names()) == {"dagster-celery/queue": "flux_sync"}
+    assert Steps.tags_of_sync(Names("houston")) == {"dagster-celery/queue": "flux_sync:houston"}
+
+
+def test_runs_without_a_queue_are_launched_as_ever_and_nothing_of_celery_is_imported():
+    """The launcher that dagster.yaml names, in a process of its own."""
+    code = (
+        "import sys, dagster as dg\n"
+        "from flux_assets.settings import REPOSITORY\n"
+        "@dg.job\n"
+        "def nothing(): pass\n"
+        "with dg.DagsterInstance.from_config(str(REPOSITORY)) as instance:\n"
+        "    run = instance.create_run_for_job(nothing)\n"
+        "    try:\n"
+        "        instance.launch_run(run.run_id, workspace=None)\n"
+        "    except dg.DagsterInvariantViolationError as refused:\n"
+        "        print(type(instance.run_launcher).__name__, refused, 'celery' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == (
+        "SyncLauncher DefaultRunLauncher requires a workspace to be included in its LaunchRunContext False\n"
+    )
+
+
+def test_doctor_says_that_nobody_takes_syncs_where_a_worker_is_to_run_them(monkeypatch):
+    monkeypatch.setenv("FLUX_SYNC_RUNS", "worker")
+    [missing] = SyncLauncher.findings()
+    assert (missing.outcome, missing.message) == (
+        "failed",
+        "FLUX_CELERY_BROKER is not set, and FLUX_EXECUTOR=celery or FLUX_SYNC_RUNS=worker needs a broker.",
+    )
 
 
 def test_a_pod_is_of_the_size_that_its_layer_needs(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -25,11 +26,15 @@ from flux_assets.settings import REPOSITORY, Settings
 
 DEPLOY = REPOSITORY / "deploy"
 VALUES = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
+# Beside them, with what it asks for.
+WITH_WORKER = yaml.safe_load((DEPLOY / "helm" / "values-sync-worker.yaml").read_text())
+MANIFESTS = list(yaml.safe_load_all((DEPLOY / "helm" / "sync-worker.yaml").read_text()))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 OURS = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
 SETTINGS = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE", "FLUX_CODE_HOST", "DAGSTER_HOME"}
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
+CUSTOM = WITH_WORKER["runLauncher"]["config"]["customRunLauncher"]
 # The keys that the chart of Dagster 1.13 reads: one that is misspelt is refused or, worse, ignored.
 POD = (
     "annotations env envConfigMaps envSecrets image nodeSelector affinity tolerations podSecurityContext"
@@ -146,6 +151,55 @@ def test_the_launcher_takes_its_configuration():
     assert k8s_snake_case_dict(kubernetes.V1JobSpec, run["job_spec_config"])
 
 
+def test_a_launcher_with_a_worker_is_configured_as_the_chart_does_without(monkeypatch):
+    """As its template _run-launcher.tpl puts it together; variables of the chart's config maps are in every pod."""
+    named = {
+        "dagster_home": "DAGSTER_HOME", "instance_config_map": "DAGSTER_K8S_INSTANCE_CONFIG_MAP",
+        "postgres_password_secret": "DAGSTER_K8S_PG_PASSWORD_SECRET",
+        "env_config_maps": "DAGSTER_K8S_PIPELINE_RUN_ENV_CONFIGMAP",
+    }  # fmt: skip
+    own = {"service_account_name": "flux-dagster", "job_namespace": "flux"}
+    own |= {key: {"env": name} for key, name in named.items()}
+    own["env_config_maps"] = [own["env_config_maps"]]
+    assert CUSTOM["config"] == launcher_config() | own
+    assert (set(WITH_WORKER), WITH_WORKER["runLauncher"]["type"]) == ({"runLauncher"}, "CustomRunLauncher")
+    for name in named.values():
+        monkeypatch.setenv(name, "given")
+    launcher = getattr(importlib.import_module(CUSTOM["module"]), CUSTOM["class"])
+    assert issubclass(launcher, K8sRunLauncher)
+    checked = process_config(launcher.config_type(), CUSTOM["config"])
+    assert checked.success, checked.errors
+    written = {name: CUSTOM[name] for name in ("module", "class", "config")}
+    assert process_config(dagster_instance_config_schema(), {"run_launcher": written}).success
+
+
+KINDS = {
+    "Deployment": kubernetes.V1Deployment, "Service": kubernetes.V1Service,
+    "NetworkPolicy": kubernetes.V1NetworkPolicy,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: f"{each['kind']} {each['metadata']['name']}")
+def test_kubernetes_knows_the_worker_and_its_redis(manifest):
+    model = KINDS[manifest["kind"]]
+    assert k8s_model_from_dict(model, k8s_snake_case_dict(model, manifest))
+
+
+def test_the_worker_has_what_runs_have():
+    pod = MANIFESTS[0]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    image = VALUES["dagsterWebserver"]["image"]
+    assert container["image"] == f"{image['repository']}:{image['tag']}"
+    assert [source["secretRef"] for source in container["envFrom"]] == LAUNCHER["envSecrets"]
+    plain = {f"{each['name']}={each['value']}" for each in container["env"] if "value" in each}
+    assert plain == set(LAUNCHER["envVars"])
+    assert container["securityContext"] == LAUNCHER["securityContext"]
+    assert pod["securityContext"] == LAUNCHER["runK8sConfig"]["podSpecConfig"]["securityContext"]
+    *mounts, instance = container["volumeMounts"]
+    assert mounts == LAUNCHER["volumeMounts"]
+    assert instance["mountPath"] == f"{VALUES['global']['dagsterHome']}/dagster.yaml"
+
+
 def test_the_executor_of_steps_takes_what_the_launcher_hands_on():
     handed = ("env_secrets", "env_vars", "volume_mounts", "volumes", "resources", "security_context")
     given = {name: launcher_config()[name] for name in handed}
@@ -187,6 +241,7 @@ def commands() -> list[list[str]]:
             found += [service.get("command"), (service.get("healthcheck") or {}).get("test", [])[1:]]
     for part in (at("dagsterWebserver"), at("dagsterDaemon"), at("dagster-user-deployments.deployments.0")):
         found += [part[name].get("exec", {}).get("command") for name in part if name.endswith("Probe")]
+    found += [MANIFESTS[0]["spec"]["template"]["spec"]["containers"][0]["command"][2:]]
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     found += [json.loads(line) for line in re.findall(r"CMD (\[.*\])$", dockerfile, re.MULTILINE)]
     return [line for line in found if line]
@@ -199,6 +254,7 @@ def test_every_command_is_installed(line):
 
 
 FILES = ["compose.yaml", ".env.example", "flux.env.example", "Dockerfile", "workspace.yaml", "helm/values.yaml"]
+FILES += ["helm/values-sync-worker.yaml", "helm/sync-worker.yaml"]
 
 
 @pytest.mark.parametrize("file", [*(DEPLOY / name for name in FILES), *UNITS], ids=lambda path: path.name)

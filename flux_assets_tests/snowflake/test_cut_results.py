@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from flux_assets.retry import RetryPolicy
-from flux_assets.snowflake.account import SHAPING
+from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.source import Source
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.faulting_proxy import LOGIN, Fault, Proxy, faulting_proxy
@@ -146,7 +146,7 @@ def test_a_result_in_another_format_is_told_by_the_parameter(filled: Utility, sq
 def test_a_session_that_did_not_take_a_parameter_is_refused(filled: Utility, name: str, value: object) -> None:
     with through(filled, Fault("with parameters", path=LOGIN, said={name: value}, times=None)) as (seen, proxy):
         told = seen.failed("faults")["faults"]
-        assert f"opened the session with {name} = {value}, although {SHAPING[name]} was requested" in told
+        assert f"opened the session with {name} = {value}, although {Account.SHAPING[name]} was requested" in told
         assert f"ALTER USER fake SET {name} = " in told
         assert proxy.count(LOGIN) == 1
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from flux_assets.errors import SettingError
 from flux_assets.settings import REPOSITORY
-from flux_assets.snowflake.account import SHAPING, Account
+from flux_assets.snowflake.account import Account
 
 
 def account(**changes: object) -> Account:
@@ -48,7 +48,7 @@ def test_every_parameter_is_set_or_left_for_a_reason_in_writing():
         "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS",
         "ABORT_DETACHED_QUERY",
     }
-    assert ours == {*SHAPING, *tagged}
+    assert ours == {*Account.SHAPING, *tagged}
     assert account().arguments()["session_parameters"].keys() == ours
 
 

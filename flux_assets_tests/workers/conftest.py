@@ -14,8 +14,9 @@ from psycopg import sql
 
 from flux_assets.sample.city.release_writer import write_release
 from flux_assets.sample.cluster import OWNER, Cluster
-from flux_assets.settings import REPOSITORY
+from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.tables import static_tables
+from flux_assets.wiring.home import Home
 from flux_assets_tests.conftest import PREPARED
 from flux_assets_tests.workers.site import LOST_AFTER, Redis, Site
 
@@ -65,6 +66,27 @@ def site_of(cluster: Cluster, tmp_path: Path, releases, loaded) -> Iterator[Site
             return site
 
         yield made
+
+
+@pytest.fixture
+def sync_site(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Nothing is loaded; syncs run on workers, and settings of this process lead there too. Redis runs."""
+    names = [_copied(cluster, template) for template in (PREPARED, "template0")]
+    site = _site(cluster, names, [Path("sample")], tmp_path, lost_after=600)
+    site.environment |= {
+        "FLUX_HOME": os.environ["FLUX_HOME"],
+        "SNOWFLAKE_ACCOUNT": "stand-in",
+        "FLUX_SYNC_RUNS": "worker",
+    }
+    del site.environment["DAGSTER_HOME"]  # which is the repository's unless it is set
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    Home(Path(os.environ["FLUX_HOME"])).claim()  # as `flux-assets up` does, so that workers find the stand-in
+    site.redis.start()
+    yield site
+    site.end()
+    _drop(cluster, names)
 
 
 def _site(

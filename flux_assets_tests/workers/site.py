@@ -1,6 +1,7 @@
 """A deployment on Celery: Redis, workers with homes and networks of their own, a release, runs, and readers.
 
-A worker sees neither this machine's network nor its FLUX_HOME: PostgreSQL and Redis it reaches by their sockets.
+A worker sees neither this machine's network nor its FLUX_HOME: PostgreSQL and Redis it reaches by their sockets. One
+of syncs sees both, where the stand-in for Snowflake is.
 """
 
 from __future__ import annotations
@@ -114,15 +115,27 @@ class Site:
     redis: Redis
     workers: list[Worker] = field(default_factory=list)
 
-    def worker(self, name: str, *options: str, point: str = "", step: str = "") -> Worker:
-        """Start a worker; with a `point`, the first of its steps to come there stays, or this `step`."""
+    def worker(self, name: str, *options: str, point: str = "", step: str = "", flux_home: str = "") -> Worker:
+        """Start a worker; with a `point`, the first of its steps to come there stays, or this `step`.
+
+        It is apart from this machine unless it has one's FLUX_HOME.
+        """
         home = self.folder / name
         home.mkdir()
-        command = [*APART, PROGRAMS / "flux-assets", "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
+        command = [
+            *([] if flux_home else APART),
+            PROGRAMS / "flux-assets",
+            "worker",
+            "-n",
+            f"{name}@%h",
+            "-l",
+            "INFO",
+            *options,
+        ]
         if point:
             command += ["--include", "flux_assets_tests.workers.stopping"]
-        own = self.environment | {"FLUX_HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
-        own |= {"FLUX_TEST_POINT": point, "FLUX_TEST_STEP": step}
+        own = self.environment | {"FLUX_HOME": flux_home or str(home), "PYTHONPATH": str(REPOSITORY)}
+        own |= {"FLUX_TEST_POINT": point, "FLUX_TEST_STEP": step, "FLUX_TEST_FOLDER": str(home)}
         with (home / "log").open("w") as log:
             process = subprocess.Popen(command, env=own, cwd=home, stdout=log, stderr=log, start_new_session=True)
         self.workers.append(Worker(name, home, process))

@@ -12,13 +12,13 @@ from celery.signals import task_prerun
 
 from flux_assets.ledger import runs
 
-HOME, POINT, STEP = Path(os.environ["FLUX_HOME"]), os.environ["FLUX_TEST_POINT"], os.environ["FLUX_TEST_STEP"]
+HOME, POINT, STEP = Path(os.environ["FLUX_TEST_FOLDER"]), os.environ["FLUX_TEST_POINT"], os.environ["FLUX_TEST_STEP"]
 _now = [""]
 
 
 @task_prerun.connect
 def note_step(kwargs, **_):
-    (_now[0],) = kwargs["execute_step_args_packed"]["step_keys_to_execute"]
+    (_now[0],) = kwargs.get("execute_step_args_packed", {}).get("step_keys_to_execute", ["whole run"])
 
 
 def stop_at(reached: str) -> None:

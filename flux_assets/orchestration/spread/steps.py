@@ -23,6 +23,8 @@ _LARGE_ROWS = 500_000
 _SMALL_POD, _LARGE_POD = ("250m", "512Mi", "1Gi"), ("1", "768Mi", "2Gi")
 # A worker's process that dies of a step (of too little memory, say) is made up for so often.
 _MOST_LOST = 3
+# Then a process of a worker is forked anew, which costs nothing, and gives back what many steps or syncs have left.
+_MOST_PER_PROCESS = 100
 _SECONDS_BETWEEN_LOOKS = 5
 
 
@@ -32,7 +34,11 @@ class Steps:
     # For workers with memory to spare; other layers wait in Dagster's own queue.
     LARGE_QUEUE: ClassVar[str] = "flux_large"
     # Imported before processes are forked.
-    PRELOADED: ClassVar[tuple[str, ...]] = ("flux_assets.definitions", "flux_assets.layers.load")
+    PRELOADED: ClassVar[tuple[str, ...]] = (
+        "flux_assets.definitions",
+        "flux_assets.layers.load",
+        "flux_assets.sync.sync",
+    )
 
     @classmethod
     def executor(cls) -> dg.ExecutorDefinition:
@@ -86,13 +92,24 @@ class Steps:
         return tags
 
     @staticmethod
+    def sync_queue(names: Names) -> str:
+        """Return the queue of a deployment's syncs: its workers have its settings, and those of others have theirs."""
+        return names.scoped("flux_sync")
+
+    @classmethod
+    def tags_of_sync(cls, names: Names) -> dict[str, str]:
+        """Return what has a launcher of ours give a sync to a worker (launcher.py), where FLUX_SYNC_RUNS says so."""
+        on_worker = DefinitionSettings.load().flux_sync_runs == "worker"
+        return {"dagster-celery/queue": cls.sync_queue(names)} if on_worker else {}
+
+    @staticmethod
     def celery() -> dict[str, Any]:
         """Return Celery's configuration, the same for executor and workers. Raises SettingError without a broker."""
         settings = load_settings()
         broker = settings.flux_celery_broker
         if broker is None:
             raise SettingError(
-                "FLUX_CELERY_BROKER is not set, and FLUX_EXECUTOR=celery needs a broker.",
+                "FLUX_CELERY_BROKER is not set, and FLUX_EXECUTOR=celery or FLUX_SYNC_RUNS=worker needs a broker.",
                 "Set FLUX_CELERY_BROKER=redis://host:6379/0 for the workers, and where runs are started.",
             )
         return {
@@ -102,7 +119,12 @@ class Steps:
                 "task_acks_late": True,
                 "task_reject_on_worker_lost": True,
                 "task_retry_on_worker_lost": True,
-                "task_annotations": {"execute_plan": {"max_retries": _MOST_LOST, "default_retry_delay": 1}},
+                "task_annotations": {
+                    "execute_plan": {"max_retries": _MOST_LOST, "default_retry_delay": 1},
+                    # Dagster begins no run twice: a sync whose process is lost has failed, and the next tick syncs.
+                    "execute_job": {"reject_on_worker_lost": False, "retry_on_worker_lost": False},
+                },
+                "worker_max_tasks_per_child": _MOST_PER_PROCESS,
                 # Of what was given out again although it had ended, because its acknowledgement was lost.
                 "worker_deduplicate_successful_tasks": True,
                 "worker_prefetch_multiplier": 1,

@@ -54,6 +54,11 @@ class EventLog(PostgresEventLogStorage):
         self._tables: set[str] = set()
         self._asset_columns: set[str] = set()
 
+    def dispose(self) -> None:
+        super().dispose()
+        # All parts of the storage share it. A worker opens an instance for each run, and would leave its connections.
+        self._engine.dispose()
+
     def has_table(self, table_name: str) -> bool:
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)

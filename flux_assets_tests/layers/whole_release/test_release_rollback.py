@@ -9,7 +9,7 @@ import pytest
 from flux_assets.errors import BusyError, LayerError, PublishError
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.publish import Publication, publish
-from flux_assets.layers.rollback import ReleaseRollback, rollback_release
+from flux_assets.layers.rollback import rollback_release
 from flux_assets.layers.schema_diff import Public
 from flux_assets.layers.status import layer_pins, table_statuses
 from flux_assets.layers.versions import Version
@@ -36,7 +36,7 @@ class City:
         for table, count in zip(TABLES, counts, strict=False):
             Loader(self.target, source).load(table, rows(count), keep_versions=keep)
 
-    def back(self, tag: str, **options: object) -> ReleaseRollback:
+    def back(self, tag: str, **options: object):
         return rollback_release(TABLES, self.target, LoadOptions(**options), self.log.append, tag)
 
 
