@@ -27,7 +27,8 @@ from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, translated
-from flux_assets.release.decode.stream import LayerStream, LeftOut
+from flux_assets.release.decode.stream import LeftOut
+from flux_assets.release.formats.files import RowFile
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
@@ -139,13 +140,13 @@ def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[Qu
 
     Without the records that the version has `held` in quarantine, and with those that a replay added to it.
     """
-    path, session = context.release.at_hand(file), context.session
+    paths, session = context.release.at_hand(file), context.session
     columns = sql.SQL(", ").join(relations.column_definition(column) for column in layer.table.columns)
     session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
     session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
     sieve = LeftOut([one.record for one in held]) if held else None
     with texts_of(context.target, layer.name, context.stop) as ask:
-        stream = LayerStream(path, file.file, layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
+        stream = RowFile.stream(paths, file, layer.table, sieve, ask)
         replayed = ReadAgain.of(layer.table, [one for one in held if one.replayed], ask)
         names = relations.names(tuple(stream.schema.names))
         copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, names)

@@ -24,9 +24,9 @@ from flux_assets.layers.versions import Version
 from flux_assets.ledger.status import TableStatus
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target
-from flux_assets.release.decode.stream import GunzippedFile
 from flux_assets.release.files import Address, MissingError
-from flux_assets.release.release import Release
+from flux_assets.release.formats.files import RowFile
+from flux_assets.release.release import Glance, Release
 from flux_assets.settings import REPOSITORY, Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.wiring.source import SAMPLE_SCALE, layer_release
@@ -239,32 +239,32 @@ def _release(
     listed = f"manifest.json lists {len(manifest)} files" if manifest is not None else ""
     yield _RELEASE.ok(listed or "there is no manifest.json, and none is required")
     with_file = [table for table in tables if table.file != "none"]
-    sizes: dict[StaticTable, int] = {}
+    glances: dict[StaticTable, Glance] = {}
     for table in with_file:
         try:
-            sizes[table] = release.glance(table.file_name, table.name).size or 0
+            glances[table] = release.glance(table.file_name, table.name)
         except MissingError as error:
             if table.file == "required":
                 yield _RELEASE.error(error)
         except FluxError as error:
             yield _RELEASE.error(error)
-    if sizes:
+    if glances:
         required = sum(table.file == "required" for table in with_file)
-        found = sum(table.file == "required" for table in sizes)
-        more = f", and {len(sizes) - found} optional" if len(sizes) > found else ""
-        total = megabytes(sum(sizes.values()), 1)
+        found = sum(table.file == "required" for table in glances)
+        more = f", and {len(glances) - found} optional" if len(glances) > found else ""
+        total = megabytes(sum(glance.size or 0 for glance in glances.values()), 1)
         yield _RELEASE.ok(f"the files of {found} of {required} layers exist{more}, {total}")
     if undeclared := release.undeclared([table.name for table in with_file]):
         problem = f"no declaration names the files of {', '.join(undeclared)}, which are not loaded"
         yield _RELEASE.warning(problem, 'Declare them (CONTRIBUTING.md, "Add a table"), or remove them.')
-    if session is not None and sizes:
-        yield from _disk(settings, session, release, sizes)
+    if session is not None and glances:
+        yield from _disk(settings, session, release, glances)
 
 
 def _disk(
-    settings: Settings, session: psycopg.Connection, release: Release, sizes: dict[StaticTable, int]
+    settings: Settings, session: psycopg.Connection, release: Release, glances: dict[StaticTable, Glance]
 ) -> Iterator[Finding]:
-    needs = {table.name: _need(session, settings, release, table, packed) for table, packed in sizes.items()}
+    needs = {table.name: _need(session, settings, release, table, glance) for table, glance in glances.items()}
     largest, limit = max(needs, key=lambda name: needs[name].total), settings.flux_disk_limit
     need = f"{largest} needs the most space, about {megabytes(needs[largest].total)} ({needs[largest]})"
     if limit is None:
@@ -282,9 +282,12 @@ def _disk(
         yield _DISK.ok(are) if free > together else _DISK.failed(are, remedy)
 
 
-def _need(session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, packed: int) -> Need:
-    folder = Path(release.address).resolve()
-    plain = GunzippedFile.expanded_bytes(folder / table.file_name) if folder.is_dir() else packed * _USUAL_EXPANSION
+def _need(
+    session: psycopg.Connection, settings: Settings, release: Release, table: StaticTable, glance: Glance
+) -> Need:
+    folder, plain = Path(release.address).resolve(), (glance.size or 0) * _USUAL_EXPANSION
+    if folder.is_dir():
+        plain = RowFile.expanded_bytes([folder / name for name in glance.files], glance.files)
     layer = Layer(settings.flux_postgres_schema, table)
     found = Version.known(session, layer) if TableStatus.is_prepared(session) else []
     return Need.of_csv(plain, sum(version.bytes or 0 for version in found))

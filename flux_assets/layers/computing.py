@@ -63,6 +63,10 @@ class QueryOrigin:
         read = [f"{name} {version}" for name, version in sorted(self.inputs.items())]
         return hashlib.sha256("\n".join([self.computed.prepare, self.computed.query, *read]).encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        return self.sha256
+
     def at_hand(self, context: VersionContext, state: LayerState) -> Callable[[Version, Public], Filled]:
         """Return what computes the rows. It raises InputsChangedError, and LayerError when the query fails."""
         limit = context.options.disk_limit

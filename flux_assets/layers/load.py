@@ -115,7 +115,7 @@ def load_layer(
             return _absent(context, origin)
         reach("load.resolved")
         for _ in range(_ATTEMPTS):
-            version = hashlib.sha256(f"{origin.sha256}\n{table.digest}".encode()).hexdigest()
+            version = hashlib.sha256(f"{origin.identity}\n{table.digest}".encode()).hexdigest()
             try:
                 result = _Load(context, origin, version, publish_with).run()
             except InputsChangedError as error:

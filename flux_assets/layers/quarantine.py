@@ -43,7 +43,7 @@ class QuarantinedRecord:
         return cls(
             record=refused.record,
             file=refused.file,
-            line=error.place.line or refused.line,
+            line=error.place.line or refused.line or refused.record,
             column_name=error.place.column,
             reason=error.reason,
             header=list(refused.names),

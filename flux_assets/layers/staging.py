@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +27,8 @@ from flux_assets.postgis.copying import encoded, texts_of
 from flux_assets.postgis.relations import Layer, revoking_all
 from flux_assets.postgis.session import run
 from flux_assets.release.decode.sieve import Probe, Quarantine
-from flux_assets.release.decode.stream import GunzippedFile, LayerStream, Sieve
+from flux_assets.release.decode.stream import LayerStream, Sieve
+from flux_assets.release.formats.files import RowFile
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.spec.facts import Volume
 from flux_assets.sqlfiles import query
@@ -103,6 +104,10 @@ class Origin(Protocol):
         """What names its state: the same again where nothing has changed."""
 
     @property
+    def identity(self) -> str:
+        """What its rows are made by: the same again where nothing has changed."""
+
+    @property
     def release_tag(self) -> str:
         """The release that it belongs to."""
 
@@ -143,6 +148,10 @@ class FileOrigin:
         return self.file.sha256
 
     @property
+    def identity(self) -> str:
+        return self.file.identity
+
+    @property
     def release_tag(self) -> str:
         return self.release.tag
 
@@ -165,14 +174,14 @@ class FileOrigin:
     def at_hand(self, context: VersionContext, state: LayerState) -> Callable[[Version, Public], Filled]:
         """Fetch the file where it is remote, and return what stages it. Raises ReleaseError for the file."""
         with context.clock.timed("fetch"):
-            path = self.release.at_hand(self.file)
+            paths = self.release.at_hand(self.file)
         reach("load.fetched")
-        need = Need.of_csv(GunzippedFile.expanded_bytes(path), state.kept_bytes)
+        need = Need.of_csv(RowFile.expanded_bytes(paths, [each.file for each in self.file.files]), state.kept_bytes)
         need.refuse_above(context.layer, context.options.disk_limit)
 
         def staged(version: Version, public: Public) -> Filled:
             try:
-                stream, refused = _staged(context, path, self.file, version, public, state.kept_bytes)
+                stream, refused = _staged(context, paths, self.file, version, public, state.kept_bytes)
             except ReleaseError:
                 self.release.fetch(self.file)  # another file than the promised one is better refused as that
                 raise
@@ -230,7 +239,7 @@ def stage(
 
 
 def _staged(
-    context: VersionContext, path: Path, file: ReleaseFile, version: Version, public: Public, kept_bytes: int
+    context: VersionContext, paths: Sequence[Path], file: ReleaseFile, version: Version, public: Public, kept_bytes: int
 ) -> tuple[LayerStream, int]:
     """Put the file's rows into the version's table; returns what read them and how many went into quarantine."""
     options = context.options
@@ -243,12 +252,12 @@ def _staged(
     with texts_of(context.target, context.layer.name, options.stop) as ask:
 
         def stream_of(sieve: Sieve | None) -> LayerStream:
-            return LayerStream(path, file.file, context.layer.table, sha256=file.sha256, sieve=sieve, ask=ask)
+            return RowFile.stream(paths, file, context.layer.table, sieve, ask)
 
         if options.quarantine:
             return _sifted(context, version, public, stream_of, fill_from)
         stream = stream_of(None)
-        with _described(context.layer, path, file.file):
+        with _described(context.layer, stream, file.file):
             fill_from(stream, stream)
         return stream, 0
 
@@ -343,8 +352,8 @@ def fill(
 
 
 @contextmanager
-def _described(layer: Layer, path: Path, name: str) -> Iterator[None]:
-    """Raise what the server refuses of a record within the block as a RecordError for the file `name` at `path`."""
+def _described(layer: Layer, stream: LayerStream, name: str) -> Iterator[None]:
+    """Raise what the server refuses of a record within the block as a RecordError for the file `name` of `stream`."""
     try:
         yield
     except _REFUSALS as error:
@@ -357,7 +366,7 @@ def _described(layer: Layer, path: Path, name: str) -> Iterator[None]:
         if isinstance(error, errors.NotNullViolation):
             remedy = "Fix the file; or, if the declaration allows NULL now, load with accept_schema_change: true."
         place = Place(file=name, record=int(where[1]), column=column)
-        raise GunzippedFile(path, place.file).describe_record(place, problem, remedy) from error
+        raise stream.describe_record(place, problem, remedy) from error
 
 
 @contextmanager

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from flux_assets.errors import ManifestError, ReleaseError, abbreviated
 from flux_assets.release.download import Download, remembered_digest
 from flux_assets.release.files import Address, MissingError, opened
+from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.release.http import HttpStore
 from flux_assets.release.stores import FsspecStore, Limits, TooLargeError
 
-_MANIFEST, _SUFFIX = "manifest.json", ".csv.gz"
+_MANIFEST = "manifest.json"
+_PART = re.compile(r"part-(?P<number>\d{1,9})[^/]*?(?P<suffix>\.csv\.gz|\.parquet|\.csv|\.fgb|\.geojsonl)")
+_FETCHED_AT_ONCE = 4
+_SUFFIXES = (".csv.gz", ".parquet", ".gpkg", ".fgb", ".shp.zip", ".gdb.zip", ".geojson", ".geojsonl", ".csv")
+_GZIP, *_OTHERS = _SUFFIXES
+_T = TypeVar("_T")
 _LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
 _LARGEST_COUNT = 2**63 - 1
 _REMEDY = "Rewrite it (`flux-assets sample` writes an example), or remove it: it is not required."
@@ -25,7 +36,8 @@ _REMEDY = "Rewrite it (`flux-assets sample` writes an example), or remove it: it
 class FileEntry:
     """One file as the manifest lists it; `file` is its name within the release, None is not given.
 
-    `rows` counts records without the header, `bytes` and `sha256` (hex) are of the compressed file.
+    `rows` counts records without the header, `bytes` and `sha256` (hex) are of the compressed file. Of a layer in
+    `parts` it is their folder, and what is said of all of them.
     """
 
     table: str
@@ -33,13 +45,37 @@ class FileEntry:
     rows: int | None = None
     bytes: int | None = None
     sha256: str | None = None
+    parts: tuple[FileEntry, ...] = ()
+
+    @classmethod
+    def together(cls, table: str, parts: Sequence[FileEntry]) -> FileEntry:
+        """Return the parts of a layer as its one file."""
+        return cls(
+            table=table,
+            file=f"{table}/",
+            rows=_sum(part.rows for part in parts),
+            bytes=_sum(part.bytes for part in parts),
+            sha256=_of_all(part.sha256 for part in parts),
+            parts=tuple(parts),
+        )
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = [*counts]
+    return None if None in known else sum(count or 0 for count in known)
+
+
+def _of_all(digests: Iterable[str | None]) -> str | None:
+    """Return the digest of parts: SHA-256 (hex) of theirs in their order; None while one is unknown."""
+    known = [*digests]
+    return None if None in known else hashlib.sha256("\n".join(map(str, known)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseFile:
     """One layer's file, identified by its digest. `bytes` and `rows` are None while they are unknown.
 
-    `address` is for people: it lacks user, password and query.
+    `address` is for people: it lacks user, password and query. A layer in `parts` has their folder's name and address.
     """
 
     table: str
@@ -48,6 +84,18 @@ class ReleaseFile:
     sha256: str
     bytes: int | None = None
     rows: int | None = None
+    mapping: LayerMapping = field(default_factory=LayerMapping)
+    parts: tuple[ReleaseFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[ReleaseFile, ...]:
+        """Its parts in their order, or itself."""
+        return self.parts or (self,)
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other state of the layer's file: its digest, with what is mapped of it."""
+        return f"{self.sha256}\n{self.mapping.digest}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +103,37 @@ class Glance:
     """The state of a file, without reading it: `stamp` changes when the file does.
 
     `sha256` is what the manifest promises, or that of the same remote file when it was fetched; else None. `size` is
-    None where the store does not tell it.
+    None where the store does not tell it. `files` are the names of the file, or of its parts.
     """
 
     sha256: str | None
     stamp: str
     size: int | None
+    files: tuple[str, ...] = ()
 
 
 class Release:
     """A versioned set of files under one folder or prefix. Fetched files are kept below the folder `cache`.
 
-    `pause` is the first wait, in seconds, before another attempt.
+    `pause` is the first wait, in seconds, before another attempt. `mappings` say, by table, how files are read that
+    differ from the declaration.
     """
 
     def __init__(
-        self, address: str, tag: str | None, cache: Path, *, limits: Limits | None = None, pause: float = 0.5
+        self,
+        address: str,
+        tag: str | None,
+        cache: Path,
+        *,
+        limits: Limits | None = None,
+        pause: float = 0.5,
+        mappings: Mapping[str, LayerMapping] | None = None,
     ) -> None:
         self._address = Address(address)
         self._address.check()
         self._cache, self._pause, self._limits = cache.resolve(), pause, limits or Limits()
         self._store = (HttpStore if self._address.is_http else FsspecStore)(self._limits)
+        self._mappings = mappings or {}
         self.tag = tag or self._address.last_segment
 
     def __repr__(self) -> str:
@@ -104,7 +162,21 @@ class Release:
         A remote file without a digest in a manifest is fetched. Raises ReleaseError when the file does not exist or is
         unavailable, ManifestError when a local one does not have the size in the manifest.
         """
-        entry = self._entry(file_name, table)
+        return self._of_any_format(file_name, table, self._resolved)
+
+    def _resolved(self, entry: FileEntry) -> ReleaseFile:
+        if entry.parts:
+            parts = [self._of_part(part, self._resolved) for part in entry.parts]
+            return ReleaseFile(
+                table=entry.table,
+                file=entry.file,
+                address=self._address.file(entry.file).shown,
+                sha256=str(_of_all(part.sha256 for part in parts)),
+                bytes=_sum(part.bytes for part in parts),
+                rows=entry.rows,
+                mapping=self._mappings.get(entry.table, LayerMapping()),
+                parts=tuple(parts),
+            )
         path = self._local(entry) if self._folder is not None else None
         sha256, size = entry.sha256, entry.bytes
         if sha256 is None and path is not None:
@@ -115,7 +187,13 @@ class Release:
             self._check(entry, size)
         address = self._address.file(entry.file).shown
         return ReleaseFile(
-            table=entry.table, file=entry.file, address=address, sha256=sha256, bytes=size, rows=entry.rows
+            table=entry.table,
+            file=entry.file,
+            address=address,
+            sha256=sha256,
+            bytes=size,
+            rows=entry.rows,
+            mapping=self._mappings.get(entry.table, LayerMapping()),
         )
 
     def undeclared(self, tables: Collection[str]) -> list[str]:
@@ -125,15 +203,18 @@ class Release:
         """
         named = set(self.manifest() or ())
         if self._folder is not None:
-            named |= {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
+            named |= {path.name.removesuffix(end) for end in _SUFFIXES for path in self._folder.glob(f"*{end}")}
+            named |= {path.parent.name for path in self._folder.glob("*/part-*")}
         return sorted(named - set(tables))
 
     def fetch(self, file: ReleaseFile) -> Path:
         """Return a local path of the file with its digest: in place in a folder, else fetched to the cache.
 
-        Raises ReleaseError when it is unavailable, ManifestError when it is not as the manifest says; it is then not
-        kept.
+        Of a file in parts all are fetched, and the path is that of the first. Raises ReleaseError when it is
+        unavailable, ManifestError when it is not as the manifest says; it is then not kept.
         """
+        if file.parts:
+            return self._side_by_side(self.fetch, file)[0]
         entry = self._entry(file.file, file.table)
         if self._folder is not None:
             path = self._local(entry)
@@ -148,14 +229,25 @@ class Release:
             raise
         return kept.path
 
-    def at_hand(self, file: ReleaseFile) -> Path:
-        """Return what `fetch` does, for a reader that compares the digest of what it reads, as LayerStream does.
+    def at_hand(self, file: ReleaseFile) -> list[Path]:
+        """Return what `fetch` does of a file or its parts, for a reader that compares digests, as LayerStream does.
 
         Of a file in a folder only the size is compared: reading all of it twice would prove no more.
         """
         if self._folder is None:
-            return self.fetch(file)
-        return self._local(self._entry(file.file, file.table))
+            return self._side_by_side(self.fetch, file)
+        return [self._local(self._entry(each.file, each.table)) for each in file.files]
+
+    def _side_by_side(self, work: Callable[[ReleaseFile], _T], file: ReleaseFile) -> list[_T]:
+        if not file.parts:
+            return [work(file)]
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE, "fetch part") as pool:
+            waiting = [pool.submit(copy_context().run, work, part) for part in file.parts]
+            try:
+                return [each.result() for each in waiting]
+            finally:
+                for each in waiting:
+                    each.cancel()
 
     def glance(self, file_name: str, table: str) -> Glance:
         """Return the file's state: a few bytes are read, however large it is.
@@ -163,14 +255,29 @@ class Release:
         Raises ReleaseError when the file does not exist or is unavailable, ManifestError when it does not have the
         size in the manifest.
         """
-        entry = self._entry(file_name, table)
+        return self._of_any_format(file_name, table, self._glanced)
+
+    def _glanced(self, entry: FileEntry) -> Glance:
+        if entry.parts:
+            found = [self._of_part(part, self._glanced) for part in entry.parts]
+            sha256, size = _of_all(each.sha256 for each in found), _sum(each.size for each in found)
+            names = tuple(part.file for part in entry.parts)
+            return Glance(sha256, "\n".join(each.stamp for each in found), size, names)
         if self._folder is not None:
             state = self._local(entry).stat()
-            return Glance(entry.sha256, f"{state.st_size} {state.st_mtime_ns} {state.st_ino}", state.st_size)
+            shape = f"{state.st_size} {state.st_mtime_ns} {state.st_ino}"
+            return Glance(entry.sha256, shape, state.st_size, (entry.file,))
         stamp, kept = self._store.stamp(self._address.file(entry.file)), self._download(entry).kept()
         self._check(entry, stamp.size)
         fetched = kept.sha256 if kept is not None and stamp.mark is not None and kept.stamp == stamp else None
-        return Glance(entry.sha256 or fetched, f"{stamp.size} {stamp.mark}", stamp.size)
+        return Glance(entry.sha256 or fetched, f"{stamp.size} {stamp.mark}", stamp.size, (entry.file,))
+
+    def _of_part(self, part: FileEntry, of: Callable[[FileEntry], _T]) -> _T:
+        try:
+            return of(part)
+        except MissingError as error:  # a layer of which a part is missing is there, and broken
+            problem = f"{error.problem.removesuffix('.')}, a part of {part.table}."
+            raise ManifestError(problem, "Deliver the part, or correct the manifest.") from error
 
     @cached_property
     def _manifest(self) -> Mapping[str, FileEntry] | None:
@@ -199,8 +306,83 @@ class Release:
             )
         return None if folder is None else folder.resolve()
 
+    def _of_any_format(self, file_name: str, table: str, of: Callable[[FileEntry], _T]) -> _T:
+        """Return `of` the layer's file: the one of the manifest, else `file_name`, or the same of another format.
+
+        Raises ReleaseError where there are two, which without a manifest only a folder tells beforehand.
+        """
+        entry = self._entry(file_name, table)
+        if table in (self.manifest() or {}) or not file_name.endswith(_GZIP):
+            if entry.parts and self._folder is not None:
+                self._refuse_foreign(table, {part.file for part in entry.parts})
+            return of(entry)
+        stem = file_name.removesuffix(_GZIP)
+        if self._folder is None:
+            try:
+                return of(entry)
+            except MissingError:
+                found = [stem + end for end in _OTHERS if self._has(stem + end)]
+        else:
+            found = [stem + end for end in _SUFFIXES if (self._folder / (stem + end)).exists()]
+        in_parts = self._parts(stem)
+        if len(found) + bool(in_parts) > 1:
+            found += [f"{stem}/"] * bool(in_parts)
+            raise ReleaseError(
+                f"{self.address} has more than one file of {table}: {', '.join(found)}.",
+                "Keep one of them, or name it in manifest.json.",
+            )
+        if in_parts:
+            return of(FileEntry.together(table, [FileEntry(table=table, file=file) for file in in_parts]))
+        return of(replace(entry, file=found[0]) if found else entry)
+
+    def _parts(self, stem: str) -> list[str]:
+        """Return the names of a layer's parts in their order, where the store tells them; none where there are none.
+
+        Raises ReleaseError for a gap, a part that is there twice, parts of several formats, and other files.
+        """
+        where, names = f"{self._address.file(stem).shown}/", self._listed(stem)
+        found = [(match, name) for name in names if (match := _PART.fullmatch(name))]
+        if not found:
+            return []
+        self._refuse_foreign(stem, {f"{stem}/{name}" for _, name in found})
+        numbers = Counter(int(match["number"]) for match, _ in found)
+        missing = sorted({*range(min(*numbers, 1), max(numbers) + 1)} - {*numbers})
+        doubled = sorted(number for number, count in numbers.items() if count > 1)
+        kinds = sorted({match["suffix"] for match, _ in found})
+        for faults, problem in (
+            (doubled, "has a part of the same number twice"),
+            (missing, "lacks parts between those it has"),
+            (kinds[1:], "has parts of several formats"),
+        ):
+            if faults:
+                listed = ", ".join(map(str, kinds if faults == kinds[1:] else faults))
+                raise ReleaseError(f"{where} {problem}: {listed}.", "Deliver it anew, with a manifest.json.")
+        return [f"{stem}/{name}" for _, name in sorted(found, key=lambda each: int(each[0]["number"]))]
+
+    def _listed(self, stem: str) -> list[str]:
+        """Return the names in a folder of the release, where there is one and its store lists it."""
+        if self._folder is None:
+            return [] if isinstance(self._store, HttpStore) else self._store.names(self._address.file(stem))
+        folder = self._folder / stem
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def _refuse_foreign(self, stem: str, known: Collection[str]) -> None:
+        """Raise ReleaseError where a layer's folder has other files than hidden ones and marks such as _SUCCESS."""
+        others = [name for name in self._listed(stem) if name[0] not in "._" and f"{stem}/{name}" not in known]
+        if others:
+            where = f"{self._address.file(stem).shown}/"
+            raise ReleaseError(f"{where} has files that are not its parts: {', '.join(others)}.", "Remove them.")
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._store.stamp(self._address.file(name))
+        except MissingError:
+            return False
+        return True
+
     def _entry(self, file_name: str, table: str) -> FileEntry:
-        return (self.manifest() or {}).get(table) or FileEntry(table=table, file=file_name)
+        found = (self.manifest() or {}).get(table) or FileEntry(table=table, file=file_name)
+        return next((part for part in found.parts if part.file == file_name), found)
 
     def _local(self, entry: FileEntry) -> Path:
         """Return the path of a file in the folder. Raises ReleaseError when it is missing or has another size."""
@@ -248,14 +430,26 @@ def _parsed(content: bytes, where: str) -> Mapping[str, FileEntry]:
     if not isinstance(listed, list):
         raise ManifestError(f'{where}: it is not an object with a list "files".', _REMEDY)
     entries: dict[str, FileEntry] = {}
+    parts: dict[str, list[FileEntry]] = {}
     files: set[str] = set()
     for index, item in enumerate(listed):
         entry = _entry(item, f"{where}: files[{index}]")
+        if entry.file.startswith(f"{entry.table}/") and _PART.fullmatch(entry.file.removeprefix(f"{entry.table}/")):
+            if entry.file in files:
+                raise ManifestError(f"{where}: file {abbreviated(entry.file)} is listed twice.", _REMEDY)
+            parts.setdefault(entry.table, []).append(entry)
+            files.add(entry.file)
+            continue
         for key, name, seen in (("table", entry.table, entries), ("file", entry.file, files)):
             if name in seen:
                 raise ManifestError(f"{where}: {key} {abbreviated(name)} is listed twice.", _REMEDY)
         entries[entry.table] = entry
         files.add(entry.file)
+    if both := sorted(entries.keys() & parts):
+        raise ManifestError(f"{where}: table {abbreviated(both[0])} is listed as one file and in parts.", _REMEDY)
+    for table, listed in parts.items():
+        ordered = sorted(listed, key=lambda part: int(re.sub(r".*/part-(\d+).*", r"\1", part.file)))
+        entries[table] = FileEntry.together(table, ordered)
     return entries
 
 

@@ -78,6 +78,14 @@ class FsspecStore:
         with _explained(address):
             return within(self._limits.silence, lambda: _stamp(*_found(address)))
 
+    def names(self, address: Address) -> list[str]:
+        """Return the names of what is directly below an address, in order; none where nothing is."""
+        with _explained(address):
+            try:
+                return within(self._limits.silence, lambda: _below(*_found(address)))
+            except FileNotFoundError:
+                return []
+
     def open(self, address: Address, start: int, mark: str | None) -> tuple[Stamp, int, Generator[bytes, None, None]]:
         """Read from byte `start` on if the file still has `mark`, else from its beginning.
 
@@ -112,6 +120,11 @@ class FsspecStore:
 
 def _found(address: Address) -> tuple[AbstractFileSystem, str]:
     return cast("tuple[AbstractFileSystem, str]", fsspec.core.url_to_fs(address.text))
+
+
+def _below(system: AbstractFileSystem, path: str) -> list[str]:
+    system.invalidate_cache()
+    return sorted(str(each).rstrip("/").rpartition("/")[2] for each in system.ls(path, detail=False))
 
 
 def _stamp(system: AbstractFileSystem, path: str) -> Stamp:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from flux_assets import legality
+from flux_assets.config_file import LAYERS, read_config
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.snowflake.mapping import ObjectName
@@ -142,7 +142,8 @@ class Overrides:
         """Read FLUX_CONFIG, or no file for None. Raises SettingError naming file, key, value and what is allowed."""
         if path is None:
             return cls()
-        given = _read(path)
+        given = read_config(path)
+        given.pop(LAYERS, None)
         by_table = given.pop(_VOLUME, {})
         shown = f"FLUX_CONFIG ({path})"
         if not isinstance(by_table, dict):
@@ -217,16 +218,6 @@ class Overrides:
 
 def _counts(other: DynamicTable, table: DynamicTable) -> bool:
     return any(column.from_table == table.name and column.where_values for column in other.derived)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        problem = f"FLUX_CONFIG = {str(path)!r} cannot be read: {error.strerror}."
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problem = f"FLUX_CONFIG ({path}) is not TOML: {error}."
-    raise SettingError(problem, "Name a TOML file with a table per Snowflake source, or unset FLUX_CONFIG.")
 
 
 def _validated(model: type[_Model], key: str, said: object, shown: str) -> _Model:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flux_assets.errors import SettingError
+from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.release.release import Release
 from flux_assets.release.stores import Limits
 from flux_assets.sample.release import SCALE as SAMPLE_SCALE
@@ -15,6 +16,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
 from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
+from flux_assets.tables import static_tables
 from flux_assets.wiring.home import Home
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def layer_release(
             "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
         )
     limits = Limits(largest=settings.flux_download_limit)
-    return Release(address, settings.flux_release_tag, settings.flux_home / "releases", limits=limits)
+    mappings = LayerMapping.configured(settings.flux_config, static_tables()) if settings.flux_config else {}
+    home = settings.flux_home / "releases"
+    return Release(address, settings.flux_release_tag, home, limits=limits, mappings=mappings)
 
 
 def snowflake_account(settings: Settings, created_on: str | None = None) -> Account:

@@ -138,7 +138,7 @@ def test_a_reader_that_compares_the_digest_is_given_the_file_unread(folder, tmp_
     (folder / "manifest.json").write_bytes(manifest(sha256="a" * 64))
     some = release(folder, tmp_path)
     file = some.resolve(NAME, "sites")
-    assert some.at_hand(file) == folder / NAME
+    assert some.at_hand(file) == [folder / NAME]
     (folder / NAME).write_bytes(OTHER + b"more")
     with pytest.raises(ManifestError, match=f"bytes is {len(OTHER) + 4}, the manifest says {len(CONTENT)}"):
         some.at_hand(file)

@@ -43,7 +43,7 @@ class _MalformedError(ValueError):
 class Block:
     """Whole records of a file: `line` (the header is in line 1) and `record` (the header is record 0) are the first's.
 
-    `names` are the header's, `records` counts the records.
+    Line 0 says that the file has no lines of text. `names` are the header's, `records` counts the records.
     """
 
     file: str
@@ -76,6 +76,19 @@ class Block:
             yield from cutter.cut(piece, following[0])
         yield from cutter.rest()
 
+    @property
+    def shape(self) -> object:
+        """What parts of a file have in common: the names in their order."""
+        return self.names
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
+
+    def text(self) -> Block:
+        """Return the records as text, which they are."""
+        return self
+
     @cached_property
     def _bounds(self) -> list[int]:
         """Where the records begin: after every newline outside quotes; and the end."""
@@ -98,7 +111,7 @@ class Block:
         return replace(self, data=data, line=self._line_at(start), record=self.record + low, records=high - low)
 
     def _line_at(self, position: int) -> int:
-        return self.line + self.data.count(b"\n", 0, position)
+        return self.line and self.line + self.data.count(b"\n", 0, position)
 
     def without(self, left_out: Collection[int]) -> Block:
         """Return all other records; the place is that of the first record."""
@@ -114,7 +127,7 @@ class Block:
         starts = [start + at for at, _ in islice(_walked(self.data[start:]), len(self.names))] if column else []
         if column in self.names[: len(starts)]:
             return self.error_at(starts[self.names.index(column)], problem, remedy)
-        place = Place(file=self.file, line=self._line_at(start), record=self.record + index, value=value)
+        place = Place(file=self.file, line=self._line_at(start) or None, record=self.record + index, value=value)
         return RecordError(place, problem, remedy)
 
     def error_at(self, position: int, problem: str, remedy: str) -> RecordError:
@@ -124,7 +137,7 @@ class Block:
         column, begin, value = _field_at(self.data[start:], position - start, len(self.names))
         place = Place(
             file=self.file,
-            line=self._line_at(start + begin),
+            line=self._line_at(start + begin) or None,
             record=self.record + index,
             column=self.names[column] if column < len(self.names) else None,
             value=value,

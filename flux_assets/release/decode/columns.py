@@ -54,7 +54,12 @@ _FROM_2000_DAYS, _FROM_2000_US = 10957, 946_684_800_000_000
 
 
 class SuspectError(ValueError):
-    """Some value is not acceptable, for the server's reason where that was asked; an exact pass finds which."""
+    """Some value is not acceptable, for the server's reason where that was asked; an exact pass finds which.
+
+    `column` names its column where the value alone, as a text, would not show it.
+    """
+
+    column: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

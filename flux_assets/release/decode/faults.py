@@ -7,7 +7,7 @@ from binascii import unhexlify
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from math import isfinite
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from flux_assets.errors import RecordError
 from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
 from flux_assets.release.decode.ewkb import Walk
-from flux_assets.release.decode.parse import Parser
+from flux_assets.release.decode.parse import Reader, Records
 from flux_assets.release.stopping import check_stop
 
 _Judgement = tuple[str, str]
@@ -47,13 +47,15 @@ _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
 _INFINITE = {"infinity", "-infinity", "+infinity"}
 
 
-def fault_in(block: Block, parser: Parser, left_out: Collection[int] = ()) -> RecordError:
+def fault_in(block: Records, parser: Reader[Any], left_out: Collection[int] = ()) -> RecordError:
     """Return the error of the first record of a refused block that `parser` refuses, those `left_out` apart."""
     found = (error for index, error in refused(block, parser) if index not in left_out)
     return next(found, None) or block.error_of(0, "it cannot be read.", _AS_COPY)
 
 
-def refused(block: Block, parser: Parser, low: int = 0, high: int | None = None) -> Iterator[tuple[int, RecordError]]:
+def refused(
+    block: Records, parser: Reader[Any], low: int = 0, high: int | None = None
+) -> Iterator[tuple[int, RecordError]]:
     """Yield index and error of every record that `parser` refuses, found by halving what is refused together."""
     check_stop()
     high = block.records if high is None else high
@@ -61,19 +63,19 @@ def refused(block: Block, parser: Parser, low: int = 0, high: int | None = None)
     try:
         parser.decoded(part)
     except (pa.ArrowInvalid, SuspectError) as error:
-        reason = str(error)
+        fault = error
     else:
         return
     if high - low == 1:
-        yield low, _explained(part, parser, reason)
+        yield low, _explained(part.text(), parser, fault)
         return
     middle = (low + high) // 2
     yield from refused(block, parser, low, middle)
     yield from refused(block, parser, middle, high)
 
 
-def _explained(record: Block, parser: Parser, reason: str) -> RecordError:
-    """Return the error of a single refused record; `reason` is the parser's message on it."""
+def _explained(record: Block, parser: Reader[Any], fault: Exception) -> RecordError:
+    """Return the error of a single refused record, of which the parser raised `fault`."""
     names = record.names
     if not record.data.strip(b"\r\n") and len(names) > 1:
         return record.error_of(0, "the line is empty.", "Remove it.")
@@ -85,12 +87,13 @@ def _explained(record: Block, parser: Parser, reason: str) -> RecordError:
             value=record.data.decode(errors="replace").rstrip("\r\n"),
         )
     columns = {column.name: column for column in parser.columns}
+    reason, named = str(fault), getattr(fault, "column", None)
     for name, value in zip(names, record.fields(record.data, len(names)), strict=True):
-        if judgement := _judge(columns[name], value, parser.ask):
+        if named in {None, name} and (judgement := _judge(columns[name], value, parser.ask)):
             return record.error_of(0, *judgement, column=name)
     index = re.search(r"CSV column #(\d+)", reason)
     problem = f"it cannot be read ({reason[:_SHOWN] or 'a value is not acceptable'})."
-    return record.error_of(0, problem, _AS_COPY, column=names[int(index[1]) if index else 0])
+    return record.error_of(0, problem, _AS_COPY, column=named or names[int(index[1]) if index else 0])
 
 
 def _judge(column: ReadColumn, value: bytes | None, ask: AskServer | None) -> _Judgement | None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 from binascii import Error as HexError
 from binascii import unhexlify
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flux_assets.release.decode.columns import Spatial, SuspectError, layout
 from flux_assets.release.decode.ewkb import Walk
 from flux_assets.release.stopping import check_stop
 
 _Numbers = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
 _Run = tuple[int, int, bool]
 _SHORTEST = 21  # header, SRID, a count and one more field: below that, only empty lines and polygons, and damage
 _MANY_RINGS = 16
@@ -45,11 +48,17 @@ class Shapes:
             self.extent = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
 
 
-def examined(hexes: pa.Array[Any], takes: Spatial) -> tuple[pa.Array[Any], Shapes]:
-    """Return the EWKB of a binary column of hexadecimal text, and its shapes.
+def examined(column: pa.Array[Any], takes: Spatial, *, hexadecimal: bool = True) -> tuple[pa.Array[Any], Shapes]:
+    """Return the EWKB of a binary column, which holds it as `hexadecimal` text or as it is, and its shapes.
 
     Raises SuspectError when some value is not that, or not acceptable.
     """
+    if hexadecimal:
+        column = _unhexed(column)
+    return column, _read(column, takes).shapes()
+
+
+def _unhexed(hexes: pa.Array[Any]) -> pa.Array[Any]:
     ends, data = layout(hexes)
     if np.bitwise_or.reduce(ends) & 1:
         raise SuspectError
@@ -59,18 +68,40 @@ def examined(hexes: pa.Array[Any], takes: Spatial) -> tuple[pa.Array[Any], Shape
         raise SuspectError from None
     halved = (ends - ends[0]) >> 1
     buffers = [hexes.buffers()[0], pa.py_buffer(halved), pa.py_buffer(plain)]
-    column = pa.Array.from_buffers(pa.binary(), len(hexes), buffers, hexes.null_count)
-    bounds = halved.astype(np.int64)
+    return pa.Array.from_buffers(pa.binary(), len(hexes), buffers, hexes.null_count)
+
+
+def _read(column: pa.Array[Any], takes: Spatial) -> _Column:
+    ends, data = layout(column)
+    bounds = ends.astype(np.int64)
     rows = np.flatnonzero(np.asarray(column.is_valid())) if column.null_count else slice(None)
-    found = _Column(plain, takes)
+    found = _Column(data, takes)
     found.read(bounds[:-1][rows], bounds[1:][rows])
-    return column, found.shapes()
+    return found
+
+
+def moved(
+    column: pa.Array[Any], takes: Spatial, move: Callable[[_Floats, _Floats], tuple[_Floats, _Floats]]
+) -> pa.Array[Any]:
+    """Return a column of EWKB with x and y as `move` makes them. Raises SuspectError when some value is not sound."""
+    ends, _ = layout(column)
+    data = _read(column, takes).moved(move)
+    buffers = [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(data)]
+    found = pa.Array.from_buffers(pa.binary(), len(column), buffers)
+    return pc.if_else(column.is_valid(), found, pa.scalar(None, pa.binary())) if column.null_count else found
+
+
+def _positions(starts: _Numbers, counts: _Numbers, width: int) -> _Numbers:
+    """Return where each point of runs begins."""
+    where = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
+    where += np.arange(0, width * len(where), width)
+    return where
 
 
 class _Column:
     """The values of a column and the runs of coordinates found in them so far."""
 
-    def __init__(self, data: bytes, takes: Spatial) -> None:
+    def __init__(self, data: bytes | memoryview, takes: Spatial) -> None:
         self._data, self._takes = data, takes
         self._starts: list[_Numbers] = []
         self._counts: list[_Numbers] = []
@@ -100,9 +131,7 @@ class _Column:
             starts, counts = np.concatenate(self._starts), np.concatenate(self._counts)
             after = np.cumsum(counts)
             first = after - counts
-            where = np.repeat(starts - 16 * first, counts)
-            where += np.arange(0, 16 * len(where), 16)
-            points = self._view("<c16", 16)[where]
+            points = self._view("<c16", 16)[_positions(starts, counts, 16)]
             ringed = np.concatenate(self._ringed)
             if not np.array_equal(points[first[ringed]], points[after[ringed] - 1]):
                 raise SuspectError
@@ -114,12 +143,25 @@ class _Column:
 
     def _cover_other(self, kind: str, table: _Numbers) -> None:
         """Cover coordinates of the other byte order, or with more than two numbers each."""
-        starts, counts = table[:, 0], table[:, 1]
-        width = self._takes.point_bytes
-        where = np.repeat(starts - width * (np.cumsum(counts) - counts), counts)
-        where += np.arange(0, width * len(where), width)
+        where = _positions(table[:, 0], table[:, 1], self._takes.point_bytes)
         numbers = self._view(kind, 8)
         self._cover(np.column_stack([numbers[where], numbers[where + 8]]).astype(np.float64))
+
+    def moved(self, move: Callable[[_Floats, _Floats], tuple[_Floats, _Floats]]) -> bytes:
+        """Return the data of the column with x and y of every point as `move` makes them."""
+        data = np.frombuffer(self._data, np.uint8).copy()
+        runs: list[tuple[str, _Numbers, _Numbers, int]] = []
+        if self._starts:
+            runs.append(("<f8", np.concatenate(self._starts), np.concatenate(self._counts), 16))
+        for kind, listed in self._other.items():
+            table = np.array(listed, np.int64).reshape(-1, 3)
+            runs.append((kind, table[:, 0], table[:, 1], self._takes.point_bytes))
+        for kind, starts, counts, width in runs:
+            where = _positions(starts, counts, width)
+            numbers = np.ndarray((max(len(data) - 7, 0),), kind, data, strides=(1,))
+            if len(where):
+                numbers[where], numbers[where + 8] = move(numbers[where], numbers[where + 8])
+        return data.tobytes()
 
     def _cover(self, points: npt.NDArray[np.float64]) -> None:
         if not len(points):
@@ -204,7 +246,7 @@ class _Column:
         for number, (first, after) in enumerate(zip(begin.tolist(), end.tolist(), strict=True)):
             if not number & 0xFFF:
                 check_stop()
-            found = Walk(data[first:after], self._takes)
+            found = Walk(bytes(data[first:after]), self._takes)
             self._shapes.kinds[found.kind] += 1
             self._shapes.empty += found.is_empty
             runs += [(first + start, count, ring) for start, count, ring in found.little_endian]

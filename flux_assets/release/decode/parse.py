@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -57,9 +57,56 @@ class LayerFacts:
         for name, shapes in other.shapes.items():
             self.shapes.setdefault(name, Shapes()).add(shapes)
 
+    def judged(self, column: ReadColumn, values: pa.Array[Any], *, hexadecimal: bool = True) -> pa.Array[Any]:
+        """Return the values of a column as they are delivered, and note their facts; geometry is EWKB.
+
+        Raises SuspectError when one is not acceptable.
+        """
+        self.nulls[column.name] = values.null_count
+        if values.null_count and not column.nullable:
+            raise SuspectError
+        if column.spatial is not None:
+            values, self.shapes[column.name] = examined(values, column.spatial, hexadecimal=hexadecimal)
+        elif column.longest is not None:
+            values = _fitted(values, column.longest)
+        elif column.axis is not None:
+            _check_degrees(values, column.most_degrees)
+        return values
+
 
 Judged = tuple[pa.RecordBatch, LayerFacts]
 """Acceptable rows as they are delivered, geometry as EWKB, and their facts."""
+
+
+class Records(Protocol):
+    """Whole records of a file, or rows of one that has no text: `record` is the number of the first, from 1."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def record(self) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def text(self) -> Block: ...
+    def part(self, low: int, high: int) -> Records: ...
+    def without(self, left_out: Collection[int]) -> Records: ...
+    def error_of(
+        self, index: int, problem: str, remedy: str = "", *, column: str | None = None, value: str | None = None
+    ) -> RecordError: ...
+
+
+_R_contra = TypeVar("_R_contra", contravariant=True)
+
+
+class Reader(Protocol[_R_contra]):
+    """Makes the rows that are delivered of records: `Parser` does of blocks of text."""
+
+    columns: tuple[ReadColumn, ...]
+    ask: AskServer | None
+
+    def decoded(self, block: _R_contra, /) -> Judged: ...
 
 
 class Parser:
@@ -118,7 +165,7 @@ class Parser:
         Raises SuspectError when one is not acceptable, and for blank lines, which Arrow takes for rows of NULLs.
         """
         facts = LayerFacts(rows=raw.num_rows)
-        found = [_judged(column, values.get(column.name, raw[column.name]), facts) for column in self.columns]
+        found = [facts.judged(column, values.get(column.name, raw[column.name])) for column in self.columns]
         if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and block.has_blank_record:
             raise SuspectError
         return pa.RecordBatch.from_arrays(found, schema=self._schema), facts
@@ -154,19 +201,6 @@ def _check(header: Block, columns: tuple[ReadColumn, ...]) -> None:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(map(abbreviated, names[:_SHOWN])) + more
-
-
-def _judged(column: ReadColumn, values: pa.Array[Any], facts: LayerFacts) -> pa.Array[Any]:
-    facts.nulls[column.name] = values.null_count
-    if values.null_count and not column.nullable:
-        raise SuspectError
-    if column.spatial is not None:
-        values, facts.shapes[column.name] = examined(values, column.spatial)
-    elif column.longest is not None:
-        values = _fitted(values, column.longest)
-    elif column.axis is not None:
-        _check_degrees(values, column.most_degrees)
-    return values
 
 
 def _fitted(values: pa.Array[Any], longest: int) -> pa.Array[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,7 +14,7 @@ from flux_assets.errors import QuarantineError, RecordError
 from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import SuspectError
 from flux_assets.release.decode.faults import fault_in, refused
-from flux_assets.release.decode.parse import Judged, Parser
+from flux_assets.release.decode.parse import Judged, Reader, Records
 
 Probe = Callable[[pa.RecordBatch], Sequence[tuple[int, str | None, str]]]
 """Tries a batch on its target; returns index, column and reason of each row that is refused there."""
@@ -30,7 +32,7 @@ class Quarantine:
         self._columns: Counter[str] = Counter()
         self.count = 0
 
-    def __call__(self, parser: Parser, block: Block) -> Judged:
+    def __call__(self, parser: Reader[Any], block: Records) -> Judged:
         """Return the acceptable rows of a block."""
         with suppress(pa.ArrowInvalid, SuspectError):
             judged = parser.decoded(block)
@@ -48,7 +50,7 @@ class Quarantine:
             kept = [index for index in range(block.records) if index not in faults]
             faults |= {kept[row]: block.error_of(kept[row], reason, column=column) for row, column, reason in more}
         for index in sorted(faults):
-            self._take(block.part(index, index + 1), faults[index])
+            self._take(block.part(index, index + 1).text(), faults[index])
         return batch, facts
 
     def taken(self) -> list[tuple[Block, RecordError]]:
@@ -70,5 +72,5 @@ class Quarantine:
 
 
 def _described(record: Block, error: RecordError) -> str:
-    column = f", column {error.place.column}" if error.place.column else ""
-    return f"{record.file}, line {error.place.line or record.line}{column}: {error.reason}"
+    place = replace(error.place, line=error.place.line or record.line or None, value=None)
+    return f"{place}: {error.reason}"

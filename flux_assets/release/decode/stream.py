@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache
 from gzip import BadGzipFile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from flux_assets.errors import ManifestError, Place, RecordError, ReleaseError
 from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
 from flux_assets.release.decode.faults import fault_in
-from flux_assets.release.decode.parse import Judged, LayerFacts, Parser
+from flux_assets.release.decode.parse import Judged, LayerFacts, Parser, Reader, Records
 from flux_assets.release.files import opened
 from flux_assets.release.stopping import Ahead, check_stop
 from flux_assets.spec import StaticTable
@@ -29,7 +29,7 @@ from flux_assets.spec import StaticTable
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-Sieve = Callable[[Parser, Block], Judged]
+Sieve = Callable[[Reader[Any], Records], Judged]
 """Returns the acceptable rows of a block; what it does not take out of the others raises RecordError."""
 
 _DamageError = cast("type[Exception]", isal_zlib.error)
@@ -44,8 +44,26 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BYTES = 4 << 20  # above the blocks of a usual file, whose memory is used again at once
 
 
+_R = TypeVar("_R", bound=Records)
+
+
+class LayerSource(Protocol[_R]):
+    """A file as records, read as often as asked; `gz_bytes` and `csv_bytes` count those of the file and of its rows."""
+
+    @property
+    def gz_bytes(self) -> int: ...
+    @property
+    def csv_bytes(self) -> int: ...
+
+    def blocks(self) -> Generator[_R, None, None]:
+        """Yield no records, which tell what the header does, and then all."""
+
+    def reader(self, header: _R, columns: tuple[ReadColumn, ...], ask: AskServer | None) -> Reader[_R]:
+        """Return what makes declared rows of the records that follow `header`."""
+
+
 class LayerStream:
-    """The rows of one release file, once.
+    """The rows of one release file, once. It is gzip CSV unless a `source` reads it.
 
     Iterating yields record batches of some thousand rows, columns in the declaration's order, geometry as EWKB; memory
     stays within some hundred MB on any file. `name` is what messages call the file. With `sha256`, the bytes that were
@@ -67,8 +85,9 @@ class LayerStream:
         sha256: str | None = None,
         sieve: Sieve | None = None,
         ask: AskServer | None = None,
+        source: LayerSource[Any] | None = None,
     ) -> None:
-        self._file = GunzippedFile(path, name, piece=block_bytes, sha256=sha256)
+        self._source: LayerSource[Any] = source or GunzippedFile(path, name, piece=block_bytes, sha256=sha256)
         self._sieve = sieve or LeftOut()
         self._ask = ask
         self._name = name
@@ -86,14 +105,24 @@ class LayerStream:
             self._batches(), f"parse {self._name}", _AHEAD, weigh=lambda batch: batch.nbytes, weight=_WEIGHT
         ) as batches:
             yield from batches
-        self.facts.gz_bytes, self.facts.csv_bytes = self._file.gz_bytes, self._file.csv_bytes
+        self.facts.gz_bytes, self.facts.csv_bytes = self._source.gz_bytes, self._source.csv_bytes
+
+    def describe_record(self, place: Place, problem: str, remedy: str) -> RecordError:
+        """Return the error of a record that another reader, such as COPY, found by its number (1 is the first row).
+
+        Reads the file up to there. With a column, its value is shown; without such a record, neither line nor value.
+        """
+        record = place.record or 0
+        for block in cast("Iterator[Records]", self._source.blocks()):
+            check_stop()
+            if block.record <= record < block.record + block.records:
+                return block.error_of(record - block.record, problem, remedy, column=place.column)
+        return RecordError(place, problem, remedy)
 
     def _batches(self) -> Generator[pa.RecordBatch, None, None]:
-        cutting = Block.cut(iter(self._file), self._name)
-        with Ahead(
-            cutting, f"gunzip {self._name}", _AHEAD, weigh=lambda block: len(block.data), weight=_WEIGHT
-        ) as cuts:
-            parser = Parser(next(cuts), self._columns, self._ask)
+        cutting = self._source.blocks()
+        with Ahead(cutting, f"read {self._name}", _AHEAD, weigh=lambda block: block.nbytes, weight=_WEIGHT) as cuts:
+            parser = self._source.reader(next(cuts), self._columns, self._ask)
             for block in cuts:
                 batch, facts = self._sieve(parser, block)
                 self.facts.add(facts)
@@ -107,7 +136,7 @@ class LeftOut:
     def __init__(self, records: Collection[int] = ()) -> None:
         self._records = np.array(sorted(records), np.int64)
 
-    def __call__(self, parser: Parser, block: Block) -> Judged:
+    def __call__(self, parser: Reader[Any], block: Records) -> Judged:
         low, high = np.searchsorted(self._records, [block.record, block.record + block.records])
         left_out = frozenset((self._records[low:high] - block.record).tolist())
         try:
@@ -154,17 +183,13 @@ class GunzippedFile:
                 check_stop()
         return int(sample.csv_bytes / sample.gz_bytes * path.stat().st_size) if sample.gz_bytes else 0
 
-    def describe_record(self, place: Place, problem: str, remedy: str) -> RecordError:
-        """Return the error of a record that another reader, such as COPY, found by its number (1 follows the header).
+    def blocks(self) -> Generator[Block, None, None]:
+        """Yield the header and the records that follow it. Raises what iterating does, and RecordError for the text."""
+        yield from Block.cut(iter(self), self._name)
 
-        Reads the file up to there. With a column, its value is shown; without such a record, neither line nor value.
-        """
-        record = place.record or 0
-        for block in Block.cut(iter(self), place.file):
-            check_stop()
-            if block.record <= record < block.record + block.records:
-                return block.error_of(record - block.record, problem, remedy, column=place.column)
-        return RecordError(place, problem, remedy)
+    def reader(self, header: Block, columns: tuple[ReadColumn, ...], ask: AskServer | None) -> Reader[Block]:
+        """Return what parses the blocks that follow `header`."""
+        return Parser(header, columns, ask)
 
     def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
         self._check_magic(file)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Text
 
 from flux_assets.errors import Place, RecordError
-from flux_assets.release.decode.stream import GunzippedFile
+from flux_assets.release.decode.stream import LayerStream
 from flux_assets_tests.release_files import (
     AREA,
     FILE,
@@ -210,7 +210,7 @@ def many(tmp_path):
 
 @pytest.mark.parametrize(("record", "line"), [(1, 2), (2, 4), (1500, 3000), (3000, 6000)])
 def test_describes_a_record_that_the_server_refused(many, record, line):
-    error = GunzippedFile(many, FILE).describe_record(
+    error = LayerStream(many, FILE, SITES).describe_record(
         Place(file=FILE, record=record, column="big"), "PostgreSQL refuses it.", "Fix it."
     )
     assert (error.place.line, error.place.record, error.place.column) == (line + 1, record, "big")
@@ -219,14 +219,16 @@ def test_describes_a_record_that_the_server_refused(many, record, line):
 
 
 def test_describes_a_record_without_a_column(many):
-    error = GunzippedFile(many, FILE).describe_record(Place(file=FILE, record=7), "It is refused.", "")
+    error = LayerStream(many, FILE, SITES).describe_record(Place(file=FILE, record=7), "It is refused.", "")
     assert (error.place.line, error.place.column, error.place.value) == (14, None, None)
     unknown = Place(file=FILE, record=7, column="ctid")
-    assert GunzippedFile(many, FILE).describe_record(unknown, "It is refused.", "").place == error.place
+    assert LayerStream(many, FILE, SITES).describe_record(unknown, "It is refused.", "").place == error.place
 
 
 def test_a_record_that_is_not_there_keeps_its_number(many):
-    error = GunzippedFile(many, FILE).describe_record(Place(file=FILE, record=9999, column="big"), "It is refused.", "")
+    error = LayerStream(many, FILE, SITES).describe_record(
+        Place(file=FILE, record=9999, column="big"), "It is refused.", ""
+    )
     assert str(error) == f"{FILE}, record 9999, column big: It is refused."
 
 
@@ -234,13 +236,13 @@ def test_describes_the_records_of_a_duplicate_key(many):
     """Each with its line, its value as the file has it, and its identifier."""
     for record, line in ((7, 14), (1007, 2014), (2007, 4014)):
         place = (
-            GunzippedFile(many, FILE)
+            LayerStream(many, FILE, SITES)
             .describe_record(Place(file=FILE, record=record, column="big"), "It is there twice.", "")
             .place
         )
         assert (place.line, place.value) == (line + 1, "7")
         place = (
-            GunzippedFile(many, FILE)
+            LayerStream(many, FILE, SITES)
             .describe_record(Place(file=FILE, record=record, column="site_id"), "It is there.", "")
             .place
         )

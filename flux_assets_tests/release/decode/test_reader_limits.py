@@ -117,11 +117,11 @@ LOOPS = {
     "a digest": (padded, lambda path: remembered_digest(path, path.parent)),
     "the line of a record": (
         padded,
-        lambda path: GunzippedFile(path, FILE).describe_record(Place(file=FILE, record=2), "", ""),
+        lambda path: LayerStream(path, FILE, SITES).describe_record(Place(file=FILE, record=2), "", ""),
     ),
     "the line of a late record": (
         long_text,
-        lambda path: GunzippedFile(path, FILE).describe_record(Place(file=FILE, record=10**9 - 1), "", ""),
+        lambda path: LayerStream(path, FILE, SITES).describe_record(Place(file=FILE, record=10**9 - 1), "", ""),
     ),
 }
 
