@@ -8,9 +8,6 @@ from typing import Any
 
 from flux_assets.errors import SettingError
 
-LAYERS = "layers"
-"""The table of it that is about files of layers; every other one is about the Snowflake source of its name."""
-
 
 def read_config(path: Path) -> dict[str, Any]:
     """Return what the file holds. Raises SettingError when it cannot be read, or is not TOML."""

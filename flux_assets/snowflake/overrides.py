@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from flux_assets import legality
-from flux_assets.config_file import LAYERS, read_config
+from flux_assets.config_file import read_config
 from flux_assets.errors import SettingError
 from flux_assets.settings import Duration
 from flux_assets.snowflake.mapping import ObjectName
@@ -143,7 +143,7 @@ class Overrides:
         if path is None:
             return cls()
         given = read_config(path)
-        given.pop(LAYERS, None)
+        given.pop("layers", None)  # about their files, which are none of Snowflake's
         by_table = given.pop(_VOLUME, {})
         shown = f"FLUX_CONFIG ({path})"
         if not isinstance(by_table, dict):

@@ -14,7 +14,7 @@ from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.release.decode.columns import ReadColumn
 from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.release.formats.rows import Rows
-from flux_assets.release.formats.shaping import Shaping, parsed
+from flux_assets.release.formats.shaping import Shaping
 from flux_assets.spec import StaticTable
 
 # Columns that tools add to what they are given.
@@ -37,7 +37,9 @@ class _Source:
         found = [_stored(batch.column(name)) for name in self.names]
         is_text = pa.types.is_string(found[0].type)
         if is_text and (self.factor != 1 or self.shaping is not None):
-            read, what = (parsed, "WKT") if self.shaping is not None and len(found) == 1 else (_numbers, "a number")
+            read, what = (
+                (Shaping.parsed, "WKT") if self.shaping is not None and len(found) == 1 else (_numbers, "a number")
+            )
             for index, (name, texts) in enumerate(zip(self.names, found, strict=True)):
                 found[index], refused = read(texts)
                 if refused is not None:

@@ -12,10 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from flux_assets import legality
-from flux_assets.config_file import LAYERS, read_config
+from flux_assets.config_file import read_config
 from flux_assets.errors import SettingError
 from flux_assets.spec import StaticTable
 
+_LAYERS = "layers"
 _CORRECT = "Correct the file and run again."
 
 
@@ -54,10 +55,10 @@ class LayerMapping(BaseModel):
     @classmethod
     def configured(cls, path: Path | None, tables: Sequence[StaticTable]) -> dict[str, LayerMapping]:
         """Return what FLUX_CONFIG says of layers, by name. Raises SettingError naming file, key and what is allowed."""
-        given = {} if path is None else read_config(path).get(LAYERS, {})
+        given = {} if path is None else read_config(path).get(_LAYERS, {})
         known, found = {table.name: table for table in tables}, {}
-        for name, said in given.items() if isinstance(given, dict) else [(LAYERS, given)]:
-            where = f"FLUX_CONFIG ({path}): {LAYERS}.{name}"
+        for name, said in given.items() if isinstance(given, dict) else [(_LAYERS, given)]:
+            where = f"FLUX_CONFIG ({path}): {_LAYERS}.{name}"
             if name not in known:
                 raise SettingError(f"{where}: no such layer; there are {', '.join(sorted(known))}.", _CORRECT)
             try:

@@ -27,22 +27,6 @@ _SRID_FLAG = 0x20000000
 _POINT = np.dtype([("head", "S9"), ("x", "<f8"), ("y", "<f8")])
 
 
-def parsed(texts: pa.Array[Any]) -> tuple[pa.Array[Any], int | None]:
-    """Return the WKB of texts, which are WKT or hexadecimal (E)WKB, and the index of the first that is neither."""
-    import shapely
-
-    bare = pc.replace_substring_regex(cast("pa.StringArray", texts), r"^SRID=4326;", "")
-    given = np.asarray(bare.is_valid())
-    words = np.asarray(bare.to_numpy(zero_copy_only=False))
-    is_hex = np.asarray(pc.fill_null(pc.match_substring_regex(bare, r"^(?:[0-9A-Fa-f]{2})+$"), pa.scalar(False)))
-    found = np.full(len(words), None, object)
-    found[is_hex] = [bytes.fromhex(word) for word in words[is_hex]]
-    shapes = shapely.from_wkt(words[given & ~is_hex], on_invalid="ignore")
-    found[given & ~is_hex] = shapely.to_wkb(shapes)
-    refused = [index for index in np.flatnonzero(given) if found[index] is None]
-    return pa.array(found, pa.binary()), int(refused[0]) if refused else None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shaping:
     """How WKB of one column becomes the EWKB that `takes` says."""
@@ -55,6 +39,22 @@ class Shaping:
     def applied(self, values: pa.Array[Any]) -> pa.Array[Any]:
         """Return WKB as EWKB in degrees: with the column's SRID, a single part as a multi-part value of one or back."""
         return self._in_degrees(self._headed(self._flat(values)))
+
+    @staticmethod
+    def parsed(texts: pa.Array[Any]) -> tuple[pa.Array[Any], int | None]:
+        """Return the WKB of texts, which are WKT or hexadecimal (E)WKB, and the index of the first that is neither."""
+        import shapely
+
+        bare = pc.replace_substring_regex(cast("pa.StringArray", texts), r"^SRID=4326;", "")
+        given = np.asarray(bare.is_valid())
+        words = np.asarray(bare.to_numpy(zero_copy_only=False))
+        is_hex = np.asarray(pc.fill_null(pc.match_substring_regex(bare, r"^(?:[0-9A-Fa-f]{2})+$"), pa.scalar(False)))
+        found = np.full(len(words), None, object)
+        found[is_hex] = [bytes.fromhex(word) for word in words[is_hex]]
+        shapes = shapely.from_wkt(words[given & ~is_hex], on_invalid="ignore")
+        found[given & ~is_hex] = shapely.to_wkb(shapes)
+        refused = [index for index in np.flatnonzero(given) if found[index] is None]
+        return pa.array(found, pa.binary()), int(refused[0]) if refused else None
 
     def _flat(self, values: pa.Array[Any]) -> pa.Array[Any]:
         """Return the values without Z and M where these are dropped."""

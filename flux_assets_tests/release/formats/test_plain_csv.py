@@ -8,7 +8,7 @@ import pytest
 from geoalchemy2 import Geometry
 from sqlalchemy import Column, Double, MetaData, String, Table
 
-from flux_assets.errors import RecordError, ReleaseError
+from flux_assets.errors import RecordError, ReleaseError, SettingError
 from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Position
@@ -84,3 +84,23 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, fault: str) -> None:
     text, word = REFUSED[fault]
     with pytest.raises((RecordError, ReleaseError), match=word):
         read(written(tmp_path, text), valves())
+
+
+def test_flux_config_maps_layers_and_refuses_what_is_not_there(tmp_path: Path) -> None:
+    config = tmp_path / "flux.toml"
+    config.write_text(
+        '[layers.valves]\ncrs = "EPSG:3857"\n[layers.valves.columns]\nheight = "H"\n[FAULTS]\nobject = "F"\n'
+    )
+    mapping = LayerMapping.configured(config, [valves()])["valves"]
+    assert (mapping.crs, mapping.columns["height"].column) == ("EPSG:3857", "H")
+    assert mapping.digest != LayerMapping().digest == ""
+    for text, word in (
+        ("[layers.vales]\n", r"layers\.vales: no such layer; there are valves"),
+        ("[layers.valves]\nzed = 1\n", r"layers\.valves: zed: no such key; there are layer, columns"),
+        ("[layers.valves.columns]\nhigh = 'H'\n", r"layers\.valves\.columns\.high: no such column; there are id"),
+        ("layers = 3\n", r"layers\.layers: no such layer"),
+        ("[layers.valves]\nz = 'keep'\n", r"z = 'keep': must be 'refuse' or 'drop'"),
+    ):
+        config.write_text(text)
+        with pytest.raises(SettingError, match=word):
+            LayerMapping.configured(config, [valves()])
