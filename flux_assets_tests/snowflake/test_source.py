@@ -340,7 +340,7 @@ def test_where_head_is_refused_a_byte_tells_the_stamp(web, tmp_path):
     usual = some.glance(NAME, "sites")
     web.heads = False
     stamp = f'{len(CONTENT)} "{hashlib.md5(CONTENT).hexdigest()}"'
-    assert some.glance(NAME, "sites") == usual == Glance(None, stamp, len(CONTENT))
+    assert some.glance(NAME, "sites") == usual == Glance(None, stamp, len(CONTENT), (NAME,))
 
 
 def test_a_redirection_is_followed_without_the_password(web, tmp_path):
