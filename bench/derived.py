@@ -10,7 +10,7 @@ from bench.ground import Ground
 from bench.runs import Section, goal
 from flux_assets.layers.context import LoadOptions
 from flux_assets.layers.load import load_layer
-from flux_assets.tables import computed_tables, static_tables
+from flux_assets.tables import catalogue, static_tables
 
 MOST_SECONDS = {"vegetation_risk_computed": 30, "circuit_service_areas": 20}
 
@@ -18,10 +18,10 @@ MOST_SECONDS = {"vegetation_risk_computed": 30, "circuit_service_areas": 20}
 def derived(ground: Ground) -> Section:
     """Load the inputs once, then compute each derived layer again and again."""
     target = ground.fresh_database("bench_derived")
-    read = {name for table in computed_tables() if table.computed for name in table.computed.inputs}
+    read = {name for table in catalogue().computed if table.computed for name in table.computed.inputs}
     layers.load_all([table for table in static_tables() if table.name in read], ground.city(), lambda _: target)
     rows, goals = [], []
-    for table in computed_tables():
+    for table in catalogue().computed:
         seconds = []
         for _ in range(ground.wanted.pairs):
             begun = perf_counter()

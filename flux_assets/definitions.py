@@ -14,24 +14,31 @@ from flux_assets.orchestration.resources import PostgisResource, ReleaseResource
 from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.orchestration.sync_assets import dynamic_assets
 from flux_assets.orchestration.view_assets import view_asset
-from flux_assets.tables import dynamic_tables, layers, static_tables, views
+from flux_assets.tables import catalogue
 
 _NAMES = Names.configured()
 _JOBS = jobs(_NAMES)
-_WITH_FILE = [table for table in layers() if table.file != "none"]
+_TABLES = catalogue()
 
 defs = dg.Definitions(
     assets=[
-        *(layer_asset(table, _NAMES, _WITH_FILE) for table in layers()),
-        *(view_asset(view, _NAMES) for view in views()),
-        release_sources(_WITH_FILE, _NAMES),
-        dynamic_assets(dynamic_tables(), _NAMES),
-        *snowflake_sources(dynamic_tables(), _NAMES),
+        *(layer_asset(table, _NAMES, _TABLES.with_file) for table in _TABLES.layers),
+        *(view_asset(view, _NAMES) for view in _TABLES.views),
+        *([release_sources(_TABLES.with_file, _NAMES)] if _TABLES.with_file else []),
+        *([dynamic_assets(_TABLES.dynamic, _NAMES)] if _TABLES.dynamic else []),
+        *snowflake_sources(_TABLES.dynamic, _NAMES),
     ],
-    asset_checks=[release_match(static_tables(), _NAMES), source_match(dynamic_tables(), _NAMES)],
+    asset_checks=[
+        *([release_match(_TABLES.static, _NAMES)] if _TABLES.static else []),
+        *([source_match(_TABLES.dynamic, _NAMES)] if _TABLES.dynamic else []),
+    ],
     jobs=_JOBS,
-    schedules=schedules(_NAMES),
-    sensors=[release_sensor(_WITH_FILE, _NAMES), *sensors(_JOBS, _NAMES), alert_sensor(_NAMES)],
+    schedules=schedules(_JOBS, _NAMES),
+    sensors=[
+        *([release_sensor(_TABLES.with_file, _NAMES)] if _TABLES.with_file else []),
+        *sensors(_JOBS, _NAMES),
+        alert_sensor(_NAMES),
+    ],
     resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     executor=Steps.executor(),
 )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flux_assets import legality
 from flux_assets.errors import SettingError
@@ -32,6 +32,7 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # Short enough for a tag, and for the names of sessions.
 _UTILITY = re.compile(r"[a-z][a-z0-9_]{0,29}")
 _TAKEN_PREFIXES = frozenset({"release", "snowflake"})
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 # The account name that asks for the stand-in.
 STAND_IN = "stand-in"
 # The release that asks for the sample city.
@@ -74,8 +75,14 @@ def _after(value: object) -> object:
     return after
 
 
+def _listed(value: object) -> object:
+    """Return what commas separate."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 _Bytes = Annotated[int, BeforeValidator(_size)]
+_Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class DefinitionSettings(BaseSettings):
@@ -86,6 +93,13 @@ class DefinitionSettings(BaseSettings):
     flux_utility: str | None = None
     flux_executor: Literal["threads", "multiprocess", "celery", "k8s"] = "threads"
     flux_sync_runs: Literal["process", "worker"] = "process"
+    flux_tables: _Names = ()
+    flux_without: _Names = ()
+
+    @field_validator("flux_tables")
+    @classmethod
+    def _places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_module_or_folder, places))
 
     @field_validator("flux_utility")
     @classmethod
@@ -154,7 +168,6 @@ class Settings(DefinitionSettings):
     flux_celery_lost_after: Duration = Field(default=timedelta(minutes=30), ge=timedelta(seconds=10))
 
     flux_config: Path | None = None
-    flux_tables: Path | None = None
     dagster_postgres_url: SecretStr | None = None
 
     flux_alert_url: SecretStr | None = None
@@ -168,13 +181,6 @@ class Settings(DefinitionSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
-
-    @field_validator("flux_tables")
-    @classmethod
-    def _folder(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.expanduser().is_dir():
-            raise ValueError("is not a folder; name the one that holds the declarations")
-        return path and path.expanduser().absolute()
 
     @field_validator("flux_postgres_schema")
     @classmethod
@@ -276,6 +282,16 @@ class Settings(DefinitionSettings):
             raise ValueError("is not a web address; write https://host/path")
         if https_over_network and parts.scheme == "http" and not Host(host).is_local:
             raise ValueError("would be called unencrypted, but its host is not local; use https://")
+
+
+def _module_or_folder(place: str) -> str:
+    """Return the name of a module as it is, and a folder as its absolute path."""
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        return str(folder.absolute())
+    if not _MODULE.fullmatch(place):
+        raise ValueError(f"{place} is neither a folder nor the name of a module; name what holds the declarations")
+    return place
 
 
 def _check_postgres_url(url: str) -> None:

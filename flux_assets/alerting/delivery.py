@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from flux_assets.alerting.incident import Event, Incident, Observed, Policy, decide
 from flux_assets.alerting.store import AlertFile, AlertTables, Mutes
@@ -14,8 +14,6 @@ from flux_assets.errors import AlertError
 
 _Send = Callable[[Event, Incident], None]
 _SECONDS_OF_A_ROUND = 25.0
-# A failed run is forgotten after a while without ever having been made good; that is no recovery.
-RUNS_LOOKED_BACK = timedelta(days=7)
 _SIGNS: dict[Event, str] = {
     "opened": ":red_circle:",
     "changed": ":red_circle:",
@@ -32,6 +30,9 @@ _ABOUT = {
 @dataclass
 class Delivery:
     """The outcome of a round."""
+
+    # A failed run is forgotten after a while without ever having been made good; that is no recovery.
+    RUNS_LOOKED_BACK: ClassVar[timedelta] = timedelta(days=7)
 
     incidents: list[Incident] = field(default_factory=list)
     sent: list[tuple[Event, Incident]] = field(default_factory=list)
@@ -74,7 +75,7 @@ def _due(incident: Incident, mutes: Mutes, policy: Policy, now: datetime) -> Eve
 
 def _passes_in_silence(incident: Incident, over: datetime) -> bool:
     """Return whether it was over before a message was due, or is only too old to be seen."""
-    forgotten = incident.kind == "run" and over - incident.since >= RUNS_LOOKED_BACK - timedelta(hours=1)
+    forgotten = incident.kind == "run" and over - incident.since >= Delivery.RUNS_LOOKED_BACK - timedelta(hours=1)
     return forgotten or (incident.told_at is None and over < incident.not_before)
 
 

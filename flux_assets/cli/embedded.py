@@ -174,7 +174,7 @@ def _sample(scale: float, seed: int, out: Path) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from flux_assets.sample.city.release_writer import write_release
-    from flux_assets.tables import static_tables
+    from flux_assets.tables import built_in
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -186,7 +186,7 @@ def _sample(scale: float, seed: int, out: Path) -> None:
                 tasks[name] = bars.add_task(name, total=of)
             bars.update(tasks[name], completed=done, total=of)
 
-        write_release(out, static_tables(), scale=scale, seed=seed, progress=report)
+        write_release(out, built_in().static, scale=scale, seed=seed, progress=report)
     files = sorted(out.glob("*.csv.gz"))
     written = sum(file.stat().st_size for file in files)
     click.echo(f"Wrote {len(files)} files, {size(written)}, and manifest.json to {out}.")

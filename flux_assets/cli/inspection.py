@@ -117,9 +117,8 @@ def _doctor(as_json: bool) -> None:
       flux-assets doctor --json
     """
     from flux_assets.doctor.examination import examine
-    from flux_assets.tables import declarations
 
-    findings = [*examine(declarations()), *_workers()]
+    findings = [*examine(), *_workers()]
     failed = any(finding.outcome == "failed" for finding in findings)
     if as_json:
         # `said` was the name of `message`.

@@ -13,7 +13,7 @@ import click
 
 from flux_assets.cli import embedded, inspection, listen, moving, rollback, status
 from flux_assets.cli.terminal import Commands, one_of, the_layer
-from flux_assets.errors import SyncError
+from flux_assets.errors import LayerError, SyncError
 
 _force = click.option("--force", is_flag=True, help="Also where nothing seems to have changed.")
 
@@ -63,6 +63,8 @@ def _load(layers: tuple[str, ...], quarantine: int | None, **flags: bool) -> Non
     from flux_assets.tables import layers as every_layer
 
     names = [the_layer(name).name for name in layers] or [table.name for table in every_layer()]
+    if not names:
+        raise LayerError("No layer is declared.", "FLUX_WITHOUT leaves out those of flux_assets.")
     config: dict[str, object] = {name: True for name, given in flags.items() if given}
     if quarantine is not None:
         config["quarantine"] = quarantine
@@ -95,6 +97,8 @@ def _sync(tables: tuple[str, ...], **flags: bool) -> None:
         elsewhere = f"{name} is not synced: it is loaded from a release, by `flux-assets load {name}`."
         one_of(dynamic_tables(), "synced table", name, elsewhere if name in loaded else None, SyncError)
     names = tables or [table.name for table in dynamic_tables()]
+    if not names:
+        raise SyncError("No synced table is declared.", "FLUX_WITHOUT leaves out those of flux_assets.")
 
     from flux_assets.orchestration.commands import sync_tables
 

@@ -264,10 +264,10 @@ def _show_live(table: StaticTable, version: Version) -> None:
 def _bring_along(tables: Iterable[StaticTable]) -> None:
     """Have what is computed from these layers follow; what cannot is named with the command that does it."""
     from flux_assets.layers.rollback import bring_along
-    from flux_assets.tables import computed_tables, following
+    from flux_assets.tables import catalogue, following
 
     names = following(table.name for table in tables)
-    derived = [table for table in computed_tables() if table.name in names]
+    derived = [table for table in catalogue().computed if table.name in names]
     followed = []
     for each, live, was_kept, error in bring_along(derived, the_target(judges=True), _options(), _log):
         name, version = each.name, live.version[:12]

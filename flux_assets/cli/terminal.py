@@ -125,10 +125,12 @@ def one_of(
     tables: Sequence[_T], what: str, name: str, problem: str | None = None, error: type[FluxError] = LayerError
 ) -> _T:
     """Return the table of that name. Raises `error` with the problem, or with close matches, and all of their names."""
-    from flux_assets.tables import views
+    from flux_assets.tables import catalogue
 
-    named = {table.name: table for table in tables}
-    for view in (view for view in views() if view.name == name):
+    named, declared = {table.name: table for table in tables}, catalogue()
+    if name in declared.left_out:
+        problem = f"{name} {declared.left_out[name]}."
+    for view in (view for view in declared.views if view.name == name):
         problem = f"{name} is a view: it is made, and kept as declared, when {' or '.join(view.inputs)} is loaded."
     if name not in named:
         plain = name.strip().lower().replace("-", "_").replace(" ", "_")

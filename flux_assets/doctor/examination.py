@@ -29,11 +29,13 @@ from flux_assets.release.formats.files import RowFile
 from flux_assets.release.release import Glance, Release
 from flux_assets.settings import REPOSITORY, Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.spec.catalogue import Catalogue
+from flux_assets.tables import built_in, catalogue
 from flux_assets.wiring.source import SAMPLE_SCALE, layer_release
 from flux_assets.wiring.target import dagster_storage_url, embedded_cluster, postgis_target, psql_program
 from flux_assets.words import megabytes
 
-_SETTINGS, _DAGSTER, _PROGRAMS = Group("Settings"), Group("Dagster"), Group("Programs")
+_SETTINGS, _TABLES, _DAGSTER, _PROGRAMS = (Group(name) for name in ("Settings", "Tables", "Dagster", "Programs"))
 _OURS = ("FLUX_", "SNOWFLAKE_", "DAGSTER_POSTGRES_")
 _KNOWN = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE"}
 _URL = "postgresql://user:password@host:port/database"
@@ -42,14 +44,24 @@ _RELEASE, _DISK = Group("Release"), Group("Disk")
 _USUAL_EXPANSION = 4
 
 
-def examine(tables: Sequence[StaticTable | DynamicTable]) -> Iterator[Finding]:
-    """Yield all findings. Nothing is changed; embedded servers are started where they are used."""
+def examine(tables: Sequence[StaticTable | DynamicTable] | None = None) -> Iterator[Finding]:
+    """Yield all findings about what is declared, or about these `tables` of it.
+
+    Nothing is changed; embedded servers are started where they are used.
+    """
     try:
         settings = load_settings()
     except SettingError as error:
         yield from _settings(error)
         return
     yield from _settings(settings)
+    try:
+        declared = catalogue()
+    except FluxError as error:
+        yield _TABLES.failed(error.problem.rstrip("."), f"{error.remedy} Nothing else can be tested until then.")
+        return
+    yield from _declared(declared)
+    tables = declared.tables if tables is None else tables
     static = [table for table in tables if isinstance(table, StaticTable)]
     dynamic = [table for table in tables if isinstance(table, DynamicTable)]
     target: Target | None = None
@@ -106,6 +118,17 @@ def _env_file() -> Iterator[Finding]:
         close = get_close_matches(name, _KNOWN, n=1)
         remedy = f"Did you mean {close[0]}?" if close else "Remove it, or correct its name."
         yield _SETTINGS.warning(f"{name} is not a setting and is ignored", remedy)
+
+
+def _declared(declared: Catalogue) -> Iterator[Finding]:
+    """Yield which tables and views are declared outside of flux_assets, and which of its own are left out."""
+    own = built_in().files
+    outside = {name: file for name, file in declared.files.items() if own.get(name) != file}
+    if outside:
+        files = "\n".join(f"{name}: {file}" for name, file in sorted(outside.items()))
+        yield _TABLES.ok(f"declared outside: {', '.join(sorted(outside))}", files)
+    for name, why in declared.left_out.items():
+        yield _TABLES.note(f"{name} {why}", f"What was published of it stays; drop {name} where nobody reads it.")
 
 
 def _ends(settings: Settings) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from flux_assets.spec import DynamicTable
 from flux_assets.sqlfiles import query
 from flux_assets.sync.setup import TableSetup
 from flux_assets.sync.takeover import Takeover
+from flux_assets.tables import unsimulated
 from flux_assets.wiring.source import snowflake_account, stand_in_is_made
 
 _TARGET, _SOURCE = Group("Synced tables"), Group("Snowflake")
@@ -126,6 +127,12 @@ def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Find
                 yield from _capabilities(source, applied)
             yield from mapped
             yield from _uncounted(overrides, applied)
+            if account.stand_in and (empty := unsimulated(settings)):
+                yield _SOURCE.note(
+                    f"nothing is simulated of {', '.join(table.name for table in empty)}: the stand-in has"
+                    f" {', '.join(table.source for table in empty)} without rows",
+                    "Set SNOWFLAKE_ACCOUNT and the other SNOWFLAKE_* settings to sync real rows.",
+                )
     except FluxError as error:
         yield _SOURCE.error(error)
 

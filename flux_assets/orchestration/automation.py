@@ -28,7 +28,7 @@ from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.sync.result import SyncOptions
-from flux_assets.tables import computed_tables, declarations, dynamic_tables, following, static_tables, views
+from flux_assets.tables import catalogue, declarations, dynamic_tables, following, static_tables, views
 
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
@@ -50,7 +50,8 @@ _asked: list[Call["News"]] = []
 
 
 def jobs(names: Names) -> list[Any]:
-    """Return the jobs of a deployment."""
+    """Return the jobs of a deployment; of layers or of synced tables only where there are any."""
+    declared = catalogue()
     # Checks that cost are not for a load, which reads no file twice.
     layers_match = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE, names))
     dynamic_match = dg.AssetSelection.checks(*match_keys(dynamic_tables(), MATCHES_SOURCE, names))
@@ -58,29 +59,12 @@ def jobs(names: Names) -> list[Any]:
         *(spec.key for table in declarations() for spec in check_specs(table, names)),
         *(view_check(view, names).key for view in views()),
     )
-    return [
+    of_layers = [
         dg.define_asset_job(
             Names.LOAD_JOB,
             selection=dg.AssetSelection.groups(GROUP, DERIVED) - layers_match,
             description="Makes every layer current: those that the release has not changed stay, the others load side"
             " by side. What is computed from them follows.",
-            tags=_heavy_tags(names),
-        ),
-        # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step
-        # reports those that have something new to say (sync_assets.py).
-        dg.define_asset_job(
-            Names.SYNC_JOB,
-            selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
-            description="Syncs the three dynamic tables with Snowflake, all at once.",
-            executor_def=dg.in_process_executor,
-            tags=_sync_tags(names) | Steps.tags_of_sync(names),
-        ),
-        # A step and a session a layer, one step for all dynamic tables.
-        dg.define_asset_job(
-            _CHECK_ALL,
-            selection=all_checks,
-            description="Runs every check on every published table; loads and syncs nothing. Those that read the"
-            " release or Snowflake's rows again are in jobs of their own.",
             tags=_heavy_tags(names),
         ),
         dg.define_asset_job(
@@ -90,6 +74,17 @@ def jobs(names: Names) -> list[Any]:
             " nothing.",
             tags=_heavy_tags(names),
         ),
+    ]
+    of_synced = [
+        # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step
+        # reports those that have something new to say (sync_assets.py).
+        dg.define_asset_job(
+            Names.SYNC_JOB,
+            selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
+            description="Syncs the dynamic tables with Snowflake, all at once.",
+            executor_def=dg.in_process_executor,
+            tags=_sync_tags(names) | Steps.tags_of_sync(names),
+        ),
         dg.define_asset_job(
             _CHECK_DYNAMIC,
             selection=dynamic_match,
@@ -98,6 +93,18 @@ def jobs(names: Names) -> list[Any]:
             tags=_heavy_tags(names),
         ),
         _setup_job(names),
+    ]
+    return [
+        *(of_layers if declared.static else []),
+        *(of_synced if declared.dynamic else []),
+        # A step and a session a layer, one step for all dynamic tables.
+        dg.define_asset_job(
+            _CHECK_ALL,
+            selection=all_checks,
+            description="Runs every check on every published table; loads and syncs nothing. Those that read the"
+            " release or Snowflake's rows again are in jobs of their own.",
+            tags=_heavy_tags(names),
+        ),
         prune_job(names),
     ]
 
@@ -214,15 +221,17 @@ _LAYERS = "Every Sunday at 3:17 UTC: finds layers that somebody has edited by ha
 _DYNAMIC = "Every night at 2:33 UTC: finds dynamic tables that differ from Snowflake."
 
 
-def schedules(names: Names) -> list[dg.ScheduleDefinition]:
-    """Return the schedules of a deployment."""
-    return [
+def schedules(defined: Sequence[Any], names: Names) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of the jobs of a deployment."""
+    made = [job.name for job in defined]
+    every = [
         _sync_schedule(names),
         _at_night("prune_history", "40 3 * * *", _PRUNING),
         _at_night(_CHECK_LAYERS, "17 3 * * 0", _LAYERS),
         # Between two syncs, and late enough after one that it is done.
         _at_night(_CHECK_DYNAMIC, "33 2 * * *", _DYNAMIC),
     ]
+    return [schedule for schedule in every if schedule.job_name in made]
 
 
 def sensors(defined: Sequence[Any], names: Names) -> list[dg.SensorDefinition]:
@@ -235,7 +244,12 @@ def sensors(defined: Sequence[Any], names: Names) -> list[dg.SensorDefinition]:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
     )
-    return [follow, _interrupted_sensor([job for job in defined if job.name in _REPEATED], names)]
+    repeated = [job for job in defined if job.name in _REPEATED]
+    declared = catalogue()
+    return [
+        *([follow] if declared.computed or declared.views else []),
+        *([_interrupted_sensor(repeated, names)] if repeated else []),
+    ]
 
 
 def _interrupted_sensor(repeated: Sequence[Any], names: Names) -> dg.SensorDefinition:
@@ -313,7 +327,7 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names
             run_key=news.memory.run_key,
             asset_selection=[*map(names.key, asked)],
             # Without them Dagster would plan the comparison with the release too, which the job leaves out.
-            asset_check_keys=_checks_of(asked, {*tables, *computed_tables()}, names),
+            asset_check_keys=_checks_of(asked, {*tables, *catalogue().computed}, names),
             tags={"flux/changed": str(len(news.wanted))},
         )
         return dg.SensorResult(run_requests=[request], cursor=news.memory.text())

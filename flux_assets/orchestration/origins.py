@@ -18,6 +18,7 @@ from flux_assets.release.files import MissingError
 from flux_assets.release.stopping import stoppable
 from flux_assets.settings import STAND_IN, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
+from flux_assets.tables import unsimulated
 
 _RELEASE, _SNOWFLAKE = "release", "snowflake"
 _ORIGIN_TAGS = ("dagster/code_version", "dagster/input_data_version", "dagster/input_event_pointer")
@@ -128,6 +129,8 @@ def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
     full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
     if settings.source_is_stand_in:
         account, of = STAND_IN, "the stand-in, which is simulated"
+        if table in unsimulated(settings):
+            of = "the stand-in, which has no rows of it"
     elif settings.snowflake_account not in {None, STAND_IN}:
         account, of = str(settings.snowflake_account), f"the Snowflake account {settings.snowflake_account}"
     else:

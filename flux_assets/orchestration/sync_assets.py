@@ -35,6 +35,7 @@ from flux_assets.orchestration.shown.pictures import sync_pictures
 from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions, TableResult
+from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.sync.live_audit import AuditRequest, LiveAudit
@@ -103,6 +104,7 @@ def dynamic_assets(tables: Sequence[DynamicTable], names: Names) -> dg.AssetsDef
 
 
 def _dynamic_spec(table: DynamicTable, names: Names) -> dg.AssetSpec:
+    left_out = catalogue().left_out
     return dg.AssetSpec(
         names.key(table.name),
         description=table.description,
@@ -110,7 +112,7 @@ def _dynamic_spec(table: DynamicTable, names: Names) -> dg.AssetSpec:
         owners=[table.owner],
         kinds={"postgres", "snowflake", *(["postgis"] if table.spatial_columns else [])},
         code_version=table.digest[:12],
-        deps=[names.origin(table), *map(names.key, table.origins)],
+        deps=[names.origin(table), *(names.key(name) for name in table.origins if name not in left_out)],
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=table.freshness.fail, warn_window=table.freshness.warn
         ),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flux_assets.tables import static_tables
+from flux_assets.tables import built_in
 
 SCALE, SEED = 0.05, 7
 
@@ -30,7 +30,7 @@ def sample_release(home: Path, log: Callable[[str], None]) -> Path:
 def _make_city(folder: Path) -> None:
     from flux_assets.sample.city.release_writer import write_release
 
-    write_release(folder, static_tables(), scale=SCALE, seed=SEED)
+    write_release(folder, built_in().static, scale=SCALE, seed=SEED)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
 from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
-from flux_assets.tables import static_tables
+from flux_assets.tables import static_tables, unsimulated
 from flux_assets.wiring.home import Home
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def stand_in_is_made(settings: Settings) -> bool:
 def _stand_in(settings: Settings, created_on: str | None) -> Account:
     Home(settings.flux_home).require("account but the stand-in", "SNOWFLAKE_ACCOUNT", created_on)
     account = StandIn(settings.flux_home).ensure(
-        lambda: layer_release(settings), database=settings.snowflake_database, schema=settings.snowflake_schema
+        lambda: layer_release(settings),
+        database=settings.snowflake_database,
+        schema=settings.snowflake_schema,
+        outside=unsimulated(settings),
     )
     return replace(
         account,

@@ -31,6 +31,7 @@ from flux_assets.tables.power_lines_spatial import TABLE as SPATIAL_LINES
 from flux_assets.tables.substations import TABLE as SUBSTATIONS
 from flux_assets_tests.made_layers import ReleaseFolder
 from flux_assets_tests.made_up import write_one_row
+from flux_assets_tests.sample_cities import city_tables
 
 pytestmark = pytest.mark.bare
 
@@ -198,7 +199,7 @@ def test_a_failed_attempt_is_shown_and_is_no_reason_to_distrust_what_readers_see
 
 def test_status_as_json(two_versions, sql):
     printed = json.loads(run("status", "--json").stdout)
-    assert (printed["schema"], len(printed["tables"])) == ("public", 16)
+    assert (printed["schema"], len(printed["tables"])) == ("public", len(declarations()))
     (table,) = [table for table in printed["tables"] if table["table"] == "substations"]
     assert (table["version"], table["state"], table["wrong"]) == (two_versions[1], "live", False)
     sql("ALTER TABLE substations RENAME TO elsewhere")
@@ -407,8 +408,8 @@ def _read(terminal: int) -> bytes:
 def test_sample(tmp_path):
     result = run("sample", "--scale", "0.002", "--seed", "3", "--out", str(tmp_path / "city"))
     assert result.exit_code == 0, result.output
-    assert f"Wrote {len(static_tables())} files" in result.stdout
-    names = {table.file_name for table in static_tables()} | {"manifest.json"}
+    assert f"Wrote {len(city_tables())} files" in result.stdout
+    names = {table.file_name for table in city_tables()} | {"manifest.json"}
     assert {path.name for path in (tmp_path / "city").iterdir()} == names
 
 

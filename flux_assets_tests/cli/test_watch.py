@@ -17,6 +17,8 @@ from time import monotonic
 
 import pytest
 
+from flux_assets.tables import declarations
+
 pytestmark = pytest.mark.bare
 
 PATIENCE = 60
@@ -41,12 +43,12 @@ def watching(environment, *arguments: str, **streams) -> Iterator[subprocess.Pop
 def test_each_look_is_a_line_of_json_also_while_the_database_is_away(environment, database, cluster):
     with watching(environment, "--json", stdout=subprocess.PIPE) as process, cluster.admin_session() as admin:
         looks = map(json.loads, process.stdout)
-        assert len(next(looks)["tables"]) == 16
+        assert len(next(looks)["tables"]) == len(declarations())
         admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         away = next(look for look in looks if "problem" in look)
         assert "not currently accepting connections" in away["problem"]
         admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
-        assert len(next(look for look in looks if "tables" in look)["tables"]) == 16
+        assert len(next(look for look in looks if "tables" in look)["tables"]) == len(declarations())
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         assert process.wait(PATIENCE) == 130

@@ -14,7 +14,7 @@ from flux_assets.layers.views import make_view
 from flux_assets.release.release import Release
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.setup import set_up_tables
-from flux_assets.tables import computed_tables, declarations, dynamic_tables, static_tables, views
+from flux_assets.tables import catalogue, declarations, dynamic_tables, static_tables, views
 from flux_assets_tests import sample_cities
 from flux_assets_tests.clients.moving import Moving
 from flux_assets_tests.made_layers import Loader, ReleaseFolder
@@ -41,7 +41,7 @@ def city(target, tmp_path) -> None:
     """Every declared table and view: the layers of the sample city, what is computed, and the synced ones, empty."""
     target = replace(target, declared=declarations())
     release = Release(str(sample_cities.folder()), "v1", tmp_path / "cache")
-    for table in (*static_tables(), *computed_tables()):
+    for table in (*static_tables(), *catalogue().computed):
         load_layer(table, release, target, LoadOptions(), lambda _: None)
     for view in views():
         make_view(view, target, LoadOptions(), lambda _: None)

@@ -23,7 +23,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
 from flux_assets.sync.result import SyncOptions
 from flux_assets.sync.setup import set_up_tables
-from flux_assets.tables import computed_tables, declarations, dynamic_tables, static_tables, views
+from flux_assets.tables import catalogue, declarations, dynamic_tables, static_tables, views
 from flux_assets_tests import sample_cities
 from flux_assets_tests.clients.old_queries import FRAMES, LISTS, PATH, RADII, WHERE
 from flux_assets_tests.conftest import PREPARED, fresh_database
@@ -60,7 +60,7 @@ def application(cluster) -> Iterator[psycopg.Connection]:
         target, folder = Target(conninfo=cluster.conninfo(database)), sample_cities.folder()
         target = replace(target, declared=declarations())
         release = Release(str(folder), "city", folder / ".cache")
-        for table in (*static_tables(), *computed_tables()):
+        for table in (*static_tables(), *catalogue().computed):
             load_layer(table, release, target, LoadOptions(), lambda _: None)
         for view in views():
             make_view(view, target, LoadOptions(), lambda _: None)

@@ -10,7 +10,7 @@ from flux_assets.layers.load import load_layer
 from flux_assets.layers.views import make_view
 from flux_assets.postgis.session import Target
 from flux_assets.release.release import Release
-from flux_assets.tables import computed_tables, static_tables, views
+from flux_assets.tables import catalogue, static_tables, views
 from flux_assets_tests import sample_cities
 from flux_assets_tests.conftest import PREPARED, fresh_database
 
@@ -39,7 +39,7 @@ def city(cluster):
     with fresh_database(cluster, PREPARED) as database:
         target, folder = Target(conninfo=cluster.conninfo(database)), sample_cities.folder()
         release = Release(str(folder), "city", folder / ".cache")
-        for table in (*static_tables(), *computed_tables()):
+        for table in (*static_tables(), *catalogue().computed):
             load_layer(table, release, target, LoadOptions(), lambda _: None)
         for view in views():
             make_view(view, target, LoadOptions(), lambda _: None)

@@ -313,11 +313,9 @@ def with_trees(tmp_path, monkeypatch):
     folder = tmp_path / "more_tables"
     folder.mkdir()
     (folder / "trees.py").write_text("from flux_assets_tests.made_up import trees\n\nTABLE = trees()\n")
-    monkeypatch.setattr(tables, "__path__", [*tables.__path__, str(folder)])
-    tables.declarations.cache_clear()
+    monkeypatch.setenv("FLUX_TABLES", str(folder))
     yield importlib.reload(flux_assets.definitions).defs
     monkeypatch.undo()
-    tables.declarations.cache_clear()
     importlib.reload(flux_assets.definitions)
 
 
@@ -334,6 +332,30 @@ def test_a_new_table_is_one_file(with_trees, instance, release, sql):
     assert [column.description for column in schema.columns] == [column.comment for column in trees().columns]
     assert sql("SELECT obj_description('trees'::regclass)") == [("Trees of a made-up park.",)]
     assert "trees" in {key.to_user_string() for key in spec_of_job(with_trees)}
+
+
+@pytest.mark.parametrize(
+    ("files", "there"),
+    [
+        ({"trees.py": "from flux_assets_tests.made_up import trees\n\nTABLE = trees()\n"}, {"load_static_layers"}),
+        ({}, set()),
+    ],
+)
+def test_what_is_left_out_has_no_asset_and_no_job(tmp_path, monkeypatch, files, there):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("FLUX_TABLES", str(tmp_path))
+    monkeypatch.setenv("FLUX_WITHOUT", "all")
+    try:
+        whole = importlib.reload(flux_assets.definitions).defs.get_repository_def()
+        jobs = {job.name for job in whole.get_all_jobs()}
+        assert jobs & {"load_static_layers", "sync_all_dynamic", "setup_dynamic_tables"} == there
+        names = {key.path[-1] for key in whole.asset_graph.get_all_asset_keys()}
+        assert names == {Path(name).stem for name in files}
+        assert {schedule.job_name for schedule in whole.schedule_defs} <= jobs
+    finally:
+        monkeypatch.undo()
+        importlib.reload(flux_assets.definitions)
 
 
 def spec_of_job(defs: dg.Definitions) -> set[dg.AssetKey]:

@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 
 import flux_assets.definitions
-from flux_assets import tables
 from flux_assets.definitions import defs
 from flux_assets.settings import load_settings
 from flux_assets.tables import following, static_tables
@@ -144,14 +143,9 @@ def with_own(tmp_path, monkeypatch):
     folder.mkdir()
     for name, text in MADE.items():
         (folder / name).write_text(text)
-    caches = (tables.declarations, tables.views)
-    monkeypatch.setattr(tables, "__path__", [*tables.__path__, str(folder)])
-    for cache in caches:
-        cache.cache_clear()
+    monkeypatch.setenv("FLUX_TABLES", str(folder))
     yield importlib.reload(flux_assets.definitions).defs
     monkeypatch.undo()
-    for cache in caches:
-        cache.cache_clear()
     importlib.reload(flux_assets.definitions)
 
 

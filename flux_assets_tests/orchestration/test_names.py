@@ -52,7 +52,7 @@ def definitions(names: Names) -> dg.Definitions:
             *snowflake_sources(dynamic_tables(), names),
         ],
         asset_checks=[release_match(static_tables(), names), source_match(dynamic_tables(), names)],
-        jobs=defined, schedules=schedules(names),
+        jobs=defined, schedules=schedules(defined, names),
         sensors=[release_sensor(files, names), *sensors(defined, names)],
         resources={"postgis": PostgisResource(), "release": ReleaseResource(), "snowflake": WarehouseResource()},
     )  # fmt: skip
@@ -71,7 +71,7 @@ def own(instance: dg.DagsterInstance, names: Names) -> set[str]:
 
 
 def tick(instance: dg.DagsterInstance, names: Names) -> dg.RunRequest | dg.SkipReason:
-    (schedule,) = [each for each in schedules(names) if each.name == "dynamic_sync_schedule"]
+    (schedule,) = [each for each in schedules(jobs(names), names) if each.name == "dynamic_sync_schedule"]
     return schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=NOON))
 
 

@@ -17,7 +17,7 @@ from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import snowflake_sources
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable, type_ddl
-from flux_assets.tables import dynamic_tables, layers, static_tables, views
+from flux_assets.tables import catalogue, dynamic_tables, layers, static_tables, views
 from flux_assets.tables.work_orders import TABLE as WORK_ORDERS
 
 pytestmark = pytest.mark.bare
@@ -78,7 +78,8 @@ DERIVED = {
 
 def test_what_is_derived_is_downstream_of_its_layers():
     derived = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "derived_layers"}
-    assert derived == set(map(dg.AssetKey, DERIVED))
+    assert derived == {dg.AssetKey(each.name) for each in (*catalogue().computed, *views())}
+    assert derived >= set(map(dg.AssetKey, DERIVED))
     assert graph.get(dg.AssetKey("circuit_metadata")).parent_keys == {dg.AssetKey("circuit_service_areas")}
     assert graph.get(dg.AssetKey("power_lines_spatial")).parent_keys == {
         dg.AssetKey("grid_power_lines"), dg.AssetKey(["release", "power_lines_spatial"]),
@@ -89,7 +90,7 @@ def test_the_job_selects_the_groups():
     job = defs.resolve_job_def("load_static_layers")
     names = [each.name for each in (*layers(), *views())]
     assert job.asset_layer.executable_asset_keys == set(map(dg.AssetKey, names))
-    assert set(names) == {table.name for table in static_tables()} | DERIVED
+    assert set(names) >= {table.name for table in static_tables()} | DERIVED
 
 
 @pytest.mark.parametrize("job", ["load_static_layers", "__ASSET_JOB"])
@@ -196,7 +197,8 @@ def test_a_dynamic_asset_is_downstream_of_its_source_and_of_what_it_is_computed_
 def test_every_audit_of_a_dynamic_table_is_declared_as_a_check(table: DynamicTable):
     checks = {key.name: graph.get(key) for key in graph.get(dg.AssetKey(table.name)).check_keys}
     assert checks.keys() == {audit.name for audit in sync_audits(table)} | {"matches_source"}
-    assert checks.keys() >= {"columns", "row_count", "not_null", "unique", "relationships"}
+    assert checks.keys() >= {"columns", "row_count", "not_null", "unique"}
+    assert ("relationships" in checks) == bool(table.references)
     assert all(check.description for check in checks.values())
 
 
@@ -213,8 +215,9 @@ def test_every_asset_says_what_it_is_whose_it_is_and_where_to_look(key: dg.Asset
     assert node.kinds
     assert node.group_name != "default"
     if "view" not in node.kinds:  # whose columns are known when it is made
-        assert all(column.description and column.type for column in node.metadata["dagster/column_schema"].columns)
-        assert len(node.metadata["dagster/column_schema"].columns) > 3
+        columns = node.metadata["dagster/column_schema"].columns
+        assert columns
+        assert all(column.description and column.type for column in columns)
     assert key.path[-1] in node.metadata["sql"].value.lower()
     references = node.metadata["dagster/code_references"].code_references
     assert [reference.label.split("/")[0] for reference in references] == ["the declaration", "docs"]

@@ -12,14 +12,13 @@ from pyproj import Geod, Transformer
 
 from flux_assets.spec import StaticTable
 from flux_assets.spec.facts import Reference
-from flux_assets.tables import static_tables
-from flux_assets_tests.sample_cities import Row, column, geometries, numbers, rows
+from flux_assets_tests.sample_cities import Row, city_tables, column, geometries, numbers, rows
 
 EARTH = Geod(ellps="WGS84")
 TO_UTM = Transformer.from_crs(4326, 32615, always_xy=True)
 
-REFERENCES = [(table, reference) for table in static_tables() for reference in table.references]
-TWINS = [table for table in static_tables() if any(position.same_as for position in table.positions)]
+REFERENCES = [(table, reference) for table in city_tables() for reference in table.references]
+TWINS = [table for table in city_tables() if any(position.same_as for position in table.positions)]
 
 
 def by(layer: str, key: str) -> dict[str, Row]:
@@ -45,7 +44,7 @@ def test_references_resolve(table: StaticTable, reference: Reference) -> None:
     assert set(column(table.name, reference.column)) <= known
 
 
-@pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
+@pytest.mark.parametrize("table", city_tables(), ids=lambda table: table.name)
 def test_keys_are_unique_and_present(table: StaticTable) -> None:
     for key in (table.key, *table.unique_keys):
         values = [tuple(row[name] for name in key) for row in rows(table.name)]
@@ -287,7 +286,7 @@ def test_risk_levels_are_bands_of_the_score() -> None:
 
 
 def test_declared_ranges_hold() -> None:
-    for table in static_tables():
+    for table in city_tables():
         for bounds in table.ranges:
             values = numbers(table.name, bounds.column)
             assert np.nanmin(values) >= bounds.minimum

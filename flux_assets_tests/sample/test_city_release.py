@@ -24,16 +24,16 @@ from flux_assets.postgis.session import Target
 from flux_assets.sample.city.counts import row_counts
 from flux_assets.sample.city.release_writer import write_release
 from flux_assets.spec import StaticTable
-from flux_assets.tables import static_tables
 from flux_assets_tests import sample_cities
+from flux_assets_tests.sample_cities import city_tables
 
 TINY = 0.0006
 
-every_layer = pytest.mark.parametrize("table", static_tables(), ids=lambda table: table.name)
+every_layer = pytest.mark.parametrize("table", city_tables(), ids=lambda table: table.name)
 
 
 def written(out: Path, *, scale: float = TINY, seed: int = 7) -> Path:
-    write_release(out, static_tables(), scale=scale, seed=seed)
+    write_release(out, city_tables(), scale=scale, seed=seed)
     return out
 
 
@@ -44,9 +44,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     """Also where sets and dictionaries of text iterate in another order."""
     program = (
-        "import sys; from pathlib import Path; from flux_assets.tables import static_tables;"
+        "import sys; from pathlib import Path; from flux_assets_tests.sample_cities import city_tables;"
         "from flux_assets.sample.city.release_writer import write_release;"
-        f"write_release(Path(sys.argv[1]), static_tables(), scale={TINY}, seed=7)"
+        f"write_release(Path(sys.argv[1]), city_tables(), scale={TINY}, seed=7)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "other")], check=True, env=environment)
@@ -62,7 +62,7 @@ def test_another_seed_is_another_city(tmp_path: Path) -> None:
 def test_the_manifest_describes_the_files() -> None:
     folder = sample_cities.folder()
     manifest = json.loads((folder / "manifest.json").read_text())
-    counts = row_counts(static_tables(), sample_cities.SCALE)
+    counts = row_counts(city_tables(), sample_cities.SCALE)
     assert (manifest["scale"], manifest["seed"]) == (sample_cities.SCALE, sample_cities.SEED)
     assert {entry["table"]: entry["rows"] for entry in manifest["files"]} == counts
     for entry in manifest["files"]:
@@ -75,7 +75,7 @@ def test_the_manifest_describes_the_files() -> None:
 
 @every_layer
 def test_files_hold_the_rows_and_columns_promised(table: StaticTable) -> None:
-    assert len(sample_cities.rows(table.name)) == row_counts(static_tables(), sample_cities.SCALE)[table.name]
+    assert len(sample_cities.rows(table.name)) == row_counts(city_tables(), sample_cities.SCALE)[table.name]
     assert tuple(sample_cities.rows(table.name)[0]) == table.column_names
 
 
@@ -113,7 +113,7 @@ def test_null_is_an_empty_field_and_the_empty_text_is_quoted() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
 @pytest.mark.parametrize("scale", [1e-7, 1e-5, 0.0003, 0.0021])
 def test_cities_of_any_small_size_are_complete(scale: float, seed: int, tmp_path: Path) -> None:
-    counts = row_counts(static_tables(), scale)
+    counts = row_counts(city_tables(), scale)
     for name, packed in contents(written(tmp_path, scale=scale, seed=seed)).items():
         if name.endswith(".gz"):
             assert gzip.decompress(packed).count(b"\n") == counts[name.removesuffix(".csv.gz")] + 1
@@ -123,12 +123,12 @@ def test_progress_counts_up_to_the_whole(tmp_path: Path) -> None:
     told = defaultdict(list)
     write_release(
         tmp_path,
-        static_tables(),
+        city_tables(),
         scale=TINY,
         seed=7,
         progress=lambda table, done, total: told[table].append((done, total)),
     )
-    counts = row_counts(static_tables(), TINY)
+    counts = row_counts(city_tables(), TINY)
     assert told.keys() == counts.keys()
     for table, steps in told.items():
         assert steps == sorted(steps)
@@ -143,7 +143,7 @@ def test_a_run_broken_off_leaves_the_earlier_release(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_release(tmp_path, static_tables(), scale=TINY, seed=8, progress=stop)
+        write_release(tmp_path, city_tables(), scale=TINY, seed=8, progress=stop)
     assert contents(tmp_path) == before
 
 
@@ -159,11 +159,11 @@ def test_a_run_over_an_earlier_release_replaces_it(tmp_path: Path) -> None:
         ({"scale": float("nan")}, "scale nan cannot be made"),
         ({"scale": 11.0}, "not above 10"),
         ({"seed": -1}, "seed -1 is negative"),
-        ({"tables": static_tables()[1:]}, "building_footprints"),
+        ({"tables": city_tables()[1:]}, "building_footprints"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_written(arguments: dict, said: str, tmp_path: Path) -> None:
-    usual = {"tables": static_tables(), "scale": TINY, "seed": 7} | arguments
+    usual = {"tables": city_tables(), "scale": TINY, "seed": 7} | arguments
     with pytest.raises(SettingError, match=said):
         write_release(tmp_path / "out", **usual)
     assert not (tmp_path / "out").exists()
@@ -187,9 +187,9 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "from flux_assets.sample.city.release_writer import write_release\n"
         "from flux_assets.errors import EmbeddedError\n"
-        "from flux_assets.tables import static_tables\n"
+        "from flux_assets_tests.sample_cities import city_tables\n"
         "try:\n"
-        f"    write_release(Path(sys.argv[1]), static_tables(), scale={TINY}, seed=7)\n"
+        f"    write_release(Path(sys.argv[1]), city_tables(), scale={TINY}, seed=7)\n"
         "except EmbeddedError as error:\n"
         "    print(error)\n"
     )
@@ -206,10 +206,10 @@ def test_layers_and_columns_that_the_city_does_not_know(tmp_path: Path) -> None:
     own = sa.Table(
         "own", sa.MetaData(), sa.Column("id", sa.String(5), primary_key=True, comment="Identifier."), comment="Own."
     )
-    stations = next(table for table in static_tables() if table.name == "substations")
+    stations = next(table for table in city_tables() if table.name == "substations")
     wider = stations.table.to_metadata(sa.MetaData())
     wider.append_column(sa.Column("colour", sa.String(9), comment="Colour of the fence."))
-    tables = [table for table in static_tables() if table is not stations]
+    tables = [table for table in city_tables() if table is not stations]
     tables += [replace(stations, table=wider), StaticTable(table=own, release_rows=5)]
     write_release(tmp_path, tables, scale=TINY, seed=7)
     assert not (tmp_path / "own.csv.gz").exists()

@@ -25,6 +25,7 @@ from snowflake.connector.errors import DatabaseError, ProgrammingError
 from flux_assets.errors import EmbeddedError, SettingError
 from flux_assets.release.release import Release
 from flux_assets.sample.processes import accepts
+from flux_assets.sample.simulation.seeding import ensure_empty
 from flux_assets.sample.stand_in.door import Door
 from flux_assets.sample.stand_in.server import StandIn
 from flux_assets.settings import load_settings
@@ -74,6 +75,21 @@ def test_columns_are_told_by_the_result(stand_in: StandIn) -> None:
         connection.cursor().execute("SELECT 1 AS ONE")
         again = connection.cursor().execute(f"SELECT * FROM TABLE(RESULT_SCAN('{cursor.sfqid}'))")
         assert [column.name.upper() for column in again.description] == ["N", "T", "F", "S", "D", "X"]
+
+
+def test_the_source_of_a_table_that_nothing_simulates_is_there_without_rows(stand_in: StandIn, tmp_path: Path) -> None:
+    """Made once: rows that somebody wrote into it stay."""
+    other = replace(WORK_ORDERS, source=f"JUGGLERS_{uuid4().hex[:8].upper()}")
+    layout, account = replace(stand_in.layout, folder=tmp_path), stand_in.account(database="OUTSIDE")
+    layout.data.mkdir()
+    with connect(stand_in) as connection:
+        run(connection, "CREATE DATABASE IF NOT EXISTS OUTSIDE", "CREATE SCHEMA IF NOT EXISTS OUTSIDE.PRODUCTION")
+    for rows in (0, 1):
+        ensure_empty(layout, account, [other])
+        with connect(stand_in) as connection:
+            name = f"{account.database}.{account.schema}.{other.source}"
+            assert run(connection, f"SELECT COUNT(SCHEDULED_START), COUNT(*) FROM {name}") == [(0, rows)]
+            run(connection, f"INSERT INTO {name} (WORK_ORDER_ID, LATITUDE) VALUES ('a', 1.5)")
 
 
 def process_of(stand_in: StandIn) -> int:

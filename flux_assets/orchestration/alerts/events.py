@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from flux_assets.alerting.delivery import RUNS_LOOKED_BACK, length
+from flux_assets.alerting.delivery import Delivery, length
 from flux_assets.alerting.incident import Observation
 from flux_assets.alerting.watching import Watch
 from flux_assets.orchestration.checks import JUDGED_AT
@@ -92,7 +92,7 @@ def _of_checks(
 
 def _failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> list[list[dg.RunRecord]]:
     """Return our failed runs of the last days that no later success follows, by job and assets, the newest first."""
-    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RUNS_LOOKED_BACK)
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - Delivery.RUNS_LOOKED_BACK)
     groups: dict[tuple[str, frozenset[str] | None], list[dg.RunRecord]] = {}
     for record in names.runs(instance, filters, _MOST_RUNS):
         run = record.dagster_run
@@ -110,7 +110,9 @@ def _failed_runs(instance: dg.DagsterInstance, names: Names, now: datetime) -> l
 def _successes(
     instance: dg.DagsterInstance, names: Names, job: str, now: datetime
 ) -> list[tuple[frozenset[str] | None, datetime]]:
-    filters = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=now - RUNS_LOOKED_BACK)
+    filters = dg.RunsFilter(
+        job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=now - Delivery.RUNS_LOOKED_BACK
+    )
     records = names.runs(instance, filters, _MOST_SUCCESSES)
     return [(_selected(record.dagster_run, names), _ended(record)) for record in records]
 

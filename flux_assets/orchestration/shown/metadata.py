@@ -18,7 +18,7 @@ from flux_assets.spec import Declaration, DynamicTable, StaticTable, View, type_
 from flux_assets.spec.facts import SourceColumn
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import TableResult
-from flux_assets.tables import declared_in
+from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
@@ -132,7 +132,7 @@ def view_metadata(view: View) -> _Metadata:
 def _links(table: Declaration | View, queries: str, by: str, about: str) -> _Metadata:
     """Return queries to copy, and those files on this machine that exist, for the button that opens an editor."""
     shown: _Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
-    files = [(declared_in(table), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
+    files = [(catalogue().files.get(table.name), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         if references := [

@@ -18,7 +18,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sync.result import TableResult
-from flux_assets.tables import grounds
+from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
@@ -153,9 +153,9 @@ def _map_of(table: StaticTable | DynamicTable, target: Target, rows: int) -> str
     from flux_assets.previews.maps import as_markdown, draw, draw_live
 
     if isinstance(table, StaticTable):
-        picture = draw(table, target, rows, grounds())
+        picture = draw(table, target, rows, catalogue().grounds)
     else:
-        picture = draw_live(table, target, grounds())
+        picture = draw_live(table, target, catalogue().grounds)
     return as_markdown(table, picture) if picture else None
 
 

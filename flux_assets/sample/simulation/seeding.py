@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
 
 from flux_assets.errors import EmbeddedError, reported
 from flux_assets.sample.city.frame import random_stream
@@ -27,6 +29,8 @@ from flux_assets.sample.simulation.tables import (
 from flux_assets.sample.stand_in.layout import Layout
 from flux_assets.snowflake.account import Account
 from flux_assets.snowflake.mapping import quoted
+from flux_assets.spec import DynamicTable
+from flux_assets.spec.facts import SourceColumn
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -35,6 +39,14 @@ if TYPE_CHECKING:
 
 SEED = 7
 _STREAM = 30
+# What a source has for a column of this type; text for any other.
+_KINDS = (
+    (sa.Integer, "NUMBER(38,0)"),
+    (sa.Float, "FLOAT"),
+    (sa.Numeric, "NUMBER(38,12)"),
+    (sa.DateTime, "TIMESTAMP_NTZ"),
+    (sa.Date, "DATE"),
+)
 
 
 def ensure_seeded(layout: Layout, release: Callable[[], Release], account: Account) -> None:
@@ -46,6 +58,23 @@ def ensure_seeded(layout: Layout, release: Callable[[], Release], account: Accou
         with layout.writing():
             if not _done(layout, account).exists():
                 _fill(layout, release, account, SEED)
+
+
+def ensure_empty(layout: Layout, account: Account, tables: Iterable[DynamicTable]) -> None:
+    """Make sources that the simulation does not know, once, without rows: what they feed is synced, and is empty."""
+    made = {table: layout.data / f"{_place(account)}.{table.source}.made" for table in tables}
+    if missing := {table: file for table, file in made.items() if not file.exists()}:
+        with layout.writing(), _connected(account) as connection, connection.cursor() as cursor:
+            for table, file in missing.items():
+                columns = ", ".join(_column(table, each) for each in table.source_columns)
+                name = f"{quoted(account.database)}.{quoted(account.schema)}.{quoted(table.source)}"
+                cursor.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
+                file.touch()
+
+
+def _column(table: DynamicTable, column: SourceColumn) -> str:
+    kind = table.table.columns[column.target].type
+    return f"{quoted(column.names[0])} {next((name for each, name in _KINDS if isinstance(kind, each)), 'VARCHAR')}"
 
 
 def refill(layout: Layout, release: Callable[[], Release], account: Account, seed_number: int = SEED) -> None:
@@ -86,7 +115,7 @@ def _fill(layout: Layout, release: Callable[[], Release], account: Account, seed
 
     grid, database = grid_of(release()), quoted(account.database)
     schema = f"{database}.{quoted(account.schema)}"
-    with snowflake.connector.connect(**account.arguments()) as connection, connection.cursor() as cursor:
+    with _connected(account) as connection, connection.cursor() as cursor:
         try:
             cursor.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
@@ -101,4 +130,14 @@ def _fill(layout: Layout, release: Callable[[], Release], account: Account, seed
 
 
 def _done(layout: Layout, account: Account) -> Path:
-    return layout.data / f"{account.database}.{account.schema}.filled"
+    return layout.data / f"{_place(account)}.filled"
+
+
+def _place(account: Account) -> str:
+    return f"{account.database}.{account.schema}"
+
+
+def _connected(account: Account) -> SnowflakeConnection:
+    import snowflake.connector
+
+    return snowflake.connector.connect(**account.arguments())

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,7 @@ from flux_assets.sample.stand_in.door import HELLO, USER
 from flux_assets.sample.stand_in.layout import Layout, Listening
 from flux_assets.settings import STAND_IN
 from flux_assets.snowflake.account import Account
+from flux_assets.spec import DynamicTable
 
 NAME = STAND_IN
 DATABASE, SCHEMA = "FLUX_DB", "PRODUCTION"
@@ -76,19 +77,26 @@ class StandIn:
             ) from error
 
     def ensure(
-        self, release: Callable[[], Release] | None = None, *, database: str = DATABASE, schema: str = SCHEMA
+        self,
+        release: Callable[[], Release] | None = None,
+        *,
+        database: str = DATABASE,
+        schema: str = SCHEMA,
+        outside: Iterable[DynamicTable] = (),
     ) -> Account:
         """Start the server, fill the tables of the schema if that was never done, and return how to connect.
 
-        They are filled from `release`, called only then; by default from the sample city under FLUX_HOME. Raises
+        They are filled from `release`, called only then; by default from the sample city under FLUX_HOME. The sources
+        of tables declared `outside`, which nothing simulates, are there without rows. Raises
         EmbeddedError as `start` does, SettingError for illegal names, and ReleaseError when the release is unavailable.
         """
-        from flux_assets.sample.simulation.seeding import ensure_seeded
+        from flux_assets.sample.simulation.seeding import ensure_empty, ensure_seeded
 
         names = {"database": _plain("SNOWFLAKE_DATABASE", database), "schema": _plain("SNOWFLAKE_SCHEMA", schema)}
         self.start()
         account = self.account(**names)
         ensure_seeded(self.layout, release or self._sample, account)
+        ensure_empty(self.layout, account, outside)
         return account
 
     def stop(self) -> None:
