@@ -158,9 +158,15 @@ def _of_versions(session: psycopg.Connection, user: str) -> Iterator[Finding]:
 
 
 def _on_ledger(session: psycopg.Connection) -> Iterator[Finding]:
-    """Yield what the ledger lacks or the user may not use; nothing for a ledger that the next load upgrades."""
+    """Yield what the ledger lacks or the user may not use; of an earlier version's only that it will be upgraded."""
     row = session.execute(query("doctor", "ledger_revision")).fetchone()
-    if row is None or not is_current(row[0]):
+    if row is None:
+        return
+    if not is_current(row[0]):
+        yield _RIGHTS.note(
+            "the ledger in schema postgres_sync was made by an earlier flux_assets",
+            "Stop that one everywhere: the next load or sync upgrades the ledger in place.",
+        )
         return
     if session.execute("SELECT FROM pg_namespace WHERE nspname = 'flux_versions'").fetchone() is None:
         yield _RIGHTS.failed("schema flux_versions is missing, and with it every version", _RECREATE)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -150,7 +151,7 @@ def test_what_is_wrong_with_a_table_shows(filled, sql):
 
 @pytest.mark.bare
 def test_before_the_first_load_there_are_no_tables(target):
-    assert set(scraped(target)) == {("flux_up",), ("flux_build_info", "0.1.0")}
+    assert set(scraped(target)) == {("flux_up",), ("flux_build_info", version("flux_assets"))}
 
 
 def test_a_reader_may_ask_all_of_it(filled):
@@ -187,7 +188,7 @@ def test_a_database_that_is_away_is_a_scrape_all_the_same(filled, database, clus
         admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         away = [parsed(exporter.text()) for _ in range(2)]
         admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
-    assert [set(found) for found in away] == [{("flux_up",), ("flux_build_info", "0.1.0")}] * 2
+    assert [set(found) for found in away] == [{("flux_up",), ("flux_build_info", version("flux_assets"))}] * 2
     assert away[0]["flux_up",] == 0
     assert parsed(exporter.text())["flux_up",] == 1
     assert len(log) == 2, "each change is told once"

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,11 @@ def test_the_image_gets_every_file_that_it_copies():
     admitted = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert files == admitted
     assert [name for name in files if not (REPOSITORY / name).exists()] == []
+
+
+def test_the_version_is_the_same_everywhere():
+    ours = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    files = [*DEPLOY.rglob("*.y*ml"), DEPLOY / "Dockerfile", REPOSITORY / "docs" / "deploying.md"]
+    named = [re.findall(r"flux-assets:(\d[\w.]*)|/opt/flux/(\d[\w.]*)", file.read_text()) for file in files]
+    assert {"".join(found) for each in named for found in each} == {ours}
+    assert f"\n## {ours} (" in (REPOSITORY / "CHANGELOG.md").read_text().partition("\n## 0.1.0")[0]

@@ -8,7 +8,7 @@ import pytest
 from flux_assets.cli.main import main
 from flux_assets.settings import REPOSITORY, Settings
 
-PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "ARCHITECTURE")]
+PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "ARCHITECTURE", "SECURITY")]
 DOCUMENTS = [*PAGES, *sorted((REPOSITORY / "docs").glob("*.md"))]
 PATH = re.compile(r"`((?:flux_assets|flux_assets_tests|deploy|sql|docs|scripts|bench|\.ci)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")

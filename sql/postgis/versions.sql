@@ -1,9 +1,9 @@
--- What the database has of a layer, read and written. `further_tags` and `inputs` as JSON, so that a register of an
+-- What the database has of a layer, read and written. What came later is read as JSON, so that a register of an
 -- earlier revision, which lacks them, is readable too.
 
 -- versions --
 SELECT lease, version, sha256, release_tag, relation, run_id, state, current, rows, bytes, extent, audits, staged_at,
-       published_at, coalesce(to_jsonb(known) -> 'further_tags', '[]'), base_version,
+       published_at, coalesce(to_jsonb(known) -> 'further_tags', '[]'), to_jsonb(known) ->> 'base_version',
        to_jsonb(known) -> 'inputs', own.oid IS NOT NULL,
        EXISTS (SELECT FROM pg_partitioned_table JOIN pg_class AS public ON public.oid = partrelid
                JOIN pg_namespace AS target ON target.oid = public.relnamespace
