@@ -337,6 +337,17 @@ FROM postgres_sync.sync_status
 ORDER BY started_at DESC, sync_id DESC
 LIMIT 100;
 COMMENT ON VIEW postgres_sync.v_sync_status IS 'The 100 newest rows of the ledger, newest first.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.layer_name IS 'The table, in schema schema_name.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.sync_type IS 'What was done: FULL, PUBLISH, UNCHANGED, ROLLBACK, DELTA.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.status IS 'RUNNING, SUCCESS or FAILED.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.error_preview IS 'How the message of a failed run begins.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.version IS 'The version of a layer that the run was about.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.run_id IS 'Its run of Dagster.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.source_instant IS 'The instant as of which the source was read.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.source_changed_at IS 'When the source last changed: as its rows say, else when a sync first saw the change.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.rows_quarantined IS 'Records of the file that were refused and set aside.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.step_seconds IS 'Seconds by step.';
+COMMENT ON COLUMN postgres_sync.v_sync_status.lock_seconds IS 'For how long the publish locked readers out.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.rows_synced IS 'Rows of the table in step with its source when the run ended; an unchanged sync has them too.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.rows_changed IS 'Rows that the run wrote.';
 COMMENT ON COLUMN postgres_sync.v_sync_status.held_version IS 'The release''s version that a load left unpublished, because the layer is pinned.';
@@ -362,6 +373,11 @@ WHERE started_at >= now() - interval '7 days'
 GROUP BY schema_name, layer_name
 ORDER BY max(started_at) DESC;
 COMMENT ON VIEW postgres_sync.v_sync_summary IS 'One row for each table over the last 7 days, the latest first.';
+COMMENT ON COLUMN postgres_sync.v_sync_summary.total_syncs IS 'Loads, syncs and rollbacks.';
+COMMENT ON COLUMN postgres_sync.v_sync_summary.total_rows_synced IS 'The sum of rows_synced.';
+COMMENT ON COLUMN postgres_sync.v_sync_summary.unchanged_syncs IS 'Those that found nothing to do.';
+COMMENT ON COLUMN postgres_sync.v_sync_summary.died_syncs IS 'Those whose process is gone, and whose row is still RUNNING.';
+COMMENT ON COLUMN postgres_sync.v_sync_summary.total_rows_changed IS 'Rows written.';
 
 -- Read without locking any table: a dashboard that keeps its transaction open must not keep a version from being
 -- published. Only where the catalog cannot tell an empty table from one without statistics is its size asked for,
@@ -615,6 +631,12 @@ SELECT schema_name, layer_name, kind, state,
 FROM judged
 ORDER BY schema_name, place, layer_name;
 COMMENT ON VIEW postgres_sync.v_table_status IS 'One row for each declared table: what `flux-assets status` shows.';
+COMMENT ON COLUMN postgres_sync.v_table_status.kind IS 'static (a layer) or dynamic (a synced table).';
+COMMENT ON COLUMN postgres_sync.v_table_status.version IS 'The version of the layer that is live; release_tag is its release.';
+COMMENT ON COLUMN postgres_sync.v_table_status.rows IS 'How many rows readers see.';
+COMMENT ON COLUMN postgres_sync.v_table_status.source_instant IS 'The instant as of which the source was last read.';
+COMMENT ON COLUMN postgres_sync.v_table_status.failures_last_hour IS 'Loads or syncs that failed within the last hour.';
+COMMENT ON COLUMN postgres_sync.v_table_status.place IS 'Its place among the declarations.';
 COMMENT ON COLUMN postgres_sync.v_table_status.state IS 'What readers see: live, still (the source has not changed for long), late, broken, never loaded, not synced.';
 COMMENT ON COLUMN postgres_sync.v_table_status.trusted IS 'Whether what readers see is what it should be, however the last attempt ended; none where there is nothing yet.';
 COMMENT ON COLUMN postgres_sync.v_table_status.detail IS 'What the state means here, in a line.';
