@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import commands, derived, far, layers, memory, publish, scale, sync
+from bench import commands, derived, far, formats, layers, memory, publish, scale, sync
 from bench.ground import Ground, Wanted, ground
 from bench.runs import Section, finish, show
 from flux_assets.errors import FluxError
@@ -27,6 +27,7 @@ EXPERIMENTS: dict[str, Callable[[Ground], Section]] = {
     "memory": memory.of_loads,
     "publish": publish.publish,
     "peers": layers.peers,
+    "formats": formats.formats,
     "sync": sync.speed,
     "sync-wal": sync.wal,
     "sync-memory": memory.of_syncs,

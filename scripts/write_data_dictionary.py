@@ -42,7 +42,8 @@ def _section(table: Declaration) -> Iterator[str]:
 
 def _facts(table: Declaration) -> Iterator[str]:
     if isinstance(table, StaticTable):
-        yield f"loaded from `{table.file_name}` of a release, published as a version; kept by {table.owner}"
+        file = f"`{table.file_name}` of a release, or the same in another [format](formats.md)"
+        yield f"loaded from {file}, published as a version; kept by {table.owner}"
     if isinstance(table, DynamicTable):
         rows = f"rows of which {table.row_filter.description}" if table.row_filter else "every row"
         yield f"synced from Snowflake's `{table.source}`, {rows}; kept by {table.owner}"

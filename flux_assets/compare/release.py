@@ -37,6 +37,7 @@ from flux_assets.sqlfiles import query
 _STAGED = sql.Identifier("pg_temp", "release_rows")
 _ATTEMPTS = 3
 _DIFFERS = "Not so: somebody changed the table. Load it with force: true to restore the file's rows."
+_READ_OTHERWISE = "Not so: FLUX_CONFIG or the declaration has changed since it was loaded. Load it."
 _OTHER_COLUMNS = (
     "Not so: its columns are not the declared ones, so its rows were not compared. Load the layer, with"
     " accept_schema_change: true where it asks for that."
@@ -97,7 +98,9 @@ def _compared(context: _Context, layer: Layer) -> AuditResult:
             replayed = sum(one.replayed for one in held)
             aside: Numbers = {"quarantined": len(held) - replayed, "replayed": replayed} if held else {}
             numbers = found.numbers("release") | origin | aside
-            return judged(MATCHES_RELEASE, numbers, "" if found.same else _DIFFERS, found=found)
+            is_read_alike = version.holds(Version.id_of(file.identity, layer.table))
+            differs = _DIFFERS if is_read_alike else _READ_OTHERWISE
+            return judged(MATCHES_RELEASE, numbers, "" if found.same else differs, found=found)
         context.log(f"{layer.title} was published anew meanwhile; it is compared with its new file.")
     raise LayerError(
         f"{layer.title} was published anew {_ATTEMPTS} times while it was compared.", "Run the check again."

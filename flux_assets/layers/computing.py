@@ -43,6 +43,7 @@ class QueryOrigin:
     rows_called: str = "what its query makes"
     rows: None = None
     bytes: None = None
+    mapping: str = ""
 
     @classmethod
     def of(cls, connection: psycopg.Connection, layer: Layer, computed: Computed) -> QueryOrigin:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -61,7 +60,8 @@ class LoadResult:
 
     Everything is of the version that readers see now; `held` is what a load of a layer with a `pin` did not publish,
     `quarantined` how many records of the file the version lacks because they were refused, `inputs` the versions of the
-    layers that it was computed from. The publish locked readers out for `lock_seconds`, where there were any before.
+    layers that it was computed from, `mapping` the digest of what FLUX_CONFIG maps of its file. The publish locked
+    readers out for `lock_seconds`, where there were any before.
     """
 
     outcome: Literal["published", "unchanged", "pinned", "absent"]
@@ -83,6 +83,7 @@ class LoadResult:
     held: _HeldLoad | None = None
     inputs: Mapping[str, str] | None = None
     lock_seconds: float | None = None
+    mapping: str = ""
 
 
 def load_layer(
@@ -115,7 +116,7 @@ def load_layer(
             return _absent(context, origin)
         reach("load.resolved")
         for _ in range(_ATTEMPTS):
-            version = hashlib.sha256(f"{origin.identity}\n{table.digest}".encode()).hexdigest()
+            version = Version.id_of(origin.identity, table)
             try:
                 result = _Load(context, origin, version, publish_with).run()
             except InputsChangedError as error:
@@ -305,6 +306,7 @@ class _Load:
             gz_bytes=0,
             pin=pin,
             held=held,
+            mapping="",
         )
 
     def _ready_version(self, state: LayerState) -> Version | None:
@@ -390,4 +392,5 @@ class _Load:
             audits=tuple(replace(audit, sql=audit.sql.replace(staged, public)) for audit in audits),
             clocks=times,
             inputs=version.inputs,
+            mapping=self.origin.mapping,
         )

@@ -108,6 +108,10 @@ class Origin(Protocol):
         """What its rows are made by: the same again where nothing has changed."""
 
     @property
+    def mapping(self) -> str:
+        """The digest of what FLUX_CONFIG maps of it; empty where nothing is."""
+
+    @property
     def release_tag(self) -> str:
         """The release that it belongs to."""
 
@@ -150,6 +154,10 @@ class FileOrigin:
     @property
     def identity(self) -> str:
         return self.file.identity
+
+    @property
+    def mapping(self) -> str:
+        return self.file.mapping.digest if self.file.mapping else ""
 
     @property
     def release_tag(self) -> str:

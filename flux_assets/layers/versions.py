@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,6 +16,7 @@ from flux_assets.ledger.runs import Entry
 from flux_assets.postgis.catalog import Relation, Shape, count_rows
 from flux_assets.postgis.relations import VERSIONS, Layer, own_rows, type_name
 from flux_assets.postgis.session import run
+from flux_assets.spec import StaticTable
 from flux_assets.sqlfiles import query
 
 Extent = tuple[float, float, float, float]
@@ -64,6 +66,11 @@ class Version:
     def live(cls, connection: psycopg.Connection, layer: Layer) -> Version | None:
         """Return the version that readers see, when it is the register's and has rows where it should."""
         return _live(connection, cls.known(connection, layer))
+
+    @staticmethod
+    def id_of(identity: str, table: StaticTable) -> str:
+        """Return the id of the version that a declaration makes of what has this identity."""
+        return hashlib.sha256(f"{identity}\n{table.digest}".encode()).hexdigest()
 
     def holds(self, version: str) -> bool:
         """Tell whether this is that version of a release, or contains it, with rows that a replay added."""

@@ -372,8 +372,9 @@ def _loaded(instance: dg.DagsterInstance, tables: Iterable[StaticTable], names: 
     found: dict[str, Loaded] = {}
     for key, event in instance.event_log_storage.get_latest_materialization_events(list(keys)).items():
         if event is not None and event.asset_materialization is not None:
-            sha256 = event.asset_materialization.metadata.get("sha256")
-            found[keys[key]] = Loaded(sha256=str(sha256 and sha256.value), at=event.timestamp)
+            stored = event.asset_materialization.metadata
+            sha256, mapping = (str(stored[name].value) if name in stored else "" for name in ("sha256", "mapping"))
+            found[keys[key]] = Loaded(sha256=sha256, mapping=mapping, at=event.timestamp)
     return found
 
 

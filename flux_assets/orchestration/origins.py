@@ -48,10 +48,10 @@ def release_sources(layers: Sequence[StaticTable], names: Names) -> dg.AssetsDef
     specs = [
         dg.AssetSpec(
             key,
-            description=f"The file {table.file_name} of the release: {table.description}",
+            description=f"The release's file {table.file_name}, or the same in another format: {table.description}",
             group_name=_RELEASE,
             owners=[table.owner],
-            kinds={"csv"},
+            kinds={"file"},
             metadata=origin_metadata(table),
         )
         for key, table in tables.items()

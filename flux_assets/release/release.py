@@ -8,8 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,7 @@ _PART = re.compile(r"part-(?P<number>\d{1,9})[^/]*?(?P<suffix>\.csv\.gz|\.parque
 _FETCHED_AT_ONCE = 4
 _SUFFIXES = (".csv.gz", ".parquet", ".gpkg", ".fgb", ".shp.zip", ".gdb.zip", ".geojson", ".geojsonl", ".csv")
 _GZIP, *_OTHERS = _SUFFIXES
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 _LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
 _LARGEST_COUNT = 2**63 - 1
@@ -84,7 +86,7 @@ class ReleaseFile:
     sha256: str
     bytes: int | None = None
     rows: int | None = None
-    mapping: LayerMapping = field(default_factory=LayerMapping)
+    mapping: LayerMapping | None = None
     parts: tuple[ReleaseFile, ...] = ()
 
     @property
@@ -95,21 +97,23 @@ class ReleaseFile:
     @property
     def identity(self) -> str:
         """What tells it from every other state of the layer's file: its digest, with what is mapped of it."""
-        return f"{self.sha256}\n{self.mapping.digest}".rstrip()
+        return f"{self.sha256}\n{self.mapping.digest}" if self.mapping else self.sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The state of a file, without reading it: `stamp` changes when the file does.
+    """The state of a file, without reading it: `stamp` changes when the file does, or what is mapped of it.
 
     `sha256` is what the manifest promises, or that of the same remote file when it was fetched; else None. `size` is
-    None where the store does not tell it. `files` are the names of the file, or of its parts.
+    None where the store does not tell it. `files` are the names of the file, or of its parts. `mapping` is the digest
+    of what is mapped, empty where nothing is.
     """
 
     sha256: str | None
     stamp: str
     size: int | None
     files: tuple[str, ...] = ()
+    mapping: str = ""
 
 
 class Release:
@@ -162,7 +166,7 @@ class Release:
         A remote file without a digest in a manifest is fetched. Raises ReleaseError when the file does not exist or is
         unavailable, ManifestError when a local one does not have the size in the manifest.
         """
-        return self._of_any_format(file_name, table, self._resolved)
+        return self._of_any_format(file_name, table, self._resolved, every=True)
 
     def _resolved(self, entry: FileEntry) -> ReleaseFile:
         if entry.parts:
@@ -174,7 +178,7 @@ class Release:
                 sha256=str(_of_all(part.sha256 for part in parts)),
                 bytes=_sum(part.bytes for part in parts),
                 rows=entry.rows,
-                mapping=self._mappings.get(entry.table, LayerMapping()),
+                mapping=self._mappings.get(entry.table),
                 parts=tuple(parts),
             )
         path = self._local(entry) if self._folder is not None else None
@@ -193,7 +197,7 @@ class Release:
             sha256=sha256,
             bytes=size,
             rows=entry.rows,
-            mapping=self._mappings.get(entry.table, LayerMapping()),
+            mapping=self._mappings.get(entry.table),
         )
 
     def undeclared(self, tables: Collection[str]) -> list[str]:
@@ -214,7 +218,7 @@ class Release:
         unavailable, ManifestError when it is not as the manifest says; it is then not kept.
         """
         if file.parts:
-            return self._side_by_side(self.fetch, file)[0]
+            return self._side_by_side(self.fetch, file.parts)[0]
         entry = self._entry(file.file, file.table)
         if self._folder is not None:
             path = self._local(entry)
@@ -235,14 +239,14 @@ class Release:
         Of a file in a folder only the size is compared: reading all of it twice would prove no more.
         """
         if self._folder is None:
-            return self._side_by_side(self.fetch, file)
+            return self._side_by_side(self.fetch, file.files)
         return [self._local(self._entry(each.file, each.table)) for each in file.files]
 
-    def _side_by_side(self, work: Callable[[ReleaseFile], _T], file: ReleaseFile) -> list[_T]:
-        if not file.parts:
-            return [work(file)]
-        with ThreadPoolExecutor(_FETCHED_AT_ONCE, "fetch part") as pool:
-            waiting = [pool.submit(copy_context().run, work, part) for part in file.parts]
+    def _side_by_side(self, work: Callable[[_S], _T], given: Sequence[_S]) -> list[_T]:
+        if len(given) == 1:
+            return [work(given[0])]
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE, "fetch") as pool:
+            waiting = [pool.submit(copy_context().run, work, each) for each in given]
             try:
                 return [each.result() for each in waiting]
             finally:
@@ -255,7 +259,8 @@ class Release:
         Raises ReleaseError when the file does not exist or is unavailable, ManifestError when it does not have the
         size in the manifest.
         """
-        return self._of_any_format(file_name, table, self._glanced)
+        found, mapping = self._of_any_format(file_name, table, self._glanced), self._mappings.get(table)
+        return replace(found, stamp=f"{found.stamp} {mapping.digest}", mapping=mapping.digest) if mapping else found
 
     def _glanced(self, entry: FileEntry) -> Glance:
         if entry.parts:
@@ -306,10 +311,11 @@ class Release:
             )
         return None if folder is None else folder.resolve()
 
-    def _of_any_format(self, file_name: str, table: str, of: Callable[[FileEntry], _T]) -> _T:
+    def _of_any_format(self, file_name: str, table: str, of: Callable[[FileEntry], _T], *, every: bool = False) -> _T:
         """Return `of` the layer's file: the one of the manifest, else `file_name`, or the same of another format.
 
-        Raises ReleaseError where there are two, which without a manifest only a folder tells beforehand.
+        Raises ReleaseError where there are two. Without a manifest a store is asked for `every` one only if that is
+        said, and else for others only where there is no `file_name`: each takes a request.
         """
         entry = self._entry(file_name, table)
         if table in (self.manifest() or {}) or not file_name.endswith(_GZIP):
@@ -317,23 +323,23 @@ class Release:
                 self._refuse_foreign(table, {part.file for part in entry.parts})
             return of(entry)
         stem = file_name.removesuffix(_GZIP)
-        if self._folder is None:
-            try:
+        if self._folder is None and not every:
+            with suppress(MissingError):
                 return of(entry)
-            except MissingError:
-                found = [stem + end for end in _OTHERS if self._has(stem + end)]
-        else:
-            found = [stem + end for end in _SUFFIXES if (self._folder / (stem + end)).exists()]
+        others = [stem + end for end in _OTHERS]
+        found = [name for name, there in zip(others, self._side_by_side(self._has, others), strict=True) if there]
         in_parts = self._parts(stem)
-        if len(found) + bool(in_parts) > 1:
-            found += [f"{stem}/"] * bool(in_parts)
+        if not found and not in_parts:
+            return of(entry)
+        found = [*([file_name] if self._has(file_name) else []), *found, *([f"{stem}/"] if in_parts else [])]
+        if len(found) > 1:
             raise ReleaseError(
                 f"{self.address} has more than one file of {table}: {', '.join(found)}.",
                 "Keep one of them, or name it in manifest.json.",
             )
         if in_parts:
             return of(FileEntry.together(table, [FileEntry(table=table, file=file) for file in in_parts]))
-        return of(replace(entry, file=found[0]) if found else entry)
+        return of(replace(entry, file=found[0]))
 
     def _parts(self, stem: str) -> list[str]:
         """Return the names of a layer's parts in their order, where the store tells them; none where there are none.
@@ -374,6 +380,8 @@ class Release:
             raise ReleaseError(f"{where} has files that are not its parts: {', '.join(others)}.", "Remove them.")
 
     def _has(self, name: str) -> bool:
+        if self._folder is not None:
+            return (self._folder / name).exists()
         try:
             self._store.stamp(self._address.file(name))
         except MissingError:

@@ -22,7 +22,8 @@ _STILL_SECONDS = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A file as it was last seen. `sha256` is of the state last decided about, None where nobody has told it.
+    """A file as it was last seen. `sha256` is of the state last decided about, None where nobody has told it, and
+    `mapping` what FLUX_CONFIG mapped of it.
 
     `settling` says that the state is new and may still be a part of an upload; `asked` is when the state last decided
     about was asked for (seconds since 1970), None where it was loaded already.
@@ -30,6 +31,7 @@ class _Seen:
 
     stamp: str = ""
     sha256: str | None = None
+    mapping: str = ""
     settling: bool = False
     asked: float | None = None
 
@@ -73,10 +75,11 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What was last loaded of a layer, and when (seconds since 1970)."""
+    """What was last loaded of a layer, with which mapping of FLUX_CONFIG, and when (seconds since 1970)."""
 
     sha256: str
     at: float
+    mapping: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +172,12 @@ class _Look:
             if promised:
                 self.release.fetch(file)
             sha256 = file.sha256
-        now, loaded = _Seen(stamp=glance.stamp, sha256=sha256), self.loaded.get(table.name)
-        if loaded and loaded.sha256 == sha256:
+        now = _Seen(stamp=glance.stamp, sha256=sha256, mapping=glance.mapping)
+        loaded, state = self.loaded.get(table.name), (sha256, glance.mapping)
+        if loaded and (loaded.sha256, loaded.mapping) == state:
             return now
         # Of a remote file the digest is a promise: where it is another file by now, it may have come true.
-        if self.release.is_local and sha256 == known.sha256:
+        if self.release.is_local and (known.sha256, known.mapping) == state:
             return replace(now, asked=known.asked)
         self.wanted.append(table.name)
         return replace(now, asked=self.now)

@@ -159,6 +159,7 @@ def loaded_metadata(result: LoadResult) -> _Metadata:
         "duration_seconds": round(total_seconds, 3),
         **({"lock_seconds": round(result.lock_seconds, 4)} if result.lock_seconds is not None else {}),
         **({"pinned": str(result.pin)} if result.pin else {}),
+        **({"mapping": result.mapping} if result.mapping else {}),
         **({"inputs": dg.MetadataValue.json(dict(result.inputs))} if result.inputs else {}),
     }
     if result.held is not None:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from geoalchemy2 import Geography, Geometry
 
+from flux_assets.errors import RecordError
 from flux_assets.spec import StaticTable, type_ddl
 from flux_assets.spec.facts import KIND_NAMES
 
@@ -56,10 +57,12 @@ _FROM_2000_DAYS, _FROM_2000_US = 10957, 946_684_800_000_000
 class SuspectError(ValueError):
     """Some value is not acceptable, for the server's reason where that was asked; an exact pass finds which.
 
-    `column` names its column where the value alone, as a text, would not show it.
+    `column` names its column where the value alone, as a text, would not show it; `known` is the error of the first
+    such record where it was found already.
     """
 
     column: str | None = None
+    known: RecordError | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,9 +25,14 @@ _SHOWN = 300  # characters of Arrow's message, which may hold the value
 _AS_COPY = "Write it as COPY … WITH (FORMAT csv) does."
 _EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
 _TRANSFORM = "Transform it with PostGIS's ST_Transform(geom, 4326)."
+_FLATTEN = 'Drop it with PostGIS\'s ST_Force2D(geom), or by z = "drop" of the layer in FLUX_CONFIG (docs/formats.md).'
 _REMEDIES = {
     "cannot draw": "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and"
     " triangles with ST_Dump(geom); or declare the kind as drawable.",
+    "Z coordinate": _FLATTEN,
+    "M coordinate": _FLATTEN,
+    "the column takes": "Take it apart with PostGIS's ST_Dump(geom), or declare the column as GEOMETRY.",
+    "not closed": "End the ring where it begins.",
     "SRID is": _TRANSFORM,
     "metres": _TRANSFORM,
     "swapped": "PostGIS's ST_FlipCoordinates(geom) swaps them.",
@@ -76,6 +81,8 @@ def refused(
 
 def _explained(record: Block, parser: Reader[Any], fault: Exception) -> RecordError:
     """Return the error of a single refused record, of which the parser raised `fault`."""
+    if isinstance(fault, SuspectError) and fault.known is not None:
+        return fault.known
     names = record.names
     if not record.data.strip(b"\r\n") and len(names) > 1:
         return record.error_of(0, "the line is empty.", "Remove it.")
@@ -89,7 +96,8 @@ def _explained(record: Block, parser: Reader[Any], fault: Exception) -> RecordEr
     columns = {column.name: column for column in parser.columns}
     reason, named = str(fault), getattr(fault, "column", None)
     for name, value in zip(names, record.fields(record.data, len(names)), strict=True):
-        if named in {None, name} and (judgement := _judge(columns[name], value, parser.ask)):
+        column = columns.get(name)  # a name of the file's own is none, where the record could not be cut
+        if column and named in {None, name} and (judgement := _judge(column, value, parser.ask)):
             return record.error_of(0, *judgement, column=name)
     index = re.search(r"CSV column #(\d+)", reason)
     problem = f"it cannot be read ({reason[:_SHOWN] or 'a value is not acceptable'})."

@@ -120,11 +120,8 @@ class Parser:
         _check(header, columns)
         self.columns, self.ask = columns, ask
         self._schema = pa.schema([column.field for column in columns])
-        self._layout = pv.ReadOptions(column_names=list(header.names), use_threads=False, block_size=2 * LONGEST_RECORD)
-        self._as_texts = _options({column.name: pa.string() for column in columns})
-        self._as_declared = _options(
-            {column.name: pa.string() if column.is_time else column.arrow for column in columns}
-        )
+        self._as_texts: dict[str, pa.DataType] = {column.name: pa.string() for column in columns}
+        self._as_declared = {column.name: pa.string() if column.is_time else column.arrow for column in columns}
 
     def decoded(self, block: Block) -> Judged:
         """Return all records, values as COPY reads them. Raises ArrowInvalid or SuspectError when one is not sound."""
@@ -135,50 +132,58 @@ class Parser:
         except (pa.ArrowInvalid, SuspectError) as error:
             first = error.with_traceback(None)  # which would keep the batch
         try:
-            raw = self._read(block, self._as_texts)
+            raw = self.values(block, self._as_texts)
             odd = [column for column in self.columns if not pa.types.is_string(column.arrow)]
-            return self._audited(raw, {each.name: each.read_texts(raw[each.name], self.ask) for each in odd}, block)
+            return self._audited(raw, {each.name: each.read_texts(raw[each.name], self.ask) for each in odd})
         except (pa.ArrowInvalid, SuspectError):
             raise first from None
 
     def read_alike(self, block: Block) -> Judged:
         """Return what `decoded` does. Raises SuspectError also where Arrow and COPY may read a text differently."""
-        raw = self._read(block, self._as_declared)
+        raw = self.values(block, self._as_declared)
         times = [column for column in self.columns if column.is_time]
-        batch, facts = self._audited(raw, {each.name: each.read_times(raw[each.name]) for each in times}, block)
+        batch, facts = self._audited(raw, {each.name: each.read_times(raw[each.name]) for each in times})
         if _is_doubtful(batch, block.data):
             raise SuspectError
         return batch, facts
 
-    def _read(self, block: Block, options: pv.ConvertOptions) -> pa.RecordBatch:
+    @staticmethod
+    def values(block: Block, types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+        """Return the columns of a block that have `types`, as Arrow reads them.
+
+        Raises ArrowInvalid for values that it does not read, SuspectError for blank lines, which it takes for NULLs.
+        """
         # Arrow drops a byte order mark, which after the header belongs to a value.
         data = BOM_UTF8 + block.data if block.data.startswith(BOM_UTF8) else block.data
-        parse = pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-        batches = list(pv.open_csv(cast("IO[bytes]", pa.BufferReader(data)), self._layout, parse, options))
+        batches = list(
+            pv.open_csv(
+                cast("IO[bytes]", pa.BufferReader(data)),
+                pv.ReadOptions(column_names=list(block.names), use_threads=False, block_size=2 * LONGEST_RECORD),
+                pv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+                pv.ConvertOptions(
+                    column_types=dict(types),
+                    include_columns=list(types),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+        )
         if len(batches) != 1 or batches[0].num_rows != block.records:
             raise SuspectError
-        return batches[0]
+        (found,) = batches
+        if len(block.names) > 1 and all(column.null_count for column in found.columns) and block.has_blank_record:
+            raise SuspectError
+        return found
 
-    def _audited(self, raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]], block: Block) -> Judged:
+    def _audited(self, raw: pa.RecordBatch, values: Mapping[str, pa.Array[Any]]) -> Judged:
         """Return the batch with other `values` for some columns, judged: every value, at a cost that no load notices.
 
-        Raises SuspectError when one is not acceptable, and for blank lines, which Arrow takes for rows of NULLs.
+        Raises SuspectError when one is not acceptable.
         """
         facts = LayerFacts(rows=raw.num_rows)
         found = [facts.judged(column, values.get(column.name, raw[column.name])) for column in self.columns]
-        if len(self.columns) > 1 and min(facts.nulls.values()) > 0 and block.has_blank_record:
-            raise SuspectError
         return pa.RecordBatch.from_arrays(found, schema=self._schema), facts
-
-
-def _options(types: dict[str, pa.DataType]) -> pv.ConvertOptions:
-    return pv.ConvertOptions(
-        column_types=types,
-        include_columns=list(types),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
 
 
 def _check(header: Block, columns: tuple[ReadColumn, ...]) -> None:

@@ -93,14 +93,13 @@ class RowFile:
 
     @classmethod
     def _source(
-        cls, path: Path, file: ReleaseFile, table: StaticTable, mapping: LayerMapping
+        cls, path: Path, file: ReleaseFile, table: StaticTable, mapping: LayerMapping | None
     ) -> RowFile | TextFile | GunzippedFile:
         name = file.file.lower()
-        if name.endswith(tuple(_FORMATS)):
-            return cls(path, file.file, table, mapping, sha256=file.sha256)
-        if name.endswith(".csv"):
-            return TextFile(path, file.file, table, mapping, sha256=file.sha256)
-        return GunzippedFile(path, file.file, sha256=file.sha256)
+        if mapping is None and name.endswith(".gz"):
+            return GunzippedFile(path, file.file, sha256=file.sha256)
+        reading = cls if name.endswith(tuple(_FORMATS)) else TextFile
+        return reading(path, file.file, table, mapping or LayerMapping(), sha256=file.sha256)
 
     @classmethod
     def expanded_bytes(cls, paths: Sequence[Path], names: Sequence[str]) -> int:
@@ -131,19 +130,19 @@ class RowFile:
         file of `sha256`; RecordError when its columns are not the table's.
         """
         state = self._checked()
-        record = 1
         source: Callable[[], AbstractContextManager[_Opened]] = {
             _PARQUET: self._parquet,
             _LINES: self._lines,
         }.get(self._suffix, self._ogr)
         with self._explained(), source() as (layout, batches):
-            yield layout.header()
+            rows = Rows(layout=layout, batch=pa.RecordBatch.from_pylist([], schema=layout.schema))
+            yield rows
             for batch in batches():
                 check_stop()
                 self.csv_bytes += batch.nbytes
+                rows = Rows(layout=layout, batch=batch, record=rows.record + rows.records)
                 if batch.num_rows:
-                    yield layout.rows(batch, record)
-                record += batch.num_rows
+                    yield rows
         if _state(self._path.stat()) != state:
             raise ManifestError(f"{self._name} changed while it was read.", "Run again.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.release.decode.columns import ReadColumn
 from flux_assets.release.formats.mapping import LayerMapping
-from flux_assets.release.formats.rows import Rows
 from flux_assets.release.formats.shaping import Shaping
 from flux_assets.spec import StaticTable
 
@@ -33,21 +32,25 @@ class _Source:
     shaping: Shaping | None = None
 
     def values(self, batch: pa.RecordBatch, file: str, record: int) -> pa.Array[Any]:
-        """Return its values. Raises RecordError for a text that is no number or geometry, where one is needed."""
-        found = [_stored(batch.column(name)) for name in self.names]
-        is_text = pa.types.is_string(found[0].type)
-        if is_text and (self.factor != 1 or self.shaping is not None):
-            read, what = (
-                (Shaping.parsed, "WKT") if self.shaping is not None and len(found) == 1 else (_numbers, "a number")
-            )
-            for index, (name, texts) in enumerate(zip(self.names, found, strict=True)):
-                found[index], refused = read(texts)
-                if refused is not None:
-                    place = Place(file=file, record=record + refused, column=name, value=texts[refused].as_py())
-                    raise RecordError(place, f"it is not {what}.", "Correct it.")
-        if self.shaping is None:
-            return _in_zone(found[0], self.column) if self.factor == 1 else _scaled(found[0], self.factor)
-        return self.shaping.points(*found) if len(found) > 1 else self.shaping.applied(found[0])
+        """Return its values. Raises RecordError for the first that cannot be made."""
+        found = {name: _stored(batch.column(name)) for name in self.names}
+        try:
+            return self._made(found)
+        except RecordError as fault:
+            name, index = fault.place.column or self.names[0], fault.place.record or 0
+            value = found[name][index].as_py()
+            shown = value if isinstance(value, str) else None
+            place = Place(file=file, record=record + index, column=name, value=shown)
+            raise RecordError(place, fault.reason, fault.remedy) from None
+
+    def _made(self, found: Mapping[str, pa.Array[Any]]) -> pa.Array[Any]:
+        values = found[self.names[0]]
+        if self.shaping is None and self.factor == 1:
+            return _in_zone(values, self.column)
+        if self.shaping is not None and len(self.names) == 1:
+            return self.shaping.applied(values)
+        numbers = [_numbers(name, found[name]) for name in self.names]
+        return _scaled(numbers[0], self.factor, self.column) if self.shaping is None else self.shaping.points(*numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +72,27 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
-        """The names of the file's columns that are read. Raises what `header` does."""
+        """The names of the file's columns that are read. Raises what `declared` does."""
         return [*dict.fromkeys(name for source in self._sources for name in source.names)]
 
-    def rows(self, batch: pa.RecordBatch, record: int) -> Rows:
-        """Return the rows of a batch, the first of which has the number `record`."""
-        names = [source.column.name for source in self._sources]
-        made = pa.RecordBatch.from_arrays(
-            [source.values(batch, self.file, record) for source in self._sources], names=names
-        )
-        return Rows(file=self.file, batch=made, record=record)
+    def declared(self, batch: pa.RecordBatch, record: int) -> pa.RecordBatch:
+        """Return rows, the first of which has the number `record`, under declared names, geometry as EWKB.
 
-    def header(self) -> Rows:
-        """Return no rows, which tell names and types.
-
-        Raises RecordError, naming every column concerned, when the file's columns are not the table's.
+        Raises RecordError for a value of which no declared one can be made. Of no rows, raises RecordError, naming
+        every column concerned, when the file's columns are not the table's.
         """
-        return self.rows(pa.RecordBatch.from_pylist([], schema=self.schema), 1)
+        values = [source.values(batch, self.file, record) for source in self._sources]
+        return pa.RecordBatch.from_arrays(values, names=[source.column.name for source in self._sources])
+
+    def shown(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows as `declared` does, where that is impossible of a column with the file's own values."""
+        found: dict[str, pa.Array[Any]] = {}
+        for source in self._sources:
+            try:
+                found[source.column.name] = source.values(batch, self.file, 0)
+            except RecordError:
+                found[source.column.name] = _stored(batch.column(source.names[0]))
+        return pa.RecordBatch.from_pydict(found)
 
     @cached_property
     def _columns(self) -> tuple[ReadColumn, ...]:
@@ -130,8 +137,8 @@ class Layout:
         if not _is_binary(kind) and not pa.types.is_string(kind):
             raise RecordError(
                 Place(file=self.file, column=name),
-                f"its geometry is {kind}, and WKB is read.",
-                'Write it with the encoding "WKB".',
+                f"its geometry is {kind}, as GeoArrow has it, and WKB is read.",
+                'Write it with the encoding "WKB", as is usual.',
             )
         return _Source(column, (name,), shaping=self._shaping(column, name))
 
@@ -148,6 +155,7 @@ class Layout:
             file=self.file,
             crs=crs,
             drops_z=self.mapping.z == "drop",
+            straightens=self.mapping.curves == "linearise",
         )
 
     def _named(self, name: str) -> str | None:
@@ -182,22 +190,25 @@ class Layout:
         return _Source(column, (x, y), shaping=self._shaping(column, x))
 
 
-def _numbers(texts: pa.Array[Any]) -> tuple[pa.Array[Any], int | None]:
-    """Return the numbers of texts, and the index of the first that is none."""
-    numbers = [_number(text) for text in texts.to_pylist()]
-    refused = next((index for index, number in enumerate(numbers) if number == "refused"), None)
-    return (texts if refused is not None else pa.array(numbers, pa.float64())), refused
+def _numbers(name: str, values: pa.Array[Any]) -> pa.Array[Any]:
+    """Return numbers, of texts too. Raises RecordError, with the index as the record, for the first that is none."""
+    if not pa.types.is_string(values.type):
+        return values.cast(pa.float64())
+    numbers: list[float | None] = []
+    for index, text in enumerate(values.to_pylist()):
+        try:
+            numbers.append(None if text is None else float(text))
+        except ValueError:
+            raise RecordError(Place(file="", record=index, column=name), "it is not a number.", "Correct it.") from None
+    return pa.array(numbers, pa.float64())
 
 
-def _number(text: str | None) -> float | Literal["refused"] | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return "refused"
-
-
-def _scaled(values: pa.Array[Any], factor: float) -> pa.Array[Any]:
-    return pc.multiply(values.cast(pa.float64()), pa.scalar(factor))
+def _scaled(numbers: pa.Array[Any], factor: float, column: ReadColumn) -> pa.Array[Any]:
+    """Return products, rounded to the decimals that the column keeps."""
+    found = pc.multiply(numbers, pa.scalar(factor))
+    if pa.types.is_floating(column.arrow):
+        return found
+    return pc.round(found, column.arrow.scale if isinstance(column.arrow, pa.Decimal128Type) else 0)
 
 
 def _in_zone(values: pa.Array[Any], column: ReadColumn) -> pa.Array[Any]:

@@ -38,7 +38,8 @@ class LayerMapping(BaseModel):
     """How the file of one layer is read.
 
     `layer` is its name within the file, `crs` that of its coordinates where the file does not say or says wrongly,
-    `longitude` and `latitude` the columns that make the point, `ignore` columns of the file that are not loaded.
+    `longitude` and `latitude` the columns that make the point, `ignore` columns of the file that are not loaded; `z`
+    and `curves` say what becomes of geometry with more than the column takes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class LayerMapping(BaseModel):
     ignore: tuple[str, ...] = ()
     crs: str | None = Field(default=None, min_length=1)
     z: Literal["refuse", "drop"] = "refuse"
+    curves: Literal["refuse", "linearise"] = "refuse"
     longitude: str | None = Field(default=None, min_length=1)
     latitude: str | None = Field(default=None, min_length=1)
     encoding: str | None = Field(default=None, min_length=1)
@@ -69,13 +71,12 @@ class LayerMapping(BaseModel):
             if unknown := [column for column in found[name].columns if column not in known[name].column_names]:
                 columns = ", ".join(known[name].column_names)
                 raise SettingError(f"{where}.columns.{unknown[0]}: no such column; there are {columns}.", _CORRECT)
-        return found
+        return {name: mapping for name, mapping in found.items() if mapping != cls()}
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of what is mapped; empty where nothing is."""
-        said = self.model_dump_json(exclude_defaults=True)
-        return "" if said == "{}" else hashlib.sha256(said.encode()).hexdigest()
+        """SHA-256 (hex) of what is mapped."""
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
 def _described(problem: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a file that has values instead of texts, under declared names, and the values that a load makes of them.
+"""Rows of a file that has values instead of texts, and the declared values that a load makes of them.
 
 Texts among them are read as COPY reads them. A refused row is judged, and kept in quarantine, as the CSV that it would
 have been.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +17,30 @@ import pyarrow.compute as pc
 from flux_assets.errors import Place, RecordError
 from flux_assets.release.decode.blocks import Block
 from flux_assets.release.decode.columns import AskServer, ReadColumn, SuspectError
-from flux_assets.release.decode.parse import Judged, LayerFacts, Reader
+from flux_assets.release.decode.parse import Judged, LayerFacts, Reader, Records
+from flux_assets.release.formats.layout import Layout
 
 _DAY_US = 86_400_000_000
 
 
+class _HasRows(Records, Protocol):
+    """Records of which declared rows can be made."""
+
+    def declared(self) -> pa.RecordBatch:
+        """Return them under declared names, geometry as EWKB. Raises RecordError where that is impossible of one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows of a file; `record` is the number of the first, from 1. Columns have declared names, geometry is EWKB."""
+    """Rows as a file has them; `record` is the number of the first, from 1."""
 
-    file: str
+    layout: Layout
     batch: pa.RecordBatch
-    record: int
+    record: int = 1
+
+    @property
+    def file(self) -> str:
+        return self.layout.file
 
     @property
     def records(self) -> int:
@@ -37,14 +49,18 @@ class Rows:
     @property
     def shape(self) -> object:
         """What parts of a file have in common: the types of the columns."""
-        return self.batch.schema.types
+        return self.declared().schema.types
 
     @property
     def nbytes(self) -> int:
         return self.batch.nbytes
 
-    def reader(self, columns: tuple[ReadColumn, ...], ask: AskServer | None) -> Reader[Rows]:
-        """Return what makes declared values of rows like these.
+    def declared(self) -> pa.RecordBatch:
+        """Return them under declared names, geometry as EWKB. Raises what `Layout.declared` does."""
+        return self.layout.declared(self.batch, self.record)
+
+    def reader(self, columns: tuple[ReadColumn, ...], ask: AskServer | None) -> Reader[Any]:
+        """Return what makes declared values of rows like these, or of other records that have such.
 
         Raises RecordError, naming every column concerned, where a type cannot become that of its column.
         """
@@ -64,41 +80,45 @@ class Rows:
         self, index: int, problem: str, remedy: str = "", *, column: str | None = None, value: str | None = None
     ) -> RecordError:
         """Return the error of a row: at `column` with its value where it has one, else as a whole, with `value`."""
-        if column in self.batch.schema.names:
-            (shown,) = _texts(self.batch.column(column).slice(index, 1))
-            value = "NULL" if shown is None else shown.decode(errors="replace")
-        place = Place(file=self.file, record=self.record + index, column=column, value=value)
-        return RecordError(place, problem, remedy)
+        return self.part(index, index + 1).text().error_of(0, problem, remedy, column=column, value=value)
 
     def text(self) -> Block:
-        """Return the rows as CSV."""
-        names = self.batch.schema.names
-        quoted = ([_quoted(text) for text in _texts(column)] for column in self.batch.columns)
+        """Return the rows as CSV under declared names."""
+        batch = self.layout.shown(self.batch)
+        quoted = ([_quoted(text) for text in _texts(column)] for column in batch.columns)
         data = b"".join(b",".join(row) + b"\n" for row in zip(*quoted, strict=True))
-        return Block(file=self.file, names=tuple(names), data=data, line=0, record=self.record, records=self.records)
+        names = tuple(batch.schema.names)
+        return Block(file=self.file, names=names, data=data, line=0, record=self.record, records=self.records)
 
 
 class _RowReader:
     """Makes declared values of rows."""
 
-    def __init__(self, header: Rows, columns: tuple[ReadColumn, ...], ask: AskServer | None = None) -> None:
+    def __init__(self, header: _HasRows, columns: tuple[ReadColumn, ...], ask: AskServer | None = None) -> None:
         self.columns, self.ask = columns, ask
         self._schema = pa.schema([column.field for column in columns])
+        given = header.declared().schema
         odd = [
             f"{column.name} is {kind}, and cannot become {column.ddl}"
             for column in columns
-            if not _takes(column, kind := header.batch.schema.field(column.name).type)
+            if not _takes(column, kind := given.field(column.name).type)
         ]
         if odd:
             problem = f"its columns have other types than the table's ({'; '.join(odd)})."
             raise RecordError(Place(file=header.file), problem, "Write them as the declared types.")
 
-    def decoded(self, rows: Rows) -> Judged:
+    def decoded(self, rows: _HasRows) -> Judged:
         """Return all rows. Raises ArrowInvalid or SuspectError when a value is not acceptable."""
-        facts, found = LayerFacts(rows=rows.records), []
+        try:
+            batch = rows.declared()
+        except RecordError as error:
+            fault = SuspectError()
+            fault.known = error
+            raise fault from None
+        facts, found = LayerFacts(rows=batch.num_rows), []
         for column in self.columns:
             try:
-                values = self._fitted(column, rows.batch.column(column.name))
+                values = self._fitted(column, batch.column(column.name))
                 found.append(facts.judged(column, values, hexadecimal=False))
             except (pa.ArrowInvalid, SuspectError) as error:
                 fault = SuspectError(*error.args)

@@ -16,45 +16,64 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flux_assets.errors import ReleaseError
+from flux_assets.errors import Place, RecordError, ReleaseError
 from flux_assets.release.decode.columns import Spatial, SuspectError, layout
 from flux_assets.release.decode.geometry import moved
+from flux_assets.release.formats.curves import straightened
+from flux_assets.spec.facts import KIND_NAMES
 
 _Floats = npt.NDArray[np.float64]
 _Move = Callable[[_Floats, _Floats], tuple[_Floats, _Floats]]
 _DEGREES = {"EPSG:4326", "OGC:CRS84"}
 _SRID_FLAG = 0x20000000
+_HEADER = 5  # bytes of a byte order and a word
+_ARCS = {*range(8, 13)}  # the kinds that may have arcs; the one before them may have parts that do
+_LINEARISE = 'Write lines instead, or say curves = "linearise" of the layer in FLUX_CONFIG (docs/formats.md).'
+_SHOWN = 200  # characters of another library's reason
 _POINT = np.dtype([("head", "S9"), ("x", "<f8"), ("y", "<f8")])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shaping:
-    """How WKB of one column becomes the EWKB that `takes` says."""
+    """How geometry of one column, WKB or texts, becomes the EWKB that `takes` says."""
 
     takes: Spatial
     file: str
     crs: str
     drops_z: bool = False
+    straightens: bool = False
 
     def applied(self, values: pa.Array[Any]) -> pa.Array[Any]:
-        """Return WKB as EWKB in degrees: with the column's SRID, a single part as a multi-part value of one or back."""
-        return self._in_degrees(self._headed(self._flat(values)))
+        """Return EWKB in degrees: with the column's SRID, a single part as a multi-part value of one or back.
 
-    @staticmethod
-    def parsed(texts: pa.Array[Any]) -> tuple[pa.Array[Any], int | None]:
-        """Return the WKB of texts, which are WKT or hexadecimal (E)WKB, and the index of the first that is neither."""
-        import shapely
+        Raises RecordError, with the index as the record, for the first text that is no geometry, and for arcs that the
+        column does not take.
+        """
+        wkb = _parsed(values, self.file) if pa.types.is_string(values.type) else values
+        return self._in_degrees(self._headed(self._flat(self._straight(wkb))))
 
-        bare = pc.replace_substring_regex(cast("pa.StringArray", texts), r"^SRID=4326;", "")
-        given = np.asarray(bare.is_valid())
-        words = np.asarray(bare.to_numpy(zero_copy_only=False))
-        is_hex = np.asarray(pc.fill_null(pc.match_substring_regex(bare, r"^(?:[0-9A-Fa-f]{2})+$"), pa.scalar(False)))
-        found = np.full(len(words), None, object)
-        found[is_hex] = [bytes.fromhex(word) for word in words[is_hex]]
-        shapes = shapely.from_wkt(words[given & ~is_hex], on_invalid="ignore")
-        found[given & ~is_hex] = shapely.to_wkb(shapes)
-        refused = [index for index in np.flatnonzero(given) if found[index] is None]
-        return pa.array(found, pa.binary()), int(refused[0]) if refused else None
+    def _straight(self, values: pa.Array[Any]) -> pa.Array[Any]:
+        """Return the values without arcs, or as they are where the column takes arcs."""
+        sound, heads = _heads(values)
+        kinds = _kinds(heads)
+        chosen = np.flatnonzero(sound)[np.isin(kinds, [7, *_ARCS])].tolist()
+        found = {index: straight for index in chosen if (straight := straightened(values[index].as_py()))}
+        if not found or not (self.straightens or self._refuses_arcs):
+            return values
+        if not self.straightens:
+            index = min(found)
+            kind = KIND_NAMES[int(kinds[np.count_nonzero(sound[:index])])]
+            raise RecordError(Place(file=self.file, record=index), f"it is a {kind}, which may have arcs.", _LINEARISE)
+        wkb = values.to_pylist()
+        for index, straight in found.items():
+            wkb[index] = straight
+        return pa.array(wkb, pa.binary())
+
+    @property
+    def _refuses_arcs(self) -> bool:
+        # Control points that are moved to other coordinates are not those of the same arc.
+        is_drawn = self.takes.drawn is None or self.takes.drawn >= _ARCS
+        return self.takes.kind is not None or not is_drawn or self._move is not None
 
     def _flat(self, values: pa.Array[Any]) -> pa.Array[Any]:
         """Return the values without Z and M where these are dropped."""
@@ -100,12 +119,11 @@ class Shaping:
         return cast("_Move", transformer.transform)
 
     def _headed(self, values: pa.Array[Any]) -> pa.Array[Any]:
-        ends, data = layout(values)
-        sound = np.diff(ends) >= 5
-        begin = ends[:-1][sound].astype(np.int64)
-        if not len(begin):
+        sound, heads = _heads(values)
+        if not len(heads):
             return values
-        heads = _view(data, "u1", 1)[begin].astype(np.uint64) << np.uint64(32) | _view(data, "<u4", 4)[begin + 1]
+        ends, data = layout(values)
+        begin = ends[:-1][sound].astype(np.int64)
         found = values
         for head in np.unique(heads).tolist():
             order, word = (head >> 32, head & 0xFFFFFFFF)
@@ -155,6 +173,45 @@ class Shaping:
             rows[axis] = np.asarray(cast("pa.DoubleArray", numbers.cast(pa.float64())).fill_null(0.0))
         whole = pa.Array.from_buffers(pa.binary(_POINT.itemsize), len(x), [None, pa.py_buffer(rows.tobytes())])
         return self._in_degrees(pc.if_else(given, whole.cast(pa.binary()), pa.scalar(None, pa.binary())))
+
+
+def _parsed(texts: pa.Array[Any], file: str) -> pa.Array[Any]:
+    """Return the WKB of texts, which are WKT, GeoJSON or hexadecimal (E)WKB. Raises RecordError for another one."""
+    import shapely
+
+    bare = pc.replace_substring_regex(cast("pa.StringArray", texts), r"^SRID=4326;", "")
+    words, given = np.asarray(bare.to_numpy(zero_copy_only=False)), np.asarray(bare.is_valid())
+    is_hex = np.asarray(pc.fill_null(pc.match_substring_regex(bare, r"^(?:[0-9A-Fa-f]{2})+$"), pa.scalar(False)))
+    is_json = np.asarray(pc.fill_null(pc.starts_with(bare, "{"), pa.scalar(False)))
+    found = np.full(len(words), None, object)
+    found[is_hex] = [bytes.fromhex(word) for word in words[is_hex]]
+    readers = ((is_json, shapely.from_geojson), (given & ~is_hex & ~is_json, shapely.from_wkt))
+    for chosen, read in readers:
+        with np.errstate(invalid="ignore"):  # a coordinate that is NaN
+            found[chosen] = shapely.to_wkb(read(words[chosen], on_invalid="ignore"))
+    for index in np.flatnonzero(given & np.asarray(pc.is_null(pa.array(found, pa.binary()))))[:1].tolist():
+        try:
+            readers[not is_json[index]][1](words[index])
+        except shapely.errors.ShapelyError as error:
+            reason = str(error)[:_SHOWN].rstrip(".\n ")
+            problem = f"it is not WKT, GeoJSON or hexadecimal EWKB ({reason})."
+            raise RecordError(Place(file=file, record=index), problem, "Correct it.") from None
+    return pa.array(found, pa.binary())
+
+
+def _heads(values: pa.Array[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint64]]:
+    """Return which values have a header, and of these the byte order and the word of it, which tells the kind."""
+    ends, data = layout(values)
+    sound = np.diff(ends) >= _HEADER
+    begin = ends[:-1][sound].astype(np.int64)
+    if not len(begin):
+        return sound, np.zeros(0, np.uint64)
+    return sound, _view(data, "u1", 1)[begin].astype(np.uint64) << np.uint64(32) | _view(data, "<u4", 4)[begin + 1]
+
+
+def _kinds(heads: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    words = (heads & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return np.where(heads >> np.uint64(32) == 1, words, words.byteswap()).astype(np.int64) % 0x10000 % 1000
 
 
 def _view(data: memoryview, kind: str, width: int) -> npt.NDArray[Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from flux_assets.errors import ReleaseError
 from flux_assets.layers.whole_release.watch import Loaded, Memory, News, check_release
+from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.release.release import Release
 from flux_assets_tests.made_layers import ReleaseFolder, made_up, rows
 from flux_assets_tests.web import Web, serving
@@ -34,10 +35,11 @@ class Watcher:
     loaded: dict[str, Loaded] = field(default_factory=dict)
     news: News | None = None
     pinned: set[str] = field(default_factory=set)
+    mappings: dict[str, LayerMapping] = field(default_factory=dict)
 
     @property
     def release(self) -> Release:
-        return Release(self.address, None, self.cache, pause=0)
+        return Release(self.address, None, self.cache, pause=0, mappings=self.mappings)
 
     def look(self, minutes: float = 1) -> list[str]:
         """Names of the layers that are asked for."""
@@ -56,7 +58,8 @@ class Watcher:
         """The layers are loaded as they lie there."""
         for name in names:
             file = self.release.resolve(f"{name}.csv.gz", name)
-            self.loaded[name] = Loaded(sha256=file.sha256, at=self.now + 1)
+            mapping = file.mapping.digest if file.mapping else ""
+            self.loaded[name] = Loaded(sha256=file.sha256, at=self.now + 1, mapping=mapping)
 
 
 @pytest.fixture
@@ -238,6 +241,16 @@ def test_there_must_be_a_folder(watcher):
         watcher.look()
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_another_mapping_is_news_as_another_file_is(watched, loaded):
+    for mappings in ({"wires": LayerMapping(ignore=("a",))}, {"wires": LayerMapping(ignore=("b",))}, {}):
+        watched.mappings = mappings
+        wanted = ["wires"] if loaded or mappings else []  # what is loaded all the while is no news
+        assert [watched.look(), watched.look(), watched.look()] == [[], wanted, []]
+        if loaded:
+            watched.load("wires")
+
+
 @pytest.fixture
 def promised(folder: ReleaseFolder, watched: Watcher) -> Watcher:
     """The same with a manifest."""
@@ -279,6 +292,11 @@ def test_files_that_come_before_their_manifest_are_waited_for(promised, folder):
     assert "bytes is" in promised.told
     folder.promise(POLES)
     assert promised.look() == ["poles"]
+
+
+def test_another_mapping_is_news_though_the_manifest_is_the_same(promised):
+    promised.mappings = {"poles": LayerMapping(z="drop")}
+    assert [promised.look(), promised.look()] == [["poles"], []]
 
 
 def test_half_a_manifest_is_waited_for(promised, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import warnings
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from geoalchemy2 import Geometry
@@ -92,6 +94,15 @@ def written(folder: Path, suffix: str, rows: gpd.GeoDataFrame, name: str = "towe
                 file.write(member, member.relative_to(inner.parent))
         shutil.rmtree(inner.parent)
     return path
+
+
+def with_wkb(folder: Path, wkb: list[bytes | None]) -> Path:
+    """A GeoParquet file whose geometry is this, whatever it is."""
+    geo = {"version": "1.0.0", "primary_column": "geom", "columns": {"geom": {"encoding": "WKB", "geometry_types": []}}}
+    plain = pa.Table.from_pandas(pd.DataFrame(frame(len(wkb)).drop(columns="geom")), preserve_index=False)
+    table = plain.append_column("geom", pa.array(wkb, pa.large_binary()))
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), folder / "towers.parquet")
+    return folder / "towers.parquet"
 
 
 def read(

@@ -19,7 +19,7 @@ from flux_assets.errors import RecordError, ReleaseError
 from flux_assets.release.decode.sieve import Quarantine
 from flux_assets.release.formats.files import RowFile
 from flux_assets.release.formats.mapping import LayerMapping
-from flux_assets_tests.release.formats.made_files import FORMATS, frame, read, shapes, towers, written
+from flux_assets_tests.release.formats.made_files import FORMATS, frame, read, shapes, towers, with_wkb, written
 
 SQUARE = shapely.box(0, 0, 1, 1)
 
@@ -98,14 +98,8 @@ def test_a_single_part_and_a_multi_part_value_of_one_become_each_other(tmp_path:
 
 def test_big_endian_wkb_and_mixed_kinds(tmp_path: Path) -> None:
     given = [SQUARE, shapely.Point(1, 2), shapely.LineString([(0, 0), (1, 1)]), shapely.MultiPoint([(1, 1)]), None]
-    geo = {"version": "1.0.0", "primary_column": "geom", "columns": {"geom": {"encoding": "WKB", "geometry_types": []}}}
-    plain = pa.Table.from_pandas(pd.DataFrame(frame().drop(columns="geom")), preserve_index=False)
-    wkb = [each and shapely.to_wkb(each, byte_order=index % 2) for index, each in enumerate(given)]
-    table = plain.append_column("geom", pa.array(wkb, pa.large_binary()))
-    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), tmp_path / "towers.parquet")
-    assert shapes(read(tmp_path / "towers.parquet", towers("GEOMETRY"))) == [
-        each and shapely.to_wkt(each) for each in given
-    ]
+    path = with_wkb(tmp_path, [each and shapely.to_wkb(each, byte_order=index % 2) for index, each in enumerate(given)])
+    assert shapes(read(path, towers("GEOMETRY"))) == [each and shapely.to_wkt(each) for each in given]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".fgb", ".geojsonl"])
@@ -322,9 +316,9 @@ def test_a_bad_line_of_geojson_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, ".geojsonl", frame())
     lines = path.read_text().splitlines()
     for bad, word in (
-        ("{", "record 3.*it is not a GeoJSON feature"),
+        ("{", "record 3.*it is not WKT, GeoJSON"),
         (lines[2].replace('"label"', '"lable"'), "record 3|unknown: lable"),
-        (lines[2].replace("[", "[[").replace("]", "]]"), "record 3, column geometry: it is not a geometry"),
+        (lines[2].replace("[", "[[").replace("]", "]]"), "record 3, column geometry, .*it is not WKT, GeoJSON"),
     ):
         path.write_text("\n".join([*lines[:2], bad, *lines[3:]]))
         with pytest.raises(RecordError, match=word):

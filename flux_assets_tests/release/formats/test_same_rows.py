@@ -13,10 +13,13 @@ import shapely
 from flux_assets.compare.release import match_release
 from flux_assets.errors import RecordError, ReleaseError
 from flux_assets.layers.context import LoadOptions
+from flux_assets.layers.load import load_layer
 from flux_assets.layers.rollback import rollback
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import LayerStream
+from flux_assets.release.formats.mapping import LayerMapping
+from flux_assets.release.release import Release
 from flux_assets.spec import StaticTable
 from flux_assets.tables import static_tables
 from flux_assets_tests import sample_cities
@@ -76,6 +79,34 @@ def test_the_sample_city_is_the_same_rows(tmp_path: Path, suffix: str, layer: st
     how = {"COORDINATE_PRECISION": 17} if suffix == ".geojsonl" else {}
     path = written(tmp_path, suffix, rows, layer, **({"SPATIAL_INDEX": "NO"} if suffix == ".fgb" else how))
     assert read(path, table).equals(expected)
+
+
+def test_another_mapping_is_another_version(loader: Loader, sql: Sql) -> None:
+    written(loader.source.folder, ".gpkg", frame())
+
+    def load(**mapping: object) -> str:
+        mappings = {"towers": LayerMapping.model_validate(mapping)} if mapping else {}
+        release = Release(str(loader.source.folder), "v1", loader.source.folder / ".cache", mappings=mappings)
+        result = load_layer(TOWERS, release, loader.target, LoadOptions(), loader.log.append)
+        ((_, matched),) = match_release([TOWERS], release, loader.target, Stop(), lambda _: None)
+        assert matched.passed, matched
+        return result.outcome
+
+    feet = {"columns": {"height": {"column": "height", "factor": 2}}}
+    outcomes = [load(), load(**feet), load(**feet)]
+    assert sql("SELECT height FROM towers WHERE id = 'T0002'") == [(4.2,)]
+    assert [*outcomes, load(), load()] == ["published", "published", "unchanged", "published", "unchanged"]
+    assert sql("SELECT height FROM towers WHERE id = 'T0002'") == [(2.1,)]
+
+
+def test_a_comparison_with_another_mapping_says_so(loader: Loader) -> None:
+    written(loader.source.folder, ".gpkg", frame())
+    loader.load(TOWERS)
+    doubled = LayerMapping.model_validate({"columns": {"height": {"factor": 2}}})
+    release = Release(str(loader.source.folder), "v1", loader.source.folder / ".cache", mappings={"towers": doubled})
+    ((_, result),) = match_release([TOWERS], release, loader.target, Stop(), lambda _: None)
+    assert not result.passed
+    assert "FLUX_CONFIG or the declaration has changed" in str(result)
 
 
 def test_two_files_of_a_layer_are_refused(loader: Loader) -> None:
