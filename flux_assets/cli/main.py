@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from flux_assets.cli import embedded, inspection, listen, moving, rollback, status
+from flux_assets.cli import embedded, inspection, listen, moving, releases, rollback, status
 from flux_assets.cli.terminal import Commands, one_of, the_layer
 from flux_assets.errors import LayerError, SyncError
 
@@ -30,7 +30,7 @@ def main() -> None:
     """
 
 
-for module in (embedded, inspection, listen, moving, rollback, status):
+for module in (embedded, inspection, listen, moving, releases, rollback, status):
     main.commands |= module.COMMANDS.commands
 
 

@@ -124,7 +124,7 @@ class Address:
         """Return the error of a file that is not as the manifest says."""
         return ManifestError(
             f"{self.shown}: {what} is {found}, the manifest says {promised}.",
-            "Fetch or copy the file again; if the file is right, rewrite the manifest.",
+            "Fetch or copy the file again; if the file is right, rewrite the manifest (`flux-assets manifest`).",
         )
 
 

@@ -22,7 +22,7 @@ from flux_assets.release.formats.mapping import LayerMapping
 from flux_assets.release.http import HttpStore
 from flux_assets.release.stores import FsspecStore, Limits, TooLargeError
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _PART = re.compile(r"part-(?P<number>\d{1,9})[^/]*?(?P<suffix>\.csv\.gz|\.parquet|\.csv|\.fgb|\.geojsonl)")
 _FETCHED_AT_ONCE = 4
 _SUFFIXES = (".csv.gz", ".parquet", ".gpkg", ".fgb", ".shp.zip", ".gdb.zip", ".geojson", ".geojsonl", ".csv")
@@ -31,7 +31,7 @@ _S = TypeVar("_S")
 _T = TypeVar("_T")
 _LARGEST = 4 << 20  # bytes of a manifest: a few hundred for each file
 _LARGEST_COUNT = 2**63 - 1
-_REMEDY = "Rewrite it (`flux-assets sample` writes an example), or remove it: it is not required."
+_REMEDY = "Rewrite it (`flux-assets manifest` does), or remove it: it is not required."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,11 +286,11 @@ class Release:
 
     @cached_property
     def _manifest(self) -> Mapping[str, FileEntry] | None:
-        where = self._address.file(_MANIFEST)
+        where = self._address.file(MANIFEST)
         limits = replace(self._limits, largest=_LARGEST)
         try:
             if self._folder is not None:
-                path = where.local_file(self._folder, _MANIFEST)
+                path = where.local_file(self._folder, MANIFEST)
             else:
                 path = Download(self._store, where, self._cache, limits, pause=self._pause).current().path
             with opened(path, where.shown) as file:

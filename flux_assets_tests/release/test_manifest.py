@@ -69,7 +69,7 @@ def test_refuses_an_entry_and_says_where(parse, tmp_path, entry, said):
     with pytest.raises(ManifestError) as caught:
         parse({"table": "s", "file": "s.csv.gz"}, entry)
     assert f"{tmp_path}/manifest.json: {said}" in str(caught.value)
-    assert "flux-assets sample" in caught.value.remedy
+    assert "flux-assets manifest" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

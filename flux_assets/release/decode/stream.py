@@ -107,6 +107,15 @@ class LayerStream:
             yield from batches
         self.facts.gz_bytes, self.facts.csv_bytes = self._source.gz_bytes, self._source.csv_bytes
 
+    def count(self) -> int:
+        """Read the file to its end and return its number of records, whose values are not judged.
+
+        Raises RecordError for a header that is not the table's, and otherwise what iterating raises of the file.
+        """
+        blocks = self._source.blocks()
+        self._source.reader(next(blocks), self._columns, self._ask)
+        return sum(block.records for block in blocks)
+
     def describe_record(self, place: Place, problem: str, remedy: str) -> RecordError:
         """Return the error of a record that another reader, such as COPY, found by its number (1 is the first row).
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from flux_assets.errors import EmbeddedError, SettingError
+from flux_assets.release.release import MANIFEST, FileEntry
+from flux_assets.release.writing import UNFINISHED, GzipWriter, write_manifest
 from flux_assets.sample.city import csv_text
 from flux_assets.sample.city.counts import checked_scale, row_counts
 from flux_assets.sample.city.layers import KNOWN_LAYERS, Layers
 from flux_assets.spec import StaticTable
 
 Progress = Callable[[str, int, int], None]
-
-MANIFEST = "manifest.json"
-_UNFINISHED = ".unfinished"
-# Hexadecimal geometry gains little from more effort.
-_COMPRESSION = 4
-_GZIP_WINDOW = zlib.MAX_WBITS | 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrittenFile:
-    """One file of the manifest; `bytes` and `sha256` (hexadecimal) are those of the gzip file."""
-
-    table: str
-    file: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 def write_release(
@@ -55,9 +35,9 @@ def write_release(
         known = [table for table in tables if table.name in KNOWN_LAYERS]
         try:
             written = [_write_table(out, table, layers, progress) for table in known]
-            _reveal(out, written, scale=scale, seed=seed)
+            _reveal(out, written, known, scale=scale, seed=seed)
         finally:
-            for leftover in out.glob(f"*{_UNFINISHED}"):
+            for leftover in out.glob(f"*{UNFINISHED}"):
                 leftover.unlink()
 
 
@@ -84,55 +64,27 @@ def _clear_errors(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_table(out: Path, table: StaticTable, layers: Layers, progress: Progress | None) -> WrittenFile:
+def _write_table(out: Path, table: StaticTable, layers: Layers, progress: Progress | None) -> FileEntry:
     total, done = layers.counts[table.name], 0
-    with (out / f"{table.file_name}{_UNFINISHED}").open("wb") as file:
-        packed = _Packed(file)
-        packed.write(",".join(table.column_names) + "\n")
+    with (out / f"{table.file_name}{UNFINISHED}").open("wb") as file:
+        packed = GzipWriter(file)
+        packed.write((",".join(table.column_names) + "\n").encode())
         for chunk in layers.chunks(table.name):
-            packed.write(csv_text.lines(table.column_names, chunk.columns, chunk.count))
+            packed.write(csv_text.lines(table.column_names, chunk.columns, chunk.count).encode())
             done += chunk.count
             if progress:
                 progress(table.name, done, total)
         packed.finish()
-    return WrittenFile(
+    return FileEntry(
         table=table.name, file=table.file_name, rows=done, bytes=packed.size, sha256=packed.digest.hexdigest()
     )
 
 
-class _Packed:
-    """Text to gzip, with size and digest of what was written. The gzip header holds no time."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._packer = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, _GZIP_WINDOW)
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, text: str) -> None:
-        self._put(self._packer.compress(text.encode()))
-
-    def finish(self) -> None:
-        self._put(self._packer.flush())
-
-    def _put(self, packed: bytes) -> None:
-        self._file.write(packed)
-        self.digest.update(packed)
-        self.size += len(packed)
-
-
-def _reveal(out: Path, written: Sequence[WrittenFile], *, scale: float, seed: int) -> None:
+def _reveal(out: Path, written: Sequence[FileEntry], tables: Sequence[StaticTable], *, scale: float, seed: int) -> None:
     """Give the finished files their names. A manifest of an earlier release goes first and the new one comes last."""
-    manifest = {
-        "tag": f"sample-{scale:g}-{seed}",
-        "generator": "flux-assets sample",
-        "scale": scale,
-        "seed": seed,
-        "files": [asdict(file) for file in written],
-    }
-    unfinished = out / f"{MANIFEST}{_UNFINISHED}"
-    unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (out / MANIFEST).unlink(missing_ok=True)
     for file in written:
-        (out / f"{file.file}{_UNFINISHED}").replace(out / file.file)
-    unfinished.replace(out / MANIFEST)
+        (out / f"{file.file}{UNFINISHED}").replace(out / file.file)
+    write_manifest(
+        out, written, tables, tag=f"sample-{scale:g}-{seed}", generator="flux-assets sample", scale=scale, seed=seed
+    )
