@@ -41,8 +41,8 @@ WHERE held.schema_name = {schema} AND held.layer_name = {name} AND held.lease = 
 -- holder --
 -- As JSON, so that leases of an earlier revision, which knew no holders, answer too.
 SELECT held.holder_pid, session.application_name, session.usename
-FROM postgres_sync.layer_leases AS lease
-CROSS JOIN jsonb_to_record(to_jsonb(lease)) AS held (holder_pid integer, holder_start timestamptz)
+FROM postgres_sync.layer_leases AS known
+CROSS JOIN jsonb_to_record(to_jsonb(known)) AS held (holder_pid integer, holder_start timestamptz)
 LEFT JOIN pg_stat_activity AS session ON session.pid = held.holder_pid
 WHERE schema_name = %s AND layer_name = %s AND held.holder_pid IS NOT NULL
   AND postgres_sync.is_alive(held.holder_pid, held.holder_start);
