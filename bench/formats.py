@@ -84,7 +84,7 @@ def _by_ogr2ogr(path: Path, target: Target) -> dict[str, float]:
     """Load a file by ogr2ogr into a table with the same key and index as ours; return the seconds of both steps."""
     begun = perf_counter()
     how = ["-overwrite", "-nln", LAYER.name, "-lco", "SPATIAL_INDEX=NONE", "-lco", "GEOMETRY_NAME=geom"]
-    run(["ogr2ogr", "-f", "PostgreSQL", f"PG:{target.conninfo}", str(path), *how], {"PG_USE_COPY": "YES"})
+    run(["ogr2ogr", "-f", "PostgreSQL", "PG:", str(path), *how], layers.environment_of(target) | {"PG_USE_COPY": "YES"})
     copied = perf_counter()
     with psycopg.connect(target.conninfo, autocommit=True) as session:
         key = sql.SQL(", ").join(map(sql.Identifier, LAYER.key))
@@ -108,7 +108,7 @@ def _written(ground: Ground, suffix: str) -> Release:
             with pq.ParquetWriter(path, stream.schema.with_metadata({"geo": facts})) as file:
                 file.write_table(rows.read_all(), row_group_size=100_000)
             return
-        known = {"geometry_name": spatial, "geometry_type": "Polygon", "crs": "EPSG:4326"}
+        known = {"geometry_name": str(spatial), "geometry_type": "Polygon", "crs": "EPSG:4326"}
         pyogrio.write_arrow(rows, path, driver=_OF_GDAL[suffix], **known)
 
     return made_once(f"{Path(ground.city().address).name}-as{suffix}", write)

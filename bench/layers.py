@@ -65,8 +65,7 @@ def load_all(
 
 def load_published(tables: Iterable[StaticTable], release: Release, target: Target) -> None:
     """Load layers as it was done before, one after the other; nothing is counted, nothing checked."""
-    said = conninfo_to_dict(target.conninfo)
-    environment = {variable: str(said[name]) for name, variable in _VARIABLES.items()}
+    environment = environment_of(target)
     psql = [binaries.find().program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1"]
 
     def execute(*statements: str) -> None:
@@ -78,6 +77,12 @@ def load_published(tables: Iterable[StaticTable], release: Release, target: Targ
         pipe = f"gunzip -c {shlex.quote(str(path_of(release, table)))} | {shlex.join([*psql, '-c', copy_in])}"
         run(["bash", "-o", "pipefail", "-c", pipe], environment)
         execute(*create_indexes(table), f"ANALYZE {table.name}")
+
+
+def environment_of(target: Target) -> dict[str, str]:
+    """What tells libpq of other programs where to go."""
+    said = conninfo_to_dict(target.conninfo)
+    return {variable: str(said[name]) for name, variable in _VARIABLES.items()}
 
 
 def path_of(release: Release, table: StaticTable) -> Path:
