@@ -101,12 +101,12 @@ def _written(ground: Ground, suffix: str) -> Release:
         stream = LayerStream(layers.path_of(ground.city(), LAYER), LAYER.file_name, LAYER)
         folder.mkdir()
         path, (spatial,) = folder / _name(suffix), (column.name for column in LAYER.spatial_columns)
-        rows = pa.RecordBatchReader.from_batches(stream.schema, _without_srid(stream, spatial))
+        rows = pa.Table.from_batches(_without_srid(stream, spatial), stream.schema)
         if suffix == _PARQUET:
             columns = {spatial: {"encoding": "WKB", "geometry_types": ["Polygon"]}}
             facts = json.dumps({"version": "1.1.0", "primary_column": spatial, "columns": columns})
             with pq.ParquetWriter(path, stream.schema.with_metadata({"geo": facts})) as file:
-                file.write_table(rows.read_all(), row_group_size=100_000)
+                file.write_table(rows, row_group_size=100_000)
             return
         known = {"geometry_name": str(spatial), "geometry_type": "Polygon", "crs": "EPSG:4326"}
         pyogrio.write_arrow(rows, path, driver=_OF_GDAL[suffix], **known)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
+import pyogrio
 import pytest
 import shapely
+from sqlalchemy import Double, String
 
 from flux_assets.compare.release import match_release
 from flux_assets.errors import RecordError, ReleaseError
@@ -25,7 +28,7 @@ from flux_assets.tables import static_tables
 from flux_assets_tests import sample_cities
 from flux_assets_tests.conftest import Sql
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, csv_field
-from flux_assets_tests.release.formats.made_files import FORMATS, TOWERS, as_frame, frame, read, written
+from flux_assets_tests.release.formats.made_files import FORMATS, TOWERS, as_frame, frame, written
 
 ROWS = "SELECT t::text FROM towers AS t ORDER BY id"
 
@@ -68,17 +71,67 @@ def test_every_format_loads_to_the_rows_of_the_csv(loader: Loader, sql: Sql, suf
     assert sql(ROWS) == expected or suffix == ".gdb.zip"
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".fgb", ".geojsonl"])
-@pytest.mark.parametrize("layer", ["building_footprints", "grid_power_lines", "vegetation_risk"])
-def test_the_sample_city_is_the_same_rows(tmp_path: Path, suffix: str, layer: str) -> None:
-    """Every value, bit by bit; of the formats that keep coordinates so."""
+def city(loader: Loader, sql: Sql, layer: str, count: int = 2000) -> tuple[StaticTable, gpd.GeoDataFrame]:
+    """Load the first rows of a layer of the sample city from CSV, keep them as table `before`, return them."""
     table = next(each for each in static_tables() if each.name == layer)
-    stream = LayerStream(sample_cities.folder() / table.file_name, table.file_name, table)
-    expected = pa.Table.from_batches(list(stream), stream.schema)
-    rows = as_frame(expected)
-    how = {"COORDINATE_PRECISION": 17} if suffix == ".geojsonl" else {}
-    path = written(tmp_path, suffix, rows, layer, **({"SPATIAL_INDEX": "NO"} if suffix == ".fgb" else how))
-    assert read(path, table).equals(expected)
+    lines = gzip.decompress((sample_cities.folder() / table.file_name).read_bytes()).splitlines(keepends=True)
+    path = loader.source.write(table, b"".join(lines[: count + 1]))
+    stream = LayerStream(path, table.file_name, table)
+    rows = as_frame(pa.Table.from_batches(list(stream), stream.schema))
+    loader.load(table)
+    path.unlink()
+    sql(f"CREATE TABLE before AS TABLE {layer}")
+    return table, rows
+
+
+def load_mapped(loader: Loader, table: StaticTable, **mapping: object) -> None:
+    mappings = {table.name: LayerMapping.model_validate(mapping)}
+    release = Release(str(loader.source.folder), "v2", loader.source.folder / ".cache", mappings=mappings)
+    assert load_layer(table, release, loader.target, LoadOptions(), loader.log.append).outcome == "published"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2278"])
+@pytest.mark.parametrize("layer", ["building_footprints", "substations", "grid_power_lines"])
+def test_the_sample_city_is_published_alike(loader: Loader, sql: Sql, suffix: str, crs: str, layer: str) -> None:
+    """Bit by bit; but coordinates within a micrometre where they were feet of Texas, or whole numbers of a grid."""
+    table, rows = city(loader, sql, layer)
+    how = {"COORDINATE_PRECISION": 17} if suffix.startswith(".geojson") else {}
+    path = written(loader.source.folder, suffix, rows.to_crs(crs), layer, **how)
+    is_dbf = suffix == ".shp.zip"  # cuts names, and numbers after 15 decimals; an empty text is NULL
+    for text in [column.name for column in table.columns if isinstance(column.type, String) and is_dbf]:
+        sql(f"UPDATE before SET {text} = nullif({text}, '')")
+    given = pyogrio.read_info(path)["fields"] if is_dbf else rows.columns
+    columns = dict(zip(rows.columns.drop("geom"), given, strict=False)) if is_dbf else {}
+    load_mapped(loader, table, columns=columns)
+    key = table.key[0]
+    digest = f"SELECT count(*), md5(string_agg(t::text, ' ' ORDER BY {key})) FROM {{}} AS t"
+    if crs == "EPSG:4326" and suffix not in {".gdb.zip", ".shp.zip"}:
+        assert sql(digest.format(layer)) == sql(digest.format("before"))
+    doubles = [column.name for column in table.columns if isinstance(column.type, Double) and is_dbf]
+    ((count, others, distance),) = sql(
+        f"""
+        SELECT count(*), count(*) FILTER (WHERE to_jsonb(a) - %s::text[] <> to_jsonb(b) - %s::text[]),
+            max(ST_HausdorffDistance(a.geom::geometry, b.geom::geometry))
+        FROM before AS a JOIN {layer} AS b USING ({key})""",
+        *[["geom", *doubles]] * 2,
+    )
+    assert (count, others) == (len(rows), 0)
+    assert distance < (1e-11 if suffix != ".gdb.zip" else 1e-8)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".shp.zip"])
+def test_other_names_and_units_are_mapped(loader: Loader, sql: Sql, suffix: str) -> None:
+    table, rows = city(loader, sql, "building_footprints")
+    rows = rows.rename(columns={"building_id": "BLDG_ID", "height_meters": "HEIGHT_FT"})
+    rows = rows.assign(HEIGHT_FT=rows["HEIGHT_FT"] / 0.3048, EDITOR="gis").to_crs("EPSG:2278")
+    written(loader.source.folder, suffix, rows, table.name)
+    columns = {"building_id": "BLDG_ID", "height_meters": {"column": "HEIGHT_FT", "factor": 0.3048}}
+    load_mapped(loader, table, ignore=["EDITOR"], columns=columns)
+    assert sql("""
+        SELECT count(*), max(abs(a.height_meters - b.height_meters)) < 1e-9,
+            max(ST_HausdorffDistance(a.geom, b.geom)) < 1e-11, bool_and(a.num_floors IS NOT DISTINCT FROM b.num_floors)
+        FROM before AS a JOIN building_footprints AS b USING (building_id)""") == [(len(rows), True, True, True)]
 
 
 def test_another_mapping_is_another_version(loader: Loader, sql: Sql) -> None:
