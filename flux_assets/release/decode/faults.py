@@ -24,7 +24,7 @@ _Judgement = tuple[str, str]
 _SHOWN = 300  # characters of Arrow's message, which may hold the value
 _AS_COPY = "Write it as COPY … WITH (FORMAT csv) does."
 _EMPTY_IS_NULL = "Write digits, or leave the value empty (without quotes) for NULL."
-_TRANSFORM = "Transform it with PostGIS's ST_Transform(geom, 4326)."
+_TRANSFORM = "Transform it with PostGIS's ST_Transform(geom, 4326), or name its crs in FLUX_CONFIG (docs/formats.md)."
 _FLATTEN = 'Drop it with PostGIS\'s ST_Force2D(geom), or by z = "drop" of the layer in FLUX_CONFIG (docs/formats.md).'
 _REMEDIES = {
     "cannot draw": "Make straight lines of arcs with PostGIS's ST_CurveToLine(geom), and polygons of surfaces and"

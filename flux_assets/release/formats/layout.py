@@ -104,18 +104,21 @@ class Layout:
         for column in self._columns:
             source = self._source(column)
             if source is None:
-                missing.append(column.name)
+                given = self.mapping.columns.get(column.name)
+                named = f" (FLUX_CONFIG names {given.column})" if given and given.column else ""
+                missing.append(f"{column.name}{named}")
             else:
                 sources.append(source)
         used = [name for source in sources for name in source.names]
         known = {*used, *self.mapping.ignore, *self.added}
         if not any(column.spatial for column in self._columns):
             known.add(self.geometry or "")  # some formats always have one
-        fields = self.schema.names
+        fields, axes = self.schema.names, (self.mapping.longitude, self.mapping.latitude)
         unknown = [name for name in fields if name not in known and name.lower() not in _OF_TOOLS]
         faults = (
             ("missing", missing),
             ("unknown", unknown),
+            ("named in FLUX_CONFIG and not read", [name for name in axes if name and self._named(name) not in used]),
             ("given twice", sorted({name for name in used if fields.count(name) > 1})),
         )
         if said := [f"{what}: {', '.join(names)}" for what, names in faults if names]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from flux_assets import legality
@@ -23,6 +24,14 @@ _CORRECT = "Correct the file and run again."
 def _column(value: object) -> object:
     """Take a plain string for the name of a column."""
     return {"column": value} if isinstance(value, str) else value
+
+
+def _encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise ValueError("is no encoding that is known, such as ISO-8859-1") from None
+    return name
 
 
 class _ColumnMapping(BaseModel):
@@ -52,7 +61,7 @@ class LayerMapping(BaseModel):
     curves: Literal["refuse", "linearise"] = "refuse"
     longitude: str | None = Field(default=None, min_length=1)
     latitude: str | None = Field(default=None, min_length=1)
-    encoding: str | None = Field(default=None, min_length=1)
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
 
     @classmethod
     def configured(cls, path: Path | None, tables: Sequence[StaticTable]) -> dict[str, LayerMapping]:

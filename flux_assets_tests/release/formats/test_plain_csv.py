@@ -99,6 +99,8 @@ def test_flux_config_maps_layers_and_refuses_what_is_not_there(tmp_path: Path) -
         ("[layers.valves]\nzed = 1\n", r"layers\.valves: zed: no such key; there are layer, columns"),
         ("[layers.valves.columns]\nhigh = 'H'\n", r"layers\.valves\.columns\.high: no such column; there are id"),
         ("layers = 3\n", r"layers\.layers: no such layer"),
+        ("[layers.valves]\nencoding = 'latin9x'\n", r"encoding = 'latin9x': is no encoding that is known"),
+        ("[layers.valves]\ncurves = 'keep'\n", r"curves = 'keep': must be 'refuse' or 'linearise'"),
         ("[layers.valves]\nz = 'keep'\n", r"z = 'keep': must be 'refuse' or 'drop'"),
     ):
         config.write_text(text)

@@ -53,6 +53,10 @@ def test_columns_missing_and_unknown_are_all_named(tmp_path: Path) -> None:
     heights = read(tmp_path / "towers.parquet", mapping=mapping)["height"].to_pylist()
     assert heights[2] == pytest.approx(2.1 * 0.3048)
     assert heights[1] is None
+    misspelt = LayerMapping.model_validate({"columns": {"height": "tallnes"}, "longitude": "X", "latitude": "Y"})
+    word = r"missing: height \(FLUX_CONFIG names tallnes\); unknown: tallness; named in FLUX_CONFIG and not read: X, Y"
+    with pytest.raises(RecordError, match=word):
+        read(tmp_path / "towers.parquet", mapping=misspelt)
     ignoring = LayerMapping.model_validate({"ignore": ["tallness"], "columns": {"height": "big"}})
     assert read(tmp_path / "towers.parquet", mapping=ignoring)["height"].to_pylist()[0] == 1e11
 
