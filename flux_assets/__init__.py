@@ -2,7 +2,8 @@
 
 Rooms, each importing only those below it:
 
-cli, definitions   the command line; the assembly of what Dagster sees
+cli                the command line
+definitions        what `dagster -m` starts from; component, the same for projects of `dg`
 orchestration      everything that knows Dagster
 doctor             every setting and permission, and what to do about each that fails
 wiring, sample     what the settings mean; what stands in when nothing is configured
@@ -22,3 +23,26 @@ whether anything changed, its *guard* stops a source that lost rows, its *diff* 
 behind. A *quarantine* keeps refused records, a *replay* publishes them later. The *stand-in* and the *sample city*
 replace Snowflake and a release where none is configured.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flux_assets.component import FluxAssetsComponent
+    from flux_assets.orchestration.assembly import build_definitions
+
+__all__ = ["FluxAssetsComponent", "build_definitions"]
+# Imported when they are asked for: both bring Dagster, which most commands do without.
+_PLACES = {"FluxAssetsComponent": "flux_assets.component", "build_definitions": "flux_assets.orchestration.assembly"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -83,6 +83,8 @@ def _listed(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 _Bytes = Annotated[int, BeforeValidator(_size)]
 _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+OwnSettings = tuple[tuple[str, Any], ...]
+"""Settings that one deployment has in place of those of the environment: names in lower case, and values."""
 
 
 class DefinitionSettings(BaseSettings):
@@ -111,10 +113,13 @@ class DefinitionSettings(BaseSettings):
         return name
 
     @staticmethod
-    def load() -> DefinitionSettings:
-        """Return them; raises SettingError for an illegal one of these, and of no others."""
+    def load(own: OwnSettings = ()) -> DefinitionSettings:
+        """Return them, those of a deployment's `own` before the environment's.
+
+        Raises SettingError for an illegal one of these, and of no others.
+        """
         with _explained():
-            return DefinitionSettings(_env_file=Settings.env_file())
+            return DefinitionSettings(_env_file=Settings.env_file(), **dict(own))
 
 
 class Settings(DefinitionSettings):
@@ -124,8 +129,7 @@ class Settings(DefinitionSettings):
     most_quarantined: ClassVar[int] = 1_000_000
 
     flux_profile: Literal["embedded", "production"] = "embedded"
-    # In the repository, or in the working folder when the package is installed without one.
-    flux_home: Path = Field(default_factory=lambda: (REPOSITORY if _IS_CHECKED_OUT else Path.cwd()) / ".flux")
+    flux_home: Path = Field(default_factory=lambda: Settings.project_folder() / ".flux")
 
     flux_postgres_url: SecretStr | None = None
     flux_postgres_schema: str = "public"
@@ -264,10 +268,15 @@ class Settings(DefinitionSettings):
         return self.flux_profile != "production" and (self.snowflake_account == STAND_IN or unasked)
 
     @staticmethod
+    def project_folder() -> Path:
+        """Return the folder of the user's files: the repository, or the working folder without one."""
+        return REPOSITORY if _IS_CHECKED_OUT else Path.cwd()
+
+    @staticmethod
     def env_file() -> Path | None:
         """Return the `.env` file that settings come from, there or not; None when FLUX_ENV_FILE is empty."""
         here = Path(".env")
-        named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else REPOSITORY / ".env"))
+        named = os.environ.get("FLUX_ENV_FILE", str(here if here.is_file() else Settings.project_folder() / ".env"))
         return Path(named) if named else None
 
     @staticmethod
@@ -326,13 +335,14 @@ def _is_unescaped(url: str) -> bool:
 
 
 @cache
-def load_settings() -> Settings:
+def load_settings(own: OwnSettings = ()) -> Settings:
     """Return the settings of this process, from the environment and `.env` (FLUX_ENV_FILE names another file, or none).
 
-    Raises SettingError, which names each illegal variable and what is legal, and shows no secret value.
+    A deployment that shares its code location has its `own` before these. Raises SettingError, which names each illegal
+    variable and what is legal, and shows no secret value.
     """
     with _explained():
-        return Settings(_env_file=Settings.env_file())
+        return Settings(_env_file=Settings.env_file(), **dict(own))
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def _room(module: str) -> str:
     parts = module.split(".")
     if len(parts) > 2 or parts[-1] in {"cli", "definitions"} or (len(parts) == 2 and _is_folder(parts[1])):
         return parts[1]
-    return "definitions" if parts[-1] == "definitions" else GROUND
+    return "definitions" if parts[-1] in {"component", "definitions"} else GROUND
 
 
 def _is_folder(name: str) -> bool:
@@ -54,7 +54,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _title(room: str) -> str:
-    return f"{room}.py" if room == "definitions" else f"{room}/"
+    return "definitions.py, component.py" if room == "definitions" else f"{room}/"
 
 
 def _reduced(arrows: dict[str, set[str]]) -> dict[str, set[str]]:

@@ -15,20 +15,16 @@ from flux_assets.errors import FluxError, SyncError, TargetError
 from flux_assets.orchestration.checks import check_specs
 from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
-from flux_assets.orchestration.layer_assets import DERIVED, GROUP
 from flux_assets.orchestration.match_checks import match_keys
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.pruning import prune_job
 from flux_assets.orchestration.resources import PostgisResource, WarehouseResource
 from flux_assets.orchestration.spread.steps import Steps
-from flux_assets.orchestration.sync_assets import GROUP as DYNAMIC
 from flux_assets.orchestration.view_assets import view_check
 from flux_assets.retry import Call, GivenUpError
-from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.sync.gate import TIME_LIMIT
 from flux_assets.sync.result import SyncOptions
-from flux_assets.tables import catalogue, declarations, dynamic_tables, following, static_tables, views
 
 if TYPE_CHECKING:
     from flux_assets.layers.whole_release.watch import Loaded, News
@@ -43,33 +39,38 @@ _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in (*_ENDED, dg.DagsterRunStatus.MANAGED)]
 # Dagster gives up on a sensor after 60 s, and counts that as its failure.
 _SECONDS_FOR_A_CHECK = 45
-_REPEATED = {Names.LOAD_JOB, Names.SYNC_JOB}
 _REPEATS, _MOST_REPEATS, _REPEATED_WITHIN = "flux/repeats", 2, timedelta(hours=1)
+# By deployment.
+_asked: dict[str | None, Call["News"]] = {}
 _RUNS_END = timedelta(hours=4)  # as run monitoring has it in dagster.yaml: what is older is a ghost
-_asked: list[Call["News"]] = []
 
 
 def jobs(names: Names) -> list[Any]:
     """Return the jobs of a deployment; of layers or of synced tables only where there are any."""
-    declared = catalogue()
+    declared = names.catalogue
     # Checks that cost are not for a load, which reads no file twice.
-    layers_match = dg.AssetSelection.checks(*match_keys(static_tables(), MATCHES_RELEASE, names))
-    dynamic_match = dg.AssetSelection.checks(*match_keys(dynamic_tables(), MATCHES_SOURCE, names))
+    layers_match = dg.AssetSelection.checks(*match_keys(declared.static, MATCHES_RELEASE, names))
+    dynamic_match = dg.AssetSelection.checks(*match_keys(declared.dynamic, MATCHES_SOURCE, names))
     all_checks = dg.AssetSelection.checks(
-        *(spec.key for table in declarations() for spec in check_specs(table, names)),
-        *(view_check(view, names).key for view in views()),
+        *(spec.key for table in declared.tables for spec in check_specs(table, names)),
+        *(view_check(view, names).key for view in declared.views),
     )
+    layers = dg.AssetSelection.assets(*names.keys(declared.layers), *names.keys(declared.views))
+    synced = dg.AssetSelection.assets(*names.keys(declared.dynamic))
+    executor = Steps.executor(names)
     of_layers = [
         dg.define_asset_job(
-            Names.LOAD_JOB,
-            selection=dg.AssetSelection.groups(GROUP, DERIVED) - layers_match,
+            names.named(Names.LOAD_JOB),
+            selection=layers - layers_match,
+            executor_def=executor,
             description="Makes every layer current: those that the release has not changed stay, the others load side"
             " by side. What is computed from them follows.",
             tags=_heavy_tags(names),
         ),
         dg.define_asset_job(
-            _CHECK_LAYERS,
+            names.named(_CHECK_LAYERS),
             selection=layers_match,
+            executor_def=executor,
             description="Compares every row of every layer with the release file that it was loaded from; changes"
             " nothing.",
             tags=_heavy_tags(names),
@@ -79,15 +80,16 @@ def jobs(names: Names) -> list[Any]:
         # Without the checks: Dagster would note twice in every run that it is going to run each of them. The step
         # reports those that have something new to say (sync_assets.py).
         dg.define_asset_job(
-            Names.SYNC_JOB,
-            selection=dg.AssetSelection.groups(DYNAMIC).without_checks(),
+            names.named(Names.SYNC_JOB),
+            selection=synced.without_checks(),
             description="Syncs the dynamic tables with Snowflake, all at once.",
             executor_def=dg.in_process_executor,
             tags=_sync_tags(names) | Steps.tags_of_sync(names),
         ),
         dg.define_asset_job(
-            _CHECK_DYNAMIC,
+            names.named(_CHECK_DYNAMIC),
             selection=dynamic_match,
+            executor_def=executor,
             description="Compares every row of the dynamic tables with Snowflake, under the sync's rule; changes"
             " nothing.",
             tags=_heavy_tags(names),
@@ -99,8 +101,9 @@ def jobs(names: Names) -> list[Any]:
         *(of_synced if declared.dynamic else []),
         # A step and a session a layer, one step for all dynamic tables.
         dg.define_asset_job(
-            _CHECK_ALL,
+            names.named(_CHECK_ALL),
             selection=all_checks,
+            executor_def=executor,
             description="Runs every check on every published table; loads and syncs nothing. Those that read the"
             " release or Snowflake's rows again are in jobs of their own.",
             tags=_heavy_tags(names),
@@ -120,48 +123,52 @@ def _heavy_tags(names: Names) -> dict[str, str]:
     return {**names.tags, "flux/heavy": names.scoped("tables")}
 
 
-@dg.op(name="make_dynamic_tables")
-def _make_dynamic_tables(
-    context: dg.OpExecutionContext, postgis: PostgisResource, snowflake: WarehouseResource
-) -> None:
-    """Create tables that are missing, add columns and indexes that are missing, refuse a table that is another one."""
-    from flux_assets.sync.setup import set_up_tables
-
-    options = SyncOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id))
-    with LayerFailure.translated():
-        found = set_up_tables(snowflake.family(dynamic_tables()).tables, postgis.target(), options, context.log.info)
-        for name, done in found.items():
-            if not isinstance(done, FluxError):
-                context.log.info(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
-        if refused := [done for done in found.values() if isinstance(done, FluxError)]:
-            raise refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused)))
-
-
 def _setup_job(names: Names) -> dg.JobDefinition:
+    @dg.op(
+        name=names.named("make_dynamic_tables"),
+        required_resource_keys={PostgisResource.key(names), WarehouseResource.key(names)},
+    )
+    def make_dynamic_tables(context: dg.OpExecutionContext) -> None:
+        """Create tables that are missing, add missing columns and indexes, refuse a table that is another one."""
+        from flux_assets.sync.setup import set_up_tables
+
+        log, options = context.log.info, SyncOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id))
+        with LayerFailure.translated():
+            tables = WarehouseResource.of(context, names).family(names.catalogue.dynamic).tables
+            found = set_up_tables(tables, PostgisResource.of(context, names).target(), options, log)
+            for name, done in found.items():
+                if not isinstance(done, FluxError):
+                    log(f"{name}: {'changed to match its declaration' if done else 'matches its declaration'}")
+            if refused := [done for done in found.values() if isinstance(done, FluxError)]:
+                raise refused[0] if len(refused) == 1 else SyncError("\n".join(map(str, refused)))
+
     @dg.job(
-        name="setup_dynamic_tables",
+        name=names.named("setup_dynamic_tables"),
         description="Creates the dynamic tables, or adds the columns and indexes they lack. Idempotent; syncs nothing.",
         executor_def=dg.in_process_executor,
         tags=_sync_tags(names),
     )
     def setup_dynamic_tables() -> None:
-        _make_dynamic_tables()
+        make_dynamic_tables()
 
     return setup_dynamic_tables
 
 
-def _sync_schedule(names: Names) -> dg.ScheduleDefinition:
+def _sync_schedule(names: Names, cron: str) -> dg.ScheduleDefinition:
+    job = names.named(Names.SYNC_JOB)
+
     @dg.schedule(
-        name=Names.SYNC_SCHEDULE,
-        job_name=Names.SYNC_JOB,
-        cron_schedule="*/5 * * * *",
+        name=names.named(Names.SYNC_SCHEDULE),
+        job_name=job,
+        cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="A sync every five minutes, unless one is under way. Missed ticks are not made up for.",
+        description="A sync every five minutes, or as its schedule says, unless one is under way. Missed ticks are not"
+        " made up for.",
     )
     def dynamic_sync_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Ask for a sync unless one is under way; a run whose process is gone is failed, and blocks nothing."""
-        for run, age in _unfinished_runs(context.instance, names, Names.SYNC_JOB):
+        for run, age in _unfinished_runs(context.instance, names, job):
             if not _is_over(context.instance, names, run, age):
                 return dg.SkipReason(
                     f"Run {run.run_id} of {run.job_name} is still under way. If its process is gone, the next tick"
@@ -200,15 +207,15 @@ def _is_dead(instance: dg.DagsterInstance, names: Names, run_id: str, age: timed
     # Without a name of its own it may be the run of another code location, of another database.
     is_ours = names.utility is not None or len(names.schedule_states(instance)) <= 1
     try:
-        return is_dead(postgis_target(load_settings()), run_id, age, is_ours=is_ours)
+        return is_dead(postgis_target(names.settings()), run_id, age, is_ours=is_ours)
     except (FluxError, psycopg.Error):
         return False
 
 
-def _at_night(job: str, cron: str, description: str) -> dg.ScheduleDefinition:
+def _at_night(job: str, cron: str, description: str, names: Names) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=f"{job.removeprefix('check_')}_schedule",
-        job_name=job,
+        name=names.named(f"{job.removeprefix('check_')}_schedule"),
+        job_name=names.named(job),
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
@@ -221,39 +228,45 @@ _LAYERS = "Every Sunday at 3:17 UTC: finds layers that somebody has edited by ha
 _DYNAMIC = "Every night at 2:33 UTC: finds dynamic tables that differ from Snowflake."
 
 
-def schedules(defined: Sequence[Any], names: Names) -> list[dg.ScheduleDefinition]:
-    """Return the schedules of the jobs of a deployment."""
+def schedules(defined: Sequence[Any], names: Names, cron: str | None = Names.SYNC_CRON) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of the jobs of a deployment, of the sync at the times of `cron`, if that is given."""
     made = [job.name for job in defined]
     every = [
-        _sync_schedule(names),
-        _at_night("prune_history", "40 3 * * *", _PRUNING),
-        _at_night(_CHECK_LAYERS, "17 3 * * 0", _LAYERS),
+        *([_sync_schedule(names, cron)] if cron else []),
+        _at_night("prune_history", "40 3 * * *", _PRUNING, names),
+        _at_night(_CHECK_LAYERS, "17 3 * * 0", _LAYERS, names),
         # Between two syncs, and late enough after one that it is done.
-        _at_night(_CHECK_DYNAMIC, "33 2 * * *", _DYNAMIC),
+        _at_night(_CHECK_DYNAMIC, "33 2 * * *", _DYNAMIC, names),
     ]
     return [schedule for schedule in every if schedule.job_name in made]
 
 
 def sensors(defined: Sequence[Any], names: Names) -> list[dg.SensorDefinition]:
     """Return the sensors that ask for what others left undone; `defined` are the jobs of the deployment."""
+    declared = names.catalogue
+    derived = [*names.keys(declared.computed), *names.keys(declared.views)]
     follow = dg.AutomationConditionSensorDefinition(
-        "automation_sensor",
-        target=dg.AssetSelection.groups(DERIVED),
+        names.named("automation_sensor"),
+        target=dg.AssetSelection.assets(*derived),
         run_tags=_heavy_tags(names),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks for what is computed from a layer after a load or rollback that did not bring it along.",
     )
-    repeated = [job for job in defined if job.name in _REPEATED]
-    declared = catalogue()
+    repeated = [job for job in defined if job.name in _repeated(names)]
     return [
-        *([follow] if declared.computed or declared.views else []),
+        *([follow] if derived else []),
         *([_interrupted_sensor(repeated, names)] if repeated else []),
     ]
 
 
+def _repeated(names: Names) -> set[str]:
+    return {names.named(Names.LOAD_JOB), names.named(Names.SYNC_JOB)}
+
+
 def _interrupted_sensor(repeated: Sequence[Any], names: Names) -> dg.SensorDefinition:
     @dg.sensor(
+        name=names.named("interrupted_sensor"),
         jobs=repeated,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -273,7 +286,7 @@ def _interrupted_sensor(repeated: Sequence[Any], names: Names) -> dg.SensorDefin
         for record in names.runs(context.instance, filters):
             run = record.dagster_run
             times = int(run.tags.get(_REPEATS, "0"))
-            if run.job_name in _REPEATED and times < _MOST_REPEATS:
+            if run.job_name in _repeated(names) and times < _MOST_REPEATS:
                 yield dg.RunRequest(
                     run_key=run.run_id,  # which is asked for once, however often this finds it
                     job_name=run.job_name,
@@ -289,7 +302,7 @@ def _interrupted_sensor(repeated: Sequence[Any], names: Names) -> dg.SensorDefin
 def _checks_of(asked: Collection[str], tables: Iterable[StaticTable], names: Names) -> list[dg.AssetCheckKey]:
     """Return the checks of those of the tables and views that have one of the names, but for those that cost."""
     of_layers = [spec.key for table in tables if table.name in asked for spec in check_specs(table, names)]
-    return [*of_layers, *(view_check(view, names).key for view in views() if view.name in asked)]
+    return [*of_layers, *(view_check(view, names).key for view in names.catalogue.views if view.name in asked)]
 
 
 def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names.LOAD_JOB) -> dg.SensorDefinition:
@@ -297,8 +310,10 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names
 
     What is new is decided in layers/whole_release/watch.py; `job` loads all of these layers.
     """
+    job = names.named(job)
 
     @dg.sensor(
+        name=names.named("release_sensor"),
         job_name=job,
         minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
@@ -307,7 +322,7 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names
     )
     def release_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            news = _news(load_settings(), tables, context.cursor, _loaded(context.instance, tables, names))
+            news = _news(names, tables, context.cursor, _loaded(context.instance, tables, names))
         except TargetError as error:
             return dg.SkipReason(f"Cannot read which layers are pinned: {error}")
         except (FluxError, OSError) as error:
@@ -322,12 +337,13 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names
         ):
             # Two loads of a layer would wait for one another, and the later one might give up.
             return dg.SkipReason(f"Changed: {', '.join(news.wanted)}; requested once run {run_id} has finished.")
-        asked = [*news.wanted, *following(news.wanted)]
+        declared = names.catalogue
+        asked = [*news.wanted, *declared.following(news.wanted)]
         request = dg.RunRequest(
             run_key=news.memory.run_key,
             asset_selection=[*map(names.key, asked)],
             # Without them Dagster would plan the comparison with the release too, which the job leaves out.
-            asset_check_keys=_checks_of(asked, {*tables, *catalogue().computed}, names),
+            asset_check_keys=_checks_of(asked, {*tables, *declared.computed}, names),
             tags={"flux/changed": str(len(news.wanted))},
         )
         return dg.SensorResult(run_requests=[request], cursor=news.memory.text())
@@ -336,7 +352,7 @@ def release_sensor(tables: Sequence[StaticTable], names: Names, job: str = Names
 
 
 def _news(
-    settings: Settings, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, "Loaded"]
+    names: Names, tables: Sequence[StaticTable], cursor: str | None, loaded: Mapping[str, "Loaded"]
 ) -> "News | str":
     """Return what the release holds that is new, or why that is unknown.
 
@@ -347,6 +363,7 @@ def _news(
     from flux_assets.wiring.source import layer_release
     from flux_assets.wiring.target import postgis_target
 
+    settings = names.settings()
     if settings.release_is_sample:
         return "The sample city never changes. Set FLUX_RELEASE to the folder or prefix to watch."
 
@@ -355,11 +372,11 @@ def _news(
         memory = Memory.read(cursor, release.address, now)
         return check_release(release, tables, memory, loaded, now, pinned=layer_pins(postgis_target(settings)))
 
-    if _asked and not _asked[0].done():
+    if (last := _asked.get(names.utility)) and not last.done():
         return "The last request to the release is still waiting for an answer."
-    _asked[:] = [Call(check)]
+    asked = _asked[names.utility] = Call(check)
     try:
-        return _asked[0].within(_SECONDS_FOR_A_CHECK)
+        return asked.within(_SECONDS_FOR_A_CHECK)
     except GivenUpError:
         return f"The release has not answered for {_SECONDS_FOR_A_CHECK} s; the next tick tries again."
 

@@ -24,7 +24,7 @@ from flux_assets.orchestration.dagster_internals import (
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import find_materialization
 from flux_assets.orchestration.sync_assets import STEP
-from flux_assets.settings import REPOSITORY
+from flux_assets.settings import Settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import following
 
@@ -40,10 +40,12 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
     """Open the instance of DAGSTER_HOME, else of the first dagster.yaml here or in the repository."""
     if home := os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.from_config(str(Path(home).expanduser()))
-    for folder in (Path.cwd(), REPOSITORY):
+    for folder in (Path.cwd(), Settings.project_folder()):
         if (folder / "dagster.yaml").is_file():
             return dg.DagsterInstance.from_config(str(folder))
-    raise SettingError("There is no dagster.yaml here.", "Set DAGSTER_HOME to the folder that holds it.")
+    raise SettingError(
+        "There is no dagster.yaml here.", "Set DAGSTER_HOME to the folder that holds it; `flux-assets init` makes one."
+    )
 
 
 def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:

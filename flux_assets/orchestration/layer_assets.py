@@ -32,7 +32,7 @@ from flux_assets.orchestration.shown.metadata import declared_metadata, loaded_m
 from flux_assets.orchestration.shown.pictures import layer_pictures
 from flux_assets.orchestration.spread.steps import Steps
 from flux_assets.release.files import MissingError
-from flux_assets.settings import load_settings
+from flux_assets.settings import Settings
 from flux_assets.spec import StaticTable
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ _OF_READERS = {"recent_failures", "only_writer", "map_ready", "quarantined", "dr
 _Events = Iterator[
     dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.AssetObservation | dg.Output[None]
 ]
-# Of the run whose layers are loaded together: what becomes of each, as the first step to ask finds out.
+# Of the run whose layers are loaded together, by deployment: what becomes of each, as the first step to ask finds out.
 _first = Lock()
-_whole_loads: dict[str, Future[dict[str, "LoadResult | FluxError"]]] = {}
+_whole_loads: dict[tuple[str, str | None], Future[dict[str, "LoadResult | FluxError"]]] = {}
 
 
 class _LayerConfig(dg.Config):
@@ -86,9 +86,8 @@ class _LayerConfig(dg.Config):
         " refuse the file. 0 refuses it for the first. What FLUX_QUARANTINE_LIMIT says where this is not given.",
     )
 
-    def options(self, run_id: str, layer: str) -> LoadOptions:
+    def options(self, run_id: str, layer: str, settings: Settings) -> LoadOptions:
         """Return what run and settings ask of a load; raises SettingError naming the `layer` for an illegal value."""
-        settings = load_settings()
         if self.quarantine is not None and not 0 <= self.quarantine <= settings.most_quarantined:
             raise SettingError(
                 f"quarantine of {layer} is {self.quarantine:,} in the run config.",
@@ -120,31 +119,30 @@ def layer_asset(table: StaticTable, names: Names, among: Sequence[StaticTable] =
     spec = dg.AssetSpec(
         names.key(table.name),
         description=table.description,
-        group_name=DERIVED if table.computed else GROUP,
+        group_name=names.group(DERIVED if table.computed else GROUP),
         owners=[table.owner],
         kinds={"postgres", "postgis"},
         code_version=table.digest[:12],
         deps=[*([] if table.file == "none" else [names.origin(table)]), *map(names.key, inputs)],
         automation_condition=WHEN_INPUTS_CHANGE if table.computed else None,
-        metadata=declared_metadata(table),
+        metadata=declared_metadata(table, names),
         skippable=True,
     )
 
     @dg.multi_asset(
-        name=table.name,
+        name=names.named(table.name),
         specs=[spec],
         check_specs=check_specs(table, names),
         can_subset=True,
-        op_tags=Steps.tags(table),
+        op_tags=Steps.tags(table, names),
         pool=Steps.pool(names),
+        required_resource_keys={PostgisResource.key(names), ReleaseResource.key(names)},
     )
-    def layer(
-        context: dg.AssetExecutionContext, config: _LayerConfig, postgis: PostgisResource, release: ReleaseResource
-    ) -> _Events:
-        step = _LayerStep(context, table, postgis, names)
+    def layer(context: dg.AssetExecutionContext, config: _LayerConfig) -> _Events:
+        step = _LayerStep(context, table, names)
         with LayerFailure.translated():
             if context.selected_asset_keys:
-                yield from step.loaded(config, release, among or [table])
+                yield from step.loaded(config, ReleaseResource.of(context, names), among or [table])
             else:
                 yield from step.audited()
 
@@ -159,14 +157,12 @@ def are_loaded_too(context: dg.AssetExecutionContext, inputs: Iterable[dg.AssetK
 class _LayerStep:
     """The step of a layer in one run."""
 
-    def __init__(
-        self, context: dg.AssetExecutionContext, table: StaticTable, postgis: PostgisResource, names: Names
-    ) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, table: StaticTable, names: Names) -> None:
         self._context = context
         self._table = table
         self._names = names
         self._key = names.key(table.name)
-        self._postgis = postgis
+        self._postgis = PostgisResource.of(context, names)
         self._stop = stop_of(context.run.run_id)
         self._checks = frozenset(key.name for key in context.selected_asset_check_keys)
 
@@ -190,7 +186,7 @@ class _LayerStep:
             if given and release.whole_release() != "off" and _is_loaded(table, given):
                 result = self._loaded_together(release, among)
             else:
-                options = config.options(context.run.run_id, table.name)
+                options = config.options(context.run.run_id, table.name, self._names.settings())
                 inputs = map(self._names.key, table.computed.inputs if table.computed else ())
                 options = replace(options, brought_along=are_loaded_too(context, inputs))
                 result = load_layer(table, given, self._postgis.target(), options, log)
@@ -214,7 +210,7 @@ class _LayerStep:
             asset_key=self._key,
             data_version=dg.DataVersion(result.version),
             metadata={
-                **layer_pictures(context, self._key, table, self._postgis.target(), result),
+                **layer_pictures(context, self._names, table, self._postgis.target(), result),
                 **loaded_metadata(result),
             },
             tags=origin_tags(context.instance, self._key, result.version, self._names.origin(table), result.sha256)
@@ -238,12 +234,14 @@ class _LayerStep:
         A step in another process loads as well: it waits for the first, and finds its layer current.
         """
         run_id = self._context.run.run_id
+        ours = run_id, self._names.utility
         with _first:
-            is_first = run_id not in _whole_loads
+            is_first = ours not in _whole_loads
             if is_first:
-                _whole_loads.clear()  # of runs that this process had before
-                _whole_loads[run_id] = Future()
-            found = _whole_loads[run_id]
+                for other in [key for key in _whole_loads if key[0] != run_id]:  # of runs that this process had before
+                    del _whole_loads[other]
+                _whole_loads[ours] = Future()
+            found = _whole_loads[ours]
         if is_first:
             try:
                 found.set_result(self._load_release(release, among))
@@ -263,11 +261,14 @@ class _LayerStep:
         from flux_assets.layers.whole_release.load import load_release
 
         context, log, given = self._context, self._context.log.info, release.release(self._context.log.info)
+        settings = self._names.settings()
         keys = context.job_def.asset_layer.executable_asset_keys
         # As Dagster has resolved them: values may come from the environment.
         configs = context.get_step_execution_context().resolved_run_config.ops
         options = {
-            table: _LayerConfig(**(configs[table.name].config or {})).options(context.run.run_id, table.name)
+            table: _LayerConfig(**(configs[self._names.named(table.name)].config or {})).options(
+                context.run.run_id, table.name, settings
+            )
             for table in among
             if self._names.key(table.name) in keys and _is_loaded(table, given)
         }
@@ -276,7 +277,7 @@ class _LayerStep:
             given,
             self._postgis.target(),
             log,
-            parallel=load_settings().flux_parallel_layers,
+            parallel=settings.flux_parallel_layers,
             strict=release.whole_release() == "strict",
         )
 

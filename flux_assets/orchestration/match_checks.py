@@ -53,11 +53,16 @@ def _specs(tables: Iterable[Declaration], name: str, names: Names) -> list[dg.As
 def release_match(tables: Sequence[StaticTable], names: Names) -> dg.AssetChecksDefinition:
     """Return `matches_release` of every layer, as one step."""
 
-    @dg.multi_asset_check(specs=_specs(tables, MATCHES_RELEASE, names), can_subset=True)
-    def match_static_layers(
-        context: dg.AssetCheckExecutionContext, config: _MatchConfig, postgis: PostgisResource, release: ReleaseResource
-    ) -> _Results:
+    @dg.multi_asset_check(
+        name=names.named("match_static_layers"),
+        specs=_specs(tables, MATCHES_RELEASE, names),
+        can_subset=True,
+        required_resource_keys={PostgisResource.key(names), ReleaseResource.key(names)},
+    )
+    def match_static_layers(context: dg.AssetCheckExecutionContext, config: _MatchConfig) -> _Results:
         from flux_assets.compare.release import match_release
+
+        postgis, release = PostgisResource.of(context, names), ReleaseResource.of(context, names)
 
         def compare(asked: dict[str, StaticTable]) -> _Outcomes:
             log, stop = context.log.info, stop_of(context.run.run_id)
@@ -71,14 +76,16 @@ def release_match(tables: Sequence[StaticTable], names: Names) -> dg.AssetChecks
 def source_match(tables: Sequence[DynamicTable], names: Names) -> dg.AssetChecksDefinition:
     """Return `matches_source` of every dynamic table, as one step."""
 
-    @dg.multi_asset_check(specs=_specs(tables, MATCHES_SOURCE, names), can_subset=True)
-    def match_dynamic_tables(
-        context: dg.AssetCheckExecutionContext,
-        config: _MatchConfig,
-        postgis: PostgisResource,
-        snowflake: WarehouseResource,
-    ) -> _Results:
+    @dg.multi_asset_check(
+        name=names.named("match_dynamic_tables"),
+        specs=_specs(tables, MATCHES_SOURCE, names),
+        can_subset=True,
+        required_resource_keys={PostgisResource.key(names), WarehouseResource.key(names)},
+    )
+    def match_dynamic_tables(context: dg.AssetCheckExecutionContext, config: _MatchConfig) -> _Results:
         from flux_assets.compare.source import match_source
+
+        postgis, snowflake = PostgisResource.of(context, names), WarehouseResource.of(context, names)
 
         def compare(asked: dict[str, DynamicTable]) -> _Outcomes:
             log, stop = context.log.info, stop_of(context.run.run_id)

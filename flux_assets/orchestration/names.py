@@ -1,8 +1,8 @@
-"""What a deployment is called in Dagster: keys, tags, and which runs are its own, where several share one instance."""
+"""What a deployment is called in Dagster, and which settings and runs are its own, where several share one instance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
@@ -10,12 +10,14 @@ from typing import ClassVar
 import dagster as dg
 
 from flux_assets.errors import SettingError
-from flux_assets.settings import DefinitionSettings
-from flux_assets.spec import DynamicTable, StaticTable
-from flux_assets.tables import declarations, views
+from flux_assets.settings import DefinitionSettings, OwnSettings, Settings, load_settings
+from flux_assets.spec import Declaration, DynamicTable, StaticTable, View
+from flux_assets.spec.catalogue import Catalogue
+from flux_assets.tables import catalogue
 
 _TAG = "flux/utility"
 _PAGE = 500
+_Groups = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,58 @@ class Names:
     LOAD_JOB: ClassVar[str] = "load_static_layers"
     SYNC_JOB: ClassVar[str] = "sync_all_dynamic"
     SYNC_SCHEDULE: ClassVar[str] = "dynamic_sync_schedule"
+    SYNC_CRON: ClassVar[str] = "*/5 * * * *"
     # The machine that a run was created on; storage/instance.py notes it.
     MACHINE_TAG: ClassVar[str] = "flux/machine"
     # Of runs that are started from the UI or a command line for some assets.
     AD_HOC_JOB: ClassVar[str] = "__ASSET_JOB"
 
     utility: str | None = None
+    own_settings: OwnSettings = ()
+    """Settings that this deployment alone has."""
+    is_lodger: bool = False
+    """Whether it shares its code location: then every name begins with the utility."""
+    groups: _Groups = ()
+    """Groups of assets that are called otherwise, each with what it is called."""
 
     @classmethod
-    def configured(cls) -> Names:
+    def configured(cls, own: OwnSettings = (), *, is_lodger: bool = False, groups: _Groups = ()) -> Names:
         """Return those that FLUX_UTILITY asks for. Raises SettingError where it is illegal, or the name of a table."""
-        utility = DefinitionSettings.load().flux_utility
-        if utility in {each.name for each in (*declarations(), *views())}:
+        chosen = DefinitionSettings.load(own)
+        utility, declared = chosen.flux_utility, catalogue(chosen)
+        if utility in {each.name for each in (*declared.tables, *declared.views)}:
             raise SettingError(f"FLUX_UTILITY = {utility!r} is the name of a table.", "Choose another name.")
-        return cls(utility)
+        return cls(utility, own, is_lodger, groups)
+
+    @property
+    def chosen(self) -> DefinitionSettings:
+        """The settings that definitions are made of; raises SettingError for an illegal one of these."""
+        return DefinitionSettings.load(self.own_settings)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is declared for this deployment."""
+        return catalogue(self.chosen)
+
+    def settings(self) -> Settings:
+        """Return all settings of this deployment; raises SettingError for an illegal one."""
+        return load_settings(self.own_settings)
+
+    def named(self, word: str) -> str:
+        """Return what a job, schedule, sensor, op or resource is called, so that nobody else has the name."""
+        return f"{self.utility}_{word}" if self.is_lodger else word
+
+    def group(self, word: str) -> str:
+        """Return what a group of assets is called."""
+        return dict(self.groups).get(word) or self.named(word)
 
     def key(self, *path: str) -> dg.AssetKey:
         """Return the asset key of a table by its name."""
         return dg.AssetKey([self.utility, *path] if self.utility else path)
+
+    def keys(self, tables: Iterable[Declaration | View]) -> list[dg.AssetKey]:
+        """Return the asset keys of tables or views."""
+        return [self.key(table.name) for table in tables]
 
     def check(self, table: str, name: str) -> dg.AssetCheckKey:
         """Return the key of a table's check."""
@@ -98,10 +134,14 @@ class Names:
             cursor = page[-1].dagster_run.run_id
 
     def schedule_states(self, instance: dg.DagsterInstance) -> dict[str, str]:
-        """Return the states of the sync's schedule by code location; of one called like the utility, its alone."""
+        """Return the states of the sync's schedule by code location; of one called like the utility, its alone.
+
+        Commands have the plain names also where the deployment shares its code location.
+        """
+        called = {self.named(self.SYNC_SCHEDULE), f"{self.utility}_{self.SYNC_SCHEDULE}"}
         states = {
             state.origin.repository_origin.code_location_origin.location_name: state.status.value
             for state in instance.all_instigator_state()
-            if state.name == self.SYNC_SCHEDULE
+            if state.name in called
         }
         return {self.utility: states[self.utility]} if self.utility in states else states

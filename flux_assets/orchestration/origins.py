@@ -16,7 +16,7 @@ from flux_assets.orchestration.resources import ReleaseResource
 from flux_assets.orchestration.shown.metadata import origin_metadata
 from flux_assets.release.files import MissingError
 from flux_assets.release.stopping import stoppable
-from flux_assets.settings import STAND_IN, load_settings
+from flux_assets.settings import STAND_IN
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.tables import unsimulated
 
@@ -29,7 +29,8 @@ def release_sources(layers: Sequence[StaticTable], names: Names) -> dg.AssetsDef
     """Return the files of the layers; observing them reads digests (SHA-256, the data version), never rows."""
     tables = {names.origin(table): table for table in layers}
 
-    def observe_release(context: dg.AssetExecutionContext, release: ReleaseResource) -> Iterator[dg.ObserveResult]:
+    def observe_release(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
+        release = ReleaseResource.of(context, names)
         problems = []
         for key in sorted(context.selected_asset_keys):
             table = tables[key]
@@ -49,18 +50,21 @@ def release_sources(layers: Sequence[StaticTable], names: Names) -> dg.AssetsDef
         dg.AssetSpec(
             key,
             description=f"The release's file {table.file_name}, or the same in another format: {table.description}",
-            group_name=_RELEASE,
+            group_name=names.group(_RELEASE),
             owners=[table.owner],
             kinds={"file"},
-            metadata=origin_metadata(table),
+            metadata=origin_metadata(table, names),
         )
         for key, table in tables.items()
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
-        observed_sources: dg.AssetsDefinition = dg.multi_observable_source_asset(specs=specs, can_subset=True)(
-            observe_release
-        )
+        observed_sources: dg.AssetsDefinition = dg.multi_observable_source_asset(
+            name=names.named("observe_release"),
+            specs=specs,
+            can_subset=True,
+            required_resource_keys={ReleaseResource.key(names)},
+        )(observe_release)
     return observed_sources
 
 
@@ -101,32 +105,32 @@ def snowflake_sources(tables: Sequence[DynamicTable], names: Names) -> list[dg.A
     """Return the source of every declared dynamic table; no run materialises it."""
     specs = []
     for table in tables:
-        read_from, place = _place(table)
+        read_from, place = _place(table, names)
         spec = dg.AssetSpec(
             names.origin(table),
             description=f"The table {table.source} in Snowflake: {table.description}\n\n{read_from}",
-            group_name=_SNOWFLAKE,
+            group_name=names.group(_SNOWFLAKE),
             owners=[table.owner],
             kinds={"snowflake"},
-            metadata={**place, **origin_metadata(table)},
+            metadata={**place, **origin_metadata(table, names)},
         )
         specs.append(spec)
     return specs
 
 
-def _place(table: DynamicTable) -> tuple[str, dict[str, str]]:
+def _place(table: DynamicTable, names: Names) -> tuple[str, dict[str, str]]:
     """Return which object of which account the settings name; nothing connects."""
     from flux_assets.snowflake.mapping import ObjectName
     from flux_assets.snowflake.overrides import Overrides
 
     try:
-        settings = load_settings()
+        settings = names.settings()
         override = Overrides.load(settings.flux_config).sources.get(table.source)
     except SettingError:
         return "Its origin is unknown: a setting is illegal. `flux-assets doctor` names it.", {}
     own = (override and override.object) or table.source
-    names = ObjectName.parts(own) or (own,)
-    full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(names)] + tuple(names))
+    parts = ObjectName.parts(own) or (own,)
+    full = ".".join((settings.snowflake_database, settings.snowflake_schema)[: 3 - len(parts)] + tuple(parts))
     if settings.source_is_stand_in:
         account, of = STAND_IN, "the stand-in, which is simulated"
         if table in unsimulated(settings):

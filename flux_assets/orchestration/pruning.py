@@ -17,7 +17,7 @@ from flux_assets.orchestration.dagster_internals import LayerFailure
 from flux_assets.orchestration.executor import stop_of
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource
-from flux_assets.settings import Settings, load_settings
+from flux_assets.settings import Settings
 from flux_assets.sqlfiles import query
 from flux_assets.words import megabytes
 
@@ -38,17 +38,22 @@ _RULE = (
 def prune_job(names: Names) -> dg.JobDefinition:
     """Return the job that removes the history of a deployment."""
 
-    @dg.op(name="prune", description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}")
-    def prune(context: dg.OpExecutionContext, postgis: PostgisResource) -> None:
+    @dg.op(
+        name=names.named("prune"),
+        required_resource_keys={PostgisResource.key(names)},
+        description=f"Removes old runs, ticks, files and rows of the ledger. {_RULE}",
+    )
+    def prune(context: dg.OpExecutionContext) -> None:
         # It needs nothing but Dagster's storage.
-        prune_dagster(context.instance, names, load_settings(), datetime.now(UTC), context.log)
+        prune_dagster(context.instance, names, names.settings(), datetime.now(UTC), context.log)
         with LayerFailure.translated():
-            _prune_ledger(context, postgis, load_settings().flux_keep_ledger_for)
+            _prune_ledger(context, PostgisResource.of(context, names), names.settings().flux_keep_ledger_for)
 
     # One at a time, whoever's: all remove what is left over of the same storage.
     limit = f"{_TIME_LIMIT.total_seconds():.0f}"
 
     @dg.job(
+        name=names.named("prune_history"),
         description=f"Removes runs, ticks, check evaluations, files and ledger rows that nobody needs any more."
         f" {_RULE}",
         executor_def=dg.in_process_executor,

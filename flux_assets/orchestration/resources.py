@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -21,7 +21,6 @@ from flux_assets.errors import SettingError
 from flux_assets.orchestration.light_imports import light_imports
 from flux_assets.orchestration.names import Names
 from flux_assets.postgis.session import Target
-from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable
 from flux_assets.spec.assignments import with_assignments
 
@@ -33,13 +32,28 @@ if TYPE_CHECKING:
     from flux_assets.sync.reader import OpenSource
     from flux_assets.sync.table import Family
 
+_Step = dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 _finding = Lock()  # steps of a run are threads; the first to ask starts the server or makes the sample, the others wait
 
 
 class _Resource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """What knows on which machine its run was created; None where nobody has noted it."""
+    """What knows whose it is, and on which machine its run was created; None where nobody has noted it."""
 
+    _word: ClassVar[str]
+    _names: Names = PrivateAttr(default=Names())
     _created_on: str | None = PrivateAttr(default=None)
+
+    @classmethod
+    def key(cls, names: Names) -> str:
+        """Return the key of the resource of a deployment."""
+        return names.named(cls._word)
+
+    @classmethod
+    def of(cls, context: _Step, names: Names) -> Self:
+        """Return that of a deployment, within a step that requires its key."""
+        found: Self = getattr(context.resources, cls.key(names))
+        found._names = names
+        return found
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         self._created_on = context.run.tags.get(Names.MACHINE_TAG) if context.run else None
@@ -48,6 +62,7 @@ class _Resource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class PostgisResource(_Resource):
     """The PostGIS database that layers are published in; the embedded one is started when none is configured."""
 
+    _word = "postgis"
     _target: Target | None = PrivateAttr(default=None)
 
     def target(self) -> Target:
@@ -55,13 +70,14 @@ class PostgisResource(_Resource):
         from flux_assets.wiring.target import postgis_target
 
         with _finding:
-            self._target = self._target or postgis_target(load_settings(), self._created_on, judges=True)
+            self._target = self._target or postgis_target(self._names.settings(), self._created_on, judges=True)
             return self._target
 
 
 class ReleaseResource(_Resource):
     """The release that layers are loaded from; the sample city where none is set and that is allowed."""
 
+    _word = "release"
     # YAML reads an unquoted on or off as true or false. Dagster resolves {env: NAME} for its own string type alone.
     whole: Any = Field(
         default="",
@@ -81,7 +97,7 @@ class ReleaseResource(_Resource):
                     "Set it to on, strict or off.",
                 )
             asked = os.environ[name]
-        chosen = load_settings().flux_whole_release if asked in ("", None) else asked
+        chosen = self._names.settings().flux_whole_release if asked in ("", None) else asked
         if isinstance(chosen, bool):
             chosen = "on" if chosen else "off"
         if not isinstance(chosen, str) or chosen not in {"off", "on", "strict"}:
@@ -93,18 +109,20 @@ class ReleaseResource(_Resource):
         from flux_assets.wiring.source import layer_release
 
         with _finding:
-            self._release = self._release or layer_release(load_settings(), log, self._created_on)
+            self._release = self._release or layer_release(self._names.settings(), log, self._created_on)
             return cast("Release", self._release)
 
 
 class WarehouseResource(_Resource):
     """The Snowflake account that the dynamic tables come from; the stand-in where none is set and that is allowed."""
 
+    _word = "snowflake"
+
     def family(self, declared: Sequence[DynamicTable]) -> Family:
         """Return the dynamic tables with the overrides of FLUX_CONFIG; raises SettingError naming an illegal one."""
         from flux_assets.sync.table import Family
 
-        settings, overrides = load_settings(), _overrides()
+        settings, overrides = self._names.settings(), self._overrides()
         place = (settings.snowflake_account, settings.snowflake_database, settings.snowflake_schema)
         configuration = repr((place, sorted(overrides.sources.items())))
         return Family(
@@ -122,17 +140,17 @@ class WarehouseResource(_Resource):
 
             def find() -> Account:
                 with _finding:
-                    return replace(snowflake_account(load_settings(), self._created_on), run_id=run_id, layer=layer)
+                    account = snowflake_account(self._names.settings(), self._created_on)
+                    return replace(account, run_id=run_id, layer=layer)
 
-            return Source.open(find(), _overrides(), connect=connect, find=find, log=log)
+            return Source.open(find(), self._overrides(), connect=connect, find=find, log=log)
 
         return opened
 
+    def _overrides(self) -> Overrides:
+        from flux_assets.snowflake.overrides import Overrides
 
-def _overrides() -> Overrides:
-    from flux_assets.snowflake.overrides import Overrides
-
-    return Overrides.load(load_settings().flux_config)
+        return Overrides.load(self._names.settings().flux_config)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ from flux_assets.orchestration.shown.pictures import sync_pictures
 from flux_assets.postgis.session import Target
 from flux_assets.spec import DynamicTable
 from flux_assets.sync.result import SyncOptions, TableResult
-from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.sync.live_audit import AuditRequest, LiveAudit
@@ -74,14 +73,14 @@ def dynamic_assets(tables: Sequence[DynamicTable], names: Names) -> dg.AssetsDef
     """Return all dynamic tables with their checks; any of either can be selected, and is synced together."""
 
     @dg.multi_asset(
-        name=STEP,
+        name=names.named(STEP),
         specs=[_dynamic_spec(table, names) for table in tables],
         check_specs=[spec for table in tables for spec in check_specs(table, names)],
         can_subset=True,
+        required_resource_keys={PostgisResource.key(names), WarehouseResource.key(names)},
     )
-    def sync_dynamic_tables(
-        context: dg.AssetExecutionContext, config: _SyncConfig, postgis: PostgisResource, snowflake: WarehouseResource
-    ) -> _Events:
+    def sync_dynamic_tables(context: dg.AssetExecutionContext, config: _SyncConfig) -> _Events:
+        snowflake = WarehouseResource.of(context, names)
         run_id = context.run.run_id
         options = SyncOptions(
             force=config.force,
@@ -93,7 +92,7 @@ def dynamic_assets(tables: Sequence[DynamicTable], names: Names) -> dg.AssetsDef
         )
         try:
             with LayerFailure.translated():
-                target = postgis.target()
+                target = PostgisResource.of(context, names).target()
                 wanted = {name for key in context.selected_asset_keys if (name := names.table(key))}
                 family = _family(context, snowflake, target, tables, wanted)
                 yield from _SyncStep(context, options, snowflake, target, family, names).run()
@@ -104,11 +103,11 @@ def dynamic_assets(tables: Sequence[DynamicTable], names: Names) -> dg.AssetsDef
 
 
 def _dynamic_spec(table: DynamicTable, names: Names) -> dg.AssetSpec:
-    left_out = catalogue().left_out
+    left_out = names.catalogue.left_out
     return dg.AssetSpec(
         names.key(table.name),
         description=table.description,
-        group_name=GROUP,
+        group_name=names.group(GROUP),
         owners=[table.owner],
         kinds={"postgres", "snowflake", *(["postgis"] if table.spatial_columns else [])},
         code_version=table.digest[:12],
@@ -116,7 +115,7 @@ def _dynamic_spec(table: DynamicTable, names: Names) -> dg.AssetSpec:
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=table.freshness.fail, warn_window=table.freshness.warn
         ),
-        metadata=declared_metadata(table),
+        metadata=declared_metadata(table, names),
         skippable=True,
     )
 
@@ -157,6 +156,7 @@ class _SyncStep:
         self._family = family
         self._tables = {table.name: table for table in family.tables}
         self._names = {table.name: frozenset(audit.name for audit in sync_audits(table)) for table in family.tables}
+        self._deployment = names
         self._keys = {table.name: names.key(table.name) for table in family.tables}
         self._wanted = {name for name, key in self._keys.items() if key in context.selected_asset_keys}
         self._selected = context.selected_asset_check_keys
@@ -219,7 +219,7 @@ class _SyncStep:
             asset_key=self._keys[table.name],
             data_version=dg.DataVersion(audit.version) if audit and audit.version else None,
             metadata={
-                **sync_pictures(self._context, self._keys[table.name], table, self._target, done),
+                **sync_pictures(self._context, self._deployment, table, self._target, done),
                 **synced_metadata(done),
             },
         )

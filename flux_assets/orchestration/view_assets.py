@@ -16,7 +16,6 @@ from flux_assets.orchestration.layer_assets import DERIVED, WHEN_INPUTS_CHANGE, 
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.resources import PostgisResource
 from flux_assets.orchestration.shown.metadata import view_metadata
-from flux_assets.settings import load_settings
 from flux_assets.spec import View
 
 _CHECK = "as_declared"
@@ -35,25 +34,31 @@ def view_asset(view: View, names: Names) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         key,
         description=view.description,
-        group_name=DERIVED,
+        group_name=names.group(DERIVED),
         owners=[view.owner],
         kinds={"postgres", "postgis", "view"},
         code_version=digest[:12],
         deps=inputs,
         automation_condition=WHEN_INPUTS_CHANGE,
-        metadata=view_metadata(view),
+        metadata=view_metadata(view, names),
         skippable=True,
     )
 
-    @dg.multi_asset(name=view.name, specs=[spec], check_specs=[view_check(view, names)], can_subset=True)
+    @dg.multi_asset(
+        name=names.named(view.name),
+        specs=[spec],
+        check_specs=[view_check(view, names)],
+        can_subset=True,
+        required_resource_keys={PostgisResource.key(names)},
+    )
     def made(
-        context: dg.AssetExecutionContext, postgis: PostgisResource
+        context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.Output[None]]:
         from flux_assets.layers.computing import MissingInputsError
         from flux_assets.layers.views import columns_of, is_as_declared, make_view
 
-        target, log = postgis.target(), context.log.info
-        wait = load_settings().flux_publish_wait
+        target, log = PostgisResource.of(context, names).target(), context.log.info
+        wait = names.settings().flux_publish_wait
         options = LoadOptions(run_id=context.run.run_id, stop=stop_of(context.run.run_id), publish_wait=wait)
         with LayerFailure.translated():
             try:

@@ -16,7 +16,7 @@ from flux_assets.sample.release import sample_release
 from flux_assets.sample.stand_in.server import NAME, StandIn
 from flux_assets.settings import Settings
 from flux_assets.snowflake.account import Account
-from flux_assets.tables import static_tables, unsimulated
+from flux_assets.tables import catalogue, unsimulated
 from flux_assets.wiring.home import Home
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def layer_release(
             "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
         )
     limits = Limits(largest=settings.flux_download_limit)
-    mappings = LayerMapping.configured(settings.flux_config, static_tables()) if settings.flux_config else {}
+    mappings = LayerMapping.configured(settings.flux_config, catalogue(settings).static) if settings.flux_config else {}
     home = settings.flux_home / "releases"
     return Release(address, settings.flux_release_tag, home, limits=limits, mappings=mappings)
 

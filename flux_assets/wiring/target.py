@@ -20,7 +20,7 @@ from flux_assets.sample import binaries
 from flux_assets.sample.cluster import Cluster
 from flux_assets.sample.libpq import drop_session_variables
 from flux_assets.settings import Settings
-from flux_assets.tables import declarations
+from flux_assets.tables import catalogue
 from flux_assets.wiring.home import Home
 
 
@@ -58,7 +58,7 @@ def postgis_target(
 
 
 def _target(settings: Settings, conninfo: str, judges: bool) -> Target:
-    declared = declarations()
+    declared = catalogue(settings).tables
     target = Target(conninfo=conninfo, schema=settings.flux_postgres_schema, declared=declared)
     if not judges or settings.flux_config is None:
         return target

@@ -162,6 +162,13 @@ def test_the_schedule_of_the_code_location_called_like_the_utility_is_its_own(in
         instance.add_instigator_state(InstigatorState(place, InstigatorType.SCHEDULE, status, data))
     assert HERE.schedule_states(instance) == {"austin": "STOPPED"}
     assert Names("waco").schedule_states(instance) == {"austin": "STOPPED", "houston": "RUNNING"}
+    lodging = RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("all"), "__repository__"), "dallas_dynamic_sync_schedule"
+    )
+    data = ScheduleInstigatorData("*/5 * * * *", datetime.now(UTC).timestamp())
+    instance.add_instigator_state(InstigatorState(lodging, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data))
+    assert Names("dallas", is_lodger=True).schedule_states(instance) == {"all": "RUNNING"}
+    assert Names("dallas").schedule_states(instance)["all"] == "RUNNING"
     now = datetime.now(UTC)
     long_ago = {"faults": now - timedelta(days=1)}
 

@@ -260,7 +260,7 @@ def test_one_that_never_answers_is_given_up_and_not_asked_twice_at_a_time(daemon
         assert not asked.acquire(blocking=False)
     finally:
         answer.set()
-        automation._asked[0].result(timeout=60)
+        automation._asked[None].result(timeout=60)
 
 
 @pytest.mark.parametrize(

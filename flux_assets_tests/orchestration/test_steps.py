@@ -21,7 +21,7 @@ EXTRAS = {"celery": "dagster_celery", "k8s": "dagster_k8s"}
 
 
 def test_threads_unless_another_is_set():
-    assert Steps.executor().name == "threads"
+    assert Steps.executor(Names()).name == "threads"
 
 
 @pytest.mark.parametrize("name", ["threads", "multiprocess", "celery", "k8s"])
@@ -43,7 +43,7 @@ def test_an_extra_that_is_missing_is_named_with_how_to_install_it(monkeypatch, n
     monkeypatch.setenv("FLUX_EXECUTOR", name)
     monkeypatch.setitem(sys.modules, EXTRAS[name], None)
     with pytest.raises(SettingError) as refused:
-        Steps.executor()
+        Steps.executor(Names())
     assert f"FLUX_EXECUTOR = {name!r}, but the package {EXTRAS[name]} is not installed" in str(refused.value)
     assert f"pip install 'flux_assets[{name}]'" in refused.value.remedy
 
@@ -119,10 +119,10 @@ def test_a_pod_is_of_the_size_that_its_layer_needs(monkeypatch):
     from dagster_k8s.job import get_user_defined_k8s_config
 
     by_name = {table.name: table for table in static_tables()}
-    assert "dagster-k8s/config" not in Steps.tags(by_name["substations"])
+    assert "dagster-k8s/config" not in Steps.tags(by_name["substations"], Names())
     monkeypatch.setenv("FLUX_EXECUTOR", "k8s")
     small, large = (
-        get_user_defined_k8s_config(Steps.tags(by_name[name])).container_config["resources"]
+        get_user_defined_k8s_config(Steps.tags(by_name[name], Names())).container_config["resources"]
         for name in ("substations", "building_footprints")
     )
     assert (small["limits"]["memory"], large["limits"]["memory"]) == ("1Gi", "2Gi")

@@ -217,15 +217,15 @@ def _nobody_starts_syncs(
             remedy="Restart dagster-daemon (`dagster dev` has one); its log says why it ended.",
         )
     elif live and not running and now - oldest > watch.policy.patience:
-        place = f" -l {names.utility}" if names.utility else ""
+        place = f" -l {names.utility}" if names.utility and not names.is_lodger else ""
+        schedule = names.named(Names.SYNC_SCHEDULE)
         yield Observation(
             kind="schedule",
             cause="schedule",
             tables=tuple(live),
             since=oldest,
-            problem=f"{Names.SYNC_SCHEDULE} is stopped, and nothing else has synced for {length(now - oldest)}.",
-            remedy=f"dagster schedule start -w workspace.yaml{place} {Names.SYNC_SCHEDULE}, or the switch in Dagster's"
-            " UI.",
+            problem=f"{schedule} is stopped, and nothing else has synced for {length(now - oldest)}.",
+            remedy=f"dagster schedule start -w workspace.yaml{place} {schedule}, or the switch in Dagster's UI.",
         )
 
 

@@ -24,7 +24,7 @@ from flux_assets.orchestration.dagster_internals import ReconstructableRepositor
 from flux_assets.orchestration.names import Names
 from flux_assets.postgis.session import Target
 from flux_assets.settings import Settings, load_settings
-from flux_assets.tables import declarations
+from flux_assets.tables import catalogue
 from flux_assets.wiring.target import embedded_cluster, postgis_target
 
 _Dagster = Callable[[], tuple[dg.DagsterInstance, Sequence[dg.AssetCheckKey]]]
@@ -37,7 +37,7 @@ def alert_sensor(names: Names) -> dg.SensorDefinition:
     """Return the sensor that sends what fails of a deployment."""
 
     @dg.sensor(
-        name="alert_sensor",
+        name=names.named("alert_sensor"),
         minimum_interval_seconds=_SECONDS_BETWEEN_ROUNDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends to the webhook in FLUX_ALERT_URL what fails, and when it is over, once each. Idle without"
@@ -45,7 +45,7 @@ def alert_sensor(names: Names) -> dg.SensorDefinition:
     )
     def alert_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         """Observe, send what is due, report what was sent. That its daemon is dead, only the watchdog can notice."""
-        settings = load_settings()
+        settings = names.settings()
         if settings.flux_alert_url is None:
             return dg.SkipReason("FLUX_ALERT_URL is not set, so alerts have no destination.")
         repository = context.repository_def
@@ -133,7 +133,7 @@ def _problems(settings: Settings, names: Names, dagster: _Dagster) -> list[tuple
 
 def _watch(settings: Settings) -> Watch:
     policy, clean = Policy(after=settings.flux_alert_after, remind=settings.flux_alert_remind), secret_remover(settings)
-    return Watch(schema=settings.flux_postgres_schema, tables=declarations(), policy=policy, clean=clean)
+    return Watch(schema=settings.flux_postgres_schema, tables=catalogue(settings).tables, policy=policy, clean=clean)
 
 
 def _observed(session: psycopg.Connection, watch: Watch, names: Names, dagster: _Dagster) -> Observed:

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from psycopg import sql as psql
 
 from flux_assets.checks.audit import AuditResult
+from flux_assets.orchestration.names import Names
 from flux_assets.settings import REPOSITORY
 from flux_assets.spec import Declaration, DynamicTable, StaticTable, View, type_ddl
 from flux_assets.spec.facts import SourceColumn
 from flux_assets.sqlfiles import query
 from flux_assets.sync.result import TableResult
-from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _Metadata = dict[str, Any]
 
 
-def declared_metadata(table: StaticTable | DynamicTable) -> _Metadata:
+def declared_metadata(table: StaticTable | DynamicTable, names: Names) -> _Metadata:
     """Return the metadata of the asset itself, the same whatever is loaded or synced."""
     shown: _Metadata = {"dagster/column_schema": _column_schema(table)}
     if isinstance(table, StaticTable):
@@ -45,7 +45,7 @@ def declared_metadata(table: StaticTable | DynamicTable) -> _Metadata:
     about = "publishing.md" if isinstance(table, StaticTable) else "syncing.md"
     if isinstance(table, StaticTable) and table.computed:
         about = "derived-layers.md"
-    return shown | _links(table, queries, "`flux-assets psql`, or any client of PostGIS", about)
+    return shown | _links(table, names, queries, "`flux-assets psql`, or any client of PostGIS", about)
 
 
 def _column_schema(table: Declaration) -> dg.TableSchema:
@@ -84,14 +84,14 @@ def _computed(table: DynamicTable) -> dict[str, str]:
     return shown
 
 
-def origin_metadata(table: StaticTable | DynamicTable) -> _Metadata:
+def origin_metadata(table: StaticTable | DynamicTable, names: Names) -> _Metadata:
     """Return the metadata of a layer's file in the release, or of a dynamic table's source in Snowflake.
 
     The types of a source's columns are those that they become: its own may be any that can be read as such.
     """
     if isinstance(table, StaticTable):
         by = "the versions made from it, by `flux-assets psql`"
-        links = _links(table, _ledger("versions", table), by, "publishing.md")
+        links = _links(table, names, _ledger("versions", table), by, "publishing.md")
         return {"dagster/column_schema": _column_schema(table), **links}
     types = {column.name: type_ddl(column) for column in table.columns}
     columns = [
@@ -104,7 +104,7 @@ def origin_metadata(table: StaticTable | DynamicTable) -> _Metadata:
         for column in table.source_columns
     ]
     by = "in Snowflake, in the database and schema of the settings"
-    links = _links(table, _some_rows(table.source), by, "source-contract.md")
+    links = _links(table, names, _some_rows(table.source), by, "source-contract.md")
     return {"dagster/column_schema": dg.TableSchema(columns), **links}
 
 
@@ -121,18 +121,18 @@ def _ledger(name: str, table: Declaration) -> str:
     return query("links", name).format(layer=psql.Literal(table.name)).as_string() + ";"
 
 
-def view_metadata(view: View) -> _Metadata:
+def view_metadata(view: View, names: Names) -> _Metadata:
     """Return the metadata of a view's asset itself."""
     shown = {"query": dg.MetadataValue.md(f"```sql\n{view.query}\n```")}
     return shown | _links(
-        view, _some_rows(view.name), "`flux-assets psql`, or any client of PostGIS", "derived-layers.md"
+        view, names, _some_rows(view.name), "`flux-assets psql`, or any client of PostGIS", "derived-layers.md"
     )
 
 
-def _links(table: Declaration | View, queries: str, by: str, about: str) -> _Metadata:
+def _links(table: Declaration | View, names: Names, queries: str, by: str, about: str) -> _Metadata:
     """Return queries to copy, and those files on this machine that exist, for the button that opens an editor."""
     shown: _Metadata = {"sql": dg.MetadataValue.md(f"```sql\n{queries}\n```\n{by}")}
-    files = [(catalogue().files.get(table.name), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
+    files = [(names.catalogue.files.get(table.name), "the declaration"), (REPOSITORY / "docs" / about, f"docs/{about}")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         if references := [

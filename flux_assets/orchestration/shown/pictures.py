@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
+from flux_assets.orchestration.names import Names
 from flux_assets.postgis.session import Target
-from flux_assets.settings import load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.sync.result import TableResult
-from flux_assets.tables import catalogue
 
 if TYPE_CHECKING:
     from flux_assets.layers.load import LoadResult
@@ -34,33 +33,39 @@ _MOMENT = 0.001
 
 
 def layer_pictures(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, table: StaticTable, target: Target, result: LoadResult
+    context: dg.AssetExecutionContext, names: Names, table: StaticTable, target: Target, result: LoadResult
 ) -> _Metadata:
     """Return those of a layer: drawn after a publish, else those of the last materialisation."""
     if not result.rows_changed:
-        return _Last.of(context, key).handed_on("preview", "history")
-    preview = _tried(context, table.name, "preview", lambda: _map_of(table, target, result.rows))
+        return _Last.of(context, names.key(table.name)).handed_on("preview", "history")
+    preview = _tried(context, table.name, "preview", lambda: _map_of(table, names, target, result.rows))
     return {**preview, **_history(context, table.name, target, result.rows)}
 
 
 def sync_pictures(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, table: DynamicTable, target: Target, done: TableResult
+    context: dg.AssetExecutionContext, names: Names, table: DynamicTable, target: Target, done: TableResult
 ) -> _Metadata:
     """Return those of a dynamic table: the map, if it has one, and a line, which is drawn when rows changed."""
-    last = _Last.of(context, key)
-    shown = _live_map(context, table, target, done, last) if table.picture else {}
+    last = _Last.of(context, names.key(table.name))
+    shown = _live_map(context, names, table, target, done, last) if table.picture else {}
     if done.outcome == "unchanged":
         return {**shown, **last.handed_on("history")}
     return {**shown, **_history(context, table.name, target, done.rows)}
 
 
 def _live_map(
-    context: dg.AssetExecutionContext, table: DynamicTable, target: Target, done: TableResult, last: _Last
+    context: dg.AssetExecutionContext,
+    names: Names,
+    table: DynamicTable,
+    target: Target,
+    done: TableResult,
+    last: _Last,
 ) -> _Metadata:
     """Return the map, which is large, or a link to the event that has it."""
     drawn = _drawn_picture(context.instance, done, last)
-    due = drawn.is_due(done) if drawn else done.outcome != "unchanged" or _DRAWN_AT in last.metadata
-    if due and (shown := _tried(context, table.name, "preview", lambda: _map_of(table, target, done.rows))):
+    kept = names.settings().flux_keep_runs_for.total_seconds()
+    due = drawn.is_due(done, kept) if drawn else done.outcome != "unchanged" or _DRAWN_AT in last.metadata
+    if due and (shown := _tried(context, table.name, "preview", lambda: _map_of(table, names, target, done.rows))):
         return {**shown, _DRAWN_AT: dg.MetadataValue.timestamp(time.time()), _ROWS: dg.MetadataValue.int(done.rows)}
     return drawn.link(last.key) if drawn else {}
 
@@ -74,14 +79,13 @@ class _DrawnPicture:
     rows: int
     changes: int
 
-    def is_due(self, done: TableResult) -> bool:
+    def is_due(self, done: TableResult, kept_seconds: float) -> bool:
         """Return whether to draw it again: hourly when rows changed, at once when many did.
 
-        An old one is drawn again before its event is pruned.
+        An old one is drawn again before its event is pruned, after `kept_seconds` or more.
         """
         age = time.time() - self.drawn_at
-        kept = load_settings().flux_keep_runs_for.total_seconds() / 2
-        longest = min(_LONGEST_SECONDS, max(_SECONDS_BETWEEN_PREVIEWS, kept))
+        longest = min(_LONGEST_SECONDS, max(_SECONDS_BETWEEN_PREVIEWS, kept_seconds / 2))
         lacks_much = self.changes >= max(_MUCH_ROWS, _MUCH_SHARE * self.rows)
         changed = done.outcome != "unchanged"
         return (changed and age >= _SECONDS_BETWEEN_PREVIEWS) or lacks_much or age > longest
@@ -149,13 +153,14 @@ class _Last(NamedTuple):
         return {name: self.metadata[name] for name in names if name in self.metadata}
 
 
-def _map_of(table: StaticTable | DynamicTable, target: Target, rows: int) -> str | None:
+def _map_of(table: StaticTable | DynamicTable, names: Names, target: Target, rows: int) -> str | None:
     from flux_assets.previews.maps import as_markdown, draw, draw_live
 
+    grounds = names.catalogue.grounds
     if isinstance(table, StaticTable):
-        picture = draw(table, target, rows, catalogue().grounds)
+        picture = draw(table, target, rows, grounds)
     else:
-        picture = draw_live(table, target, catalogue().grounds)
+        picture = draw_live(table, target, grounds)
     return as_markdown(table, picture) if picture else None
 
 

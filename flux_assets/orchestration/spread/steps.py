@@ -15,7 +15,7 @@ import dagster as dg
 from flux_assets.errors import SettingError
 from flux_assets.orchestration.executor import threads_executor
 from flux_assets.orchestration.names import Names
-from flux_assets.settings import DefinitionSettings, load_settings
+from flux_assets.settings import load_settings
 from flux_assets.spec import StaticTable
 
 _LARGE_ROWS = 500_000
@@ -41,9 +41,9 @@ class Steps:
     )
 
     @classmethod
-    def executor(cls) -> dg.ExecutorDefinition:
+    def executor(cls, names: Names) -> dg.ExecutorDefinition:
         """Return the executor. Raises SettingError where its extra is not installed."""
-        name = DefinitionSettings.load().flux_executor
+        name = names.chosen.flux_executor
         if name == "threads":
             return threads_executor
         if name == "multiprocess":
@@ -68,10 +68,10 @@ class Steps:
         None for threads: a process bounds its own, and a command that is killed would keep its slots where no daemon
         is.
         """
-        return None if DefinitionSettings.load().flux_executor == "threads" else names.scoped("flux_postgis")
+        return None if names.chosen.flux_executor == "threads" else names.scoped("flux_postgis")
 
     @classmethod
-    def tags(cls, table: StaticTable) -> dict[str, str]:
+    def tags(cls, table: StaticTable, names: Names) -> dict[str, str]:
         """Return the tags of a layer's step: the largest first, after the small ones that lie behind all pictures.
 
         Celery's brokers know ten levels, and Redis serves them the other way round: all of ours are beyond, where steps
@@ -85,7 +85,7 @@ class Steps:
         }
         if rows >= _LARGE_ROWS:
             tags["dagster-celery/queue"] = cls.LARGE_QUEUE
-        if DefinitionSettings.load().flux_executor == "k8s":
+        if names.chosen.flux_executor == "k8s":
             cpu, memory, limit = _LARGE_POD if rows >= _LARGE_ROWS else _SMALL_POD
             resources = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}
             tags["dagster-k8s/config"] = json.dumps({"container_config": {"resources": resources}})
@@ -99,7 +99,7 @@ class Steps:
     @classmethod
     def tags_of_sync(cls, names: Names) -> dict[str, str]:
         """Return what has a launcher of ours give a sync to a worker (launcher.py), where FLUX_SYNC_RUNS says so."""
-        on_worker = DefinitionSettings.load().flux_sync_runs == "worker"
+        on_worker = names.chosen.flux_sync_runs == "worker"
         return {"dagster-celery/queue": cls.sync_queue(names)} if on_worker else {}
 
     @staticmethod
