@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from flux_assets.cli import embedded, inspection, listen, moving, releases, rollback, status
+from flux_assets.cli import embedded, inspection, listen, moving, releases, rollback, starting, status
 from flux_assets.cli.terminal import Commands, one_of, the_layer
 from flux_assets.errors import LayerError, SyncError
 
@@ -30,7 +30,7 @@ def main() -> None:
     """
 
 
-for module in (embedded, inspection, listen, moving, releases, rollback, status):
+for module in (embedded, inspection, listen, moving, releases, rollback, starting, status):
     main.commands |= module.COMMANDS.commands
 
 
@@ -123,12 +123,14 @@ def _worker(options: tuple[str, ...]) -> None:
       flux-assets worker -Q flux_sync --concurrency 1
     """
     from flux_assets.orchestration.spread.steps import Steps
-    from flux_assets.settings import REPOSITORY
+    from flux_assets.settings import Settings
 
     Steps.celery()  # what is missing is said in a sentence, here
     program = Path(sys.executable).with_name("celery")
     command = ["celery", "-A", "flux_assets.orchestration.spread.workers", "worker", "--loglevel", "WARNING", *options]
     # The instance that other commands use too: Dagster's task looks for a sync's run there.
-    home = next((str(folder) for folder in (Path.cwd(), REPOSITORY) if (folder / "dagster.yaml").is_file()), "")
+    home = next(
+        (str(folder) for folder in (Path.cwd(), Settings.project_folder()) if (folder / "dagster.yaml").is_file()), ""
+    )
     given = {"REMAP_SIGTERM": "SIGQUIT", "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or home}
     os.execve(program, command, os.environ | given)  # noqa: S606

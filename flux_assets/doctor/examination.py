@@ -27,7 +27,7 @@ from flux_assets.postgis.session import Target
 from flux_assets.release.files import Address, MissingError
 from flux_assets.release.formats.files import RowFile
 from flux_assets.release.release import Glance, Release
-from flux_assets.settings import REPOSITORY, Settings, load_settings
+from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import DynamicTable, StaticTable
 from flux_assets.spec.catalogue import Catalogue
 from flux_assets.tables import built_in, catalogue
@@ -173,15 +173,18 @@ def _surroundings(settings: Settings, target: Target | None) -> Iterator[Finding
     """Yield the findings about Dagster's storage, Dagster's folder and psql."""
     yield from _storage(settings, target)
     home = os.environ.get("DAGSTER_HOME")
+    there = Settings.project_folder()
+    is_there = (there / "dagster.yaml").is_file()
+    place = there if is_there else "a folder that has one, such as `flux-assets init` makes"
     if home and not (Path(home).expanduser() / "dagster.yaml").is_file():
         yield _DAGSTER.warning(
             f"DAGSTER_HOME = {home} has no dagster.yaml, so Dagster keeps its history in files there",
-            f"Unset DAGSTER_HOME, or set it to {REPOSITORY}.",
+            f"Unset DAGSTER_HOME, or set it to {place}.",
         )
     elif not home and not Path("dagster.yaml").is_file():
         yield _DAGSTER.note(
             "DAGSTER_HOME is not set and there is no dagster.yaml here, so runs from here leave no history",
-            f"Run Dagster in {REPOSITORY}, or set DAGSTER_HOME to it.",
+            f"Run Dagster in {place}, or set DAGSTER_HOME to it.",
         )
     else:
         yield _DAGSTER.ok(f"dagster.yaml is read from {home or Path.cwd()}")
