@@ -20,7 +20,7 @@ from flux_assets_tests.running import run_job
 # Of Dagster, where it reads a defs.yaml and notes its place.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Class .* is currently in beta"),
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
 ]
 PROGRAMS = Path(sys.executable).parent
 TREES = "from flux_assets_tests.made_up import trees\n\nTABLE = trees()\n"
