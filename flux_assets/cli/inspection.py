@@ -206,6 +206,7 @@ def _health(parts: tuple[str, ...], port: int | None, address: str) -> None:
     """
     wanted = parts or _PARTS
     if port is not None:
+        _readiness(wanted)  # refuses what is no part before it listens
         _serve_readiness(wanted, (address, port))
     ready, line = _readiness(wanted)
     click.echo(line)

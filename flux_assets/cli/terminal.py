@@ -46,7 +46,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(_INTERRUPTED) from None
-        except Exception as error:
+        except Exception as raised:
+            # Dagster wraps what an executor or a resource raises.
+            wrapped = not isinstance(raised, FluxError) and isinstance(raised.__cause__, FluxError)
+            error = raised.__cause__ if wrapped else raised
             if not self.is_expected(error):
                 raise
             problem = f"The database refused: {reported(error)}."
@@ -82,7 +85,7 @@ class Commands(click.Group):
             click.echo(message, err=True)
 
     @staticmethod
-    def is_expected(error: Exception) -> bool:
+    def is_expected(error: BaseException | None) -> bool:
         """Return whether the error is ours or the database driver's, without importing that: then it is loaded."""
         psycopg = sys.modules.get("psycopg")
         return isinstance(error, FluxError) or (psycopg is not None and isinstance(error, psycopg.Error))

@@ -37,7 +37,7 @@ from flux_assets.words import megabytes
 
 _SETTINGS, _TABLES, _DAGSTER, _PROGRAMS = (Group(name) for name in ("Settings", "Tables", "Dagster", "Programs"))
 _OURS = ("FLUX_", "SNOWFLAKE_", "DAGSTER_POSTGRES_")
-_KNOWN = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE"}
+_KNOWN = {name.upper() for name in Settings.model_fields} | {"FLUX_ENV_FILE", "FLUX_CODE_HOST"}
 _URL = "postgresql://user:password@host:port/database"
 _RELEASE, _DISK = Group("Release"), Group("Disk")
 # Most of a file is geometry in hexadecimal, which gzip shrinks to less than a quarter.

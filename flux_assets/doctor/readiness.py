@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from flux_assets.errors import FluxError, SettingError, reported
+from flux_assets.errors import FluxError, SettingError, TargetError, reported
 
 _SECONDS = 5
 _HEARTBEAT_MINUTES = 5
@@ -26,26 +27,18 @@ def unready(part: str) -> str | None:
     Parts are postgis, dagster (its database), daemon, and addresses: http://… of a page, grpc://host:port of a code
     server. Raises SettingError for another.
     """
-    asks: dict[str, Callable[[], str | None]] = {
-        "postgis": _postgis,
-        "dagster": _dagster,
-        "daemon": _daemon,
-        "http": lambda: _page(part),
-        "https": lambda: _page(part),
-        "grpc": lambda: _code_server(part),
-    }
-    if (asked := asks.get(part.partition(":")[0])) is None:
+    if (asked := _ASKS.get(part.partition(":")[0])) is None:
         raise SettingError(
             f"{part!r} is no part of a deployment.",
             "The parts are postgis, dagster, daemon, http://host:port/path and grpc://host:port.",
         )
     try:
-        return asked()
+        return asked(part)
     except FluxError as error:
         return reported(error)
 
 
-def _postgis() -> str | None:
+def _postgis(_: str) -> str | None:
     from flux_assets.settings import load_settings
     from flux_assets.wiring.target import embedded_cluster, postgis_target
 
@@ -57,16 +50,26 @@ def _postgis() -> str | None:
     return None
 
 
-def _dagster() -> str | None:
-    _answer(_history(), "SELECT true")
+def _dagster(_: str) -> str | None:
+    _recorded("SELECT true")
     return None
 
 
-def _daemon() -> str | None:
-    if not _answer(_history(), "SELECT to_regclass('daemon_heartbeats') IS NOT NULL"):
+def _daemon(_: str) -> str | None:
+    if not _recorded("SELECT to_regclass('daemon_heartbeats') IS NOT NULL"):
         return "it has never run"
-    silent = _answer(_history(), _SILENT, _DAEMONS, _HEARTBEAT_MINUTES)
+    silent = _recorded(_SILENT, _DAEMONS, _HEARTBEAT_MINUTES)
     return f"no heartbeat in {_HEARTBEAT_MINUTES} minutes: {silent}" if silent else None
+
+
+def _recorded(statement: str, *parameters: object) -> object:
+    """Return the one value of a statement about Dagster's history. Raises TargetError as `_answer` does."""
+    conninfo = _history()
+    try:
+        return _answer(conninfo, statement, *parameters)
+    except TargetError as error:
+        problem = error.problem.replace("The target database", "Dagster's database", 1)
+        raise TargetError(problem, "See DAGSTER_POSTGRES_URL, and whether its server is up.") from error
 
 
 def _history() -> str:
@@ -100,7 +103,7 @@ def _page(address: str) -> str | None:
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS):  # noqa: S310 - http and https alone come here
             return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return reported(error)
 
 
@@ -116,3 +119,13 @@ def _code_server(address: str) -> str | None:
         except grpc.RpcError as error:
             return str(error.details())
     return None if answer.status == answer.SERVING else "it is not serving"
+
+
+_ASKS: dict[str, Callable[[str], str | None]] = {
+    "postgis": _postgis,
+    "dagster": _dagster,
+    "daemon": _daemon,
+    "http": _page,
+    "https": _page,
+    "grpc": _code_server,
+}

@@ -13,7 +13,7 @@ from flux_assets.errors import FluxError
 from flux_assets.ledger.runs import Holder, Lease
 from flux_assets.postgis.catalog import Relation
 from flux_assets.postgis.relations import LiveTable
-from flux_assets.settings import STAND_IN, Settings
+from flux_assets.settings import Settings
 from flux_assets.snowflake.mapping import Mapping
 from flux_assets.snowflake.overrides import Overrides
 from flux_assets.snowflake.source import Source
@@ -106,7 +106,7 @@ def sources(settings: Settings, tables: Sequence[DynamicTable]) -> Iterator[Find
     """
     if settings.snowflake_account is None and (settings.target_is_set or settings.flux_profile == "production"):
         return
-    if settings.snowflake_account in {None, STAND_IN} and not stand_in_is_made(settings):
+    if settings.source_is_stand_in and not stand_in_is_made(settings):
         yield _SOURCE.note("the first sync starts the stand-in and fills it from the sample city")
         return
     try:

@@ -23,6 +23,7 @@ from flux_assets.settings import REPOSITORY, load_settings
 from flux_assets.snowflake.account import Account
 from flux_assets.tables import dynamic_tables
 from flux_assets_tests.conftest import TEMPLATE
+from flux_assets_tests.leasing import someone_else
 from flux_assets_tests.made_layers import Loader, ReleaseFolder, made_up, rows
 from flux_assets_tests.synced import settings_of
 
@@ -146,6 +147,23 @@ def test_production_provides_nothing(doctor):
     found = doctor(FLUX_PROFILE="production", FLUX_POSTGRES_URL=None, FLUX_RELEASE=None)
     remedies = " ".join(finding.remedy for finding in failed(found))
     assert all(name in remedies for name in ("FLUX_POSTGRES_URL", "FLUX_RELEASE", "DAGSTER_POSTGRES_URL"))
+
+
+def test_production_provides_no_stand_in_either(doctor):
+    found = doctor(FLUX_PROFILE="production", SNOWFLAKE_ACCOUNT="stand-in")
+    assert "SNOWFLAKE_ACCOUNT=stand-in" in " ".join(finding.message for finding in failed(found))
+    assert not [finding for finding in found if "starts the stand-in" in finding.message]
+
+
+def test_a_sync_that_is_running_is_named(doctor, cluster, database):
+    with someone_else(cluster.url(database)):
+        found = doctor()
+    assert failed(found) == []
+    assert "another" in saying(found, "a sync is running").message
+
+
+def test_the_variable_of_workspace_yaml_is_known(doctor):
+    assert not [finding for finding in doctor(FLUX_CODE_HOST="code") if "FLUX_CODE_HOST" in finding.message]
 
 
 def test_the_embedded_ends_when_nothing_is_set(doctor, new_home):

@@ -83,6 +83,17 @@ def test_a_page_is_ready_when_it_answers_well():
         assert unready(f"{web.address}/server_info") is None
         assert "404" in unready(f"{web.address}/elsewhere")
     assert unready(f"{web.address}/server_info") is not None
+    assert "nonnumeric port" in unready("http://127.0.0.1:port/")
+
+
+def test_dagsters_database_is_not_called_the_target(monkeypatch):
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    load_settings.cache_clear()
+    code, said = health("dagster")
+    assert code == 1
+    assert "Dagster's database cannot be reached" in said
+    assert "DAGSTER_POSTGRES_URL" in said
+    assert "FLUX_POSTGRES_URL" not in said
 
 
 def test_an_address_says_the_same(settings, database, sql):
@@ -104,9 +115,10 @@ def test_an_address_says_the_same(settings, database, sql):
 
 
 def test_another_part_is_wrong_use():
-    code, said = health("postgres")
-    assert code == 1
-    assert "postgis, dagster, daemon" in said
+    for options in (), ("--port", "1"):
+        code, said = health(*options, "postgis", "postgres")
+        assert code == 1
+        assert "postgis, dagster, daemon" in said
 
 
 def test_dagster_is_not_imported(cluster, database):

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from flux_assets.checks.live_audits import all_audits_of
 from flux_assets.cli.main import main
+from flux_assets.errors import SettingError
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
 from flux_assets.settings import load_settings
@@ -120,3 +121,13 @@ def test_a_name_that_is_misspelt_gives_one_sentence_and_starts_nothing(
     assert said in result.output.replace("'--force'", "--force")  # later versions of click quote it
     assert "Traceback" not in result.output
     assert list(dagster_home.iterdir()) == []
+
+
+def test_what_an_executor_refuses_is_a_sentence(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("An unexpected error.") from SettingError("FLUX_CELERY_BROKER is not set.", "Set it.")
+
+    monkeypatch.setattr("flux_assets.cli.status.the_target", refuse)
+    result = call("status")
+    assert result.exit_code == 1
+    assert "FLUX_CELERY_BROKER is not set." in result.output
