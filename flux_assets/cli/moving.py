@@ -10,7 +10,7 @@ from flux_assets.cli.terminal import Commands, exit_if, one_of, print_json, show
 from flux_assets.errors import LayerError
 
 if TYPE_CHECKING:
-    from flux_assets.compare.schemas import TableDifference
+    from flux_assets.compare.difference import TableDifference
     from flux_assets.layers.takeover import Takeover
     from flux_assets.sync.takeover import Takeover as SyncTakeover
 
@@ -138,7 +138,7 @@ def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_
       flux-assets compare --with public
       flux-assets compare circuit_status_realtime --with public --ignore load_percent
     """
-    from flux_assets.compare.schemas import TableDifference
+    from flux_assets.compare.schemas import compare_schemas
     from flux_assets.postgis.liveness import Stop
     from flux_assets.tables import declarations
 
@@ -151,7 +151,7 @@ def _compare(tables: tuple[str, ...], schema: str, ignored: tuple[str, ...], as_
     if unknown := set(ignored) - {name for table in chosen for name in table.column_names}:
         raise click.UsageError(f"No table that is compared has a column {', '.join(sorted(unknown))}.")
     found = []
-    for each in TableDifference.found(chosen, schema, target, ignored, Stop()):
+    for each in compare_schemas(chosen, schema, target, ignored, Stop()):
         found.append(each)
         if not as_json:
             _show_difference(each)

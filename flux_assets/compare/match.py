@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psycopg
 from psycopg import IsolationLevel, sql
@@ -47,16 +47,22 @@ def comparing(target: Target, origin: str, stop: Stop) -> Iterator[psycopg.Conne
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What a comparison found; `counts`, `sample` and `sql` are filled only where the digests differ.
+    """What a comparison found; `counts`, `named` and `sql` are filled only where the digests differ.
 
-    A digest is a number of rows and the sum of their hashes.
+    A digest is a number of rows and the sum of their hashes. `named` are the first rows of each kind, by their names;
+    of a changed one with what differs.
     """
 
     expected: tuple[int, str]
     actual: tuple[int, str]
     counts: Mapping[_Kind, int] = field(default_factory=dict)
-    sample: tuple[str, ...] = ()
+    named: Mapping[_Kind, tuple[str, ...]] = field(default_factory=dict)
     sql: str = ""
+
+    @property
+    def sample(self) -> tuple[str, ...]:
+        """The named rows, each with its kind."""
+        return tuple(f"{kind} {row}" for kind, rows in self.named.items() for row in rows)
 
     @property
     def same(self) -> bool:
@@ -92,6 +98,14 @@ def judged(
     )
 
 
+class Place(NamedTuple):
+    """Where a row is that differs, in degrees."""
+
+    kind: _Kind
+    longitude: float
+    latitude: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What a table should hold (`expected`) and what it holds (`actual`), both FROM items with the `columns`.
@@ -122,17 +136,54 @@ class Comparison:
         counted = sql.SQL("SELECT flux_kind, count(*) FROM {} GROUP BY flux_kind").format(_DIFFERING)
         rows = {kind: session.execute(self._sample_of(kind)).fetchall() for kind in _KINDS}
         reasons = session.execute(self._explanation()).fetchall() if rows["changed"] else []
-        sample = [f"changed {_named(row)}: {reason}" for row, (reason,) in zip(rows["changed"], reasons, strict=True)]
-        sample += [f"{kind} {_named(row)}" for kind in _KINDS[1:] for row in rows[kind]]
+        named = {kind: tuple(map(_named, rows[kind])) for kind in _KINDS}
+        named["changed"] = tuple(f"{row}: {why}" for row, (why,) in zip(named["changed"], reasons, strict=True))
         shown = [_is_row(self.names, row) for row in (*rows["changed"], *rows["extra"])]
         listing = sql.SQL("SELECT * FROM {} WHERE {}").format(self.actual, sql.SQL(" OR ").join(shown))
         return Match(
             expected=expected,
             actual=actual,
             counts=dict(session.execute(counted).fetchall()),
-            sample=tuple(sample),
+            named=named,
             sql=listing.as_string(session) if shown else "",  # the table lacks all of them
         )
+
+    def changed_columns(self, session: psycopg.Connection) -> dict[str, int]:
+        """Return in how many changed rows each column differs, those of 0 left out; once `match` found a difference.
+
+        It belongs into the same transaction, and so does `places`.
+        """
+        columns = [name for name in self.columns if name not in self.table.key]
+        counted = [sql.SQL("count(*) FILTER (WHERE {})").format(self._differs(name)) for name in columns]
+        if not counted:
+            return {}
+        counting = query("match", "changed_columns").format(
+            counts=sql.SQL(", ").join(counted), **self._sides("changed")
+        )
+        (counts,) = session.execute(counting)
+        return {name: count for name, count in zip(columns, counts, strict=True) if count}
+
+    def places(self, session: psycopg.Connection, feature: sql.Composable, most: int) -> list[Place]:
+        """Return where rows are that differ, of each kind at most so many, spread evenly; `feature` is drawn."""
+        found = []
+        for kind in _KINDS:
+            placing = query("match", "places").format(
+                feature=feature, names=relations.names(self.names), most=sql.Literal(most), **self._sides(kind)
+            )
+            found += [Place(kind, *place) for place in session.execute(placing)]
+        return found
+
+    def _sides(self, kind: _Kind) -> dict[str, sql.Composable]:
+        return {
+            "rows": _DIFFERING,
+            "kind": sql.Literal(kind),
+            "expected": self.expected,
+            "actual": self.actual,
+            "side": self.expected if kind == "missing" else self.actual,
+            "same": same_by_value(self.table.table, self.names, "d", "t"),
+            "same_expected": same_by_value(self.table.table, self.names, "d", "e"),
+            "same_actual": same_by_value(self.table.table, self.names, "d", "a"),
+        }
 
     def _digest(self, session: psycopg.Connection, rows: sql.Composable) -> tuple[int, str]:
         digested = sql.SQL("SELECT count(*), coalesce(sum({}), 0)::text FROM {} AS t").format(self._hash("t"), rows)
@@ -188,15 +239,15 @@ class Comparison:
         return query("match", "explanation").format(
             differences=sql.SQL(", ").join(differences),
             first=self._first("changed"),
-            expected=self.expected,
-            actual=self.actual,
-            same_expected=same_by_value(self.table.table, self.names, "d", "e"),
-            same_actual=same_by_value(self.table.table, self.names, "d", "a"),
+            **self._sides("changed"),
             order=sql.SQL(", ").join(sql.Identifier("d", name) for name in self.names),
         )
 
+    def _differs(self, name: str) -> sql.Composed:
+        return sql.SQL("{} IS DISTINCT FROM {}").format(self._comparable(name, "a"), self._comparable(name, "e"))
+
     def _describe_difference(self, name: str) -> sql.Composed:
-        differs = sql.SQL("{} IS DISTINCT FROM {}").format(self._comparable(name, "a"), self._comparable(name, "e"))
+        differs = self._differs(name)
         if self.table.table.columns[name] in self.table.spatial_columns:
             return sql.SQL("CASE WHEN {} THEN {} END").format(differs, sql.Literal(name))
         values = sql.Identifier("a", name), sql.Identifier("e", name)

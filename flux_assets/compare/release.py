@@ -7,9 +7,7 @@ that lasts no longer than one or two passes over it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 
 import psycopg
 from psycopg import sql
@@ -17,18 +15,15 @@ from psycopg import sql
 from flux_assets.checks.audit import AuditResult, Numbers
 from flux_assets.compare import match
 from flux_assets.compare.match import MATCHES_RELEASE, Comparison, Match, judged
+from flux_assets.compare.staging import Staging
 from flux_assets.errors import FluxError, LayerError
 from flux_assets.layers.quarantine import QuarantinedRecord, VersionQuarantine
-from flux_assets.layers.replay.records import ReadAgain
 from flux_assets.layers.versions import Pin, Version
-from flux_assets.postgis import copying, relations
+from flux_assets.postgis import relations
 from flux_assets.postgis.catalog import Relation
-from flux_assets.postgis.copying import texts_of
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.relations import Layer
 from flux_assets.postgis.session import Target, translated
-from flux_assets.release.decode.stream import LeftOut
-from flux_assets.release.formats.files import RowFile
 from flux_assets.release.release import Release, ReleaseFile
 from flux_assets.release.stopping import stoppable
 from flux_assets.spec import StaticTable
@@ -139,25 +134,8 @@ def _other_columns(session: psycopg.Connection, layer: Layer) -> tuple[str, ...]
 
 
 def _stage(context: _Context, layer: Layer, file: ReleaseFile, held: Sequence[QuarantinedRecord]) -> None:
-    """Store the file's rows as a load would, in a temporary table: no WAL, and gone with the session.
-
-    Without the records that the version has `held` in quarantine, and with those that a replay added to it.
-    """
-    paths, session = context.release.at_hand(file), context.session
-    columns = sql.SQL(", ").join(relations.column_definition(column) for column in layer.table.columns)
-    session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_STAGED))
-    session.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(_STAGED, columns))
-    sieve = LeftOut([one.record for one in held]) if held else None
-    with texts_of(context.target, layer.name, context.stop) as ask:
-        stream = RowFile.stream(paths, file, layer.table, sieve, ask)
-        replayed = ReadAgain.of(layer.table, [one for one in held if one.replayed], ask)
-        names = relations.names(tuple(stream.schema.names))
-        copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGED, names)
-        batches = copying.encoded(chain(stream, [replayed.batch]), stream.schema)
-        with session.cursor().copy(copy_in) as copy, closing(batches) as chunks:
-            for chunk in chunks:
-                context.stop.check()
-                copy.write(chunk)
+    staging = Staging(session=context.session, target=context.target, stop=context.stop)
+    staging.put_file(_STAGED, context.release, file, layer.table, held)
 
 
 def _matched(context: _Context, layer: Layer, version: Version) -> Match | None:

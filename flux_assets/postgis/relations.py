@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -264,6 +264,20 @@ def same_by_value(table: sa.Table, names: Sequence[str], left: str, right: str) 
 def names(columns: Iterable[str]) -> sql.Composed:
     """Return column names, quoted, with commas."""
     return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def feature_of(table: Declaration, columns: Collection[str]) -> sql.Composable | None:
+    """Return what is drawn of a row that has these columns: its geometry, position, or a line between two positions."""
+    if table.spatial_columns:
+        name = table.spatial_columns[0].name
+        return sql.SQL("{}::geometry").format(sql.Identifier(name)) if name in columns else None
+    point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
+    points = [
+        point.format(sql.Identifier(position.longitude), sql.Identifier(position.latitude))
+        for position in table.positions[:2]
+        if {position.longitude, position.latitude} <= set(columns)
+    ]
+    return sql.SQL("ST_MakeLine({}, {})").format(*points) if len(points) == 2 else points[0] if points else None
 
 
 def type_name(column: sa.Column[object]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import Connection, sql
 
-from flux_assets.postgis.relations import LiveTable, own_rows, text_by_value
+from flux_assets.postgis.relations import LiveTable, feature_of, own_rows, text_by_value
 from flux_assets.postgis.session import Target, find_postgis
 from flux_assets.previews.panel import Panel, Window, png
 from flux_assets.spec import Declaration, DynamicTable, StaticTable
@@ -34,6 +34,8 @@ _DOT = 1.6  # pixels of the dot for a smaller feature
 _MAP = 420  # pixels of the sides of a dynamic table's map
 _LEGEND = 44  # pixels below it, for two lines
 _OTHER = "#9a9a9a"
+_CHANGE = 6.0  # area of the dot of a change
+_CHANGES = {"changed": "#e08214", "removed": "#c51b1b", "added": "#1a7f37"}
 _SMALLEST, _LARGEST = 12.0, 260.0  # areas of dots, in square points
 # The shapes of the layers declared as ground, each with its layer's one quiet colour, the lowest first.
 _Basemap = Sequence[tuple[str, list[bytes]]]
@@ -48,19 +50,9 @@ class _Sample:
 
     @classmethod
     def of(cls, table: Declaration, schema: str) -> _Sample | None:
-        """Return a table's geometry, its position, or the line between two positions; None where it has neither."""
-        point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 4326)")
-        points = [point.format(sql.Identifier(p.longitude), sql.Identifier(p.latitude)) for p in table.positions[:2]]
-        feature: sql.Composable
-        if table.spatial_columns:
-            feature = sql.SQL("{}::geometry").format(sql.Identifier(table.spatial_columns[0].name))
-        elif len(points) == 2:
-            feature = sql.SQL("ST_MakeLine({}, {})").format(*points)
-        elif points:
-            (feature,) = points
-        else:
-            return None
-        return cls(sql.Identifier(schema, table.name), feature)
+        """Return what is drawn of a table; None where nothing is."""
+        feature = feature_of(table, table.column_names)
+        return None if feature is None else cls(sql.Identifier(schema, table.name), feature)
 
     def spread(self, session: Connection, rows: int) -> list[bytes]:
         """Return WKB of at most _MOST_FEATURES features: pages picked at random, and of their rows a part.
@@ -172,6 +164,29 @@ def draw_live(table: DynamicTable, target: Target, grounds: Sequence[StaticTable
     _write_legend(figure, picture, found)
     shown = [_PAPER, _INK, _OTHER, *(colour for _, colour in picture.colours)]
     return png(figure, [*shown, *(str(layer.ground) for layer in grounds)])
+
+
+def draw_changes(places: Sequence[tuple[str, float, float]], target: Target, grounds: Sequence[StaticTable]) -> bytes:
+    """Return a PNG with a legend of where rows change: each place is a word for the change, and its degrees."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    xs, ys = [place[1] for place in places], [place[2] for place in places]
+    window = Window(min(xs), min(ys), max(xs), max(ys)).squared(least=0.01, margin=1.12)
+    with target.session("preview changes") as session:
+        find_postgis(session)
+        basemap = _basemap(session, target.schema, grounds, window, _MAP)
+    figure = Figure(figsize=(_MAP / 100, (_MAP + _LEGEND) / 100), dpi=100, facecolor=_PAPER)
+    panel = Panel(figure, window, side=_MAP, bottom=_LEGEND)
+    legend = Panel(figure, Window(0, 0, _MAP, _MAP), side=_MAP)
+    _draw_basemap(panel, basemap)
+    left = 12.0
+    for word, colour in _CHANGES.items():
+        if found := [place[1:] for place in places if place[0] == word]:
+            panel.add_dots(np.array(found), [_CHANGE], [colour])
+            legend.add_dots(np.array([[left, 22.0]]), [26.0], [colour])
+            left = _write(figure, word, left + 8, 22) + 14
+    return png(figure, [_PAPER, _INK, *_CHANGES.values(), *(str(layer.ground) for layer in grounds)])
 
 
 def _basemap(session: Connection, schema: str, grounds: Sequence[StaticTable], window: Window, side: float) -> _Basemap:

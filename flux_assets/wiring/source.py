@@ -22,7 +22,7 @@ from flux_assets.wiring.home import Home
 if TYPE_CHECKING:
     from flux_assets.sample.simulation.drive import Simulation
 
-__all__ = ["SAMPLE_SCALE", "layer_release", "simulation_of", "snowflake_account", "stand_in_is_made"]
+__all__ = ["SAMPLE_SCALE", "layer_release", "release_at", "simulation_of", "snowflake_account", "stand_in_is_made"]
 
 
 def layer_release(
@@ -48,10 +48,14 @@ def layer_release(
             "FLUX_RELEASE is not set, and the sample city is loaded into your database only on request.",
             "Set FLUX_RELEASE to the release's folder or URL prefix, or FLUX_RELEASE=sample to load the sample city.",
         )
+    return release_at(settings, address, settings.flux_release_tag)
+
+
+def release_at(settings: Settings, address: str, tag: str | None = None) -> Release:
+    """Return the release at an address, read as the settings say of any."""
     limits = Limits(largest=settings.flux_download_limit)
     mappings = LayerMapping.configured(settings.flux_config, catalogue(settings).static) if settings.flux_config else {}
-    home = settings.flux_home / "releases"
-    return Release(address, settings.flux_release_tag, home, limits=limits, mappings=mappings)
+    return Release(address, tag, settings.flux_home / "releases", limits=limits, mappings=mappings)
 
 
 def snowflake_account(settings: Settings, created_on: str | None = None) -> Account:

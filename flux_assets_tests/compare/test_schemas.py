@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from flux_assets.cli.main import main
-from flux_assets.compare.schemas import TableDifference
+from flux_assets.compare.difference import TableDifference
+from flux_assets.compare.schemas import compare_schemas
 from flux_assets.postgis.liveness import Stop
 from flux_assets.postgis.session import Target
 from flux_assets.sample.cluster import Cluster
@@ -30,7 +31,7 @@ def loader(target: Target, tmp_path: Path, sql: Sql) -> Loader:
 
 
 def compared(loader: Loader, *ignored: str) -> TableDifference:
-    (found,) = TableDifference.found([POLES], "old", loader.target, ignored, Stop())
+    (found,) = compare_schemas([POLES], "old", loader.target, ignored, Stop())
     return found
 
 
@@ -83,7 +84,7 @@ def test_a_table_that_cannot_be_compared_stops_no_other(
     done: str, said: str, loader: Loader, admin_sql: Sql, target: Target
 ) -> None:
     admin_sql(done)
-    first, second = TableDifference.found([POLES, made_up("lamps")], "old", target, (), Stop())
+    first, second = compare_schemas([POLES, made_up("lamps")], "old", target, (), Stop())
     assert said in first.problem
     assert (first.rows, first.is_same) == (None, False)
     assert second.absent

@@ -19,3 +19,14 @@ WHERE schema_name = %s AND layer_name = %s AND status = 'SUCCESS';
 
 -- first --
 SELECT * FROM {rows} WHERE flux_kind = {kind} ORDER BY {names} LIMIT {most};
+
+-- changed_columns --
+SELECT {counts} FROM (SELECT * FROM {rows} WHERE flux_kind = {kind}) AS d
+JOIN {expected} AS e ON {same_expected} JOIN {actual} AS a ON {same_actual};
+
+-- places --
+SELECT ST_X(middle), ST_Y(middle) FROM (
+    SELECT ST_Centroid(ST_Envelope({feature})) AS middle, flux_spread
+    FROM (SELECT *, md5(concat_ws(' ', {names})) AS flux_spread FROM {rows} WHERE flux_kind = {kind}) AS d
+    JOIN {side} AS t ON {same}) AS placed
+WHERE middle IS NOT NULL AND NOT ST_IsEmpty(middle) ORDER BY flux_spread LIMIT {most};
