@@ -7,6 +7,7 @@ definitions        what `dagster -m` starts from; component, the same for projec
 orchestration      everything that knows Dagster
 doctor             every setting and permission, and what to do about each that fails
 wiring, sample     what the settings mean; what stands in when nothing is configured
+packing            releases written from rows that are elsewhere
 alerting           who is told of failures
 compare, previews  whole tables against their origin; pictures for asset pages
 layers, sync       the two protocols, whole: read layers/load.py and sync/sync.py first

@@ -62,7 +62,7 @@ def static_figures() -> list[Figure]:
     private = {module.name: count for module in every if (count := _private_imports(module.tree))}
     return [
         Figure("modules in the largest folder", largest, 16, str(folder.relative_to(ROOT))),
-        Figure("public top-level names outside the sample", sum(len(public_names(m.tree)) for m in ours), 533),
+        Figure("public top-level names outside the sample", sum(len(public_names(m.tree)) for m in ours), 541),
         Figure("lines of the package outside the sample", sum(len(m.text.splitlines()) for m in ours), 20_000),
         Figure("lines of module headers outside the sample", sum(_header_lines(m.tree) for m in ours), 450),
         Figure("imports of dagster._*", sum(private.values()), 20),

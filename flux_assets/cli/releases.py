@@ -1,4 +1,4 @@
-"""The commands that make releases, and look into them before they are published: manifest, diff."""
+"""The commands that make releases, and look into them before they are published: pack, manifest, diff."""
 
 from __future__ import annotations
 
@@ -26,6 +26,60 @@ _WORDS: dict[Literal["extra", "missing", "changed"], str] = {
     "changed": "changed",
 }
 COMMANDS = click.Group()
+
+
+@COMMANDS.command("pack")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@click.option(
+    "--from",
+    "origin",
+    required=True,
+    metavar="ORIGIN",
+    help="postgis, snowflake, or the folder or address of a release.",
+)
+@click.option("--tag", metavar="TAG", help="The release's version label  [default: the name of DIR].")
+def _pack(folder: Path, tables: tuple[str, ...], origin: str, tag: str | None) -> None:
+    """Write a release of all layers, or of TABLE, into the new folder DIR.
+
+    The rows are those of the published tables, of tables in Snowflake that have the names and columns of the layers,
+    or of a release in any format, all as of one instant. Files are gzip CSV in the order of the key: the same rows give
+    the same bytes. With them comes manifest.json. DIR is there when all is written; interrupted, nothing is.
+    Computed layers are packed where TABLE names them.
+
+    \b
+    Examples:
+      flux-assets pack releases/2026-03 --from postgis
+      flux-assets pack releases/2026-03 --from delivered/2026-03
+      flux-assets pack releases/2026-03 substations transformers --from snowflake
+    """
+    from flux_assets.packing.origins import Origin, delivered, published, warehouse
+    from flux_assets.packing.pack import Packer
+    from flux_assets.postgis.liveness import Stop
+    from flux_assets.settings import load_settings
+    from flux_assets.snowflake.overrides import Overrides
+    from flux_assets.snowflake.source import Source
+    from flux_assets.tables import static_tables
+    from flux_assets.wiring.source import release_at, snowflake_account
+
+    settings = load_settings()
+    chosen = [the_layer(name) for name in dict.fromkeys(tables)]
+    every = [table for table in static_tables() if not table.computed]
+    if not origin.strip():
+        raise click.UsageError("--from is empty; give postgis, snowflake, or a release.")
+    if origin == "postgis":
+        rows: Origin = published
+    elif origin == "snowflake":
+        account = snowflake_account(settings)
+        rows = warehouse(lambda: Source.open(account, Overrides(), log=Commands.log))
+    else:
+        release = release_at(settings, origin)
+        release.manifest()  # says whether there is such a folder or server
+        rows = delivered(release)
+    name = tag or folder.resolve().name
+    packer = Packer(folder=folder, tag=name, target=the_target(), stop=Stop(), log=Commands.log)
+    entries = packer.pack(chosen or every, rows, named=bool(chosen))
+    _show_written(folder, entries)
 
 
 def _show_written(folder: Path, entries: Sequence[FileEntry]) -> None:

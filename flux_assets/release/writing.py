@@ -33,7 +33,7 @@ class GzipWriter:
         self.digest = hashlib.sha256()
         self.size = 0
 
-    def write(self, content: bytes | memoryview) -> None:
+    def write(self, content: bytes | bytearray) -> None:
         self._put(self._packer.compress(content))
 
     def finish(self) -> None:

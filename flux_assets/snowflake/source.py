@@ -221,7 +221,7 @@ class Source:
         name = self._name(table)
         object_ = name.sql(self.account)
         with self._session.whole():
-            found = self._session.described(f"SELECT * FROM {object_}", Subject(table=table.name, object=object_))
+            found = self.columns(table)
             expressions = self._expressions(table, object_)
         resolver = Resolver(
             table=table,
@@ -233,6 +233,12 @@ class Source:
             config=self._overrides.shown,
         )
         return resolver.mapping()
+
+    def columns(self, table: DynamicTable) -> tuple[FoundColumn, ...]:
+        """Return the columns of a table's source object. Raises SourceError when there is none."""
+        object_ = self._name(table).sql(self.account)
+        with self._session.whole():
+            return self._session.described(f"SELECT * FROM {object_}", Subject(table=table.name, object=object_))
 
     def _expressions(self, table: DynamicTable, object_: str) -> dict[str, FoundColumn]:
         """Return the kind of each configured expression. Each is compiled alone, so that an error names it."""
