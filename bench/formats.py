@@ -16,12 +16,13 @@ import shapely
 from psycopg import sql
 
 from bench import layers
-from bench.ground import LAYER, Ground, made_once, plain_layer, run
+from bench.ground import LAYER, WORK, Ground, made_once, plain_layer, run
 from bench.memory import probe
 from bench.runs import Run, Section, Side, Work, alternated, goal, quotients, section
 from flux_assets.postgis.session import Target
 from flux_assets.release.decode.stream import LayerStream
 from flux_assets.release.release import Release
+from flux_assets.release.writing import entries_of, write_manifest
 
 _CSV, _PARQUET = ".csv.gz", ".parquet"
 _OF_GDAL = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
@@ -98,6 +99,10 @@ def _written(ground: Ground, suffix: str) -> Release:
     """A release with the layer in a file of another format, as GDAL or pyarrow writes it."""
 
     def write(folder: Path) -> None:
+        put(folder)
+        write_manifest(folder, entries_of(folder, [LAYER], WORK, {}, ground.say), [LAYER])
+
+    def put(folder: Path) -> None:
         stream = LayerStream(layers.path_of(ground.city(), LAYER), LAYER.file_name, LAYER)
         folder.mkdir()
         path, (spatial,) = folder / _name(suffix), (column.name for column in LAYER.spatial_columns)
