@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,11 @@ def test_a_release_against_what_is_published(loader: Loader, target: Target, tmp
     before = sql("SELECT * FROM poles ORDER BY id"), sql("SELECT * FROM postgres_sync.layer_versions")
     expect_the_changes(compared(target, LIVE, release(tmp_path / "next", later())))
     assert (sql("SELECT * FROM poles ORDER BY id"), sql("SELECT * FROM postgres_sync.layer_versions")) == before
-    assert sql("SELECT relname FROM pg_class WHERE relname LIKE 'flux\\_%'") == []
+    while sql(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'flux_assets%'"
+    ):
+        time.sleep(0.01)  # a session that ends takes its temporary tables with it
+    assert sql("SELECT relname FROM pg_class WHERE relname LIKE 'flux\\_state%'") == []
     assert sql("SELECT count(*) FROM postgres_sync.sync_status") == [(1,)]
 
 
