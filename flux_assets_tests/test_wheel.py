@@ -40,13 +40,25 @@ class Elsewhere:
         (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
         self._home = home
 
+        dagster = self._programs / "dagster"
+        dagster.write_text(f'#!/bin/sh\nexec "{self._programs / "python"}" -m dagster "$@"\n')
+        dagster.chmod(0o755)
+
     def run(self, program: str, *arguments: str, within: Path | None = None, ends: Sequence[int] = (0,)) -> str:
         """What a program of the environment prints, without anybody's settings but a home."""
+        return self._run([str(self._programs / program), *arguments], within or self.folder, ends)
+
+    def run_script(self, script: str, ends: Sequence[int] = (0,)) -> str:
+        """What a script prints whose programs are those of the environment."""
+        return self._run(["bash", "-c", script], self.folder, ends)
+
+    def _run(self, command: Sequence[str], within: Path, ends: Sequence[int]) -> str:
         plain = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
         given = {"FLUX_HOME": str(self._home)} if hasattr(self, "_home") else {}
+        path = {"PATH": f"{self._programs}:{os.environ['PATH']}"}
         done = subprocess.run(
-            [self._programs / program, *arguments], cwd=within or self.folder, env=plain | given, check=False,
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, cwd=within, env=plain | given | path, check=False, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode in ends, done.stdout
         return done.stdout
