@@ -212,6 +212,14 @@ class Settings(DefinitionSettings):
             cls.check_web_address(url.get_secret_value(), https_over_network=True)
         return url
 
+    @field_validator("flux_celery_broker", "flux_celery_backend")
+    @classmethod
+    def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        # What survives a lost worker is set for Redis, and tested with it.
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss"}:
+            raise ValueError("is not the address of a Redis; write redis://host:6379/0, or rediss:// with TLS")
+        return url
+
     @field_validator("flux_ui_url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:

@@ -38,6 +38,15 @@ def test_what_is_refused_is_told_plainly(monkeypatch: pytest.MonkeyPatch, name: 
     assert refused.value.problem == f"{name} = {value!r}: {said}."
 
 
+@pytest.mark.parametrize("name", ["FLUX_CELERY_BROKER", "FLUX_CELERY_BACKEND"])
+@pytest.mark.parametrize("url", ["amqp://queue/", "localhost:6379", "db+postgresql://flux:secret@db/maps"])
+def test_workers_meet_in_a_redis(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
+    monkeypatch.setenv(name, url)
+    with pytest.raises(SettingError, match=f"{name}: is not the address of a Redis") as refused:
+        load_settings()
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("schema", ["public", "gis", "maps_2", "_own"])
 def test_other_schemas_are_taken(monkeypatch: pytest.MonkeyPatch, schema: str) -> None:
     monkeypatch.setenv("FLUX_POSTGRES_SCHEMA", schema)

@@ -6,25 +6,28 @@ The columns of views are asked of a database that is made for it in the embedded
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import click
 import psycopg
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flux_assets.cli.main import main
 from flux_assets.orchestration import layer_assets, match_checks, resources, sync_assets
 from flux_assets.postgis.session import Target, prepare
-from flux_assets.settings import load_settings
+from flux_assets.settings import Settings, load_settings
 from flux_assets.wiring.target import embedded_cluster
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 _HEAD = """# Reference
 
-Written by `scripts/write_reference.py`, and compared by a test. Elsewhere: [settings](../README.md#settings),
-[checks](checks.md), the [tables and their columns](data-dictionary.md), [metrics](monitoring.md#metrics),
+Written by `scripts/write_reference.py`, and compared by a test. Elsewhere: [checks](checks.md), the
+[tables and their columns](data-dictionary.md), [metrics](monitoring.md#metrics),
 [what a source must be like](source-contract.md) and [a release's files](formats.md).
 """
 _RUN_CONFIG: dict[str, type[BaseModel]] = {
@@ -32,6 +35,12 @@ _RUN_CONFIG: dict[str, type[BaseModel]] = {
     "Synced tables: `ops.sync_dynamic_tables.config`": sync_assets._SyncConfig,
     "Comparisons: `ops.match_static_layers.config`, `ops.match_dynamic_tables.config`": match_checks._MatchConfig,
     "The release: `resources.release.config`": resources.ReleaseResource,
+}
+_KINDS: dict[object, str] = {
+    int: "number",
+    timedelta: "time span, such as `90s` or `2h`",
+    Path: "path",
+    SecretStr: "secret text",
 }
 _VIEWS = """
 SELECT c.relname, obj_description(c.oid), a.attname, format_type(a.atttypid, NULL), col_description(c.oid, a.attnum)
@@ -42,7 +51,7 @@ WHERE c.relnamespace = 'postgres_sync'::regnamespace AND c.relkind = 'v' ORDER B
 
 def page(connection: psycopg.Connection) -> str:
     """Return the page; the connection is to a database that has the ledger."""
-    return "\n".join([_HEAD, *_commands(), *_run_config(), *_views(connection)]).rstrip() + "\n"
+    return "\n".join([_HEAD, *_commands(), *_settings(), *_run_config(), *_views(connection)]).rstrip() + "\n"
 
 
 def _commands() -> Iterator[str]:
@@ -52,6 +61,36 @@ def _commands() -> Iterator[str]:
     for name, command in sorted(main.commands.items()):
         context = click.Context(command, info_name=name, parent=above, terminal_width=100)
         yield f"### flux-assets {name}\n\n```\n{command.get_help(context)}\n```\n"
+
+
+def _settings() -> Iterator[str]:
+    yield "## Settings\n"
+    yield "Environment variables, or lines of `.env`. [README.md](../README.md#settings) says what each is for.\n"
+    yield "| variable | value | default |\n|---|---|---|"
+    for name, field in Settings.model_fields.items():
+        kind = "size, such as `20GB`" if "_size" in f"{field.annotation} {field.metadata}" else _kind(field.annotation)
+        yield f"| `{name.upper()}` | {kind} | {_default(field)} |"
+    yield ""
+
+
+def _kind(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "names, separated by commas"
+    if parts := [_kind(each) for each in get_args(annotation) if isinstance(each, type) and each is not type(None)]:
+        return " or ".join(parts)
+    literal = next((each for each in get_args(annotation) if get_origin(each) is Literal), None)
+    return _kind(literal) if literal else _KINDS.get(annotation, "text")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default in (None, ()) or field.default_factory:
+        return ""
+    if isinstance(field.default, timedelta):
+        days, minutes = field.default.days, field.default.seconds // 60
+        return f"{days}d" if days else f"{minutes}m"
+    return str(field.default)
 
 
 def _run_config() -> Iterator[str]:

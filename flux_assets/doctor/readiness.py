@@ -111,6 +111,12 @@ def _code_server(address: str) -> str | None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    try:
+        host, port = urlsplit(address).hostname, urlsplit(address).port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        return "it is not grpc://host:port, with a port from 1 to 65535"
     with grpc.insecure_channel(urlsplit(address).netloc) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(

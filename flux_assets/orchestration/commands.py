@@ -24,7 +24,7 @@ from flux_assets.orchestration.dagster_internals import (
 from flux_assets.orchestration.names import Names
 from flux_assets.orchestration.origins import find_materialization
 from flux_assets.orchestration.sync_assets import STEP
-from flux_assets.settings import Settings
+from flux_assets.settings import Settings, load_settings
 from flux_assets.spec import StaticTable
 from flux_assets.tables import following
 
@@ -49,7 +49,15 @@ def dagster_instance() -> AbstractContextManager[dg.DagsterInstance]:
 
 
 def load_layers(names: Sequence[str], config: Mapping[str, object]) -> _RunEnd:
-    """Make these layers current, each with the same run config, and what is derived from them."""
+    """Make these layers current, each with the same run config, and what is derived from them.
+
+    Raises SettingError where FLUX_EXECUTOR asks for pods, and no cluster is around.
+    """
+    if load_settings().flux_executor == "k8s" and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise SettingError(
+            "FLUX_EXECUTOR=k8s loads each layer in a pod, and this command does not run in a Kubernetes cluster.",
+            "Launch the job load_static_layers in Dagster's UI, or load here: FLUX_EXECUTOR=threads flux-assets load.",
+        )
     result = _run(Names.LOAD_JOB, [*names, *following(names)], dict.fromkeys(names, config))
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     busy = [error is not None and error.cls_name == BusyError.__name__ for error in failures]

@@ -53,6 +53,12 @@ def test_a_server_that_is_away_is_told_in_one_line(monkeypatch):
     assert "127.0.0.1" in said
 
 
+@pytest.mark.parametrize("address", ["grpc://127.0.0.1:99999", "grpc://127.0.0.1", "grpc://:4266", "grpc:x"])
+def test_a_code_server_has_host_and_port(address):
+    """gRPC would take another port without a word."""
+    assert health(address) == (1, f"not ready: {address}: it is not grpc://host:port, with a port from 1 to 65535\n")
+
+
 def test_the_daemon_is_ready_by_its_heartbeats(settings, sql):
     assert unready("daemon") == "it has never run"
     sql(BEATS)

@@ -123,6 +123,15 @@ def test_a_name_that_is_misspelt_gives_one_sentence_and_starts_nothing(
     assert list(dagster_home.iterdir()) == []
 
 
+def test_pods_are_started_within_a_cluster(dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUX_EXECUTOR", "k8s")
+    result = call("load", "substations")
+    assert result.exit_code == 1
+    assert "this command does not run in a Kubernetes cluster" in result.output
+    assert "Traceback" not in result.output
+    assert list(dagster_home.iterdir()) == []
+
+
 def test_what_an_executor_refuses_is_a_sentence(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("An unexpected error.") from SettingError("FLUX_CELERY_BROKER is not set.", "Set it.")

@@ -29,6 +29,11 @@ def test_every_setting_is_one(document: Path) -> None:
     assert named - OTHERS <= {name.upper() for name in Settings.model_fields}
 
 
+def test_every_setting_is_explained():
+    explained = (REPOSITORY / "README.md").read_text().partition("\n## Settings")[2]
+    assert [name for name in map(str.upper, Settings.model_fields) if f"`{name}`" not in explained] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_is_one(document: Path) -> None:
     assert set(re.findall(r"flux-assets ([a-z]+)", document.read_text())) <= set(main.commands)
