@@ -31,6 +31,10 @@ def blocks(part: str) -> list[str]:
     return _BLOCK.findall(text)
 
 
+# The page is not about them, and each takes a while.
+LEFT_OUT = sorted({table.name for table in city_tables()} - {"substations", "transformers"})
+
+
 class Follower:
     """Somebody who follows the page: whose psql reaches a server as its administrator, and whose source is given."""
 
@@ -46,6 +50,7 @@ class Follower:
             "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password,
             "FLUX_HOME": str(folder / "home"), "FLUX_ENV_FILE": "", "FLUX_RELEASE": str(folder / "release"),
             "FLUX_POSTGRES_URL": f"{address.format('flux:change%20me')}/maps", "DAGSTER_HOME": str(REPOSITORY),
+            "FLUX_WITHOUT": ",".join(LEFT_OUT),
             "DAGSTER_POSTGRES_URL": f"{address.format('dagster:change%20me%20three')}/dagster",
         }  # fmt: skip
 
@@ -76,7 +81,7 @@ def test_every_step_does_what_the_page_says(follower: Follower) -> None:
     follower.run(made.replace("createdb maps", ""))  # again changes nothing
     for block in (passwords, history):
         follower.run(block)
-    assert len(re.findall(r"^\w+ +live", follower.run(loaded), re.MULTILINE)) >= len(city_tables())
+    assert re.findall(r"^(\w+) +live", follower.run(loaded), re.MULTILINE)[:2] == ["substations", "transformers"]
     follower.run(keys)
     assert examined == tested
     assert "sign-in: user flux, database maps" in follower.run(examined)
