@@ -40,7 +40,7 @@ COMMANDS = click.Group()
 )
 @click.option("--tag", metavar="TAG", help="The release's version label  [default: the name of DIR].")
 def _pack(folder: Path, tables: tuple[str, ...], origin: str, tag: str | None) -> None:
-    """Write a release of all layers, or of TABLE, into the new folder DIR.
+    """Write a release of all layers, or of TABLE, into a new DIR.
 
     The rows are those of the published tables, of tables in Snowflake that have the names and columns of the layers,
     or of a release in any format, all as of one instant. Files are gzip CSV in the order of the key: the same rows give

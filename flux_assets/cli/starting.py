@@ -33,7 +33,7 @@ COMMANDS = click.Group()
 @COMMANDS.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def _init(folder: Path) -> None:
-    """Write a project into DIR, which is new or empty, and is called like it.
+    """Write a project into DIR, a new or empty folder, named like it.
 
     It has Dagster's dagster.yaml and workspace.yaml, pyproject.toml for `dg`, a `.env`, an example of a table with its
     test, and the SQL that administrators run. It works at once, with an embedded PostGIS and the sample city.

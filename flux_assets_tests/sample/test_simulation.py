@@ -27,7 +27,7 @@ STEP = timedelta(minutes=5)
 @cache
 def grid() -> Grid:
     folder = sample_cities.folder()
-    return grid_of(Release(str(folder), None, folder / "cache"))
+    return grid_of(Release(str(folder), None, folder.with_name(f"{folder.name}-cache")))
 
 
 def beginning(seed: int = 7) -> tuple[State, list[Outage], list[WorkOrder]]:
