@@ -33,6 +33,7 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _UTILITY = re.compile(r"[a-z][a-z0-9_]{0,29}")
 _TAKEN_PREFIXES = frozenset({"release", "snowflake"})
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 # The account name that asks for the stand-in.
 STAND_IN = "stand-in"
 # The release that asks for the sample city.
@@ -216,8 +217,10 @@ class Settings(DefinitionSettings):
     @classmethod
     def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
         # What survives a lost worker is set for Redis, and tested with it.
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss"}:
-            raise ValueError("is not the address of a Redis; write redis://host:6379/0, or rediss:// with TLS")
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in _REDIS:
+            raise ValueError(
+                "is not the address of a Redis; write redis://host:6379/0, rediss:// with TLS, or redis+socket:///path"
+            )
         return url
 
     @field_validator("flux_ui_url")

@@ -45,6 +45,15 @@ def test_workers_meet_in_a_redis(monkeypatch: pytest.MonkeyPatch, name: str, url
     with pytest.raises(SettingError, match=f"{name}: is not the address of a Redis") as refused:
         load_settings()
     assert "secret" not in str(refused.value)
+    for redis in (
+        "redis://host:6379/0",
+        "rediss://:word@host/1",
+        "redis+socket:///run/redis.sock",
+        "sentinel://a;sentinel://b",
+    ):
+        monkeypatch.setenv(name, redis)
+        load_settings.cache_clear()
+        load_settings()
 
 
 @pytest.mark.parametrize("schema", ["public", "gis", "maps_2", "_own"])
